@@ -1,0 +1,61 @@
+//! What the user side tells the kernel side: the filters that it can apply before an event costs anything.
+//!
+//! The kernel side only *pre*-filters: it drops what certainly does not match and passes what it cannot decide. The
+//! user side applies the same filters again to the finished record, so these are an economy and never the truth.
+
+/// The filters as the `FILTER` map carries them (one slot). A zero field filters nothing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// `FILTER_*` bits: which of the filters below are on.
+    pub flags: u32,
+    /// Inode number of the only wanted network namespace; 0 for all.
+    pub netns: u32,
+}
+
+const _: () = assert!(size_of::<Filter>() == 8);
+
+// SAFETY: plain integers without padding.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Filter {}
+
+/// Only received resets are wanted.
+pub const FILTER_RECEIVED: u32 = 1 << 0;
+/// Only sent resets are wanted.
+pub const FILTER_SENT: u32 = 1 << 1;
+/// Only IPv4 is wanted.
+pub const FILTER_IPV4: u32 = 1 << 2;
+/// Only IPv6 is wanted.
+pub const FILTER_IPV6: u32 = 1 << 3;
+/// The peer's address must be in the trie `PEERS`.
+pub const FILTER_PEER: u32 = 1 << 4;
+/// The peer's port must be in the set [`PORTS_PEER`].
+pub const FILTER_PEER_PORT: u32 = 1 << 5;
+/// The local port must be in the set [`PORTS_LOCAL`].
+pub const FILTER_LOCAL_PORT: u32 = 1 << 6;
+/// One of the two ports must be in the set [`PORTS_EITHER`].
+pub const FILTER_EITHER_PORT: u32 = 1 << 7;
+/// The owner must be in the map `PIDS`.
+pub const FILTER_PID: u32 = 1 << 8;
+
+/// The three sets of ports in the map `PORTS`, each a bitmap of [`PORTS_WORDS`] words.
+pub const PORTS_PEER: u32 = 0;
+/// Local ports.
+pub const PORTS_LOCAL: u32 = 1;
+/// Either end's port.
+pub const PORTS_EITHER: u32 = 2;
+/// Words of 64 bits that hold one set of ports.
+pub const PORTS_WORDS: u32 = 65536 / 64;
+/// Slots of the `PORTS` map.
+pub const PORTS_SLOTS: u32 = 3 * PORTS_WORDS;
+/// Prefixes that the `PEERS` trie holds at most.
+pub const PEERS_MAX: u32 = 4096;
+/// Processes that the `PIDS` map holds at most.
+pub const PIDS_MAX: u32 = 1024;
+
+/// Connections whose story is remembered at once.
+pub const CONNECTIONS_MAX: u32 = 65536;
+/// Ended connections whose story is still remembered.
+pub const DEPARTED_MAX: u32 = 16384;
+/// Listening ports that are remembered.
+pub const LISTENERS_MAX: u32 = 8192;

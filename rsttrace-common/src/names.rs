@@ -1,0 +1,82 @@
+//! Numbers that the kernel fixes for good (they are user space ABI) and the names that people know them by.
+
+/// `AF_INET`.
+pub const AF_INET: u8 = 2;
+/// `AF_INET6`.
+pub const AF_INET6: u8 = 10;
+/// `IPPROTO_TCP`.
+pub const IPPROTO_TCP: u16 = 6;
+
+/// TCP states (`include/net/tcp_states.h`; visible to user space through `TCP_INFO` and stable).
+pub mod tcp {
+    /// The connection is open both ways.
+    pub const ESTABLISHED: u8 = 1;
+    /// We sent a SYN and wait for its answer.
+    pub const SYN_SENT: u8 = 2;
+    /// The peer's SYN came, the handshake is not finished.
+    pub const SYN_RECV: u8 = 3;
+    /// We closed; our FIN is not acknowledged.
+    pub const FIN_WAIT1: u8 = 4;
+    /// We closed, the peer acknowledged and has not closed.
+    pub const FIN_WAIT2: u8 = 5;
+    /// Closed by both, late segments are waited for.
+    pub const TIME_WAIT: u8 = 6;
+    /// No connection.
+    pub const CLOSE: u8 = 7;
+    /// The peer closed, we did not.
+    pub const CLOSE_WAIT: u8 = 8;
+    /// The peer closed, then we; our FIN is not acknowledged.
+    pub const LAST_ACK: u8 = 9;
+    /// Waiting for connections.
+    pub const LISTEN: u8 = 10;
+    /// Both closed at once.
+    pub const CLOSING: u8 = 11;
+    /// A half-open connection that has no full socket yet.
+    pub const NEW_SYN_RECV: u8 = 12;
+
+    /// The name of a state, `None` for a number that Linux does not use.
+    #[must_use]
+    pub const fn name(state: u8) -> Option<&'static str> {
+        Some(match state {
+            ESTABLISHED => "ESTABLISHED",
+            SYN_SENT => "SYN_SENT",
+            SYN_RECV => "SYN_RECV",
+            FIN_WAIT1 => "FIN_WAIT1",
+            FIN_WAIT2 => "FIN_WAIT2",
+            TIME_WAIT => "TIME_WAIT",
+            CLOSE => "CLOSE",
+            CLOSE_WAIT => "CLOSE_WAIT",
+            LAST_ACK => "LAST_ACK",
+            LISTEN => "LISTEN",
+            CLOSING => "CLOSING",
+            NEW_SYN_RECV => "NEW_SYN_RECV",
+            _ => return None,
+        })
+    }
+}
+
+/// Bits of `sk_flags` (`enum sock_flags`, the same from 4.15 to 7.3).
+pub mod sock_flag {
+    /// The socket belongs to no process any more.
+    pub const DEAD: u32 = 1 << 0;
+    /// The peer's FIN was processed.
+    pub const DONE: u32 = 1 << 1;
+    /// `SO_KEEPALIVE`.
+    pub const KEEPALIVE: u32 = 1 << 3;
+    /// `SO_LINGER` is on.
+    pub const LINGER: u32 = 1 << 4;
+}
+
+/// Bits of the TCP header's flags byte.
+pub mod tcp_flag {
+    /// FIN.
+    pub const FIN: u8 = 1 << 0;
+    /// SYN.
+    pub const SYN: u8 = 1 << 1;
+    /// RST.
+    pub const RST: u8 = 1 << 2;
+    /// PSH.
+    pub const PSH: u8 = 1 << 3;
+    /// ACK.
+    pub const ACK: u8 = 1 << 4;
+}

@@ -1,0 +1,109 @@
+//! The way out: a perf ring buffer or a BPF ring buffer, chosen when the object is built. Everything else is the same.
+//!
+//! An event that finds no room is counted in `LOST`, on the CPU where it was lost.
+
+use aya_ebpf::programs::RawTracePointContext;
+use rsttrace_common::event::{
+    KIND_RECEIVED, LOST_RECEIVED, LOST_RECEIVED_IN_TASK, LOST_SENT, LOST_SENT_IN_TASK, ResetEvent,
+};
+
+use crate::maps::{EVENTS, LOST};
+
+/// Where an event comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    /// `KIND_*`.
+    pub(crate) kind: u8,
+    /// Whether the program runs in a task that holds the socket's lock; else in a soft interrupt, or with soft
+    /// interrupts off.
+    pub(crate) in_task: bool,
+}
+
+/// Hands over one event, which `fill` describes in a record of zeros.
+#[cfg(feature = "ring")]
+#[inline(always)]
+pub(crate) fn event(_ctx: &RawTracePointContext, origin: Origin, fill: impl FnOnce(&mut ResetEvent)) {
+    let Some(mut entry) = EVENTS.reserve::<ResetEvent>(0) else {
+        lose(origin);
+        return;
+    };
+    let event = zeroed(entry.as_mut_ptr());
+    event.kind = origin.kind;
+    fill(event);
+    // 0: wake the reader when it waits, and not while it is still busy with earlier events.
+    entry.submit(0);
+}
+
+/// Hands over one event, which `fill` describes in a record of zeros.
+#[cfg(not(feature = "ring"))]
+#[inline(always)]
+pub(crate) fn event(ctx: &RawTracePointContext, origin: Origin, fill: impl FnOnce(&mut ResetEvent)) {
+    use aya_ebpf::{EbpfContext as _, bindings::BPF_F_CURRENT_CPU, helpers::generated::bpf_perf_event_output};
+
+    use crate::maps::{SCRATCH, SCRATCH_LEVEL, SCRATCH_LEVELS};
+
+    let (Some(level), Some(scratch)) = (SCRATCH_LEVEL.get_ptr_mut(0), SCRATCH.get_ptr_mut(0)) else {
+        lose(origin);
+        return;
+    };
+    // SAFETY: `level` points into this CPU's slot; whoever interrupts us leaves it as it was.
+    let index = unsafe { *level } as usize;
+    if index >= SCRATCH_LEVELS {
+        lose(origin);
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { *level = index as u32 + 1 };
+    let slot = scratch.cast::<ResetEvent>().wrapping_add(index);
+    let event = zeroed(slot);
+    event.kind = origin.kind;
+    fill(event);
+    // The helper itself, since aya's wrapper throws the result away and a full buffer must be counted.
+    // SAFETY: the context is the kernel's, the map is a perf event array, and the record is whole.
+    let result = unsafe {
+        bpf_perf_event_output(
+            ctx.as_ptr(),
+            (&raw const EVENTS).cast_mut().cast(),
+            BPF_F_CURRENT_CPU,
+            slot.cast(),
+            size_of::<ResetEvent>() as u64,
+        )
+    };
+    // SAFETY: as above.
+    unsafe { *level = index as u32 };
+    if result != 0 {
+        lose(origin);
+    }
+}
+
+/// A record of zeros. Word by word: a `memset` of this size becomes a loop over bytes in BPF.
+#[inline(always)]
+fn zeroed<'a>(event: *mut ResetEvent) -> &'a mut ResetEvent {
+    let words = event.cast::<u64>();
+    let mut index = 0;
+    while index < size_of::<ResetEvent>() / size_of::<u64>() {
+        // SAFETY: inside the record, which is a multiple of eight bytes and aligned to them. Volatile, so that the
+        // compiler does not make a memset of it.
+        unsafe { words.add(index).write_volatile(0) };
+        index += 1;
+    }
+    // SAFETY: every byte has been written, and all zeros is a valid record.
+    unsafe { &mut *event }
+}
+
+/// Counts a lost event. Counts of events in task context have a slot of their own: only those can be interrupted (by a
+/// soft interrupt, which counts in the other slot), so a plain addition is exact. BPF's atomic addition is out of reach
+/// of stable Rust.
+#[inline(always)]
+fn lose(origin: Origin) {
+    let slot = match origin {
+        Origin { kind: KIND_RECEIVED, in_task: true } => LOST_RECEIVED_IN_TASK,
+        Origin { kind: KIND_RECEIVED, in_task: false } => LOST_RECEIVED,
+        Origin { in_task: true, .. } => LOST_SENT_IN_TASK,
+        Origin { in_task: false, .. } => LOST_SENT,
+    };
+    if let Some(count) = LOST.get_ptr_mut(slot) {
+        // SAFETY: this CPU's slot of this context.
+        unsafe { *count += 1 };
+    }
+}

@@ -1,0 +1,29 @@
+//! The kernel side of rsttrace.
+//!
+//! A probe is a file in `probes/`, named after the hook that it is attached to. Probes do three things: keep the story
+//! of each connection (`story`), take a snapshot of the socket at a reset (`sock`, `packet`, `task`), and hand it over
+//! (`emit`). They decide nothing: what a reset means is for the user side.
+#![no_std]
+#![no_main]
+
+mod emit;
+mod fields;
+mod filter;
+mod log;
+mod maps;
+mod packet;
+mod probes;
+mod sock;
+mod story;
+mod task;
+
+/// The kernel lends GPL-only helpers (`bpf_probe_read_kernel` is one) to programs that say this.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses a program that could get here, so none does.
+    loop {}
+}

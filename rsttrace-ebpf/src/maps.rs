@@ -1,0 +1,81 @@
+//! The maps: what the kernel side remembers, what the user side sets, and the way out.
+
+#[cfg(not(feature = "ring"))]
+use aya_ebpf::maps::PerfEventArray;
+#[cfg(feature = "ring")]
+use aya_ebpf::maps::RingBuf;
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
+};
+use rsttrace_common::{
+    config::{CONNECTIONS_MAX, DEPARTED_MAX, Filter, LISTENERS_MAX, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
+    event::LOST_SLOTS,
+};
+
+use crate::{
+    sock::Tuple,
+    story::{Connection, ListenerKey},
+};
+
+/// Events on their way to the user side.
+#[cfg(not(feature = "ring"))]
+#[map]
+pub(crate) static EVENTS: PerfEventArray<rsttrace_common::event::ResetEvent> = PerfEventArray::new(0);
+
+/// Events on their way to the user side. The user side sets the size.
+#[cfg(feature = "ring")]
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Where an event is put together before it is copied into the perf ring buffer: the stack is too small for it. One
+/// slot for each level of nesting, since a soft interrupt may run a program while another is in the middle.
+#[cfg(not(feature = "ring"))]
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<[rsttrace_common::event::ResetEvent; SCRATCH_LEVELS]> =
+    PerCpuArray::with_max_entries(1, 0);
+
+/// Levels of nesting: task, soft interrupt, hard interrupt, and one more than there can be.
+#[cfg(not(feature = "ring"))]
+pub(crate) const SCRATCH_LEVELS: usize = 4;
+
+/// The level of nesting in use.
+#[cfg(not(feature = "ring"))]
+#[map]
+pub(crate) static SCRATCH_LEVEL: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// Events that found no room, by `LOST_*`.
+#[map]
+pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST_SLOTS, 0);
+
+/// The story of each open connection and listener, by the address of its socket.
+///
+/// An LRU map can neither grow without bound nor fail an insert; what it forgets under pressure shows as an unknown
+/// owner. Entries leave when the socket closes, so that idle connections are not pushed out by dead ones.
+#[map]
+pub(crate) static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(CONNECTIONS_MAX, 0);
+
+/// The story of connections that have just ended: the kernel closes a socket *before* it reports most of the resets
+/// that it sends for it, and a TIME_WAIT socket keeps nothing of the one it replaced.
+#[map]
+pub(crate) static DEPARTED: LruHashMap<Tuple, Connection> = LruHashMap::with_max_entries(DEPARTED_MAX, 0);
+
+/// Who listens where; accepted connections inherit the owner from here.
+#[map]
+pub(crate) static LISTENERS: LruHashMap<ListenerKey, Connection> = LruHashMap::with_max_entries(LISTENERS_MAX, 0);
+
+/// The filters of this run (one slot), written before the programs are attached.
+#[map]
+pub(crate) static FILTER: Array<Filter> = Array::with_max_entries(1, 0);
+
+/// Wanted peers: prefixes of 128-bit addresses, IPv4 as `::ffff:0:0/96`.
+#[map]
+pub(crate) static PEERS: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(PEERS_MAX, 0);
+
+/// Wanted ports: three bitmaps, see `PORTS_*`.
+#[map]
+pub(crate) static PORTS: Array<u64> = Array::with_max_entries(PORTS_SLOTS, 0);
+
+/// Wanted owners.
+#[map]
+pub(crate) static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(PIDS_MAX, 0);

@@ -1,0 +1,72 @@
+//! `iter/task_file`: every open file of every process, walked once at start, for the sockets that were there before us.
+//!
+//! Only processes that the reader's PID namespace shows are walked.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use core::ffi::c_void;
+
+use rsttrace_common::names::{AF_INET, AF_INET6, IPPROTO_TCP, tcp};
+
+use crate::{
+    fields::{FILE_INODE, FILE_PRIVATE_DATA, INODE_MODE, SK_PROTOCOL, SKC_FAMILY, SOCKET_SK, field},
+    sock, story,
+};
+
+/// `struct bpf_iter__task_file` of `kernel/bpf/task_iter.c`, the same since 5.8.
+#[repr(C)]
+pub(crate) struct Context {
+    meta: *mut c_void,
+    task: u64,
+    fd: u32,
+    padding: u32,
+    file: u64,
+}
+
+/// `S_IFMT` and `S_IFSOCK` of `include/uapi/linux/stat.h`.
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+
+/// Runs for every open file, with NULL for task and file at the end.
+// aya-ebpf has no macro for iterators; the section's name is what the loader goes by.
+#[unsafe(link_section = "iter/task_file")]
+#[unsafe(no_mangle)]
+extern "C" fn task_file(ctx: *const Context) -> i32 {
+    // The pointers are typed for the verifier, which would refuse to add offsets that it cannot see through; read
+    // like any other memory they are numbers.
+    // SAFETY: the helper checks the address; the context has these members.
+    let (task, file) = unsafe {
+        (
+            bpf_probe_read_kernel(&raw const (*ctx).task).unwrap_or(0),
+            bpf_probe_read_kernel(&raw const (*ctx).file).unwrap_or(0),
+        )
+    };
+    if task != 0 && file != 0 {
+        visit(task, file);
+    }
+    0
+}
+
+#[inline(always)]
+fn visit(task: u64, file: u64) {
+    let inode: u64 = field(file, &FILE_INODE);
+    if field::<u16>(inode, &INODE_MODE) & S_IFMT != S_IFSOCK {
+        return;
+    }
+    // NULL for a socket's name in the file system, opened with O_PATH; a `struct socket` otherwise.
+    let socket: u64 = field(file, &FILE_PRIVATE_DATA);
+    if socket == 0 {
+        return;
+    }
+    let sk: u64 = field(socket, &SOCKET_SK);
+    if sk == 0 {
+        return;
+    }
+    let family = field::<u16>(sk, &SKC_FAMILY) as u8;
+    if (family != AF_INET && family != AF_INET6) || field::<u16>(sk, &SK_PROTOCOL) != IPPROTO_TCP {
+        return;
+    }
+    let state = sock::state(sk);
+    if state != tcp::CLOSE {
+        story::found(sk, state, task);
+    }
+}

@@ -1,0 +1,59 @@
+//! `tcp:tcp_receive_reset`: a full socket processes a reset from its peer.
+//!
+//! Or so its name says. The kernel runs the same function when data arrives for a socket that this host has shut down
+//! for receiving; then no reset has come, and this host is about to send one (`tcp_rcv_state_process`). Only the
+//! `tcp_send_reset` that follows tells the two apart, so such an event is marked and the user side settles it.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use rsttrace_common::{
+    event::{EVENT_MAYBE_SENT, KIND_RECEIVED},
+    names::tcp,
+};
+
+use super::tcp_send_reset::{context, identify};
+use crate::{
+    emit::{self, Origin},
+    filter,
+    log::debug,
+    sock::{self, Tuple},
+    story,
+};
+
+/// `RCV_SHUTDOWN` of `include/net/sock.h`.
+const RCV_SHUTDOWN: u8 = 1;
+
+/// `(struct sock *sk)`, from 4.15 to today.
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub(crate) fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
+    report(&ctx);
+    0
+}
+
+#[inline(always)]
+fn report(ctx: &RawTracePointContext) {
+    let sk = ctx.arg::<u64>(0);
+    let state = sock::state(sk);
+    let maybe_sent = sock::shutdown(sk) & RCV_SHUTDOWN != 0
+        && matches!(state, tcp::FIN_WAIT1 | tcp::FIN_WAIT2 | tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
+    let mut tuple = Tuple::EMPTY;
+    sock::ends(sk, &mut tuple);
+    let filter = filter::load();
+    if !filter::wants_received(&filter, maybe_sent) || !filter::wants_ends(&filter, &tuple) {
+        return;
+    }
+    let story = story::of_socket(sk, state, &tuple);
+    if !filter::wants_owner(&filter, story::certain_owner(story)) {
+        return;
+    }
+    debug!(ctx, "tcp_receive_reset: state {} local port {} peer port {}", state, tuple.local_port, tuple.peer_port);
+    let in_task = sock::owned(sk);
+    emit::event(ctx, Origin { kind: KIND_RECEIVED, in_task }, |event| {
+        identify(event, sk, state, &tuple);
+        if maybe_sent {
+            event.flags |= EVENT_MAYBE_SENT;
+        }
+        sock::snapshot(sk, event);
+        context(sk, in_task, event);
+        story::tell(story, event);
+    });
+}

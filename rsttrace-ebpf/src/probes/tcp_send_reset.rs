@@ -1,0 +1,122 @@
+//! `tcp:tcp_send_reset`: this host sends a reset.
+//!
+//! Two eras of arguments, two programs: up to 6.9 the tracepoint has `(sk, skb)` and a program that reads a third
+//! argument is refused when it is attached; from 6.10 on there is a reason, and the event comes for closed ports (no
+//! socket) and TIME_WAIT sockets too.
+
+use aya_ebpf::{
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use rsttrace_common::{
+    event::{EVENT_EXITING, EVENT_HAS_REASON, EVENT_OWNED, EVENT_TIME_WAIT, KIND_SENT, ResetEvent},
+    names::tcp,
+};
+
+use crate::{
+    emit::{self, Origin},
+    fields::{SKC_COOKIE, SKC_NET, TW_SUBSTATE, copy, field},
+    filter,
+    log::debug,
+    packet,
+    sock::{self, Tuple},
+    story, task,
+};
+
+/// From 6.10 on: `(const struct sock *sk, const struct sk_buff *skb, enum sk_rst_reason reason)`.
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
+    report(&ctx, Some(ctx.arg::<u64>(2) as u32));
+    0
+}
+
+/// Up to 6.9: `(const struct sock *sk, const struct sk_buff *skb)`.
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset_without_reason(ctx: RawTracePointContext) -> i32 {
+    report(&ctx, None);
+    0
+}
+
+#[inline(always)]
+fn report(ctx: &RawTracePointContext, reason: Option<u32>) {
+    let (sk, skb) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
+    let state = if sk == 0 { 0 } else { sock::state(sk) };
+    let full = sk != 0 && state != tcp::TIME_WAIT && state != tcp::NEW_SYN_RECV;
+    // The packet that provoked the reset; none when this host gives up of its own accord.
+    let headers = if skb == 0 { None } else { packet::headers(skb) };
+    // Who the reset goes to: the socket knows, or, for listeners, TIME_WAIT and no socket, the packet does.
+    let mut tuple = Tuple::EMPTY;
+    if full && state != tcp::LISTEN {
+        sock::ends(sk, &mut tuple);
+    } else if let Some(headers) = headers {
+        packet::ends(skb, headers, &mut tuple);
+        if sk != 0 {
+            tuple.netns = sock::netns(field(sk, &SKC_NET));
+        }
+    }
+
+    let filter = filter::load();
+    // A reset in answer to data, for a socket that is already closed, settles what `tcp_receive_reset` said just now.
+    let settles_received = skb != 0 && state == tcp::CLOSE;
+    if !filter::wants_sent(&filter, settles_received) || !filter::wants_ends(&filter, &tuple) {
+        return;
+    }
+    let story = if full { story::of_socket(sk, state, &tuple) } else { story::departed(&tuple) };
+    if !filter::wants_owner(&filter, story::certain_owner(story)) {
+        return;
+    }
+    debug!(ctx, "tcp_send_reset: state {} local port {} peer port {}", state, tuple.local_port, tuple.peer_port);
+    let in_task = full && sock::owned(sk);
+    emit::event(ctx, Origin { kind: KIND_SENT, in_task }, |event| {
+        identify(event, sk, state, &tuple);
+        if let Some(reason) = reason {
+            event.flags |= EVENT_HAS_REASON;
+            event.reason = reason;
+        }
+        if skb != 0 {
+            packet::snapshot(headers, event);
+        }
+        if full {
+            sock::snapshot(sk, event);
+            context(sk, in_task, event);
+        } else if sk != 0 {
+            // Of a TIME_WAIT socket only the part in common with full sockets, and its own few fields, exist.
+            event.flags |= EVENT_TIME_WAIT;
+            copy(sk, &SKC_COOKIE, &mut event.cookie);
+            copy(sk, &TW_SUBSTATE, &mut event.substate);
+        }
+        story::tell(story, event);
+    });
+}
+
+/// What both directions say first: when, who with, in what state.
+#[inline(always)]
+pub(super) fn identify(event: &mut ResetEvent, sk: u64, state: u8, tuple: &Tuple) {
+    // SAFETY: these take no arguments and cannot fail.
+    unsafe {
+        event.ktime_ns = bpf_ktime_get_ns();
+        event.now_jiffies = bpf_jiffies64() as u32;
+    }
+    event.sk = sk;
+    event.state = state;
+    event.netns = tuple.netns;
+    event.local_address = tuple.local;
+    event.peer_address = tuple.peer;
+    event.local_port = tuple.local_port;
+    event.peer_port = tuple.peer_port;
+    event.family = sock::wire_family(&tuple.peer);
+}
+
+/// Whether the task that the CPU runs has to do with the socket, and who it is if so.
+#[inline(always)]
+pub(super) fn context(sk: u64, in_task: bool, event: &mut ResetEvent) {
+    event.shutdown = sock::shutdown(sk);
+    if in_task {
+        event.flags |= EVENT_OWNED;
+        if task::current_is_exiting() {
+            event.flags |= EVENT_EXITING;
+        }
+        task::current(&mut event.actor);
+    }
+}

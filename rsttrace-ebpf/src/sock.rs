@@ -1,0 +1,171 @@
+//! Sockets: who they connect, and the snapshot of their state.
+
+use rsttrace_common::{
+    event::{EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, ResetEvent},
+    names::{AF_INET, AF_INET6, tcp},
+};
+
+use crate::fields::{
+    CGROUP_KN, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID, NET_INUM, SK_ACK_BACKLOG,
+    SK_CGROUP, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK, SK_MAX_ACK_BACKLOG, SK_SHUTDOWN, SK_SOCKET, SK_UID,
+    SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR,
+    SKC_V6_RCV_SADDR, SOCKET_INODE, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT,
+    TP_CHRONO_START, TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA,
+    TP_SRTT_US, TP_TOTAL_RETRANS, TP_WRITE_SEQ, copy, field, has,
+};
+
+/// The two ends of a connection in one network namespace. IPv4 addresses stand as `::ffff:a.b.c.d`, so that a
+/// connection has one key whichever family its socket was made for.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub(crate) struct Tuple {
+    /// This host's end.
+    pub(crate) local: [u8; 16],
+    /// The other end.
+    pub(crate) peer: [u8; 16],
+    /// Inode number of the network namespace.
+    pub(crate) netns: u32,
+    /// Host byte order.
+    pub(crate) local_port: u16,
+    /// Host byte order.
+    pub(crate) peer_port: u16,
+}
+
+impl Tuple {
+    /// To be filled in.
+    pub(crate) const EMPTY: Self = Self { local: [0; 16], peer: [0; 16], netns: 0, local_port: 0, peer_port: 0 };
+}
+
+/// An IPv4 address (network byte order in memory) as IPv4-mapped IPv6.
+#[inline(always)]
+pub(crate) fn mapped(v4: [u8; 4]) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+}
+
+/// Whether an address is IPv4-mapped.
+#[inline(always)]
+pub(crate) fn is_mapped(address: &[u8; 16]) -> bool {
+    address[..10] == [0; 10] && address[10] == 0xff && address[11] == 0xff
+}
+
+/// The family of the packets on the wire: an `AF_INET6` socket with mapped addresses speaks IPv4.
+#[inline(always)]
+pub(crate) fn wire_family(peer: &[u8; 16]) -> u8 {
+    if is_mapped(peer) { AF_INET } else { AF_INET6 }
+}
+
+/// `skc_state`.
+#[inline(always)]
+pub(crate) fn state(sk: u64) -> u8 {
+    field(sk, &SKC_STATE)
+}
+
+/// `sk_shutdown`.
+#[inline(always)]
+pub(crate) fn shutdown(sk: u64) -> u8 {
+    field(sk, &SK_SHUTDOWN)
+}
+
+/// Whether the current task holds the socket's lock (`sk_lock.owned`). A packet that finds the lock taken goes to the
+/// backlog and timers defer, so where this is set we run in the task that uses the socket, and where it is not the
+/// task is a bystander.
+#[inline(always)]
+pub(crate) fn owned(sk: u64) -> bool {
+    field::<u32>(sk, &SK_LOCK_OWNED) != 0
+}
+
+/// Inode number of the network namespace that a `struct net` pointer names.
+#[inline(always)]
+pub(crate) fn netns(net: u64) -> u32 {
+    if net == 0 { 0 } else { field(net, &NET_INUM) }
+}
+
+/// Copies the addresses of a socket to where they belong; returns the family that it was made for.
+#[inline(always)]
+pub(crate) fn addresses(sk: u64, local: &mut [u8; 16], peer: &mut [u8; 16]) -> u8 {
+    let family = field::<u16>(sk, &SKC_FAMILY) as u8;
+    if family == AF_INET6 {
+        copy(sk, &SKC_V6_RCV_SADDR, local);
+        copy(sk, &SKC_V6_DADDR, peer);
+    } else {
+        *local = mapped(field(sk, &SKC_RCV_SADDR));
+        *peer = mapped(field(sk, &SKC_DADDR));
+    }
+    family
+}
+
+/// The port of this host's end. `inet_sport`, not `skc_num`: the kernel sets the latter to 0 when it closes the
+/// socket, which is before it reports most of the resets that it sends.
+#[inline(always)]
+pub(crate) fn local_port(sk: u64) -> u16 {
+    u16::from_be(field(sk, &INET_SPORT))
+}
+
+/// Copies the ends of a full socket to where they belong. For a listener the peer is all zeros.
+#[inline(always)]
+pub(crate) fn ends(sk: u64, tuple: &mut Tuple) {
+    addresses(sk, &mut tuple.local, &mut tuple.peer);
+    tuple.netns = netns(field(sk, &SKC_NET));
+    tuple.local_port = local_port(sk);
+    tuple.peer_port = u16::from_be(field(sk, &SKC_DPORT));
+}
+
+/// Copies what the socket says into the event. `sk` must be a full socket: a TIME_WAIT mini-socket has none of this.
+#[inline(always)]
+pub(crate) fn snapshot(sk: u64, event: &mut ResetEvent) {
+    event.flags |= EVENT_HAS_SOCKET;
+    copy(sk, &SKC_COOKIE, &mut event.cookie);
+    event.socket_flags = field::<u64>(sk, &SKC_FLAGS) as u32;
+    copy(sk, &SK_UID, &mut event.socket_uid);
+    copy(sk, &SK_MARK, &mut event.mark);
+    event.socket_error = field::<i32>(sk, &SK_ERR) as u16;
+    event.cgroup_id = cgroup_id(sk);
+    let socket: u64 = field(sk, &SK_SOCKET);
+    if socket == 0 {
+        event.flags |= EVENT_ORPHAN;
+    } else {
+        // A TCP socket's `struct socket` is the first member of a `struct socket_alloc`.
+        copy(socket, &SOCKET_INODE, &mut event.inode);
+    }
+    if event.state == tcp::LISTEN {
+        copy(sk, &SK_ACK_BACKLOG, &mut event.accept_queue);
+        copy(sk, &SK_MAX_ACK_BACKLOG, &mut event.accept_queue_limit);
+        return;
+    }
+    event.linger_jiffies = field::<u64>(sk, &SK_LINGERTIME) as u32;
+    copy(sk, &ICSK_USER_TIMEOUT, &mut event.user_timeout_ms);
+    copy(sk, &ICSK_PROBES_OUT, &mut event.probes_out);
+
+    copy(sk, &TP_BYTES_SENT, &mut event.bytes_sent);
+    copy(sk, &TP_BYTES_RETRANS, &mut event.bytes_retrans);
+    copy(sk, &TP_BYTES_ACKED, &mut event.bytes_acked);
+    copy(sk, &TP_BYTES_RECEIVED, &mut event.bytes_received);
+    let sent: u32 = field(sk, &TP_SND_NXT);
+    event.unacked_bytes = sent.wrapping_sub(field(sk, &TP_SND_UNA));
+    event.unsent_bytes = field::<u32>(sk, &TP_WRITE_SEQ).wrapping_sub(sent);
+    event.unread_bytes = field::<u32>(sk, &TP_RCV_NXT).wrapping_sub(field(sk, &TP_COPIED_SEQ));
+    event.rtt_us = field::<u32>(sk, &TP_SRTT_US) >> 3;
+    copy(sk, &TP_TOTAL_RETRANS, &mut event.retransmits);
+
+    if has(&TP_LSNDTIME) && has(&ICSK_LRCVTIME) {
+        event.flags |= EVENT_HAS_TIMES;
+        copy(sk, &TP_LSNDTIME, &mut event.last_send_jiffies);
+        copy(sk, &ICSK_LRCVTIME, &mut event.last_receive_jiffies);
+        copy(sk, &TP_RCV_TSTAMP, &mut event.last_ack_jiffies);
+        copy(sk, &TP_CHRONO_START, &mut event.chrono_start_jiffies);
+        // `u8 chrono_type:2` (or a u32 bit field at an offset that the user side has rounded to its byte).
+        copy(sk, &TP_CHRONO_TYPE, &mut event.chrono_type);
+    }
+}
+
+/// Id of the socket's cgroup: that of whoever called socket(), and for accepted connections the listener's.
+#[inline(always)]
+fn cgroup_id(sk: u64) -> u64 {
+    let cgroup: u64 = field(sk, &SK_CGROUP);
+    // Up to 5.14 the word is a tagged union: a pointer only while its lowest bit is clear.
+    if cgroup == 0 || cgroup & 1 != 0 {
+        return 0;
+    }
+    let kn: u64 = field(cgroup, &CGROUP_KN);
+    if kn == 0 { 0 } else { field(kn, &KN_ID) }
+}

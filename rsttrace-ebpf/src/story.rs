@@ -1,0 +1,278 @@
+//! The story of a connection: who opened it, when it was established, when each side closed.
+//!
+//! It is written by `inet_sock_set_state` and by the snapshot at start, and read at a reset. Nothing here runs for a
+//! packet or a system call; a connection costs a handful of updates over its life.
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::generated::bpf_ktime_get_ns,
+};
+use rsttrace_common::{
+    event::{
+        EVENT_HAS_STORY, EVENT_SHARED, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_LISTEN, PROVENANCE_NONE,
+        PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ROLE_UNKNOWN, ResetEvent, Task,
+    },
+    names::tcp,
+};
+
+use crate::{
+    fields::{SKC_NET, field},
+    maps::{CONNECTIONS, DEPARTED, LISTENERS},
+    sock::{self, Tuple},
+    task,
+};
+
+/// What is remembered of a connection, or of a listening socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Connection {
+    owner: Task,
+    /// All times are nanoseconds of `CLOCK_MONOTONIC`, 0 when the moment was not seen.
+    opened_ns: u64,
+    established_ns: u64,
+    fin_received_ns: u64,
+    fin_sent_ns: u64,
+    /// The socket, to tell a later connection between the same ends from this one.
+    sk: u64,
+    previous_state: u8,
+    provenance: u8,
+    role: u8,
+    /// 1 when several processes hold the socket.
+    shared: u8,
+    padding: u32,
+}
+
+impl Connection {
+    const UNKNOWN: Self = Self {
+        owner: Task { start_boottime_ns: 0, tgid: 0, uid: 0, comm: [0; 16] },
+        opened_ns: 0,
+        established_ns: 0,
+        fin_received_ns: 0,
+        fin_sent_ns: 0,
+        sk: 0,
+        previous_state: 0,
+        provenance: PROVENANCE_NONE,
+        role: ROLE_UNKNOWN,
+        shared: 0,
+        padding: 0,
+    };
+}
+
+/// Where somebody listens. The family is part of it: an IPv6 socket that also takes IPv4 has children of its own
+/// family, so a child's family tells which of two listeners on one port it came from.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub(crate) struct ListenerKey {
+    address: [u8; 16],
+    netns: u32,
+    port: u16,
+    family: u16,
+}
+
+/// The place that a listener listens at. It also fits a child at the instant of its birth, which is a bit-wise copy of
+/// its listener until the kernel fills in the addresses.
+#[inline(always)]
+fn listener_key(sk: u64) -> ListenerKey {
+    let mut key = ListenerKey {
+        address: [0; 16],
+        netns: sock::netns(field(sk, &SKC_NET)),
+        port: sock::local_port(sk),
+        family: 0,
+    };
+    key.family = sock::addresses(sk, &mut key.address, &mut [0; 16]).into();
+    key
+}
+
+#[inline(always)]
+fn now_ns() -> u64 {
+    // SAFETY: takes no arguments and cannot fail.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// CLOSE to SYN_SENT: the current process calls connect.
+#[inline(always)]
+pub(crate) fn connect(sk: u64) {
+    let mut connection = Connection {
+        opened_ns: now_ns(),
+        sk,
+        previous_state: tcp::CLOSE,
+        provenance: PROVENANCE_CONNECT,
+        role: ROLE_CLIENT,
+        ..Connection::UNKNOWN
+    };
+    task::current(&mut connection.owner);
+    let _ = CONNECTIONS.insert(sk, connection, BPF_ANY.into());
+}
+
+/// CLOSE to LISTEN: the current process calls listen.
+#[inline(always)]
+pub(crate) fn listen(sk: u64) {
+    let mut connection = Connection { sk, provenance: PROVENANCE_LISTEN, role: ROLE_LISTENER, ..Connection::UNKNOWN };
+    task::current(&mut connection.owner);
+    remember_listener(&mut connection, BPF_ANY.into());
+}
+
+/// LISTEN to SYN_RECV: a connection is born of a listener, in whatever context the packet came.
+#[inline(always)]
+pub(crate) fn child(sk: u64) {
+    let mut connection =
+        Connection { opened_ns: now_ns(), sk, previous_state: tcp::LISTEN, role: ROLE_SERVER, ..Connection::UNKNOWN };
+    if let Some(listener) = LISTENERS.get_ptr(listener_key(sk)) {
+        // SAFETY: values of the map are valid as long as the program runs.
+        let listener = unsafe { &*listener };
+        connection.owner = listener.owner;
+        connection.provenance = listener.provenance;
+        connection.shared = listener.shared;
+    }
+    let _ = CONNECTIONS.insert(sk, connection, BPF_ANY.into());
+}
+
+/// Any change between the states of an open connection.
+#[inline(always)]
+pub(crate) fn advance(sk: u64, old: u8, new: u8) {
+    let Some(connection) = CONNECTIONS.get_ptr_mut(sk) else {
+        // Opened before our time and not in the snapshot: the story begins here.
+        let mut connection = Connection { sk, ..Connection::UNKNOWN };
+        mark(&mut connection, sk, old, new);
+        let _ = CONNECTIONS.insert(sk, connection, BPF_ANY.into());
+        return;
+    };
+    // SAFETY: as long as the program runs the value is valid; the kernel changes a socket's state under its lock.
+    mark(unsafe { &mut *connection }, sk, old, new);
+}
+
+#[inline(always)]
+fn mark(connection: &mut Connection, sk: u64, old: u8, new: u8) {
+    connection.previous_state = old;
+    match new {
+        tcp::ESTABLISHED => {
+            connection.established_ns = now_ns();
+            return;
+        }
+        tcp::CLOSE_WAIT | tcp::CLOSING => connection.fin_received_ns = now_ns(),
+        tcp::FIN_WAIT1 | tcp::LAST_ACK => connection.fin_sent_ns = now_ns(),
+        _ => return,
+    }
+    // The task that holds the lock uses the socket. That is better knowledge than an inherited or a shared owner, and
+    // none but the better of the two is kept.
+    let inherited = connection.role == ROLE_SERVER && connection.provenance == PROVENANCE_LISTEN;
+    if (connection.provenance == PROVENANCE_NONE || inherited || connection.shared != 0) && sock::owned(sk) {
+        if task::current_tgid() != connection.owner.tgid {
+            task::current(&mut connection.owner);
+            connection.provenance = PROVENANCE_CURRENT;
+            connection.shared = 0;
+        }
+    }
+}
+
+/// Any state to CLOSE: the connection is over, or a listener closes.
+#[inline(always)]
+pub(crate) fn depart(sk: u64, old: u8) {
+    if old == tcp::LISTEN {
+        let key = listener_key(sk);
+        if let Some(listener) = LISTENERS.get_ptr(key) {
+            // SAFETY: values of the map are valid as long as the program runs.
+            if unsafe { (*listener).sk } == sk {
+                let _ = LISTENERS.remove(key);
+            }
+        }
+    } else if old != tcp::SYN_SENT {
+        // No reset is ever sent for a socket that goes from SYN_SENT to CLOSE.
+        let mut tuple = Tuple::EMPTY;
+        sock::ends(sk, &mut tuple);
+        if let Some(connection) = CONNECTIONS.get_ptr_mut(sk) {
+            // SAFETY: values of the map are valid as long as the program runs.
+            let connection = unsafe { &mut *connection };
+            connection.previous_state = old;
+            let _ = DEPARTED.insert(tuple, &*connection, BPF_ANY.into());
+        } else {
+            let connection = Connection { sk, previous_state: old, ..Connection::UNKNOWN };
+            let _ = DEPARTED.insert(tuple, connection, BPF_ANY.into());
+        }
+    }
+    let _ = CONNECTIONS.remove(sk);
+}
+
+/// A socket that a process held when rsttrace started. `state` is the socket's, `holder` the `task_struct`.
+#[inline(always)]
+pub(crate) fn found(sk: u64, state: u8, holder: u64) {
+    let mut connection = Connection { sk, provenance: PROVENANCE_SNAPSHOT, ..Connection::UNKNOWN };
+    task::of(holder, &mut connection.owner);
+    if state == tcp::LISTEN {
+        connection.role = ROLE_LISTENER;
+        remember_listener(&mut connection, BPF_NOEXIST.into());
+        return;
+    }
+    if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
+        // SAFETY: values of the map are valid as long as the program runs.
+        let known = unsafe { &mut *known };
+        if known.provenance == PROVENANCE_SNAPSHOT && known.owner.tgid != connection.owner.tgid {
+            known.shared = 1;
+        }
+        return;
+    }
+    let _ = CONNECTIONS.insert(sk, connection, BPF_NOEXIST.into());
+}
+
+#[inline(always)]
+fn remember_listener(connection: &mut Connection, flags: u64) {
+    let key = listener_key(connection.sk);
+    if let Some(other) = LISTENERS.get_ptr_mut(key) {
+        // SAFETY: values of the map are valid as long as the program runs.
+        let other = unsafe { &mut *other };
+        if other.owner.tgid != connection.owner.tgid {
+            // Several processes listen here (SO_REUSEPORT, or one descriptor in many hands).
+            connection.shared = 1;
+            other.shared = 1;
+        }
+    }
+    let _ = LISTENERS.insert(key, *connection, flags);
+    let _ = CONNECTIONS.insert(connection.sk, *connection, flags);
+}
+
+/// What is known of the socket of a reset: `state` is what the socket says.
+#[inline(always)]
+pub(crate) fn of_socket(sk: u64, state: u8, tuple: &Tuple) -> Option<&'static Connection> {
+    if state != tcp::CLOSE {
+        // SAFETY: values of the map are valid as long as the program runs.
+        return CONNECTIONS.get_ptr(sk).map(|connection| unsafe { &*connection });
+    }
+    departed(tuple).filter(|connection| connection.sk == sk)
+}
+
+/// What is known of the last connection between these ends.
+#[inline(always)]
+pub(crate) fn departed(tuple: &Tuple) -> Option<&'static Connection> {
+    // SAFETY: values of the map are valid as long as the program runs.
+    DEPARTED.get_ptr(tuple).map(|connection| unsafe { &*connection })
+}
+
+/// The owner, where the story has one that is beyond doubt.
+#[inline(always)]
+pub(crate) fn certain_owner(connection: Option<&'static Connection>) -> Option<u32> {
+    let connection = connection?;
+    let sure = match connection.provenance {
+        PROVENANCE_CONNECT => true,
+        PROVENANCE_LISTEN => connection.role == ROLE_LISTENER,
+        _ => false,
+    };
+    (sure && connection.shared == 0).then_some(connection.owner.tgid)
+}
+
+/// Copies the story into the event.
+#[inline(always)]
+pub(crate) fn tell(connection: Option<&'static Connection>, event: &mut ResetEvent) {
+    let Some(connection) = connection else { return };
+    event.flags |= EVENT_HAS_STORY;
+    if connection.shared != 0 {
+        event.flags |= EVENT_SHARED;
+    }
+    event.owner = connection.owner;
+    event.provenance = connection.provenance;
+    event.role = connection.role;
+    event.previous_state = connection.previous_state;
+    event.opened_ns = connection.opened_ns;
+    event.established_ns = connection.established_ns;
+    event.fin_received_ns = connection.fin_received_ns;
+    event.fin_sent_ns = connection.fin_sent_ns;
+}

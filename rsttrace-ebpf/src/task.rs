@@ -1,0 +1,55 @@
+//! Processes: always the thread group (what people call the process), never the thread.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid};
+use rsttrace_common::event::{Task, UID_UNKNOWN};
+
+use crate::fields::{
+    CRED_UID, TASK_COMM, TASK_CRED, TASK_FLAGS, TASK_GROUP_LEADER, TASK_START_BOOTTIME, TASK_TGID, copy, field,
+    try_field,
+};
+
+/// `PF_EXITING` of `include/linux/sched.h`, the same value since 2.6.
+const PF_EXITING: u32 = 0x4;
+
+/// Describes the process that the CPU is running.
+#[inline(always)]
+pub(crate) fn current(to: &mut Task) {
+    // SAFETY: these helpers take no arguments and cannot fail.
+    let task = unsafe {
+        to.tgid = current_tgid();
+        to.uid = bpf_get_current_uid_gid() as u32;
+        bpf_get_current_task()
+    };
+    describe(task, to);
+}
+
+/// The PID of the process that the CPU is running.
+#[inline(always)]
+pub(crate) fn current_tgid() -> u32 {
+    // SAFETY: takes no arguments and cannot fail.
+    (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
+/// Whether the thread that the CPU is running is on its way out: the kernel is closing its files for it.
+#[inline(always)]
+pub(crate) fn current_is_exiting() -> bool {
+    // SAFETY: takes no arguments and cannot fail.
+    let task = unsafe { bpf_get_current_task() };
+    field::<u32>(task, &TASK_FLAGS) & PF_EXITING != 0
+}
+
+/// Describes the process that the `task_struct` at this address belongs to.
+#[inline(always)]
+pub(crate) fn of(task: u64, to: &mut Task) {
+    let cred: u64 = field(task, &TASK_CRED);
+    to.uid = if cred == 0 { UID_UNKNOWN } else { try_field(cred, &CRED_UID).unwrap_or(UID_UNKNOWN) };
+    copy(task, &TASK_TGID, &mut to.tgid);
+    describe(task, to);
+}
+
+#[inline(always)]
+fn describe(task: u64, to: &mut Task) {
+    let leader: u64 = field(task, &TASK_GROUP_LEADER);
+    copy(leader, &TASK_START_BOOTTIME, &mut to.start_boottime_ns);
+    copy(leader, &TASK_COMM, &mut to.comm);
+}

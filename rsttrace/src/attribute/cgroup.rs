@@ -1,0 +1,104 @@
+//! cgroup ids to paths.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// cgroups remembered at once; a host has hundreds, seldom thousands.
+const REMEMBERED: usize = 16_384;
+
+/// How often the file system is walked at most for ids that are not known.
+const WALK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The cgroups of the hierarchy of version 2. A cgroup's id is the inode number of its directory.
+pub struct Cgroups {
+    root: Option<PathBuf>,
+    paths: HashMap<u64, Arc<str>>,
+    walked: Option<Instant>,
+}
+
+impl Default for Cgroups {
+    fn default() -> Self {
+        Self { root: mount(), paths: HashMap::new(), walked: None }
+    }
+}
+
+impl Cgroups {
+    /// The path of a cgroup below the root of the hierarchy; `None` when it has gone or the hierarchy is not mounted.
+    pub fn path(&mut self, id: u64) -> Option<Arc<str>> {
+        if let Some(path) = self.paths.get(&id) {
+            return Some(Arc::clone(path));
+        }
+        if self.walked.is_none_or(|walked| walked.elapsed() >= WALK_INTERVAL) {
+            self.walk();
+        }
+        self.paths.get(&id).cloned()
+    }
+
+    /// Reads the whole hierarchy. Old entries stay: a cgroup may be gone by the time its reset is looked at.
+    fn walk(&mut self) {
+        self.walked = Some(Instant::now());
+        let Some(root) = &self.root else { return };
+        if self.paths.len() >= REMEMBERED {
+            self.paths.clear();
+        }
+        let mut left = vec![root.clone()];
+        while let Some(directory) = left.pop() {
+            if let (Ok(metadata), Ok(below)) = (directory.metadata(), directory.strip_prefix(root)) {
+                let path = Path::new("/").join(below);
+                self.paths.insert(metadata.ino(), path.to_string_lossy().into());
+            }
+            // A cgroup that goes away while we walk is no error.
+            left.extend(subdirectories(&directory).unwrap_or_default());
+            if self.paths.len() >= REMEMBERED {
+                return;
+            }
+        }
+    }
+}
+
+fn subdirectories(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Where the hierarchy of version 2 is mounted.
+pub fn mount() -> Option<PathBuf> {
+    find_mount(&fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
+/// In `mountinfo` the mount point is field 5, and the type stands behind a lone hyphen.
+fn find_mount(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, source) = line.split_once(" - ")?;
+        if source.split(' ').next()? != "cgroup2" {
+            return None;
+        }
+        Some(PathBuf::from(mount.split(' ').nth(4)?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_is_found_among_others() {
+        let mountinfo = "24 1 0:22 / /proc rw - proc proc rw\n\
+                         31 24 0:27 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu\n\
+                         30 24 0:26 / /sys/fs/cgroup/unified rw shared:8 master:1 - cgroup2 cgroup rw\n";
+        assert_eq!(find_mount(mountinfo), Some("/sys/fs/cgroup/unified".into()));
+        assert_eq!(find_mount("nonsense\n - \n - cgroup2"), None);
+    }
+}

@@ -1,0 +1,209 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use crate::{reset::Fault, select::ports::PortRange};
+
+/// Show every TCP reset that this host sends or receives: peer, owner of the socket, state, cause.
+///
+/// One line per reset on standard output, until Ctrl-C. Progress, warnings and the closing summary go to standard
+/// error.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(after_help = "Exit status: 0 ok, 1 failed while running, 2 usage, 3 this host or user cannot run it.")]
+pub struct Cli {
+    /// What to do instead of tracing.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to trace.
+    #[command(flatten)]
+    pub trace: Trace,
+}
+
+/// What there is beside tracing.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what this host lets us see, what we lose, and the remedy
+    Doctor,
+    /// Describe the causes of resets; one cause in full
+    Explain {
+        /// Code of the cause, as in the records
+        cause: Option<String>,
+    },
+    /// Print what is made from the program: man page, shell completions, option block
+    #[command(hide = true)]
+    Generate {
+        /// Which of them
+        what: Generated,
+    },
+}
+
+/// What is made from the program itself.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Generated {
+    /// Manual page in roff
+    Man,
+    /// Completions for bash
+    Bash,
+    /// Completions for zsh
+    Zsh,
+    /// Completions for fish
+    Fish,
+    /// The option block of the README
+    Options,
+}
+
+/// Options of tracing.
+#[derive(Clone, Debug, Args)]
+pub struct Trace {
+    /// What to show.
+    #[command(flatten)]
+    pub filters: Filters,
+    /// How to show it.
+    #[command(flatten)]
+    pub output: Output,
+    /// How to run.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// Which resets to show; different filters must all hold, of one repeated filter any.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct Filters {
+    /// Only resets that this host sends
+    #[arg(long, conflicts_with = "received")]
+    pub sent: bool,
+    /// Only resets that this host receives
+    #[arg(long)]
+    pub received: bool,
+    /// Only sockets owned by this process (repeatable)
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Vec<u32>,
+    /// Only sockets owned by processes of this name (repeatable)
+    #[arg(short, long, value_name = "NAME")]
+    pub comm: Vec<String>,
+    /// Only this peer or network, IPv4 or IPv6 (repeatable)
+    #[arg(long, value_name = "CIDR", value_parser = crate::select::peers::parse)]
+    pub peer: Vec<IpNet>,
+    /// Only this port of the peer's end (repeatable)
+    #[arg(long, value_name = "PORT[-PORT]")]
+    pub peer_port: Vec<PortRange>,
+    /// Only this port of our end (repeatable)
+    #[arg(long, value_name = "PORT[-PORT]")]
+    pub local_port: Vec<PortRange>,
+    /// Only this port, at either end (repeatable)
+    #[arg(long, value_name = "PORT[-PORT]")]
+    pub port: Vec<PortRange>,
+    /// Only IPv4
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// Only IPv6
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+    /// Only this network namespace, by a path such as /run/netns/blue or by inode number
+    #[arg(long, value_name = "PATH-or-INODE")]
+    pub netns: Option<String>,
+    /// Only sockets of this cgroup and those below it, by its path
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+    /// Only this cause, by its code (repeatable)
+    #[arg(long, value_name = "CODE")]
+    pub cause: Vec<String>,
+    /// Only resets that these have something to change about
+    #[arg(long, value_name = "WHO", value_delimiter = ',')]
+    pub fault: Vec<Fault>,
+    /// Leave out what is harmless
+    #[arg(long)]
+    pub no_benign: bool,
+}
+
+/// How records look.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Output {
+    /// One line a reset, a block a reset, or one JSON object a line
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub output: Format,
+    /// How to show times in text (JSON is always UTC)
+    #[arg(long, value_enum, value_name = "ZONE", default_value_t = TimeFormat::Local)]
+    pub time: TimeFormat,
+    /// Look up no names: ports and users stay numbers
+    #[arg(short, long)]
+    pub numeric: bool,
+    /// No summary at the end
+    #[arg(long)]
+    pub no_summary: bool,
+}
+
+/// Form of the records on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One line
+    Text,
+    /// A block to paste into a ticket
+    Long,
+    /// One JSON object a line
+    Json,
+}
+
+/// Form of the times in text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TimeFormat {
+    /// Time of day in the local zone
+    Local,
+    /// Time of day in UTC
+    Utc,
+    /// Seconds since the start
+    Elapsed,
+}
+
+/// When to stop, and how the kernel hands events over.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Running")]
+pub struct Run {
+    /// Stop after this time, such as 30s or 5m
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Stop after this many records
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// How the kernel hands events over: BPF ring buffer, perf ring buffer, or the better one that works
+    #[arg(long, value_enum, default_value_t = TransportChoice::Auto)]
+    pub transport: TransportChoice,
+    /// Size of the buffer in the kernel (perf: of each CPU's), rounded up to a power of two of pages
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    pub buffer_size: Option<u32>,
+    /// Write one newline to this descriptor once every probe is attached
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub ready_fd: Option<i32>,
+    /// Print the kernel side's own debug messages to standard error
+    #[arg(long, hide = true, action = ArgAction::SetTrue)]
+    pub debug_kernel: bool,
+}
+
+/// How the kernel hands events over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TransportChoice {
+    /// The BPF ring buffer where the kernel has it, else the perf ring buffer
+    Auto,
+    /// BPF ring buffer (Linux 5.8)
+    Ring,
+    /// perf ring buffer
+    Perf,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text
+        .parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .or_else(|| text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()));
+    match parsed {
+        Some(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("expected a time such as 30s, 5m or 1h30m".into()),
+    }
+}

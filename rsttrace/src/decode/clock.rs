@@ -1,0 +1,98 @@
+//! The kernel's clocks: monotonic nanoseconds to wall time, and ticks (jiffies) to milliseconds.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// The two clocks read together, so that a time of one can be told as a time of the other. Taken anew for every batch
+/// of events: somebody may set the wall clock while we run.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub monotonic_ns: u64,
+    /// `CLOCK_REALTIME` at the same moment.
+    pub wall: Timestamp,
+}
+
+impl WallClock {
+    /// The wall time of an event.
+    pub fn at(&self, ktime_ns: u64) -> Timestamp {
+        let ago = i128::from(self.monotonic_ns) - i128::from(ktime_ns);
+        self.wall.checked_sub(SignedDuration::from_nanos_i128(ago)).unwrap_or(self.wall)
+    }
+}
+
+/// Rates that Linux is built with (`CONFIG_HZ` of every architecture), the common ones first.
+const RATES_HZ: [u32; 12] = [250, 1000, 100, 300, 128, 64, 32, 24, 48, 200, 256, 1024];
+
+/// Ticks to milliseconds.
+///
+/// The kernel does not tell user space its tick rate everywhere (`CONFIG_HZ`; /proc/config.gz is often not there), but
+/// it starts the tick counter at `-300 * HZ` (`INITIAL_JIFFIES`), so a pair of readings tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticks {
+    hz: u32,
+}
+
+impl Ticks {
+    /// From a reading of the monotonic clock and of the low half of the tick counter at the same moment.
+    ///
+    /// `None` when several rates would give the reading, as they all do five minutes after the start of the system,
+    /// or none does.
+    pub fn from_reading(ktime_ns: u64, jiffies: u32) -> Option<Self> {
+        // The tick counter and the clock start some tens of milliseconds apart.
+        const TOLERANCE_MS: u64 = 500;
+        let uptime_ms = ktime_ns / 1_000_000;
+        let mut fits = RATES_HZ.into_iter().filter(|&hz| {
+            let ticks = u128::from(uptime_ms) * u128::from(hz) / 1000;
+            let expected = (ticks as u32).wrapping_sub(300 * hz);
+            let difference = jiffies.wrapping_sub(expected).cast_signed().unsigned_abs();
+            u64::from(difference) * 1000 <= TOLERANCE_MS * u64::from(hz)
+        });
+        match (fits.next(), fits.next()) {
+            (Some(hz), None) => Some(Self { hz }),
+            _ => None,
+        }
+    }
+
+    /// Milliseconds of a number of ticks.
+    pub fn ms(self, ticks: u32) -> f64 {
+        f64::from(ticks) * 1000.0 / f64::from(self.hz)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jiffies(hz: u32, uptime_ms: u64) -> u32 {
+        ((uptime_ms * u64::from(hz) / 1000) as u32).wrapping_sub(300 * hz)
+    }
+
+    #[test]
+    fn the_rate_shows_in_one_reading() {
+        for hz in RATES_HZ {
+            for uptime_ms in [100_000, 299_000_000, 3_600_000, 86_400_000 * 400] {
+                let ticks = Ticks::from_reading(uptime_ms * 1_000_000, jiffies(hz, uptime_ms));
+                assert_eq!(ticks, Some(Ticks { hz }), "{hz} Hz after {uptime_ms} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn five_minutes_after_the_start_it_cannot() {
+        assert_eq!(Ticks::from_reading(300_000_000_000, 0), None);
+    }
+
+    #[test]
+    fn nonsense_has_no_rate() {
+        assert_eq!(Ticks::from_reading(1_000_000_000_000, 0x1234_5678), None);
+    }
+
+    #[test]
+    fn wall_time_of_an_earlier_and_a_later_event() {
+        let clock = WallClock { monotonic_ns: 5_000_000_000, wall: Timestamp::UNIX_EPOCH };
+        assert_eq!(clock.at(4_000_000_001).as_nanosecond(), -999_999_999);
+        assert_eq!(clock.at(5_000_000_007).as_nanosecond(), 7);
+        let _ = clock.at(u64::MAX);
+        let _ = clock.at(0);
+    }
+}

@@ -1,0 +1,256 @@
+//! One [`ResetEvent`] to one [`Reset`].
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
+
+use rsttrace_common::{
+    event::{
+        EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN,
+        EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, KIND_SENT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent,
+        Task, UID_UNKNOWN,
+    },
+    names::{AF_INET6, sock_flag, tcp},
+};
+
+use super::{
+    clock::{Ticks, WallClock},
+    timing,
+};
+use crate::{
+    diagnose,
+    reset::{
+        Cgroup, Direction, Endpoint, Facts, Family, Hook, KernelTask, Netns, ProvokingPacket, Reset, Role, Socket,
+        State, TcpFlags,
+    },
+};
+
+/// Makes records of events.
+pub struct Decoder {
+    host: Arc<str>,
+    reasons: BTreeMap<u32, Arc<str>>,
+    chrono_shift: Option<u32>,
+    ticks: Option<Ticks>,
+}
+
+impl Decoder {
+    /// `reasons` are the running kernel's names of `enum sk_rst_reason`, `chrono_shift` is where two bits of a field
+    /// are (see `Kernel::chrono_shift`).
+    pub const fn new(host: Arc<str>, reasons: BTreeMap<u32, Arc<str>>, chrono_shift: Option<u32>) -> Self {
+        Self { host, reasons, chrono_shift, ticks: None }
+    }
+
+    /// The record of an event.
+    pub fn reset(&mut self, event: &ResetEvent, clock: &WallClock) -> Reset {
+        if self.ticks.is_none() {
+            self.ticks = Ticks::from_reading(event.ktime_ns, event.now_jiffies);
+        }
+        let sent = event.kind == KIND_SENT;
+        Reset {
+            time: clock.at(event.ktime_ns),
+            host: Arc::clone(&self.host),
+            seq: 0,
+            count: 1,
+            direction: if sent { Direction::Sent } else { Direction::Received },
+            hook: if sent { Hook::TcpSendReset } else { Hook::TcpReceiveReset },
+            family: if event.family == AF_INET6 { Family::Ipv6 } else { Family::Ipv4 },
+            local: Endpoint { address: address(event.local_address), port: event.local_port },
+            peer: Endpoint { address: address(event.peer_address), port: event.peer_port },
+            netns: (event.netns != 0).then_some(Netns { inode: event.netns }),
+            process: None,
+            actor: None,
+            cgroup: (event.cgroup_id != 0).then_some(Cgroup { id: event.cgroup_id, path: None }),
+            container: None,
+            socket: self.socket(event),
+            packet: None,
+            provoked_by: (event.flags & EVENT_HAS_PACKET != 0).then_some(ProvokingPacket {
+                ttl: event.packet_ttl,
+                flags: TcpFlags(event.packet_flags),
+                seq: event.packet_seq,
+                ack: event.packet_ack,
+                window: event.packet_window,
+            }),
+            reason: self.reason(event),
+            cause: diagnose::undiagnosed(),
+            facts: facts(event),
+        }
+    }
+
+    /// The kernel's word; a number that the running kernel's BTF does not know stays a number.
+    fn reason(&self, event: &ResetEvent) -> Option<Arc<str>> {
+        (event.flags & EVENT_HAS_REASON != 0).then(|| {
+            self.reasons.get(&event.reason).cloned().unwrap_or_else(|| Arc::from(format!("REASON_{}", event.reason)))
+        })
+    }
+
+    fn socket(&self, event: &ResetEvent) -> Option<Socket> {
+        let cookie = (event.cookie != 0).then_some(event.cookie);
+        if event.flags & EVENT_TIME_WAIT != 0 {
+            return Some(Socket { cookie, state: State(event.state), ..Socket::default() });
+        }
+        if event.flags & EVENT_HAS_SOCKET == 0 {
+            return None;
+        }
+        let state = decided_state(event);
+        if state == tcp::LISTEN {
+            return Some(Socket {
+                cookie,
+                state: State(state),
+                role: Some(Role::Listener),
+                accept_queue: Some(event.accept_queue),
+                accept_queue_limit: Some(event.accept_queue_limit),
+                ..Socket::default()
+            });
+        }
+        let payload = timing::payload(event, state);
+        let times = timing::times(event, &payload, self.ticks, self.chrono_shift);
+        Some(Socket {
+            cookie,
+            state: State(state),
+            role: role(payload.role),
+            age_ms: before(event, event.opened_ns),
+            idle_before_send_ms: times.idle_before_send_ms,
+            since_send_ms: times.since_send_ms,
+            since_receive_ms: times.since_receive_ms,
+            fin_received_ms: before(event, event.fin_received_ns),
+            fin_sent_ms: before(event, event.fin_sent_ns),
+            bytes_sent: Some(payload.sent),
+            bytes_acked: Some(payload.acked),
+            bytes_received: Some(payload.received),
+            unacked_bytes: Some(payload.unacked),
+            unsent_bytes: Some(payload.unsent),
+            unread_bytes: Some(payload.unread),
+            rtt_us: (event.rtt_us != 0).then_some(event.rtt_us),
+            retransmits: Some(event.retransmits),
+            accept_queue: None,
+            accept_queue_limit: None,
+        })
+    }
+}
+
+/// The state in which the reset was decided: the kernel sets CLOSE before it reports most resets that it sends.
+fn decided_state(event: &ResetEvent) -> u8 {
+    if event.state == tcp::CLOSE && event.previous_state != 0 { event.previous_state } else { event.state }
+}
+
+fn address(bytes: [u8; 16]) -> IpAddr {
+    let v6 = Ipv6Addr::from(bytes);
+    v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
+}
+
+const fn role(role: u8) -> Option<Role> {
+    match role {
+        ROLE_CLIENT => Some(Role::Client),
+        ROLE_SERVER => Some(Role::Server),
+        ROLE_LISTENER => Some(Role::Listener),
+        _ => None,
+    }
+}
+
+/// Milliseconds from a moment to the event; `None` for a moment that was not seen.
+fn before(event: &ResetEvent, moment_ns: u64) -> Option<f64> {
+    (moment_ns != 0).then(|| event.ktime_ns.saturating_sub(moment_ns) as f64 / 1e6)
+}
+
+fn facts(event: &ResetEvent) -> Facts {
+    let has = |flag: u32| event.flags & flag != 0;
+    Facts {
+        ktime_ns: event.ktime_ns,
+        owner: task(&event.owner),
+        provenance: event.provenance,
+        shared: has(EVENT_SHARED),
+        holder: if has(EVENT_OWNED) { task(&event.actor) } else { None },
+        holder_exiting: has(EVENT_EXITING),
+        time_wait_substate: has(EVENT_TIME_WAIT).then_some(event.substate),
+        raw_state: event.state,
+        orphan: has(EVENT_ORPHAN),
+        dead: event.socket_flags & sock_flag::DEAD != 0,
+        shutdown: event.shutdown,
+        linger_zero: event.socket_flags & sock_flag::LINGER != 0 && event.linger_jiffies == 0,
+        keepalive: event.socket_flags & sock_flag::KEEPALIVE != 0,
+        probes_out: event.probes_out,
+        user_timeout_ms: event.user_timeout_ms,
+        story: has(EVENT_HAS_STORY),
+    }
+}
+
+fn task(task: &Task) -> Option<KernelTask> {
+    (task.tgid != 0).then(|| {
+        let end = task.comm.iter().position(|&byte| byte == 0).unwrap_or(task.comm.len());
+        let comm = task.comm.get(..end).unwrap_or_default();
+        KernelTask {
+            tgid: task.tgid,
+            start_boottime_ns: task.start_boottime_ns,
+            uid: (task.uid != UID_UNKNOWN).then_some(task.uid),
+            comm: String::from_utf8_lossy(comm).into(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use zerocopy::FromBytes as _;
+
+    use super::*;
+
+    fn decoder() -> Decoder {
+        Decoder::new("gw-1".into(), BTreeMap::from([(14, "TCP_STATE".into())]), Some(0))
+    }
+
+    const CLOCK: WallClock = WallClock { monotonic_ns: 1_000_000_000, wall: Timestamp::UNIX_EPOCH };
+
+    #[test]
+    fn a_closed_socket_shows_the_state_before() {
+        let event = ResetEvent {
+            kind: KIND_SENT,
+            flags: EVENT_HAS_SOCKET | EVENT_HAS_REASON,
+            state: tcp::CLOSE,
+            previous_state: tcp::ESTABLISHED,
+            reason: 14,
+            ..ResetEvent::default()
+        };
+        let reset = decoder().reset(&event, &CLOCK);
+        assert_eq!(reset.socket.map(|socket| socket.state), Some(State(tcp::ESTABLISHED)));
+        assert_eq!(reset.reason.as_deref(), Some("TCP_STATE"));
+    }
+
+    #[test]
+    fn unknown_numbers_survive_as_numbers() {
+        let event = ResetEvent {
+            kind: KIND_SENT,
+            flags: EVENT_HAS_SOCKET | EVENT_HAS_REASON,
+            state: 99,
+            reason: 1234,
+            ..ResetEvent::default()
+        };
+        let reset = decoder().reset(&event, &CLOCK);
+        assert_eq!(reset.reason.as_deref(), Some("REASON_1234"));
+        assert_eq!(reset.socket.map(|socket| socket.state.to_string()), Some("STATE_99".to_owned()));
+    }
+
+    #[test]
+    fn without_a_socket_nothing_is_made_up() {
+        let reset = decoder().reset(&ResetEvent { kind: KIND_SENT, ..ResetEvent::default() }, &CLOCK);
+        assert!(reset.socket.is_none() && reset.reason.is_none() && reset.provoked_by.is_none());
+        assert!(reset.netns.is_none() && reset.cgroup.is_none() && reset.facts.owner.is_none());
+    }
+
+    #[test]
+    fn any_bytes_make_a_record() {
+        // A cheap generator; what matters is that no value of any field can make this panic.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut decoder = decoder();
+        for _ in 0..20_000 {
+            let mut bytes = [0_u8; size_of::<ResetEvent>()];
+            for byte in &mut bytes {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                *byte = (state >> 56) as u8;
+            }
+            let event = ResetEvent::read_from_bytes(&bytes).expect("the size of an event");
+            let _ = decoder.reset(&event, &CLOCK);
+        }
+    }
+}

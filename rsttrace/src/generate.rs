@@ -1,0 +1,26 @@
+//! What is made from the program itself, so that it cannot drift: manual page, completions, option block.
+
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use crate::{
+    cli::{Cli, Generated},
+    exit::Failure,
+};
+
+/// Prints one of them to standard output.
+pub(crate) fn run(what: Generated) -> Result<(), Failure> {
+    let mut command = Cli::command();
+    let mut text = Vec::new();
+    match what {
+        Generated::Man => clap_mangen::Man::new(command).render(&mut text).context("cannot make the manual page")?,
+        Generated::Bash => clap_complete::generate(Shell::Bash, &mut command, "rsttrace", &mut text),
+        Generated::Zsh => clap_complete::generate(Shell::Zsh, &mut command, "rsttrace", &mut text),
+        Generated::Fish => clap_complete::generate(Shell::Fish, &mut command, "rsttrace", &mut text),
+        Generated::Options => text = command.term_width(100).render_long_help().to_string().into_bytes(),
+    }
+    io::stdout().lock().write_all(&text).context("cannot write to standard output").map_err(Failure::Running)
+}

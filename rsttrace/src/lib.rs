@@ -1,0 +1,49 @@
+//! Every TCP reset of this host: who owns the socket, in what state it was, and why.
+//!
+//! Data flows one way through the rooms: `load` puts the programs into the kernel, `transport` brings their events,
+//! `decode` makes a [`reset::Reset`] of each, `attribute` says whose it is, `diagnose` why, `select` whether it is
+//! wanted, and the sinks print it. [`pipeline`] is the only place that knows them all.
+
+pub mod attribute;
+pub mod cli;
+pub mod decode;
+pub mod diagnose;
+mod doctor;
+pub mod exit;
+mod explain;
+mod generate;
+pub mod load;
+mod pipeline;
+pub mod reset;
+pub mod select;
+pub mod sink;
+mod summary;
+mod transport;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    cli::{Cli, Command},
+    exit::Failure,
+};
+
+/// Runs the command line of this process and returns its exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    exit::report(run(cli))
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        None => pipeline::run(cli.trace),
+        Some(Command::Doctor) => doctor::run(),
+        Some(Command::Explain { cause }) => explain::run(cause.as_deref()),
+        Some(Command::Generate { what }) => generate::run(what),
+    }
+}

@@ -1,0 +1,152 @@
+//! What the running kernel says about itself in BTF: offsets of fields, names of reasons, arguments of tracepoints.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use anyhow::{Context as _, Result, bail};
+use btf_rs::{Backend, Btf, Member, Struct, Type};
+use rsttrace_common::offsets::ABSENT;
+
+/// Where the kernel keeps its BTF.
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The running kernel's types.
+pub struct KernelTypes(Btf);
+
+/// One row of the table of fields with the place where this kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldOffset {
+    /// The kernel side's global.
+    pub global: &'static str,
+    /// `struct.member.path`, for messages.
+    pub name: &'static str,
+    /// Bytes from the start of the struct; [`ABSENT`] where the kernel has no such field.
+    pub offset: u32,
+    /// Bits to shift the read value right by, for a bit field.
+    pub shift: u32,
+    /// Whether nothing sensible can be said without it.
+    pub required: bool,
+}
+
+macro_rules! rows {
+    ($($global:ident: $struct:literal $path:literal $need:ident,)+) => {
+        const ROWS: &[(&str, &str, &str, &str, bool)] = &[
+            $((
+                stringify!($global),
+                $struct,
+                $path,
+                concat!($struct, ".", $path),
+                matches!(stringify!($need).as_bytes(), b"required"),
+            ),)+
+        ];
+    };
+}
+rsttrace_common::for_each_field!(rows);
+
+impl KernelTypes {
+    /// Reads the BTF at this path.
+    pub fn read(path: &Path) -> Result<Self> {
+        // Mapping the file is forty times faster than reading it, where the kernel allows it (6.16 and later do).
+        let btf = Btf::from_file_with_backend(path, Backend::Mmap)
+            .or_else(|_| Btf::from_file(path))
+            .with_context(|| format!("cannot read the kernel's type information (BTF) in {}", path.display()))?;
+        Ok(Self(btf))
+    }
+
+    /// Looks up every field of the table. Fails when one that is required is missing.
+    pub fn offsets(&self) -> Result<Vec<FieldOffset>> {
+        let mut offsets = Vec::with_capacity(ROWS.len());
+        for &(global, parent, path, name, required) in ROWS {
+            let found = self.structure(parent).and_then(|found| self.field(&found, path));
+            if found.is_none() && required {
+                bail!("this kernel has no field {name}, without which its sockets cannot be read");
+            }
+            let (bits, shift) = found.map_or((ABSENT, 0), |bits| (bits / 8, bits % 8));
+            offsets.push(FieldOffset { global, name, offset: bits, shift, required });
+        }
+        Ok(offsets)
+    }
+
+    /// The names of `enum sk_rst_reason` without their prefix; empty before 6.10.
+    pub fn reset_reasons(&self) -> BTreeMap<u32, Arc<str>> {
+        let Some(Type::Enum(reasons)) =
+            self.named("sk_rst_reason").into_iter().find(|found| matches!(found, Type::Enum(_)))
+        else {
+            return BTreeMap::new();
+        };
+        reasons
+            .members
+            .iter()
+            .filter_map(|member| {
+                let name = self.0.resolve_name(member).ok()?;
+                Some((member.val(), Arc::from(name.strip_prefix("SK_RST_REASON_").unwrap_or(&name))))
+            })
+            .collect()
+    }
+
+    /// How many arguments a tracepoint hands to a raw program; `None` when this kernel has no such tracepoint.
+    pub fn tracepoint_arguments(&self, tracepoint: &str) -> Option<usize> {
+        let typedef = self
+            .named(&format!("btf_trace_{tracepoint}"))
+            .into_iter()
+            .find(|found| matches!(found, Type::Typedef(_)))?;
+        let mut next = self.0.resolve_chained_type(typedef.as_btf_type()?).ok()?;
+        loop {
+            match next {
+                // The first parameter is the tracepoint's private data.
+                Type::FuncProto(prototype) => return prototype.parameters.len().checked_sub(1),
+                other => next = self.0.resolve_chained_type(other.as_btf_type()?).ok()?,
+            }
+        }
+    }
+
+    fn named(&self, name: &str) -> Vec<Type> {
+        self.0.resolve_types_by_name(name).unwrap_or_default()
+    }
+
+    fn structure(&self, name: &str) -> Option<Struct> {
+        // A forward declaration may stand under the same name.
+        self.named(name).into_iter().find_map(|found| match found {
+            Type::Struct(structure) => Some(structure),
+            _ => None,
+        })
+    }
+
+    /// Bits from the start of the struct to the end of a path of members such as `sk_lock.owned`.
+    fn field(&self, structure: &Struct, path: &str) -> Option<u32> {
+        let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+        let (offset, member) = self.member(structure, first)?;
+        match rest {
+            None => Some(offset),
+            Some(rest) => Some(offset + self.field(&self.aggregate(&member)?, rest)?),
+        }
+    }
+
+    /// A member by name, looking into anonymous structs and unions.
+    fn member(&self, structure: &Struct, wanted: &str) -> Option<(u32, Member)> {
+        structure.members.iter().find_map(|member| {
+            let name = self.0.resolve_name(member).unwrap_or_default();
+            if name == wanted {
+                return Some((member.bit_offset(), member.clone()));
+            }
+            if !name.is_empty() {
+                return None;
+            }
+            let (offset, inner) = self.member(&self.aggregate(member)?, wanted)?;
+            Some((member.bit_offset() + offset, inner))
+        })
+    }
+
+    /// The struct or union that a member is, through typedefs and qualifiers.
+    fn aggregate(&self, member: &Member) -> Option<Struct> {
+        let mut next = self.0.resolve_chained_type(member).ok()?;
+        loop {
+            match next {
+                Type::Struct(found) | Type::Union(found) => return Some(found),
+                Type::Typedef(_) | Type::Const(_) | Type::Volatile(_) | Type::TypeTag(_) => {
+                    next = self.0.resolve_chained_type(next.as_btf_type()?).ok()?;
+                }
+                _ => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Putting the programs into the kernel, with what the running kernel needs to be told.
+//!
+//! Degrade, do not die: a probe that the kernel refuses is a value with a reason ([`Degraded`]), shown at start, by
+//! `doctor` and in the summary. Only without the two reset tracepoints there is nothing to do.
+
+pub mod btf;
+mod filter;
+pub mod preflight;
+pub mod probes;
+
+use std::{
+    fs,
+    io::Read as _,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, Error, Result, anyhow};
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::{Map, MapData, PerCpuArray},
+    programs::{Iter, ProgramError, RawTracePoint},
+};
+use rsttrace_common::{event::LOST_SLOTS, offsets::ABSENT};
+
+use crate::{
+    cli::Filters,
+    exit::Failure,
+    load::{
+        btf::{FieldOffset, KERNEL_BTF, KernelTypes},
+        probes::{Kind, PROBES, Probe, Variant},
+    },
+};
+
+static PERF_OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perf.bpf.o");
+static RING_OBJECT: &[u8] = include_bytes_aligned!("../../bpf/ring.bpf.o");
+static DEBUG_OBJECT: &[u8] = include_bytes_aligned!("../../bpf/debug.bpf.o");
+
+/// Which of the objects: they are built from the same sources and differ in how events come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// Perf ring buffer: every kernel.
+    Perf,
+    /// BPF ring buffer: 5.8 and later.
+    Ring,
+    /// As `Ring`, and the programs log what they do.
+    Debug,
+}
+
+impl Object {
+    const fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::Perf => PERF_OBJECT,
+            Self::Ring => RING_OBJECT,
+            Self::Debug => DEBUG_OBJECT,
+        }
+    }
+}
+
+/// Something that works less well than it could, or not at all, and what that means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Degraded {
+    /// The probe or field.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// What a reader of the output loses.
+    pub loss: String,
+}
+
+/// What of the kernel's types the rooms behind need.
+pub struct Kernel {
+    /// BTF.
+    pub types: KernelTypes,
+    /// Every field of the table.
+    pub offsets: Vec<FieldOffset>,
+}
+
+impl Kernel {
+    /// Reads the running kernel's BTF.
+    pub fn read() -> Result<Self, Failure> {
+        let types = KernelTypes::read(Path::new(KERNEL_BTF)).map_err(Failure::Host)?;
+        let offsets = types.offsets().map_err(Failure::Host)?;
+        Ok(Self { types, offsets })
+    }
+
+    /// Bits to shift `chrono_type` right by; `None` when the kernel has no such field.
+    pub fn chrono_shift(&self) -> Option<u32> {
+        let field = self.offsets.iter().find(|field| field.global == "TP_CHRONO_TYPE")?;
+        (field.offset != ABSENT).then_some(field.shift)
+    }
+
+    /// Fields of the table that this kernel does not have.
+    pub fn absent(&self) -> impl Iterator<Item = &'static str> {
+        self.offsets.iter().filter(|field| field.offset == ABSENT).map(|field| field.name)
+    }
+}
+
+/// The programs in the kernel. Dropping it takes them out.
+pub struct Loaded {
+    /// `None` once detached.
+    ebpf: Option<Ebpf>,
+    lost: PerCpuArray<MapData, u64>,
+    /// What is attached.
+    pub attached: Vec<&'static str>,
+    /// What is not, or less than it could be.
+    pub degraded: Vec<Degraded>,
+}
+
+/// How to load.
+pub struct Options<'a> {
+    /// Which object.
+    pub object: Object,
+    /// Size of the BPF ring buffer in bytes (a power of two of pages).
+    pub ring_bytes: u32,
+    /// What the kernel side may drop.
+    pub filters: &'a Filters,
+    /// The only wanted network namespace.
+    pub netns: Option<u32>,
+}
+
+impl Loaded {
+    /// Puts the object into the kernel; nothing is attached yet.
+    pub fn load(kernel: &Kernel, options: &Options<'_>) -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        for field in &kernel.offsets {
+            loader.override_global(field.global, &field.offset, true);
+        }
+        if options.object != Object::Perf {
+            loader.map_max_entries("EVENTS", options.ring_bytes);
+        }
+        let mut ebpf = loader.load(options.object.bytes()).context("the kernel refuses the maps of the programs")?;
+        filter::write(&mut ebpf, options.filters, options.netns)?;
+        let lost = PerCpuArray::try_from(take_map(&mut ebpf, "LOST")?)?;
+        Ok(Self { ebpf: Some(ebpf), lost, attached: Vec::new(), degraded: Vec::new() })
+    }
+
+    /// Attaches every probe of the table. Fails only where a required one is refused.
+    pub fn attach(&mut self, kernel: &Kernel) -> Result<(), Failure> {
+        for probe in PROBES {
+            match self.attach_one(probe, kernel) {
+                Ok(variant) => {
+                    self.attached.push(probe.hook);
+                    if let Some(loss) = variant.degraded {
+                        self.degraded.push(Degraded {
+                            what: probe.hook.to_owned(),
+                            why: "this kernel is older".to_owned(),
+                            loss: loss.to_owned(),
+                        });
+                    }
+                }
+                Err(error) if probe.required => {
+                    return Err(Failure::Host(error.context(format!("{} cannot be traced", probe.hook))));
+                }
+                Err(error) => self.degraded.push(Degraded {
+                    what: probe.hook.to_owned(),
+                    why: format!("{error:#}"),
+                    loss: probe.loss.to_owned(),
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_one(&mut self, probe: &Probe, kernel: &Kernel) -> Result<Variant> {
+        let variant = match probe.kind {
+            Kind::RawTracepoint(tracepoint) => {
+                let arguments = kernel.types.tracepoint_arguments(tracepoint).ok_or_else(|| {
+                    anyhow!("this kernel has no tracepoint {tracepoint}: Linux 4.16 and later have it")
+                })?;
+                let variant = choose(probe, arguments)?;
+                let program: &mut RawTracePoint = self.program(variant.program)?;
+                program.load().map_err(explain)?;
+                program.attach(tracepoint).map_err(explain)?;
+                variant
+            }
+            Kind::Iterator(iterator) => {
+                let variant = choose(probe, usize::MAX)?;
+                let btf = aya::Btf::from_sys_fs()?;
+                let program: &mut Iter = self.program(variant.program)?;
+                program.load(iterator, &btf).map_err(explain)?;
+                let id = program.attach().map_err(explain)?;
+                let mut file = program.take_link(id)?.into_file()?;
+                // Reading is what makes it walk; it prints nothing.
+                file.read_to_end(&mut Vec::new())?;
+                program.unload()?;
+                variant
+            }
+        };
+        Ok(variant)
+    }
+
+    fn program<'a, T>(&'a mut self, name: &str) -> Result<&'a mut T>
+    where
+        &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    {
+        let program = self.ebpf.as_mut().context("the programs are gone")?.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
+        Ok(program.try_into()?)
+    }
+
+    /// The map that events come out of; once.
+    pub fn take_events(&mut self) -> Result<Map> {
+        take_map(self.ebpf.as_mut().context("the programs are gone")?, "EVENTS")
+    }
+
+    /// Starts to print what the programs of the debug object log.
+    pub fn kernel_log(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>> {
+        Ok(aya_log::EbpfLogger::init(self.ebpf.as_mut().context("the programs are gone")?)?)
+    }
+
+    /// Events that found no room in the buffer, since the start.
+    pub fn lost(&self) -> Result<u64> {
+        let mut lost = 0_u64;
+        for slot in 0..LOST_SLOTS {
+            lost += self.lost.get(&slot, 0)?.iter().sum::<u64>();
+        }
+        Ok(lost)
+    }
+
+    /// Events for which the kernel did not run a program because the same one was in the middle of another event on
+    /// that CPU (5.19 and later), since the start.
+    pub fn missed(&self) -> u64 {
+        self.ebpf
+            .iter()
+            .flat_map(Ebpf::programs)
+            .filter(|(name, _)| name.starts_with("tcp_"))
+            .filter_map(|(_, program)| {
+                let fd = program.fd().ok()?;
+                let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
+                let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+                line.trim().parse::<u64>().ok()
+            })
+            .sum()
+    }
+
+    /// Takes every program out of the kernel; what is in the buffer stays readable.
+    pub fn detach(&mut self) {
+        self.ebpf = None;
+    }
+}
+
+fn choose(probe: &Probe, arguments: usize) -> Result<Variant> {
+    probe.programs.iter().find(|variant| variant.arguments <= arguments).copied().ok_or_else(|| {
+        anyhow!("the tracepoint {} of this kernel has only {arguments} arguments, which no program fits", probe.hook)
+    })
+}
+
+/// The error of a refused program, with the last line of what the verifier said instead of all of it.
+fn explain(error: ProgramError) -> Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            log::debug!("verifier: {log}");
+            let reason = log.lines().rfind(|line| !line.starts_with("processed ")).unwrap_or_default().to_owned();
+            if reason.is_empty() {
+                anyhow!("the kernel refuses the program: {io_error}")
+            } else {
+                anyhow!("the kernel refuses the program: {io_error} ({reason})")
+            }
+        }
+        other => Error::new(other).context("the kernel refuses the probe"),
+    }
+}
+
+fn map_of<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
+    ebpf.map_mut(name).ok_or_else(|| anyhow!("the object has no map {name}"))
+}
+
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name).ok_or_else(|| anyhow!("the object has no map {name}"))
+}

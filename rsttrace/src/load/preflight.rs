@@ -1,0 +1,95 @@
+//! What this host and this user must have, checked before anything is tried, so that the message names the lack and
+//! not its consequence.
+
+use std::{fs, path::Path};
+
+use super::btf::KERNEL_BTF;
+
+/// Capability numbers of `include/uapi/linux/capability.h`.
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What was looked at.
+    pub subject: &'static str,
+    /// What was found.
+    pub found: String,
+    /// Why tracing cannot work, with the remedy.
+    pub obstacle: Option<String>,
+}
+
+/// Looks at everything that tracing needs.
+pub fn examine() -> Vec<Finding> {
+    vec![kernel(), btf(), capabilities(), lockdown()]
+}
+
+/// The first thing that makes tracing impossible, in one sentence with the remedy.
+pub fn obstacle() -> Option<String> {
+    examine().into_iter().find_map(|finding| finding.obstacle)
+}
+
+fn kernel() -> Finding {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Finding { subject: "kernel", found: release.trim().to_owned(), obstacle: None }
+}
+
+fn btf() -> Finding {
+    let there = Path::new(KERNEL_BTF).exists();
+    Finding {
+        subject: "BTF",
+        found: if there { KERNEL_BTF.to_owned() } else { "not there".to_owned() },
+        obstacle: (!there).then(|| {
+            format!(
+                "this kernel has no type information in {KERNEL_BTF}: run a kernel built with CONFIG_DEBUG_INFO_BTF=y \
+                 (the distributions' kernels from 5.10 on are), and have sysfs mounted"
+            )
+        }),
+    }
+}
+
+fn capabilities() -> Finding {
+    let effective = effective_capabilities();
+    let has = |capability: u32| effective >> capability & 1 != 0;
+    let enough = has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON));
+    let held: Vec<&str> = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON"), (CAP_SYS_ADMIN, "CAP_SYS_ADMIN")]
+        .into_iter()
+        .filter_map(|(capability, name)| has(capability).then_some(name))
+        .collect();
+    Finding {
+        subject: "capabilities",
+        found: if held.is_empty() { "none of CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN".to_owned() } else { held.join(", ") },
+        obstacle: (!enough).then(|| {
+            "loading programs into the kernel needs root, or CAP_BPF and CAP_PERFMON (before 5.8 CAP_SYS_ADMIN): run \
+             it with sudo"
+                .to_owned()
+        }),
+    }
+}
+
+fn effective_capabilities() -> u64 {
+    fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+            u64::from_str_radix(line.trim(), 16).ok()
+        })
+        .unwrap_or(0)
+}
+
+fn lockdown() -> Finding {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    // The mode in force stands in brackets: "none [integrity] confidentiality".
+    let mode = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
+    Finding {
+        subject: "lockdown",
+        found: mode.unwrap_or("none").to_owned(),
+        obstacle: (mode == Some("confidentiality")).then(|| {
+            "the kernel is locked down in confidentiality mode, which forbids programs to read its memory: boot with \
+             lockdown=integrity or without"
+                .to_owned()
+        }),
+    }
+}

@@ -1,0 +1,5 @@
+//! `rsttrace`: see the library.
+
+fn main() -> std::process::ExitCode {
+    rsttrace::main()
+}

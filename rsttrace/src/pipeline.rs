@@ -1,0 +1,373 @@
+//! The corridor: the only file that knows every room. Events come in at one end, records go out at the other.
+
+use std::{
+    future::pending,
+    io::Write as _,
+    os::fd::{BorrowedFd, FromRawFd as _, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use anstream::ColorChoice;
+use anyhow::{Context as _, Result};
+use bytes::Buf as _;
+use jiff::{Timestamp, tz::TimeZone};
+use nix::time::{ClockId, clock_gettime};
+use rsttrace_common::event::ResetEvent;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+use crate::{
+    attribute::Attribution,
+    cli::{Format, Trace, TransportChoice},
+    decode::{Decoder, clock::WallClock, sample, settle::Settle},
+    diagnose,
+    exit::{Failure, note},
+    load::{Degraded, Kernel, Loaded, Object, Options, preflight},
+    reset::Reset,
+    select::Selection,
+    sink::{
+        self, Look, Lost, LostWhere, Record,
+        writer::{BATCH, Writer},
+    },
+    summary::{Summary, Tally, coverage::Watch},
+    transport::{Transport, buffer_bytes},
+};
+
+/// Size of the BPF ring buffer that all CPUs share: 13,000 events.
+const RING_BYTES: u32 = 4 << 20;
+/// Size of each CPU's perf ring buffer: 3,000 events.
+const PERF_BYTES: u32 = 1 << 20;
+
+/// How long after the last event the kernel's loss counters are still looked at. Loss without a later event shows
+/// there; an idle run looks at nothing.
+const LOSS_CHECK: Duration = Duration::from_millis(500);
+
+/// Traces until it is told to stop.
+pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
+    let selection = Selection::new(trace.filters.clone())?;
+    if let Some(obstacle) = preflight::obstacle() {
+        return Err(Failure::host(obstacle));
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
+    let result = runtime.block_on(Run::start(trace, selection)?.until_stopped());
+    // A writer that is stuck in a write must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// Everything of one run.
+struct Run {
+    trace: Trace,
+    selection: Selection,
+    loaded: Loaded,
+    kernel_types: Kernel,
+    object: Object,
+    decoder: Decoder,
+    settle: Settle,
+    attribution: Attribution,
+    tally: Tally,
+    watch: Watch,
+    started: Instant,
+    started_at: Timestamp,
+    emitted: u64,
+    lost_in_kernel: u64,
+    malformed: u64,
+    outbox: Vec<Record>,
+}
+
+impl Run {
+    /// Loads what this kernel takes; nothing is attached yet.
+    fn start(trace: Trace, selection: Selection) -> Result<Self, Failure> {
+        let kernel_types = Kernel::read()?;
+        let (object, loaded) = load(&trace, &selection, &kernel_types)?;
+        let decoder = Decoder::new(host_name().into(), kernel_types.types.reset_reasons(), kernel_types.chrono_shift());
+        Ok(Self {
+            trace,
+            selection,
+            loaded,
+            kernel_types,
+            object,
+            decoder,
+            settle: Settle::default(),
+            attribution: Attribution::default(),
+            tally: Tally::default(),
+            watch: Watch::default(),
+            started: Instant::now(),
+            started_at: Timestamp::now(),
+            emitted: 0,
+            lost_in_kernel: 0,
+            malformed: 0,
+            outbox: Vec::new(),
+        })
+    }
+
+    async fn until_stopped(mut self) -> Result<(), Failure> {
+        let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
+        let events = self.loaded.take_events().map_err(Failure::Host)?;
+        let mut transport = Transport::open(events, per_cpu).map_err(Failure::Host)?;
+        // Signals are taken before anything is announced: whoever waits for the announcement may send one at once.
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
+        let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
+        let mut writer = Writer::start(sink::sink(self.trace.output.output, self.look()))?;
+        self.watch = Watch::start();
+        self.loaded.attach(&self.kernel_types)?;
+        self.announce(&transport);
+        self.signal_ready()?;
+
+        let deadline = self.trace.run.duration.map(|duration| self.started + duration);
+        let mut batch: Vec<ResetEvent> = Vec::new();
+        let mut check_loss = false;
+        loop {
+            let mut keep = |head: &[u8], tail: &[u8]| keep(head, tail, &mut batch, &mut self.malformed);
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                () = writer.failed() => break,
+                () = at(deadline) => break,
+                () = after(self.settle.deadline_ns()) => {}
+                read = transport.read(&mut keep) => {
+                    read.context("cannot read events")?;
+                    check_loss = true;
+                }
+                () = sleep(LOSS_CHECK), if check_loss => check_loss = false,
+            }
+            if let Some(log) = &mut kernel_log {
+                log.flush();
+            }
+            self.process(&mut batch, false);
+            self.count_losses();
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                sent = self.send(&mut writer) => if !sent { break },
+            }
+            if self.is_enough() {
+                break;
+            }
+        }
+        self.finish(transport, batch, writer).await
+    }
+
+    /// Stops the programs, takes what the kernel still has, and says what the run came to.
+    async fn finish(
+        mut self,
+        mut transport: Transport,
+        mut batch: Vec<ResetEvent>,
+        mut writer: Writer,
+    ) -> Result<(), Failure> {
+        // Counters before the programs go: `missed` is theirs.
+        let missed = self.loaded.missed();
+        self.loaded.detach();
+        transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed));
+        self.process(&mut batch, true);
+        self.count_losses();
+        self.lose(missed, LostWhere::Kernel);
+        let summary = self.summary();
+        if !self.trace.output.no_summary && self.trace.output.output == Format::Json {
+            self.outbox.push(Record::Summary(Box::new(summary.clone())));
+        }
+        // A writer that has ended says why itself.
+        let _ = self.send(&mut writer).await;
+        let written = writer.finish().await;
+        if !self.trace.output.no_summary {
+            note(&summary);
+        }
+        written.map_err(Failure::Running)
+    }
+
+    /// Events to records, and those that are wanted to the outbox.
+    fn process(&mut self, batch: &mut Vec<ResetEvent>, last: bool) {
+        let Some(clock) = read_clocks() else { return };
+        // Each CPU's perf ring is in order, all together they are not.
+        batch.sort_by_key(|event| event.ktime_ns);
+        let mut events = Vec::with_capacity(batch.len());
+        for event in batch.drain(..) {
+            events.extend(self.settle.next(event));
+        }
+        events.extend(if last { self.settle.finish() } else { self.settle.release(clock.monotonic_ns) });
+        for event in events {
+            let mut reset = self.decoder.reset(&event, &clock);
+            self.attribution.attribute(&mut reset);
+            diagnose::diagnose(&mut reset);
+            self.watch.see(&reset);
+            if self.selection.wants(&reset) && !self.is_enough() {
+                self.emit(reset);
+            }
+        }
+    }
+
+    fn emit(&mut self, mut reset: Reset) {
+        self.emitted += 1;
+        reset.seq = self.emitted;
+        self.tally.count(&reset);
+        self.outbox.push(Record::Reset(Box::new(reset)));
+    }
+
+    fn is_enough(&self) -> bool {
+        self.trace.run.count.is_some_and(|count| self.emitted >= count)
+    }
+
+    /// Reports what has been lost since the last time.
+    fn count_losses(&mut self) {
+        // The map is ours; reading it cannot fail once it could be opened.
+        let lost = self.loaded.lost().unwrap_or(self.lost_in_kernel);
+        self.lose(lost.saturating_sub(self.lost_in_kernel), LostWhere::Kernel);
+        self.lost_in_kernel = lost;
+        let malformed = std::mem::take(&mut self.malformed);
+        self.lose(malformed, LostWhere::Userspace);
+    }
+
+    fn lose(&mut self, count: u64, place: LostWhere) {
+        if count == 0 {
+            return;
+        }
+        self.tally.lost += count;
+        note(format_args!("{count} resets were lost: {}", remedy(place)));
+        self.outbox.push(Record::Lost(Lost { time: Timestamp::now(), count, r#where: place }));
+    }
+
+    /// Hands the outbox over. Cancelling it loses nothing: what has not been sent stays in the outbox.
+    async fn send(&mut self, writer: &mut Writer) -> bool {
+        while !self.outbox.is_empty() {
+            let Some(place) = writer.place().await else { return false };
+            let rest = self.outbox.split_off(self.outbox.len().min(BATCH));
+            place.send(std::mem::replace(&mut self.outbox, rest));
+        }
+        true
+    }
+
+    fn summary(&self) -> Summary {
+        let complete = self.selection.is_everything() && self.tally.lost == 0;
+        self.tally.summary(Timestamp::now(), self.started.elapsed(), self.watch.finish(complete), &self.loaded.degraded)
+    }
+
+    fn look(&self) -> Look {
+        let color = anstream::AutoStream::choice(&std::io::stdout()) != ColorChoice::Never;
+        Look {
+            color,
+            time: self.trace.output.time,
+            started: self.started_at,
+            zone: TimeZone::system(),
+            names: !self.trace.output.numeric,
+        }
+    }
+
+    /// One line that says what is watched, and one for each thing that is not.
+    fn announce(&self, transport: &Transport) {
+        let buffer = match transport {
+            Transport::Perf(_) => "perf ring buffers",
+            Transport::Ring(_) => "a BPF ring buffer",
+        };
+        note(format_args!("tracing {} through {buffer}; Ctrl-C stops", self.loaded.attached.join(", ")));
+        for degraded in &self.loaded.degraded {
+            note(format_args!("degraded: {degraded}"));
+        }
+    }
+
+    fn signal_ready(&self) -> Result<()> {
+        let Some(fd) = self.trace.run.ready_fd else { return Ok(()) };
+        // SAFETY: the caller handed the descriptor to us for this purpose; it is not used again.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_GETFD)
+            .with_context(|| format!("descriptor {fd} of --ready-fd is not open"))?;
+        // SAFETY: it is open, and nobody else in this process knows of it.
+        let mut file = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        file.write_all(b"\n").with_context(|| format!("cannot write to descriptor {fd} of --ready-fd"))
+    }
+
+    fn start_kernel_log(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+        env_logger::Builder::new().filter_level(log::LevelFilter::Debug).target(env_logger::Target::Stderr).init();
+        self.loaded
+            .kernel_log()
+            .inspect_err(|error| note(format_args!("the kernel side's messages cannot be read: {error:#}")))
+            .ok()
+    }
+}
+
+/// Loads the object for the wanted transport. `auto` takes the BPF ring buffer where the kernel has it: it keeps the
+/// order of events over all CPUs, shares its memory between them, and costs less per event.
+fn load(trace: &Trace, selection: &Selection, kernel: &Kernel) -> Result<(Object, Loaded), Failure> {
+    let options = |object| Options {
+        object,
+        ring_bytes: buffer_bytes(trace.run.buffer_size.unwrap_or(RING_BYTES)),
+        filters: selection.filters(),
+        netns: selection.netns,
+    };
+    let try_load = |object| Loaded::load(kernel, &options(object)).map(|loaded| (object, loaded));
+    if trace.run.debug_kernel {
+        match try_load(Object::Debug) {
+            Ok(loaded) => return Ok(loaded),
+            Err(error) => note(format_args!("the kernel side's messages cannot be had: {error:#}")),
+        }
+    }
+    match trace.run.transport {
+        TransportChoice::Ring => try_load(Object::Ring).map_err(Failure::Host),
+        TransportChoice::Perf => try_load(Object::Perf).map_err(Failure::Host),
+        TransportChoice::Auto => try_load(Object::Ring).or_else(|refusal| {
+            let (object, mut loaded) = try_load(Object::Perf).map_err(Failure::Host)?;
+            loaded.degraded.push(Degraded {
+                what: "BPF ring buffer".to_owned(),
+                why: format!("{refusal:#}"),
+                loss: "events of different CPUs may come out of order".to_owned(),
+            });
+            Ok((object, loaded))
+        }),
+    }
+}
+
+/// Keeps the event of a sample that may lie in two parts.
+fn keep(head: &[u8], tail: &[u8], batch: &mut Vec<ResetEvent>, malformed: &mut u64) {
+    match sample::event(head.chain(tail)) {
+        Ok(event) => batch.push(event),
+        Err(error) => {
+            log::warn!("{error}");
+            *malformed += 1;
+        }
+    }
+}
+
+const fn remedy(place: LostWhere) -> &'static str {
+    match place {
+        LostWhere::Kernel => "they came faster than they were read; raise --buffer-size or filter",
+        LostWhere::Userspace => "the kernel side and this program do not fit together",
+    }
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn read_clocks() -> Option<WallClock> {
+    Some(WallClock { monotonic_ns: monotonic_ns()?, wall: Timestamp::now() })
+}
+
+/// The clock of the events.
+fn monotonic_ns() -> Option<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
+    Duration::from(now).as_nanos().try_into().ok()
+}
+
+/// Waits until a moment; for ever without one.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => pending().await,
+    }
+}
+
+/// Waits until a moment on the clock of the events; for ever without one.
+async fn after(deadline_ns: Option<u64>) {
+    match deadline_ns {
+        Some(deadline) => {
+            let left = deadline.saturating_sub(monotonic_ns().unwrap_or(deadline));
+            sleep(Duration::from_nanos(left)).await;
+        }
+        None => pending().await,
+    }
+}

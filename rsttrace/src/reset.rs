@@ -1,0 +1,430 @@
+//! The one record that every room passes on and every sink prints.
+//!
+//! Its JSON form is the contract of `docs/output.md`: serde writes the fields in this order under these names, and
+//! absent knowledge is `null`.
+
+use std::{net::IpAddr, sync::Arc};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+/// One reset, or several identical ones folded into one record.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reset {
+    /// When the kernel reported it, UTC.
+    #[serde(serialize_with = "nanoseconds")]
+    pub time: Timestamp,
+    /// This host's name.
+    pub host: Arc<str>,
+    /// 1, 2, 3 … in the order of output.
+    pub seq: u64,
+    /// How many resets the record stands for.
+    pub count: u64,
+    /// Whether this host put the reset on the wire.
+    pub direction: Direction,
+    /// The kernel hook that saw it.
+    pub hook: Hook,
+    /// IP version of the packets.
+    pub family: Family,
+    /// This host's end.
+    pub local: Endpoint,
+    /// The other end.
+    pub peer: Endpoint,
+    /// Network namespace of the socket, or of the interface that the packet came in by.
+    pub netns: Option<Netns>,
+    /// The owner of the socket.
+    pub process: Option<Process>,
+    /// Who made the kernel do it, where that is known to be no bystander and not the owner.
+    pub actor: Option<Actor>,
+    /// cgroup of the socket.
+    pub cgroup: Option<Cgroup>,
+    /// Container that the cgroup belongs to.
+    pub container: Option<Container>,
+    /// The socket at the moment of the reset; none when the kernel had none.
+    pub socket: Option<Socket>,
+    /// The reset's own header, where a hook shows it.
+    pub packet: Option<Packet>,
+    /// The packet that provoked a reset of ours.
+    pub provoked_by: Option<ProvokingPacket>,
+    /// The kernel's own word.
+    pub reason: Option<Arc<str>>,
+    /// What we make of it.
+    pub cause: Cause,
+    /// What only the rooms inside need.
+    #[serde(skip)]
+    pub facts: Facts,
+}
+
+fn nanoseconds<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.9}"))
+}
+
+/// Which way the reset went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// This host put it on the wire.
+    Sent,
+    /// It came from the peer, or from somebody who spoke for it.
+    Received,
+}
+
+/// The kernel hook that reports a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    /// Tracepoint `tcp:tcp_send_reset`.
+    TcpSendReset,
+    /// Tracepoint `tcp:tcp_receive_reset`.
+    TcpReceiveReset,
+}
+
+/// IP version on the wire. A socket of the other family with mapped addresses speaks IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Endpoint {
+    /// IPv4-mapped addresses stand as IPv4.
+    pub address: IpAddr,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// A network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Netns {
+    /// What `readlink /proc/PID/ns/net` shows.
+    pub inode: u32,
+}
+
+/// A process, as the owner of a socket.
+#[derive(Clone, Debug, Serialize)]
+pub struct Process {
+    /// As the host's first PID namespace counts.
+    pub pid: u32,
+    /// Name of the process (of its first thread).
+    pub comm: Arc<str>,
+    /// Path of the program.
+    pub executable: Option<Arc<str>>,
+    /// Arguments joined by spaces.
+    pub command_line: Option<Arc<str>>,
+    /// Real user id.
+    pub uid: Option<u32>,
+    /// How we know.
+    pub provenance: Provenance,
+    /// How sure we are.
+    pub confidence: OwnerConfidence,
+}
+
+/// How the owner is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provenance {
+    /// It called connect.
+    Connect,
+    /// It called accept.
+    Accept,
+    /// It called listen, or its listener did for the connection.
+    Listen,
+    /// It read or wrote.
+    Io,
+    /// It held the socket when we started.
+    Snapshot,
+    /// It was seen working on the socket in its own context.
+    Current,
+    /// It held the descriptor when we looked for it.
+    Lookup,
+}
+
+/// How sure the owner is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OwnerConfidence {
+    /// The kernel showed it.
+    Exact,
+    /// Somebody else may hold the socket as well, or instead.
+    Likely,
+}
+
+/// Who triggered a reset without owning the socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Actor {
+    /// As the host's first PID namespace counts.
+    pub pid: u32,
+    /// Name of the process.
+    pub comm: Arc<str>,
+}
+
+/// A cgroup of version 2.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cgroup {
+    /// Its inode number.
+    pub id: u64,
+    /// Its path below the root of the hierarchy.
+    pub path: Option<Arc<str>>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Serialize)]
+pub struct Container {
+    /// `docker`, `containerd`, `cri-o`, `podman`, …
+    pub runtime: Option<Arc<str>>,
+    /// Its id.
+    pub id: Arc<str>,
+    /// Kubernetes pod.
+    pub pod_uid: Option<Arc<str>>,
+}
+
+/// A socket at the moment of the reset. Times are milliseconds before the reset, as fine as the kernel's clock tick
+/// (1 to 10 ms) where the kernel keeps them in ticks.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Socket {
+    /// The kernel's lasting identity of the socket, when somebody has asked for one.
+    pub cookie: Option<u64>,
+    /// The state in which the connection was when the reset was decided.
+    pub state: State,
+    /// Which side opened the connection.
+    pub role: Option<Role>,
+    /// Since it was opened.
+    pub age_ms: Option<f64>,
+    /// The silence that came before our last send.
+    pub idle_before_send_ms: Option<f64>,
+    /// Since we last sent data.
+    pub since_send_ms: Option<f64>,
+    /// Since we last received data.
+    pub since_receive_ms: Option<f64>,
+    /// Since the peer's FIN came.
+    pub fin_received_ms: Option<f64>,
+    /// Since this side closed or shut down for sending.
+    pub fin_sent_ms: Option<f64>,
+    /// Payload sent, each byte once.
+    pub bytes_sent: Option<u64>,
+    /// Payload that the peer acknowledged.
+    pub bytes_acked: Option<u64>,
+    /// Payload received.
+    pub bytes_received: Option<u64>,
+    /// Payload sent and not acknowledged.
+    pub unacked_bytes: Option<u64>,
+    /// Payload written by the process and not sent.
+    pub unsent_bytes: Option<u64>,
+    /// Payload received and not read by the process.
+    pub unread_bytes: Option<u64>,
+    /// Smoothed round trip time.
+    pub rtt_us: Option<u32>,
+    /// Segments sent again.
+    pub retransmits: Option<u32>,
+    /// Connections waiting in a listener's accept queue.
+    pub accept_queue: Option<u32>,
+    /// Limit of that queue.
+    pub accept_queue_limit: Option<u32>,
+}
+
+/// A TCP state by its number; unknown numbers survive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State(pub u8);
+
+impl std::fmt::Display for State {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match rsttrace_common::names::tcp::name(self.0) {
+            Some(name) => formatter.pad(name),
+            None => formatter.pad(&format!("STATE_{}", self.0)),
+        }
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Which side of a connection this host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It opened the connection.
+    Client,
+    /// It accepted the connection.
+    Server,
+    /// The socket listens.
+    Listener,
+}
+
+/// The reset's own header.
+#[derive(Clone, Debug, Serialize)]
+pub struct Packet {
+    /// TTL or hop limit as it arrived.
+    pub ttl: u8,
+    /// What the peer's first packet had.
+    pub handshake_ttl: Option<u8>,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Window, unscaled.
+    pub window: u16,
+}
+
+/// The packet to which a reset is the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ProvokingPacket {
+    /// TTL or hop limit as it arrived.
+    pub ttl: u8,
+    /// TCP flags, as `SYN,ACK`.
+    pub flags: TcpFlags,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Window, unscaled.
+    pub window: u16,
+}
+
+/// The flags byte of a TCP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpFlags(pub u8);
+
+impl std::fmt::Display for TcpFlags {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+        let mut separator = "";
+        for (bit, name) in NAMES.iter().enumerate() {
+            if self.0 >> bit & 1 != 0 {
+                write!(formatter, "{separator}{name}")?;
+                separator = ",";
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for TcpFlags {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What the diagnosis says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cause {
+    /// Stable name of the cause, see `rsttrace explain`.
+    pub code: &'static str,
+    /// Who put the reset on the wire.
+    pub sender: Sender,
+    /// Who has something to change.
+    pub fault: Fault,
+    /// How sure the diagnosis is.
+    pub confidence: CauseConfidence,
+    /// Whether it is nothing to worry about.
+    pub benign: bool,
+    /// One sentence.
+    pub summary: &'static str,
+    /// What decided it, with figures.
+    pub evidence: Vec<String>,
+    /// What to do.
+    pub advice: &'static str,
+}
+
+/// Who put the reset on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sender {
+    /// A process of this host, by closing a socket.
+    LocalProcess,
+    /// The kernel of this host.
+    LocalKernel,
+    /// The packet filter of this host.
+    LocalFirewall,
+    /// The other end.
+    Peer,
+    /// Something in between.
+    Path,
+    /// Not known.
+    Unknown,
+}
+
+/// Who has something to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// This host.
+    Local,
+    /// The other end.
+    Peer,
+    /// Something in between.
+    Path,
+    /// Nobody: it is harmless.
+    None,
+    /// Not known.
+    Unknown,
+}
+
+/// How sure the diagnosis is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseConfidence {
+    /// The kernel's state proves it.
+    Certain,
+    /// The fingerprint fits and nothing contradicts.
+    Likely,
+    /// The best of several explanations.
+    Guess,
+}
+
+/// What the rooms inside need and no reader of the output does.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Time of the event on `CLOCK_MONOTONIC`, nanoseconds.
+    pub ktime_ns: u64,
+    /// The owner as the kernel side knows it.
+    pub owner: Option<KernelTask>,
+    /// How the kernel side knows the owner (`PROVENANCE_*`).
+    pub provenance: u8,
+    /// Several processes hold the socket.
+    pub shared: bool,
+    /// The task that held the socket's lock.
+    pub holder: Option<KernelTask>,
+    /// That task was exiting.
+    pub holder_exiting: bool,
+    /// The socket is a TIME_WAIT mini-socket in this sub-state.
+    pub time_wait_substate: Option<u8>,
+    /// The state that the socket itself showed (CLOSE where `socket.state` has the one before).
+    pub raw_state: u8,
+    /// The socket belonged to no file any more.
+    pub orphan: bool,
+    /// The socket was dead (`SOCK_DEAD`): its last descriptor had been closed.
+    pub dead: bool,
+    /// `sk_shutdown`.
+    pub shutdown: u8,
+    /// `SO_LINGER` was on with a time of zero.
+    pub linger_zero: bool,
+    /// `SO_KEEPALIVE` was on.
+    pub keepalive: bool,
+    /// Keep-alive or zero-window probes without an answer.
+    pub probes_out: u8,
+    /// `TCP_USER_TIMEOUT` in milliseconds.
+    pub user_timeout_ms: u32,
+    /// The story of the connection was known.
+    pub story: bool,
+}
+
+/// A process as the kernel side describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelTask {
+    /// PID.
+    pub tgid: u32,
+    /// Start time on the boot clock, nanoseconds: with the PID it names a process for good.
+    pub start_boottime_ns: u64,
+    /// Real user id, when it was read.
+    pub uid: Option<u32>,
+    /// Name, with invalid UTF-8 replaced.
+    pub comm: Arc<str>,
+}

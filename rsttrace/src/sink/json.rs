@@ -1,0 +1,41 @@
+//! One JSON object a line: the contract of `docs/output.md`.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{Record, Sink};
+use crate::{reset::Reset, sink::Lost, summary::Summary};
+
+/// Version of the contract. Fields may be added; nothing is renamed, retyped or dropped without raising it.
+const SCHEMA: u32 = 1;
+
+/// JSON lines.
+pub(super) struct Json;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    body: Body<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Body<'a> {
+    Reset(&'a Reset),
+    Lost(&'a Lost),
+    Summary(&'a Summary),
+}
+
+impl Sink for Json {
+    fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
+        let body = match record {
+            Record::Reset(reset) => Body::Reset(reset),
+            Record::Lost(lost) => Body::Lost(lost),
+            Record::Summary(summary) => Body::Summary(summary),
+        };
+        serde_json::to_writer(&mut *out, &Line { schema: SCHEMA, body })?;
+        out.write_all(b"\n")
+    }
+}

@@ -1,0 +1,99 @@
+//! A block a reset, to paste into a ticket.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
+
+use anstyle::Style;
+
+use super::{Look, Record, Sink, names::Names, sanitize::Harmless};
+use crate::{
+    diagnose::evidence::span,
+    reset::{Direction, Endpoint, OwnerConfidence, Reset, Socket},
+};
+
+/// Blocks of text.
+pub(super) struct Long {
+    look: Look,
+    names: Names,
+}
+
+impl Long {
+    pub(super) fn new(look: Look) -> Self {
+        Self { look, names: Names::default() }
+    }
+
+    fn endpoint(&mut self, end: Endpoint) -> String {
+        let Endpoint { address, port } = end;
+        let shown = if address.is_ipv6() { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
+        match self.look.names.then(|| self.names.service(port)).flatten() {
+            Some(service) => format!("{shown} ({})", Harmless(service)),
+            None => shown,
+        }
+    }
+
+    fn process(&mut self, reset: &Reset) -> String {
+        let Some(process) = &reset.process else { return "not known".to_owned() };
+        let mut shown = format!("{}[{}]", Harmless(&process.comm), process.pid);
+        if let Some(line) = process.command_line.as_deref().or(process.executable.as_deref()) {
+            shown += &format!(": {}", Harmless(line));
+        }
+        if let Some(uid) = process.uid {
+            let name = self.look.names.then(|| self.names.user(uid)).flatten();
+            shown += &name.map_or_else(|| format!(", uid {uid}"), |name| format!(", user {}", Harmless(name)));
+        }
+        let sure = if process.confidence == OwnerConfidence::Exact { "" } else { ", not certain" };
+        format!("{shown} (known by {}{sure})", format!("{:?}", process.provenance).to_lowercase())
+    }
+}
+
+impl Sink for Long {
+    fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
+        let Record::Reset(reset) = record else { return Ok(()) };
+        let bold = if self.look.color { Style::new().bold() } else { Style::new() };
+        let (verb, arrow) = match reset.direction {
+            Direction::Sent => ("sent to", "->"),
+            Direction::Received => ("received from", "<-"),
+        };
+        let time = self.look.time(reset.time);
+        writeln!(out, "{bold}{time} reset {verb} {}: {}{bold:#}", reset.peer.address, reset.cause.code)?;
+        let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer));
+        let process = self.process(reset);
+        let mut row = |name: &str, value: &dyn Display| writeln!(out, "  {name:<10} {value}");
+        row("ends", &ends)?;
+        row("process", &process)?;
+        if let Some(actor) = &reset.actor {
+            row("actor", &format_args!("{}[{}]", Harmless(&actor.comm), actor.pid))?;
+        }
+        if let Some(path) = reset.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_deref()) {
+            row("cgroup", &Harmless(path))?;
+        }
+        if let Some(socket) = &reset.socket {
+            row("socket", &socket_line(socket))?;
+        }
+        row("cause", &reset.cause.summary)?;
+        for (index, evidence) in reset.cause.evidence.iter().enumerate() {
+            row(if index == 0 { "evidence" } else { "" }, &Harmless(evidence))?;
+        }
+        row("advice", &reset.cause.advice)?;
+        out.write_all(b"\n")
+    }
+}
+
+fn socket_line(socket: &Socket) -> String {
+    let mut parts = vec![socket.state.to_string()];
+    if let Some(role) = socket.role {
+        parts.push(format!("this host is the {}", format!("{role:?}").to_lowercase()));
+    }
+    if let Some(age) = socket.age_ms {
+        parts.push(format!("open for {}", span(age)));
+    }
+    if let (Some(sent), Some(received)) = (socket.bytes_sent, socket.bytes_received) {
+        parts.push(format!("{sent} bytes sent, {received} received"));
+    }
+    if let Some(rtt) = socket.rtt_us {
+        parts.push(format!("round trip {}", span(f64::from(rtt) / 1000.0)));
+    }
+    parts.join(", ")
+}

@@ -1,0 +1,97 @@
+//! The ways out: one record, many sinks. A sink does no I/O but through the `Write` that it is given.
+
+mod json;
+mod long;
+pub mod names;
+pub mod sanitize;
+mod text;
+pub mod writer;
+
+use std::io::{self, Write};
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
+
+use crate::{
+    cli::{Format, TimeFormat},
+    reset::Reset,
+    summary::Summary,
+};
+
+/// What a sink prints.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// A reset.
+    Reset(Box<Reset>),
+    /// Resets that the kernel reported and nobody will ever see.
+    Lost(Lost),
+    /// The end of the run.
+    Summary(Box<Summary>),
+}
+
+/// Resets that were lost on the way.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lost {
+    /// When it was noticed.
+    #[serde(serialize_with = "timestamp")]
+    pub time: Timestamp,
+    /// How many.
+    pub count: u64,
+    /// Where.
+    pub r#where: LostWhere,
+}
+
+/// Where resets were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LostWhere {
+    /// The buffer was full, or the kernel did not run the program.
+    Kernel,
+    /// A sample could not be read.
+    Userspace,
+}
+
+pub(crate) fn timestamp<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.9}"))
+}
+
+/// Prints records.
+pub trait Sink: Send {
+    /// Prints one record, whole lines only.
+    fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// How a sink shows things to a person.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// Colours.
+    pub color: bool,
+    /// How to show times.
+    pub time: TimeFormat,
+    /// When the run began.
+    pub started: Timestamp,
+    /// The local time zone.
+    pub zone: TimeZone,
+    /// Names of ports and users beside the numbers.
+    pub names: bool,
+}
+
+impl Look {
+    /// A time as this look shows it.
+    pub(crate) fn time(&self, time: Timestamp) -> String {
+        match self.time {
+            TimeFormat::Local => time.to_zoned(self.zone.clone()).strftime("%H:%M:%S%.3f").to_string(),
+            TimeFormat::Utc => time.strftime("%H:%M:%S%.3f").to_string(),
+            TimeFormat::Elapsed => format!("{:12.6}", time.duration_since(self.started).as_secs_f64()),
+        }
+    }
+}
+
+/// The sink for a format.
+pub fn sink(format: Format, look: Look) -> Box<dyn Sink> {
+    match format {
+        Format::Text => Box::new(text::Text::new(look)),
+        Format::Long => Box::new(long::Long::new(look)),
+        Format::Json => Box::new(json::Json),
+    }
+}

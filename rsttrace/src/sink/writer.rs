@@ -1,0 +1,129 @@
+//! The thread that writes to standard output, so that a slow reader stops neither signals nor the kernel's buffer from
+//! being looked after.
+
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    os::fd::AsFd as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Record, Sink};
+
+/// Batches that may wait for the writer. When they do, the pipeline waits, and then the kernel's buffer fills, where
+/// losses are counted.
+const QUEUE: usize = 16;
+
+/// Records in a batch at most.
+pub(crate) const BATCH: usize = 256;
+
+/// Bytes after which the buffer is written even though more records are waiting.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// How long the end of the run waits for a reader that takes nothing.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The way to the writing thread.
+pub(crate) struct Writer {
+    batches: mpsc::Sender<Vec<Record>>,
+    done: oneshot::Receiver<io::Result<()>>,
+    written: Arc<AtomicU64>,
+    handed_over: u64,
+}
+
+/// Room for one batch.
+pub(crate) struct Place<'a> {
+    permit: mpsc::Permit<'a, Vec<Record>>,
+    handed_over: &'a mut u64,
+}
+
+impl Place<'_> {
+    /// Hands over a batch.
+    pub(crate) fn send(self, batch: Vec<Record>) {
+        *self.handed_over += batch.len() as u64;
+        self.permit.send(batch);
+    }
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(crate) fn start(sink: Box<dyn Sink>) -> Result<Self> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned().context("standard output is not open")?;
+        let (batches, receiver) = mpsc::channel(QUEUE);
+        let (finished, done) = oneshot::channel();
+        let written = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&written);
+        thread::Builder::new().name("rsttrace-writer".to_owned()).spawn(move || {
+            let result = write_all(receiver, sink, &mut File::from(stdout), &counter);
+            // The pipeline may have gone without waiting.
+            let _ = finished.send(result);
+        })?;
+        Ok(Self { batches, done, written, handed_over: 0 })
+    }
+
+    /// Waits for room for one more batch. `None` when the writer has ended, for a reason that [`Writer::finish`]
+    /// tells.
+    pub(crate) async fn place(&mut self) -> Option<Place<'_>> {
+        Some(Place { permit: self.batches.reserve().await.ok()?, handed_over: &mut self.handed_over })
+    }
+
+    /// Waits until the writer has ended of itself, because it could not write.
+    pub(crate) async fn failed(&self) {
+        self.batches.closed().await;
+    }
+
+    /// Lets the writer finish. An error tells what was not written; a reader that has gone is no error.
+    pub(crate) async fn finish(self) -> Result<()> {
+        drop(self.batches);
+        let result = match tokio::time::timeout(GRACE, self.done).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(io::Error::other("the writer has died")),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it")),
+        };
+        let missing = self.handed_over.saturating_sub(self.written.load(Ordering::Relaxed));
+        result.with_context(|| format!("cannot write to standard output, {missing} records are missing"))
+    }
+}
+
+fn write_all(
+    mut batches: mpsc::Receiver<Vec<Record>>,
+    mut sink: Box<dyn Sink>,
+    out: &mut File,
+    written: &AtomicU64,
+) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(BUFFER_BYTES * 2);
+    while let Some(batch) = batches.blocking_recv() {
+        let mut buffered = 0;
+        let mut next = Some(batch);
+        while let Some(batch) = next {
+            for record in &batch {
+                sink.write(record, &mut buffer)?;
+                buffered += 1;
+                if buffer.len() >= BUFFER_BYTES {
+                    flush(&mut buffer, &mut buffered, out, written)?;
+                }
+            }
+            next = batches.try_recv().ok();
+        }
+        // Nothing more is waiting: what there is goes out now.
+        flush(&mut buffer, &mut buffered, out, written)?;
+    }
+    Ok(())
+}
+
+/// Writes whole lines.
+fn flush(buffer: &mut Vec<u8>, buffered: &mut u64, out: &mut File, written: &AtomicU64) -> io::Result<()> {
+    out.write_all(buffer)?;
+    written.fetch_add(*buffered, Ordering::Relaxed);
+    buffer.clear();
+    *buffered = 0;
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! The lines that another process writes, as they come, with a limit on patience.
+
+use std::{
+    io::{BufRead as _, BufReader, Read},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The longest that anything is waited for. A test that passes never waits this long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Lines from a pipe, read by a thread of their own.
+pub(crate) struct Lines {
+    receiver: Receiver<String>,
+}
+
+/// What came of waiting for a line.
+pub(crate) enum Next {
+    Line(String),
+    /// The other side has closed the pipe.
+    End,
+    /// Nothing came in time.
+    Late,
+}
+
+impl Lines {
+    /// Starts to read.
+    pub(crate) fn of(source: impl Read + Send + 'static) -> Self {
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(source).split(b'\n') {
+                let Ok(line) = line else { break };
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { receiver }
+    }
+
+    /// The next line, waited for until `deadline`.
+    pub(crate) fn next(&self, deadline: Instant) -> Next {
+        match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => Next::Line(line),
+            Err(RecvTimeoutError::Disconnected) => Next::End,
+            Err(RecvTimeoutError::Timeout) => Next::Late,
+        }
+    }
+
+    /// Everything up to the end, as one text.
+    pub(crate) fn rest(&self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut text = String::new();
+        while let Next::Line(line) = self.next(deadline) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        text
+    }
+}

@@ -1,0 +1,54 @@
+//! End to end, as root: real sockets, real resets, the real program.
+//!
+//! A scenario is one function and one row in [`registry`]; it runs in a network namespace of its own, once for each
+//! way in which the kernel can hand events over. Its actors are puppets: this very program, started again, obeying
+//! one command at a time (see [`puppet`]), so that nothing here ever waits for time to pass. The test is one file and
+//! runs in a virtual machine that has nothing else.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking; the lints' own exception for tests does not reach a harness of one's own"
+)]
+
+mod capture;
+mod child;
+mod host;
+mod lines;
+mod netns;
+mod puppet;
+mod registry;
+mod reset;
+mod scenarios;
+mod schema;
+mod stage;
+mod tracer;
+
+use std::{
+    env,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use libtest_mimic::Arguments;
+
+/// Scenarios at once. Each spends its time waiting for other processes.
+const THREADS: usize = 4;
+
+fn main() -> ExitCode {
+    if env::args().nth(1).is_some_and(|argument| argument == puppet::ARGUMENT) {
+        return puppet::actor::main();
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    if !arguments.list && !nix::unistd::geteuid().is_root() {
+        drop(writeln!(
+            io::stderr(),
+            "The integration tests load eBPF programs and make network namespaces: run them as root, with `cargo xtask test`."
+        ));
+        return ExitCode::FAILURE;
+    }
+    netns::remember_original();
+    libtest_mimic::run(&arguments, registry::trials()).exit_code()
+}

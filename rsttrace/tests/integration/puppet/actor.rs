@@ -1,0 +1,159 @@
+//! The puppet's own side: reads commands, does them, answers.
+
+use std::{
+    collections::HashMap,
+    ffi::CString,
+    io::{self, BufRead as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    process::ExitCode,
+    str::FromStr,
+};
+
+use nix::{
+    errno::Errno,
+    sys::{prctl, wait::waitpid},
+    unistd::{ForkResult, fork},
+};
+
+use super::{
+    destroy,
+    sockets::{self, Socket},
+};
+
+/// A puppet's sockets, by the names that the scenario has given them.
+#[derive(Default)]
+struct Actor {
+    sockets: HashMap<String, Socket>,
+}
+
+/// Obeys until standard input ends.
+pub(crate) fn main() -> ExitCode {
+    let mut actor = Actor::default();
+    // Unbuffered between commands, so that a forked child finds nothing that its parent has read already: the
+    // scenario sends the next command only after the answer to the last.
+    for line in io::stdin().lock().lines() {
+        let Ok(line) = line else { return ExitCode::FAILURE };
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = match actor.obey(&words) {
+            Ok(answer) => format!("ok {answer}\n"),
+            Err(error) => format!("error {}\n", name(&error)),
+        };
+        if io::stdout().write_all(answer.as_bytes()).and_then(|()| io::stdout().flush()).is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The kernel's name of an error, `ECONNREFUSED`; or the error in words.
+fn name(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), errno_name)
+}
+
+/// `ECONNRESET` for 104.
+pub(super) fn errno_name(number: i32) -> String {
+    let text = Errno::from_raw(number).to_string();
+    text.split(':').next().unwrap_or_default().to_owned()
+}
+
+/// What to say of a command that cannot be understood.
+fn nonsense(what: &str) -> io::Error {
+    io::Error::other(format!("cannot do this: {what}"))
+}
+
+fn parse<T: FromStr>(word: &str) -> io::Result<T> {
+    word.parse().ok().ok_or_else(|| nonsense(word))
+}
+
+impl Actor {
+    fn obey(&mut self, words: &[&str]) -> io::Result<String> {
+        match *words {
+            ["name", comm] => prctl::set_name(&CString::new(comm)?)?,
+            ["listen", name, address, backlog] => {
+                let listener = TcpListener::bind(parse::<SocketAddr>(address)?)?;
+                sockets::listen_again(&listener, parse(backlog)?)?;
+                let local = listener.local_addr()?;
+                self.keep(name, Socket::Listener(listener));
+                return Ok(local.to_string());
+            }
+            ["accept", name, from] => {
+                let (stream, peer) = self.listener(from)?.accept()?;
+                self.keep(name, Socket::Stream(stream));
+                return Ok(peer.to_string());
+            }
+            ["connect", name, address] => {
+                let stream = TcpStream::connect(parse::<SocketAddr>(address)?)?;
+                let local = stream.local_addr()?;
+                self.keep(name, Socket::Stream(stream));
+                return Ok(local.to_string());
+            }
+            ["burst", address, count] => burst(parse(address)?, parse(count)?)?,
+            ["close", name] => drop(self.sockets.remove(name).ok_or_else(|| nonsense(name))?),
+            ["shutdown", name, how] => {
+                let how = match how {
+                    "rd" => Shutdown::Read,
+                    "wr" => Shutdown::Write,
+                    "rdwr" => Shutdown::Both,
+                    _ => return Err(nonsense(how)),
+                };
+                self.stream(name)?.shutdown(how)?;
+            }
+            ["defer_accept", name] => sockets::defer_accept(self.listener(name)?)?,
+            ["fork", "keep"] => return self.fork(false),
+            ["fork", "hand-over"] => return self.fork(true),
+            ["destroy", local, peer] => destroy(parse(local)?, parse(peer)?)?,
+            [verb, name, ref rest @ ..] => return sockets::on_stream(self.stream(name)?, verb, rest),
+            _ => return Err(nonsense("no command")),
+        }
+        Ok(String::new())
+    }
+
+    fn keep(&mut self, name: &str, socket: Socket) {
+        self.sockets.insert(name.to_owned(), socket);
+    }
+
+    fn listener(&self, name: &str) -> io::Result<&TcpListener> {
+        match self.sockets.get(name) {
+            Some(Socket::Listener(listener)) => Ok(listener),
+            _ => Err(nonsense(name)),
+        }
+    }
+
+    fn stream(&self, name: &str) -> io::Result<&TcpStream> {
+        match self.sockets.get(name) {
+            Some(Socket::Stream(stream)) => Ok(stream),
+            _ => Err(nonsense(name)),
+        }
+    }
+
+    /// Forks. The child goes on to obey; the parent stays, with its sockets or without, until the child is gone.
+    fn fork(&mut self, hand_over: bool) -> io::Result<String> {
+        let (mut ready, done) = io::pipe()?;
+        // SAFETY: a puppet has one thread.
+        match unsafe { fork() }? {
+            ForkResult::Child => {
+                drop(done);
+                // Ends when the parent has closed its copies.
+                io::Read::read(&mut ready, &mut [0])?;
+                Ok(std::process::id().to_string())
+            }
+            ForkResult::Parent { child } => {
+                if hand_over {
+                    self.sockets.clear();
+                }
+                drop(done);
+                waitpid(child, None)?;
+                Err(nonsense("the child is gone"))
+            }
+        }
+    }
+}
+
+/// Connects and resets, again and again, with nobody waiting in between.
+fn burst(address: SocketAddr, count: u32) -> io::Result<()> {
+    for _ in 0..count {
+        let stream = TcpStream::connect(address)?;
+        sockets::linger_zero(&stream)?;
+    }
+    Ok(())
+}

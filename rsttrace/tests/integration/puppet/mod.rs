@@ -1,0 +1,113 @@
+//! Puppets: processes that do what they are told, one step at a time.
+//!
+//! A puppet is this program started again with the argument `puppet`. It reads a command a line on standard input and
+//! answers each with one line, `ok …` or `error …`, when it is done. So a scenario knows that a step has happened
+//! before it takes the next one.
+
+pub(crate) mod actor;
+mod destroy;
+mod sockets;
+
+pub(crate) use destroy::destroy;
+
+use std::{
+    env,
+    fmt::Display,
+    io::Write as _,
+    net::SocketAddr,
+    process::{ChildStdin, Command, Stdio},
+    time::Instant,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    child::Guard,
+    lines::{Lines, Next, PATIENCE},
+};
+
+/// The first argument of a puppet.
+pub(crate) const ARGUMENT: &str = "puppet";
+
+/// A running puppet; it dies when this is dropped.
+pub(crate) struct Puppet {
+    child: Guard,
+    commands: ChildStdin,
+    answers: Lines,
+    comm: String,
+}
+
+impl Puppet {
+    /// Starts a puppet in the calling thread's network namespace, with this name (at most 15 bytes).
+    pub(crate) fn start(comm: &str) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .arg(ARGUMENT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program can start itself");
+        let commands = child.stdin.take().unwrap();
+        let answers = Lines::of(child.stdout.take().unwrap());
+        let mut puppet = Self { child: Guard(child), commands, answers, comm: comm.to_owned() };
+        puppet.tell(format_args!("name {comm}"));
+        puppet
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn comm(&self) -> &str {
+        &self.comm
+    }
+
+    /// Gives a command and returns the answer, or the name of the error.
+    pub(crate) fn ask(&mut self, command: impl Display) -> Result<String, String> {
+        writeln!(self.commands, "{command}").unwrap_or_else(|error| panic!("{}: {command}: {error}", self.comm));
+        let Next::Line(answer) = self.answers.next(Instant::now() + PATIENCE) else {
+            panic!("{} gives no answer to `{command}`", self.comm);
+        };
+        match answer.split_once(' ').unwrap_or((&answer, "")) {
+            ("ok", rest) => Ok(rest.to_owned()),
+            ("error", rest) => Err(rest.to_owned()),
+            _ => panic!("{} answers `{answer}` to `{command}`", self.comm),
+        }
+    }
+
+    /// Gives a command that has to work, and returns the answer.
+    pub(crate) fn tell(&mut self, command: impl Display) -> String {
+        let text = command.to_string();
+        self.ask(command).unwrap_or_else(|error| panic!("{}: {text}: {error}", self.comm))
+    }
+
+    /// Listens at an address, on a port that the kernel chooses if it is 0.
+    pub(crate) fn listen(&mut self, name: &str, address: impl Display, backlog: u32) -> SocketAddr {
+        self.tell(format_args!("listen {name} {address} {backlog}")).parse().unwrap()
+    }
+
+    /// Connects, and returns the local end.
+    pub(crate) fn connect(&mut self, name: &str, address: impl Display) -> SocketAddr {
+        self.tell(format_args!("connect {name} {address}")).parse().unwrap()
+    }
+
+    /// Closes `name` with `SO_LINGER` 0: a reset goes out.
+    pub(crate) fn abort(&mut self, name: &str) {
+        self.tell(format_args!("linger0 {name}"));
+        self.tell(format_args!("close {name}"));
+    }
+
+    /// Waits until `name` has met an error, and checks which.
+    pub(crate) fn wait_error(&mut self, name: &str, error: &str) {
+        let met = self.tell(format_args!("wait_error {name}"));
+        assert_eq!(met, error, "{}: error of {name}", self.comm);
+    }
+
+    /// Kills it with SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        kill(Pid::from_raw(self.pid().try_into().unwrap()), Signal::SIGKILL).unwrap();
+        self.child.wait().unwrap();
+    }
+}

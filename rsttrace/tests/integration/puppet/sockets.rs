@@ -1,0 +1,130 @@
+//! What a puppet can do with one connection.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    os::fd::{AsFd as _, AsRawFd, RawFd},
+};
+
+use libc::{c_int, socklen_t};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::actor::errno_name;
+
+/// A socket that a puppet holds.
+pub(super) enum Socket {
+    Listener(TcpListener),
+    Stream(TcpStream),
+}
+
+/// Does one command on a connection.
+pub(super) fn on_stream(mut stream: &TcpStream, verb: &str, words: &[&str]) -> io::Result<String> {
+    let fd = stream.as_raw_fd();
+    match (verb, words) {
+        ("send", [bytes]) => stream.write_all(&vec![b'x'; count(bytes)?])?,
+        // A request: these words, a line of their own, and the empty line after them.
+        ("say", words) => stream.write_all(format!("{}\r\n\r\n", words.join(" ")).as_bytes())?,
+        ("fill", []) => return fill(stream),
+        ("recv", [bytes]) => stream.read_exact(&mut vec![0; count(bytes)?])?,
+        ("eof", []) => {
+            let read = stream.read(&mut [0])?;
+            return if read == 0 { Ok(String::new()) } else { Err(io::Error::other("more data, not the end")) };
+        }
+        // Readable with so many bytes and not before.
+        ("wait_unread", [bytes]) => {
+            set_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, number(bytes)?)?;
+            wait(stream, PollFlags::POLLIN)?;
+        }
+        // The peer's FIN is here; data before it may be unread.
+        ("wait_fin", []) => wait(stream, PollFlags::from_bits_retain(libc::POLLRDHUP))?,
+        ("wait_error", []) => {
+            wait(stream, PollFlags::empty())?;
+            let error = stream.take_error()?.and_then(|error| error.raw_os_error());
+            return Ok(error.map_or_else(|| "none".to_owned(), errno_name));
+        }
+        ("linger0", []) => linger_zero(stream)?,
+        ("linger2", [seconds]) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2, number(seconds)?)?,
+        // Also sends the acknowledgement that the kernel is holding back.
+        ("quickack", []) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1)?,
+        ("keepalive", [idle, interval, probes]) => {
+            set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, number(idle)?)?;
+            set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, number(interval)?)?;
+            set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, number(probes)?)?;
+            set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+        }
+        ("disconnect", []) => disconnect(fd)?,
+        _ => return Err(io::Error::other(format!("no such command: {verb}"))),
+    }
+    Ok(String::new())
+}
+
+/// Sets the length of the accept queue of a listener, which the standard library chooses for itself.
+pub(super) fn listen_again(listener: &TcpListener, backlog: c_int) -> io::Result<()> {
+    // SAFETY: takes integers.
+    check(unsafe { libc::listen(listener.as_raw_fd(), backlog) })
+}
+
+/// A listener hands over a connection only when data have come; until then it is half open.
+pub(super) fn defer_accept(listener: &TcpListener) -> io::Result<()> {
+    set_option(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 10)
+}
+
+/// `SO_LINGER` with a time of 0: close sends a reset.
+pub(super) fn linger_zero(stream: &TcpStream) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    set_option_to(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, &linger)
+}
+
+/// Writes until neither side takes any more, and says how much that was.
+fn fill(mut stream: &TcpStream) -> io::Result<String> {
+    stream.set_nonblocking(true)?;
+    let mut total = 0;
+    let result = loop {
+        match stream.write(&[b'x'; 65536]) {
+            Ok(written) => total += written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(total.to_string()),
+            Err(error) => break Err(error),
+        }
+    };
+    stream.set_nonblocking(false)?;
+    result
+}
+
+/// Waits for events; errors and hang-ups always count.
+fn wait(stream: &TcpStream, events: PollFlags) -> io::Result<()> {
+    let mut fds = [PollFd::new(stream.as_fd(), events)];
+    let ready = poll(&mut fds, PollTimeout::NONE)?;
+    if ready == 0 { Err(io::Error::other("nothing happened")) } else { Ok(()) }
+}
+
+/// `connect` to no address: the connection is reset, the socket lives on.
+fn disconnect(fd: RawFd) -> io::Result<()> {
+    let address = libc::sockaddr { sa_family: libc::AF_UNSPEC.try_into().map_err(io::Error::other)?, sa_data: [0; 14] };
+    // SAFETY: the address lives through the call and has the length that is given.
+    check(unsafe { libc::connect(fd, &raw const address, length_of(&address)?) })
+}
+
+fn set_option(fd: RawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    set_option_to(fd, level, name, &value)
+}
+
+fn set_option_to<T>(fd: RawFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the value lives through the call and has the length that is given.
+    check(unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), length_of(value)?) })
+}
+
+fn length_of<T>(value: &T) -> io::Result<socklen_t> {
+    size_of_val(value).try_into().map_err(io::Error::other)
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn count(word: &str) -> io::Result<usize> {
+    word.parse().map_err(io::Error::other)
+}
+
+fn number(word: &str) -> io::Result<c_int> {
+    word.parse().map_err(io::Error::other)
+}

@@ -1,0 +1,120 @@
+//! Every scenario, a row each.
+
+use std::{cell::RefCell, panic, thread};
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::{
+    host,
+    scenarios::{
+        aborts, after_close, cross_check, destroy, endings, exactly_once, filters, handed_over, keepalive, listener,
+        lost, mapped, namespaces, programs, refused, snapshot,
+    },
+    stage::{Stage, Transport},
+};
+
+/// One scenario.
+#[derive(Clone, Copy)]
+struct Row {
+    name: &'static str,
+    play: fn(&Stage),
+    /// What this host lacks for it, in words.
+    lack: fn() -> Option<String>,
+}
+
+const fn row(name: &'static str, play: fn(&Stage)) -> Row {
+    Row { name, play, lack: || None }
+}
+
+const fn needing(lack: fn() -> Option<String>, name: &'static str, play: fn(&Stage)) -> Row {
+    Row { name, play, lack }
+}
+
+const ROWS: &[Row] = &[
+    row("refused::v4", refused::v4),
+    row("refused::v6", refused::v6),
+    row("aborts::linger_zero", aborts::linger_zero),
+    row("aborts::linger_zero_v6", aborts::linger_zero_v6),
+    row("aborts::unread_data", aborts::unread_data),
+    row("aborts::killed_server", aborts::killed_server),
+    row("aborts::disconnect", aborts::disconnect),
+    row("after_close::time_wait", after_close::time_wait),
+    row("after_close::orphan_in_fin_wait2", after_close::orphan_in_fin_wait2),
+    row("after_close::orphan_in_fin_wait1", after_close::orphan_in_fin_wait1),
+    row("after_close::shut_down_while_uploading", after_close::shut_down_while_uploading),
+    row("after_close::shut_down_and_only_received_wanted", after_close::shut_down_and_only_received_wanted),
+    row("after_close::shut_down_and_only_sent_wanted", after_close::shut_down_and_only_sent_wanted),
+    row("listener::closed_with_connections_waiting", listener::closed_with_connections_waiting),
+    row("listener::queue_overflow", listener::queue_overflow),
+    needing(destroy::lack, "destroy::by_another_process", destroy::by_another_process),
+    row("snapshot::connection", snapshot::connection),
+    row("snapshot::listener", snapshot::listener),
+    row("namespaces::every_one_is_seen", namespaces::every_one_is_seen),
+    row("namespaces::filter_by_path", namespaces::filter_by_path),
+    row("mapped::accepted_by_dual_stack_listener", mapped::accepted_by_dual_stack_listener),
+    row("mapped::connected_from_ipv6_socket", mapped::connected_from_ipv6_socket),
+    row("exactly_once::twenty_three", exactly_once::twenty_three),
+    row("handed_over::worker_owns_what_it_accepts", handed_over::worker_owns_what_it_accepts),
+    row("handed_over::last_holder_is_the_actor", handed_over::last_holder_is_the_actor),
+    row("keepalive::timeout", keepalive::timeout),
+    row("filters::sent", filters::sent),
+    row("filters::received", filters::received),
+    row("filters::pid", filters::pid),
+    row("filters::two_pids", filters::two_pids),
+    row("filters::comm", filters::comm),
+    row("filters::peer_v4", filters::peer_v4),
+    row("filters::peer_v6", filters::peer_v6),
+    row("filters::peer_elsewhere", filters::peer_elsewhere),
+    row("filters::peer_port", filters::peer_port),
+    row("filters::local_port", filters::local_port),
+    row("filters::port", filters::port),
+    row("filters::port_range", filters::port_range),
+    row("filters::ipv4", filters::ipv4),
+    row("filters::ipv6", filters::ipv6),
+    row("lost::every_reset_is_counted", lost::every_reset_is_counted),
+    row("endings::after_a_count", endings::after_a_count),
+    row("endings::after_a_duration", endings::after_a_duration),
+    row("endings::on_sigterm", endings::on_sigterm),
+    row("endings::closed_pipe", endings::closed_pipe),
+    row("endings::full_device", endings::full_device),
+    row("endings::not_root", endings::not_root),
+    row("endings::bad_usage", endings::bad_usage),
+    needing(cross_check::lack, "cross_check::counters_and_wire", cross_check::counters_and_wire),
+    needing(|| installed("curl"), "programs::curl", programs::curl),
+    needing(|| installed("python3"), "programs::python", programs::python),
+    needing(|| installed("nginx"), "programs::nginx", programs::nginx),
+];
+
+fn installed(program: &str) -> Option<String> {
+    host::program(program).is_none().then(|| format!("{program} is not installed"))
+}
+
+thread_local! {
+    /// What this thread's panic said, and where.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Every scenario, once for each transport.
+pub(crate) fn trials() -> Vec<Trial> {
+    panic::set_hook(Box::new(|panic| PANIC.with_borrow_mut(|text| *text = panic.to_string())));
+    let trial = |(transport, row): (Transport, &'static Row)| {
+        Trial::ignorable_test(format!("{}::{}", transport.name(), row.name), move || run(row, transport))
+    };
+    Transport::ALL.into_iter().flat_map(|transport| ROWS.iter().map(move |row| (transport, row))).map(trial).collect()
+}
+
+/// Plays a scenario in a thread of its own, which leaves its namespace with it.
+fn run(row: &'static Row, transport: Transport) -> Result<Completion, Failed> {
+    if let Some(lack) = (row.lack)() {
+        return if host::nothing_may_be_missing() { Err(lack.into()) } else { Ok(Completion::ignored_with(lack)) };
+    }
+    let play = move || {
+        let play = || (row.play)(&Stage::set(transport));
+        panic::catch_unwind(play).map_err(|_| PANIC.with_borrow(Clone::clone))
+    };
+    match thread::spawn(play).join() {
+        Ok(Ok(())) => Ok(Completion::Completed),
+        Ok(Err(panic)) => Err(panic.into()),
+        Err(_) => Err("the scenario's thread died".into()),
+    }
+}

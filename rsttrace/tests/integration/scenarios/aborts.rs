@@ -1,0 +1,129 @@
+//! Resets that a process causes by ending its own connection.
+
+use serde_json::Value;
+
+use crate::{
+    puppet::Puppet,
+    stage::{Pair, Stage, V4, V6},
+};
+
+/// `SO_LINGER` 0. Two traps: when the kernel tells of the reset, the socket is already in CLOSE and has no local port
+/// any more; and the peer's end is told while the *sender* is on the CPU, a bystander.
+pub(crate) fn linger_zero(stage: &Stage) {
+    linger_zero_at(stage, V4);
+}
+
+/// The same with IPv6.
+pub(crate) fn linger_zero_v6(stage: &Stage) {
+    linger_zero_at(stage, V6);
+}
+
+fn linger_zero_at(stage: &Stage, address: &str) {
+    let tracer = stage.trace();
+    let mut pair = stage.pair(address);
+    pair.leave_unread("c", "s", 3);
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent()
+        .between(pair.client_end, pair.server_end)
+        .is("/hook", "tcp_send_reset")
+        .state("ESTABLISHED")
+        .owner(&pair.client)
+        .provenance("connect")
+        .is("/process/confidence", "exact")
+        .is("/actor", Value::Null)
+        .is("/socket/role", "client")
+        .is("/socket/bytes_sent", 3)
+        .is("/socket/bytes_acked", 3)
+        .is("/socket/unread_bytes", 0)
+        .reason("TCP_STATE")
+        .cause("linger-zero");
+    run.the_received()
+        .between(pair.server_end, pair.client_end)
+        .is("/hook", "tcp_receive_reset")
+        .state("ESTABLISHED")
+        .owner(&pair.server)
+        .is("/actor", Value::Null)
+        .is("/socket/role", "server")
+        .is("/socket/bytes_received", 3)
+        .is("/socket/unread_bytes", 3)
+        .is("/reason", Value::Null);
+}
+
+/// Close with six bytes unread. The receive queue is empty by the time that the kernel tells of the reset.
+pub(crate) fn unread_data(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = stage.pair(V4);
+    pair.leave_unread("c", "s", 10);
+    pair.server.tell("recv s 4");
+    pair.server.tell("close s");
+    pair.client.wait_error("c", "ECONNRESET");
+
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent()
+        .between(pair.server_end, pair.client_end)
+        .state("ESTABLISHED")
+        .owner(&pair.server)
+        .is("/actor", Value::Null)
+        .is("/socket/unread_bytes", 6)
+        .is("/socket/bytes_received", 10)
+        .reason("TCP_ABORT_ON_CLOSE")
+        .cause("closed-with-unread-data");
+    run.the_received()
+        .between(pair.client_end, pair.server_end)
+        .state("ESTABLISHED")
+        .owner(&pair.client)
+        .provenance("connect")
+        .is("/socket/bytes_sent", 10);
+}
+
+/// A server that is killed resets every connection with unread data, and is named although it is gone when anybody
+/// comes to look.
+pub(crate) fn killed_server(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = stage.pair(V4);
+    let ends = [pair.client_end, pair.connect("c2", "s2"), pair.connect("c3", "s3")];
+    for (client, server) in [("c", "s"), ("c2", "s2"), ("c3", "s3")] {
+        pair.leave_unread(client, server, 7);
+    }
+    pair.server.kill();
+    for client in ["c", "c2", "c3"] {
+        pair.client.wait_error(client, "ECONNRESET");
+    }
+
+    let run = stage.finish(tracer, 3, 3);
+    for end in ends {
+        let sent = run.sent().find(|sent| sent.end("peer") == end).expect("each connection is reset");
+        sent.between(pair.server_end, end)
+            .state("ESTABLISHED")
+            .owner(&pair.server)
+            .is("/socket/unread_bytes", 7)
+            .reason("TCP_ABORT_ON_CLOSE")
+            .cause("process-died");
+        let received = run.received().find(|received| received.end("local") == end).expect("each end is reset");
+        received.between(end, pair.server_end).state("ESTABLISHED").owner(&pair.client).provenance("connect");
+    }
+}
+
+/// `connect` with `AF_UNSPEC`. The socket lives on: afterwards it connects again, and that is another connection.
+pub(crate) fn disconnect(stage: &Stage) {
+    let tracer = stage.trace();
+    let Pair { mut server, mut client, server_end, client_end } = stage.pair(V4);
+    client.tell("disconnect c");
+    server.wait_error("s", "ECONNRESET");
+    let mut bystander = Puppet::start("a-bystander");
+    bystander.connect("c", server_end);
+
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent()
+        .between(client_end, server_end)
+        .state("ESTABLISHED")
+        .owner(&client)
+        .provenance("connect")
+        .is("/actor", Value::Null)
+        .reason("TCP_STATE")
+        .cause("linger-zero");
+    run.the_received().between(server_end, client_end).state("ESTABLISHED").owner(&server);
+}

@@ -1,0 +1,128 @@
+//! Data for a socket that this host has closed or shut down.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::{
+    host,
+    puppet::Puppet,
+    reset::Reset,
+    stage::{Pair, Stage, V4},
+    tracer::Tracer,
+};
+
+/// The server has closed and the client has seen it; the kernel has made a TIME_WAIT mini-socket of what was left.
+/// Then the client sends. Of such a socket next to nothing can be read, yet its former owner is known.
+pub(crate) fn time_wait(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = stage.pair(V4);
+    pair.server.tell("close s");
+    client_sends(&mut pair);
+
+    // Kernels before 6.10 say nothing of a reset for a TIME_WAIT socket.
+    let run = stage.finish(tracer, host::traces_without_socket().into(), 1);
+    for sent in run.sent() {
+        sent.between(pair.server_end, pair.client_end)
+            .owner(&pair.server)
+            .is_one_of("/socket/state", ["TIME_WAIT", "FIN_WAIT2"])
+            .is("/actor", Value::Null)
+            .passive_reason("TCP_TIMEWAIT_SOCKET")
+            .cause("data-after-close");
+    }
+    check_client(run.the_received(), &pair.client, pair.client_end, pair.server_end);
+}
+
+/// The server has closed, and has told the kernel to keep the whole socket for longer than a minute.
+pub(crate) fn orphan_in_fin_wait2(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = stage.pair(V4);
+    pair.server.tell("linger2 s 100");
+    pair.server.tell("close s");
+    client_sends(&mut pair);
+
+    let run = stage.finish(tracer, 1, 1);
+    check_server(run.the_sent(), &pair);
+    run.the_sent().state("FIN_WAIT2");
+    check_client(run.the_received(), &pair.client, pair.client_end, pair.server_end);
+}
+
+/// The server has closed with more data under way than the client takes. The kernel destroys the socket *before* it
+/// tells of the reset, so the owner must outlive the socket.
+pub(crate) fn orphan_in_fin_wait1(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = stage.pair(V4);
+    pair.server.tell("fill s");
+    pair.server.tell("close s");
+    pair.client.tell("send c 5");
+    pair.client.wait_error("c", "ECONNRESET");
+
+    let run = stage.finish(tracer, 1, 1);
+    check_server(run.the_sent(), &pair);
+    run.the_sent().state("FIN_WAIT1");
+    run.the_received()
+        .between(pair.client_end, pair.server_end)
+        .state("ESTABLISHED")
+        .owner(&pair.client)
+        .provenance("connect");
+}
+
+/// The server shuts down both ways while the client uploads. The kernel tells of a *received* reset on the server's
+/// socket, and no reset was received: exactly one is sent, and the client receives it.
+pub(crate) fn shut_down_while_uploading(stage: &Stage) {
+    let (tracer, pair) = shut_down(stage, &[]);
+    let run = stage.finish(tracer, 1, 1);
+    check_server(run.the_sent(), &pair);
+    run.the_sent().state("FIN_WAIT2");
+    check_client(run.the_received(), &pair.client, pair.client_end, pair.server_end);
+}
+
+/// The same with `--received`: the kernel side may drop neither half of the pair that settles it.
+pub(crate) fn shut_down_and_only_received_wanted(stage: &Stage) {
+    let (tracer, pair) = shut_down(stage, &["--received"]);
+    let run = stage.finish(tracer, 0, 1);
+    check_client(run.the_received(), &pair.client, pair.client_end, pair.server_end);
+}
+
+/// The same with `--sent`.
+pub(crate) fn shut_down_and_only_sent_wanted(stage: &Stage) {
+    let (tracer, pair) = shut_down(stage, &["--sent"]);
+    let run = stage.finish(tracer, 1, 0);
+    check_server(run.the_sent(), &pair);
+    run.the_sent().state("FIN_WAIT2");
+}
+
+fn shut_down(stage: &Stage, arguments: &[&str]) -> (Tracer, Pair) {
+    let tracer = stage.trace_with(arguments);
+    let mut pair = stage.pair(V4);
+    pair.server.tell("shutdown s rdwr");
+    client_sends(&mut pair);
+    (tracer, pair)
+}
+
+/// The client has seen the server's FIN and has acknowledged it; nevertheless it sends.
+fn client_sends(pair: &mut Pair) {
+    pair.client.tell("wait_fin c");
+    pair.client.tell("quickack c");
+    pair.client.tell("send c 5");
+    pair.client.wait_error("c", "EPIPE");
+}
+
+fn check_server(sent: &Reset, pair: &Pair) {
+    sent.between(pair.server_end, pair.client_end)
+        .owner(&pair.server)
+        .is("/actor", Value::Null)
+        .passive_reason("TCP_ABORT_ON_DATA")
+        .cause("data-after-close");
+}
+
+fn check_client(received: &Reset, client: &Puppet, client_end: SocketAddr, server_end: SocketAddr) {
+    received
+        .between(client_end, server_end)
+        .state("CLOSE_WAIT")
+        .owner(client)
+        .provenance("connect")
+        .is("/socket/bytes_sent", 5)
+        .cause("reused-closed-connection");
+    assert!(received["socket"]["fin_received_ms"].is_f64(), "when did the FIN come: {:#}", received.0);
+}

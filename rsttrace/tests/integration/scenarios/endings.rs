@@ -1,0 +1,119 @@
+//! How rsttrace ends, and what it says then.
+
+use std::{
+    fs::{self, OpenOptions, Permissions},
+    io,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    process::Command,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    host,
+    stage::{Stage, V4},
+    tracer::Tracer,
+};
+
+/// Nobody, on most systems.
+const NOBODY: u32 = 65534;
+
+/// `--count` ends the run by itself, with so many resets and not one more.
+pub(crate) fn after_a_count(stage: &Stage) {
+    let tracer = stage.trace_with(&["--count", "3"]);
+    let mut pair = stage.pair(V4);
+    for _ in 0..5 {
+        pair.client.abort("c");
+        pair.server.wait_error("s", "ECONNRESET");
+        pair.connect("c", "s");
+    }
+    let run = tracer.wait();
+    assert_eq!(run.resets.iter().map(|reset| reset.count()).sum::<u64>(), 3);
+}
+
+/// `--duration` ends the run by itself, with nothing to tell too.
+pub(crate) fn after_a_duration(stage: &Stage) {
+    let run = stage.trace_with(&["--duration", "1s"]).wait();
+    run.check_counts(0, 0);
+}
+
+/// SIGTERM is a good end, and what is buffered comes out first.
+pub(crate) fn on_sigterm(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = stage.pair(V4);
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+    tracer.signal(Signal::SIGTERM);
+    tracer.wait().check_counts(1, 1);
+}
+
+/// `rsttrace | head` is a good end too.
+pub(crate) fn closed_pipe(stage: &Stage) {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let (code, stderr) = abort_with_output(stage, writer.into());
+    assert_eq!(code, Some(0), "{stderr}");
+}
+
+/// A full disk is not: it fails, and says why.
+pub(crate) fn full_device(stage: &Stage) {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, stderr) = abort_with_output(stage, full.into());
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("No space left on device"), "{stderr}");
+}
+
+/// Resets a connection while rsttrace writes to `output`, which does not go well.
+fn abort_with_output(stage: &Stage, output: std::process::Stdio) -> (Option<i32>, String) {
+    let netns = stage.netns.to_string();
+    let tracer = Tracer::start_writing_to(&[&stage.arguments()[..], &["--netns", &netns]].concat(), output);
+    let mut pair = stage.pair(V4);
+    pair.client.abort("c");
+    let (status, stderr) = tracer.status();
+    no_backtrace(&stderr);
+    (status.code(), stderr)
+}
+
+/// Without rights it says which, and how to get them.
+pub(crate) fn not_root(stage: &Stage) {
+    // The program may lie where nobody can reach it.
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("rsttrace");
+    fs::copy(host::rsttrace(), &program).unwrap();
+    let output = Command::new(program)
+        .args(stage.arguments())
+        .env("RUST_BACKTRACE", "1")
+        .current_dir("/")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("root") || stderr.contains("CAP_"), "the remedy is not in: {stderr}");
+    assert!(output.stdout.is_empty());
+    no_backtrace(&stderr);
+}
+
+/// What cannot be understood is the user's to put right: status 2, before anything is loaded.
+pub(crate) fn bad_usage(_: &Stage) {
+    for (arguments, name) in [
+        (["--peer", "10.0.0.0/33"], "10.0.0.0/33"),
+        (["--frobnicate", "1"], "--frobnicate"),
+        (["--peer-port", "70000"], "70000"),
+        (["--port", "20-10"], "20-10"),
+        (["--output", "yaml"], "yaml"),
+    ] {
+        let output = Command::new(host::rsttrace()).args(arguments).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{}: {stderr}", arguments.join(" "));
+        assert!(stderr.contains(name), "{name} is not named in: {stderr}");
+        assert!(output.stdout.is_empty());
+        no_backtrace(&stderr);
+    }
+}
+
+fn no_backtrace(stderr: &str) {
+    assert!(!stderr.contains("panicked") && !stderr.contains("backtrace"), "{stderr}");
+}

@@ -1,0 +1,113 @@
+//! Every filter shows what it promises and hides the rest.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use crate::{
+    puppet::Puppet,
+    stage::{Stage, V4, V6},
+};
+
+/// Direction and family of a record.
+type Kind = (&'static str, &'static str);
+
+const SENT_V4: Kind = ("sent", "ipv4");
+const SENT_V6: Kind = ("sent", "ipv6");
+const RECEIVED_V4: Kind = ("received", "ipv4");
+const RECEIVED_V6: Kind = ("received", "ipv6");
+
+/// What there is to filter: a client that resets one connection of each family, and a server that receives both.
+struct World {
+    server: Puppet,
+    client: Puppet,
+    v4: SocketAddr,
+    v6: SocketAddr,
+}
+
+/// Runs rsttrace with the arguments; of the four resets exactly `expected` show.
+fn check(stage: &Stage, arguments: impl FnOnce(&World) -> String, expected: &[Kind]) {
+    let (mut server, client) = (Puppet::start("the-server"), Puppet::start("the-client"));
+    let (v4, v6) = (server.listen("v4", V4, 16), server.listen("v6", V6, 16));
+    let mut world = World { server, client, v4, v6 };
+    let arguments = arguments(&world);
+    let mut tracer = stage.trace_with(&arguments.split(' ').collect::<Vec<_>>());
+    for (name, address) in [("v4", world.v4), ("v6", world.v6)] {
+        world.client.connect("c", address);
+        world.server.tell(format_args!("accept s {name}"));
+        world.client.abort("c");
+        world.server.wait_error("s", "ECONNRESET");
+    }
+
+    tracer.expect(expected.len() as u64);
+    let run = tracer.finish();
+    let text = |reset: &crate::reset::Reset, key: &str| reset[key].as_str().unwrap_or_default().to_owned();
+    let shown: Vec<_> = run.resets.iter().map(|reset| (text(reset, "direction"), text(reset, "family"))).collect();
+    let wanted: BTreeSet<_> =
+        expected.iter().map(|(direction, family)| ((*direction).into(), (*family).into())).collect();
+    assert_eq!(shown.len(), expected.len(), "{arguments}: {}", run.stderr);
+    assert_eq!(shown.into_iter().collect::<BTreeSet<_>>(), wanted, "{arguments}");
+}
+
+pub(crate) fn sent(stage: &Stage) {
+    check(stage, |_| "--sent".into(), &[SENT_V4, SENT_V6]);
+}
+
+pub(crate) fn received(stage: &Stage) {
+    check(stage, |_| "--received".into(), &[RECEIVED_V4, RECEIVED_V6]);
+}
+
+/// The owner's process, not that of whoever is on the CPU: the client is, for all four.
+pub(crate) fn pid(stage: &Stage) {
+    check(stage, |world| format!("--pid {}", world.server.pid()), &[RECEIVED_V4, RECEIVED_V6]);
+}
+
+/// May be given more than once.
+pub(crate) fn two_pids(stage: &Stage) {
+    let arguments = |world: &World| format!("--pid {} -p {} --sent", world.server.pid(), world.client.pid());
+    check(stage, arguments, &[SENT_V4, SENT_V6]);
+}
+
+pub(crate) fn comm(stage: &Stage) {
+    check(stage, |world| format!("--comm {}", world.client.comm()), &[SENT_V4, SENT_V6]);
+}
+
+pub(crate) fn peer_v4(stage: &Stage) {
+    check(stage, |_| "--peer 127.0.0.0/8".into(), &[SENT_V4, RECEIVED_V4]);
+}
+
+pub(crate) fn peer_v6(stage: &Stage) {
+    check(stage, |_| "--peer ::1/128".into(), &[SENT_V6, RECEIVED_V6]);
+}
+
+/// `0.0.0.0/0` is every IPv4 address and no IPv6 one; prefixes add up.
+pub(crate) fn peer_elsewhere(stage: &Stage) {
+    check(stage, |_| "--peer 10.0.0.0/8 --peer 0.0.0.0/0".into(), &[SENT_V4, RECEIVED_V4]);
+}
+
+pub(crate) fn peer_port(stage: &Stage) {
+    check(stage, |world| format!("--peer-port {}", world.v4.port()), &[SENT_V4]);
+}
+
+pub(crate) fn local_port(stage: &Stage) {
+    check(stage, |world| format!("--local-port {}", world.v6.port()), &[RECEIVED_V6]);
+}
+
+pub(crate) fn port(stage: &Stage) {
+    check(stage, |world| format!("--port {}", world.v4.port()), &[SENT_V4, RECEIVED_V4]);
+}
+
+/// Ranges include both their ends.
+pub(crate) fn port_range(stage: &Stage) {
+    let arguments = |world: &World| {
+        let ports = [world.v4.port(), world.v6.port()];
+        format!("--local-port {}-{}", ports.into_iter().min().unwrap_or(0), ports.into_iter().max().unwrap_or(0))
+    };
+    check(stage, |world| format!("{} --received", arguments(world)), &[RECEIVED_V4, RECEIVED_V6]);
+}
+
+pub(crate) fn ipv4(stage: &Stage) {
+    check(stage, |_| "-4".into(), &[SENT_V4, RECEIVED_V4]);
+}
+
+pub(crate) fn ipv6(stage: &Stage) {
+    check(stage, |_| "-6".into(), &[SENT_V6, RECEIVED_V6]);
+}

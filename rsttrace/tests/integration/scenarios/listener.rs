@@ -1,0 +1,67 @@
+//! Resets that a listening socket is behind.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{
+    puppet::Puppet,
+    stage::{Stage, V4},
+};
+
+/// A listener is closed while connections wait in its queue: each is reset, and belongs to whoever listened although
+/// nobody ever accepted it.
+pub(crate) fn closed_with_connections_waiting(stage: &Stage) {
+    let mut server = Puppet::start("the-server");
+    let mut client = Puppet::start("the-client");
+    let tracer = stage.trace();
+    let server_end = server.listen("l", V4, 16);
+    let names = ["a", "b", "c", "d", "e"];
+    let ends = names.map(|name| client.connect(name, server_end));
+    server.tell("close l");
+    for name in names {
+        client.wait_error(name, "ECONNRESET");
+    }
+
+    let run = stage.finish(tracer, 5, 5);
+    for end in ends {
+        let sent = run.sent().find(|sent| sent.end("peer") == end).expect("each connection is reset");
+        sent.between(server_end, end)
+            .state("ESTABLISHED")
+            .owner(&server)
+            .provenance("listen")
+            .is("/actor", Value::Null)
+            .reason("TCP_STATE")
+            .cause("listener-closed");
+        let received = run.received().find(|received| received.end("local") == end).expect("each end is reset");
+        received.between(end, server_end).state("ESTABLISHED").owner(&client).provenance("connect");
+    }
+}
+
+/// The queue is full and the host is told to refuse. The reset is sent for the *listener*, whose addresses are not the
+/// connection's: those are in the packet. Connections stay half open until they have sent data, so that two can be on
+/// their way to a queue for one.
+pub(crate) fn queue_overflow(stage: &Stage) {
+    fs::write("/proc/sys/net/ipv4/tcp_abort_on_overflow", "1").unwrap();
+    let mut server = Puppet::start("the-server");
+    let mut client = Puppet::start("the-client");
+    let tracer = stage.trace();
+    let server_end = server.listen("l", V4, 0);
+    server.tell("defer_accept l");
+    client.connect("first", server_end);
+    let client_end = client.connect("second", server_end);
+    client.tell("send first 1");
+    client.tell("send second 1");
+    client.wait_error("second", "ECONNRESET");
+
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent()
+        .between(server_end, client_end)
+        .owner(&server)
+        .provenance("listen")
+        .state("LISTEN")
+        .is("/actor", Value::Null)
+        .passive_reason("INVALID_SYN")
+        .cause("listen-overflow");
+    run.the_received().between(client_end, server_end).state("ESTABLISHED").owner(&client).provenance("connect");
+}

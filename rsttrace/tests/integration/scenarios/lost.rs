@@ -1,0 +1,32 @@
+//! Nothing is lost without being counted.
+
+use nix::sys::{
+    signal::Signal,
+    wait::{WaitPidFlag, waitpid},
+};
+
+use crate::{
+    puppet::Puppet,
+    stage::{Stage, V4},
+};
+
+const CONNECTIONS: u16 = 400;
+
+/// The smallest buffer, and a reader that stands still while four hundred connections are reset: what is told and
+/// what is lost add up to the truth.
+pub(crate) fn every_reset_is_counted(stage: &Stage) {
+    let mut server = Puppet::start("the-server");
+    let mut client = Puppet::start("the-client");
+    let server_end = server.listen("l", V4, u32::from(CONNECTIONS) * 2);
+    let mut tracer = stage.trace_with(&["--buffer-size", "4096"]);
+    tracer.signal(Signal::SIGSTOP);
+    waitpid(tracer.pid(), Some(WaitPidFlag::WUNTRACED)).unwrap();
+    client.tell(format_args!("burst {server_end} {CONNECTIONS}"));
+    tracer.signal(Signal::SIGCONT);
+    tracer.expect_lost();
+
+    let run = tracer.finish();
+    let told: u64 = run.resets.iter().map(|reset| reset.count()).sum();
+    assert!(told > 0, "the buffer holds something");
+    assert_eq!(told + run.lost, 2 * u64::from(CONNECTIONS), "{told} told, {} lost", run.lost);
+}

@@ -1,0 +1,18 @@
+//! One file a promise or a hook.
+
+pub(crate) mod aborts;
+pub(crate) mod after_close;
+pub(crate) mod cross_check;
+pub(crate) mod destroy;
+pub(crate) mod endings;
+pub(crate) mod exactly_once;
+pub(crate) mod filters;
+pub(crate) mod handed_over;
+pub(crate) mod keepalive;
+pub(crate) mod listener;
+pub(crate) mod lost;
+pub(crate) mod mapped;
+pub(crate) mod namespaces;
+pub(crate) mod programs;
+pub(crate) mod refused;
+pub(crate) mod snapshot;

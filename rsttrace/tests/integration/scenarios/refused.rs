@@ -1,0 +1,53 @@
+//! Connections to ports where nobody listens.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::{
+    host,
+    puppet::Puppet,
+    stage::{NOBODY_V4, NOBODY_V6, Stage},
+};
+
+/// Nobody owns the reset of a closed port, and the kernel has no socket for it; the one who is refused is known.
+pub(crate) fn v4(stage: &Stage) {
+    refused(stage, NOBODY_V4);
+}
+
+/// The same, along the kernel's other path.
+pub(crate) fn v6(stage: &Stage) {
+    refused(stage, NOBODY_V6);
+}
+
+fn refused(stage: &Stage, address: &str) {
+    let closed: SocketAddr = address.parse().unwrap();
+    let mut client = Puppet::start("the-client");
+    let tracer = stage.trace();
+    assert_eq!(client.ask(format_args!("connect c {closed}")), Err("ECONNREFUSED".to_owned()));
+
+    // Kernels before 6.10 say nothing of a reset without a socket.
+    let run = stage.finish(tracer, host::traces_without_socket().into(), 1);
+    let received = run.the_received();
+    let client_end = received.end("local");
+    assert_ne!(client_end.port(), 0, "{:#}", received.0);
+    received
+        .between(SocketAddr::new(closed.ip(), client_end.port()), closed)
+        .state("SYN_SENT")
+        .owner(&client)
+        .provenance("connect")
+        .is("/process/confidence", "exact")
+        .is("/socket/role", "client")
+        .is("/actor", Value::Null)
+        .is("/reason", Value::Null)
+        .cause("connection-refused");
+    for sent in run.sent() {
+        sent.between(closed, client_end)
+            .is("/hook", "tcp_send_reset")
+            .is("/socket", Value::Null)
+            .is("/process", Value::Null)
+            .is("/actor", Value::Null)
+            .is("/reason", "NO_SOCKET")
+            .cause("port-closed");
+    }
+}

@@ -1,0 +1,44 @@
+//! Sockets that were open before rsttrace was started.
+
+use crate::stage::{Stage, V4};
+
+/// Neither end was seen to be opened; both owners are named.
+pub(crate) fn connection(stage: &Stage) {
+    let mut pair = stage.pair(V4);
+    let tracer = stage.trace();
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent()
+        .between(pair.client_end, pair.server_end)
+        .state("ESTABLISHED")
+        .owner(&pair.client)
+        .provenance("snapshot")
+        .reason("TCP_STATE")
+        .cause("linger-zero");
+    run.the_received()
+        .between(pair.server_end, pair.client_end)
+        .state("ESTABLISHED")
+        .owner(&pair.server)
+        .provenance("snapshot");
+}
+
+/// The listener was there before, the connection was not: it inherits what is known of the listener.
+pub(crate) fn listener(stage: &Stage) {
+    let mut pair = stage.pair(V4);
+    let tracer = stage.trace();
+    let client_end = pair.connect("c2", "s2");
+    pair.leave_unread("c2", "s2", 6);
+    pair.server.tell("close s2");
+    pair.client.wait_error("c2", "ECONNRESET");
+
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent()
+        .between(pair.server_end, client_end)
+        .state("ESTABLISHED")
+        .owner(&pair.server)
+        .is("/socket/unread_bytes", 6)
+        .cause("closed-with-unread-data");
+    run.the_received().between(client_end, pair.server_end).owner(&pair.client).provenance("connect");
+}

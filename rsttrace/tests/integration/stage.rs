@@ -1,0 +1,149 @@
+//! What a scenario is given: a namespace of its own, puppets, and rsttrace watching.
+
+use std::net::SocketAddr;
+
+use crate::{
+    netns,
+    puppet::Puppet,
+    reset::Reset,
+    tracer::{Run, Tracer},
+};
+
+/// How the kernel hands events over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Ring,
+    Perf,
+}
+
+impl Transport {
+    pub(crate) const ALL: [Self; 2] = [Self::Ring, Self::Perf];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ring => "ring",
+            Self::Perf => "perf",
+        }
+    }
+}
+
+/// Where a scenario plays. The calling thread is in the namespace.
+pub(crate) struct Stage {
+    transport: Transport,
+    pub(crate) netns: u64,
+}
+
+/// The loopback address of a family, with a port for the kernel to choose.
+pub(crate) const V4: &str = "127.0.0.1:0";
+/// See [`V4`].
+pub(crate) const V6: &str = "[::1]:0";
+/// In a namespace of one's own nobody listens here.
+pub(crate) const NOBODY_V4: &str = "127.0.0.1:9";
+/// See [`NOBODY_V4`].
+pub(crate) const NOBODY_V6: &str = "[::1]:9";
+
+impl Stage {
+    /// Moves the calling thread to a new namespace.
+    pub(crate) fn set(transport: Transport) -> Self {
+        Self { transport, netns: netns::enter_new() }
+    }
+
+    /// rsttrace, watching this namespace alone.
+    pub(crate) fn trace(&self) -> Tracer {
+        self.trace_with(&[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn trace_with(&self, arguments: &[&str]) -> Tracer {
+        self.trace_everywhere(&[&["--netns", &self.netns.to_string()], arguments].concat())
+    }
+
+    /// rsttrace, watching every namespace unless the arguments say otherwise.
+    pub(crate) fn trace_everywhere(&self, arguments: &[&str]) -> Tracer {
+        Tracer::start(&[&self.arguments(), arguments].concat())
+    }
+
+    /// What every run is started with.
+    pub(crate) fn arguments(&self) -> [&'static str; 4] {
+        ["--output", "json", "--transport", self.transport.name()]
+    }
+
+    /// A server with a listener `l` and a client that has connected to it: `c` at the client, `s` at the server.
+    pub(crate) fn pair(&self, address: &str) -> Pair {
+        let mut pair = Pair {
+            server: Puppet::start("the-server"),
+            client: Puppet::start("the-client"),
+            server_end: address.parse().unwrap(),
+            client_end: address.parse().unwrap(),
+        };
+        pair.server_end = pair.server.listen("l", address, 64);
+        pair.client_end = pair.connect("c", "s");
+        pair
+    }
+
+    /// Ends the run; it has seen so many resets sent and received, all in this namespace.
+    #[track_caller]
+    pub(crate) fn finish(&self, mut tracer: Tracer, sent: u64, received: u64) -> Run {
+        tracer.expect(sent + received);
+        let run = tracer.finish();
+        run.check_counts(sent, received);
+        assert_eq!(run.lost, 0, "events were lost");
+        for reset in &run.resets {
+            reset.is("/netns/inode", self.netns);
+        }
+        run
+    }
+}
+
+/// Two puppets and a connection.
+pub(crate) struct Pair {
+    pub(crate) server: Puppet,
+    pub(crate) client: Puppet,
+    pub(crate) server_end: SocketAddr,
+    pub(crate) client_end: SocketAddr,
+}
+
+impl Pair {
+    /// One more connection, with a name at each end; returns the client's end.
+    pub(crate) fn connect(&mut self, client: &str, server: &str) -> SocketAddr {
+        let end = self.client.connect(client, self.server_end);
+        self.server.tell(format_args!("accept {server} l"));
+        end
+    }
+
+    /// The client's connections, however many, send so many bytes that wait at the server, unread.
+    pub(crate) fn leave_unread(&mut self, client: &str, server: &str, bytes: u32) {
+        self.client.tell(format_args!("send {client} {bytes}"));
+        self.server.tell(format_args!("wait_unread {server} {bytes}"));
+    }
+}
+
+impl Run {
+    /// So many were sent and received, and not one more.
+    #[track_caller]
+    pub(crate) fn check_counts(&self, sent: u64, received: u64) {
+        let of = |is_sent| self.resets.iter().filter(|reset| reset.is_sent() == is_sent).map(Reset::count).sum::<u64>();
+        let records = || self.resets.iter().map(|reset| format!("{:#}", reset.0)).collect::<Vec<_>>().join("\n");
+        assert_eq!((of(true), of(false)), (sent, received), "sent and received, in:\n{}", records());
+    }
+
+    /// The records of resets that this host sent.
+    pub(crate) fn sent(&self) -> impl Iterator<Item = &Reset> {
+        self.resets.iter().filter(|reset| reset.is_sent())
+    }
+
+    /// The records of resets that this host received.
+    pub(crate) fn received(&self) -> impl Iterator<Item = &Reset> {
+        self.resets.iter().filter(|reset| !reset.is_sent())
+    }
+
+    /// The only reset that was sent.
+    pub(crate) fn the_sent(&self) -> &Reset {
+        self.sent().next().expect("one was sent")
+    }
+
+    /// The only reset that was received.
+    pub(crate) fn the_received(&self) -> &Reset {
+        self.received().next().expect("one was received")
+    }
+}

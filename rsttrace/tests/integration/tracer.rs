@@ -1,0 +1,201 @@
+//! rsttrace itself, and the promises that every run of it keeps.
+
+use std::{
+    io::{self, PipeReader},
+    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Instant,
+};
+
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::{
+    child::Guard,
+    host,
+    lines::{Lines, Next, PATIENCE},
+    netns,
+    reset::Reset,
+    schema,
+};
+
+/// A running rsttrace whose probes are attached.
+pub(crate) struct Tracer {
+    child: Guard,
+    stdout: Option<Lines>,
+    stderr: Lines,
+    seen: Vec<Value>,
+}
+
+/// What a run has said, all of it.
+pub(crate) struct Run {
+    pub(crate) resets: Vec<Reset>,
+    pub(crate) lost: u64,
+    pub(crate) stderr: String,
+}
+
+impl Tracer {
+    /// Starts `rsttrace ARGUMENTS` in the namespace that the tests were started in, and waits until it is ready.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let (child, ready) = spawn(arguments, Stdio::piped());
+        let mut tracer = Self::of(child);
+        let answer = Lines::of(ready).next(Instant::now() + PATIENCE);
+        if !matches!(answer, Next::Line(_)) {
+            drop(tracer.child.kill());
+            panic!("rsttrace {} is not ready: {}", arguments.join(" "), tracer.stderr.rest());
+        }
+        tracer
+    }
+
+    fn of(mut child: Child) -> Self {
+        let stdout = child.stdout.take().map(Lines::of);
+        let stderr = Lines::of(child.stderr.take().expect("a pipe"));
+        Self { child: Guard(child), stdout, stderr, seen: Vec::new() }
+    }
+
+    /// Starts it with standard output to a file and waits until it is ready.
+    pub(crate) fn start_writing_to(arguments: &[&str], output: Stdio) -> Self {
+        let (child, ready) = spawn(arguments, output);
+        let tracer = Self::of(child);
+        assert!(matches!(Lines::of(ready).next(Instant::now() + PATIENCE), Next::Line(_)), "{}", tracer.stderr.rest());
+        tracer
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+
+    /// Reads until so many resets have been reported.
+    pub(crate) fn expect(&mut self, resets: u64) -> &mut Self {
+        self.read_until(&format!("{resets} resets"), |seen| total(seen, "reset") >= resets)
+    }
+
+    /// Reads until losses have been reported.
+    pub(crate) fn expect_lost(&mut self) -> &mut Self {
+        self.read_until("a loss", |seen| total(seen, "lost") > 0)
+    }
+
+    fn read_until(&mut self, what: &str, enough: impl Fn(&[Value]) -> bool) -> &mut Self {
+        let deadline = Instant::now() + PATIENCE;
+        while !enough(&self.seen) {
+            match self.stdout.as_ref().expect("standard output is a pipe").next(deadline) {
+                Next::Line(line) => self.take(&line),
+                Next::End => panic!("rsttrace ended before {what}: {}\n{}", self.said(), self.stderr.rest()),
+                Next::Late => panic!("{what} did not come in time, only:\n{}", self.said()),
+            }
+        }
+        self
+    }
+
+    fn said(&self) -> String {
+        Value::from(self.seen.clone()).to_string()
+    }
+
+    fn take(&mut self, line: &str) {
+        assert!(!shows_kernel_address(line), "a kernel address in {line}");
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+        schema::check(&value);
+        self.seen.push(value);
+    }
+
+    /// Ends it as Ctrl-C does; everything that it still holds comes out.
+    pub(crate) fn finish(self) -> Run {
+        self.signal(Signal::SIGINT);
+        self.wait()
+    }
+
+    /// Waits until it ends by itself, in peace.
+    pub(crate) fn wait(mut self) -> Run {
+        let deadline = Instant::now() + PATIENCE;
+        let stdout = self.stdout.take().expect("standard output is a pipe");
+        loop {
+            match stdout.next(deadline) {
+                Next::Line(line) => self.take(&line),
+                Next::End => break,
+                Next::Late => panic!("rsttrace does not end, after:\n{}", self.said()),
+            }
+        }
+        let seen = std::mem::take(&mut self.seen);
+        let (status, stderr) = self.status();
+        assert!(status.success(), "{status}: {stderr}");
+        check_run(&seen, &stderr);
+        let lost = total(&seen, "lost");
+        let resets = seen.into_iter().filter(|line| line["type"] == "reset").map(Reset).collect();
+        Run { resets, lost, stderr }
+    }
+
+    /// How it ended, and its standard error. It has to be ending.
+    pub(crate) fn status(mut self) -> (ExitStatus, String) {
+        // The end of the pipe is the signal; only then is there somebody to wait for.
+        let stderr = self.stderr.rest();
+        let status = self.child.wait().unwrap();
+        (status, stderr)
+    }
+}
+
+/// Starts it with a descriptor on which it says that it is ready.
+fn spawn(arguments: &[&str], output: Stdio) -> (Child, PipeReader) {
+    let (ready, said) = io::pipe().unwrap();
+    let said_number = said.as_raw_fd();
+    let mut command = Command::new(host::rsttrace());
+    command
+        .args(["--ready-fd", &said_number.to_string()])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(Stdio::piped());
+    // SAFETY: nothing but two system calls between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            setns(netns::original(), CloneFlags::CLONE_NEWNET)?;
+            // This descriptor alone survives exec, in this child alone.
+            if libc::fcntl(said_number, libc::F_SETFD, 0) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        });
+    }
+    (command.spawn().unwrap_or_else(|error| panic!("{}: {error}", host::rsttrace().display())), ready)
+}
+
+/// The sum of the counts of all lines of one type.
+fn total(lines: &[Value], kind: &str) -> u64 {
+    lines.iter().filter(|line| line["type"] == kind).map(|line| line["count"].as_u64().expect("a count")).sum()
+}
+
+/// What holds for every run, whatever happened in it.
+fn check_run(lines: &[Value], stderr: &str) {
+    let everything = || Value::from(lines.to_vec());
+    let numbers = lines.iter().filter(|line| line["type"] == "reset").map(|line| line["seq"].as_u64().unwrap_or(0));
+    assert!(
+        numbers.eq(1..=lines.iter().filter(|line| line["type"] == "reset").count() as u64),
+        "seq has a gap: {:#}",
+        everything()
+    );
+    let summary = lines.last().filter(|line| line["type"] == "summary");
+    let summary = summary.unwrap_or_else(|| panic!("no summary at the end: {:#}\n{stderr}", everything()));
+    assert_eq!(summary["resets"], total(lines, "reset"), "the summary counts otherwise: {:#}", everything());
+    assert_eq!(summary["lost"], total(lines, "lost"), "the summary has lost otherwise: {:#}", everything());
+    for line in lines {
+        assert_eq!(line["schema"], 1, "{line:#}");
+        let time = line["time"].as_str().unwrap_or_default();
+        assert!(time.len() == "2026-11-21T08:15:02.123456789Z".len() && time.ends_with('Z'), "time of {line:#}");
+        assert!(line["type"] != "reset" || line["cause"]["code"].is_string(), "no cause in {line:#}");
+    }
+    assert!(!shows_kernel_address(stderr), "a kernel address in {stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+/// Whether a text has `ffff` and twelve hexadecimal digits, which no other figure of ours has.
+fn shows_kernel_address(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.match_indices("ffff").any(|(at, _)| {
+        let digits = &text.as_bytes()[at + 4..];
+        digits.len() >= 12 && digits[..12].iter().all(u8::is_ascii_hexdigit)
+    })
+}

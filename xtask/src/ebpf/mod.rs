@@ -1,0 +1,105 @@
+//! Builds the kernel objects that are committed in `rsttrace/bpf`, or checks that they are what the sources give.
+
+mod object;
+pub(crate) mod toolchain;
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::toolchain::Toolchain;
+use crate::{
+    stamp::{self, Stamp},
+    workspace,
+};
+
+/// Build the kernel objects in rsttrace/bpf
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Build them elsewhere and compare them with the committed ones instead
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// Runs `cargo xtask ebpf`.
+pub(crate) fn main(args: &Args) -> Result<()> {
+    if args.check { check() } else { build() }
+}
+
+/// The feature flags of a variant.
+pub(crate) fn features(variant: &str) -> &'static [&'static str] {
+    match variant {
+        "ring" => &["--features", "ring"],
+        "debug" => &["--features", "debug"],
+        _ => &[],
+    }
+}
+
+fn build() -> Result<()> {
+    let root = workspace::root()?;
+    let toolchain = Toolchain::choose()?;
+    eprintln!("building the kernel objects with {}", toolchain.description());
+
+    let target = workspace::target_dir()?.join("bpf");
+    let mut stamp = vec![format!("sources {}", sources(&root)?)];
+    for variant in stamp::VARIANTS {
+        let bytes = object::build(&toolchain, variant, &target.join(variant))?;
+        let path = Path::new("rsttrace/bpf").join(stamp::object_name(variant));
+        workspace::write(&root.join(&path), &bytes)?;
+        stamp.push(format!("{variant} {}", stamp::digest(&bytes)));
+        eprintln!("{}: {} bytes", path.display(), bytes.len());
+    }
+    stamp.extend([toolchain.rustc_version, toolchain.linker_version]);
+    workspace::write(&root.join("rsttrace/bpf/STAMP"), (stamp.join("\n") + "\n").as_bytes())
+}
+
+fn check() -> Result<()> {
+    let root = workspace::root()?;
+    let committed = root.join("rsttrace/bpf");
+    let text = fs::read_to_string(committed.join("STAMP"))
+        .context("cannot read rsttrace/bpf/STAMP: run `cargo xtask ebpf` and commit rsttrace/bpf")?;
+    let stamp = stamp::parse(&text);
+    if stamp.get("sources") != Some(&sources(&root)?) {
+        bail!(
+            "the eBPF sources differ from the committed kernel objects: run `cargo xtask ebpf` and commit rsttrace/bpf"
+        );
+    }
+
+    let toolchain = Toolchain::choose()?;
+    eprintln!("rebuilding the kernel objects with {}", toolchain.description());
+    // Cargo would keep an object that another bpf-linker has linked, so nothing is kept; the variants share the rest.
+    let target = workspace::target_dir()?.join("bpf-check");
+    if target.exists() {
+        fs::remove_dir_all(&target).with_context(|| format!("cannot empty {}", target.display()))?;
+    }
+    for variant in stamp::VARIANTS {
+        let built = object::build(&toolchain, variant, &target)?;
+        let name = stamp::object_name(variant);
+        let same = workspace::read(&committed.join(&name))? == built;
+        if !same || stamp.get(variant) != Some(&stamp::digest(&built)) {
+            bail!(difference(&name, &stamp, &toolchain));
+        }
+        eprintln!("rsttrace/bpf/{name}: the same");
+    }
+    Ok(())
+}
+
+fn sources(root: &Path) -> Result<String> {
+    stamp::sources(root).context("cannot read the eBPF sources")
+}
+
+/// One sentence on why an object is not the committed one, with the remedy.
+fn difference(name: &str, stamp: &Stamp, toolchain: &Toolchain) -> String {
+    let recorded = |tool: &str| format!("{tool} {}", stamp.get(tool).map_or("of unknown version", String::as_str));
+    let (rustc, linker) = (recorded("rustc"), recorded("bpf-linker"));
+    if rustc == toolchain.rustc_version && linker == toolchain.linker_version {
+        return format!(
+            "rsttrace/bpf/{name} is not what the sources give: run `cargo xtask ebpf` and commit rsttrace/bpf"
+        );
+    }
+    format!(
+        "rsttrace/bpf/{name} was built with {rustc} and {linker}, and {} with {} give other bytes here: \
+         use the recorded versions (`cargo xtask setup`), or run `cargo xtask ebpf` and commit rsttrace/bpf",
+        toolchain.rustc_version, toolchain.linker_version
+    )
+}

@@ -1,0 +1,108 @@
+//! Writes what the program says about itself: the man page, the completions, the options in the README.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{process, workspace};
+
+const BEGIN: &str = "<!-- options:begin -->";
+const END: &str = "<!-- options:end -->";
+
+/// Each file that is generated as a whole, and what `rsttrace generate` calls it.
+const FILES: [(&str, &str); 4] = [
+    ("man", "docs/man/rsttrace.1"),
+    ("bash", "completions/rsttrace.bash"),
+    ("zsh", "completions/_rsttrace"),
+    ("fish", "completions/rsttrace.fish"),
+];
+
+/// Write the man page, the completions and the options in the README
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Compare them with what is there instead
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs `cargo xtask generate`.
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let binary = process::build_rsttrace("dev")?;
+    if args.check { check(&binary) } else { generate(&binary) }
+}
+
+/// Fails with the names of the files that are not what this binary says.
+pub(crate) fn check(binary: &Path) -> Result<()> {
+    let root = workspace::root()?;
+    let mut outdated = Vec::new();
+    for (path, content) in contents(binary)? {
+        if std::fs::read(root.join(&path)).ok().as_ref() != Some(&content) {
+            outdated.push(path.display().to_string());
+        }
+    }
+    if outdated.is_empty() {
+        eprintln!("generated files: up to date");
+        return Ok(());
+    }
+    bail!("{} not what rsttrace says about itself: run `cargo xtask generate`", list(&outdated))
+}
+
+fn generate(binary: &Path) -> Result<()> {
+    let root = workspace::root()?;
+    for (path, content) in contents(binary)? {
+        workspace::write(&root.join(&path), &content)?;
+        eprintln!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// Every file with what it should hold.
+fn contents(binary: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut contents = Vec::new();
+    for (what, path) in FILES {
+        contents.push((path.into(), said(binary, what)?));
+    }
+    let options = String::from_utf8(said(binary, "options")?).context("`rsttrace generate options` printed no text")?;
+    let readme = std::fs::read_to_string(workspace::root()?.join("README.md")).context("cannot read README.md")?;
+    contents.push(("README.md".into(), with_options(&readme, &options)?.into_bytes()));
+    Ok(contents)
+}
+
+/// What the binary prints, whatever terminal this runs in.
+fn said(binary: &Path, what: &str) -> Result<Vec<u8>> {
+    process::output(Command::new(binary).args(["generate", what]).env("COLUMNS", "100").env("NO_COLOR", "1"))
+}
+
+/// The README with the block between the two marks replaced.
+fn with_options(readme: &str, options: &str) -> Result<String> {
+    let marks = || format!("README.md needs the lines `{BEGIN}` and `{END}`, in this order");
+    let (before, rest) = readme.split_once(BEGIN).with_context(marks)?;
+    let (_, after) = rest.split_once(END).with_context(marks)?;
+    Ok(format!("{before}{BEGIN}\n```text\n{}\n```\n{END}{after}", options.trim_end()))
+}
+
+fn list(names: &[String]) -> String {
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_the_block_and_nothing_else() {
+        let readme = format!("# x\n{BEGIN}\nold\n{END}\nrest\n");
+        let replaced = with_options(&readme, "-a  all\n").unwrap();
+        assert_eq!(replaced, format!("# x\n{BEGIN}\n```text\n-a  all\n```\n{END}\nrest\n"));
+        assert_eq!(with_options(&replaced, "-a  all\n").unwrap(), replaced);
+    }
+
+    #[test]
+    fn wants_both_marks() {
+        assert!(with_options("# x\n", "").is_err());
+    }
+}

@@ -1,0 +1,58 @@
+//! Builds, tests and checks rsttrace: `cargo xtask <command>`.
+#![expect(clippy::print_stderr, reason = "a build tool tells the person in front of it what it does")]
+
+mod ci;
+mod ebpf;
+mod generate;
+mod lint;
+mod process;
+mod run;
+mod setup;
+mod stamp;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and checks rsttrace.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", version, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Ebpf(ebpf::Args),
+    Run(run::Args),
+    /// Install, as root, what building the kernel objects and running the tests needs
+    Setup,
+    Test(test::Args),
+    /// Check formatting, and run clippy on the user side and on each kernel object
+    Lint,
+    /// Run lint, ebpf --check and test, stopping at the first failure
+    Ci,
+    Generate(generate::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Ebpf(args) => ebpf::main(&args),
+        Command::Run(args) => run::main(&args),
+        Command::Setup => setup::main(),
+        Command::Test(args) => test::main(&args),
+        Command::Lint => lint::main(),
+        Command::Ci => ci::main(),
+        Command::Generate(args) => generate::main(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

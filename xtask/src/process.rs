@@ -1,0 +1,140 @@
+//! Running other programs.
+
+use std::{
+    env,
+    ffi::OsString,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::unistd::Uid;
+use serde_json::Value;
+
+use crate::workspace;
+
+/// The cargo that started this program, at the root of the checkout.
+pub(crate) fn cargo() -> Result<Command> {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace::root()?);
+    Ok(command)
+}
+
+/// Whether this process is root.
+pub(crate) fn is_root() -> bool {
+    Uid::effective().is_root()
+}
+
+/// `program` itself when this process is root, otherwise `program` through sudo, keeping the named variables.
+pub(crate) fn as_root(program: &Path, keep: &str) -> Command {
+    if is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.arg(format!("--preserve-env={keep}")).arg(program);
+    command
+}
+
+/// Runs a command to its end; anything but success is an error that names it.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| cannot_start(command))?;
+    if status.success() { Ok(()) } else { bail!("`{}` failed: {status}", line(command)) }
+}
+
+/// Becomes the command; returns only when that fails.
+pub(crate) fn become_it(command: &mut Command) -> Result<()> {
+    let error = command.exec();
+    Err(error).with_context(|| cannot_start(command))
+}
+
+/// What a command prints to standard output.
+pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| cannot_start(command))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    bail!("`{}` failed: {}: {}", line(command), output.status, said.trim())
+}
+
+/// The same as one trimmed piece of text.
+pub(crate) fn text(command: &mut Command) -> Result<String> {
+    let bytes = output(command)?;
+    let text = String::from_utf8(bytes).with_context(|| format!("`{}` printed no text", line(command)))?;
+    Ok(text.trim().to_owned())
+}
+
+/// The full path of a program in `PATH`, or in one of the directories that follow it.
+pub(crate) fn find(program: &str, also: &[PathBuf]) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).chain(also.iter().cloned()).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// `PATH` with these directories before it.
+pub(crate) fn path_with(first: Vec<PathBuf>) -> Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::join_paths(first.into_iter().chain(env::split_paths(&path))).context("a directory in PATH has a colon in it")
+}
+
+/// An executable that cargo has built.
+pub(crate) struct Executable {
+    /// The target's name.
+    pub(crate) name: String,
+    /// What it is: `lib`, `bin`, `test`, …
+    pub(crate) kind: String,
+    /// Whether it is a test runner.
+    pub(crate) is_test: bool,
+    pub(crate) path: PathBuf,
+    /// The directory of its package.
+    pub(crate) package_dir: PathBuf,
+}
+
+/// Runs a cargo command that builds, and returns what it built.
+pub(crate) fn build(command: &mut Command) -> Result<Vec<Executable>> {
+    command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().with_context(|| cannot_start(command))?;
+    if !output.status.success() {
+        bail!("`{}` failed: {}", line(command), output.status);
+    }
+    let mut executables = Vec::new();
+    for message in output.stdout.split(|&byte| byte == b'\n').filter(|message| message.starts_with(b"{")) {
+        let message: Value = serde_json::from_slice(message).context("cargo's own message is not JSON")?;
+        executables.extend(executable(&message));
+    }
+    Ok(executables)
+}
+
+/// Builds the `rsttrace` binary in a profile and returns its path.
+pub(crate) fn build_rsttrace(profile: &str) -> Result<PathBuf> {
+    rsttrace(build(cargo()?.args(["build", "--package", "rsttrace", "--bin", "rsttrace", "--profile", profile]))?)
+}
+
+/// The `rsttrace` binary among what was built.
+pub(crate) fn rsttrace(built: Vec<Executable>) -> Result<PathBuf> {
+    let binary = built.into_iter().find(|built| built.name == "rsttrace" && built.kind == "bin" && !built.is_test);
+    Ok(binary.ok_or_else(|| anyhow!("cargo has built no binary named rsttrace"))?.path)
+}
+
+fn executable(message: &Value) -> Option<Executable> {
+    if message.get("reason")?.as_str()? != "compiler-artifact" {
+        return None;
+    }
+    let target = message.get("target")?;
+    Some(Executable {
+        name: target.get("name")?.as_str()?.to_owned(),
+        kind: target.get("kind")?.get(0)?.as_str()?.to_owned(),
+        is_test: message.get("profile")?.get("test")?.as_bool()?,
+        path: message.get("executable")?.as_str()?.into(),
+        package_dir: Path::new(message.get("manifest_path")?.as_str()?).parent()?.to_path_buf(),
+    })
+}
+
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+fn cannot_start(command: &Command) -> String {
+    format!("cannot start `{}`", command.get_program().to_string_lossy())
+}

@@ -1,0 +1,126 @@
+//! Installs what the kernel objects and the tests need, on Debian.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    ebpf::toolchain::{LLVM_DIR, linker},
+    process,
+};
+
+/// Debian's Rust with a `core` for BPF and its clippy, the LLVM it is built with, and what bpf-linker links to.
+const KERNEL_PACKAGES: [&str; 7] = [
+    "cargo-web",
+    "libpolly-22-dev",
+    "libstd-rust-web-dev-bpf",
+    "llvm-22",
+    "llvm-22-dev",
+    "rust-web-clippy",
+    "rustc-web",
+];
+/// What the integration tests make connections, break them and cross-check with.
+const TEST_PACKAGES: [&str; 7] = ["curl", "iproute2", "nftables", "nginx-light", "procps", "python3", "tcpdump"];
+
+const LINKER: &str = "bpf-linker 0.13.0";
+
+/// Runs `cargo xtask setup`.
+pub(crate) fn main() -> Result<()> {
+    let packages = missing(KERNEL_PACKAGES.into_iter().chain(TEST_PACKAGES))?;
+    let needs_linker = linker_version().as_deref() != Some(LINKER);
+    if packages.is_empty() && !needs_linker {
+        eprintln!("setup: everything is there");
+        return Ok(());
+    }
+    install(&packages, needs_linker)
+}
+
+/// Installs what only the tests need.
+pub(crate) fn for_tests() -> Result<()> {
+    let packages = missing(TEST_PACKAGES)?;
+    if packages.is_empty() { Ok(()) } else { install(&packages, false) }
+}
+
+/// Says what it will install, and does it if this is root.
+fn install(packages: &[&str], with_linker: bool) -> Result<()> {
+    let all = packages.iter().copied().chain(with_linker.then_some(LINKER)).collect::<Vec<_>>().join(" ");
+    if !process::is_root() {
+        bail!("this needs {all}: run `cargo xtask setup` as root");
+    }
+    eprintln!("setup: will install {all}");
+    if !packages.is_empty() {
+        // Dropped after apt-get is done, so that services start again as this machine wants them to.
+        let _no_services = NoServices::new()?;
+        process::run(apt_get().args(["update", "--quiet"]))?;
+        process::run(apt_get().args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages))?;
+    }
+    if with_linker { install_linker() } else { Ok(()) }
+}
+
+fn install_linker() -> Result<()> {
+    let (name, version) = LINKER.split_once(' ').context("the linker is named with its version")?;
+    process::run(
+        process::cargo()?
+            .args(["install", name, "--version", version, "--locked", "--force"])
+            .args(["--no-default-features", "--features", "llvm-22"])
+            .env("PATH", process::path_with(vec![PathBuf::from(LLVM_DIR)])?),
+    )
+}
+
+/// Those of the packages that are not installed.
+fn missing<'a>(packages: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a str>> {
+    if process::find("dpkg-query", &[]).is_none() {
+        let all = packages.into_iter().collect::<Vec<_>>().join(" ");
+        bail!("this is not Debian: install by hand what these packages hold there: {all}");
+    }
+    let installed = |package: &str| {
+        let query = process::text(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]));
+        query.is_ok_and(|status| status == "installed")
+    };
+    Ok(packages.into_iter().filter(|package| !installed(package)).collect())
+}
+
+fn linker_version() -> Option<String> {
+    process::text(Command::new(linker()?).arg("-V")).ok()
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(std::process::Stdio::null());
+    command
+}
+
+/// While this lives, a package that is installed starts no service (nginx would take port 80).
+struct NoServices {
+    /// The policy that was put there; none if the machine has its own.
+    policy: Option<PathBuf>,
+}
+
+impl NoServices {
+    fn new() -> Result<Self> {
+        let path = Path::new("/usr/sbin/policy-rc.d");
+        if path.exists() {
+            return Ok(Self { policy: None });
+        }
+        let guard = Self { policy: Some(path.to_path_buf()) };
+        // 101: the action is forbidden.
+        fs::write(path, "#!/bin/sh\nexit 101\n")
+            .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(guard)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        let Some(policy) = &self.policy else { return };
+        if let Err(error) = fs::remove_file(policy) {
+            eprintln!("setup: remove {} by hand, services do not start until then: {error}", policy.display());
+        }
+    }
+}

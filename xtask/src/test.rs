@@ -1,0 +1,118 @@
+//! Every test: those that need no root first, then the integration tests as root.
+
+use std::{
+    ffi::OsString,
+    io::{self, BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    generate,
+    process::{self, Executable},
+    setup,
+    workspace::KERNEL_CRATE,
+};
+
+/// The test target that needs root.
+const INTEGRATION: &str = "integration";
+
+/// Run every test, the integration tests as root
+#[derive(clap::Args, Default)]
+pub(crate) struct Args {
+    /// What the integration runner is given: `cargo xtask test -- filter`
+    #[arg(last = true)]
+    args: Vec<OsString>,
+}
+
+/// Runs `cargo xtask test`.
+pub(crate) fn main(args: &Args) -> Result<()> {
+    setup::for_tests()?;
+    let built = process::build(&mut tests(&["--no-run"])?)?;
+    let (integration, unit): (Vec<_>, Vec<_>) =
+        built.iter().filter(|built| built.is_test).partition(|built| built.name == INTEGRATION && built.kind == "test");
+    if integration.is_empty() {
+        bail!("cargo has built no test named {INTEGRATION}: rsttrace/Cargo.toml has to name it");
+    }
+
+    let mut report = Report::default();
+    for test in unit {
+        report.add(&label(test), in_package(&mut Command::new(&test.path), test))?;
+    }
+    report.add("doc tests", &mut tests(&["--doc"])?)?;
+    for test in integration {
+        let mut command = process::as_root(&test.path, "NO_COLOR,PATH,RUST_BACKTRACE");
+        report.add(&label(test), in_package(&mut command, test).args(&args.args))?;
+    }
+    if let Err(error) = generate::check(&process::rsttrace(built)?) {
+        eprintln!("{error:#}");
+        report.failed.push("generated files".to_owned());
+    }
+    report.finish()
+}
+
+/// `cargo test` for everything but the kernel side.
+fn tests(more: &[&str]) -> Result<Command> {
+    let mut command = process::cargo()?;
+    command.args(["test", "--locked", "--workspace", "--exclude", KERNEL_CRATE]).args(more);
+    Ok(command)
+}
+
+/// A test runs where cargo would run it.
+fn in_package<'a>(command: &'a mut Command, test: &Executable) -> &'a mut Command {
+    command.current_dir(&test.package_dir).env("CARGO_MANIFEST_DIR", &test.package_dir)
+}
+
+fn label(test: &Executable) -> String {
+    let package = test.package_dir.file_name().unwrap_or_default().to_string_lossy();
+    format!("{package}, {} {}", test.kind, test.name)
+}
+
+/// The closing lines of each runner (one for each crate with doc tests), and which of them failed.
+#[derive(Default)]
+struct Report {
+    closing: Vec<(String, String)>,
+    failed: Vec<String>,
+}
+
+impl Report {
+    /// Runs one runner, letting its output through.
+    fn add(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        eprintln!("== {name}");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start the tests of {name}"))?;
+        let mut closing = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            for line in BufReader::new(stdout).split(b'\n') {
+                let line = line.context("cannot read what a test prints")?;
+                if line.starts_with(b"test result:") {
+                    closing.push(String::from_utf8_lossy(&line).into_owned());
+                }
+                let mut out = io::stdout().lock();
+                out.write_all(&line).and_then(|()| out.write_all(b"\n")).context("cannot write to standard output")?;
+            }
+        }
+        let status = child.wait().with_context(|| format!("cannot wait for the tests of {name}"))?;
+        if !status.success() {
+            self.failed.push(name.to_owned());
+        }
+        if closing.is_empty() {
+            closing.push(format!("no closing line: {status}"));
+        }
+        self.closing.extend(closing.into_iter().map(|line| (name.to_owned(), line)));
+        Ok(())
+    }
+
+    /// Repeats the closing lines; an error if a runner failed.
+    fn finish(self) -> Result<()> {
+        eprintln!("== all runners");
+        for (name, line) in &self.closing {
+            eprintln!("{name}: {line}");
+        }
+        if self.failed.is_empty() { Ok(()) } else { bail!("tests failed: {}", self.failed.join("; ")) }
+    }
+}
