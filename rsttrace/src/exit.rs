@@ -64,14 +64,14 @@ pub fn report(result: Result<(), Failure>) -> ExitCode {
 /// Prints what clap has to say: help and version to standard output with status 0, errors with status 2.
 pub fn usage(error: &clap::Error) -> ExitCode {
     // Nothing is left to do about a standard error that cannot be written.
-    let _ = error.print();
+    error.print().unwrap_or_default();
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
 /// Writes one line for the person at the terminal to standard error, which carries everything that is no record.
 pub fn note(message: impl Display) {
     // Nothing is left to do about a standard error that cannot be written.
-    let _ = writeln!(io::stderr().lock(), "rsttrace: {message}");
+    writeln!(io::stderr().lock(), "rsttrace: {message}").unwrap_or_default();
 }
 
 /// Whether this error is a reader that went away.

@@ -54,7 +54,7 @@ fn of_socket(socket: &Socket, evidence: &mut Vec<String>) {
         (socket.since_receive_ms, "data last came"),
     ] {
         if let Some(ms) = ms {
-            evidence.push(format!("{what} {} before", span(ms)));
+            evidence.push(format!("{what} {}", ago(ms)));
         }
     }
     if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0) {
@@ -63,6 +63,12 @@ fn of_socket(socket: &Socket, evidence: &mut Vec<String>) {
     if let Some(retransmits @ 1..) = socket.retransmits {
         evidence.push(format!("{retransmits} segments had to be sent again"));
     }
+}
+
+/// A time before the reset. The kernel keeps some in clock ticks, of 1 to 10 ms, and zero ticks may be anything up to
+/// one.
+fn ago(ms: f64) -> String {
+    if ms == 0.0 { "within a clock tick before".to_owned() } else { format!("{} before", span(ms)) }
 }
 
 /// A span of time with a unit that fits.

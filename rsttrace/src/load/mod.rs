@@ -194,7 +194,12 @@ impl Loaded {
     where
         &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
     {
-        let program = self.ebpf.as_mut().context("the programs are gone")?.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
+        let program = self
+            .ebpf
+            .as_mut()
+            .context("the programs are gone")?
+            .program_mut(name)
+            .ok_or_else(|| anyhow!("the object has no program {name}"))?;
         Ok(program.try_into()?)
     }
 

@@ -4,7 +4,10 @@
 //! 12:03:04.123 SENT 10.0.0.5:8080         > 10.0.1.9:43210        nginx[812]        ESTABLISHED closed-with-unread-data unread 6
 //! ```
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    ops::RangeInclusive,
+};
 
 use anstyle::{AnsiColor, Style};
 
@@ -16,21 +19,83 @@ use crate::{
 
 /// Columns that a line takes at most.
 const WIDTH: usize = 120;
-/// Columns of an address with its port: an IPv4 one fits.
-const ENDPOINT: usize = 21;
-/// Columns of a process: a name of 15 bytes and a PID.
-const PROCESS: usize = 20;
+/// Columns of an address with its port: so many at first, and as many as the longest IPv4 one takes once it has come.
+const ENDPOINT: RangeInclusive<usize> = 15..=21;
+/// Columns of a process, a name with a PID: so many at first, and up to these once they are needed.
+const PROCESS: RangeInclusive<usize> = 14..=23;
 /// Columns of a state: the longest is ESTABLISHED.
 const STATE: usize = 11;
 
-/// Lines of text.
+/// Lines of text. Columns start narrow and grow with what has come, so that lines stay aligned and most have room for
+/// the figures.
 pub(super) struct Text {
     look: Look,
+    local_columns: usize,
+    peer_columns: usize,
+    process_columns: usize,
 }
 
 impl Text {
     pub(super) const fn new(look: Look) -> Self {
-        Self { look }
+        Self {
+            look,
+            local_columns: *ENDPOINT.start(),
+            peer_columns: *ENDPOINT.start(),
+            process_columns: *PROCESS.start(),
+        }
+    }
+
+    fn line(&mut self, reset: &Reset, out: &mut dyn Write) -> io::Result<()> {
+        let color = self.look.color;
+        let style = |style: Style| if color { style } else { Style::new() };
+        let (word, arrow, hue) = match reset.direction {
+            Direction::Sent => ("SENT", '>', AnsiColor::Yellow),
+            Direction::Received => ("RECV", '<', AnsiColor::Magenta),
+        };
+        let (dim, way) = (style(Style::new().dimmed()), style(hue.on_default()));
+        let time = self.look.time(reset.time);
+        let (peer, process) = (endpoint(reset.peer), process(reset));
+        let state = reset.socket.as_ref().map_or_else(|| "no socket".to_owned(), |socket| socket.state.to_string());
+
+        grow(&mut self.peer_columns, columns(&peer), &ENDPOINT);
+        grow(&mut self.process_columns, columns(&process), &PROCESS);
+        let others = columns(&time)
+            + " SENT ".len()
+            + " > ".len()
+            + columns(&peer).max(self.peer_columns)
+            + 1
+            + columns(&process).max(self.process_columns)
+            + 1
+            + columns(&state).max(STATE);
+        // Of two long IPv6 addresses, the peer's is the one to read whole.
+        let local = shorten(&endpoint(reset.local), WIDTH.saturating_sub(others).max(*ENDPOINT.end()));
+        grow(&mut self.local_columns, columns(&local), &ENDPOINT);
+        let (local_columns, peer_columns, process_columns) =
+            (self.local_columns, self.peer_columns, self.process_columns);
+
+        write!(
+            out,
+            "{dim}{time}{dim:#} {way}{word}{way:#} {local:local_columns$} {way}{arrow}{way:#} {peer:peer_columns$} \
+             {process:process_columns$} {state:STATE$}"
+        )?;
+        let mut left = WIDTH.saturating_sub(others + columns(&local).max(local_columns));
+        let mut tail = |part: &str, style: Style| {
+            // Whole or not at all: half a figure is a wrong figure.
+            if columns(part) < left {
+                left -= columns(part) + 1;
+                write!(out, " {style}{part}{style:#}")
+            } else {
+                Ok(())
+            }
+        };
+        if reset.count > 1 {
+            tail(&format!("×{}", reset.count), Style::new())?;
+        }
+        tail(cause(reset), style(fault_style(reset.cause.fault)))?;
+        for figure in figures(reset) {
+            tail(&figure, Style::new())?;
+        }
+        out.write_all(b"\n")
     }
 }
 
@@ -38,62 +103,17 @@ impl Sink for Text {
     fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
         // Losses and the summary are for standard error: standard output carries resets and nothing else.
         let Record::Reset(reset) = record else { return Ok(()) };
-        line(&self.look, reset, out)
+        self.line(reset, out)
     }
 }
 
-fn line(look: &Look, reset: &Reset, out: &mut dyn Write) -> io::Result<()> {
-    let style = |style: Style| if look.color { style } else { Style::new() };
-    let (word, arrow, color) = match reset.direction {
-        Direction::Sent => ("SENT", '>', AnsiColor::Yellow),
-        Direction::Received => ("RECV", '<', AnsiColor::Magenta),
-    };
-    let (dim, direction) = (style(Style::new().dimmed()), style(color.on_default()));
-    let time = look.time(reset.time);
-    let (local, peer) = (endpoint(reset.local), endpoint(reset.peer));
-    let process = process(reset);
-    let state = reset.socket.as_ref().map_or_else(|| "no socket".to_owned(), |socket| socket.state.to_string());
-    // Two long IPv6 addresses leave too little room: of the two, the peer's is the one to read whole.
-    let used = time.chars().count() + 6 + peer.len().max(ENDPOINT) + 3 + PROCESS + 1 + STATE;
-    let local = shorten(&local, WIDTH.saturating_sub(used + 1).max(ENDPOINT));
+fn columns(text: &str) -> usize {
+    text.chars().count()
+}
 
-    write!(
-        out,
-        "{dim}{time}{dim:#} {direction}{word}{direction:#} {local:ENDPOINT$} {direction}{arrow}{direction:#} \
-         {peer:ENDPOINT$} {process:PROCESS$} {state:STATE$}"
-    )?;
-    let mut left = WIDTH.saturating_sub(
-        time.chars().count()
-            + 6
-            + local.chars().count().max(ENDPOINT)
-            + 3
-            + peer.len().max(ENDPOINT)
-            + 1
-            + process.chars().count().max(PROCESS)
-            + 1
-            + state.len().max(STATE),
-    );
-    let cause = cause(reset);
-    let mut parts = vec![cause.to_owned()];
-    parts.extend(figures(reset));
-    for (index, part) in parts.iter().enumerate() {
-        let columns = part.chars().count() + 1;
-        // Whole or not at all: half a figure is a wrong figure.
-        if columns > left {
-            continue;
-        }
-        left -= columns;
-        if index == 0 {
-            let color = style(fault_color(reset.cause.fault));
-            write!(out, " {color}{part}{color:#}")?;
-        } else {
-            write!(out, " {part}")?;
-        }
-    }
-    if reset.count > 1 {
-        write!(out, " ×{}", reset.count)?;
-    }
-    out.write_all(b"\n")
+/// Widens a column for a text, within its limits.
+fn grow(column: &mut usize, needed: usize, limits: &RangeInclusive<usize>) {
+    *column = needed.clamp(*column, *limits.end());
 }
 
 /// The cause, or where there is none the kernel's own word.
@@ -104,7 +124,7 @@ fn cause(reset: &Reset) -> &str {
     }
 }
 
-fn fault_color(fault: Fault) -> Style {
+const fn fault_style(fault: Fault) -> Style {
     match fault {
         Fault::Local => AnsiColor::Red.on_default().bold(),
         Fault::Peer | Fault::Path => AnsiColor::Cyan.on_default(),
@@ -140,7 +160,7 @@ fn process(reset: &Reset) -> String {
     let Some(process) = &reset.process else { return "-".to_owned() };
     let pid = format!("[{}]", process.pid);
     // A PID has up to seven digits; the name gives way.
-    let name = sanitize::cut(&process.comm, PROCESS.saturating_sub(pid.len()));
+    let name = sanitize::cut(&process.comm, PROCESS.end().saturating_sub(pid.len()));
     format!("{name}{pid}")
 }
 

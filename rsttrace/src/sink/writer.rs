@@ -64,7 +64,7 @@ impl Writer {
         thread::Builder::new().name("rsttrace-writer".to_owned()).spawn(move || {
             let result = write_all(receiver, sink, &mut File::from(stdout), &counter);
             // The pipeline may have gone without waiting.
-            let _ = finished.send(result);
+            drop(finished.send(result));
         })?;
         Ok(Self { batches, done, written, handed_over: 0 })
     }

@@ -1,6 +1,6 @@
 //! What a whole run comes to.
 
-pub mod coverage;
+pub(crate) mod coverage;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -32,14 +32,6 @@ impl Transport {
         })
     }
 
-    /// The name that the command line has for it.
-    pub(crate) const fn name(&self) -> &'static str {
-        match self {
-            Self::Perf(_) => "perf",
-            Self::Ring(_) => "ring",
-        }
-    }
-
     /// Waits until there are events and hands them over. Cancelling it loses nothing.
     pub(crate) async fn read(&mut self, each: Each<'_>) -> io::Result<()> {
         match self {
