@@ -95,7 +95,7 @@ pub struct ResetEvent {
     pub socket_uid: u32,
     /// `sk_mark`.
     pub mark: u32,
-    /// `icsk_user_timeout` in milliseconds (TCP_USER_TIMEOUT); 0 when unset.
+    /// `icsk_user_timeout` in milliseconds (`TCP_USER_TIMEOUT`); 0 when unset.
     pub user_timeout_ms: u32,
     /// Connections waiting in a listener's accept queue.
     pub accept_queue: u32,

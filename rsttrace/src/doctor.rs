@@ -18,7 +18,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     let mut report = Report { well: true };
     for finding in preflight::examine() {
         match &finding.obstacle {
-            None => report.row("ok", finding.subject, &finding.found)?,
+            None => row("ok", finding.subject, &finding.found)?,
             Some(obstacle) => report.obstacle(finding.subject, &format_args!("{}; {obstacle}", finding.found))?,
         }
     }
@@ -30,10 +30,16 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
     } else {
         for probe in PROBES {
-            report.row("-", probe.hook, &"not tried")?;
+            row("-", probe.hook, &"not tried")?;
         }
     }
     if report.well { Ok(()) } else { Err(Failure::HostSaid) }
+}
+
+fn row(mark: &str, subject: &str, text: &dyn Display) -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "{mark:<8} {subject:<20} {text}")
+        .context("cannot write to standard output")
+        .map_err(Failure::Running)
 }
 
 struct Report {
@@ -41,26 +47,20 @@ struct Report {
 }
 
 impl Report {
-    fn row(&self, mark: &str, subject: &str, text: &dyn Display) -> Result<(), Failure> {
-        writeln!(io::stdout().lock(), "{mark:<8} {subject:<20} {text}")
-            .context("cannot write to standard output")
-            .map_err(Failure::Running)
-    }
-
     fn obstacle(&mut self, subject: &str, text: &dyn Display) -> Result<(), Failure> {
         self.well = false;
-        self.row("missing", subject, text)
+        row("missing", subject, text)
     }
 
     fn try_everything(&mut self, kernel: &Kernel) -> Result<(), Failure> {
         let absent: Vec<&str> = kernel.absent().collect();
         if absent.is_empty() {
-            self.row("ok", "fields", &format_args!("all {} of the kernel's structs", kernel.offsets.len()))?;
+            row("ok", "fields", &format_args!("all {} of the kernel's structs", kernel.offsets.len()))?;
         } else {
-            self.row("degraded", "fields", &format_args!("this kernel has no {}", absent.join(", ")))?;
+            row("degraded", "fields", &format_args!("this kernel has no {}", absent.join(", ")))?;
         }
-        let ring = self.try_object(kernel, Object::Ring, "BPF ring buffer")?;
-        let perf = self.try_object(kernel, Object::Perf, "perf ring buffer")?;
+        let ring = try_object(kernel, Object::Ring, "BPF ring buffer")?;
+        let perf = try_object(kernel, Object::Perf, "perf ring buffer")?;
         let Some(mut loaded) = ring.or(perf) else {
             self.well = false;
             return Ok(());
@@ -75,26 +75,26 @@ impl Report {
             let refused = loaded.degraded.iter().find(|degraded| degraded.what == probe.hook);
             match refused {
                 Some(refused) => {
-                    self.row("degraded", probe.hook, &format_args!("{}; {}", refused.why, refused.loss))?;
+                    row("degraded", probe.hook, &format_args!("{}; {}", refused.why, refused.loss))?;
                 }
-                None if loaded.attached.contains(&probe.hook) => self.row("ok", probe.hook, &"works")?,
-                None => self.row("-", probe.hook, &format_args!("not tried; without it {}", probe.loss))?,
+                None if loaded.attached.contains(&probe.hook) => row("ok", probe.hook, &"works")?,
+                None => row("-", probe.hook, &format_args!("not tried; without it {}", probe.loss))?,
             }
         }
         Ok(())
     }
+}
 
-    fn try_object(&self, kernel: &Kernel, object: Object, name: &str) -> Result<Option<Loaded>, Failure> {
-        let options = Options { object, ring_bytes: 1 << 16, filters: &Filters::default(), netns: None };
-        match Loaded::load(kernel, &options) {
-            Ok(loaded) => {
-                self.row("ok", name, &"works")?;
-                Ok(Some(loaded))
-            }
-            Err(error) => {
-                self.row("degraded", name, &format_args!("{error:#}"))?;
-                Ok(None)
-            }
+fn try_object(kernel: &Kernel, object: Object, name: &str) -> Result<Option<Loaded>, Failure> {
+    let options = Options { object, ring_bytes: 1 << 16, filters: &Filters::default(), netns: None };
+    match Loaded::load(kernel, &options) {
+        Ok(loaded) => {
+            row("ok", name, &"works")?;
+            Ok(Some(loaded))
+        }
+        Err(error) => {
+            row("degraded", name, &format_args!("{error:#}"))?;
+            Ok(None)
         }
     }
 }

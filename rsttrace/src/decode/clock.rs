@@ -42,8 +42,7 @@ impl Ticks {
         const TOLERANCE_MS: u64 = 500;
         let uptime_ms = ktime_ns / 1_000_000;
         let mut fits = RATES_HZ.into_iter().filter(|&hz| {
-            let ticks = u128::from(uptime_ms) * u128::from(hz) / 1000;
-            let expected = (ticks as u32).wrapping_sub(300 * hz);
+            let expected = low_half(uptime_ms, hz);
             let difference = jiffies.wrapping_sub(expected).cast_signed().unsigned_abs();
             u64::from(difference) * 1000 <= TOLERANCE_MS * u64::from(hz)
         });
@@ -59,12 +58,19 @@ impl Ticks {
     }
 }
 
+/// The low half of the tick counter after so much uptime.
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
+fn low_half(uptime_ms: u64, hz: u32) -> u32 {
+    let ticks = u128::from(uptime_ms) * u128::from(hz) / 1000;
+    (ticks as u32).wrapping_sub(300 * hz)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn jiffies(hz: u32, uptime_ms: u64) -> u32 {
-        ((uptime_ms * u64::from(hz) / 1000) as u32).wrapping_sub(300 * hz)
+        low_half(uptime_ms, hz)
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
+    time::Duration,
 };
 
 use rsttrace_common::{
@@ -151,7 +152,7 @@ const fn role(role: u8) -> Option<Role> {
 
 /// Milliseconds from a moment to the event; `None` for a moment that was not seen.
 fn before(event: &ResetEvent, moment_ns: u64) -> Option<f64> {
-    (moment_ns != 0).then(|| event.ktime_ns.saturating_sub(moment_ns) as f64 / 1e6)
+    (moment_ns != 0).then(|| Duration::from_nanos(event.ktime_ns.saturating_sub(moment_ns)).as_secs_f64() * 1e3)
 }
 
 fn facts(event: &ResetEvent) -> Facts {
@@ -250,7 +251,7 @@ mod tests {
                 *byte = (state >> 56) as u8;
             }
             let event = ResetEvent::read_from_bytes(&bytes).expect("the size of an event");
-            let _ = decoder.reset(&event, &CLOCK);
+            drop(decoder.reset(&event, &CLOCK));
         }
     }
 }

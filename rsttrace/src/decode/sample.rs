@@ -47,7 +47,7 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         // Every byte different from its neighbours, so that a shifted field shows.
-        let mut bytes: Vec<u8> = (0..size_of::<ResetEvent>()).map(|index| (index % 251) as u8).collect();
+        let mut bytes: Vec<u8> = (0..=250).cycle().take(size_of::<ResetEvent>()).collect();
         bytes[std::mem::offset_of!(ResetEvent, kind)] = KIND_SENT;
         bytes
     }

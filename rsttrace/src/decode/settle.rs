@@ -4,13 +4,11 @@
 //! reset had come, and then sends one (`tcp_rcv_state_process`). The kernel side marks such a `tcp_receive_reset`; if
 //! a `tcp_send_reset` in answer to a packet follows for the same socket, there was one reset and we sent it.
 
-use std::time::Duration;
-
 use rsttrace_common::event::{EVENT_HAS_PACKET, EVENT_MAYBE_SENT, KIND_RECEIVED, KIND_SENT, ResetEvent};
 
 /// How long a marked event waits for the other. The two are microseconds apart in the kernel; the rest is for a CPU
 /// that was taken away in between and for the perf rings, which are read one after the other.
-pub const HOLD: Duration = Duration::from_millis(10);
+pub const HOLD_NS: u64 = 10_000_000;
 
 /// Holds back marked events until it is known what they are.
 #[derive(Debug, Default)]
@@ -33,7 +31,7 @@ impl Settle {
 
     /// When the next held event can go on, in nanoseconds of the events' clock.
     pub fn deadline_ns(&self) -> Option<u64> {
-        self.held.iter().map(|event| event.ktime_ns.saturating_add(HOLD.as_nanos() as u64)).min()
+        self.held.iter().map(|event| event.ktime_ns.saturating_add(HOLD_NS)).min()
     }
 
     /// Events that have waited long enough at this time, in their order: the resets did come.
@@ -41,8 +39,7 @@ impl Settle {
         if self.deadline_ns().is_none_or(|deadline| deadline > now_ns) {
             return Vec::new();
         }
-        let (released, held) =
-            self.held.drain(..).partition(|event| event.ktime_ns.saturating_add(HOLD.as_nanos() as u64) <= now_ns);
+        let (released, held) = self.held.drain(..).partition(|event| event.ktime_ns.saturating_add(HOLD_NS) <= now_ns);
         self.held = held;
         released
     }

@@ -30,9 +30,11 @@ pub(super) fn payload(event: &ResetEvent, state: u8) -> Payload {
     match state {
         // The SYN is in flight.
         tcp::SYN_SENT | tcp::SYN_RECV => unacked = unacked.saturating_sub(1),
-        // Our FIN is the last byte of what was written.
-        tcp::FIN_WAIT1 | tcp::LAST_ACK | tcp::CLOSING if unsent > 0 => unsent -= 1,
-        tcp::FIN_WAIT1 | tcp::LAST_ACK | tcp::CLOSING => unacked = unacked.saturating_sub(1),
+        // Our FIN is the last byte of what was written: in flight once nothing is unsent.
+        tcp::FIN_WAIT1 | tcp::LAST_ACK | tcp::CLOSING => {
+            let last = if unsent > 0 { &mut unsent } else { &mut unacked };
+            *last = last.saturating_sub(1);
+        }
         _ => {}
     }
     // The kernel counts the acknowledgement of our SYN (only where we opened the connection) and of our FIN.
@@ -57,6 +59,7 @@ pub(super) fn payload(event: &ResetEvent, state: u8) -> Payload {
 
 /// Times before the reset, in milliseconds; `None` for what never happened or is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "every name of a time carries its unit")]
 pub(super) struct Times {
     pub(super) since_send_ms: Option<f64>,
     pub(super) since_receive_ms: Option<f64>,

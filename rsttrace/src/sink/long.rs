@@ -37,7 +37,7 @@ impl Long {
         let Some(process) = &reset.process else { return "not known".to_owned() };
         let mut shown = format!("{}[{}]", Harmless(&process.comm), process.pid);
         if let Some(line) = process.command_line.as_deref().or(process.executable.as_deref()) {
-            shown += &format!(": {}", Harmless(line));
+            shown = format!("{shown}: {}", Harmless(line));
         }
         if let Some(uid) = process.uid {
             let name = self.look.names.then(|| self.names.user(uid)).flatten();
