@@ -5,6 +5,18 @@
 //! (`emit`). They decide nothing: what a reset means is for the user side.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::inline_always,
+    reason = "a BPF program is one function: a call costs stack, of which there are 512 bytes, and hides bounds from the verifier"
+)]
+#![expect(
+    clippy::large_stack_frames,
+    reason = "an estimate before inlining; the linker refuses what really exceeds 512 bytes"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "registers, and some fields, are wider than what the kernel defines to be in them"
+)]
 
 mod emit;
 mod fields;

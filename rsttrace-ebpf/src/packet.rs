@@ -15,7 +15,7 @@ pub(crate) struct Headers {
     version: u8,
 }
 
-/// Finds the headers of an incoming packet. The transport header's place comes from the sk_buff, so IP options and
+/// Finds the headers of an incoming packet. The transport header's place comes from the `sk_buff`, so IP options and
 /// extension headers do not matter.
 ///
 /// `None` when the kernel refuses an address or the packet is neither IPv4 nor IPv6.

@@ -118,7 +118,7 @@ pub(crate) fn snapshot(sk: u64, event: &mut ResetEvent) {
     event.socket_flags = field::<u64>(sk, &SKC_FLAGS) as u32;
     copy(sk, &SK_UID, &mut event.socket_uid);
     copy(sk, &SK_MARK, &mut event.mark);
-    event.socket_error = field::<i32>(sk, &SK_ERR) as u16;
+    event.socket_error = field::<i32>(sk, &SK_ERR).cast_unsigned() as u16;
     event.cgroup_id = cgroup_id(sk);
     let socket: u64 = field(sk, &SK_SOCKET);
     if socket == 0 {
@@ -158,7 +158,7 @@ pub(crate) fn snapshot(sk: u64, event: &mut ResetEvent) {
     }
 }
 
-/// Id of the socket's cgroup: that of whoever called socket(), and for accepted connections the listener's.
+/// Id of the socket's cgroup: that of whoever called `socket()`, and for accepted connections the listener's.
 #[inline(always)]
 fn cgroup_id(sk: u64) -> u64 {
     let cgroup: u64 = field(sk, &SK_CGROUP);

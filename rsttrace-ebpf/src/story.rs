@@ -153,15 +153,12 @@ fn mark(connection: &mut Connection, sk: u64, old: u8, new: u8) {
         tcp::FIN_WAIT1 | tcp::LAST_ACK => connection.fin_sent_ns = now_ns(),
         _ => return,
     }
-    // The task that holds the lock uses the socket. That is better knowledge than an inherited or a shared owner, and
-    // none but the better of the two is kept.
+    // The task that holds the lock uses the socket: better knowledge than an inherited or a shared owner.
     let inherited = connection.role == ROLE_SERVER && connection.provenance == PROVENANCE_LISTEN;
     if (connection.provenance == PROVENANCE_NONE || inherited || connection.shared != 0) && sock::owned(sk) {
-        if task::current_tgid() != connection.owner.tgid {
-            task::current(&mut connection.owner);
-            connection.provenance = PROVENANCE_CURRENT;
-            connection.shared = 0;
-        }
+        task::current(&mut connection.owner);
+        connection.provenance = PROVENANCE_CURRENT;
+        connection.shared = 0;
     }
 }
 
@@ -184,7 +181,7 @@ pub(crate) fn depart(sk: u64, old: u8) {
             // SAFETY: values of the map are valid as long as the program runs.
             let connection = unsafe { &mut *connection };
             connection.previous_state = old;
-            let _ = DEPARTED.insert(tuple, &*connection, BPF_ANY.into());
+            let _ = DEPARTED.insert(tuple, *connection, BPF_ANY.into());
         } else {
             let connection = Connection { sk, previous_state: old, ..Connection::UNKNOWN };
             let _ = DEPARTED.insert(tuple, connection, BPF_ANY.into());

@@ -16,18 +16,11 @@ const PF_EXITING: u32 = 0x4;
 pub(crate) fn current(to: &mut Task) {
     // SAFETY: these helpers take no arguments and cannot fail.
     let task = unsafe {
-        to.tgid = current_tgid();
+        to.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
         to.uid = bpf_get_current_uid_gid() as u32;
         bpf_get_current_task()
     };
     describe(task, to);
-}
-
-/// The PID of the process that the CPU is running.
-#[inline(always)]
-pub(crate) fn current_tgid() -> u32 {
-    // SAFETY: takes no arguments and cannot fail.
-    (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
 }
 
 /// Whether the thread that the CPU is running is on its way out: the kernel is closing its files for it.

@@ -5,8 +5,19 @@ use std::{
     process::Child,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 /// Kills and reaps the process when dropped.
 pub(crate) struct Guard(pub(crate) Child);
+
+impl Guard {
+    pub(crate) fn signal(&self, signal: Signal) -> nix::Result<()> {
+        kill(Pid::from_raw(self.0.id().cast_signed()), signal)
+    }
+}
 
 impl Deref for Guard {
     type Target = Child;

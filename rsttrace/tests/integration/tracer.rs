@@ -9,8 +9,7 @@ use std::{
 
 use nix::{
     sched::{CloneFlags, setns},
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    sys::signal::Signal,
 };
 use serde_json::Value;
 
@@ -66,11 +65,11 @@ impl Tracer {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(self.pid(), signal).unwrap();
+        self.child.signal(signal).unwrap();
     }
 
-    pub(crate) fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().try_into().unwrap())
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Reads until so many resets have been reported.

@@ -19,11 +19,6 @@ use std::{
     time::Instant,
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-
 use crate::{
     child::Guard,
     lines::{Lines, Next, PATIENCE},
@@ -107,7 +102,7 @@ impl Puppet {
 
     /// Kills it with SIGKILL, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
-        kill(Pid::from_raw(self.pid().try_into().unwrap()), Signal::SIGKILL).unwrap();
+        self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 }

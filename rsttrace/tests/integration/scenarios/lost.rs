@@ -1,8 +1,11 @@
 //! Nothing is lost without being counted.
 
-use nix::sys::{
-    signal::Signal,
-    wait::{WaitPidFlag, waitpid},
+use nix::{
+    sys::{
+        signal::Signal,
+        wait::{WaitPidFlag, waitpid},
+    },
+    unistd::Pid,
 };
 
 use crate::{
@@ -20,7 +23,7 @@ pub(crate) fn every_reset_is_counted(stage: &Stage) {
     let server_end = server.listen("l", V4, u32::from(CONNECTIONS) * 2);
     let mut tracer = stage.trace_with(&["--buffer-size", "4096"]);
     tracer.signal(Signal::SIGSTOP);
-    waitpid(tracer.pid(), Some(WaitPidFlag::WUNTRACED)).unwrap();
+    waitpid(Pid::from_raw(tracer.pid().cast_signed()), Some(WaitPidFlag::WUNTRACED)).unwrap();
     client.tell(format_args!("burst {server_end} {CONNECTIONS}"));
     tracer.signal(Signal::SIGCONT);
     tracer.expect_lost();
