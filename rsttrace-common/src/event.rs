@@ -19,6 +19,10 @@ pub struct Task {
     pub comm: [u8; 16],
 }
 
+/// An IPv6 address, or an IPv4 one as `::ffff:a.b.c.d`: the sixteen bytes in network order, taken as words, because BPF
+/// moves words and has to loop over bytes.
+pub type Address = [u32; 4];
+
 /// `Task::uid` when the kernel side did not read it.
 pub const UID_UNKNOWN: u32 = u32::MAX;
 
@@ -61,10 +65,10 @@ pub struct ResetEvent {
     pub owner: Task,
     /// The task in whose context the kernel ran, only when that task holds the socket's lock; else `tgid` 0.
     pub actor: Task,
-    /// Address of this host's end, IPv4 as `::ffff:a.b.c.d`.
-    pub local_address: [u8; 16],
-    /// Address of the peer's end, IPv4 as `::ffff:a.b.c.d`.
-    pub peer_address: [u8; 16],
+    /// Address of this host's end.
+    pub local_address: Address,
+    /// Address of the peer's end.
+    pub peer_address: Address,
     /// `EVENT_*` bits.
     pub flags: u32,
     /// `enum sk_rst_reason` as the running kernel numbers it; valid with [`EVENT_HAS_REASON`].

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use rsttrace_common::{
     config::{CONNECTIONS_MAX, DEPARTED_MAX, Filter, LISTENERS_MAX, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
-    event::LOST_SLOTS,
+    event::{Address, LOST_SLOTS},
 };
 
 use crate::{
@@ -70,7 +70,7 @@ pub(crate) static FILTER: Array<Filter> = Array::with_max_entries(1, 0);
 
 /// Wanted peers: prefixes of 128-bit addresses, IPv4 as `::ffff:0:0/96`.
 #[map]
-pub(crate) static PEERS: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(PEERS_MAX, 0);
+pub(crate) static PEERS: LpmTrie<Address, u8> = LpmTrie::with_max_entries(PEERS_MAX, 0);
 
 /// Wanted ports: three bitmaps, see `PORTS_*`.
 #[map]

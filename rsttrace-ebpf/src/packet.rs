@@ -33,8 +33,8 @@ pub(crate) fn headers(skb: u64) -> Option<Headers> {
 pub(crate) fn ends(skb: u64, headers: Headers, tuple: &mut Tuple) {
     let Headers { network, transport, version } = headers;
     if version == 4 {
-        tuple.peer = mapped(read(network + 12).unwrap_or([0; 4]));
-        tuple.local = mapped(read(network + 16).unwrap_or([0; 4]));
+        tuple.peer = mapped(read(network + 12).unwrap_or(0));
+        tuple.local = mapped(read(network + 16).unwrap_or(0));
     } else {
         copy_from(network + 8, &mut tuple.peer);
         copy_from(network + 24, &mut tuple.local);

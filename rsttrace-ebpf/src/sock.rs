@@ -1,7 +1,7 @@
 //! Sockets: who they connect, and the snapshot of their state.
 
 use rsttrace_common::{
-    event::{EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, ResetEvent},
+    event::{Address, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, ResetEvent},
     names::{AF_INET, AF_INET6, tcp},
 };
 
@@ -20,9 +20,9 @@ use crate::fields::{
 #[derive(Clone, Copy)]
 pub(crate) struct Tuple {
     /// This host's end.
-    pub(crate) local: [u8; 16],
+    pub(crate) local: Address,
     /// The other end.
-    pub(crate) peer: [u8; 16],
+    pub(crate) peer: Address,
     /// Inode number of the network namespace.
     pub(crate) netns: u32,
     /// Host byte order.
@@ -33,24 +33,27 @@ pub(crate) struct Tuple {
 
 impl Tuple {
     /// To be filled in.
-    pub(crate) const EMPTY: Self = Self { local: [0; 16], peer: [0; 16], netns: 0, local_port: 0, peer_port: 0 };
+    pub(crate) const EMPTY: Self = Self { local: [0; 4], peer: [0; 4], netns: 0, local_port: 0, peer_port: 0 };
 }
 
-/// An IPv4 address (network byte order in memory) as IPv4-mapped IPv6.
+/// The word of an IPv4-mapped address before the IPv4 address: `::ffff`.
+const MAPPED: u32 = 0xffff_u32.to_be();
+
+/// An IPv4 address, network byte order, as IPv4-mapped IPv6.
 #[inline(always)]
-pub(crate) fn mapped(v4: [u8; 4]) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+pub(crate) fn mapped(v4: u32) -> Address {
+    [0, 0, MAPPED, v4]
 }
 
 /// Whether an address is IPv4-mapped.
 #[inline(always)]
-pub(crate) fn is_mapped(address: &[u8; 16]) -> bool {
-    address[..10] == [0; 10] && address[10] == 0xff && address[11] == 0xff
+pub(crate) fn is_mapped(address: &Address) -> bool {
+    address[0] == 0 && address[1] == 0 && address[2] == MAPPED
 }
 
 /// The family of the packets on the wire: an `AF_INET6` socket with mapped addresses speaks IPv4.
 #[inline(always)]
-pub(crate) fn wire_family(peer: &[u8; 16]) -> u8 {
+pub(crate) fn wire_family(peer: &Address) -> u8 {
     if is_mapped(peer) { AF_INET } else { AF_INET6 }
 }
 
@@ -82,7 +85,7 @@ pub(crate) fn netns(net: u64) -> u32 {
 
 /// Copies the addresses of a socket to where they belong; returns the family that it was made for.
 #[inline(always)]
-pub(crate) fn addresses(sk: u64, local: &mut [u8; 16], peer: &mut [u8; 16]) -> u8 {
+pub(crate) fn addresses(sk: u64, local: &mut Address, peer: &mut Address) -> u8 {
     let family = field::<u16>(sk, &SKC_FAMILY) as u8;
     if family == AF_INET6 {
         copy(sk, &SKC_V6_RCV_SADDR, local);

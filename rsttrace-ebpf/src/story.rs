@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use rsttrace_common::{
     event::{
-        EVENT_HAS_STORY, EVENT_SHARED, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_LISTEN, PROVENANCE_NONE,
-        PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ROLE_UNKNOWN, ResetEvent, Task,
+        Address, EVENT_HAS_STORY, EVENT_SHARED, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_LISTEN,
+        PROVENANCE_NONE, PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ROLE_UNKNOWN, ResetEvent, Task,
     },
     names::tcp,
 };
@@ -63,7 +63,7 @@ impl Connection {
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub(crate) struct ListenerKey {
-    address: [u8; 16],
+    address: Address,
     netns: u32,
     port: u16,
     family: u16,
@@ -73,13 +73,9 @@ pub(crate) struct ListenerKey {
 /// its listener until the kernel fills in the addresses.
 #[inline(always)]
 fn listener_key(sk: u64) -> ListenerKey {
-    let mut key = ListenerKey {
-        address: [0; 16],
-        netns: sock::netns(field(sk, &SKC_NET)),
-        port: sock::local_port(sk),
-        family: 0,
-    };
-    key.family = sock::addresses(sk, &mut key.address, &mut [0; 16]).into();
+    let mut key =
+        ListenerKey { address: [0; 4], netns: sock::netns(field(sk, &SKC_NET)), port: sock::local_port(sk), family: 0 };
+    key.family = sock::addresses(sk, &mut key.address, &mut [0; 4]).into();
     key
 }
 

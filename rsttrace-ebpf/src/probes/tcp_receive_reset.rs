@@ -33,6 +33,7 @@ pub(crate) fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
 fn report(ctx: &RawTracePointContext) {
     let sk = ctx.arg::<u64>(0);
     let state = sock::state(sk);
+    debug!(ctx, "state {}", state);
     let maybe_sent = sock::shutdown(sk) & RCV_SHUTDOWN != 0
         && matches!(state, tcp::FIN_WAIT1 | tcp::FIN_WAIT2 | tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
     let mut tuple = Tuple::EMPTY;
@@ -45,7 +46,6 @@ fn report(ctx: &RawTracePointContext) {
     if !filter::wants_owner(&filter, story::certain_owner(story)) {
         return;
     }
-    debug!(ctx, "tcp_receive_reset: state {} local port {} peer port {}", state, tuple.local_port, tuple.peer_port);
     let in_task = sock::owned(sk);
     emit::event(ctx, Origin { kind: KIND_RECEIVED, in_task }, |event| {
         identify(event, sk, state, &tuple);

@@ -42,6 +42,7 @@ pub(crate) fn tcp_send_reset_without_reason(ctx: RawTracePointContext) -> i32 {
 fn report(ctx: &RawTracePointContext, reason: Option<u32>) {
     let (sk, skb) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
     let state = if sk == 0 { 0 } else { sock::state(sk) };
+    debug!(ctx, "state {} packet {}", state, u8::from(skb != 0));
     let full = sk != 0 && state != tcp::TIME_WAIT && state != tcp::NEW_SYN_RECV;
     // The packet that provoked the reset; none when this host gives up of its own accord.
     let headers = if skb == 0 { None } else { packet::headers(skb) };
@@ -66,7 +67,6 @@ fn report(ctx: &RawTracePointContext, reason: Option<u32>) {
     if !filter::wants_owner(&filter, story::certain_owner(story)) {
         return;
     }
-    debug!(ctx, "tcp_send_reset: state {} local port {} peer port {}", state, tuple.local_port, tuple.peer_port);
     let in_task = full && sock::owned(sk);
     emit::event(ctx, Origin { kind: KIND_SENT, in_task }, |event| {
         identify(event, sk, state, &tuple);

@@ -9,7 +9,7 @@ use std::{
 
 use rsttrace_common::{
     event::{
-        EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN,
+        Address, EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN,
         EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, KIND_SENT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent,
         Task, UID_UNKNOWN,
     },
@@ -136,8 +136,9 @@ fn decided_state(event: &ResetEvent) -> u8 {
     if event.state == tcp::CLOSE && event.previous_state != 0 { event.previous_state } else { event.state }
 }
 
-fn address(bytes: [u8; 16]) -> IpAddr {
-    let v6 = Ipv6Addr::from(bytes);
+fn address(words: Address) -> IpAddr {
+    // Words of the machine's order over bytes of the network's.
+    let v6 = Ipv6Addr::from_bits(u128::from_be_bytes(zerocopy::transmute!(words)));
     v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
 }
 

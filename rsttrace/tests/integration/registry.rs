@@ -54,6 +54,7 @@ const ROWS: &[Row] = &[
     row("mapped::accepted_by_dual_stack_listener", mapped::accepted_by_dual_stack_listener),
     row("mapped::connected_from_ipv6_socket", mapped::connected_from_ipv6_socket),
     row("exactly_once::twenty_three", exactly_once::twenty_three),
+    row("handed_over::worker_owns_what_it_closes", handed_over::worker_owns_what_it_closes),
     row("handed_over::worker_owns_what_it_accepts", handed_over::worker_owns_what_it_accepts),
     row("handed_over::last_holder_is_the_actor", handed_over::last_holder_is_the_actor),
     row("keepalive::timeout", keepalive::timeout),
@@ -110,7 +111,7 @@ fn run(row: &'static Row, transport: Transport) -> Result<Completion, Failed> {
     }
     let play = move || {
         let play = || (row.play)(&Stage::set(transport));
-        panic::catch_unwind(play).map_err(|_| PANIC.with_borrow(Clone::clone))
+        panic::catch_unwind(play).map_err(|_said_by_the_hook| PANIC.with_borrow(Clone::clone))
     };
     match thread::spawn(play).join() {
         Ok(Ok(())) => Ok(Completion::Completed),

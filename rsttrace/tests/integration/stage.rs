@@ -68,19 +68,6 @@ impl Stage {
         ["--output", "json", "--transport", self.transport.name()]
     }
 
-    /// A server with a listener `l` and a client that has connected to it: `c` at the client, `s` at the server.
-    pub(crate) fn pair(&self, address: &str) -> Pair {
-        let mut pair = Pair {
-            server: Puppet::start("the-server"),
-            client: Puppet::start("the-client"),
-            server_end: address.parse().unwrap(),
-            client_end: address.parse().unwrap(),
-        };
-        pair.server_end = pair.server.listen("l", address, 64);
-        pair.client_end = pair.connect("c", "s");
-        pair
-    }
-
     /// Ends the run; it has seen so many resets sent and received, all in this namespace.
     #[track_caller]
     pub(crate) fn finish(&self, mut tracer: Tracer, sent: u64, received: u64) -> Run {
@@ -104,6 +91,19 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    /// A server with a listener `l` and a client that has connected to it: `c` at the client, `s` at the server.
+    pub(crate) fn open(address: &str) -> Self {
+        let mut pair = Self {
+            server: Puppet::start("the-server"),
+            client: Puppet::start("the-client"),
+            server_end: address.parse().unwrap(),
+            client_end: address.parse().unwrap(),
+        };
+        pair.server_end = pair.server.listen("l", address, 64);
+        pair.client_end = pair.connect("c", "s");
+        pair
+    }
+
     /// One more connection, with a name at each end; returns the client's end.
     pub(crate) fn connect(&mut self, client: &str, server: &str) -> SocketAddr {
         let end = self.client.connect(client, self.server_end);
@@ -125,6 +125,11 @@ impl Run {
         let of = |is_sent| self.resets.iter().filter(|reset| reset.is_sent() == is_sent).map(Reset::count).sum::<u64>();
         let records = || self.resets.iter().map(|reset| format!("{:#}", reset.0)).collect::<Vec<_>>().join("\n");
         assert_eq!((of(true), of(false)), (sent, received), "sent and received, in:\n{}", records());
+    }
+
+    /// How many resets the records stand for.
+    pub(crate) fn total(&self) -> u64 {
+        self.resets.iter().map(Reset::count).sum()
     }
 
     /// The records of resets that this host sent.

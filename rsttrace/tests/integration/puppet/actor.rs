@@ -98,6 +98,7 @@ impl Actor {
                 };
                 self.stream(name)?.shutdown(how)?;
             }
+            ["backlog", name, backlog] => sockets::listen_again(self.listener(name)?, parse(backlog)?)?,
             ["defer_accept", name] => sockets::defer_accept(self.listener(name)?)?,
             ["fork", "keep"] => return self.fork(false),
             ["fork", "hand-over"] => return self.fork(true),

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    os::fd::{AsFd as _, AsRawFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, RawFd},
 };
 
 use libc::{c_int, socklen_t};
@@ -78,9 +78,10 @@ pub(super) fn linger_zero(stream: &TcpStream) -> io::Result<()> {
 /// Writes until neither side takes any more, and says how much that was.
 fn fill(mut stream: &TcpStream) -> io::Result<String> {
     stream.set_nonblocking(true)?;
+    let block = vec![b'x'; 65536];
     let mut total = 0;
     let result = loop {
-        match stream.write(&[b'x'; 65536]) {
+        match stream.write(&block) {
             Ok(written) => total += written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(total.to_string()),
             Err(error) => break Err(error),

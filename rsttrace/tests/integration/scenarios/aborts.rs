@@ -20,7 +20,7 @@ pub(crate) fn linger_zero_v6(stage: &Stage) {
 
 fn linger_zero_at(stage: &Stage, address: &str) {
     let tracer = stage.trace();
-    let mut pair = stage.pair(address);
+    let mut pair = Pair::open(address);
     pair.leave_unread("c", "s", 3);
     pair.client.abort("c");
     pair.server.wait_error("s", "ECONNRESET");
@@ -55,7 +55,7 @@ fn linger_zero_at(stage: &Stage, address: &str) {
 /// Close with six bytes unread. The receive queue is empty by the time that the kernel tells of the reset.
 pub(crate) fn unread_data(stage: &Stage) {
     let tracer = stage.trace();
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     pair.leave_unread("c", "s", 10);
     pair.server.tell("recv s 4");
     pair.server.tell("close s");
@@ -83,7 +83,7 @@ pub(crate) fn unread_data(stage: &Stage) {
 /// comes to look.
 pub(crate) fn killed_server(stage: &Stage) {
     let tracer = stage.trace();
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     let ends = [pair.client_end, pair.connect("c2", "s2"), pair.connect("c3", "s3")];
     for (client, server) in [("c", "s"), ("c2", "s2"), ("c3", "s3")] {
         pair.leave_unread(client, server, 7);
@@ -110,7 +110,7 @@ pub(crate) fn killed_server(stage: &Stage) {
 /// `connect` with `AF_UNSPEC`. The socket lives on: afterwards it connects again, and that is another connection.
 pub(crate) fn disconnect(stage: &Stage) {
     let tracer = stage.trace();
-    let Pair { mut server, mut client, server_end, client_end } = stage.pair(V4);
+    let Pair { mut server, mut client, server_end, client_end } = Pair::open(V4);
     client.tell("disconnect c");
     server.wait_error("s", "ECONNRESET");
     let mut bystander = Puppet::start("a-bystander");

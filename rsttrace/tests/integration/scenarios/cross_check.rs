@@ -3,7 +3,7 @@
 use crate::{
     capture::Capture,
     host, netns,
-    stage::{NOBODY_V4, NOBODY_V6, Stage, V4, V6},
+    stage::{NOBODY_V4, NOBODY_V6, Pair, Stage, V4, V6},
 };
 
 /// Kernels before 6.10 do not tell of every reset.
@@ -18,7 +18,7 @@ pub(crate) fn counters_and_wire(stage: &Stage) {
     let capture = Capture::start();
     let mut tracer = stage.trace();
     for address in [V4, V6] {
-        let mut pair = stage.pair(address);
+        let mut pair = Pair::open(address);
         pair.client.abort("c");
         for round in 0..3 {
             pair.connect("c", "s");

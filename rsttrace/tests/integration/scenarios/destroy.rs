@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::{
     puppet::{self, Puppet},
-    stage::{Stage, V4},
+    stage::{Pair, Stage, V4},
 };
 
 /// Whether this kernel can do it: asked to end what does not exist it answers that there is no such thing.
@@ -17,7 +17,7 @@ pub(crate) fn lack() -> Option<String> {
 /// What `ss -K` does. The owner lost its connection; the actor is who took it away. The state is still the live one.
 pub(crate) fn by_another_process(stage: &Stage) {
     let tracer = stage.trace();
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     let mut destroyer = Puppet::start("the-destroyer");
     destroyer.tell(format_args!("destroy {} {}", pair.client_end, pair.server_end));
     pair.server.wait_error("s", "ECONNRESET");

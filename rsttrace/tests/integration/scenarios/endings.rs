@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     host,
-    stage::{Stage, V4},
+    stage::{Pair, Stage, V4},
     tracer::Tracer,
 };
 
@@ -21,14 +21,14 @@ const NOBODY: u32 = 65534;
 /// `--count` ends the run by itself, with so many resets and not one more.
 pub(crate) fn after_a_count(stage: &Stage) {
     let tracer = stage.trace_with(&["--count", "3"]);
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     for _ in 0..5 {
         pair.client.abort("c");
         pair.server.wait_error("s", "ECONNRESET");
         pair.connect("c", "s");
     }
     let run = tracer.wait();
-    assert_eq!(run.resets.iter().map(|reset| reset.count()).sum::<u64>(), 3);
+    assert_eq!(run.total(), 3);
 }
 
 /// `--duration` ends the run by itself, with nothing to tell too.
@@ -40,7 +40,7 @@ pub(crate) fn after_a_duration(stage: &Stage) {
 /// SIGTERM is a good end, and what is buffered comes out first.
 pub(crate) fn on_sigterm(stage: &Stage) {
     let tracer = stage.trace();
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     pair.client.abort("c");
     pair.server.wait_error("s", "ECONNRESET");
     tracer.signal(Signal::SIGTERM);
@@ -67,7 +67,7 @@ pub(crate) fn full_device(stage: &Stage) {
 fn abort_with_output(stage: &Stage, output: std::process::Stdio) -> (Option<i32>, String) {
     let netns = stage.netns.to_string();
     let tracer = Tracer::start_writing_to(&[&stage.arguments()[..], &["--netns", &netns]].concat(), output);
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     pair.client.abort("c");
     let (status, stderr) = tracer.status();
     no_backtrace(&stderr);

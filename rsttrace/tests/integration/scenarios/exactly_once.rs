@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::stage::{Stage, V4};
+use crate::stage::{Pair, Stage, V4};
 
 /// Twenty-three resets, one after another: a prime number, so that no batch divides it.
 pub(crate) fn twenty_three(stage: &Stage) {
     let tracer = stage.trace();
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     let mut ends = BTreeSet::from([pair.client_end]);
     pair.client.abort("c");
     pair.server.wait_error("s", "ECONNRESET");

@@ -1,45 +1,56 @@
 //! Sockets that pass from one process to another.
 
+use std::net::SocketAddr;
+
 use crate::{
     puppet::Puppet,
-    stage::{Stage, V4},
+    stage::{Pair, Stage, V4},
 };
 
-/// A master listens, its forked worker accepts: the connection is the worker's. Whoever listened is the wrong answer.
-pub(crate) fn worker_owns_what_it_accepts(stage: &Stage) {
-    let mut server = Puppet::start("the-server");
-    let mut client = Puppet::start("the-client");
+/// A master listens, its forked worker accepts and closes: the reset is the worker's. Whoever listened is the wrong
+/// answer.
+pub(crate) fn worker_owns_what_it_closes(stage: &Stage) {
+    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
     let tracer = stage.trace();
-    let server_end = server.listen("l", V4, 16);
-    let worker: u32 = server.tell("fork keep").parse().unwrap();
-    let mut connect = |name: &str, server: &mut Puppet| {
-        let end = client.connect(name, server_end);
-        server.tell(format_args!("accept {name} l"));
-        client.tell(format_args!("send {name} 6"));
-        server.tell(format_args!("wait_unread {name} 6"));
-        end
-    };
-    let closed_by_worker = connect("a", &mut server);
-    let closed_by_client = connect("b", &mut server);
-    server.tell("close a");
-    client.wait_error("a", "ECONNRESET");
-    client.abort("b");
-    server.wait_error("b", "ECONNRESET");
+    let (worker, server_end, client_end) = accept_in_worker(&mut server, &mut client);
+    server.tell("close s");
+    client.wait_error("c", "ECONNRESET");
 
-    let run = stage.finish(tracer, 2, 2);
-    let at_server = |peer| {
-        let mut all = run.resets.iter();
-        all.find(|reset| reset.end("local") == server_end && reset.end("peer") == peer).expect("the server's end")
-    };
-    at_server(closed_by_worker).is("/direction", "sent").process(worker, "the-server").cause("closed-with-unread-data");
-    at_server(closed_by_client).is("/direction", "received").process(worker, "the-server");
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent().between(server_end, client_end).process(worker, "the-server").cause("closed-with-unread-data");
+    run.the_received().owner(&client);
+}
+
+/// The same connection, reset by the client: nothing of the worker's ran on the socket but accept.
+pub(crate) fn worker_owns_what_it_accepts(stage: &Stage) {
+    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
+    let tracer = stage.trace();
+    let (worker, server_end, client_end) = accept_in_worker(&mut server, &mut client);
+    client.abort("c");
+    server.wait_error("s", "ECONNRESET");
+
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent().owner(&client);
+    run.the_received().between(server_end, client_end).process(worker, "the-server");
+}
+
+/// The server listens and forks, its child accepts `s` and leaves six bytes in it unread. Returns the child, and the
+/// server's and the client's end.
+fn accept_in_worker(server: &mut Puppet, client: &mut Puppet) -> (u32, SocketAddr, SocketAddr) {
+    let server_end = server.listen("l", V4, 16);
+    let worker = server.tell("fork keep").parse().unwrap();
+    let client_end = client.connect("c", server_end);
+    server.tell("accept s l");
+    client.tell("send c 6");
+    server.tell("wait_unread s 6");
+    (worker, server_end, client_end)
 }
 
 /// A client opens a connection, forks, and closes its own copy; the child closes the last one. The connection is the
 /// opener's, and the actor is the child.
 pub(crate) fn last_holder_is_the_actor(stage: &Stage) {
     let tracer = stage.trace();
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     pair.client.tell("linger0 c");
     let heir: u32 = pair.client.tell("fork hand-over").parse().unwrap();
     pair.client.tell("close c");

@@ -4,14 +4,14 @@ use serde_json::Value;
 
 use crate::{
     netns,
-    stage::{Stage, V4},
+    stage::{Pair, Stage, V4},
 };
 
 /// The only interface goes down and keep-alive probes stay without an answer. The reset comes from a timer, so whoever
 /// is on the CPU is a bystander.
 pub(crate) fn timeout(stage: &Stage) {
     let tracer = stage.trace();
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     pair.client.tell("keepalive c 1 1 1");
     netns::set_loopback(false);
     pair.client.wait_error("c", "ETIMEDOUT");

@@ -46,10 +46,12 @@ pub(crate) fn queue_overflow(stage: &Stage) {
     let mut server = Puppet::start("the-server");
     let mut client = Puppet::start("the-client");
     let tracer = stage.trace();
-    let server_end = server.listen("l", V4, 0);
+    let server_end = server.listen("l", V4, 16);
     server.tell("defer_accept l");
     client.connect("first", server_end);
     let client_end = client.connect("second", server_end);
+    // Only now: of a queue this short the kernel would take care with SYN cookies, and never reset.
+    server.tell("backlog l 0");
     client.tell("send first 1");
     client.tell("send second 1");
     client.wait_error("second", "ECONNRESET");

@@ -29,7 +29,7 @@ pub(crate) fn every_reset_is_counted(stage: &Stage) {
     tracer.expect_lost();
 
     let run = tracer.finish();
-    let told: u64 = run.resets.iter().map(|reset| reset.count()).sum();
+    let told = run.total();
     assert!(told > 0, "the buffer holds something");
     assert_eq!(told + run.lost, 2 * u64::from(CONNECTIONS), "{told} told, {} lost", run.lost);
 }

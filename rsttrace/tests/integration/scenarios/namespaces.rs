@@ -1,11 +1,11 @@
 //! Network namespaces other than rsttrace's own.
 
-use crate::stage::{Stage, V4};
+use crate::stage::{Pair, Stage, V4};
 
 /// Without a filter every namespace is seen, and named by its inode. Other scenarios run at the same time, hence the
 /// filter by port.
 pub(crate) fn every_one_is_seen(stage: &Stage) {
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     let port = pair.server_end.port().to_string();
     let client_port = pair.client_end.port().to_string();
     // Both ends' ports, since another scenario may be given one of them.
@@ -23,7 +23,7 @@ pub(crate) fn every_one_is_seen(stage: &Stage) {
 
 /// A namespace may be named by a path instead of its number.
 pub(crate) fn filter_by_path(stage: &Stage) {
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     let path = format!("/proc/{}/ns/net", pair.server.pid());
     let tracer = stage.trace_everywhere(&["--netns", &path]);
     pair.client.abort("c");

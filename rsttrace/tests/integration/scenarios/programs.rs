@@ -6,6 +6,8 @@ use std::{
     time::Instant,
 };
 
+use nix::sys::signal::Signal;
+
 use crate::{
     child::Guard,
     host,
@@ -16,6 +18,18 @@ use crate::{
 
 fn command(program: &str) -> Command {
     Command::new(host::program(program).expect("it is installed"))
+}
+
+/// A master ends its workers when it is told to end, and leaves them behind when it is killed.
+struct Master(Guard);
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        // An error means that it is gone already.
+        if self.0.signal(Signal::SIGTERM).is_ok() {
+            drop(self.0.wait());
+        }
+    }
 }
 
 /// curl, to a port where nobody listens.
@@ -30,7 +44,7 @@ pub(crate) fn curl(stage: &Stage) {
     run.the_received().process(pid, "curl").state("SYN_SENT").cause("connection-refused");
 }
 
-/// A script that sets `SO_LINGER` 0, as clients with too many sockets in TIME_WAIT are told to.
+/// A script that sets `SO_LINGER` 0, as clients with too many sockets in `TIME_WAIT` are told to.
 pub(crate) fn python(stage: &Stage) {
     const SCRIPT: &str = "import socket, struct, sys
 s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
@@ -69,10 +83,10 @@ pub(crate) fn nginx(stage: &Stage) {
     let file = directory.path().join("nginx.conf");
     fs::write(&file, configuration).unwrap();
     let tracer = stage.trace();
-    let mut nginx = Guard(
+    let mut nginx = Master(Guard(
         command("nginx").arg("-c").arg(&file).arg("-p").arg(directory.path()).stderr(Stdio::piped()).spawn().unwrap(),
-    );
-    let worker = worker_of(&Lines::of(nginx.stderr.take().unwrap()));
+    ));
+    let worker = worker_of(&Lines::of(nginx.0.stderr.take().unwrap()));
     let mut client = Puppet::start("the-client");
     let server_end = "127.0.0.1:8080".parse().unwrap();
     let client_end = client.connect("c", server_end);
@@ -82,7 +96,7 @@ pub(crate) fn nginx(stage: &Stage) {
     let run = stage.finish(tracer, 1, 1);
     run.the_sent().between(server_end, client_end).process(worker, "nginx").state("ESTABLISHED").cause("linger-zero");
     run.the_received().between(client_end, server_end).owner(&client);
-    assert_ne!(worker, nginx.id());
+    assert_ne!(worker, nginx.0.id());
 }
 
 /// The process id of nginx's worker, once it has started.

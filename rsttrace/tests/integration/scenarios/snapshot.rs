@@ -1,10 +1,10 @@
 //! Sockets that were open before rsttrace was started.
 
-use crate::stage::{Stage, V4};
+use crate::stage::{Pair, Stage, V4};
 
 /// Neither end was seen to be opened; both owners are named.
 pub(crate) fn connection(stage: &Stage) {
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     let tracer = stage.trace();
     pair.client.abort("c");
     pair.server.wait_error("s", "ECONNRESET");
@@ -26,7 +26,7 @@ pub(crate) fn connection(stage: &Stage) {
 
 /// The listener was there before, the connection was not: it inherits what is known of the listener.
 pub(crate) fn listener(stage: &Stage) {
-    let mut pair = stage.pair(V4);
+    let mut pair = Pair::open(V4);
     let tracer = stage.trace();
     let client_end = pair.connect("c2", "s2");
     pair.leave_unread("c2", "s2", 6);
