@@ -21,17 +21,17 @@ pub(crate) fn load() -> Filter {
     FILTER.get(0).copied().unwrap_or_default()
 }
 
-/// Whether resets in the direction that *this* hook reports can be wanted. `tcp_send_reset` also decides whether an
-/// ambiguous `tcp_receive_reset` was real, so for that pair the answer is always yes.
+/// Whether sent resets can be wanted. One that settles what an ambiguous `tcp_receive_reset` was is wanted even where
+/// only received resets are.
 #[inline(always)]
 pub(crate) fn wants_sent(filter: &Filter, settles_received: bool) -> bool {
     filter.flags & FILTER_RECEIVED == 0 || settles_received
 }
 
-/// See [`wants_sent`].
+/// Whether received resets can be wanted.
 #[inline(always)]
-pub(crate) fn wants_received(filter: &Filter, maybe_sent: bool) -> bool {
-    filter.flags & FILTER_SENT == 0 || maybe_sent
+pub(crate) fn wants_received(filter: &Filter) -> bool {
+    filter.flags & FILTER_SENT == 0
 }
 
 /// Whether a reset between these ends can be wanted.

@@ -39,7 +39,7 @@ fn report(ctx: &RawTracePointContext) {
     let mut tuple = Tuple::EMPTY;
     sock::ends(sk, &mut tuple);
     let filter = filter::load();
-    if !filter::wants_received(&filter, maybe_sent) || !filter::wants_ends(&filter, &tuple) {
+    if !filter::wants_received(&filter) || !filter::wants_ends(&filter, &tuple) {
         return;
     }
     let story = story::of_socket(sk, state, &tuple);

@@ -26,6 +26,7 @@ pub(super) fn on_stream(mut stream: &TcpStream, verb: &str, words: &[&str]) -> i
         ("say", words) => stream.write_all(format!("{}\r\n\r\n", words.join(" ")).as_bytes())?,
         ("fill", []) => return fill(stream),
         ("recv", [bytes]) => stream.read_exact(&mut vec![0; count(bytes)?])?,
+        // Waits for the peer's FIN.
         ("eof", []) => {
             let read = stream.read(&mut [0])?;
             return if read == 0 { Ok(String::new()) } else { Err(io::Error::other("more data, not the end")) };
@@ -35,8 +36,6 @@ pub(super) fn on_stream(mut stream: &TcpStream, verb: &str, words: &[&str]) -> i
             set_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, number(bytes)?)?;
             wait(stream, PollFlags::POLLIN)?;
         }
-        // The peer's FIN is here; data before it may be unread.
-        ("wait_fin", []) => wait(stream, PollFlags::from_bits_retain(libc::POLLRDHUP))?,
         ("wait_error", []) => {
             wait(stream, PollFlags::empty())?;
             let error = stream.take_error()?.and_then(|error| error.raw_os_error());

@@ -28,12 +28,12 @@ pub(crate) fn counters_and_wire(stage: &Stage) {
         }
         pair.connect("c", "s");
         pair.server.tell("close s");
-        pair.client.tell("wait_fin c");
+        pair.client.tell("eof c");
         pair.client.tell("quickack c");
         pair.client.tell("send c 5");
         pair.connect("c", "s");
         pair.server.tell("shutdown s rdwr");
-        pair.client.tell("wait_fin c");
+        pair.client.tell("eof c");
         pair.client.tell("send c 5");
         pair.connect("c", "s");
         pair.client.tell("disconnect c");
