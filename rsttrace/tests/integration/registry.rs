@@ -55,7 +55,7 @@ const ROWS: &[Row] = &[
     row("mapped::connected_from_ipv6_socket", mapped::connected_from_ipv6_socket),
     row("exactly_once::twenty_three", exactly_once::twenty_three),
     row("handed_over::worker_owns_what_it_closes", handed_over::worker_owns_what_it_closes),
-    row("handed_over::worker_owns_what_it_accepts", handed_over::worker_owns_what_it_accepts),
+    row("handed_over::listener_is_only_likely_to_accept", handed_over::listener_is_only_likely_to_accept),
     row("handed_over::last_holder_is_the_actor", handed_over::last_holder_is_the_actor),
     row("keepalive::timeout", keepalive::timeout),
     row("filters::sent", filters::sent),
