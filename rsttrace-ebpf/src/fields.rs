@@ -1,9 +1,8 @@
 //! Fields of kernel structs, by offsets that the user side found in the running kernel's BTF.
 
-use aya_ebpf::{
-    Global,
-    helpers::{bpf_probe_read_kernel, generated},
-};
+use core::ffi::c_void;
+
+use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
 use rsttrace_common::offsets::ABSENT;
 
 /// Makes one `.rodata` global of each row. One global a field, not one struct of all: a struct is loaded and spilled
@@ -19,39 +18,23 @@ macro_rules! globals {
 }
 rsttrace_common::for_each_field!(globals);
 
-/// Reads a value at an address of the kernel; `None` when the kernel refuses the address.
-#[inline(always)]
-pub(crate) fn read<T: Copy>(address: u64) -> Option<T> {
-    // SAFETY: bpf_probe_read_kernel checks the address itself and every T used here is plain integers.
-    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
-}
-
-/// Reads a field of the struct at `base`; `None` when the running kernel has no such field or the address is bad.
-#[inline(always)]
-pub(crate) fn try_field<T: Copy>(base: u64, offset: &Global<u32>) -> Option<T> {
-    let offset = offset.load();
-    if offset == ABSENT { None } else { read(base + u64::from(offset)) }
-}
-
-/// Reads a field of the struct at `base`; zero when there is none, for figures whose zero means "unknown".
-#[inline(always)]
-pub(crate) fn field<T: Copy + Default>(base: u64, offset: &Global<u32>) -> T {
-    try_field(base, offset).unwrap_or_default()
-}
-
-/// Copies `size_of::<T>()` bytes from an address of the kernel to where they belong, without a stop on the small BPF
-/// stack. Zeros when the kernel refuses the address.
+/// Copies `size_of::<T>()` bytes from an address of the kernel to where they belong. Zeros when the kernel refuses the
+/// address; the result of the helper is not looked at, since every branch doubles what the verifier has to walk.
 #[inline(always)]
 pub(crate) fn copy_from<T: Copy>(address: u64, to: &mut T) {
     // SAFETY: bpf_probe_read_kernel checks the address itself, zeroes the destination when it is bad, and every T used
     // here is plain integers.
     unsafe {
-        generated::bpf_probe_read_kernel(
-            (&raw mut *to).cast(),
-            size_of::<T>() as u32,
-            address as *const core::ffi::c_void,
-        );
+        bpf_probe_read_kernel((&raw mut *to).cast(), size_of::<T>() as u32, address as *const c_void);
     }
+}
+
+/// Reads a value at an address of the kernel; zero when the kernel refuses the address.
+#[inline(always)]
+pub(crate) fn read<T: Copy + Default>(address: u64) -> T {
+    let mut value = T::default();
+    copy_from(address, &mut value);
+    value
 }
 
 /// Copies a field of the struct at `base` to where it belongs; leaves that alone when the kernel has no such field.
@@ -61,6 +44,14 @@ pub(crate) fn copy<T: Copy>(base: u64, offset: &Global<u32>, to: &mut T) {
     if offset != ABSENT {
         copy_from(base + u64::from(offset), to);
     }
+}
+
+/// Reads a field of the struct at `base`; zero when there is none or the address is bad.
+#[inline(always)]
+pub(crate) fn field<T: Copy + Default>(base: u64, offset: &Global<u32>) -> T {
+    let mut value = T::default();
+    copy(base, offset, &mut value);
+    value
 }
 
 /// Whether the running kernel has the field.

@@ -5,7 +5,6 @@ use rsttrace_common::event::{Task, UID_UNKNOWN};
 
 use crate::fields::{
     CRED_UID, TASK_COMM, TASK_CRED, TASK_FLAGS, TASK_GROUP_LEADER, TASK_START_BOOTTIME, TASK_TGID, copy, field,
-    try_field,
 };
 
 /// `PF_EXITING` of `include/linux/sched.h`, the same value since 2.6.
@@ -34,8 +33,11 @@ pub(crate) fn current_is_exiting() -> bool {
 /// Describes the process that the `task_struct` at this address belongs to.
 #[inline(always)]
 pub(crate) fn of(task: u64, to: &mut Task) {
+    to.uid = UID_UNKNOWN;
     let cred: u64 = field(task, &TASK_CRED);
-    to.uid = if cred == 0 { UID_UNKNOWN } else { try_field(cred, &CRED_UID).unwrap_or(UID_UNKNOWN) };
+    if cred != 0 {
+        copy(cred, &CRED_UID, &mut to.uid);
+    }
     copy(task, &TASK_TGID, &mut to.tgid);
     describe(task, to);
 }

@@ -2,13 +2,12 @@
 //!
 //! Only processes that the reader's PID namespace shows are walked.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::offset_of};
 
 use rsttrace_common::names::{AF_INET, AF_INET6, IPPROTO_TCP, tcp};
 
 use crate::{
-    fields::{FILE_INODE, FILE_PRIVATE_DATA, INODE_MODE, SK_PROTOCOL, SKC_FAMILY, SOCKET_SK, field},
+    fields::{FILE_INODE, FILE_PRIVATE_DATA, INODE_MODE, SK_PROTOCOL, SKC_FAMILY, SOCKET_SK, field, read},
     sock, story,
 };
 
@@ -33,13 +32,9 @@ const S_IFSOCK: u16 = 0o140_000;
 extern "C" fn task_file(ctx: *const Context) -> i32 {
     // The pointers are typed for the verifier, which would refuse to add offsets that it cannot see through; read
     // like any other memory they are numbers.
-    // SAFETY: the helper checks the address; the context has these members.
-    let (task, file) = unsafe {
-        (
-            bpf_probe_read_kernel(&raw const (*ctx).task).unwrap_or(0),
-            bpf_probe_read_kernel(&raw const (*ctx).file).unwrap_or(0),
-        )
-    };
+    let address = |member: usize| ctx as u64 + member as u64;
+    let task: u64 = read(address(offset_of!(Context, task)));
+    let file: u64 = read(address(offset_of!(Context, file)));
     if task != 0 && file != 0 {
         visit(task, file);
     }

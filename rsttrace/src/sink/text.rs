@@ -59,43 +59,45 @@ impl Text {
 
         grow(&mut self.peer_columns, columns(&peer), &ENDPOINT);
         grow(&mut self.process_columns, columns(&process), &PROCESS);
+        // Beside a long IPv6 address there is no room for columns.
+        let crowded = columns(&peer) > *ENDPOINT.end();
+        let wide = |text: &str, column: usize| if crowded { columns(text) } else { columns(text).max(column) };
+        let (peer_columns, process_columns, state_columns) =
+            (self.peer_columns, wide(&process, self.process_columns), wide(&state, STATE));
         let others = columns(&time)
             + " SENT ".len()
             + " > ".len()
-            + columns(&peer).max(self.peer_columns)
+            + columns(&peer).max(peer_columns)
             + 1
-            + columns(&process).max(self.process_columns)
+            + process_columns
             + 1
-            + columns(&state).max(STATE);
-        // Of two long IPv6 addresses, the peer's is the one to read whole.
-        let local = shorten(&endpoint(reset.local), WIDTH.saturating_sub(others).max(*ENDPOINT.end()));
+            + state_columns;
+        // Of two long IPv6 addresses, the peer's is the one to read whole, and the cause goes before both.
+        let room = WIDTH.saturating_sub(others + 1 + columns(cause(reset)));
+        let local = shorten(&endpoint(reset.local), room.min(*ENDPOINT.end()));
         grow(&mut self.local_columns, columns(&local), &ENDPOINT);
-        let (local_columns, peer_columns, process_columns) =
-            (self.local_columns, self.peer_columns, self.process_columns);
+        let local_columns = self.local_columns.min(room.max(columns(&local)));
 
-        write!(
-            out,
+        let mut line = format!(
             "{dim}{time}{dim:#} {way}{word}{way:#} {local:local_columns$} {way}{arrow}{way:#} {peer:peer_columns$} \
-             {process:process_columns$} {state:STATE$}"
-        )?;
+             {process:process_columns$} {state:state_columns$}"
+        );
         let mut left = WIDTH.saturating_sub(others + columns(&local).max(local_columns));
         let mut tail = |part: &str, style: Style| {
             // Whole or not at all: half a figure is a wrong figure.
             if columns(part) < left {
                 left -= columns(part) + 1;
-                write!(out, " {style}{part}{style:#}")
-            } else {
-                Ok(())
+                line.extend([" ", &style.render().to_string(), part, &style.render_reset().to_string()]);
             }
         };
         if reset.count > 1 {
-            tail(&format!("×{}", reset.count), Style::new())?;
+            tail(&format!("×{}", reset.count), Style::new());
         }
-        tail(cause(reset), style(fault_style(reset.cause.fault)))?;
+        tail(cause(reset), style(fault_style(reset.cause.fault)));
         for figure in figures(reset) {
-            tail(&figure, Style::new())?;
+            tail(&figure, Style::new());
         }
-        out.write_all(b"\n")
+        writeln!(out, "{}", line.trim_end())
     }
 }
 
@@ -141,19 +143,15 @@ fn endpoint(end: Endpoint) -> String {
     }
 }
 
-/// The beginning and the end of an address, with the port.
+/// An address with its port in so many columns: the port and its beginning stay.
 fn shorten(endpoint: &str, width: usize) -> String {
     if endpoint.len() <= width {
         return endpoint.to_owned();
     }
     // Addresses are ASCII.
-    let tail = width / 2;
-    let head = width - tail - 1;
-    format!(
-        "{}…{}",
-        endpoint.get(..head).unwrap_or_default(),
-        endpoint.get(endpoint.len() - tail..).unwrap_or_default()
-    )
+    let port = endpoint.rfind(':').map_or(endpoint, |colon| &endpoint[colon..]);
+    let head = width.saturating_sub(port.len() + 1);
+    format!("{}…{port}", &endpoint[..head.min(endpoint.len() - port.len())])
 }
 
 fn process(reset: &Reset) -> String {
@@ -174,15 +172,15 @@ fn figures(reset: &Reset) -> Vec<String> {
         figures.extend(reset.provoked_by.map(|packet| format!("to {}", packet.flags)));
         return figures;
     };
+    if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0) {
+        figures.push(format!("idle {}", span(idle)));
+    }
     for (value, name) in
         [(socket.unread_bytes, "unread"), (socket.unacked_bytes, "unacked"), (socket.unsent_bytes, "unsent")]
     {
         if let Some(bytes @ 1..) = value {
             figures.push(format!("{name} {bytes}"));
         }
-    }
-    if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0) {
-        figures.push(format!("idle {}", span(idle)));
     }
     if let Some(age) = socket.age_ms {
         figures.push(format!("age {}", span(age)));
@@ -199,7 +197,8 @@ mod tests {
         let long = "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:65535";
         let short = shorten(long, 21);
         assert_eq!(short.chars().count(), 21);
-        assert!(short.ends_with("]:65535") && short.starts_with("[2001:db8"), "{short}");
+        assert!(short.ends_with("…:65535") && short.starts_with("[2001:db8"), "{short}");
+        assert_eq!(shorten(long, 3), "…:65535");
         assert_eq!(shorten("10.0.0.1:80", 21), "10.0.0.1:80");
     }
 }

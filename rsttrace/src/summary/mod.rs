@@ -137,7 +137,9 @@ impl Display for Summary {
         causes.sort_by(|one, other| other.1.cmp(one.1));
         list(formatter, "causes", causes.iter().map(|(code, count)| format!("{code} {count}")).collect())?;
         list(formatter, "peers", self.by_peer.iter().map(|peer| format!("{} {}", peer.address, peer.count)).collect())?;
-        list(formatter, "counters", self.coverage.counters.iter().map(ToString::to_string).collect())?;
+        // Beside a part of the resets the counters say nothing.
+        let compared = self.coverage.counters.iter().filter(|counter| counter.seen.is_some());
+        list(formatter, "counters", compared.map(ToString::to_string).collect())?;
         for degraded in &self.degraded {
             write!(formatter, "\n  degraded  {degraded}")?;
         }

@@ -1,0 +1,96 @@
+//! The command line, as far as it goes without root: what it takes, what it refuses, in what words and with what status.
+#![expect(clippy::expect_used, reason = "what fails here fails the test")]
+
+use std::process::{Command, Stdio};
+
+/// Runs rsttrace and returns its status, standard output and standard error.
+fn rsttrace(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn nonsense_is_refused_with_status_2_before_anything_is_tried() {
+    for (arguments, said) in [
+        (&["--no-such-flag"][..], "--no-such-flag"),
+        (&["--peer", "10.0.0.0/33"], "address or a network"),
+        (&["--peer", "example.org"], "address or a network"),
+        (&["--port", "99999"], "not a port"),
+        (&["--port", "90-80"], "80-90"),
+        (&["--pid", "0"], "0 is not in"),
+        (&["--sent", "--received"], "cannot be used with"),
+        (&["-4", "-6"], "cannot be used with"),
+        (&["--duration", "soon"], "30s"),
+        (&["--duration", "0s"], "30s"),
+        (&["--count", "0"], "0 is not in"),
+        (&["--output", "xml"], "json"),
+        (&["--fault", "me"], "local"),
+        (&["--transport", "pigeon"], "ring"),
+        (&["--buffer-size", "0"], "0 is not in"),
+        (&["--cause", "no-such-cause"], "rsttrace explain"),
+        (&["--netns", "/no/such/namespace"], "/run/netns/NAME"),
+        (&["--netns", "/etc/hostname", "--bogus"], "--bogus"),
+        (&["explain", "no-such-cause"], "rsttrace explain"),
+        (&["no-such-command"], "no-such-command"),
+    ] {
+        let (status, out, err) = rsttrace(arguments);
+        assert_eq!((status, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+        assert!(err.contains(said), "{arguments:?}: {err}");
+        assert!(!err.contains("panicked") && !err.contains("backtrace"), "{err}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for arguments in [&["--help"][..], &["-h"], &["--version"], &["doctor", "--help"], &["explain", "--help"]] {
+        let (status, out, err) = rsttrace(arguments);
+        assert_eq!((status, err.as_str()), (Some(0), ""), "{arguments:?}");
+        assert!(!out.is_empty());
+    }
+}
+
+#[test]
+fn explain_lists_every_cause_and_shows_one() {
+    let (status, list, _) = rsttrace(&["explain"]);
+    assert_eq!(status, Some(0));
+    for row in rsttrace::diagnose::catalogue::ROWS {
+        assert!(list.lines().any(|line| line.starts_with(row.code)), "{}", row.code);
+        let (status, full, _) = rsttrace(&["explain", row.code]);
+        assert_eq!(status, Some(0));
+        assert!(full.contains(row.summary) && full.contains(row.advice));
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
+        .arg("explain")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn what_is_generated_is_not_empty() {
+    for (what, holds) in [
+        ("man", ".TH rsttrace"),
+        ("bash", "_rsttrace"),
+        ("zsh", "#compdef"),
+        ("fish", "complete -c"),
+        ("options", "--peer"),
+    ] {
+        let (status, out, _) = rsttrace(&["generate", what]);
+        assert_eq!(status, Some(0));
+        assert!(out.contains(holds), "{what}");
+    }
+}

@@ -1,0 +1,165 @@
+//! The same cases through decoder, attribution of the owner, diagnosis and every sink, held against stored output.
+//!
+//! No root, no kernel: the events are written by hand. `RSTTRACE_BLESS=1` stores what came out instead; read the
+//! difference before you commit it.
+
+#![expect(clippy::expect_used, reason = "what fails here fails the test")]
+
+mod cases;
+
+use std::{collections::BTreeMap, collections::BTreeSet, env, fs, path::PathBuf};
+
+use jiff::{Timestamp, tz::TimeZone};
+use rsttrace::{
+    attribute::owner,
+    cli::{Format, TimeFormat},
+    decode::{Decoder, clock::WallClock},
+    diagnose::{self, catalogue},
+    reset::{Actor, Process, Reset},
+    sink::{self, Look, Lost, LostWhere, Record},
+};
+
+use crate::cases::{CASES, NOW_NS};
+
+/// The running kernel's words, as 6.12 and later number them.
+fn reasons() -> BTreeMap<u32, std::sync::Arc<str>> {
+    [
+        (1, "NO_SOCKET"),
+        (6, "TCP_FLAGS"),
+        (8, "TCP_ABORT_ON_DATA"),
+        (9, "TCP_TIMEWAIT_SOCKET"),
+        (10, "INVALID_SYN"),
+        (11, "TCP_ABORT_ON_CLOSE"),
+        (12, "TCP_ABORT_ON_LINGER"),
+        (13, "TCP_ABORT_ON_MEMORY"),
+        (14, "TCP_STATE"),
+        (15, "TCP_KEEPALIVE_TIMEOUT"),
+    ]
+    .map(|(number, name)| (number, name.into()))
+    .into()
+}
+
+/// Every case as the pipeline would make it, but for what `/proc` says.
+fn resets() -> Vec<Reset> {
+    let mut decoder = Decoder::new("gw-1".into(), reasons(), Some(0));
+    let wall = "2026-11-21T08:15:02.123456789Z".parse::<Timestamp>().expect("a time");
+    let clock = WallClock { monotonic_ns: NOW_NS, wall };
+    (1..)
+        .zip(CASES)
+        .map(|(seq, case)| {
+            let mut reset = decoder.reset(&case.event(), &clock);
+            let verdict = owner::decide(&reset);
+            reset.process = verdict.owner.map(|owner| Process {
+                pid: owner.task.tgid,
+                comm: owner.task.comm,
+                executable: case.details.then(|| "/usr/bin/java".into()),
+                command_line: case.details.then(|| "java -jar gw.jar".into()),
+                uid: owner.task.uid,
+                provenance: owner.provenance,
+                confidence: owner.confidence,
+            });
+            reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
+            diagnose::diagnose(&mut reset);
+            reset.seq = seq;
+            reset.count = case.count;
+            reset
+        })
+        .collect()
+}
+
+fn printed(format: Format, color: bool) -> String {
+    let look = Look {
+        color,
+        time: TimeFormat::Utc,
+        started: Timestamp::UNIX_EPOCH,
+        zone: TimeZone::UTC,
+        // The files that names come from differ from machine to machine.
+        names: false,
+    };
+    let mut sink = sink::sink(format, look);
+    let mut out = Vec::new();
+    let mut write = |record: &Record| sink.write(record, &mut out).expect("a vector takes everything");
+    for reset in resets() {
+        write(&Record::Reset(Box::new(reset)));
+    }
+    write(&Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel }));
+    String::from_utf8(out).expect("UTF-8")
+}
+
+fn compare(name: &str, actual: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if env::var_os("RSTTRACE_BLESS").is_some() {
+        fs::write(&path, actual).expect("the file can be written");
+        return;
+    }
+    let stored = fs::read_to_string(&path).expect("the stored output is there");
+    for (number, (expected, actual)) in (1..).zip(stored.lines().zip(actual.lines())) {
+        assert_eq!(actual, expected, "{name}:{number}; RSTTRACE_BLESS=1 stores what came out");
+    }
+    assert_eq!(actual.lines().count(), stored.lines().count(), "{name}");
+}
+
+#[test]
+fn each_case_has_its_cause() {
+    for (case, reset) in CASES.iter().zip(resets()) {
+        assert_eq!(reset.cause.code, case.cause, "{}", case.name);
+    }
+}
+
+#[test]
+fn each_recognised_cause_has_a_case() {
+    let covered: BTreeSet<&str> = CASES.iter().map(|case| case.cause).collect();
+    let recognised = catalogue::ROWS.iter().filter(|row| catalogue::is_recognised(row)).map(|row| row.code);
+    assert_eq!(recognised.filter(|code| !covered.contains(code)).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn text() {
+    let text = printed(Format::Text, false);
+    compare("text.txt", &text);
+    for line in text.lines() {
+        assert!(line.chars().count() <= 120, "{} columns: {line}", line.chars().count());
+    }
+}
+
+#[test]
+fn text_in_colour_says_the_same() {
+    let colored = printed(Format::Text, true);
+    assert!(colored.contains("\u{1b}["));
+    assert_eq!(anstream::adapter::strip_str(&colored).to_string(), printed(Format::Text, false));
+}
+
+#[test]
+fn long() {
+    compare("long.txt", &printed(Format::Long, false));
+}
+
+#[test]
+fn json_follows_the_schema() {
+    let json = printed(Format::Json, false);
+    compare("json.txt", &json);
+    let schema = serde_json::from_str(include_str!("../../../docs/output.schema.json")).expect("JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    for line in json.lines() {
+        let value = serde_json::from_str(line).expect("JSON");
+        let errors: Vec<String> = schema.iter_errors(&value).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}: {line}");
+    }
+}
+
+#[test]
+fn nothing_that_a_terminal_obeys_comes_out() {
+    for format in [Format::Text, Format::Long, Format::Json] {
+        let text = printed(format, false);
+        assert!(text.contains("evil"));
+        assert!(!text.chars().any(|character| character.is_control() && character != '\n'), "{format:?}");
+    }
+}
+
+#[test]
+fn no_address_of_the_kernel_comes_out() {
+    for format in [Format::Text, Format::Long, Format::Json] {
+        let text = printed(format, false);
+        assert!(!text.contains("ffff8881") && !text.contains(&0xffff_8881_0000_1234_u64.to_string()));
+    }
+}
