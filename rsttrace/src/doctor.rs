@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use crate::{
     cli::Filters,
-    exit::Failure,
+    exit::{Failure, sentence},
     load::{Kernel, Loaded, Object, Options, preflight, probes::PROBES},
 };
 
@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     if report.well {
         match Kernel::read() {
             Ok(kernel) => report.try_everything(&kernel)?,
-            Err(Failure::Host(error)) => report.obstacle("fields", &format_args!("{error:#}"))?,
+            Err(Failure::Host(error)) => report.obstacle("fields", &sentence(&error))?,
             Err(other) => return Err(other),
         }
     } else {
@@ -69,16 +69,16 @@ impl Report {
             let (Failure::Running(error) | Failure::Usage(error) | Failure::Host(error)) = failure else {
                 return Err(failure);
             };
-            self.obstacle("probes", &format_args!("{error:#}"))?;
+            self.obstacle("probes", &sentence(&error))?;
         }
         for probe in PROBES {
             let refused = loaded.degraded.iter().find(|degraded| degraded.what == probe.hook);
             match refused {
                 Some(refused) => {
-                    row("degraded", probe.hook, &format_args!("{}; {}", refused.why, refused.loss))?;
+                    row("degraded", probe.hook, &format_args!("{}; {}; {}", refused.why, refused.loss, probe.remedy))?;
                 }
                 None if loaded.attached.contains(&probe.hook) => row("ok", probe.hook, &"works")?,
-                None => row("-", probe.hook, &format_args!("not tried; without it {}", probe.loss))?,
+                None => row("-", probe.hook, &format_args!("not tried; without it {}; {}", probe.loss, probe.remedy))?,
             }
         }
         Ok(())
@@ -93,7 +93,7 @@ fn try_object(kernel: &Kernel, object: Object, name: &str) -> Result<Option<Load
             Ok(Some(loaded))
         }
         Err(error) => {
-            row("degraded", name, &format_args!("{error:#}"))?;
+            row("degraded", name, &sentence(&error))?;
             Ok(None)
         }
     }

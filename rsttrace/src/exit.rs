@@ -56,9 +56,22 @@ pub fn report(result: Result<(), Failure>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Failure::Running(error) | Failure::Usage(error) | Failure::Host(error) = &failure {
-        note(format_args!("error: {error:#}"));
+        note(format_args!("error: {}", sentence(error)));
     }
     ExitCode::from(failure.status())
+}
+
+/// An error with what led to it, in one sentence. What an error has already quoted of its cause is not said again.
+pub fn sentence(error: &Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if sentence.is_empty() {
+            sentence = cause;
+        } else if !sentence.contains(&cause) {
+            sentence = format!("{sentence}: {cause}");
+        }
+    }
+    sentence
 }
 
 /// Prints what clap has to say: help and version to standard output with status 0, errors with status 2.

@@ -20,7 +20,7 @@ pub(crate) fn run(what: Generated) -> Result<(), Failure> {
         Generated::Bash => clap_complete::generate(Shell::Bash, &mut command, "rsttrace", &mut text),
         Generated::Zsh => clap_complete::generate(Shell::Zsh, &mut command, "rsttrace", &mut text),
         Generated::Fish => clap_complete::generate(Shell::Fish, &mut command, "rsttrace", &mut text),
-        Generated::Options => text = command.term_width(100).render_long_help().to_string().into_bytes(),
+        Generated::Options => text = command.term_width(100).render_help().to_string().into_bytes(),
     }
     io::stdout().lock().write_all(&text).context("cannot write to standard output").map_err(Failure::Running)
 }

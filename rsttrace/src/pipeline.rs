@@ -1,6 +1,7 @@
 //! The corridor: the only file that knows every room. Events come in at one end, records go out at the other.
 
 use std::{
+    fs::File,
     future::pending,
     io::Write as _,
     os::fd::{BorrowedFd, FromRawFd as _, OwnedFd},
@@ -23,7 +24,7 @@ use crate::{
     cli::{Format, Trace, TransportChoice},
     decode::{Decoder, clock::WallClock, sample, settle::Settle},
     diagnose,
-    exit::{Failure, note},
+    exit::{Failure, note, sentence},
     load::{Degraded, Kernel, Loaded, Object, Options, preflight},
     reset::Reset,
     select::Selection,
@@ -47,12 +48,13 @@ const LOSS_CHECK: Duration = Duration::from_millis(500);
 /// Traces until it is told to stop.
 pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
     let selection = Selection::new(trace.filters.clone())?;
+    let ready = trace.run.ready_fd.map(ready_file).transpose()?;
     if let Some(obstacle) = preflight::obstacle() {
         return Err(Failure::host(obstacle));
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
-    let result = runtime.block_on(Run::start(trace, selection)?.until_stopped());
+    let result = runtime.block_on(Run::start(trace, selection)?.until_stopped(ready));
     // A writer that is stuck in a write must not keep the process.
     runtime.shutdown_background();
     result
@@ -104,7 +106,7 @@ impl Run {
         })
     }
 
-    async fn until_stopped(mut self) -> Result<(), Failure> {
+    async fn until_stopped(mut self, ready: Option<File>) -> Result<(), Failure> {
         let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
         let events = self.loaded.take_events().map_err(Failure::Host)?;
         let mut transport = Transport::open(events, per_cpu).map_err(Failure::Host)?;
@@ -116,7 +118,9 @@ impl Run {
         self.watch = Watch::start();
         self.loaded.attach(&self.kernel_types)?;
         self.announce(&transport);
-        self.signal_ready()?;
+        if let Some(mut ready) = ready {
+            ready.write_all(b"\n").context("cannot write to the descriptor of --ready-fd")?;
+        }
 
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);
         let mut batch: Vec<ResetEvent> = Vec::new();
@@ -270,22 +274,11 @@ impl Run {
         }
     }
 
-    fn signal_ready(&self) -> Result<()> {
-        let Some(fd) = self.trace.run.ready_fd else { return Ok(()) };
-        // SAFETY: the caller handed the descriptor to us for this purpose; it is not used again.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_GETFD)
-            .with_context(|| format!("descriptor {fd} of --ready-fd is not open"))?;
-        // SAFETY: it is open, and nobody else in this process knows of it.
-        let mut file = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) });
-        file.write_all(b"\n").with_context(|| format!("cannot write to descriptor {fd} of --ready-fd"))
-    }
-
     fn start_kernel_log(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
         env_logger::Builder::new().filter_level(log::LevelFilter::Debug).target(env_logger::Target::Stderr).init();
         self.loaded
             .kernel_log()
-            .inspect_err(|error| note(format_args!("the kernel side's messages cannot be read: {error:#}")))
+            .inspect_err(|error| note(format_args!("the kernel side's messages cannot be read: {}", sentence(error))))
             .ok()
     }
 }
@@ -303,7 +296,7 @@ fn load(trace: &Trace, selection: &Selection, kernel: &Kernel) -> Result<(Object
     if trace.run.debug_kernel {
         match try_load(Object::Debug) {
             Ok(loaded) => return Ok(loaded),
-            Err(error) => note(format_args!("the kernel side's messages cannot be had: {error:#}")),
+            Err(error) => note(format_args!("the kernel side's messages cannot be had: {}", sentence(&error))),
         }
     }
     match trace.run.transport {
@@ -313,12 +306,22 @@ fn load(trace: &Trace, selection: &Selection, kernel: &Kernel) -> Result<(Object
             let (object, mut loaded) = try_load(Object::Perf).map_err(Failure::Host)?;
             loaded.degraded.push(Degraded {
                 what: "BPF ring buffer".to_owned(),
-                why: format!("{refusal:#}"),
+                why: sentence(&refusal),
                 loss: "events of different CPUs may come out of order".to_owned(),
             });
             Ok((object, loaded))
         }),
     }
+}
+
+/// The descriptor that somebody waits at, who left it open for us.
+fn ready_file(fd: i32) -> Result<File, Failure> {
+    // SAFETY: nothing is done with the descriptor but asking whether there is one.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_GETFD)
+        .map_err(|_error| Failure::usage(format_args!("descriptor {fd} of --ready-fd is not open")))?;
+    // SAFETY: it is open, and was handed to this process for this purpose.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 /// Keeps the event of a sample that may lie in two parts.

@@ -25,7 +25,7 @@ use rsttrace_common::{event::LOST_SLOTS, offsets::ABSENT};
 
 use crate::{
     cli::Filters,
-    exit::Failure,
+    exit::{Failure, sentence},
     load::{
         btf::{FieldOffset, KERNEL_BTF, KernelTypes},
         probes::{Kind, PROBES, Probe, Variant},
@@ -154,7 +154,7 @@ impl Loaded {
                 }
                 Err(error) => self.degraded.push(Degraded {
                     what: probe.hook.to_owned(),
-                    why: format!("{error:#}"),
+                    why: sentence(&error),
                     loss: probe.loss.to_owned(),
                 }),
             }

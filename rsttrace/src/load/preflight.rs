@@ -3,12 +3,9 @@
 
 use std::{fs, path::Path};
 
-use super::btf::KERNEL_BTF;
+use caps::{CapSet, Capability};
 
-/// Capability numbers of `include/uapi/linux/capability.h`.
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
+use super::btf::KERNEL_BTF;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug)]
@@ -51,13 +48,12 @@ fn btf() -> Finding {
 }
 
 fn capabilities() -> Finding {
-    let effective = effective_capabilities();
-    let has = |capability: u32| effective >> capability & 1 != 0;
-    let enough = has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON));
-    let held: Vec<&str> = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON"), (CAP_SYS_ADMIN, "CAP_SYS_ADMIN")]
-        .into_iter()
-        .filter_map(|(capability, name)| has(capability).then_some(name))
-        .collect();
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    let wanted = [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_SYS_ADMIN];
+    let [bpf, perfmon, admin] = wanted.map(has);
+    let enough = admin || (bpf && perfmon);
+    let held: Vec<String> =
+        wanted.into_iter().filter(|&capability| has(capability)).map(|capability| capability.to_string()).collect();
     Finding {
         subject: "capabilities",
         found: if held.is_empty() { "none of CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN".to_owned() } else { held.join(", ") },
@@ -67,16 +63,6 @@ fn capabilities() -> Finding {
                 .to_owned()
         }),
     }
-}
-
-fn effective_capabilities() -> u64 {
-    fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-            u64::from_str_radix(line.trim(), 16).ok()
-        })
-        .unwrap_or(0)
 }
 
 fn lockdown() -> Finding {

@@ -23,6 +23,8 @@ pub struct Probe {
     pub required: bool,
     /// What a reader of the output loses without it.
     pub loss: &'static str,
+    /// What to change so that it can be had.
+    pub remedy: &'static str,
 }
 
 /// A program for one shape of a hook's arguments.
@@ -45,6 +47,7 @@ pub const PROBES: &[Probe] = &[
         programs: &[Variant { program: "inet_sock_set_state", arguments: 3, degraded: None }],
         required: false,
         loss: "owners are unknown, and so are ages, the times of FINs, and the state before a close",
+        remedy: "Linux 4.16 or later has it",
     },
     Probe {
         hook: "iter/task_file",
@@ -52,6 +55,7 @@ pub const PROBES: &[Probe] = &[
         programs: &[Variant { program: "task_file", arguments: 0, degraded: None }],
         required: false,
         loss: "owners of sockets that were open before the start are unknown",
+        remedy: "Linux 5.8 or later has it; in a container, share the host's PID namespace",
     },
     Probe {
         hook: "tcp_receive_reset",
@@ -59,6 +63,7 @@ pub const PROBES: &[Probe] = &[
         programs: &[Variant { program: "tcp_receive_reset", arguments: 1, degraded: None }],
         required: true,
         loss: "received resets are not seen",
+        remedy: "Linux 4.16 or later has it",
     },
     Probe {
         hook: "tcp_send_reset",
@@ -75,5 +80,6 @@ pub const PROBES: &[Probe] = &[
         ],
         required: true,
         loss: "sent resets are not seen",
+        remedy: "Linux 6.10 or later has all of it, 4.16 or later a part",
     },
 ];
