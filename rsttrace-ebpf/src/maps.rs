@@ -14,8 +14,8 @@ use rsttrace_common::{
 };
 
 use crate::{
+    connection::{Connection, ListenerKey},
     sock::Tuple,
-    story::{Connection, ListenerKey},
 };
 
 /// Events on their way to the user side.

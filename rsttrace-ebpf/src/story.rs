@@ -9,65 +9,19 @@ use aya_ebpf::{
 };
 use rsttrace_common::{
     event::{
-        Address, EVENT_HAS_STORY, EVENT_SHARED, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_LISTEN,
-        PROVENANCE_NONE, PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ROLE_UNKNOWN, ResetEvent, Task,
+        EVENT_HAS_STORY, EVENT_SHARED, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_LISTEN, PROVENANCE_NONE,
+        PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent,
     },
     names::tcp,
 };
 
 use crate::{
+    connection::{Connection, ListenerKey},
     fields::{SKC_NET, field},
     maps::{CONNECTIONS, DEPARTED, LISTENERS},
     sock::{self, Tuple},
     task,
 };
-
-/// What is remembered of a connection, or of a listening socket.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Connection {
-    owner: Task,
-    /// All times are nanoseconds of `CLOCK_MONOTONIC`, 0 when the moment was not seen.
-    opened_ns: u64,
-    established_ns: u64,
-    fin_received_ns: u64,
-    fin_sent_ns: u64,
-    /// The socket, to tell a later connection between the same ends from this one.
-    sk: u64,
-    previous_state: u8,
-    provenance: u8,
-    role: u8,
-    /// 1 when several processes hold the socket.
-    shared: u8,
-    padding: u32,
-}
-
-impl Connection {
-    const UNKNOWN: Self = Self {
-        owner: Task { start_boottime_ns: 0, tgid: 0, uid: 0, comm: [0; 16] },
-        opened_ns: 0,
-        established_ns: 0,
-        fin_received_ns: 0,
-        fin_sent_ns: 0,
-        sk: 0,
-        previous_state: 0,
-        provenance: PROVENANCE_NONE,
-        role: ROLE_UNKNOWN,
-        shared: 0,
-        padding: 0,
-    };
-}
-
-/// Where somebody listens. The family is part of it: an IPv6 socket that also takes IPv4 has children of its own
-/// family, so a child's family tells which of two listeners on one port it came from.
-#[repr(C, align(8))]
-#[derive(Clone, Copy)]
-pub(crate) struct ListenerKey {
-    address: Address,
-    netns: u32,
-    port: u16,
-    family: u16,
-}
 
 /// The place that a listener listens at. It also fits a child at the instant of its birth, which is a bit-wise copy of
 /// its listener until the kernel fills in the addresses.

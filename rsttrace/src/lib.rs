@@ -7,6 +7,7 @@
 pub mod attribute;
 pub mod cli;
 pub mod decode;
+pub mod degraded;
 pub mod diagnose;
 mod doctor;
 pub mod exit;

@@ -21,11 +21,11 @@ use tokio::{
 
 use crate::{
     attribute::Attribution,
-    cli::{Format, Trace, TransportChoice},
+    cli::{Format, Trace},
     decode::{Decoder, clock::WallClock, sample, settle::Settle},
     diagnose,
     exit::{Failure, note, sentence},
-    load::{Degraded, Kernel, Loaded, Object, Options, preflight},
+    load::{self, Choice, Kernel, Loaded, Object, preflight},
     reset::Reset,
     select::Selection,
     sink::{
@@ -33,11 +33,9 @@ use crate::{
         writer::{BATCH, Writer},
     },
     summary::{Summary, Tally, coverage::Watch},
-    transport::{Transport, buffer_bytes},
+    transport::Transport,
 };
 
-/// Size of the BPF ring buffer that all CPUs share: 13,000 events.
-const RING_BYTES: u32 = 4 << 20;
 /// Size of each CPU's perf ring buffer: 3,000 events.
 const PERF_BYTES: u32 = 1 << 20;
 
@@ -84,7 +82,14 @@ impl Run {
     /// Loads what this kernel takes; nothing is attached yet.
     fn start(trace: Trace, selection: Selection) -> Result<Self, Failure> {
         let kernel_types = Kernel::read()?;
-        let (object, loaded) = load(&trace, &selection, &kernel_types)?;
+        let choice = Choice {
+            transport: trace.run.transport,
+            debug: trace.run.debug_kernel,
+            bytes: trace.run.buffer_size,
+            filters: selection.filters(),
+            netns: selection.netns,
+        };
+        let (object, loaded) = load::choose(&kernel_types, &choice)?;
         let decoder = Decoder::new(host_name().into(), kernel_types.types.reset_reasons(), kernel_types.chrono_shift());
         Ok(Self {
             trace,
@@ -280,37 +285,6 @@ impl Run {
             .kernel_log()
             .inspect_err(|error| note(format_args!("the kernel side's messages cannot be read: {}", sentence(error))))
             .ok()
-    }
-}
-
-/// Loads the object for the wanted transport. `auto` takes the BPF ring buffer where the kernel has it: it keeps the
-/// order of events over all CPUs, shares its memory between them, and costs less per event.
-fn load(trace: &Trace, selection: &Selection, kernel: &Kernel) -> Result<(Object, Loaded), Failure> {
-    let options = |object| Options {
-        object,
-        ring_bytes: buffer_bytes(trace.run.buffer_size.unwrap_or(RING_BYTES)),
-        filters: selection.filters(),
-        netns: selection.netns,
-    };
-    let try_load = |object| Loaded::load(kernel, &options(object)).map(|loaded| (object, loaded));
-    if trace.run.debug_kernel {
-        match try_load(Object::Debug) {
-            Ok(loaded) => return Ok(loaded),
-            Err(error) => note(format_args!("the kernel side's messages cannot be had: {}", sentence(&error))),
-        }
-    }
-    match trace.run.transport {
-        TransportChoice::Ring => try_load(Object::Ring).map_err(Failure::Host),
-        TransportChoice::Perf => try_load(Object::Perf).map_err(Failure::Host),
-        TransportChoice::Auto => try_load(Object::Ring).or_else(|refusal| {
-            let (object, mut loaded) = try_load(Object::Perf).map_err(Failure::Host)?;
-            loaded.degraded.push(Degraded {
-                what: "BPF ring buffer".to_owned(),
-                why: sentence(&refusal),
-                loss: "events of different CPUs may come out of order".to_owned(),
-            });
-            Ok((object, loaded))
-        }),
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Debug, Serialize)]
 pub struct Reset {
     /// When the kernel reported it, UTC.
-    #[serde(serialize_with = "nanoseconds")]
+    #[serde(serialize_with = "timestamp")]
     pub time: Timestamp,
     /// This host's name.
     pub host: Arc<str>,
@@ -55,7 +55,8 @@ pub struct Reset {
     pub facts: Facts,
 }
 
-fn nanoseconds<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+/// Writes a time as RFC 3339 in UTC, always with nanoseconds.
+pub(crate) fn timestamp<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{time:.9}"))
 }
 

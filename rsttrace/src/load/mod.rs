@@ -4,9 +4,12 @@
 //! `doctor` and in the summary. Only without the two reset tracepoints there is nothing to do.
 
 pub mod btf;
+mod choose;
 mod filter;
 pub mod preflight;
 pub mod probes;
+
+pub use self::choose::{Choice, choose};
 
 use std::{
     fs,
@@ -25,6 +28,7 @@ use rsttrace_common::{event::LOST_SLOTS, offsets::ABSENT};
 
 use crate::{
     cli::Filters,
+    degraded::Degraded,
     exit::{Failure, sentence},
     load::{
         btf::{FieldOffset, KERNEL_BTF, KernelTypes},
@@ -55,17 +59,6 @@ impl Object {
             Self::Debug => DEBUG_OBJECT,
         }
     }
-}
-
-/// Something that works less well than it could, or not at all, and what that means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Degraded {
-    /// The probe or field.
-    pub what: String,
-    /// Why.
-    pub why: String,
-    /// What a reader of the output loses.
-    pub loss: String,
 }
 
 /// What of the kernel's types the rooms behind need.
@@ -168,14 +161,14 @@ impl Loaded {
                 let arguments = kernel.types.tracepoint_arguments(tracepoint).ok_or_else(|| {
                     anyhow!("this kernel has no tracepoint {tracepoint}: Linux 4.16 and later have it")
                 })?;
-                let variant = choose(probe, arguments)?;
+                let variant = fitting(probe, arguments)?;
                 let program: &mut RawTracePoint = self.program(variant.program)?;
                 program.load().map_err(explain)?;
                 program.attach(tracepoint).map_err(explain)?;
                 variant
             }
             Kind::Iterator(iterator) => {
-                let variant = choose(probe, usize::MAX)?;
+                let variant = fitting(probe, usize::MAX)?;
                 let btf = aya::Btf::from_sys_fs()?;
                 let program: &mut Iter = self.program(variant.program)?;
                 program.load(iterator, &btf).map_err(explain)?;
@@ -244,7 +237,7 @@ impl Loaded {
     }
 }
 
-fn choose(probe: &Probe, arguments: usize) -> Result<Variant> {
+fn fitting(probe: &Probe, arguments: usize) -> Result<Variant> {
     probe.programs.iter().find(|variant| variant.arguments <= arguments).copied().ok_or_else(|| {
         anyhow!("the tracepoint {} of this kernel has only {arguments} arguments, which no program fits", probe.hook)
     })

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{Format, TimeFormat},
-    reset::Reset,
+    reset::{Reset, timestamp},
     summary::Summary,
 };
 
@@ -49,10 +49,6 @@ pub enum LostWhere {
     Kernel,
     /// A sample could not be read.
     Userspace,
-}
-
-pub(crate) fn timestamp<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{time:.9}"))
 }
 
 /// Prints records.

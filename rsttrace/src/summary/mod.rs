@@ -13,9 +13,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    load::Degraded,
-    reset::{Direction, Fault, Reset},
-    sink::timestamp,
+    degraded::Degraded,
+    reset::{Direction, Fault, Reset, timestamp},
     summary::coverage::Coverage,
 };
 
@@ -144,12 +143,5 @@ impl Display for Summary {
             write!(formatter, "\n  degraded  {degraded}")?;
         }
         Ok(())
-    }
-}
-
-impl Display for Degraded {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let Self { what, why, loss } = self;
-        write!(formatter, "{what}: {why}; {loss}")
     }
 }

@@ -1,0 +1,51 @@
+//! What is remembered of a connection: the values and keys of the maps.
+
+use rsttrace_common::event::{Address, PROVENANCE_NONE, ROLE_UNKNOWN, Task};
+
+/// What is remembered of a connection, or of a listening socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Connection {
+    pub(crate) owner: Task,
+    /// All times are nanoseconds of `CLOCK_MONOTONIC`, 0 when the moment was not seen.
+    pub(crate) opened_ns: u64,
+    pub(crate) established_ns: u64,
+    pub(crate) fin_received_ns: u64,
+    pub(crate) fin_sent_ns: u64,
+    /// The socket, to tell a later connection between the same ends from this one.
+    pub(crate) sk: u64,
+    pub(crate) previous_state: u8,
+    pub(crate) provenance: u8,
+    pub(crate) role: u8,
+    /// 1 when several processes hold the socket.
+    pub(crate) shared: u8,
+    pub(crate) padding: u32,
+}
+
+impl Connection {
+    /// Nothing is known.
+    pub(crate) const UNKNOWN: Self = Self {
+        owner: Task { start_boottime_ns: 0, tgid: 0, uid: 0, comm: [0; 16] },
+        opened_ns: 0,
+        established_ns: 0,
+        fin_received_ns: 0,
+        fin_sent_ns: 0,
+        sk: 0,
+        previous_state: 0,
+        provenance: PROVENANCE_NONE,
+        role: ROLE_UNKNOWN,
+        shared: 0,
+        padding: 0,
+    };
+}
+
+/// Where somebody listens. The family is part of it: an IPv6 socket that also takes IPv4 has children of its own
+/// family, so a child's family tells which of two listeners on one port it came from.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub(crate) struct ListenerKey {
+    pub(crate) address: Address,
+    pub(crate) netns: u32,
+    pub(crate) port: u16,
+    pub(crate) family: u16,
+}
