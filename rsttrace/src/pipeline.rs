@@ -16,7 +16,7 @@ use nix::time::{ClockId, clock_gettime};
 use rsttrace_common::event::ResetEvent;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::sleep,
+    time::{sleep, timeout_at},
 };
 
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     select::Selection,
     sink::{
         self, Look, Lost, LostWhere, Record,
-        writer::{BATCH, Writer},
+        writer::{BATCH, GRACE, Writer},
     },
     summary::{Summary, Tally, coverage::Watch},
     transport::Transport,
@@ -150,13 +150,17 @@ impl Run {
             }
             self.process(&mut batch, false);
             self.count_losses();
-            tokio::select! {
-                biased;
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
-                sent = self.send(&mut writer) => if !sent { break },
-            }
-            if self.is_enough() {
+            let goes_on = loop {
+                tokio::select! {
+                    biased;
+                    _ = interrupt.recv() => break false,
+                    _ = terminate.recv() => break false,
+                    sent = self.send(&mut writer) => break sent,
+                    // Nobody reads; what that costs is said while it happens.
+                    () = sleep(LOSS_CHECK) => self.count_losses(),
+                }
+            };
+            if !goes_on || self.is_enough() {
                 break;
             }
         }
@@ -181,9 +185,10 @@ impl Run {
         if !self.trace.output.no_summary && self.trace.output.output == Format::Json {
             self.outbox.push(Record::Summary(Box::new(summary.clone())));
         }
-        // A writer that has ended says why itself.
-        let _ = self.send(&mut writer).await;
-        let written = writer.finish().await;
+        // A reader that takes nothing must not keep us; a writer that has ended says why itself.
+        let deadline = tokio::time::Instant::now() + GRACE;
+        let _ = timeout_at(deadline, self.send(&mut writer)).await;
+        let written = writer.finish(deadline, self.outbox.len()).await;
         if !self.trace.output.no_summary {
             note(&summary);
         }

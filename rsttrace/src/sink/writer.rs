@@ -14,7 +14,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 
 use super::{Record, Sink};
 
@@ -29,7 +32,7 @@ pub(crate) const BATCH: usize = 256;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long the end of the run waits for a reader that takes nothing.
-const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// The way to the writing thread.
 pub(crate) struct Writer {
@@ -80,15 +83,16 @@ impl Writer {
         self.batches.closed().await;
     }
 
-    /// Lets the writer finish. An error tells what was not written; a reader that has gone is no error.
-    pub(crate) async fn finish(self) -> Result<()> {
+    /// Lets the writer finish until a deadline. An error tells what was not written, `left` records that could not be
+    /// handed over included.
+    pub(crate) async fn finish(self, deadline: Instant, left: usize) -> Result<()> {
         drop(self.batches);
-        let result = match tokio::time::timeout(GRACE, self.done).await {
+        let result = match timeout_at(deadline, self.done).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(io::Error::other("the writer has died")),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it")),
         };
-        let missing = self.handed_over.saturating_sub(self.written.load(Ordering::Relaxed));
+        let missing = self.handed_over.saturating_sub(self.written.load(Ordering::Relaxed)) + left as u64;
         result.with_context(|| format!("cannot write to standard output, {missing} records are missing"))
     }
 }

@@ -78,6 +78,7 @@ const ROWS: &[Row] = &[
     row("endings::on_sigterm", endings::on_sigterm),
     row("endings::closed_pipe", endings::closed_pipe),
     row("endings::full_device", endings::full_device),
+    row("endings::stuck_reader", endings::stuck_reader),
     row("endings::not_root", endings::not_root),
     row("endings::bad_usage", endings::bad_usage),
     needing(cross_check::lack, "cross_check::counters_and_wire", cross_check::counters_and_wire),

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     host,
+    puppet::Puppet,
     stage::{Pair, Stage, V4},
     tracer::Tracer,
 };
@@ -61,6 +62,22 @@ pub(crate) fn full_device(stage: &Stage) {
     let (code, stderr) = abort_with_output(stage, full.into());
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("No space left on device"), "{stderr}");
+}
+
+/// A reader that is there and takes nothing does not keep it either, and what was not written is said.
+pub(crate) fn stuck_reader(stage: &Stage) {
+    const CONNECTIONS: usize = 400;
+    let (_reader, writer) = io::pipe().unwrap();
+    let netns = stage.netns.to_string();
+    let tracer = Tracer::start_writing_to(&[&stage.arguments()[..], &["--netns", &netns]].concat(), writer.into());
+    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
+    let server_end = server.listen("l", V4, 1024);
+    client.tell(format_args!("burst {server_end} {CONNECTIONS}"));
+    tracer.signal(Signal::SIGINT);
+    let (status, stderr) = tracer.status();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("records are missing: nobody reads it"), "{stderr}");
+    no_backtrace(&stderr);
 }
 
 /// Resets a connection while rsttrace writes to `output`, which does not go well.
