@@ -10,6 +10,7 @@ mod run;
 mod setup;
 mod stamp;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -28,9 +29,9 @@ struct Cli {
 enum Command {
     Ebpf(ebpf::Args),
     Run(run::Args),
-    /// Install, as root, what building the kernel objects and running the tests needs
-    Setup,
+    Setup(setup::Args),
     Test(test::Args),
+    Vm(vm::Args),
     /// Check formatting, and run clippy on the user side and on each kernel object
     Lint,
     /// Run lint, ebpf --check and test, stopping at the first failure
@@ -42,8 +43,9 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Ebpf(args) => ebpf::main(&args),
         Command::Run(args) => run::main(&args),
-        Command::Setup => setup::main(),
+        Command::Setup(args) => setup::main(&args),
         Command::Test(args) => test::main(&args),
+        Command::Vm(args) => vm::main(&args),
         Command::Lint => lint::main(),
         Command::Ci => ci::main(),
         Command::Generate(args) => generate::main(&args),

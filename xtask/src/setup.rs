@@ -26,12 +26,23 @@ const KERNEL_PACKAGES: [&str; 7] = [
 ];
 /// What the integration tests make connections, break them and cross-check with.
 const TEST_PACKAGES: [&str; 7] = ["curl", "iproute2", "nftables", "nginx-light", "procps", "python3", "tcpdump"];
+/// What virtual machines are made of and run in.
+const VM_PACKAGES: [&str; 4] = ["busybox-static", "cpio", "qemu-system-x86", "xz-utils"];
 
 const LINKER: &str = "bpf-linker 0.13.0";
 
+/// Install, as root, what building the kernel objects and running the tests needs
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What `cargo xtask vm` needs as well
+    #[arg(long)]
+    vm: bool,
+}
+
 /// Runs `cargo xtask setup`.
-pub(crate) fn main() -> Result<()> {
-    let packages = missing(KERNEL_PACKAGES.into_iter().chain(TEST_PACKAGES))?;
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let for_vm = if args.vm { VM_PACKAGES.as_slice() } else { &[] };
+    let packages = missing(KERNEL_PACKAGES.into_iter().chain(TEST_PACKAGES).chain(for_vm.iter().copied()))?;
     let needs_linker = linker_version().as_deref() != Some(LINKER);
     if packages.is_empty() && !needs_linker {
         eprintln!("setup: everything is there");
@@ -46,11 +57,17 @@ pub(crate) fn for_tests() -> Result<()> {
     if packages.is_empty() { Ok(()) } else { install(&packages, false) }
 }
 
+/// Installs what only the virtual machines need.
+pub(crate) fn for_vm() -> Result<()> {
+    let packages = missing(VM_PACKAGES)?;
+    if packages.is_empty() { Ok(()) } else { install(&packages, false) }
+}
+
 /// Says what it will install, and does it if this is root.
 fn install(packages: &[&str], with_linker: bool) -> Result<()> {
     let all = packages.iter().copied().chain(with_linker.then_some(LINKER)).collect::<Vec<_>>().join(" ");
     if !process::is_root() {
-        bail!("this needs {all}: run `cargo xtask setup` as root");
+        bail!("this needs {all}: run the same as root, or install it by hand");
     }
     eprintln!("setup: will install {all}");
     if !packages.is_empty() {

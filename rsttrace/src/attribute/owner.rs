@@ -107,3 +107,150 @@ fn waits_in_accept_queue(reset: &Reset) -> bool {
 fn same(one: &KernelTask, other: &KernelTask) -> bool {
     one.tgid == other.tgid && one.start_boottime_ns == other.start_boottime_ns
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+    use rsttrace_common::event::{
+        EVENT_HAS_PACKET, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN, EVENT_OWNED, EVENT_SHARED, KIND_RECEIVED,
+        KIND_SENT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task,
+    };
+
+    use super::*;
+    use crate::decode::{Decoder, clock::WallClock};
+
+    const CLOSED: u8 = tcp::CLOSE;
+    const OPEN: u8 = tcp::ESTABLISHED;
+
+    fn task(tgid: u32) -> Task {
+        Task { start_boottime_ns: u64::from(tgid), tgid, uid: 0, comm: [b'x'; 16] }
+    }
+
+    /// PID, provenance and confidence of the owner, and PID of the actor, of an event that differs from a bare one.
+    fn verdict(change: impl FnOnce(&mut ResetEvent)) -> (Option<(u32, Provenance, OwnerConfidence)>, Option<u32>) {
+        let mut event = ResetEvent {
+            kind: KIND_SENT,
+            flags: EVENT_HAS_SOCKET | EVENT_HAS_STORY,
+            state: CLOSED,
+            previous_state: OPEN,
+            ..ResetEvent::default()
+        };
+        change(&mut event);
+        let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
+        let verdict = decide(&Decoder::new("host".into(), BTreeMap::new(), None).reset(&event, &clock));
+        (
+            verdict.owner.map(|owner| (owner.task.tgid, owner.provenance, owner.confidence)),
+            verdict.actor.map(|actor| actor.tgid),
+        )
+    }
+
+    fn known(event: &mut ResetEvent, tgid: u32, provenance: u8, role: u8) {
+        (event.owner, event.provenance, event.role) = (task(tgid), provenance, role);
+    }
+
+    fn held_by(event: &mut ResetEvent, tgid: u32) {
+        event.flags |= EVENT_OWNED;
+        event.actor = task(tgid);
+    }
+
+    #[test]
+    fn whoever_connected_owns_whatever_the_cpu_ran() {
+        let bystander = verdict(|event| {
+            event.kind = KIND_RECEIVED;
+            event.state = OPEN;
+            known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
+            // Not owned: the kernel side would not even read it, and it must not count if it did.
+            event.actor = task(666);
+        });
+        assert_eq!(bystander, (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
+    }
+
+    #[test]
+    fn what_is_inherited_from_a_listener_is_a_guess_until_somebody_holds_it() {
+        let inherited = |event: &mut ResetEvent| known(event, 7, PROVENANCE_LISTEN, ROLE_SERVER);
+        assert_eq!(verdict(inherited), (Some((7, Provenance::Listen, OwnerConfidence::Likely)), None));
+        let confirmed = verdict(|event| {
+            inherited(event);
+            held_by(event, 7);
+        });
+        assert_eq!(confirmed, (Some((7, Provenance::Listen, OwnerConfidence::Exact)), None));
+        let replaced = verdict(|event| {
+            inherited(event);
+            held_by(event, 8);
+        });
+        assert_eq!(replaced, (Some((8, Provenance::Current, OwnerConfidence::Likely)), None));
+    }
+
+    #[test]
+    fn a_connection_that_nobody_accepted_is_the_listeners() {
+        let waiting = verdict(|event| {
+            known(event, 7, PROVENANCE_LISTEN, ROLE_SERVER);
+            event.flags |= EVENT_ORPHAN;
+        });
+        assert_eq!(waiting, (Some((7, Provenance::Listen, OwnerConfidence::Exact)), None));
+        let listener = verdict(|event| {
+            known(event, 7, PROVENANCE_LISTEN, ROLE_LISTENER);
+            event.state = tcp::LISTEN;
+        });
+        assert_eq!(listener, (Some((7, Provenance::Listen, OwnerConfidence::Exact)), None));
+    }
+
+    #[test]
+    fn a_shared_socket_is_never_exactly_somebodys() {
+        for provenance in [PROVENANCE_SNAPSHOT, PROVENANCE_LISTEN, PROVENANCE_CURRENT] {
+            let (owner, _) = verdict(|event| {
+                known(event, 7, provenance, ROLE_LISTENER);
+                event.flags |= EVENT_SHARED;
+            });
+            assert!(owner.is_some_and(|(pid, _, confidence)| pid == 7 && confidence == OwnerConfidence::Likely));
+        }
+    }
+
+    #[test]
+    fn who_closes_last_is_the_actor_beside_a_certain_owner() {
+        let heir = verdict(|event| {
+            known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
+            held_by(event, 8);
+        });
+        assert_eq!(heir, (Some((7, Provenance::Connect, OwnerConfidence::Exact)), Some(8)));
+    }
+
+    #[test]
+    fn who_destroys_an_open_socket_is_never_its_owner() {
+        let destroyed = |owner: u32| {
+            verdict(move |event| {
+                if owner != 0 {
+                    known(event, owner, PROVENANCE_CONNECT, ROLE_CLIENT);
+                }
+                event.state = OPEN;
+                held_by(event, 77);
+            })
+        };
+        assert_eq!(destroyed(7), (Some((7, Provenance::Connect, OwnerConfidence::Exact)), Some(77)));
+        assert_eq!(destroyed(0), (None, Some(77)));
+        // A process may destroy its own.
+        assert_eq!(destroyed(77), (Some((77, Provenance::Connect, OwnerConfidence::Exact)), None));
+    }
+
+    #[test]
+    fn without_a_socket_there_is_no_owner() {
+        let none = verdict(|event| {
+            event.flags = EVENT_HAS_PACKET | EVENT_HAS_STORY;
+            event.state = 0;
+            known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
+        });
+        assert_eq!(none, (None, None));
+    }
+
+    #[test]
+    fn a_pid_that_was_used_again_is_another_process() {
+        let reused = verdict(|event| {
+            known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
+            held_by(event, 7);
+            event.actor.start_boottime_ns += 1;
+        });
+        assert_eq!(reused, (Some((7, Provenance::Connect, OwnerConfidence::Exact)), Some(7)));
+    }
+}

@@ -150,3 +150,60 @@ impl KernelTypes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn running() -> KernelTypes {
+        KernelTypes::read(Path::new(KERNEL_BTF)).expect("this kernel has BTF")
+    }
+
+    #[test]
+    fn the_running_kernel_has_every_field() {
+        let offsets = running().offsets().expect("the required ones are there");
+        assert_eq!(offsets.len(), ROWS.len());
+        let absent: Vec<&str> = offsets.iter().filter(|field| field.offset == ABSENT).map(|field| field.name).collect();
+        assert_eq!(absent, [""; 0]);
+        // Structs that embed one another: the inner field cannot come later than the outer struct's own.
+        let of = |global| offsets.iter().find(|field| field.global == global).map(|field| field.offset);
+        assert!(of("SKC_STATE") < of("SK_SOCKET") && of("SK_SOCKET") < of("INET_SPORT"));
+        assert!(of("INET_SPORT") < of("TP_RCV_NXT"));
+    }
+
+    #[test]
+    fn reasons_come_without_their_prefix() {
+        let types = running();
+        let reasons = types.reset_reasons();
+        if types.tracepoint_arguments("tcp_send_reset") == Some(2) {
+            // Before 6.10 the kernel has none.
+            assert!(reasons.is_empty());
+            return;
+        }
+        assert_eq!(reasons.get(&0).map(|name| &**name), Some("NOT_SPECIFIED"));
+        assert!(reasons.values().any(|name| &**name == "NO_SOCKET"));
+        assert!(!reasons.values().any(|name| name.contains("SK_RST")));
+    }
+
+    #[test]
+    fn arguments_are_counted_without_the_tracepoints_own() {
+        let types = running();
+        assert_eq!(types.tracepoint_arguments("tcp_receive_reset"), Some(1));
+        assert_eq!(types.tracepoint_arguments("inet_sock_set_state"), Some(3));
+        assert_eq!(types.tracepoint_arguments("no_such_tracepoint"), None);
+    }
+
+    #[test]
+    fn what_is_no_btf_is_an_error() {
+        let whole = std::fs::read(KERNEL_BTF).expect("this kernel has BTF");
+        let noise: Vec<u8> = (0..=u8::MAX).cycle().take(4096).collect();
+        for bytes in [&[][..], b"\0", b"\x9f\xeb\x01\0", &whole[..24], &whole[..10_000], &noise] {
+            let mut file = tempfile::NamedTempFile::new().expect("a file");
+            file.write_all(bytes).expect("it takes bytes");
+            let read = KernelTypes::read(file.path());
+            assert!(read.is_err_and(|error| error.to_string().contains("BTF")), "{} bytes", bytes.len());
+        }
+    }
+}

@@ -8,7 +8,7 @@ use crate::{
     host,
     scenarios::{
         aborts, after_close, cross_check, destroy, endings, exactly_once, filters, handed_over, keepalive, listener,
-        lost, mapped, namespaces, programs, refused, snapshot,
+        lost, mapped, namespaces, own_words, programs, refused, snapshot,
     },
     stage::{Stage, Transport},
 };
@@ -58,6 +58,8 @@ const ROWS: &[Row] = &[
     row("handed_over::listener_is_only_likely_to_accept", handed_over::listener_is_only_likely_to_accept),
     row("handed_over::last_holder_is_the_actor", handed_over::last_holder_is_the_actor),
     row("keepalive::timeout", keepalive::timeout),
+    row("own_words::doctor", own_words::doctor),
+    row("own_words::kernel_messages", own_words::kernel_messages),
     row("filters::sent", filters::sent),
     row("filters::received", filters::received),
     row("filters::pid", filters::pid),

@@ -13,6 +13,7 @@ pub(crate) mod listener;
 pub(crate) mod lost;
 pub(crate) mod mapped;
 pub(crate) mod namespaces;
+pub(crate) mod own_words;
 pub(crate) mod programs;
 pub(crate) mod refused;
 pub(crate) mod snapshot;

@@ -1,0 +1,230 @@
+//! The kernels of the matrix: Debian's own, of the flavour that is made for virtual machines.
+//!
+//! They come through apt, from the mirror that this machine uses and verified with Debian's keys, with a configuration
+//! of their own, so that nothing of the machine's changes. What is needed of them stays in the user's cache.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{process, workspace};
+
+/// The package that depends on the suite's current kernel.
+const PACKAGE: &str = "linux-image-cloud-amd64";
+/// What the packages with a kernel or its modules begin with; a version follows.
+const PARTS: [&str; 3] = ["linux-binary-", "linux-image-", "linux-modules-"];
+/// From the package `debian-archive-keyring`, which every Debian has.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// What the scenarios need and the kernels have as modules: ending a connection from outside.
+pub(super) const MODULES: [&str; 2] = ["inet_diag", "tcp_diag"];
+
+/// A kernel of the matrix.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(super) enum Kernel {
+    /// Debian 11: no reasons, and no resets without a socket
+    #[value(name = "5.10")]
+    Bullseye,
+    /// Debian 12: the same
+    #[value(name = "6.1")]
+    Bookworm,
+    /// Debian 13: reasons
+    #[value(name = "6.12")]
+    Trixie,
+    /// Debian unstable: whatever it has today
+    #[value(name = "newest")]
+    Sid,
+}
+
+impl Kernel {
+    /// What it is called on the command line and in the cache.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Bullseye => "5.10",
+            Self::Bookworm => "6.1",
+            Self::Trixie => "6.12",
+            Self::Sid => "newest",
+        }
+    }
+
+    const fn suite(self) -> &'static str {
+        match self {
+            Self::Bullseye => "bullseye",
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+            Self::Sid => "sid",
+        }
+    }
+
+    /// The kernel from the cache, downloaded first if it is not there or is to be new.
+    pub(super) fn image(self, refresh: bool) -> Result<Image> {
+        let kernels = cache_dir()?.join("kernels");
+        let image = Image(kernels.join(self.name()));
+        if refresh || !image.vmlinuz().exists() {
+            let unfinished = kernels.join(format!("{}.new", self.name()));
+            start_anew(&unfinished)?;
+            self.download(&unfinished).with_context(|| format!("cannot get kernel {}", self.name()))?;
+            // Whole or not at all: an interrupted download is never taken for a kernel.
+            remove(&image.0)?;
+            fs::rename(&unfinished, &image.0).with_context(|| format!("cannot rename {}", unfinished.display()))?;
+        }
+        Ok(image)
+    }
+
+    /// Puts the kernel and the modules into an empty directory.
+    fn download(self, directory: &Path) -> Result<()> {
+        let work = directory.join("work");
+        let apt = Apt::new(&work, self.suite())?;
+        let packages = apt.kernel_packages()?;
+        if packages.is_empty() {
+            bail!("{} has no kernel behind {PACKAGE}: the packages are called otherwise now", self.suite());
+        }
+        eprintln!("downloading {}", packages.join(" "));
+        process::output(apt.command("apt-get").arg("download").args(&packages).current_dir(&work))?;
+
+        let content = work.join("content");
+        for package in find(&work, &|name| name.ends_with(".deb"))? {
+            process::output(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&content))?;
+        }
+        let vmlinuz = find(&content, &|name| name == "vmlinuz" || name.starts_with("vmlinuz-"))?;
+        let [vmlinuz] = vmlinuz.as_slice() else {
+            bail!("{} kernels in {}, not one: their packages are arranged otherwise now", vmlinuz.len(), self.suite());
+        };
+        for module in MODULES {
+            let prefix = format!("{module}.ko");
+            for found in find(&content, &|name| name.starts_with(&prefix))? {
+                workspace::write(&directory.join("modules").join(&prefix), &unpacked(&found)?)?;
+            }
+        }
+        fs::copy(vmlinuz, Image(directory.to_path_buf()).vmlinuz())
+            .with_context(|| format!("cannot copy {}", vmlinuz.display()))?;
+        remove(&work)
+    }
+}
+
+/// A kernel in the cache.
+pub(super) struct Image(PathBuf);
+
+impl Image {
+    pub(super) fn vmlinuz(&self) -> PathBuf {
+        self.0.join("vmlinuz")
+    }
+
+    /// The modules that it does not have built in, by the names of their files.
+    pub(super) fn modules(&self) -> impl Iterator<Item = (String, PathBuf)> {
+        let named = MODULES.iter().map(|module| format!("{module}.ko"));
+        named.map(|name| (name.clone(), self.0.join("modules").join(name))).filter(|(_, path)| path.exists())
+    }
+}
+
+/// apt with one suite and no part in what this machine has installed.
+struct Apt {
+    directory: PathBuf,
+}
+
+impl Apt {
+    fn new(directory: &Path, suite: &str) -> Result<Self> {
+        let apt = Self { directory: directory.to_path_buf() };
+        let source = format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n", mirror()?);
+        workspace::write(&apt.sources(), source.as_bytes())?;
+        let lists = apt.lists().join("partial");
+        fs::create_dir_all(&lists).with_context(|| format!("cannot create {}", lists.display()))?;
+        process::output(apt.command("apt-get").args(["update", "--error-on=any"]))?;
+        Ok(apt)
+    }
+
+    /// What the suite's current kernel consists of.
+    fn kernel_packages(&self) -> Result<Vec<String>> {
+        let depends = process::text(self.command("apt-cache").args(["depends", "--recurse", "--important", PACKAGE]))?;
+        let versioned = |name: &&str| {
+            let rest = PARTS.iter().find_map(|part| name.strip_prefix(part));
+            rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+        };
+        let mut packages: Vec<_> = depends.lines().filter(versioned).map(str::to_owned).collect();
+        packages.sort();
+        packages.dedup();
+        Ok(packages)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (key, value) in [
+            ("Dir::Etc::SourceList", self.sources().as_path()),
+            ("Dir::Etc::SourceParts", Path::new("-")),
+            ("Dir::State::Lists", &self.lists()),
+            ("Dir::State::Status", Path::new("/dev/null")),
+            ("Dir::Cache::PkgCache", Path::new("")),
+            ("Dir::Cache::SrcPkgCache", Path::new("")),
+            ("Acquire::Languages", Path::new("none")),
+            // apt's own user has no access to somebody's cache.
+            ("APT::Sandbox::User", Path::new("root")),
+        ] {
+            command.arg("-o").arg(format!("{key}={}", value.display()));
+        }
+        command
+    }
+
+    fn sources(&self) -> PathBuf {
+        self.directory.join("sources.list")
+    }
+
+    fn lists(&self) -> PathBuf {
+        self.directory.join("lists")
+    }
+}
+
+/// The address of the Debian mirror that this machine itself uses.
+fn mirror() -> Result<String> {
+    let mut targets = Command::new("apt-get");
+    targets.args(["indextargets", "--format", "$(REPO_URI)"]);
+    targets.args(["Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main"]);
+    let mirrors = process::text(&mut targets)?;
+    let first = mirrors.lines().next().context("apt knows of no Debian mirror here: run `apt-get update`")?;
+    Ok(first.to_owned())
+}
+
+/// The directory for what can be downloaded again.
+fn cache_dir() -> Result<PathBuf> {
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    Ok(cache.context("kernels are kept in the user's cache: set XDG_CACHE_HOME or HOME to a directory")?.join("rsttrace"))
+}
+
+/// The module's content; Debian packs it since 6.6.
+fn unpacked(module: &Path) -> Result<Vec<u8>> {
+    match module.extension().and_then(|extension| extension.to_str()) {
+        Some("ko") => workspace::read(module),
+        Some("xz") => process::output(Command::new("xz").args(["--decompress", "--stdout"]).arg(module)),
+        _ => bail!("{} is packed in a way that xtask does not know", module.display()),
+    }
+}
+
+/// Every file below a directory whose name is wanted.
+fn find(directory: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.extend(find(&entry.path(), wanted)?);
+        } else if entry.file_name().to_str().is_some_and(wanted) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// An empty directory.
+fn start_anew(directory: &Path) -> Result<()> {
+    remove(directory)?;
+    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))
+}
+
+fn remove(directory: &Path) -> Result<()> {
+    if directory.exists() {
+        fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
+    Ok(())
+}

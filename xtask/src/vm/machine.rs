@@ -1,0 +1,117 @@
+//! One virtual machine, from power on to power off.
+
+use std::{
+    fmt,
+    io::{self, BufRead as _, BufReader, Read, Write as _},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Emulated in software: the tests run at a third of the speed and the same everywhere, also where there is no KVM.
+const HARDWARE: [&str; 6] = ["-accel", "tcg", "-cpu", "max", "-smp", "2"];
+/// The serial line is the guest's console, and nothing else is on it.
+const CONSOLE: [&str; 8] = ["-m", "1024", "-display", "none", "-monitor", "none", "-serial", "stdio"];
+/// A kernel that panics is to be the end of the machine.
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 quiet";
+
+/// What the guest said about itself; each is empty until it has said it.
+#[derive(Default)]
+pub(super) struct Outcome {
+    release: Option<String>,
+    /// Exit statuses.
+    doctor: Option<i32>,
+    tests: Option<i32>,
+    /// The runner's closing line.
+    closing: Option<String>,
+}
+
+impl Outcome {
+    /// Whether everything went well.
+    pub(super) fn is_good(&self) -> bool {
+        self.doctor == Some(0) && self.tests == Some(0)
+    }
+
+    fn take(&mut self, line: &str) {
+        if line.starts_with("test result:") {
+            self.closing = Some(line.to_owned());
+        } else if let Some((what, value)) = line.strip_prefix("vm: ").and_then(|said| said.split_once(' ')) {
+            match what {
+                "kernel" => self.release = Some(value.to_owned()),
+                "doctor" => self.doctor = value.parse().ok(),
+                "tests" => self.tests = value.parse().ok(),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = |status: Option<i32>| status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+        write!(f, "Linux {}, ", self.release.as_deref().unwrap_or("that did not start"))?;
+        if self.doctor != Some(0) {
+            write!(f, "status of doctor: {}, ", status(self.doctor))?;
+        }
+        match &self.closing {
+            Some(closing) => f.write_str(closing),
+            None => write!(f, "no closing line, status of the tests: {}", status(self.tests)),
+        }
+    }
+}
+
+/// Boots a kernel with a file system, lets its console through, and reads from it how the tests ended.
+pub(super) fn boot(kernel: &Path, initramfs: &Path, limit: Duration) -> Result<Outcome> {
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args(HARDWARE).args(CONSOLE).arg("-no-reboot");
+    command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs).args(["-append", KERNEL_ARGUMENTS]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut machine = Machine(command.spawn().context("cannot start qemu: run `cargo xtask setup --vm` as root")?);
+    let console = lines(machine.0.stdout.take().context("the machine has no console")?);
+
+    let deadline = Instant::now() + limit;
+    let mut outcome = Outcome::default();
+    loop {
+        match console.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                writeln!(io::stdout(), "{line}").context("cannot write to standard output")?;
+                outcome.take(&line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("the tests did not end within {} seconds: allow more with --limit", limit.as_secs())
+            }
+        }
+    }
+    let status = machine.0.wait().context("cannot wait for qemu")?;
+    if status.success() { Ok(outcome) } else { bail!("qemu failed: {status}") }
+}
+
+/// Ends with the function that started it.
+struct Machine(Child);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Errors mean that it has ended already.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// The lines of a console, read by a thread of its own, so that somebody can wait for them with a deadline.
+fn lines(console: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
