@@ -71,7 +71,8 @@ pub(crate) fn child(sk: u64) {
         // SAFETY: values of the map are valid as long as the program runs.
         let listener = unsafe { &*listener };
         connection.owner = listener.owner;
-        connection.provenance = listener.provenance;
+        // However its listener's owner is known, this one's is inherited.
+        connection.provenance = PROVENANCE_LISTEN;
         connection.shared = listener.shared;
     }
     let _ = CONNECTIONS.insert(sk, connection, BPF_ANY.into());
@@ -105,7 +106,8 @@ fn mark(connection: &mut Connection, sk: u64, old: u8, new: u8) {
     }
     // The task that holds the lock uses the socket: better knowledge than an inherited or a shared owner.
     let inherited = connection.role == ROLE_SERVER && connection.provenance == PROVENANCE_LISTEN;
-    if (connection.provenance == PROVENANCE_NONE || inherited || connection.shared != 0) && sock::owned(sk) {
+    let unsure = connection.provenance == PROVENANCE_NONE || inherited || connection.shared != 0;
+    if unsure && sock::owned(sk) && !task::Flags::current().is_kernel() {
         task::current(&mut connection.owner);
         connection.provenance = PROVENANCE_CURRENT;
         connection.shared = 0;
@@ -145,20 +147,30 @@ pub(crate) fn depart(sk: u64, old: u8) {
 pub(crate) fn found(sk: u64, state: u8, holder: u64) {
     let mut connection = Connection { sk, provenance: PROVENANCE_SNAPSHOT, ..Connection::UNKNOWN };
     task::of(holder, &mut connection.owner);
-    if state == tcp::LISTEN {
-        connection.role = ROLE_LISTENER;
-        remember_listener(&mut connection, BPF_NOEXIST.into());
-        return;
-    }
     if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
         // SAFETY: values of the map are valid as long as the program runs.
         let known = unsafe { &mut *known };
         if known.provenance == PROVENANCE_SNAPSHOT && known.owner.tgid != connection.owner.tgid {
             known.shared = 1;
+            if state == tcp::LISTEN {
+                share_listener(sk);
+            }
         }
-        return;
+    } else if state == tcp::LISTEN {
+        connection.role = ROLE_LISTENER;
+        remember_listener(&mut connection, BPF_NOEXIST.into());
+    } else {
+        let _ = CONNECTIONS.insert(sk, connection, BPF_NOEXIST.into());
     }
-    let _ = CONNECTIONS.insert(sk, connection, BPF_NOEXIST.into());
+}
+
+/// Several processes hold a listener: which of them accepts does not show.
+#[inline(always)]
+fn share_listener(sk: u64) {
+    if let Some(listener) = LISTENERS.get_ptr_mut(listener_key(sk)) {
+        // SAFETY: values of the map are valid as long as the program runs.
+        unsafe { (*listener).shared = 1 };
+    }
 }
 
 #[inline(always)]

@@ -7,8 +7,33 @@ use crate::fields::{
     CRED_UID, TASK_COMM, TASK_CRED, TASK_FLAGS, TASK_GROUP_LEADER, TASK_START_BOOTTIME, TASK_TGID, copy, field,
 };
 
-/// `PF_EXITING` of `include/linux/sched.h`, the same value since 2.6.
-const PF_EXITING: u32 = 0x4;
+/// Flags of a task (`include/linux/sched.h`), the same values since 2.6.
+#[derive(Clone, Copy)]
+pub(crate) struct Flags(u32);
+
+impl Flags {
+    const EXITING: u32 = 0x4;
+    const KTHREAD: u32 = 0x0020_0000;
+
+    /// Of the thread that the CPU is running.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: takes no arguments and cannot fail.
+        Self(field(unsafe { bpf_get_current_task() }, &TASK_FLAGS))
+    }
+
+    /// Whether it is on its way out: the kernel is closing its files for it.
+    #[inline(always)]
+    pub(crate) fn is_exiting(self) -> bool {
+        self.0 & Self::EXITING != 0
+    }
+
+    /// Whether it is a thread of the kernel, which may work on a socket for the process that owns it (MPTCP does).
+    #[inline(always)]
+    pub(crate) fn is_kernel(self) -> bool {
+        self.0 & Self::KTHREAD != 0
+    }
+}
 
 /// Describes the process that the CPU is running.
 #[inline(always)]
@@ -20,14 +45,6 @@ pub(crate) fn current(to: &mut Task) {
         bpf_get_current_task()
     };
     describe(task, to);
-}
-
-/// Whether the thread that the CPU is running is on its way out: the kernel is closing its files for it.
-#[inline(always)]
-pub(crate) fn current_is_exiting() -> bool {
-    // SAFETY: takes no arguments and cannot fail.
-    let task = unsafe { bpf_get_current_task() };
-    field::<u32>(task, &TASK_FLAGS) & PF_EXITING != 0
 }
 
 /// Describes the process that the `task_struct` at this address belongs to.

@@ -31,6 +31,9 @@ const VM_PACKAGES: [&str; 4] = ["busybox-static", "cpio", "qemu-system-x86", "xz
 
 const LINKER: &str = "bpf-linker 0.13.0";
 
+/// What to run, as root, so that everything is there.
+const SETUP: &str = "cargo xtask setup";
+
 /// Install, as root, what building the kernel objects and running the tests needs
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -48,26 +51,26 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         eprintln!("setup: everything is there");
         return Ok(());
     }
-    install(&packages, needs_linker)
+    install(&packages, needs_linker, SETUP)
 }
 
 /// Installs what only the tests need.
 pub(crate) fn for_tests() -> Result<()> {
     let packages = missing(TEST_PACKAGES)?;
-    if packages.is_empty() { Ok(()) } else { install(&packages, false) }
+    if packages.is_empty() { Ok(()) } else { install(&packages, false, SETUP) }
 }
 
 /// Installs what only the virtual machines need.
 pub(crate) fn for_vm() -> Result<()> {
     let packages = missing(VM_PACKAGES)?;
-    if packages.is_empty() { Ok(()) } else { install(&packages, false) }
+    if packages.is_empty() { Ok(()) } else { install(&packages, false, "cargo xtask setup --vm") }
 }
 
-/// Says what it will install, and does it if this is root.
-fn install(packages: &[&str], with_linker: bool) -> Result<()> {
+/// Says what it will install, and does it if this is root; otherwise says what to run as root.
+fn install(packages: &[&str], with_linker: bool, remedy: &str) -> Result<()> {
     let all = packages.iter().copied().chain(with_linker.then_some(LINKER)).collect::<Vec<_>>().join(" ");
     if !process::is_root() {
-        bail!("this needs {all}: run the same as root, or install it by hand");
+        bail!("this needs {all}: run `{remedy}` as root");
     }
     eprintln!("setup: will install {all}");
     if !packages.is_empty() {

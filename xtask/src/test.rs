@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The test target that needs root.
-const INTEGRATION: &str = "integration";
+pub(crate) const INTEGRATION: &str = "integration";
 
 /// Run every test, the integration tests as root
 #[derive(clap::Args, Default)]

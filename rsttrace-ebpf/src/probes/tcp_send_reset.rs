@@ -112,9 +112,10 @@ pub(super) fn identify(event: &mut ResetEvent, sk: u64, state: u8, tuple: &Tuple
 #[inline(always)]
 pub(super) fn context(sk: u64, in_task: bool, event: &mut ResetEvent) {
     event.shutdown = sock::shutdown(sk);
-    if in_task {
+    let flags = task::Flags::current();
+    if in_task && !flags.is_kernel() {
         event.flags |= EVENT_OWNED;
-        if task::current_is_exiting() {
+        if flags.is_exiting() {
             event.flags |= EVENT_EXITING;
         }
         task::current(&mut event.actor);

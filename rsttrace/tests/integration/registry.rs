@@ -49,6 +49,7 @@ const ROWS: &[Row] = &[
     needing(destroy::lack, "destroy::by_another_process", destroy::by_another_process),
     row("snapshot::connection", snapshot::connection),
     row("snapshot::listener", snapshot::listener),
+    row("snapshot::inherited_is_only_likely", snapshot::inherited_is_only_likely),
     row("namespaces::every_one_is_seen", namespaces::every_one_is_seen),
     row("namespaces::filter_by_path", namespaces::filter_by_path),
     row("mapped::accepted_by_dual_stack_listener", mapped::accepted_by_dual_stack_listener),

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 use super::kernel::Image;
-use crate::{process, workspace};
+use crate::{process, test::INTEGRATION, workspace};
 
 /// Built for it explicitly, so that the flags do not reach build scripts, and a build for this machine stays.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -34,25 +34,21 @@ impl Programs {
         let mut command = process::cargo()?;
         command
             .args(["test", "--locked", "--no-run", "--release", "--target", TARGET])
-            .args(["--package", "rsttrace", "--test", "integration"])
+            .args(["--package", "rsttrace", "--test", INTEGRATION])
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env("RUSTFLAGS", FLAGS);
         let mut built = process::build(&mut command)?;
-        let runner = built.iter().position(|built| built.is_test && built.name == "integration");
-        let integration = built.swap_remove(runner.ok_or_else(|| anyhow!("cargo has built no test named integration"))?);
+        let runner = built.iter().position(|built| built.is_test && built.name == INTEGRATION);
+        let runner = runner.ok_or_else(|| anyhow!("cargo has built no test named {INTEGRATION}"))?;
+        let integration = built.swap_remove(runner).path;
         let busybox = process::find("busybox", &["/bin".into(), "/usr/bin".into()])
             .context("busybox is missing: run `cargo xtask setup --vm` as root")?;
-        Ok(Self { rsttrace: process::rsttrace(built)?, integration: integration.path, busybox })
+        Ok(Self { rsttrace: process::rsttrace(built)?, integration, busybox })
     }
 }
 
 /// Makes, in `directory`, the file system that a kernel starts with; the tests are given `arguments`.
-pub(super) fn initramfs(
-    directory: &Path,
-    programs: &Programs,
-    image: &Image,
-    arguments: &[String],
-) -> Result<PathBuf> {
+pub(super) fn initramfs(directory: &Path, programs: &Programs, image: &Image, arguments: &[String]) -> Result<PathBuf> {
     let tree = directory.join("tree");
     if tree.exists() {
         fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
@@ -72,8 +68,7 @@ pub(super) fn initramfs(
         fs::copy(&from, tree.join(&name)).with_context(|| format!("cannot copy {}", from.display()))?;
         names.push(name);
     }
-    let lines: String = arguments.iter().map(|argument| format!("{argument}\n")).collect();
-    for (name, content) in [("arguments", lines.as_str()), ("init", INIT)] {
+    for (name, content) in [("arguments", lines(arguments)), ("init", INIT.to_owned())] {
         workspace::write(&tree.join(name), content.as_bytes())?;
         names.push(name.to_owned());
     }
@@ -86,7 +81,7 @@ pub(super) fn initramfs(
 /// A compressed archive of a tree, all of it owned by root.
 fn pack(directory: &Path, tree: &Path, names: &[String]) -> Result<PathBuf> {
     let list = directory.join("names");
-    workspace::write(&list, (names.join("\n") + "\n").as_bytes())?;
+    workspace::write(&list, lines(names).as_bytes())?;
     let archive = directory.join("initramfs");
     let input = File::open(&list).with_context(|| format!("cannot read {}", list.display()))?;
     let output = File::create(&archive).with_context(|| format!("cannot create {}", archive.display()))?;
@@ -99,4 +94,9 @@ fn pack(directory: &Path, tree: &Path, names: &[String]) -> Result<PathBuf> {
     )?;
     process::run(Command::new("gzip").args(["--fast", "--force"]).arg(&archive))?;
     Ok(archive.with_extension("gz"))
+}
+
+/// Each on a line of its own.
+fn lines(texts: &[String]) -> String {
+    texts.iter().flat_map(|text| [text, "\n"]).collect()
 }

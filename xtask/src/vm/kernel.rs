@@ -1,7 +1,6 @@
 //! The kernels of the matrix: Debian's own, of the flavour that is made for virtual machines.
 //!
-//! They come through apt, from the mirror that this machine uses and verified with Debian's keys, with a configuration
-//! of their own, so that nothing of the machine's changes. What is needed of them stays in the user's cache.
+//! What is needed of their packages stays in the user's cache.
 
 use std::{
     env, fs,
@@ -11,14 +10,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::apt::Apt;
 use crate::{process, workspace};
 
-/// The package that depends on the suite's current kernel.
-const PACKAGE: &str = "linux-image-cloud-amd64";
-/// What the packages with a kernel or its modules begin with; a version follows.
-const PARTS: [&str; 3] = ["linux-binary-", "linux-image-", "linux-modules-"];
-/// From the package `debian-archive-keyring`, which every Debian has.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What the scenarios need and the kernels have as modules: ending a connection from outside.
 pub(super) const MODULES: [&str; 2] = ["inet_diag", "tcp_diag"];
 
@@ -77,18 +71,7 @@ impl Kernel {
     /// Puts the kernel and the modules into an empty directory.
     fn download(self, directory: &Path) -> Result<()> {
         let work = directory.join("work");
-        let apt = Apt::new(&work, self.suite())?;
-        let packages = apt.kernel_packages()?;
-        if packages.is_empty() {
-            bail!("{} has no kernel behind {PACKAGE}: the packages are called otherwise now", self.suite());
-        }
-        eprintln!("downloading {}", packages.join(" "));
-        process::output(apt.command("apt-get").arg("download").args(&packages).current_dir(&work))?;
-
-        let content = work.join("content");
-        for package in find(&work, &|name| name.ends_with(".deb"))? {
-            process::output(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&content))?;
-        }
+        let content = Apt::new(&work, self.suite())?.kernel()?;
         let vmlinuz = find(&content, &|name| name == "vmlinuz" || name.starts_with("vmlinuz-"))?;
         let [vmlinuz] = vmlinuz.as_slice() else {
             bail!("{} kernels in {}, not one: their packages are arranged otherwise now", vmlinuz.len(), self.suite());
@@ -120,77 +103,13 @@ impl Image {
     }
 }
 
-/// apt with one suite and no part in what this machine has installed.
-struct Apt {
-    directory: PathBuf,
-}
-
-impl Apt {
-    fn new(directory: &Path, suite: &str) -> Result<Self> {
-        let apt = Self { directory: directory.to_path_buf() };
-        let source = format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n", mirror()?);
-        workspace::write(&apt.sources(), source.as_bytes())?;
-        let lists = apt.lists().join("partial");
-        fs::create_dir_all(&lists).with_context(|| format!("cannot create {}", lists.display()))?;
-        process::output(apt.command("apt-get").args(["update", "--error-on=any"]))?;
-        Ok(apt)
-    }
-
-    /// What the suite's current kernel consists of.
-    fn kernel_packages(&self) -> Result<Vec<String>> {
-        let depends = process::text(self.command("apt-cache").args(["depends", "--recurse", "--important", PACKAGE]))?;
-        let versioned = |name: &&str| {
-            let rest = PARTS.iter().find_map(|part| name.strip_prefix(part));
-            rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
-        };
-        let mut packages: Vec<_> = depends.lines().filter(versioned).map(str::to_owned).collect();
-        packages.sort();
-        packages.dedup();
-        Ok(packages)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        for (key, value) in [
-            ("Dir::Etc::SourceList", self.sources().as_path()),
-            ("Dir::Etc::SourceParts", Path::new("-")),
-            ("Dir::State::Lists", &self.lists()),
-            ("Dir::State::Status", Path::new("/dev/null")),
-            ("Dir::Cache::PkgCache", Path::new("")),
-            ("Dir::Cache::SrcPkgCache", Path::new("")),
-            ("Acquire::Languages", Path::new("none")),
-            // apt's own user has no access to somebody's cache.
-            ("APT::Sandbox::User", Path::new("root")),
-        ] {
-            command.arg("-o").arg(format!("{key}={}", value.display()));
-        }
-        command
-    }
-
-    fn sources(&self) -> PathBuf {
-        self.directory.join("sources.list")
-    }
-
-    fn lists(&self) -> PathBuf {
-        self.directory.join("lists")
-    }
-}
-
-/// The address of the Debian mirror that this machine itself uses.
-fn mirror() -> Result<String> {
-    let mut targets = Command::new("apt-get");
-    targets.args(["indextargets", "--format", "$(REPO_URI)"]);
-    targets.args(["Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main"]);
-    let mirrors = process::text(&mut targets)?;
-    let first = mirrors.lines().next().context("apt knows of no Debian mirror here: run `apt-get update`")?;
-    Ok(first.to_owned())
-}
-
 /// The directory for what can be downloaded again.
 fn cache_dir() -> Result<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
-    Ok(cache.context("kernels are kept in the user's cache: set XDG_CACHE_HOME or HOME to a directory")?.join("rsttrace"))
+    Ok(cache
+        .context("kernels are kept in the user's cache: set XDG_CACHE_HOME or HOME to a directory")?
+        .join("rsttrace"))
 }
 
 /// The module's content; Debian packs it since 6.6.

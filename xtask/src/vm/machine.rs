@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// Emulated in software: the tests run at a third of the speed and the same everywhere, also where there is no KVM.
+/// Emulated in software: slower, and the same everywhere, also where there is no KVM.
 const HARDWARE: [&str; 6] = ["-accel", "tcg", "-cpu", "max", "-smp", "2"];
 /// The serial line is the guest's console, and nothing else is on it.
 const CONSOLE: [&str; 8] = ["-m", "1024", "-display", "none", "-monitor", "none", "-serial", "stdio"];

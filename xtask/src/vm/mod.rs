@@ -1,5 +1,6 @@
 //! The integration tests on other kernels, each in a virtual machine that has nothing else.
 
+mod apt;
 mod guest;
 mod kernel;
 mod machine;
@@ -26,7 +27,7 @@ pub(crate) struct Args {
     limit: u64,
     /// What the integration runner is given: `cargo xtask vm 6.1 -- filter`
     #[arg(last = true)]
-    args: Vec<String>,
+    tests: Vec<String>,
 }
 
 /// Runs `cargo xtask vm`.
@@ -59,6 +60,6 @@ fn play(kernel: Kernel, args: &Args, programs: &Programs) -> Result<Outcome> {
     eprintln!("== {name}");
     let image = kernel.image(args.refresh)?;
     let directory = workspace::target_dir()?.join("vm").join(name);
-    let initramfs = guest::initramfs(&directory, programs, &image, &args.args)?;
+    let initramfs = guest::initramfs(&directory, programs, &image, &args.tests)?;
     machine::boot(&image.vmlinuz(), &initramfs, Duration::from_secs(args.limit))
 }

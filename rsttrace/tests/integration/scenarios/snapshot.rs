@@ -42,3 +42,20 @@ pub(crate) fn listener(stage: &Stage) {
         .cause("closed-with-unread-data");
     run.the_received().between(client_end, pair.server_end).owner(&pair.client).provenance("connect");
 }
+
+/// As before, and the client resets: nobody was seen with the server's end in hand, so its owner is a guess, however well
+/// the listener's is known.
+pub(crate) fn inherited_is_only_likely(stage: &Stage) {
+    let mut pair = Pair::open(V4);
+    let tracer = stage.trace();
+    let client_end = pair.connect("c2", "s2");
+    pair.client.abort("c2");
+    pair.server.wait_error("s2", "ECONNRESET");
+
+    let run = stage.finish(tracer, 1, 1);
+    run.the_received()
+        .between(pair.server_end, client_end)
+        .owner(&pair.server)
+        .provenance("listen")
+        .is("/process/confidence", "likely");
+}

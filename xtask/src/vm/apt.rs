@@ -1,0 +1,107 @@
+//! Debian's packages of any suite, from the mirror that this machine uses and verified with Debian's keys.
+//!
+//! apt runs with a configuration of its own, so that nothing of the machine's changes, and without root.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{process, workspace};
+
+/// The package that depends on the suite's current kernel.
+const PACKAGE: &str = "linux-image-cloud-amd64";
+/// What the packages with a kernel or its modules begin with; a version follows.
+const PARTS: [&str; 3] = ["linux-binary-", "linux-image-", "linux-modules-"];
+/// From the package `debian-archive-keyring`, which every Debian has.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// apt with one suite and no part in what this machine has installed.
+pub(super) struct Apt {
+    directory: PathBuf,
+}
+
+impl Apt {
+    /// Fetches what the suite has; `directory` is where everything goes.
+    pub(super) fn new(directory: &Path, suite: &str) -> Result<Self> {
+        let apt = Self { directory: directory.to_path_buf() };
+        let source = format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n", mirror()?);
+        workspace::write(&apt.sources(), source.as_bytes())?;
+        create(&apt.lists().join("partial"))?;
+        process::output(apt.command("apt-get").args(["update", "--error-on=any"]))?;
+        Ok(apt)
+    }
+
+    /// Downloads the suite's current kernel and returns the directory in which its packages are unpacked.
+    pub(super) fn kernel(&self) -> Result<PathBuf> {
+        let packages = self.kernel_packages()?;
+        if packages.is_empty() {
+            bail!("no kernel behind {PACKAGE}: the packages are called otherwise now");
+        }
+        eprintln!("downloading {}", packages.join(" "));
+        let downloaded = self.directory.join("packages");
+        create(&downloaded)?;
+        process::output(self.command("apt-get").arg("download").args(&packages).current_dir(&downloaded))?;
+        let content = self.directory.join("content");
+        for package in fs::read_dir(&downloaded).with_context(|| format!("cannot read {}", downloaded.display()))? {
+            process::output(Command::new("dpkg-deb").arg("--extract").arg(package?.path()).arg(&content))?;
+        }
+        Ok(content)
+    }
+
+    /// What the suite's current kernel consists of.
+    fn kernel_packages(&self) -> Result<Vec<String>> {
+        let depends = process::text(self.command("apt-cache").args(["depends", "--recurse", "--important", PACKAGE]))?;
+        let versioned = |name: &&str| {
+            let rest = PARTS.iter().find_map(|part| name.strip_prefix(part));
+            rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+        };
+        let mut packages: Vec<_> = depends.lines().filter(versioned).map(str::to_owned).collect();
+        packages.sort();
+        packages.dedup();
+        Ok(packages)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (key, value) in [
+            ("Dir::Etc::SourceList", self.sources().as_path()),
+            ("Dir::Etc::SourceParts", Path::new("-")),
+            ("Dir::State::Lists", &self.lists()),
+            ("Dir::State::Status", Path::new("/dev/null")),
+            ("Dir::Cache::PkgCache", Path::new("")),
+            ("Dir::Cache::SrcPkgCache", Path::new("")),
+            ("Acquire::Languages", Path::new("none")),
+            // apt's own user has no access to somebody's cache.
+            ("APT::Sandbox::User", Path::new("root")),
+        ] {
+            command.arg("-o").arg(format!("{key}={}", value.display()));
+        }
+        command
+    }
+
+    fn sources(&self) -> PathBuf {
+        self.directory.join("sources.list")
+    }
+
+    fn lists(&self) -> PathBuf {
+        self.directory.join("lists")
+    }
+}
+
+/// The address of the Debian mirror that this machine itself uses.
+fn mirror() -> Result<String> {
+    let mut targets = Command::new("apt-get");
+    targets.args(["indextargets", "--format", "$(REPO_URI)"]);
+    targets.args(["Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main"]);
+    let mirrors = process::text(&mut targets)?;
+    let first = mirrors.lines().next().context("apt knows of no Debian mirror here: run `apt-get update`")?;
+    Ok(first.to_owned())
+}
+
+fn create(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))
+}
