@@ -14,14 +14,33 @@ use crate::{
 
 /// The server has closed and the client has seen it; the kernel has made a `TIME_WAIT` mini-socket of what was left.
 /// Then the client sends. Of such a socket next to nothing can be read, yet its former owner is known.
+///
+/// The kernel keeps the whole socket instead when the acknowledgement of the FIN comes while close is still at work
+/// (`tcp_rcv_state_process`, "Bad case"). That is not this scenario, and is played again.
 pub(crate) fn time_wait(stage: &Stage) {
-    let tracer = stage.trace();
+    for _ in 0..5 {
+        if time_wait_once(stage) {
+            return;
+        }
+    }
+    panic!("the kernel never made a TIME_WAIT socket");
+}
+
+/// Whether the kernel made a mini-socket.
+fn time_wait_once(stage: &Stage) -> bool {
+    let mut tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.server.tell("close s");
     client_sends(&mut pair);
 
     // Kernels before 6.10 say nothing of a reset for a TIME_WAIT socket.
-    let run = stage.finish(tracer, host::traces_without_socket().into(), 1);
+    let sent = u64::from(host::traces_without_socket());
+    tracer.expect(sent + 1);
+    let run = tracer.finish();
+    if run.sent().any(|sent| sent["socket"]["age_ms"].is_f64() || sent["socket"]["state"] == "LISTEN") {
+        return false;
+    }
+    run.check_counts(sent, 1);
     for sent in run.sent() {
         sent.between(pair.server_end, pair.client_end)
             .owner(&pair.server)
@@ -31,6 +50,7 @@ pub(crate) fn time_wait(stage: &Stage) {
             .cause("data-after-close");
     }
     check_client(run.the_received(), &pair.client, pair.client_end, pair.server_end);
+    true
 }
 
 /// The server has closed, and has told the kernel to keep the whole socket for longer than a minute.
