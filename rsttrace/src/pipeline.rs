@@ -132,13 +132,19 @@ impl Run {
         let mut check_loss = false;
         loop {
             let mut keep = |head: &[u8], tail: &[u8]| keep(head, tail, &mut batch, &mut self.malformed);
+            let mut due = None;
             tokio::select! {
                 biased;
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
                 () = writer.failed() => break,
                 () = at(deadline) => break,
-                () = after(self.settle.deadline_ns()) => {}
+                () = after(self.settle.deadline_ns()) => {
+                    // First the clock, then the buffers: this process may not have run for longer than an event is
+                    // held, and the other half of a pair may lie in there.
+                    let now_ns = monotonic_ns();
+                    due = Some(if transport.drain(&mut keep) { now_ns } else { None });
+                }
                 read = transport.read(&mut keep) => {
                     read.context("cannot read events")?;
                     check_loss = true;
@@ -148,7 +154,13 @@ impl Run {
             if let Some(log) = &mut kernel_log {
                 log.flush();
             }
-            self.process(&mut batch, false);
+            let seen_ns = match due {
+                None => 0,
+                Some(Some(now_ns)) => now_ns,
+                // In a flood: the last of a batch shows how far the events have come.
+                Some(None) => batch.iter().map(|event| event.ktime_ns).max().unwrap_or(0),
+            };
+            self.process(&mut batch, seen_ns);
             self.count_losses();
             let goes_on = loop {
                 tokio::select! {
@@ -177,8 +189,8 @@ impl Run {
         // Counters before the programs go: `missed` is theirs.
         let missed = self.loaded.missed();
         self.loaded.detach();
-        transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed));
-        self.process(&mut batch, true);
+        while !transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed)) {}
+        self.process(&mut batch, u64::MAX);
         self.count_losses();
         self.lose(missed, LostWhere::Kernel);
         let summary = self.summary();
@@ -195,8 +207,9 @@ impl Run {
         written.map_err(Failure::Running)
     }
 
-    /// Events to records, and those that are wanted to the outbox.
-    fn process(&mut self, batch: &mut Vec<ResetEvent>, last: bool) {
+    /// Events to records, and those that are wanted to the outbox. Every event up to `seen_ns` has been read: what is
+    /// held for a later one can go on if that has not come by then.
+    fn process(&mut self, batch: &mut Vec<ResetEvent>, seen_ns: u64) {
         let Some(clock) = read_clocks() else { return };
         // Each CPU's perf ring is in order, all together they are not.
         batch.sort_by_key(|event| event.ktime_ns);
@@ -204,7 +217,7 @@ impl Run {
         for event in batch.drain(..) {
             events.extend(self.settle.next(event));
         }
-        events.extend(if last { self.settle.finish() } else { self.settle.release(clock.monotonic_ns) });
+        events.extend(self.settle.release(seen_ns));
         for event in events {
             let mut reset = self.decoder.reset(&event, &clock);
             self.attribution.attribute(&mut reset);

@@ -34,19 +34,15 @@ impl Settle {
         self.held.iter().map(|event| event.ktime_ns.saturating_add(HOLD_NS)).min()
     }
 
-    /// Events that have waited long enough at this time, in their order: the resets did come.
-    pub fn release(&mut self, now_ns: u64) -> Vec<ResetEvent> {
-        if self.deadline_ns().is_none_or(|deadline| deadline > now_ns) {
+    /// Events that have waited long enough once every event up to this time has been taken, in their order: the resets
+    /// did come. [`u64::MAX`] when no more events can come.
+    pub fn release(&mut self, seen_ns: u64) -> Vec<ResetEvent> {
+        if self.deadline_ns().is_none_or(|deadline| deadline > seen_ns) {
             return Vec::new();
         }
-        let (released, held) = self.held.drain(..).partition(|event| event.ktime_ns.saturating_add(HOLD_NS) <= now_ns);
+        let (released, held) = self.held.drain(..).partition(|event| event.ktime_ns.saturating_add(HOLD_NS) <= seen_ns);
         self.held = held;
         released
-    }
-
-    /// Everything that is still held, when no more events can come.
-    pub fn finish(&mut self) -> Vec<ResetEvent> {
-        std::mem::take(&mut self.held)
     }
 }
 
@@ -68,7 +64,7 @@ mod tests {
         assert_eq!(settle.next(received(7, 1)), None);
         let answer = sent(7, 2, EVENT_HAS_PACKET);
         assert_eq!(settle.next(answer), Some(answer));
-        assert_eq!(settle.finish(), []);
+        assert_eq!(settle.release(u64::MAX), []);
     }
 
     #[test]
@@ -78,7 +74,7 @@ mod tests {
         assert_eq!(settle.next(held), None);
         assert!(settle.next(sent(8, 2, EVENT_HAS_PACKET)).is_some());
         assert!(settle.next(sent(7, 2, 0)).is_some());
-        assert_eq!(settle.finish(), [held]);
+        assert_eq!(settle.release(u64::MAX), [held]);
     }
 
     #[test]

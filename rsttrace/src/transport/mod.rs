@@ -40,8 +40,9 @@ impl Transport {
         }
     }
 
-    /// Hands over what is there now without waiting.
-    pub(crate) fn drain(&mut self, each: Each<'_>) {
+    /// Hands over what is there now without waiting. `false` when there may be more: a flood is handed over in
+    /// batches, each in the order of events.
+    pub(crate) fn drain(&mut self, each: Each<'_>) -> bool {
         match self {
             Self::Perf(perf) => perf.drain(each),
             Self::Ring(ring) => ring.drain(each),

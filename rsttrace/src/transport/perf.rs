@@ -51,10 +51,11 @@ impl PerfTransport {
         .await
     }
 
-    pub(super) fn drain(&mut self, each: Each<'_>) {
+    pub(super) fn drain(&mut self, each: Each<'_>) -> bool {
         for buffer in &mut self.buffers {
             hand_over(buffer.get_mut(), each);
         }
+        true
     }
 }
 

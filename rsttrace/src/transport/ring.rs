@@ -24,20 +24,23 @@ impl RingTransport {
 
     pub(super) async fn read(&mut self, each: Each<'_>) -> io::Result<()> {
         let mut guard = self.0.readable_mut().await?;
-        for _ in 0..BATCH {
-            let Some(sample) = guard.get_inner_mut().next() else {
-                // Only now: an event that comes after this makes the descriptor ready again.
-                guard.clear_ready();
-                return Ok(());
-            };
-            each(&sample, &[]);
+        if hand_over(guard.get_inner_mut(), each) {
+            // Only now: an event that comes after this makes the descriptor ready again.
+            guard.clear_ready();
         }
         Ok(())
     }
 
-    pub(super) fn drain(&mut self, each: Each<'_>) {
-        while let Some(sample) = self.0.get_mut().next() {
-            each(&sample, &[]);
-        }
+    pub(super) fn drain(&mut self, each: Each<'_>) -> bool {
+        hand_over(self.0.get_mut(), each)
     }
+}
+
+/// Hands over one batch; whether the buffer was seen empty then.
+fn hand_over(ring: &mut RingBuf<MapData>, each: Each<'_>) -> bool {
+    for _ in 0..BATCH {
+        let Some(sample) = ring.next() else { return true };
+        each(&sample, &[]);
+    }
+    false
 }

@@ -3,16 +3,19 @@
 use std::{
     collections::HashMap,
     ffi::CString,
+    fs,
     io::{self, BufRead as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::MetadataExt as _,
     process::ExitCode,
     str::FromStr,
 };
 
 use nix::{
     errno::Errno,
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     sys::{prctl, wait::waitpid},
-    unistd::{ForkResult, fork},
+    unistd::{ForkResult, Pid, fork},
 };
 
 use super::{
@@ -28,6 +31,7 @@ struct Actor {
 
 /// Obeys until standard input ends.
 pub(crate) fn main() -> ExitCode {
+    stay_on_one_cpu().unwrap();
     let mut actor = Actor::default();
     // Unbuffered between commands, so that a forked child finds nothing that its parent has read already: the
     // scenario sends the next command only after the answer to the last.
@@ -43,6 +47,17 @@ pub(crate) fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Moves to the CPU of this network namespace. Each CPU has a queue of its own for what comes in by the loopback device:
+/// two packets of one connection, sent on two CPUs, may arrive in the other order.
+fn stay_on_one_cpu() -> io::Result<()> {
+    let namespace = fs::metadata("/proc/self/ns/net")?.ino();
+    let allowed = sched_getaffinity(Pid::from_raw(0))?;
+    let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect();
+    let mut chosen = CpuSet::new();
+    chosen.set(cpus[usize::try_from(namespace).unwrap_or(0) % cpus.len()])?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &chosen)?)
 }
 
 /// The kernel's name of an error, `ECONNREFUSED`; or the error in words.
