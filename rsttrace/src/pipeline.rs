@@ -132,7 +132,8 @@ impl Run {
         let mut check_loss = false;
         loop {
             let mut keep = |head: &[u8], tail: &[u8]| keep(head, tail, &mut batch, &mut self.malformed);
-            let mut due = None;
+            // Every event up to here has been read.
+            let mut seen_ns = 0;
             tokio::select! {
                 biased;
                 _ = interrupt.recv() => break,
@@ -142,8 +143,10 @@ impl Run {
                 () = after(self.settle.deadline_ns()) => {
                     // First the clock, then the buffers: this process may not have run for longer than an event is
                     // held, and the other half of a pair may lie in there.
-                    let now_ns = monotonic_ns();
-                    due = Some(if transport.drain(&mut keep) { now_ns } else { None });
+                    let now_ns = monotonic_ns().unwrap_or(0);
+                    let emptied = transport.drain(&mut keep);
+                    // In a flood the last of a batch shows how far the events have come.
+                    seen_ns = if emptied { now_ns } else { batch.last().map_or(0, |event| event.ktime_ns) };
                 }
                 read = transport.read(&mut keep) => {
                     read.context("cannot read events")?;
@@ -154,12 +157,6 @@ impl Run {
             if let Some(log) = &mut kernel_log {
                 log.flush();
             }
-            let seen_ns = match due {
-                None => 0,
-                Some(Some(now_ns)) => now_ns,
-                // In a flood: the last of a batch shows how far the events have come.
-                Some(None) => batch.iter().map(|event| event.ktime_ns).max().unwrap_or(0),
-            };
             self.process(&mut batch, seen_ns);
             self.count_losses();
             let goes_on = loop {
