@@ -21,7 +21,6 @@ macro_rules! for_each_field {
             SKC_V6_DADDR: "sock_common" "skc_v6_daddr" optional,
             SKC_V6_RCV_SADDR: "sock_common" "skc_v6_rcv_saddr" optional,
             SKC_NET: "sock_common" "skc_net.net" required,
-            SKC_NUM: "sock_common" "skc_num" required,
             SKC_COOKIE: "sock_common" "skc_cookie" optional,
             SKC_FLAGS: "sock_common" "skc_flags" required,
             SK_LOCK_OWNED: "sock" "sk_lock.owned" required,

@@ -110,7 +110,10 @@ fn mark(connection: &mut Connection, sk: u64, old: u8, new: u8) {
     if unsure && sock::owned(sk) && !task::Flags::current().is_kernel() {
         task::current(&mut connection.owner);
         connection.provenance = PROVENANCE_CURRENT;
-        connection.shared = 0;
+        if inherited {
+            // Several may listen, and this one has the connection. Of a socket that several hold, they still do.
+            connection.shared = 0;
+        }
     }
 }
 
