@@ -48,6 +48,11 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     system.chain(env::split_paths(&path)).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
+/// What is to be said if a program is not there.
+pub(crate) fn lacks_program(name: &str) -> Option<String> {
+    program(name).is_none().then(|| format!("{name} is not installed"))
+}
+
 /// The program under test.
 pub(crate) fn rsttrace() -> PathBuf {
     env::var_os("RSTTRACE_BIN").map_or_else(|| Path::new(env!("CARGO_BIN_EXE_rsttrace")).to_owned(), PathBuf::from)

@@ -13,6 +13,7 @@
 )]
 
 mod capture;
+mod chain;
 mod child;
 mod host;
 mod lines;
@@ -38,7 +39,7 @@ const THREADS: usize = 4;
 
 fn main() -> ExitCode {
     if env::args().nth(1).is_some_and(|argument| argument == puppet::ARGUMENT) {
-        return puppet::actor::main();
+        return puppet::actor::main(&env::args().nth(2).unwrap());
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);

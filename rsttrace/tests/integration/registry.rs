@@ -5,10 +5,10 @@ use std::{cell::RefCell, panic, thread};
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::{
-    host,
+    chain, host,
     scenarios::{
         aborts, after_close, cross_check, destroy, endings, exactly_once, filters, handed_over, keepalive, listener,
-        lost, mapped, namespaces, own_words, programs, refused, snapshot,
+        lost, mapped, namespaces, own_words, programs, refused, routed, snapshot,
     },
     stage::{Stage, Transport},
 };
@@ -85,14 +85,12 @@ const ROWS: &[Row] = &[
     row("endings::not_root", endings::not_root),
     row("endings::bad_usage", endings::bad_usage),
     needing(cross_check::lack, "cross_check::counters_and_wire", cross_check::counters_and_wire),
-    needing(|| installed("curl"), "programs::curl", programs::curl),
-    needing(|| installed("python3"), "programs::python", programs::python),
-    needing(|| installed("nginx"), "programs::nginx", programs::nginx),
+    needing(chain::lack, "routed::abort_v4", routed::abort_v4),
+    needing(chain::lack, "routed::abort_v6", routed::abort_v6),
+    needing(|| host::lacks_program("curl"), "programs::curl", programs::curl),
+    needing(|| host::lacks_program("python3"), "programs::python", programs::python),
+    needing(|| host::lacks_program("nginx"), "programs::nginx", programs::nginx),
 ];
-
-fn installed(program: &str) -> Option<String> {
-    host::program(program).is_none().then(|| format!("{program} is not installed"))
-}
 
 thread_local! {
     /// What this thread's panic said, and where.

@@ -93,13 +93,13 @@ pub(crate) struct Pair {
 impl Pair {
     /// A server with a listener `l` and a client that has connected to it: `c` at the client, `s` at the server.
     pub(crate) fn open(address: &str) -> Self {
-        let mut pair = Self {
-            server: Puppet::start("the-server"),
-            client: Puppet::start("the-client"),
-            server_end: address.parse().unwrap(),
-            client_end: address.parse().unwrap(),
-        };
-        pair.server_end = pair.server.listen("l", address, 64);
+        Self::between(Puppet::start("the-server"), Puppet::start("the-client"), address)
+    }
+
+    /// The same between puppets that are there already.
+    pub(crate) fn between(mut server: Puppet, client: Puppet, address: &str) -> Self {
+        let server_end = server.listen("l", address, 64);
+        let mut pair = Self { server, client, server_end, client_end: server_end };
         pair.client_end = pair.connect("c", "s");
         pair
     }

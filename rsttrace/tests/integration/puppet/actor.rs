@@ -3,10 +3,8 @@
 use std::{
     collections::HashMap,
     ffi::CString,
-    fs,
     io::{self, BufRead as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::unix::fs::MetadataExt as _,
     process::ExitCode,
     str::FromStr,
 };
@@ -29,9 +27,9 @@ struct Actor {
     sockets: HashMap<String, Socket>,
 }
 
-/// Obeys until standard input ends.
-pub(crate) fn main() -> ExitCode {
-    stay_on_one_cpu().unwrap();
+/// Obeys until standard input ends. Puppets that are given the same number work on the same CPU.
+pub(crate) fn main(number: &str) -> ExitCode {
+    stay_on_one_cpu(parse(number).unwrap()).unwrap();
     let mut actor = Actor::default();
     // Unbuffered between commands, so that a forked child finds nothing that its parent has read already: the
     // scenario sends the next command only after the answer to the last.
@@ -49,14 +47,13 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Moves to the CPU of this network namespace. Each CPU has a queue of its own for what comes in by the loopback device:
-/// two packets of one connection, sent on two CPUs, may arrive in the other order.
-fn stay_on_one_cpu() -> io::Result<()> {
-    let namespace = fs::metadata("/proc/self/ns/net")?.ino();
+/// Moves to one CPU. Each has a queue of its own for what comes in by a loopback or virtual device: two packets of one
+/// connection, sent on two CPUs, may arrive in the other order.
+fn stay_on_one_cpu(number: usize) -> io::Result<()> {
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
     let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect();
     let mut chosen = CpuSet::new();
-    chosen.set(cpus[usize::try_from(namespace).unwrap_or(0) % cpus.len()])?;
+    chosen.set(cpus[number % cpus.len()])?;
     Ok(sched_setaffinity(Pid::from_raw(0), &chosen)?)
 }
 

@@ -22,6 +22,7 @@ use std::{
 use crate::{
     child::Guard,
     lines::{Lines, Next, PATIENCE},
+    netns,
 };
 
 /// The first argument of a puppet.
@@ -38,8 +39,13 @@ pub(crate) struct Puppet {
 impl Puppet {
     /// Starts a puppet in the calling thread's network namespace, with this name (at most 15 bytes).
     pub(crate) fn start(comm: &str) -> Self {
+        Self::start_beside(netns::inode(), comm)
+    }
+
+    /// The same, on the CPU of the puppets of another namespace, with which this one has connections.
+    pub(crate) fn start_beside(namespace: u64, comm: &str) -> Self {
         let mut child = Command::new(env::current_exe().unwrap())
-            .arg(ARGUMENT)
+            .args([ARGUMENT, &namespace.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

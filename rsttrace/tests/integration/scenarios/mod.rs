@@ -16,4 +16,5 @@ pub(crate) mod namespaces;
 pub(crate) mod own_words;
 pub(crate) mod programs;
 pub(crate) mod refused;
+pub(crate) mod routed;
 pub(crate) mod snapshot;

@@ -1,0 +1,169 @@
+//! Three hosts in a row, each a network namespace: a client, a router in the middle, a server.
+//!
+//! The router is the scenario's own namespace, in which the calling thread is: what it starts by itself (a puppet, a
+//! packet filter, a capture) sits between the two ends. Everything goes away with the last process and the last
+//! descriptor that holds it.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsRawFd as _,
+    process::{self, Command, Stdio},
+};
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::{
+    host, netns,
+    puppet::Puppet,
+    stage::{Pair, Stage},
+    tracer::{Run, Tracer},
+};
+
+/// The router's interface towards the client.
+pub(crate) const TO_CLIENT: &str = "to-client";
+/// The router's interface towards the server.
+pub(crate) const TO_SERVER: &str = "to-server";
+/// The only interface, beside loopback, that the two ends have.
+pub(crate) const TO_ROUTER: &str = "to-router";
+
+/// One end of the chain.
+pub(crate) struct Host {
+    namespace: File,
+    /// The namespace that the calling thread is in otherwise.
+    router: u64,
+    /// The inode number of its namespace.
+    pub(crate) netns: u64,
+    pub(crate) v4: IpAddr,
+    pub(crate) v6: IpAddr,
+}
+
+/// See the module.
+pub(crate) struct Chain {
+    pub(crate) client: Host,
+    pub(crate) server: Host,
+    /// The inode number of the namespace in the middle.
+    pub(crate) router: u64,
+}
+
+/// What this host lacks to have a chain, in words.
+pub(crate) fn lack() -> Option<String> {
+    host::lacks_program("ip")
+}
+
+impl Chain {
+    /// Makes it around the namespace of the stage, routes and forwarding included.
+    pub(crate) fn around(stage: &Stage) -> Self {
+        // Addresses of its own for each, because the kernel counts namespaces: no filter takes in another's resets.
+        let [.., high, low] = stage.netns.to_be_bytes();
+        let addresses = |number: u8| {
+            let v4 = |end| Ipv4Addr::new(10, high, low, number << 4 | end);
+            let v6 = |end| Ipv6Addr::new(0xfd00, u16::from_be_bytes([high, low]), number.into(), 0, 0, 0, 0, end);
+            ((v4(1), v4(2)), (v6(1), v6(2)))
+        };
+        let router = File::open("/proc/thread-self/ns/net").unwrap();
+        let [client, server] = [(1, TO_CLIENT), (2, TO_SERVER)].map(|(number, interface)| {
+            let ((router_v4, v4), (router_v6, v6)) = addresses(number);
+            let netns = netns::enter_new();
+            let namespace = File::open("/proc/thread-self/ns/net").unwrap();
+            no_duplicate_address_detection();
+            setns(&router, CloneFlags::CLONE_NEWNET).unwrap();
+            no_duplicate_address_detection();
+            let path = format!("/proc/{}/fd/{}", process::id(), namespace.as_raw_fd());
+            ip(&format!(
+                "link add {interface} type veth peer name {TO_ROUTER} netns {path}
+                 address add {router_v4}/28 dev {interface}
+                 address add {router_v6}/64 dev {interface}
+                 link set {interface} up"
+            ));
+            let end = Host { namespace, router: stage.netns, netns, v4: v4.into(), v6: v6.into() };
+            end.inside(|| {
+                ip(&format!(
+                    "address add {v4}/28 dev {TO_ROUTER}
+                     address add {v6}/64 dev {TO_ROUTER}
+                     link set {TO_ROUTER} up
+                     route add default via {router_v4}
+                     route add default via {router_v6}"
+                ));
+            });
+            end
+        });
+        for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            sysctl(switch, "1");
+        }
+        Self { client, server, router: stage.netns }
+    }
+
+    /// rsttrace, watching all namespaces, of which it tells only what comes from this chain.
+    pub(crate) fn trace(&self, stage: &Stage, arguments: &[&str]) -> Tracer {
+        let hosts = [self.client.v4, self.client.v6, self.server.v4, self.server.v6].map(|host| host.to_string());
+        let peers: Vec<&str> = hosts.iter().flat_map(|host| ["--peer", host]).collect();
+        stage.trace_everywhere(&[&peers, arguments].concat())
+    }
+
+    /// A client, a server, and a connection between them through the router, with IPv4.
+    pub(crate) fn pair_v4(&self) -> Pair {
+        self.pair(self.server.v4)
+    }
+
+    /// The same with IPv6.
+    pub(crate) fn pair_v6(&self) -> Pair {
+        self.pair(self.server.v6)
+    }
+
+    fn pair(&self, server: IpAddr) -> Pair {
+        Pair::between(
+            self.server.puppet("the-server"),
+            self.client.puppet("the-client"),
+            &SocketAddr::new(server, 0).to_string(),
+        )
+    }
+
+    /// Ends the run; the two ends together, or the router, have sent and received so many resets.
+    #[track_caller]
+    pub(crate) fn finish(&self, mut tracer: Tracer, sent: u64, received: u64) -> Run {
+        tracer.expect(sent + received);
+        let run = tracer.finish();
+        run.check_counts(sent, received);
+        assert_eq!(run.lost, 0, "events were lost");
+        for reset in &run.resets {
+            reset.is_one_of("/netns/inode", [self.client.netns, self.router, self.server.netns]);
+        }
+        run
+    }
+}
+
+impl Host {
+    /// Starts a puppet here. All puppets of a chain share a CPU, so that packets stay in order.
+    pub(crate) fn puppet(&self, comm: &str) -> Puppet {
+        self.inside(|| Puppet::start_beside(self.router, comm))
+    }
+
+    /// Does something with the calling thread in this namespace; processes started there stay there.
+    pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = File::open("/proc/thread-self/ns/net").unwrap();
+        setns(&self.namespace, CloneFlags::CLONE_NEWNET).expect("root may go where it likes");
+        let done = work();
+        setns(&before, CloneFlags::CLONE_NEWNET).expect("root may go back");
+        done
+    }
+}
+
+/// Without it, an IPv6 address is not used for a second or two.
+fn no_duplicate_address_detection() {
+    sysctl("ipv6/conf/default/accept_dad", "0");
+}
+
+/// Sets a switch of the calling thread's namespace; it goes with the namespace.
+fn sysctl(name: &str, value: &str) {
+    fs::write(format!("/proc/sys/net/{name}"), value).unwrap_or_else(|error| panic!("{name}: {error}"));
+}
+
+/// Gives commands to `ip`, one a line, in the calling thread's namespace.
+fn ip(commands: &str) {
+    let program = host::program("ip").expect("it is installed");
+    let mut ip = Command::new(program).args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    ip.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+    assert!(ip.wait().unwrap().success(), "ip does not do this:\n{commands}");
+}

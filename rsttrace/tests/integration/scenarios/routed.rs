@@ -1,0 +1,36 @@
+//! Connections through a router, each host a namespace of its own.
+
+use crate::{
+    chain::Chain,
+    stage::{Pair, Stage},
+};
+
+/// A reset crosses the router: seen where it is sent and where it is received, and nowhere in between.
+pub(crate) fn abort_v4(stage: &Stage) {
+    abort(stage, Chain::pair_v4);
+}
+
+/// The same with IPv6.
+pub(crate) fn abort_v6(stage: &Stage) {
+    abort(stage, Chain::pair_v6);
+}
+
+fn abort(stage: &Stage, open: fn(&Chain) -> Pair) {
+    let chain = Chain::around(stage);
+    let tracer = chain.trace(stage, &[]);
+    let mut pair = open(&chain);
+    pair.leave_unread("c", "s", 3);
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+
+    let run = chain.finish(tracer, 1, 1);
+    run.the_sent()
+        .between(pair.client_end, pair.server_end)
+        .is("/netns/inode", chain.client.netns)
+        .owner(&pair.client)
+        .cause("linger-zero");
+    run.the_received()
+        .between(pair.server_end, pair.client_end)
+        .is("/netns/inode", chain.server.netns)
+        .owner(&pair.server);
+}
