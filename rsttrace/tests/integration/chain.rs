@@ -15,7 +15,8 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 
 use crate::{
-    host, netns,
+    host::{self, Lack},
+    netns,
     puppet::Puppet,
     stage::{Pair, Stage},
     tracer::{Run, Tracer},
@@ -48,7 +49,7 @@ pub(crate) struct Chain {
 }
 
 /// What this host lacks to have a chain, in words.
-pub(crate) fn lack() -> Option<String> {
+pub(crate) fn lack() -> Option<Lack> {
     host::lacks_program("ip")
 }
 

@@ -1,11 +1,21 @@
 //! What this host can do. A scenario that needs more than that is skipped for a stated lack, and fails where the host
-//! should have it.
+//! should have it. Nothing here asks rsttrace: the truth does not come from the program under test.
 
 use std::{
-    env, fs,
+    env, fs, io,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
+
+use crate::hooks;
+
+/// Why a scenario cannot be played here.
+pub(crate) enum Lack {
+    /// The kernel cannot do it and is not expected to: it is too old, or hardened.
+    Kernel(String),
+    /// It is to be installed; where everything is to be there, this is a failure.
+    Missing(String),
+}
 
 /// Whether the kernel traces resets of closed ports and of `TIME_WAIT` sockets (6.10), with a reason argument.
 pub(crate) fn traces_without_socket() -> bool {
@@ -17,6 +27,46 @@ pub(crate) fn traces_without_socket() -> bool {
 pub(crate) fn gives_reasons() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| has("SK_RST_REASON_TCP_ABORT_ON_CLOSE", (6, 12)))
+}
+
+/// Whether programs may be attached to the entry and the exit of the kernel's functions.
+pub(crate) fn has_fentry() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| taken("fentry", hooks::try_fentry()))
+}
+
+/// Whether probes may be put on the kernel's functions.
+pub(crate) fn has_kprobes() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| taken("kprobe", hooks::try_kprobe()))
+}
+
+/// Whether the functions of the kernel can be hooked in any way. See [`has_fentry`] and [`has_kprobes`].
+pub(crate) fn hooks_functions() -> bool {
+    has_fentry() || has_kprobes()
+}
+
+/// For scenarios that are nothing where functions cannot be hooked.
+pub(crate) fn lacks_hooks_on_functions() -> Option<Lack> {
+    (!hooks_functions()).then(|| Lack::Kernel("the kernel lets nobody hook its functions".to_owned()))
+}
+
+/// For scenarios that are nothing where a reset without a socket is not traced. See [`traces_without_socket`].
+pub(crate) fn lacks_resets_without_socket() -> Option<Lack> {
+    (!traces_without_socket()).then(|| Lack::Kernel("no event for a reset without a socket before 6.10".to_owned()))
+}
+
+/// Whether the kernel took what was tried; the kernels of the virtual machines take everything.
+fn taken(way: &str, tried: io::Result<()>) -> bool {
+    if let Err(error) = &tried {
+        assert!(!is_guest(), "{way} is refused by a kernel that should take it: {error}");
+    }
+    tried.is_ok()
+}
+
+/// Whether this is one of the project's own virtual machines.
+pub(crate) fn is_guest() -> bool {
+    env::var_os("RSTTRACE_GUEST").is_some()
 }
 
 /// Whether the running kernel's BTF has this name; a kernel of this version or later must.
@@ -35,9 +85,9 @@ fn version() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Whether a lack is a failure: on the build server everything is to be there.
+/// Whether what is missing is a failure: on the build server and in the virtual machines everything is to be there.
 pub(crate) fn nothing_may_be_missing() -> bool {
-    env::var("CI").is_ok_and(|value| value == "true")
+    is_guest() || env::var("CI").is_ok_and(|value| value == "true")
 }
 
 /// Where a program is, if it is installed.
@@ -48,9 +98,9 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     system.chain(env::split_paths(&path)).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
-/// What is to be said if a program is not there.
-pub(crate) fn lacks_program(name: &str) -> Option<String> {
-    program(name).is_none().then(|| format!("{name} is not installed"))
+/// For scenarios that need a program.
+pub(crate) fn lacks_program(name: &str) -> Option<Lack> {
+    program(name).is_none().then(|| Lack::Missing(format!("{name} is not installed")))
 }
 
 /// The program under test.

@@ -15,6 +15,7 @@
 mod capture;
 mod chain;
 mod child;
+mod hooks;
 mod host;
 mod lines;
 mod netns;

@@ -5,10 +5,11 @@ use std::{cell::RefCell, panic, thread};
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::{
-    chain, host,
+    chain,
+    host::{self, Lack},
     scenarios::{
-        aborts, after_close, cross_check, destroy, endings, exactly_once, filters, handed_over, keepalive, listener,
-        lost, mapped, namespaces, own_words, programs, refused, routed, snapshot,
+        aborts, after_close, cross_check, destroy, endings, exactly_once, filters, functions, handed_over, keepalive,
+        listener, lost, mapped, namespaces, own_words, programs, refused, routed, snapshot,
     },
     stage::{Stage, Transport},
 };
@@ -18,15 +19,15 @@ use crate::{
 struct Row {
     name: &'static str,
     play: fn(&Stage),
-    /// What this host lacks for it, in words.
-    lack: fn() -> Option<String>,
+    /// What this host lacks for it.
+    lack: fn() -> Option<Lack>,
 }
 
 const fn row(name: &'static str, play: fn(&Stage)) -> Row {
     Row { name, play, lack: || None }
 }
 
-const fn needing(lack: fn() -> Option<String>, name: &'static str, play: fn(&Stage)) -> Row {
+const fn needing(lack: fn() -> Option<Lack>, name: &'static str, play: fn(&Stage)) -> Row {
     Row { name, play, lack }
 }
 
@@ -84,7 +85,8 @@ const ROWS: &[Row] = &[
     row("endings::stuck_reader", endings::stuck_reader),
     row("endings::not_root", endings::not_root),
     row("endings::bad_usage", endings::bad_usage),
-    needing(cross_check::lack, "cross_check::counters_and_wire", cross_check::counters_and_wire),
+    needing(host::lacks_resets_without_socket, "cross_check::counters_and_wire", cross_check::counters_and_wire),
+    needing(host::lacks_hooks_on_functions, "functions::are_hooked_by_both_ways", functions::are_hooked_by_both_ways),
     needing(chain::lack, "routed::abort_v4", routed::abort_v4),
     needing(chain::lack, "routed::abort_v6", routed::abort_v6),
     needing(|| host::lacks_program("curl"), "programs::curl", programs::curl),
@@ -108,8 +110,10 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Plays a scenario in a thread of its own, which leaves its namespace with it.
 fn run(row: &'static Row, transport: Transport) -> Result<Completion, Failed> {
-    if let Some(lack) = (row.lack)() {
-        return if host::nothing_may_be_missing() { Err(lack.into()) } else { Ok(Completion::ignored_with(lack)) };
+    match (row.lack)() {
+        None => {}
+        Some(Lack::Missing(what)) if host::nothing_may_be_missing() => return Err(what.into()),
+        Some(Lack::Kernel(what) | Lack::Missing(what)) => return Ok(Completion::ignored_with(what)),
     }
     let play = move || {
         let play = || (row.play)(&Stage::set(transport));

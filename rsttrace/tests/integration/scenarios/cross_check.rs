@@ -2,14 +2,9 @@
 
 use crate::{
     capture::Capture,
-    host, netns,
+    netns,
     stage::{NOBODY_V4, NOBODY_V6, Pair, Stage, V4, V6},
 };
-
-/// Kernels before 6.10 do not tell of every reset.
-pub(crate) fn lack() -> Option<String> {
-    (!host::traces_without_socket()).then(|| "the kernel tells of no reset without a socket".to_owned())
-}
 
 /// Resets of many kinds: what rsttrace says was sent is what `TcpOutRsts` moved by, and what a capture of the only
 /// interface saw, connection by connection.

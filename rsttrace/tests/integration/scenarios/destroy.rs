@@ -3,15 +3,17 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::{
+    host::Lack,
     puppet::{self, Puppet},
     stage::{Pair, Stage, V4},
 };
 
 /// Whether this kernel can do it: asked to end what does not exist it answers that there is no such thing.
-pub(crate) fn lack() -> Option<String> {
+pub(crate) fn lack() -> Option<Lack> {
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
     let error = puppet::destroy(nobody, nobody).err()?;
-    (error.raw_os_error() == Some(libc::EOPNOTSUPP)).then(|| "the kernel has no INET_DIAG_DESTROY".to_owned())
+    (error.raw_os_error() == Some(libc::EOPNOTSUPP))
+        .then(|| Lack::Missing("the kernel has no INET_DIAG_DESTROY".to_owned()))
 }
 
 /// What `ss -K` does. The owner lost its connection; the actor is who took it away. The state is still the live one.

@@ -7,6 +7,7 @@ pub(crate) mod destroy;
 pub(crate) mod endings;
 pub(crate) mod exactly_once;
 pub(crate) mod filters;
+pub(crate) mod functions;
 pub(crate) mod handed_over;
 pub(crate) mod keepalive;
 pub(crate) mod listener;
