@@ -177,6 +177,9 @@ pub struct Run {
     /// Size of the buffer in the kernel (perf: of each CPU's), rounded up to a power of two of pages
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
     pub buffer_size: Option<u32>,
+    /// Known idle timeouts to add to those of the program, or to replace some, in TOML
+    #[arg(long, value_name = "FILE")]
+    pub timeouts: Option<PathBuf>,
     /// Write one newline to this descriptor once every probe is attached
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub ready_fd: Option<i32>,

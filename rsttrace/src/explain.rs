@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write as _};
 use anyhow::Context as _;
 
 use crate::{
-    diagnose::catalogue::{self, ROWS, Row, UNKNOWN},
+    diagnose::catalogue::{self, Row, UNKNOWN},
     exit::Failure,
     reset::{Direction, Fault, Sender},
 };
@@ -14,7 +14,7 @@ use crate::{
 pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     match code {
-        None => ROWS.iter().chain([&UNKNOWN]).try_for_each(|row| line(row, &mut out)),
+        None => catalogue::rows().chain([&UNKNOWN]).try_for_each(|row| line(row, &mut out)),
         Some(code) => {
             let row = catalogue::find(code).ok_or_else(|| {
                 Failure::usage(format_args!("there is no cause '{code}': 'rsttrace explain' lists the codes"))
@@ -28,12 +28,7 @@ pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
 }
 
 fn line(row: &Row, out: &mut impl io::Write) -> io::Result<()> {
-    let mark = if catalogue::is_recognised(row) { " " } else { "*" };
-    writeln!(out, "{:<26}{mark}{:<9} {}", row.code, direction(row), row.summary)?;
-    if std::ptr::eq(row, &raw const UNKNOWN) {
-        writeln!(out, "\n* described here, and not told apart by this version: such resets come out as 'unknown'.")?;
-    }
-    Ok(())
+    writeln!(out, "{:<26}{:<9} {}", row.code, direction(row), row.summary)
 }
 
 fn full(row: &Row, out: &mut impl io::Write) -> io::Result<()> {
@@ -41,11 +36,8 @@ fn full(row: &Row, out: &mut impl io::Write) -> io::Result<()> {
     writeln!(out, "direction  {}", direction(row))?;
     writeln!(out, "sender     {}", sender(row.sender))?;
     writeln!(out, "fault      {}", fault(row.fault))?;
-    writeln!(out, "advice     {}", row.advice)?;
-    if !catalogue::is_recognised(row) && row.code != UNKNOWN.code {
-        writeln!(out, "\nThis version does not tell it apart: such resets come out as 'unknown', with the evidence.")?;
-    }
-    Ok(())
+    writeln!(out, "shows by   {}", row.fingerprint)?;
+    writeln!(out, "advice     {}", row.advice)
 }
 
 const fn direction(row: &Row) -> &'static str {

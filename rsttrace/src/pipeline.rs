@@ -23,7 +23,7 @@ use crate::{
     attribute::Attribution,
     cli::{Format, Trace},
     decode::{Decoder, clock::WallClock, sample, settle::Settle},
-    diagnose,
+    diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note, sentence},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
     reset::Reset,
@@ -46,13 +46,14 @@ const LOSS_CHECK: Duration = Duration::from_millis(500);
 /// Traces until it is told to stop.
 pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
     let selection = Selection::new(trace.filters.clone())?;
+    let diagnosis = Diagnosis::new(Timeouts::read(trace.run.timeouts.as_deref())?);
     let ready = trace.run.ready_fd.map(ready_file).transpose()?;
     if let Some(obstacle) = preflight::obstacle() {
         return Err(Failure::host(obstacle));
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
-    let result = runtime.block_on(Run::start(trace, selection)?.until_stopped(ready));
+    let result = runtime.block_on(Run::start(trace, selection, diagnosis)?.until_stopped(ready));
     // A writer that is stuck in a write must not keep the process.
     runtime.shutdown_background();
     result
@@ -68,6 +69,7 @@ struct Run {
     decoder: Decoder,
     settle: Settle,
     attribution: Attribution,
+    diagnosis: Diagnosis,
     tally: Tally,
     watch: Watch,
     started: Instant,
@@ -80,7 +82,7 @@ struct Run {
 
 impl Run {
     /// Loads what this kernel takes; nothing is attached yet.
-    fn start(trace: Trace, selection: Selection) -> Result<Self, Failure> {
+    fn start(trace: Trace, selection: Selection, diagnosis: Diagnosis) -> Result<Self, Failure> {
         let kernel_types = Kernel::read()?;
         let choice = Choice {
             transport: trace.run.transport,
@@ -100,6 +102,7 @@ impl Run {
             decoder,
             settle: Settle::default(),
             attribution: Attribution::default(),
+            diagnosis,
             tally: Tally::default(),
             watch: Watch::default(),
             started: Instant::now(),
@@ -218,7 +221,7 @@ impl Run {
         for event in events {
             let mut reset = self.decoder.reset(&event, &clock);
             self.attribution.attribute(&mut reset);
-            diagnose::diagnose(&mut reset);
+            self.diagnosis.diagnose(&mut reset);
             self.watch.see(&reset);
             if self.selection.wants(&reset) && !self.is_enough() {
                 self.emit(reset);
@@ -229,6 +232,9 @@ impl Run {
     fn emit(&mut self, mut reset: Reset) {
         self.emitted += 1;
         reset.seq = self.emitted;
+        if self.trace.output.output != Format::Text {
+            self.diagnosis.explain(&mut reset);
+        }
         self.tally.count(&reset);
         self.outbox.push(Record::Reset(Box::new(reset)));
     }

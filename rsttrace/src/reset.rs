@@ -3,7 +3,7 @@
 //! Its JSON form is the contract of `docs/output.md`: serde writes the fields in this order under these names, and
 //! absent knowledge is `null`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -327,11 +327,11 @@ pub struct Cause {
     /// Whether it is nothing to worry about.
     pub benign: bool,
     /// One sentence.
-    pub summary: &'static str,
-    /// What decided it, with figures.
+    pub summary: Cow<'static, str>,
+    /// What decided it, with figures; empty until [`crate::diagnose::Diagnosis::explain`] has been asked for it.
     pub evidence: Vec<String>,
-    /// What to do.
-    pub advice: &'static str,
+    /// What to do, with the setting of the owner's program where that is known.
+    pub advice: Cow<'static, str>,
 }
 
 /// Who put the reset on the wire.
@@ -415,6 +415,50 @@ pub struct Facts {
     pub user_timeout_ms: u32,
     /// The story of the connection was known.
     pub story: bool,
+    /// Since the handshake was done, milliseconds.
+    pub established_ms: Option<f64>,
+    /// Since the first segment of our last burst of data, milliseconds.
+    pub burst_ms: Option<f64>,
+    /// The kernel's clock tick, milliseconds: as fine as the times are that it keeps in ticks.
+    pub tick_ms: Option<f64>,
+    /// What other resets shortly before have to do with this one.
+    pub neighbours: Neighbours,
+}
+
+/// What the short memory of earlier resets knows that matters to this one. Zero where nothing was remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Neighbours {
+    /// Other connections to the peer's address and port that broke within the second before.
+    pub broken: u32,
+    /// Of these, such as broke within a tenth of a second.
+    pub broken_at_once: u32,
+    /// Of those, such as had been silent for another time than this one: no timeout ends these together.
+    pub silent_otherwise: u32,
+    /// Since the first of them broke, milliseconds.
+    pub broken_since_ms: f64,
+    /// Since the peer's address and port last refused a connection; or since connections to it last broke, where this
+    /// one was refused. Milliseconds.
+    pub refused_ms: Option<f64>,
+    /// Connections to the peer's address and port that broke with their handshake within the second before.
+    pub newborn: u32,
+    /// In a row, before this one: connections to the peer's address and port that broke on their first data.
+    pub first_data: u32,
+    /// Since the first of them, milliseconds.
+    pub first_data_since_ms: f64,
+    /// Connections that this peer opened to this port and reset without a word, before this one, not all at once.
+    pub probes: u32,
+    /// Since the last of them, milliseconds.
+    pub probe_gap_ms: f64,
+    /// Different closed ports that the peer has tried within a minute, this one among them.
+    pub closed_ports: u32,
+    /// Sockets of the same process that it reset within the tenth of a second before.
+    pub same_process: u32,
+    /// Since a listener on this local port closed or its process died, milliseconds.
+    pub listener_gone_ms: Option<f64>,
+    /// TTL of an earlier packet that is known to be the peer's own.
+    pub peer_ttl: Option<u8>,
+    /// The shortest round trip to the peer's address that was seen, microseconds.
+    pub peer_rtt_us: Option<u32>,
 }
 
 /// A process as the kernel side describes it.

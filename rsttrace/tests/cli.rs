@@ -33,6 +33,7 @@ fn nonsense_is_refused_with_status_2_before_anything_is_tried() {
         (&["--transport", "pigeon"], "ring"),
         (&["--buffer-size", "0"], "0 is not in"),
         (&["--cause", "no-such-cause"], "rsttrace explain"),
+        (&["--timeouts", "/no/such/file"], "cannot read /no/such/file"),
         (&["--netns", "/no/such/namespace"], "/run/netns/NAME"),
         (&["--netns", "/etc/hostname", "--bogus"], "--bogus"),
         (&["explain", "no-such-cause"], "rsttrace explain"),
@@ -43,6 +44,16 @@ fn nonsense_is_refused_with_status_2_before_anything_is_tried() {
         assert!(err.contains(said), "{arguments:?}: {err}");
         assert!(!err.contains("panicked") && !err.contains("backtrace"), "{err}");
     }
+}
+
+#[test]
+fn a_bad_file_of_timeouts_is_refused_with_line_and_column() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "[[timeout]]\nowner = 'ours'\nseconds = 'soon'\n").expect("it can be written");
+    let path = file.path().to_str().expect("UTF-8");
+    let (status, out, err) = rsttrace(&["--timeouts", path]);
+    assert_eq!((status, out.as_str()), (Some(2), ""), "{err}");
+    assert!(err.contains(&format!("{path}:3:11: ")), "{err}");
 }
 
 #[test]
@@ -58,7 +69,7 @@ fn help_and_version_are_no_errors() {
 fn explain_lists_every_cause_and_shows_one() {
     let (status, list, _) = rsttrace(&["explain"]);
     assert_eq!(status, Some(0));
-    for row in rsttrace::diagnose::catalogue::ROWS {
+    for row in rsttrace::diagnose::catalogue::rows() {
         assert!(list.lines().any(|line| line.starts_with(row.code)), "{}", row.code);
         let (status, full, _) = rsttrace(&["explain", row.code]);
         assert_eq!(status, Some(0));

@@ -49,6 +49,8 @@ impl Decoder {
             self.ticks = Ticks::from_reading(event.ktime_ns, event.now_jiffies);
         }
         let sent = event.kind == KIND_SENT;
+        let mut facts = facts(event);
+        facts.tick_ms = self.ticks.map(|ticks| ticks.ms(1));
         Reset {
             time: clock.at(event.ktime_ns),
             host: Arc::clone(&self.host),
@@ -64,7 +66,7 @@ impl Decoder {
             actor: None,
             cgroup: (event.cgroup_id != 0).then_some(Cgroup { id: event.cgroup_id, path: None }),
             container: None,
-            socket: self.socket(event),
+            socket: self.socket(event, &mut facts),
             packet: None,
             provoked_by: (event.flags & EVENT_HAS_PACKET != 0).then_some(ProvokingPacket {
                 ttl: event.packet_ttl,
@@ -75,7 +77,7 @@ impl Decoder {
             }),
             reason: self.reason(event),
             cause: diagnose::undiagnosed(),
-            facts: facts(event),
+            facts,
         }
     }
 
@@ -86,7 +88,8 @@ impl Decoder {
         })
     }
 
-    fn socket(&self, event: &ResetEvent) -> Option<Socket> {
+    /// The socket; what of it only the rooms inside need goes to `facts`.
+    fn socket(&self, event: &ResetEvent, facts: &mut Facts) -> Option<Socket> {
         let cookie = (event.cookie != 0).then_some(event.cookie);
         if event.flags & EVENT_TIME_WAIT != 0 {
             return Some(Socket { cookie, state: State(event.state), ..Socket::default() });
@@ -107,6 +110,8 @@ impl Decoder {
         }
         let payload = timing::payload(event, state);
         let times = timing::times(event, &payload, self.ticks, self.chrono_shift);
+        facts.burst_ms = times.burst_ms;
+        facts.established_ms = before(event, event.established_ns);
         Some(Socket {
             cookie,
             state: State(state),
@@ -175,6 +180,7 @@ fn facts(event: &ResetEvent) -> Facts {
         probes_out: event.probes_out,
         user_timeout_ms: event.user_timeout_ms,
         story: has(EVENT_HAS_STORY),
+        ..Facts::default()
     }
 }
 

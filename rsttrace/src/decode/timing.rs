@@ -64,6 +64,8 @@ pub(super) struct Times {
     pub(super) since_send_ms: Option<f64>,
     pub(super) since_receive_ms: Option<f64>,
     pub(super) idle_before_send_ms: Option<f64>,
+    /// Since the first segment of the last burst of sending.
+    pub(super) burst_ms: Option<f64>,
 }
 
 /// From the tick counters of the socket. `chrono_shift` places the two bits of `chrono_type` in the byte that was read.
@@ -78,8 +80,8 @@ pub(super) fn times(event: &ResetEvent, payload: &Payload, ticks: Option<Ticks>,
     // When the last burst of sending began: the kernel clocks since when data has been in flight without a break
     // (`tcp_chrono_start`), so a request of many segments, or one sent again and again, is one burst.
     let busy = chrono_shift.is_some_and(|shift| event.chrono_type >> shift & 0b11 != 0);
-    let idle = send.and_then(|send| {
-        let began = if busy { age(event.chrono_start_jiffies).max(send) } else { send };
+    let began = send.map(|send| if busy { age(event.chrono_start_jiffies).max(send) } else { send });
+    let idle = began.and_then(|began| {
         // The last sign of life before that: data that came, or an acknowledgement of what was sent earlier. Once the
         // burst itself has been acknowledged, the stamp of the acknowledgement before it is gone.
         [receive, busy.then_some(ack)].into_iter().flatten().filter(|&age| age >= began).min().map(|age| age - began)
@@ -88,6 +90,7 @@ pub(super) fn times(event: &ResetEvent, payload: &Payload, ticks: Option<Ticks>,
         since_send_ms: send.map(|age| ticks.ms(age)),
         since_receive_ms: receive.map(|age| ticks.ms(age)),
         idle_before_send_ms: idle.map(|age| ticks.ms(age)),
+        burst_ms: began.map(|age| ticks.ms(age)),
     }
 }
 

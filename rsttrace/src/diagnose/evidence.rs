@@ -4,9 +4,11 @@ use rsttrace_common::names::tcp;
 
 use crate::reset::{Reset, Socket};
 
+/// How a silence before our last send is told.
+pub(super) const AFTER_SILENCE: &str = "the last send came after a silence of";
+
 /// What a person wants to know of the reset whatever its cause, the most telling first.
-pub(super) fn of(reset: &Reset) -> Vec<String> {
-    let mut evidence = Vec::new();
+pub(super) fn of(reset: &Reset, evidence: &mut Vec<String>) {
     if let Some(reason) = &reset.reason {
         evidence.push(format!("the kernel's reason is {reason}"));
     }
@@ -15,7 +17,7 @@ pub(super) fn of(reset: &Reset) -> Vec<String> {
     }
     match &reset.socket {
         None => evidence.push("the kernel had no socket for it".to_owned()),
-        Some(socket) => of_socket(socket, &mut evidence),
+        Some(socket) => of_socket(socket, evidence),
     }
     let facts = &reset.facts;
     if facts.linger_zero {
@@ -25,9 +27,15 @@ pub(super) fn of(reset: &Reset) -> Vec<String> {
         evidence.push("the process was exiting".to_owned());
     }
     if facts.probes_out > 0 {
-        evidence.push(format!("{} probes were unanswered", facts.probes_out));
+        evidence.push(many(facts.probes_out.into(), "probe", "was unanswered", "were unanswered"));
     }
-    evidence
+    if let Some(packet) = &reset.packet {
+        let own = packet.handshake_ttl.or(facts.neighbours.peer_ttl);
+        evidence.push(match own {
+            Some(own) => format!("its TTL was {}, that of the peer's own packets {own}", packet.ttl),
+            None => format!("its TTL was {}, and the peer's own is not known", packet.ttl),
+        });
+    }
 }
 
 fn of_socket(socket: &Socket, evidence: &mut Vec<String>) {
@@ -39,12 +47,13 @@ fn of_socket(socket: &Socket, evidence: &mut Vec<String>) {
         return;
     }
     for (bytes, what) in [
-        (socket.unread_bytes, "received bytes were not read by the process"),
-        (socket.unacked_bytes, "sent bytes were not acknowledged"),
-        (socket.unsent_bytes, "written bytes were not sent"),
+        (socket.unread_bytes, ["received byte", "not read by the process"]),
+        (socket.unacked_bytes, ["sent byte", "not acknowledged"]),
+        (socket.unsent_bytes, ["written byte", "not sent"]),
     ] {
         if let Some(bytes @ 1..) = bytes {
-            evidence.push(format!("{bytes} {what}"));
+            let [kind, not] = what;
+            evidence.push(many(bytes, kind, &format!("was {not}"), &format!("were {not}")));
         }
     }
     for (ms, what) in [
@@ -57,11 +66,12 @@ fn of_socket(socket: &Socket, evidence: &mut Vec<String>) {
             evidence.push(format!("{what} {}", ago(ms)));
         }
     }
-    if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0) {
-        evidence.push(format!("the last send came after a silence of {}", span(idle)));
+    let told = evidence.iter().any(|line| line.starts_with(AFTER_SILENCE));
+    if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0 && !told) {
+        evidence.push(format!("{AFTER_SILENCE} {}", span(idle)));
     }
     if let Some(retransmits @ 1..) = socket.retransmits {
-        evidence.push(format!("{retransmits} segments had to be sent again"));
+        evidence.push(many(retransmits.into(), "segment", "had to be sent again", "had to be sent again"));
     }
 }
 
@@ -69,6 +79,17 @@ fn of_socket(socket: &Socket, evidence: &mut Vec<String>) {
 /// one.
 fn ago(ms: f64) -> String {
     if ms == 0.0 { "within a clock tick before".to_owned() } else { format!("{} before", span(ms)) }
+}
+
+/// `1 probe was unanswered`, `2 probes were unanswered`.
+pub(super) fn many(count: u64, what: &str, one: &str, more: &str) -> String {
+    if count == 1 {
+        return format!("1 {what} {one}");
+    }
+    // The first noun takes the plural: `other connections to this port`.
+    let (noun, rest) =
+        [" to ", " of "].iter().find_map(|&word| Some(what.split_at(what.find(word)?))).unwrap_or((what, ""));
+    format!("{count} {noun}s{rest} {more}")
 }
 
 /// A span of time with a unit that fits.

@@ -1,43 +1,82 @@
 //! Why: the cause of a reset, whose fault it is, and the evidence.
 //!
-//! Pure: a record in, the same record with its cause out.
+//! No input or output but the timeouts' file at the start: a record in, the same record with its cause out. What a
+//! record has to do with earlier ones is in a short, bounded memory.
 
 pub mod catalogue;
+mod crowd;
 pub(crate) mod evidence;
+mod neighbours;
+mod programs;
+mod received;
+mod sent;
+pub mod story;
+pub mod timeouts;
+
+use std::borrow::Cow;
 
 use crate::{
-    diagnose::catalogue::UNKNOWN,
-    reset::{Cause, CauseConfidence, Reset},
+    diagnose::{
+        catalogue::{Row, UNKNOWN},
+        neighbours::Memory,
+        timeouts::Timeouts,
+    },
+    reset::{Cause, CauseConfidence, Fault, Reset},
 };
 
 /// The cause of a record that nobody has looked at yet.
 pub(crate) fn undiagnosed() -> Cause {
-    Cause {
-        code: UNKNOWN.code,
-        sender: UNKNOWN.sender,
-        fault: UNKNOWN.fault,
-        confidence: CauseConfidence::Guess,
-        benign: false,
-        summary: UNKNOWN.summary,
-        evidence: Vec::new(),
-        advice: UNKNOWN.advice,
-    }
+    cause(&UNKNOWN, CauseConfidence::Guess)
 }
 
-/// Fills in the cause.
-pub fn diagnose(reset: &mut Reset) {
-    let (row, confidence) = catalogue::ROWS
-        .iter()
-        .find_map(|row| Some((row, (row.rule)(reset)?)))
-        .unwrap_or((&UNKNOWN, CauseConfidence::Guess));
-    reset.cause = Cause {
+fn cause(row: &Row, confidence: CauseConfidence) -> Cause {
+    Cause {
         code: row.code,
         sender: row.sender,
         fault: row.fault,
         confidence,
-        benign: row.fault == crate::reset::Fault::None,
-        summary: row.summary,
-        evidence: evidence::of(reset),
-        advice: row.advice,
-    };
+        benign: row.fault == Fault::None,
+        summary: Cow::Borrowed(row.summary),
+        evidence: Vec::new(),
+        advice: Cow::Borrowed(row.advice),
+    }
+}
+
+/// Finds causes.
+#[derive(Default)]
+pub struct Diagnosis {
+    timeouts: Timeouts,
+    memory: Memory,
+}
+
+impl Diagnosis {
+    /// With these known timeouts, and nothing remembered.
+    pub fn new(timeouts: Timeouts) -> Self {
+        Self { timeouts, memory: Memory::default() }
+    }
+
+    /// Fills in the cause, but for the words that need time to find: see [`Self::explain`].
+    pub fn diagnose(&mut self, reset: &mut Reset) {
+        self.memory.introduce(reset);
+        let (row, confidence) = catalogue::decide(reset, &self.timeouts);
+        reset.cause = cause(row, confidence);
+    }
+
+    /// Fills in the evidence, and the setting of the owner's program to look at.
+    pub fn explain(&self, reset: &mut Reset) {
+        let mut evidence = Vec::new();
+        if let Some(row) = catalogue::find(reset.cause.code) {
+            (row.because)(reset, &self.timeouts, &mut evidence);
+        }
+        evidence::of(reset, &mut evidence);
+        reset.cause.evidence = evidence;
+        if let Some(setting) = reset.process.as_ref().and_then(|process| programs::setting(process, reset.cause.code)) {
+            reset.cause.advice = Cow::Owned(format!("{} {setting}", reset.cause.advice));
+        }
+    }
+
+    /// The known timeouts.
+    pub const fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
 }

@@ -143,6 +143,7 @@ fn check_client(received: &Reset, client: &Puppet, client_end: SocketAddr, serve
         .state("CLOSE_WAIT")
         .owner(client)
         .provenance("connect")
-        .is("/socket/bytes_sent", 5);
+        .is("/socket/bytes_sent", 5)
+        .cause("reused-closed-connection");
     assert!(received["socket"]["fin_received_ms"].is_f64(), "when did the FIN come: {:#}", received.0);
 }

@@ -1,0 +1,185 @@
+//! What events have in common, and the pieces that they are made of.
+
+use rsttrace_common::{
+    event::{
+        Address, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_HAS_TIMES, EVENT_OWNED,
+        EVENT_TIME_WAIT, KIND_RECEIVED, KIND_SENT, PROVENANCE_CONNECT, PROVENANCE_LISTEN, ROLE_CLIENT, ROLE_LISTENER,
+        ROLE_SERVER, ResetEvent, Task,
+    },
+    names::{sock_flag, tcp, tcp_flag},
+};
+
+/// The monotonic clock at the events: eight days and a bit, so that every known timeout can have run out.
+pub(crate) const NOW_NS: u64 = 700_000_000_000_000;
+/// Ticks a second.
+const HZ: u32 = 250;
+/// The tick counter at that moment.
+pub(super) const NOW_JIFFIES: u32 = (700_000 - 300) * HZ;
+
+pub(super) fn common() -> ResetEvent {
+    ResetEvent {
+        ktime_ns: NOW_NS,
+        sk: 0xffff_8881_0000_1234,
+        cgroup_id: 4242,
+        netns: 4_026_531_840,
+        now_jiffies: NOW_JIFFIES,
+        local_address: v4([10, 0, 0, 5]),
+        peer_address: v4([10, 0, 1, 9]),
+        local_port: 43210,
+        peer_port: 443,
+        family: 2,
+        ..ResetEvent::default()
+    }
+}
+
+/// The same event so many milliseconds earlier.
+pub(super) fn earlier(mut event: ResetEvent, ms: u64) -> ResetEvent {
+    let ns = ms * 1_000_000;
+    event.ktime_ns -= ns;
+    for tick in [
+        &mut event.now_jiffies,
+        &mut event.last_send_jiffies,
+        &mut event.last_receive_jiffies,
+        &mut event.last_ack_jiffies,
+        &mut event.chrono_start_jiffies,
+    ] {
+        *tick = tick.wrapping_sub(u32::try_from(ms * u64::from(HZ) / 1000).unwrap_or(0));
+    }
+    for moment in [&mut event.opened_ns, &mut event.established_ns, &mut event.fin_received_ns, &mut event.fin_sent_ns]
+    {
+        *moment = moment.saturating_sub(ns);
+    }
+    event
+}
+
+/// An IPv4 address as the kernel side writes it.
+pub(super) fn v4([a, b, c, d]: [u8; 4]) -> Address {
+    [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([a, b, c, d])]
+}
+
+pub(super) fn v6(words: [u16; 8]) -> Address {
+    let word = |index: usize| (u32::from(words[index]) << 16 | u32::from(words[index + 1])).to_be();
+    [word(0), word(2), word(4), word(6)]
+}
+
+pub(super) fn without_socket(event: &mut ResetEvent, flags: u8) {
+    event.kind = KIND_SENT;
+    event.flags |= EVENT_HAS_REASON;
+    (event.sk, event.cgroup_id, event.reason) = (0, 0, 1);
+    answers(event, flags);
+}
+
+pub(super) fn time_wait(event: &mut ResetEvent, substate: u8) {
+    event.kind = KIND_SENT;
+    event.flags |= EVENT_TIME_WAIT | EVENT_HAS_REASON;
+    (event.cgroup_id, event.reason, event.state, event.substate) = (0, 9, tcp::TIME_WAIT, substate);
+    answers(event, tcp_flag::ACK | tcp_flag::PSH);
+}
+
+/// A sent reset of a socket that the kernel has closed, for this reason, out of this state.
+pub(super) fn sent(event: &mut ResetEvent, reason: u32, state: u8) {
+    event.kind = KIND_SENT;
+    event.flags |= EVENT_HAS_SOCKET | EVENT_HAS_REASON;
+    (event.reason, event.state, event.previous_state) = (reason, tcp::CLOSE, state);
+}
+
+pub(super) fn received(event: &mut ResetEvent, state: u8) {
+    event.kind = KIND_RECEIVED;
+    event.flags |= EVENT_HAS_SOCKET;
+    event.state = state;
+}
+
+pub(super) fn listener(event: &mut ResetEvent, reason: u32) {
+    sent(event, reason, tcp::CLOSE);
+    (event.state, event.role) = (tcp::LISTEN, ROLE_LISTENER);
+    owner(event, "redis-server", 6379, PROVENANCE_LISTEN);
+}
+
+pub(super) fn answers(event: &mut ResetEvent, flags: u8) {
+    event.flags |= EVENT_HAS_PACKET;
+    (event.packet_flags, event.packet_ttl, event.packet_window) = (flags, 63, 64240);
+    (event.packet_seq, event.packet_ack) = (1_000_000, 2_000_000);
+}
+
+pub(super) fn owner(event: &mut ResetEvent, comm: &str, tgid: u32, provenance: u8) {
+    event.flags |= EVENT_HAS_STORY;
+    event.provenance = provenance;
+    event.owner = task(comm, tgid);
+}
+
+pub(super) fn held_by(event: &mut ResetEvent, comm: &str, tgid: u32) {
+    event.flags |= EVENT_OWNED;
+    event.actor = task(comm, tgid);
+}
+
+fn task(comm: &str, tgid: u32) -> Task {
+    let mut task = Task { start_boottime_ns: u64::from(tgid), tgid, uid: 1000, comm: [0; 16] };
+    for (to, from) in task.comm.iter_mut().zip(comm.bytes()) {
+        *to = from;
+    }
+    task
+}
+
+/// A moment so many milliseconds before.
+pub(super) fn ago(ms: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small positive times")]
+    let ns = (ms * 1e6) as u64;
+    NOW_NS - ns
+}
+
+/// The tick so many milliseconds before.
+pub(super) fn ticks(ms: u32) -> u32 {
+    NOW_JIFFIES.wrapping_sub(u32::try_from(u64::from(ms) * u64::from(HZ) / 1000).unwrap_or(u32::MAX))
+}
+
+/// A reset on a connection that this host has opened a minute and a half ago, in this state.
+pub(super) fn client(event: &mut ResetEvent, state: u8) {
+    received(event, state);
+    event.flags |= EVENT_HAS_TIMES | EVENT_HAS_STORY;
+    event.role = ROLE_CLIENT;
+    owner(event, "java", 1234, PROVENANCE_CONNECT);
+    established(event, 90_000.0);
+    event.rtt_us = 310;
+    // The SYN.
+    event.bytes_acked = 1;
+}
+
+/// The handshake was done so many milliseconds ago.
+pub(super) fn established(event: &mut ResetEvent, ms: f64) {
+    (event.opened_ns, event.established_ns) = (ago(ms + 0.32), ago(ms));
+    // The stamps start with the handshake.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small positive times")]
+    let start = ticks(ms as u32);
+    (event.last_send_jiffies, event.last_receive_jiffies, event.last_ack_jiffies) = (start, start, start);
+}
+
+/// A reset on a connection that this host has accepted.
+pub(super) fn server(event: &mut ResetEvent, state: u8) {
+    client(event, state);
+    event.role = ROLE_SERVER;
+    event.bytes_acked = 0;
+    owner(event, "gunicorn", 555, PROVENANCE_LISTEN);
+    (event.local_port, event.peer_port) = (8080, 50_000);
+}
+
+/// A finished exchange: this many bytes sent and acknowledged, and received, the last of them so many milliseconds ago.
+pub(super) fn exchanged(event: &mut ResetEvent, sent: u64, received: u64, ms: u32) {
+    event.bytes_sent += sent;
+    event.bytes_acked += sent;
+    event.bytes_received += received;
+    (event.last_send_jiffies, event.last_receive_jiffies, event.last_ack_jiffies) = (ticks(ms), ticks(ms), ticks(ms));
+}
+
+/// This many bytes under way, in one burst that began so many milliseconds ago.
+pub(super) fn in_flight(event: &mut ResetEvent, bytes: u32, ms: u32) {
+    event.bytes_sent += u64::from(bytes);
+    event.unacked_bytes = bytes;
+    (event.chrono_type, event.chrono_start_jiffies, event.last_send_jiffies) = (1, ticks(ms), ticks(ms));
+}
+
+/// The peer's FIN came so many milliseconds ago.
+pub(super) fn fin(event: &mut ResetEvent, ms: f64) {
+    event.fin_received_ns = ago(ms);
+    event.bytes_received += 1;
+    event.socket_flags |= sock_flag::DONE;
+}

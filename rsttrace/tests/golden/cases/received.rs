@@ -1,0 +1,291 @@
+//! Resets that come.
+
+use rsttrace_common::{
+    event::{EVENT_HAS_STORY, EVENT_ORPHAN, PROVENANCE_CONNECT, ROLE_CLIENT, ResetEvent},
+    names::{sock_flag, tcp, tcp_flag},
+};
+
+use super::{
+    Case, Header, case,
+    events::{
+        ago, answers, client, established, exchanged, fin, in_flight, owner, received, sent, server, ticks, v4, v6,
+        without_socket,
+    },
+};
+
+pub(super) const CASES: &[Case] = &[
+    case("refused, both addresses long", "connection-refused", |event| {
+        received(event, tcp::SYN_SENT);
+        owner(event, "curl", 4_194_303, PROVENANCE_CONNECT);
+        event.role = ROLE_CLIENT;
+        event.local_address = v6([0x2001, 0xdb8, 0x85a3, 0x8d3, 0x1319, 0x8a2e, 0x370, 0x7348]);
+        event.peer_address = v6([0x2001, 0xdb8, 0x85a3, 0x8d3, 0x1319, 0x8a2e, 0x370, 0x7349]);
+        event.family = 10;
+        event.peer_port = 65_535;
+    }),
+    Case {
+        header: Some(Header { ttl: 254, handshake_ttl: None, ack: 1, window: 0 }),
+        before: &[(500, |event| without_socket(event, tcp_flag::SYN))],
+        ..case("refused with another TTL than the peer's", "refused-by-firewall", |event| refused(event, 30.0))
+    },
+    Case {
+        header: Some(Header { ttl: 63, handshake_ttl: None, ack: 1, window: 0 }),
+        before: &[(500, |event| without_socket(event, tcp_flag::SYN))],
+        ..case("refused with the peer's own TTL", "connection-refused", |event| refused(event, 30.0))
+    },
+    Case {
+        before: &[(500, far_away)],
+        ..case("refused sooner than the peer can", "refused-by-firewall", |event| refused(event, 3.0))
+    },
+    Case {
+        before: &[(500, far_away)],
+        ..case("refused a round trip later", "connection-refused", |event| refused(event, 42.0))
+    },
+    Case {
+        before: &[(20, |event| {
+            client(event, tcp::ESTABLISHED);
+            in_flight(event, 100, 400);
+        })],
+        ..case("refused after a restart", "connection-refused", |event| refused(event, 1.0))
+    },
+    case("the peer discards after our close", "after-close", |event| {
+        received(event, tcp::FIN_WAIT2);
+        event.flags |= EVENT_ORPHAN;
+        (event.socket_flags, event.shutdown) = (sock_flag::DEAD, 3);
+        event.fin_sent_ns = ago(3.0);
+    }),
+    case("shut down for sending, the answer awaited", "peer-aborted", |event| {
+        client(event, tcp::FIN_WAIT2);
+        exchanged(event, 300, 0, 40);
+        // Our FIN.
+        event.bytes_acked += 1;
+        (event.shutdown, event.fin_sent_ns) = (2, ago(40.0));
+    }),
+    case("used again five seconds after the FIN", "reused-closed-connection", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        exchanged(event, 401, 1893, 5000);
+        fin(event, 5000.0);
+        in_flight(event, 411, 0);
+    }),
+    case("used again within a tick of the FIN", "reused-closed-connection", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        exchanged(event, 401, 1893, 8);
+        fin(event, 1.4);
+        in_flight(event, 411, 0);
+    }),
+    case("a TLS closing alert after the FIN", "reused-closed-connection", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        exchanged(event, 401, 1893, 5000);
+        fin(event, 12.0);
+        in_flight(event, 24, 0);
+    }),
+    case("the FIN crossed the request after a minute", "keepalive-race", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        event.rtt_us = 20_000;
+        exchanged(event, 401, 1893, 60_020);
+        fin(event, 3.0);
+        in_flight(event, 411, 20);
+    }),
+    case("the FIN came during a long upload", "peer-closed-unread", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        in_flight(event, 60_000, 4000);
+        event.last_send_jiffies = ticks(4);
+        fin(event, 2.0);
+    }),
+    case("the answer came too late", "client-gave-up", |event| {
+        server(event, tcp::CLOSE_WAIT);
+        exchanged(event, 0, 300, 31_000);
+        fin(event, 1000.0);
+        in_flight(event, 5000, 0);
+    }),
+    Case {
+        details: true,
+        ..case("a request after a minute of silence", "keepalive-race", |event| {
+            client(event, tcp::ESTABLISHED);
+            established(event, 65_012.0);
+            exchanged(event, 401, 1893, 60_004);
+            in_flight(event, 411, 4);
+            event.last_send_jiffies = ticks(0);
+        })
+    },
+    case("a request after 37 seconds of silence", "peer-aborted", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 37_004);
+        in_flight(event, 411, 0);
+    }),
+    case("a request after a minute that the peer had acknowledged", "peer-aborted", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 60_004);
+        exchanged(event, 411, 0, 300);
+        event.last_receive_jiffies = ticks(60_304);
+    }),
+    Case {
+        before: &[(20, |event| {
+            client(event, tcp::ESTABLISHED);
+            established(event, 50_000.0);
+            exchanged(event, 401, 1893, 7_004);
+            in_flight(event, 99, 700);
+        })],
+        ..case("an idle minute, and the server was killed", "peer-restarted", |event| {
+            client(event, tcp::ESTABLISHED);
+            exchanged(event, 401, 1893, 61_000);
+            in_flight(event, 411, 0);
+        })
+    },
+    case("a request after 350 seconds", "idle-timeout-path", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 350_200);
+        in_flight(event, 411, 0);
+    }),
+    case("keep-alive probe of a peer that had rebooted", "keepalive-answer", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 75_000);
+        (event.socket_flags, event.probes_out) = (sock_flag::KEEPALIVE, 1);
+    }),
+    case("a request after half an hour", "keepalive-answer", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 1_800_000);
+        in_flight(event, 411, 0);
+    }),
+    case("nothing for 300 seconds", "idle-reset", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 300_040);
+    }),
+    case("no answer for 60 seconds", "peer-aborted", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 0, 60_000);
+    }),
+    Case {
+        before: &[(10, |event| {
+            client(event, tcp::ESTABLISHED);
+            established(event, 50_000.0);
+            exchanged(event, 401, 1893, 4_000);
+        })],
+        ..case("idle for 300 seconds when the peer stopped", "peer-restarted", |event| {
+            client(event, tcp::ESTABLISHED);
+            exchanged(event, 401, 1893, 300_000);
+        })
+    },
+    Case {
+        before: &[(4000, first_data), (2000, first_data)],
+        ..case("the third first request in a row", "policy", first_data)
+    },
+    Case {
+        before: &[(400, first_data), (200, first_data)],
+        ..case("three first requests in half a second", "peer-aborted", first_data)
+    },
+    case("the first request", "peer-aborted", first_data),
+    Case {
+        header: Some(Header { ttl: 250, handshake_ttl: Some(57), ack: 0, window: 0 }),
+        ..case("a TTL that is not the peer's", "injected", mid_transfer)
+    },
+    Case {
+        header: Some(Header { ttl: 56, handshake_ttl: Some(57), ack: 1, window: 501 }),
+        ..case("a route that has changed by a hop", "peer-aborted", mid_transfer)
+    },
+    Case {
+        header: Some(Header { ttl: 57, handshake_ttl: Some(57), ack: 0, window: 8192 }),
+        ..case("a window and no acknowledgement", "injected", mid_transfer)
+    },
+    Case {
+        before: &[(40, |event| newborn(event, 0)), (20, |event| newborn(event, 0))],
+        ..case("the third connection that breaks with its handshake", "accept-overflow", |event| newborn(event, 0))
+    },
+    case("data that were never taken", "accept-overflow", |event| {
+        client(event, tcp::ESTABLISHED);
+        established(event, 6000.0);
+        in_flight(event, 120, 6000);
+        event.retransmits = 5;
+        event.bytes_sent += 120 * 5;
+        event.bytes_retrans = 120 * 5;
+        event.last_send_jiffies = ticks(0);
+    }),
+    Case {
+        header: Some(Header { ttl: 63, handshake_ttl: Some(63), ack: 1, window: 502 }),
+        ..case("a process that aborts what it has just accepted", "peer-aborted", |event| newborn(event, 0))
+    },
+    Case {
+        before: &[(3, mid_transfer)],
+        ..case("the second connection to break", "peer-restarted", |event| {
+            client(event, tcp::ESTABLISHED);
+            established(event, 2_000.0);
+            exchanged(event, 10, 20, 900);
+            in_flight(event, 99, 80);
+        })
+    },
+    case("the first connection to break", "peer-aborted", mid_transfer),
+    Case { before: &[(2000, probe)], ..case("a health check for the second time", "health-probe", probe) },
+    Case { before: &[(2, probe), (1, probe)], ..case("a burst without a word", "peer-aborted", probe) },
+    case("a client that waited for 30 seconds", "client-gave-up", |event| {
+        server(event, tcp::ESTABLISHED);
+        exchanged(event, 0, 300, 30_010);
+    }),
+    case("a client that resets during the answer", "client-gave-up", |event| {
+        server(event, tcp::ESTABLISHED);
+        exchanged(event, 0, 300, 200);
+        in_flight(event, 50_000, 100);
+        event.unsent_bytes = 900_000;
+    }),
+    case("a client that ends what it had finished", "peer-aborted", |event| {
+        server(event, tcp::ESTABLISHED);
+        exchanged(event, 5000, 300, 8_000);
+    }),
+    case("an early answer to an upload", "peer-closed-unread", |event| {
+        client(event, tcp::ESTABLISHED);
+        in_flight(event, 60_000, 400);
+        event.unsent_bytes = 2_000_000;
+        (event.bytes_received, event.last_receive_jiffies) = (180, ticks(4));
+    }),
+    case("in the middle of a download", "peer-aborted", mid_transfer),
+    case("a state of another kernel", "unknown", |event| received(event, 99)),
+    case("a process that calls itself names", "peer-aborted", |event| {
+        received(event, tcp::ESTABLISHED);
+        owner(event, "\u{1b}[2Jevil\n\u{202e}", 666, PROVENANCE_CONNECT);
+    }),
+    case("our own answer to data after a shutdown", "data-after-close", |event| {
+        sent(event, 8, tcp::FIN_WAIT2);
+        answers(event, tcp_flag::ACK | tcp_flag::PSH);
+        (event.shutdown, event.peer_address) = (3, v4([10, 0, 1, 10]));
+    }),
+];
+
+fn refused(event: &mut ResetEvent, ms: f64) {
+    received(event, tcp::SYN_SENT);
+    event.flags |= EVENT_HAS_STORY;
+    event.role = ROLE_CLIENT;
+    event.opened_ns = ago(ms);
+    owner(event, "curl", 4242, PROVENANCE_CONNECT);
+}
+
+/// A connection to another port of the peer, which is 40 ms away.
+fn far_away(event: &mut ResetEvent) {
+    mid_transfer(event);
+    (event.peer_port, event.rtt_us) = (80, 40_000);
+}
+
+fn mid_transfer(event: &mut ResetEvent) {
+    client(event, tcp::ESTABLISHED);
+    exchanged(event, 401, 900_000, 8);
+}
+
+/// A request on a new connection, answered with a reset.
+fn first_data(event: &mut ResetEvent) {
+    client(event, tcp::ESTABLISHED);
+    established(event, 8.0);
+    in_flight(event, 517, 4);
+}
+
+/// A connection that breaks a round trip after its handshake.
+fn newborn(event: &mut ResetEvent, bytes: u32) {
+    client(event, tcp::ESTABLISHED);
+    established(event, 0.32);
+    if bytes > 0 {
+        in_flight(event, bytes, 0);
+    }
+}
+
+/// A client that connects and resets without a word.
+fn probe(event: &mut ResetEvent) {
+    server(event, tcp::ESTABLISHED);
+    established(event, 1.0);
+}
