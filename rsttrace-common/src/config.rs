@@ -57,5 +57,7 @@ pub const PIDS_MAX: u32 = 1024;
 pub const CONNECTIONS_MAX: u32 = 65536;
 /// Ended connections whose story is still remembered.
 pub const DEPARTED_MAX: u32 = 16384;
-/// Listening ports that are remembered.
+/// Listening sockets that are remembered.
 pub const LISTENERS_MAX: u32 = 8192;
+/// Reset sockets whose holder is looked for at once.
+pub const AWAITED_MAX: u32 = 8192;

@@ -145,9 +145,49 @@ pub struct ResetEvent {
     pub chrono_type: u8,
     /// `icsk_probes_out`: unanswered keep-alive or zero-window probes.
     pub probes_out: u8,
+    /// References to the socket's file: 1 when one descriptor holds it, 0 when the last is being closed or there is
+    /// none; [`REFERENCES_UNKNOWN`]. Descriptors of several processes, duplicates, and system calls at work on the
+    /// descriptor of a process with several threads count alike.
+    pub references: u16,
     /// Zero; keeps the record a multiple of eight bytes.
-    pub padding: [u8; 4],
+    pub padding: [u8; 2],
+    /// Address of the socket whose holder tells the owner, and under which the map `AWAITED` gathers who that is: the
+    /// socket itself, or the listener of a connection that nobody has accepted. 0 when nobody holds either.
+    pub awaited: u64,
 }
+
+/// What is found out about who holds a socket after its reset: a value of the map `AWAITED`. Each part has one writer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)
+)]
+pub struct Awaited {
+    /// The first process that the walk of open files found with the socket.
+    pub holder: Task,
+    /// The process that closed the socket for the last time, in its own context; `tgid` 0 when nobody did.
+    pub closer: Task,
+    /// When the socket was destroyed, nanoseconds of `CLOCK_MONOTONIC`; 0 while it lives.
+    pub destroyed_ns: u64,
+    /// Start of the process that was taken for the owner, and below its PID.
+    pub known_start_boottime_ns: u64,
+    /// PID of that process.
+    pub known_tgid: u32,
+    /// Number of the walk that found `holder`; 0 before the first.
+    pub walk: u32,
+    /// 1 when that walk found another process with the socket as well.
+    pub several: u32,
+    /// 1 when that walk found the known process among the holders.
+    pub known_holds: u32,
+}
+
+// SAFETY: plain integers without padding.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Awaited {}
+
+/// `ResetEvent::references` when the kernel side could not count them.
+pub const REFERENCES_UNKNOWN: u16 = u16::MAX;
 
 /// `tcp_send_reset`.
 pub const KIND_SENT: u8 = 1;
@@ -226,7 +266,7 @@ macro_rules! assert_offsets {
 const _: () = assert!(size_of::<Task>() == 32 && align_of::<Task>() == 8);
 assert_offsets!(Task, start_boottime_ns @ 0, tgid @ 8, uid @ 12, comm @ 16);
 
-const _: () = assert!(size_of::<ResetEvent>() == 312 && align_of::<ResetEvent>() == 8);
+const _: () = assert!(size_of::<ResetEvent>() == 320 && align_of::<ResetEvent>() == 8);
 assert_offsets!(
     ResetEvent,
     ktime_ns @ 0, sk @ 8, cookie @ 16, inode @ 24, cgroup_id @ 32, bytes_sent @ 40, bytes_retrans @ 48,
@@ -238,5 +278,13 @@ assert_offsets!(
     accept_queue_limit @ 268, socket_flags @ 272, linger_jiffies @ 276, packet_seq @ 280, packet_ack @ 284,
     local_port @ 288, peer_port @ 290, packet_window @ 292, socket_error @ 294, kind @ 296, family @ 297,
     state @ 298, previous_state @ 299, substate @ 300, shutdown @ 301, provenance @ 302, role @ 303,
-    packet_ttl @ 304, packet_flags @ 305, chrono_type @ 306, probes_out @ 307, padding @ 308,
+    packet_ttl @ 304, packet_flags @ 305, chrono_type @ 306, probes_out @ 307, references @ 308,
+    padding @ 310, awaited @ 312,
+);
+
+const _: () = assert!(size_of::<Awaited>() == 96 && align_of::<Awaited>() == 8);
+assert_offsets!(
+    Awaited,
+    holder @ 0, closer @ 32, destroyed_ns @ 64, known_start_boottime_ns @ 72, known_tgid @ 80, walk @ 84, several @ 88,
+    known_holds @ 92,
 );

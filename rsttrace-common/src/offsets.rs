@@ -8,7 +8,8 @@
 pub const ABSENT: u32 = u32::MAX;
 
 /// Calls the macro `$callback` with all rows: `GLOBAL: "struct" "member.path" need, …`, where `need` is `required`
-/// (without the field nothing sensible can be said) or `optional` (the record then lacks that figure).
+/// (without the field nothing sensible can be said), `optional` (the record then lacks that figure), or `former` (what
+/// earlier kernels have in place of the field of the row before).
 #[macro_export]
 macro_rules! for_each_field {
     ($callback:ident) => {
@@ -53,6 +54,7 @@ macro_rules! for_each_field {
             TP_RCV_TSTAMP: "tcp_sock" "rcv_tstamp" optional,
             TP_CHRONO_START: "tcp_sock" "chrono_start" optional,
             TP_CHRONO_TYPE: "tcp_sock" "chrono_type" optional,
+            TP_TSORTED_SENT_QUEUE: "tcp_sock" "tsorted_sent_queue" optional,
             TW_SUBSTATE: "inet_timewait_sock" "tw_substate" optional,
             NET_INUM: "net" "ns.inum" required,
             CGROUP_KN: "cgroup" "kn" optional,
@@ -70,7 +72,10 @@ macro_rules! for_each_field {
             TASK_CRED: "task_struct" "cred" optional,
             CRED_UID: "cred" "uid" optional,
             SOCKET_SK: "socket" "sk" required,
+            SOCKET_FILE: "socket" "file" optional,
             SOCKET_INODE: "socket_alloc" "vfs_inode.i_ino" optional,
+            FILE_REF: "file" "f_ref.refcnt.counter" optional,
+            FILE_COUNT: "file" "f_count.counter" former,
             FILE_INODE: "file" "f_inode" required,
             FILE_PRIVATE_DATA: "file" "private_data" required,
             INODE_MODE: "inode" "i_mode" required,

@@ -1,6 +1,6 @@
-//! What is remembered of a connection: the values and keys of the maps.
+//! What is remembered of a connection: the values of the maps.
 
-use rsttrace_common::event::{Address, PROVENANCE_NONE, ROLE_UNKNOWN, Task};
+use rsttrace_common::event::{PROVENANCE_NONE, ROLE_UNKNOWN, Task};
 
 /// What is remembered of a connection, or of a listening socket.
 #[repr(C)]
@@ -14,6 +14,8 @@ pub(crate) struct Connection {
     pub(crate) fin_sent_ns: u64,
     /// The socket, to tell a later connection between the same ends from this one.
     pub(crate) sk: u64,
+    /// The listener that it was born of; 0 for any other connection.
+    pub(crate) listener: u64,
     pub(crate) previous_state: u8,
     pub(crate) provenance: u8,
     pub(crate) role: u8,
@@ -31,21 +33,11 @@ impl Connection {
         fin_received_ns: 0,
         fin_sent_ns: 0,
         sk: 0,
+        listener: 0,
         previous_state: 0,
         provenance: PROVENANCE_NONE,
         role: ROLE_UNKNOWN,
         shared: 0,
         padding: 0,
     };
-}
-
-/// Where somebody listens. The family is part of it: an IPv6 socket that also takes IPv4 has children of its own
-/// family, so a child's family tells which of two listeners on one port it came from.
-#[repr(C, align(8))]
-#[derive(Clone, Copy)]
-pub(crate) struct ListenerKey {
-    pub(crate) address: Address,
-    pub(crate) netns: u32,
-    pub(crate) port: u16,
-    pub(crate) family: u16,
 }

@@ -9,14 +9,11 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
 };
 use rsttrace_common::{
-    config::{CONNECTIONS_MAX, DEPARTED_MAX, Filter, LISTENERS_MAX, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
-    event::{Address, LOST_SLOTS},
+    config::{AWAITED_MAX, CONNECTIONS_MAX, DEPARTED_MAX, Filter, LISTENERS_MAX, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
+    event::{Address, Awaited, LOST_SLOTS},
 };
 
-use crate::{
-    connection::{Connection, ListenerKey},
-    sock::Tuple,
-};
+use crate::{connection::Connection, sock::Tuple};
 
 /// Events on their way to the user side.
 #[cfg(not(feature = "ring"))]
@@ -48,7 +45,7 @@ pub(crate) static SCRATCH_LEVEL: PerCpuArray<u32> = PerCpuArray::with_max_entrie
 #[map]
 pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST_SLOTS, 0);
 
-/// The story of each open connection and listener, by the address of its socket.
+/// The story of each open connection, by the address of its socket.
 ///
 /// An LRU map can neither grow without bound nor fail an insert; what it forgets under pressure shows as an unknown
 /// owner. Entries leave when the socket closes, so that idle connections are not pushed out by dead ones.
@@ -60,9 +57,21 @@ pub(crate) static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_ma
 #[map]
 pub(crate) static DEPARTED: LruHashMap<Tuple, Connection> = LruHashMap::with_max_entries(DEPARTED_MAX, 0);
 
-/// Who listens where; accepted connections inherit the owner from here.
+/// Who listens, by the address of the listening socket; its connections inherit the owner from here. A map of its own, so
+/// that no number of connections pushes out a listener.
 #[map]
-pub(crate) static LISTENERS: LruHashMap<ListenerKey, Connection> = LruHashMap::with_max_entries(LISTENERS_MAX, 0);
+pub(crate) static LISTENERS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(LISTENERS_MAX, 0);
+
+/// Who holds the sockets that have just been reset, by the address of the socket: the task that closes one, and the
+/// walk of open files, leave it here, and the user side fetches it.
+///
+/// What it forgets under pressure shows as lower confidence.
+#[map]
+pub(crate) static AWAITED: LruHashMap<u64, Awaited> = LruHashMap::with_max_entries(AWAITED_MAX, 0);
+
+/// The number of the walk of open files that the user side has under way (one slot); 0 during the first, at start.
+#[map]
+pub(crate) static WALK: Array<u32> = Array::with_max_entries(1, 0);
 
 /// The filters of this run (one slot), written before the programs are attached.
 #[map]

@@ -1,17 +1,17 @@
 //! Sockets: who they connect, and the snapshot of their state.
 
 use rsttrace_common::{
-    event::{Address, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, ResetEvent},
+    event::{Address, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, REFERENCES_UNKNOWN, ResetEvent},
     names::{AF_INET, AF_INET6, tcp},
 };
 
 use crate::fields::{
-    CGROUP_KN, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID, NET_INUM, SK_ACK_BACKLOG,
-    SK_CGROUP, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK, SK_MAX_ACK_BACKLOG, SK_SHUTDOWN, SK_SOCKET, SK_UID,
-    SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR,
-    SKC_V6_RCV_SADDR, SOCKET_INODE, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT,
-    TP_CHRONO_START, TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA,
-    TP_SRTT_US, TP_TOTAL_RETRANS, TP_WRITE_SEQ, copy, field, has,
+    CGROUP_KN, FILE_COUNT, FILE_REF, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID, NET_INUM,
+    SK_ACK_BACKLOG, SK_CGROUP, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK, SK_MAX_ACK_BACKLOG, SK_SHUTDOWN,
+    SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE,
+    SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE, SOCKET_INODE, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS,
+    TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT,
+    TP_SND_UNA, TP_SRTT_US, TP_TOTAL_RETRANS, TP_WRITE_SEQ, copy, field, has,
 };
 
 /// The two ends of a connection in one network namespace. IPv4 addresses stand as `::ffff:a.b.c.d`, so that a
@@ -77,6 +77,34 @@ pub(crate) fn owned(sk: u64) -> bool {
     field::<u32>(sk, &SK_LOCK_OWNED) != 0
 }
 
+/// References to the file of a `struct socket`: 0 while the last descriptor is being closed, and without a file.
+#[inline(always)]
+pub(crate) fn references(socket: u64) -> u16 {
+    if !has(&SOCKET_FILE) {
+        return REFERENCES_UNKNOWN;
+    }
+    let file: u64 = field(socket, &SOCKET_FILE);
+    if file == 0 {
+        return 0;
+    }
+    let count = if has(&FILE_REF) {
+        // `file_ref_t` (6.13 and later) counts from 0 for the first reference, and is negative after the last.
+        field::<i64>(file, &FILE_REF).wrapping_add(1)
+    } else if has(&FILE_COUNT) {
+        field::<i64>(file, &FILE_COUNT)
+    } else {
+        return REFERENCES_UNKNOWN;
+    };
+    count.clamp(0, (REFERENCES_UNKNOWN - 1).into()).cast_unsigned() as u16
+}
+
+/// Whether the last descriptor of a socket is being closed.
+#[inline(always)]
+pub(crate) fn closes_last(sk: u64) -> bool {
+    let socket: u64 = field(sk, &SK_SOCKET);
+    socket != 0 && references(socket) == 0
+}
+
 /// Inode number of the network namespace that a `struct net` pointer names.
 #[inline(always)]
 pub(crate) fn netns(net: u64) -> u32 {
@@ -129,6 +157,7 @@ pub(crate) fn snapshot(sk: u64, event: &mut ResetEvent) {
     } else {
         // A TCP socket's `struct socket` is the first member of a `struct socket_alloc`.
         copy(socket, &SOCKET_INODE, &mut event.inode);
+        event.references = references(socket);
     }
     if event.state == tcp::LISTEN {
         copy(sk, &SK_ACK_BACKLOG, &mut event.accept_queue);

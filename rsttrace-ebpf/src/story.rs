@@ -16,25 +16,24 @@ use rsttrace_common::{
 };
 
 use crate::{
-    connection::{Connection, ListenerKey},
-    fields::{SKC_NET, field},
+    connection::Connection,
+    fields::{TP_TSORTED_SENT_QUEUE, field},
     maps::{CONNECTIONS, DEPARTED, LISTENERS},
     sock::{self, Tuple},
     task,
 };
 
-/// The place that a listener listens at. It also fits a child at the instant of its birth, which is a bit-wise copy of
-/// its listener until the kernel fills in the addresses.
+/// The listener that a child was born of. At the instant of its birth a child is a bit-wise copy of its listener, and so
+/// is the head of an empty list in it, which points to itself: to the listener's. (`inet_csk_clone_lock` reports the
+/// state first, `tcp_create_openreq_child` puts the list in order after it.) What has no listener is not found there.
 #[inline(always)]
-fn listener_key(sk: u64) -> ListenerKey {
-    let mut key =
-        ListenerKey { address: [0; 4], netns: sock::netns(field(sk, &SKC_NET)), port: sock::local_port(sk), family: 0 };
-    key.family = sock::addresses(sk, &mut key.address, &mut [0; 4]).into();
-    key
+fn listener_of(child: u64) -> u64 {
+    let list: u64 = field(child, &TP_TSORTED_SENT_QUEUE);
+    list.wrapping_sub(TP_TSORTED_SENT_QUEUE.load().into())
 }
 
 #[inline(always)]
-fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     // SAFETY: takes no arguments and cannot fail.
     unsafe { bpf_ktime_get_ns() }
 }
@@ -59,7 +58,7 @@ pub(crate) fn connect(sk: u64) {
 pub(crate) fn listen(sk: u64) {
     let mut connection = Connection { sk, provenance: PROVENANCE_LISTEN, role: ROLE_LISTENER, ..Connection::UNKNOWN };
     task::current(&mut connection.owner);
-    remember_listener(&mut connection, BPF_ANY.into());
+    let _ = LISTENERS.insert(sk, connection, BPF_ANY.into());
 }
 
 /// LISTEN to SYN_RECV: a connection is born of a listener, in whatever context the packet came.
@@ -67,9 +66,11 @@ pub(crate) fn listen(sk: u64) {
 pub(crate) fn child(sk: u64) {
     let mut connection =
         Connection { opened_ns: now_ns(), sk, previous_state: tcp::LISTEN, role: ROLE_SERVER, ..Connection::UNKNOWN };
-    if let Some(listener) = LISTENERS.get_ptr(listener_key(sk)) {
+    let parent = listener_of(sk);
+    if let Some(listener) = LISTENERS.get_ptr(parent) {
         // SAFETY: values of the map are valid as long as the program runs.
         let listener = unsafe { &*listener };
+        connection.listener = parent;
         connection.owner = listener.owner;
         // However its listener's owner is known, this one's is inherited.
         connection.provenance = PROVENANCE_LISTEN;
@@ -95,22 +96,33 @@ pub(crate) fn advance(sk: u64, old: u8, new: u8) {
 #[inline(always)]
 fn mark(connection: &mut Connection, sk: u64, old: u8, new: u8) {
     connection.previous_state = old;
-    match new {
-        tcp::ESTABLISHED => {
-            connection.established_ns = now_ns();
-            return;
+    // A close reports a state that a shutdown has set before a second time.
+    if old != new {
+        match new {
+            tcp::ESTABLISHED => {
+                connection.established_ns = now_ns();
+                return;
+            }
+            tcp::CLOSE_WAIT | tcp::CLOSING => connection.fin_received_ns = now_ns(),
+            tcp::FIN_WAIT1 | tcp::LAST_ACK => connection.fin_sent_ns = now_ns(),
+            _ => return,
         }
-        tcp::CLOSE_WAIT | tcp::CLOSING => connection.fin_received_ns = now_ns(),
-        tcp::FIN_WAIT1 | tcp::LAST_ACK => connection.fin_sent_ns = now_ns(),
-        _ => return,
+    }
+    if !sock::owned(sk) {
+        return;
     }
     // The task that holds the lock uses the socket: better knowledge than an inherited or a shared owner.
     let inherited = connection.role == ROLE_SERVER && connection.provenance == PROVENANCE_LISTEN;
     let unsure = connection.provenance == PROVENANCE_NONE || inherited || connection.shared != 0;
-    if unsure && sock::owned(sk) && !task::Flags::current().is_kernel() {
+    if (!unsure && connection.owner.tgid == task::current_tgid()) || task::Flags::current().is_kernel() {
+        return;
+    }
+    // What is left of a socket after the last close belongs to whoever closed it, also beside a certain owner.
+    let last = sock::closes_last(sk);
+    if unsure || last {
         task::current(&mut connection.owner);
         connection.provenance = PROVENANCE_CURRENT;
-        if inherited {
+        if inherited || last {
             // Several may listen, and this one has the connection. Of a socket that several hold, they still do.
             connection.shared = 0;
         }
@@ -121,14 +133,10 @@ fn mark(connection: &mut Connection, sk: u64, old: u8, new: u8) {
 #[inline(always)]
 pub(crate) fn depart(sk: u64, old: u8) {
     if old == tcp::LISTEN {
-        let key = listener_key(sk);
-        if let Some(listener) = LISTENERS.get_ptr(key) {
-            // SAFETY: values of the map are valid as long as the program runs.
-            if unsafe { (*listener).sk } == sk {
-                let _ = LISTENERS.remove(key);
-            }
-        }
-    } else if old != tcp::SYN_SENT {
+        let _ = LISTENERS.remove(sk);
+        return;
+    }
+    if old != tcp::SYN_SENT {
         // No reset is ever sent for a socket that goes from SYN_SENT to CLOSE.
         let mut tuple = Tuple::EMPTY;
         sock::ends(sk, &mut tuple);
@@ -150,56 +158,32 @@ pub(crate) fn depart(sk: u64, old: u8) {
 pub(crate) fn found(sk: u64, state: u8, holder: u64) {
     let mut connection = Connection { sk, provenance: PROVENANCE_SNAPSHOT, ..Connection::UNKNOWN };
     task::of(holder, &mut connection.owner);
-    if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
+    let listens = state == tcp::LISTEN;
+    if listens {
+        connection.role = ROLE_LISTENER;
+    }
+    let stories = if listens { &LISTENERS } else { &CONNECTIONS };
+    if let Some(known) = stories.get_ptr_mut(sk) {
         // SAFETY: values of the map are valid as long as the program runs.
         let known = unsafe { &mut *known };
         if known.provenance == PROVENANCE_SNAPSHOT && known.owner.tgid != connection.owner.tgid {
             known.shared = 1;
-            if state == tcp::LISTEN {
-                share_listener(sk);
-            }
         }
-    } else if state == tcp::LISTEN {
-        connection.role = ROLE_LISTENER;
-        remember_listener(&mut connection, BPF_NOEXIST.into());
     } else {
-        let _ = CONNECTIONS.insert(sk, connection, BPF_NOEXIST.into());
+        let _ = stories.insert(sk, connection, BPF_NOEXIST.into());
     }
-}
-
-/// Several processes hold a listener: which of them accepts does not show.
-#[inline(always)]
-fn share_listener(sk: u64) {
-    if let Some(listener) = LISTENERS.get_ptr_mut(listener_key(sk)) {
-        // SAFETY: values of the map are valid as long as the program runs.
-        unsafe { (*listener).shared = 1 };
-    }
-}
-
-#[inline(always)]
-fn remember_listener(connection: &mut Connection, flags: u64) {
-    let key = listener_key(connection.sk);
-    if let Some(other) = LISTENERS.get_ptr_mut(key) {
-        // SAFETY: values of the map are valid as long as the program runs.
-        let other = unsafe { &mut *other };
-        if other.owner.tgid != connection.owner.tgid {
-            // Several processes listen here (SO_REUSEPORT, or one descriptor in many hands).
-            connection.shared = 1;
-            other.shared = 1;
-        }
-    }
-    let _ = LISTENERS.insert(key, *connection, flags);
-    let _ = CONNECTIONS.insert(connection.sk, *connection, flags);
 }
 
 /// What is known of the socket of a reset: `state` is what the socket says.
 #[inline(always)]
 pub(crate) fn of_socket(sk: u64, state: u8, tuple: &Tuple) -> Option<&'static Connection> {
-    if state != tcp::CLOSE {
+    match state {
         // SAFETY: values of the map are valid as long as the program runs.
-        return CONNECTIONS.get_ptr(sk).map(|connection| unsafe { &*connection });
+        tcp::LISTEN => LISTENERS.get_ptr(sk).map(|listener| unsafe { &*listener }),
+        tcp::CLOSE => departed(tuple).filter(|connection| connection.sk == sk),
+        // SAFETY: as above.
+        _ => CONNECTIONS.get_ptr(sk).map(|connection| unsafe { &*connection }),
     }
-    departed(tuple).filter(|connection| connection.sk == sk)
 }
 
 /// What is known of the last connection between these ends.
@@ -209,16 +193,18 @@ pub(crate) fn departed(tuple: &Tuple) -> Option<&'static Connection> {
     DEPARTED.get_ptr(tuple).map(|connection| unsafe { &*connection })
 }
 
-/// The owner, where the story has one that is beyond doubt.
+/// The owner, where it is beyond doubt: the story's, and at work on the socket this moment. Any other may have ended and
+/// left the socket to somebody else, which only the user side can see.
 #[inline(always)]
-pub(crate) fn certain_owner(connection: Option<&'static Connection>) -> Option<u32> {
+pub(crate) fn certain_owner(connection: Option<&'static Connection>, in_task: bool) -> Option<u32> {
     let connection = connection?;
     let sure = match connection.provenance {
         PROVENANCE_CONNECT => true,
         PROVENANCE_LISTEN => connection.role == ROLE_LISTENER,
         _ => false,
     };
-    (sure && connection.shared == 0).then_some(connection.owner.tgid)
+    let tgid = connection.owner.tgid;
+    (in_task && sure && connection.shared == 0 && tgid == task::current_tgid()).then_some(tgid)
 }
 
 /// Copies the story into the event.

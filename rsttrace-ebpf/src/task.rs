@@ -35,12 +35,19 @@ impl Flags {
     }
 }
 
+/// PID of the process that the CPU is running.
+#[inline(always)]
+pub(crate) fn current_tgid() -> u32 {
+    // SAFETY: takes no arguments and cannot fail.
+    (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
 /// Describes the process that the CPU is running.
 #[inline(always)]
 pub(crate) fn current(to: &mut Task) {
+    to.tgid = current_tgid();
     // SAFETY: these helpers take no arguments and cannot fail.
     let task = unsafe {
-        to.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
         to.uid = bpf_get_current_uid_gid() as u32;
         bpf_get_current_task()
     };

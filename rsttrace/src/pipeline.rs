@@ -20,9 +20,9 @@ use tokio::{
 };
 
 use crate::{
-    attribute::Attribution,
+    attribute::{Attribution, hold::Hold},
     cli::{Format, Trace},
-    decode::{Decoder, clock::WallClock, sample, settle::Settle},
+    decode::{self, Decoder, clock::WallClock, sample, settle::Settle},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note, sentence},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
@@ -70,6 +70,7 @@ struct Run {
     settle: Settle,
     attribution: Attribution,
     diagnosis: Diagnosis,
+    hold: Hold,
     tally: Tally,
     watch: Watch,
     started: Instant,
@@ -103,6 +104,7 @@ impl Run {
             settle: Settle::default(),
             attribution: Attribution::default(),
             diagnosis,
+            hold: Hold::new(false),
             tally: Tally::default(),
             watch: Watch::default(),
             started: Instant::now(),
@@ -125,6 +127,7 @@ impl Run {
         let mut writer = Writer::start(sink::sink(self.trace.output.output, self.look()))?;
         self.watch = Watch::start();
         self.loaded.attach(&self.kernel_types)?;
+        self.hold = Hold::new(self.loaded.can_walk());
         self.announce(&transport);
         if let Some(mut ready) = ready {
             ready.write_all(b"\n").context("cannot write to the descriptor of --ready-fd")?;
@@ -151,6 +154,7 @@ impl Run {
                     // In a flood the last of a batch shows how far the events have come.
                     seen_ns = if emptied { now_ns } else { batch.last().map_or(0, |event| event.ktime_ns) };
                 }
+                () = after(self.hold.deadline_ns()) => {}
                 read = transport.read(&mut keep) => {
                     read.context("cannot read events")?;
                     check_loss = true;
@@ -161,6 +165,7 @@ impl Run {
                 log.flush();
             }
             self.process(&mut batch, seen_ns);
+            self.search();
             self.count_losses();
             let goes_on = loop {
                 tokio::select! {
@@ -186,11 +191,16 @@ impl Run {
         mut batch: Vec<ResetEvent>,
         mut writer: Writer,
     ) -> Result<(), Failure> {
+        // While the programs are there, what waits for its owner can still be looked for.
+        while !transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed)) {}
+        self.process(&mut batch, 0);
+        self.search();
         // Counters before the programs go: `missed` is theirs.
         let missed = self.loaded.missed();
         self.loaded.detach();
         while !transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed)) {}
         self.process(&mut batch, u64::MAX);
+        self.release(u64::MAX);
         self.count_losses();
         self.lose(missed, LostWhere::Kernel);
         let summary = self.summary();
@@ -220,12 +230,53 @@ impl Run {
         events.extend(self.settle.release(seen_ns));
         for event in events {
             let mut reset = self.decoder.reset(&event, &clock);
-            self.attribution.attribute(&mut reset);
+            // In the order of events, which the memory of earlier ones goes by.
             self.diagnosis.diagnose(&mut reset);
-            self.watch.see(&reset);
-            if self.selection.wants(&reset) && !self.is_enough() {
-                self.emit(reset);
+            let reset = if self.attribution.is_open(&mut reset) { self.hold.take(reset) } else { Some(reset) };
+            if let Some(reset) = reset {
+                self.conclude(reset);
             }
+        }
+    }
+
+    /// Looks for the owners of the records that wait for theirs.
+    fn search(&mut self) {
+        let Some(began_ns) = monotonic_ns() else { return };
+        if self.hold.deadline_ns().is_none_or(|deadline| deadline > began_ns) {
+            return;
+        }
+        let mut now_ns = began_ns;
+        if let Some(number) = self.hold.next_walk(began_ns) {
+            match self.loaded.walk(number) {
+                Ok(()) => {
+                    now_ns = monotonic_ns().unwrap_or(began_ns);
+                    self.hold.walked(began_ns, now_ns);
+                }
+                Err(error) => {
+                    note(format_args!("degraded: open files can no longer be walked: {}", sentence(&error)));
+                    self.hold.cannot_walk();
+                }
+            }
+        }
+        self.release(now_ns);
+    }
+
+    /// Lets go of the records that need not wait any longer for their owner.
+    fn release(&mut self, now_ns: u64) {
+        let released = self.hold.release(now_ns, |sk, first_walk, reset_ns| {
+            self.loaded.awaited(sk).map(|entry| decode::found(&entry, first_walk, reset_ns)).unwrap_or_default()
+        });
+        for reset in released {
+            self.conclude(reset);
+        }
+    }
+
+    /// Says whose the reset was, and hands it on if it is wanted.
+    fn conclude(&mut self, mut reset: Reset) {
+        self.attribution.attribute(&mut reset);
+        self.watch.see(&reset);
+        if self.selection.wants(&reset) && !self.is_enough() {
+            self.emit(reset);
         }
     }
 

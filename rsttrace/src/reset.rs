@@ -423,6 +423,14 @@ pub struct Facts {
     pub tick_ms: Option<f64>,
     /// What other resets shortly before have to do with this one.
     pub neighbours: Neighbours,
+    /// References to the socket's file: 0 while the last descriptor is being closed; `None` when they were not counted.
+    pub references: Option<u16>,
+    /// The address under which the kernel side gathers who holds the socket; `None` when nobody does.
+    pub awaited: Option<u64>,
+    /// What it has gathered.
+    pub found: Found,
+    /// The process that is remembered as the owner has ended.
+    pub owner_ended: bool,
 }
 
 /// What the short memory of earlier resets knows that matters to this one. Zero where nothing was remembered.
@@ -459,6 +467,21 @@ pub struct Neighbours {
     pub peer_ttl: Option<u8>,
     /// The shortest round trip to the peer's address that was seen, microseconds.
     pub peer_rtt_us: Option<u32>,
+}
+
+/// Who was found with a socket after its reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The first process that a walk of all open files found with it.
+    pub holder: Option<KernelTask>,
+    /// That walk found another process with it as well.
+    pub several: bool,
+    /// That walk found the remembered owner among them.
+    pub known_holds: bool,
+    /// The process that closed it for the last time.
+    pub closer: Option<KernelTask>,
+    /// The socket is gone: nothing more will be found.
+    pub gone: bool,
 }
 
 /// A process as the kernel side describes it.

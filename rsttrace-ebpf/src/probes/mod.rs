@@ -2,5 +2,6 @@
 
 mod inet_sock_set_state;
 mod task_file;
+mod tcp_destroy_sock;
 mod tcp_receive_reset;
 mod tcp_send_reset;

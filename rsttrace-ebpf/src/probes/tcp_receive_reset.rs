@@ -12,6 +12,7 @@ use rsttrace_common::{
 
 use super::tcp_send_reset::{context, identify};
 use crate::{
+    awaited,
     emit::{self, Origin},
     filter,
     log::debug,
@@ -43,10 +44,10 @@ fn report(ctx: &RawTracePointContext) {
         return;
     }
     let story = story::of_socket(sk, state, &tuple);
-    if !filter::wants_owner(&filter, story::certain_owner(story)) {
+    let in_task = sock::owned(sk);
+    if !filter::wants_owner(&filter, story::certain_owner(story, in_task)) {
         return;
     }
-    let in_task = sock::owned(sk);
     emit::event(ctx, Origin { kind: KIND_RECEIVED, in_task }, |event| {
         identify(event, sk, state, &tuple);
         if maybe_sent {
@@ -55,5 +56,6 @@ fn report(ctx: &RawTracePointContext) {
         sock::snapshot(sk, event);
         context(sk, in_task, event);
         story::tell(story, event);
+        awaited::await_holder(sk, story, event);
     });
 }

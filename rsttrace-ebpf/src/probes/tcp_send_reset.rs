@@ -15,6 +15,7 @@ use rsttrace_common::{
 };
 
 use crate::{
+    awaited,
     emit::{self, Origin},
     fields::{SKC_COOKIE, SKC_NET, TW_SUBSTATE, copy, field},
     filter,
@@ -64,10 +65,10 @@ fn report(ctx: &RawTracePointContext, reason: Option<u32>) {
         return;
     }
     let story = if full { story::of_socket(sk, state, &tuple) } else { story::departed(&tuple) };
-    if !filter::wants_owner(&filter, story::certain_owner(story)) {
+    let in_task = full && sock::owned(sk);
+    if !filter::wants_owner(&filter, story::certain_owner(story, in_task)) {
         return;
     }
-    let in_task = full && sock::owned(sk);
     emit::event(ctx, Origin { kind: KIND_SENT, in_task }, |event| {
         identify(event, sk, state, &tuple);
         if let Some(reason) = reason {
@@ -87,6 +88,9 @@ fn report(ctx: &RawTracePointContext, reason: Option<u32>) {
             copy(sk, &TW_SUBSTATE, &mut event.substate);
         }
         story::tell(story, event);
+        if full {
+            awaited::await_holder(sk, story, event);
+        }
     });
 }
 

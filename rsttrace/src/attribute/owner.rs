@@ -11,7 +11,7 @@ use rsttrace_common::{
     names::tcp,
 };
 
-use crate::reset::{Direction, KernelTask, OwnerConfidence, Provenance, Reset, Role};
+use crate::reset::{Direction, Facts, KernelTask, OwnerConfidence, Provenance, Reset, Role};
 
 /// Who it is, how we know, and how sure that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,40 +34,96 @@ pub struct Verdict {
 }
 
 /// Decides who owned the socket of a record, and who else had a hand in its reset.
+///
+/// Whoever opened a connection, or listens, owns the socket for as long as it lives; after that, whoever holds it. A
+/// connection that was accepted is whoever's holds it, since servers hand those on as a matter of course.
 pub fn decide(reset: &Reset) -> Verdict {
     if reset.socket.is_none() {
         return Verdict::default();
     }
     let known = remembered(reset);
-    let Some(holder) = reset.facts.holder.clone() else {
-        return Verdict { owner: known, actor: None };
+    let Some(user) = reset.facts.holder.clone() else {
+        return Verdict { owner: settled(reset, known), actor: None };
     };
     if is_destroyed_from_outside(reset) {
-        // The task is not a user of the socket; the story's owner stays, known or not.
-        let actor = known.as_ref().is_none_or(|owner| !same(&owner.task, &holder)).then_some(holder);
-        return Verdict { owner: known, actor };
+        // The task is not a user of the socket; its owner stays, known or not.
+        let owner = settled(reset, known);
+        let actor = owner.as_ref().is_none_or(|owner| !same(&owner.task, &user)).then_some(user);
+        return Verdict { owner, actor };
     }
     match known {
         // The holder of the lock uses the socket. If that is who we thought it is, no doubt is left.
-        Some(owner) if same(&owner.task, &holder) => {
+        Some(owner) if same(&owner.task, &user) => {
             Verdict { owner: Some(Owner { confidence: OwnerConfidence::Exact, ..owner }), actor: None }
         }
-        Some(owner) if owner.confidence == OwnerConfidence::Exact => {
-            Verdict { owner: Some(owner), actor: Some(holder) }
+        Some(owner) if owner.confidence == OwnerConfidence::Exact && !reset.facts.owner_ended => {
+            Verdict { owner: Some(owner), actor: Some(user) }
         }
-        // A guess gives way to somebody who was seen with the socket in hand; whether nobody else holds it as well
-        // does not show.
-        Some(_) | None => Verdict {
-            owner: Some(Owner { task: holder, provenance: Provenance::Current, confidence: OwnerConfidence::Likely }),
-            actor: None,
-        },
+        // A guess, or the memory of a process that has ended, gives way to somebody who was seen with the socket in
+        // hand.
+        Some(_) | None => Verdict { owner: Some(in_hand(reset, user)), actor: None },
     }
+}
+
+/// Whether a search for who holds the socket can still make the answer better.
+pub fn is_open(reset: &Reset) -> bool {
+    reset.facts.awaited.is_some() && decide(reset).owner.is_none_or(|owner| owner.confidence == OwnerConfidence::Likely)
 }
 
 /// `ss -K` and its like: a reset of our own accord by a task that holds the lock, while the socket is still open. A
 /// process that closes its own socket has set the state to CLOSE by then.
 fn is_destroyed_from_outside(reset: &Reset) -> bool {
     reset.direction == Direction::Sent && reset.provoked_by.is_none() && reset.facts.raw_state != tcp::CLOSE
+}
+
+/// The owner that was seen with the socket in hand: it alone, if there was but one reference to it or this was the last
+/// close, or if the search found nobody else.
+fn in_hand(reset: &Reset, user: KernelTask) -> Owner {
+    let Facts { found, references, .. } = &reset.facts;
+    let is_found_alone = !found.several && found.holder.as_ref().is_some_and(|holder| same(holder, &user));
+    let confidence = certainty(references.is_some_and(|references| references <= 1) || is_found_alone);
+    Owner { task: user, provenance: Provenance::Current, confidence }
+}
+
+/// The owner where nobody was seen with the socket in hand: the memory, where that is certain and still alive, else
+/// whoever was found.
+fn settled(reset: &Reset, known: Option<Owner>) -> Option<Owner> {
+    let Facts { found, awaited, references, owner_ended, .. } = &reset.facts;
+    if let Some(owner) = &known
+        && owner.confidence == OwnerConfidence::Exact
+        // Nobody holds what is left of a closed socket: it belongs to whoever had it, dead or alive.
+        && (!owner_ended || awaited.is_none())
+    {
+        return known;
+    }
+    let is_known = |task: &KernelTask| known.as_ref().is_some_and(|owner| same(&owner.task, task));
+    let (task, provenance, is_alone) = match (&found.holder, &found.closer) {
+        (Some(holder), closer) => {
+            let is_alone = !found.several && closer.as_ref().is_none_or(|closer| same(closer, holder));
+            if !is_alone && (found.known_holds || closer.as_ref().is_some_and(is_known)) {
+                return known.map(likely);
+            }
+            (holder, Provenance::Lookup, is_alone)
+        }
+        // Who closes last held it; whether anybody else did, the number of references told.
+        (None, Some(closer)) => (closer, Provenance::Current, is_known(closer) || *references == Some(1)),
+        (None, None) => return known.map(likely),
+    };
+    let provenance = match &known {
+        Some(owner) if is_known(task) && owner.provenance != Provenance::Listen => owner.provenance,
+        // Found was the holder of the listener; nobody has accepted.
+        _ if waits_in_accept_queue(reset) => Provenance::Listen,
+        _ => provenance,
+    };
+    Some(Owner { task: task.clone(), provenance, confidence: certainty(is_alone) })
+}
+
+const fn certainty(certain: bool) -> OwnerConfidence {
+    if certain { OwnerConfidence::Exact } else { OwnerConfidence::Likely }
+}
+
+fn likely(owner: Owner) -> Owner {
+    Owner { confidence: OwnerConfidence::Likely, ..owner }
 }
 
 /// The owner that the story of the connection tells.
@@ -84,14 +140,17 @@ fn remembered(reset: &Reset) -> Option<Owner> {
         PROVENANCE_CURRENT => Provenance::Current,
         _ => return None,
     };
+    let is_held = facts.awaited.is_some();
     let certain = match provenance {
-        Provenance::Connect | Provenance::Accept | Provenance::Snapshot | Provenance::Current => true,
+        Provenance::Connect | Provenance::Snapshot => true,
         // Whoever listens need not be who accepts: only while nobody has accepted is it the listener's for sure.
         Provenance::Listen => role == Some(Role::Listener) || waits_in_accept_queue(reset),
+        // It may have been handed on since, as long as anybody holds it.
+        Provenance::Accept => !is_held,
+        Provenance::Current => !is_held || facts.references == Some(1),
         Provenance::Io | Provenance::Lookup => false,
     };
-    let confidence = if certain && !facts.shared { OwnerConfidence::Exact } else { OwnerConfidence::Likely };
-    Some(Owner { task, provenance, confidence })
+    Some(Owner { task, provenance, confidence: certainty(certain && !facts.shared) })
 }
 
 /// A connection that nobody has accepted belongs to no file, and is not an orphan of a closed file either: this host
@@ -115,11 +174,14 @@ mod tests {
     use jiff::Timestamp;
     use rsttrace_common::event::{
         EVENT_HAS_PACKET, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN, EVENT_OWNED, EVENT_SHARED, KIND_RECEIVED,
-        KIND_SENT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task,
+        KIND_SENT, REFERENCES_UNKNOWN, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task,
     };
 
     use super::*;
-    use crate::decode::{Decoder, clock::WallClock};
+    use crate::{
+        decode::{Decoder, clock::WallClock},
+        reset::Found,
+    };
 
     const CLOSED: u8 = tcp::CLOSE;
     const OPEN: u8 = tcp::ESTABLISHED;
@@ -128,22 +190,55 @@ mod tests {
         Task { start_boottime_ns: u64::from(tgid), tgid, uid: 0, comm: [b'x'; 16] }
     }
 
+    type Answer = (Option<(u32, Provenance, OwnerConfidence)>, Option<u32>);
+
     /// PID, provenance and confidence of the owner, and PID of the actor, of an event that differs from a bare one.
-    fn verdict(change: impl FnOnce(&mut ResetEvent)) -> (Option<(u32, Provenance, OwnerConfidence)>, Option<u32>) {
+    fn verdict(change: impl FnOnce(&mut ResetEvent)) -> Answer {
+        answer(&record(change))
+    }
+
+    fn record(change: impl FnOnce(&mut ResetEvent)) -> Reset {
         let mut event = ResetEvent {
             kind: KIND_SENT,
             flags: EVENT_HAS_SOCKET | EVENT_HAS_STORY,
             state: CLOSED,
             previous_state: OPEN,
+            references: REFERENCES_UNKNOWN,
             ..ResetEvent::default()
         };
         change(&mut event);
         let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
-        let verdict = decide(&Decoder::new("host".into(), BTreeMap::new(), None).reset(&event, &clock));
+        Decoder::new("host".into(), BTreeMap::new(), None).reset(&event, &clock)
+    }
+
+    fn answer(reset: &Reset) -> Answer {
+        let verdict = decide(reset);
         (
             verdict.owner.map(|owner| (owner.task.tgid, owner.provenance, owner.confidence)),
             verdict.actor.map(|actor| actor.tgid),
         )
+    }
+
+    /// A reset that came from the peer for a socket that somebody holds, with the owner that is remembered.
+    fn open_to_search(tgid: u32, provenance: u8, role: u8) -> Reset {
+        record(|event| {
+            (event.kind, event.state, event.awaited, event.references) = (KIND_RECEIVED, OPEN, 1, 2);
+            known(event, tgid, provenance, role);
+        })
+    }
+
+    fn accepted() -> Reset {
+        open_to_search(7, PROVENANCE_LISTEN, ROLE_SERVER)
+    }
+
+    /// The answer once this has been found.
+    fn after(mut reset: Reset, find: impl FnOnce(&mut Found)) -> Answer {
+        find(&mut reset.facts.found);
+        answer(&reset)
+    }
+
+    fn process(tgid: u32) -> KernelTask {
+        KernelTask { tgid, start_boottime_ns: tgid.into(), uid: Some(0), comm: "x".into() }
     }
 
     fn known(event: &mut ResetEvent, tgid: u32, provenance: u8, role: u8) {
@@ -242,6 +337,138 @@ mod tests {
             known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
         });
         assert_eq!(none, (None, None));
+    }
+
+    #[test]
+    fn what_was_accepted_is_searched_for_and_what_was_opened_is_not() {
+        assert!(is_open(&accepted()));
+        assert!(is_open(&open_to_search(7, PROVENANCE_ACCEPT, ROLE_SERVER)));
+        assert!(is_open(&open_to_search(7, 0, ROLE_SERVER)));
+        for (provenance, role) in
+            [(PROVENANCE_CONNECT, ROLE_CLIENT), (PROVENANCE_SNAPSHOT, 0), (PROVENANCE_LISTEN, ROLE_LISTENER)]
+        {
+            let mut opened = open_to_search(7, provenance, role);
+            assert!(!is_open(&opened));
+            opened.facts.owner_ended = true;
+            assert!(is_open(&opened));
+            opened.facts.awaited = None;
+            assert!(!is_open(&opened), "nobody holds it, so nobody can be found");
+        }
+    }
+
+    #[test]
+    fn who_alone_holds_it_is_the_owner() {
+        let found = after(accepted(), |found| found.holder = Some(process(8)));
+        assert_eq!(found, (Some((8, Provenance::Lookup, OwnerConfidence::Exact)), None));
+        let the_listener_itself = after(accepted(), |found| found.holder = Some(process(7)));
+        assert_eq!(the_listener_itself, (Some((7, Provenance::Lookup, OwnerConfidence::Exact)), None));
+        let accepted = open_to_search(7, PROVENANCE_ACCEPT, ROLE_SERVER);
+        let confirmed = after(accepted, |found| found.holder = Some(process(7)));
+        assert_eq!(confirmed, (Some((7, Provenance::Accept, OwnerConfidence::Exact)), None));
+        let closed_since = after(self::accepted(), |found| {
+            (found.holder, found.closer, found.gone) = (Some(process(8)), Some(process(8)), true);
+        });
+        assert_eq!(closed_since, (Some((8, Provenance::Lookup, OwnerConfidence::Exact)), None));
+    }
+
+    #[test]
+    fn one_of_several_is_only_likely() {
+        let others = after(accepted(), |found| (found.holder, found.several) = (Some(process(8)), true));
+        assert_eq!(others, (Some((8, Provenance::Lookup, OwnerConfidence::Likely)), None));
+        let among_them = after(accepted(), |found| {
+            (found.holder, found.several, found.known_holds) = (Some(process(6)), true, true);
+        });
+        assert_eq!(among_them, (Some((7, Provenance::Listen, OwnerConfidence::Likely)), None));
+        // One held it when we looked, another closed it last: both did.
+        let two_witnesses =
+            after(accepted(), |found| (found.holder, found.closer) = (Some(process(8)), Some(process(9))));
+        assert_eq!(two_witnesses, (Some((8, Provenance::Lookup, OwnerConfidence::Likely)), None));
+        let the_known_closed =
+            after(accepted(), |found| (found.holder, found.closer) = (Some(process(8)), Some(process(7))));
+        assert_eq!(the_known_closed, (Some((7, Provenance::Listen, OwnerConfidence::Likely)), None));
+    }
+
+    #[test]
+    fn who_closed_it_before_anybody_looked_had_it() {
+        let closed = |references, tgid| {
+            let mut reset = accepted();
+            reset.facts.references = references;
+            after(reset, |found| (found.closer, found.gone) = (Some(process(tgid)), true))
+        };
+        assert_eq!(closed(Some(1), 8), (Some((8, Provenance::Current, OwnerConfidence::Exact)), None));
+        // Others may have held it as well, and closed it before.
+        assert_eq!(closed(Some(2), 8), (Some((8, Provenance::Current, OwnerConfidence::Likely)), None));
+        assert_eq!(closed(None, 8), (Some((8, Provenance::Current, OwnerConfidence::Likely)), None));
+        assert_eq!(closed(Some(2), 7), (Some((7, Provenance::Current, OwnerConfidence::Exact)), None));
+    }
+
+    #[test]
+    fn what_nobody_is_found_with_stays_a_guess() {
+        assert_eq!(after(accepted(), |_| {}), (Some((7, Provenance::Listen, OwnerConfidence::Likely)), None));
+        let nobody = open_to_search(0, 0, ROLE_SERVER);
+        assert_eq!(answer(&nobody), (None, None));
+    }
+
+    #[test]
+    fn who_opened_it_owns_it_until_it_ends() {
+        let opened = || open_to_search(7, PROVENANCE_CONNECT, ROLE_CLIENT);
+        let alive = after(opened(), |found| found.holder = Some(process(8)));
+        assert_eq!(alive, (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
+        let ended = |find: fn(&mut Found)| {
+            let mut reset = opened();
+            reset.facts.owner_ended = true;
+            after(reset, find)
+        };
+        let heir = ended(|found| found.holder = Some(process(8)));
+        assert_eq!(heir, (Some((8, Provenance::Lookup, OwnerConfidence::Exact)), None));
+        let ended_since = ended(|found| (found.closer, found.gone) = (Some(process(7)), true));
+        assert_eq!(ended_since, (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
+        assert_eq!(ended(|_| {}), (Some((7, Provenance::Connect, OwnerConfidence::Likely)), None));
+        // What is left of a closed socket is nobody else's.
+        let mut orphan = opened();
+        (orphan.facts.owner_ended, orphan.facts.awaited) = (true, None);
+        assert_eq!(answer(&orphan), (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
+    }
+
+    #[test]
+    fn the_heir_of_an_ended_opener_is_no_mere_actor() {
+        let mut reset = record(|event| {
+            known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
+            held_by(event, 8);
+            event.references = 0;
+        });
+        reset.facts.owner_ended = true;
+        assert_eq!(answer(&reset), (Some((8, Provenance::Current, OwnerConfidence::Exact)), None));
+    }
+
+    #[test]
+    fn the_holder_of_a_listener_whose_caller_has_ended_owns_its_queue() {
+        let mut waiting = record(|event| {
+            known(event, 7, PROVENANCE_LISTEN, ROLE_SERVER);
+            event.flags |= EVENT_ORPHAN;
+            event.awaited = 1;
+        });
+        assert!(!is_open(&waiting));
+        waiting.facts.owner_ended = true;
+        assert!(is_open(&waiting));
+        let daemon = after(waiting, |found| found.holder = Some(process(8)));
+        assert_eq!(daemon, (Some((8, Provenance::Listen, OwnerConfidence::Exact)), None));
+    }
+
+    #[test]
+    fn a_reference_that_is_not_the_only_one_leaves_doubt() {
+        let disconnected = |references: u16| {
+            verdict(move |event| {
+                known(event, 7, PROVENANCE_LISTEN, ROLE_SERVER);
+                held_by(event, 8);
+                event.references = references;
+            })
+        };
+        for (references, confidence) in
+            [(0, OwnerConfidence::Exact), (1, OwnerConfidence::Exact), (2, OwnerConfidence::Likely)]
+        {
+            assert_eq!(disconnected(references), (Some((8, Provenance::Current, confidence)), None));
+        }
     }
 
     #[test]

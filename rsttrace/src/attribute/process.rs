@@ -58,7 +58,8 @@ fn read(task: &KernelTask) -> Option<Details> {
     is_the_same(&directory, task).then_some(details)
 }
 
-fn is_the_same(directory: &str, task: &KernelTask) -> bool {
+/// Whether the process of this directory is the one, by its start time.
+pub(super) fn is_the_same(directory: &str, task: &KernelTask) -> bool {
     fs::read(format!("{directory}/stat"))
         .ok()
         .and_then(|stat| start_ticks(&stat))
@@ -84,6 +85,13 @@ fn real_uid(status: &str) -> Option<u32> {
 
 fn text(bytes: &OsStr) -> Arc<str> {
     bytes.to_string_lossy().into()
+}
+
+/// The process of this PID, for tests.
+#[cfg(test)]
+pub(super) fn named(pid: u32) -> KernelTask {
+    let ticks = fs::read(format!("/proc/{pid}/stat")).ok().and_then(|stat| start_ticks(&stat)).unwrap_or_default();
+    KernelTask { tgid: pid, start_boottime_ns: ticks * STAT_TICK_NS, uid: None, comm: "x".into() }
 }
 
 #[cfg(test)]

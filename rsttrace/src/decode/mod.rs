@@ -6,4 +6,4 @@ pub mod sample;
 pub mod settle;
 mod timing;
 
-pub use self::record::Decoder;
+pub use self::record::{Decoder, found};

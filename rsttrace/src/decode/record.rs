@@ -9,9 +9,9 @@ use std::{
 
 use rsttrace_common::{
     event::{
-        Address, EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN,
-        EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, KIND_SENT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent,
-        Task, UID_UNKNOWN,
+        Address, Awaited, EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY,
+        EVENT_ORPHAN, EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, KIND_SENT, REFERENCES_UNKNOWN, ROLE_CLIENT,
+        ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task, UID_UNKNOWN,
     },
     names::{AF_INET6, sock_flag, tcp},
 };
@@ -23,8 +23,8 @@ use super::{
 use crate::{
     diagnose,
     reset::{
-        Cgroup, Direction, Endpoint, Facts, Family, Hook, KernelTask, Netns, ProvokingPacket, Reset, Role, Socket,
-        State, TcpFlags,
+        Cgroup, Direction, Endpoint, Facts, Family, Found, Hook, KernelTask, Netns, ProvokingPacket, Reset, Role,
+        Socket, State, TcpFlags,
     },
 };
 
@@ -180,7 +180,23 @@ fn facts(event: &ResetEvent) -> Facts {
         probes_out: event.probes_out,
         user_timeout_ms: event.user_timeout_ms,
         story: has(EVENT_HAS_STORY),
+        references: (event.references != REFERENCES_UNKNOWN).then_some(event.references),
+        awaited: (event.awaited != 0).then_some(event.awaited),
         ..Facts::default()
+    }
+}
+
+/// What was found of the holder of a socket. Only what a walk from `first_walk` on and an end after `reset_ns` say is
+/// about the reset: the entry may be older.
+pub fn found(entry: &Awaited, first_walk: u32, reset_ns: u64) -> Found {
+    let walked = entry.walk >= first_walk;
+    let gone = entry.destroyed_ns >= reset_ns;
+    Found {
+        holder: if walked { task(&entry.holder) } else { None },
+        several: walked && entry.several != 0,
+        known_holds: walked && entry.known_holds != 0,
+        closer: if gone { task(&entry.closer) } else { None },
+        gone,
     }
 }
 
@@ -244,6 +260,24 @@ mod tests {
         let reset = decoder().reset(&ResetEvent { kind: KIND_SENT, ..ResetEvent::default() }, &CLOCK);
         assert!(reset.socket.is_none() && reset.reason.is_none() && reset.provoked_by.is_none());
         assert!(reset.netns.is_none() && reset.cgroup.is_none() && reset.facts.owner.is_none());
+    }
+
+    #[test]
+    fn what_was_found_before_the_reset_is_about_another() {
+        let somebody = Task { tgid: 7, ..Task::default() };
+        let entry = Awaited {
+            holder: somebody,
+            closer: somebody,
+            destroyed_ns: 500,
+            walk: 3,
+            several: 1,
+            known_holds: 1,
+            ..Awaited::default()
+        };
+        let all = found(&entry, 3, 500);
+        assert!(all.holder.is_some() && all.closer.is_some() && all.several && all.known_holds && all.gone);
+        assert_eq!(found(&entry, 4, 501), Found::default());
+        assert_eq!(found(&Awaited::default(), 1, 1), Found::default());
     }
 
     #[test]

@@ -25,17 +25,20 @@ pub struct FieldOffset {
     pub shift: u32,
     /// Whether nothing sensible can be said without it.
     pub required: bool,
+    /// Whether it is what earlier kernels have in place of the field before it.
+    pub former: bool,
 }
 
 macro_rules! rows {
     ($($global:ident: $struct:literal $path:literal $need:ident,)+) => {
-        const ROWS: &[(&str, &str, &str, &str, bool)] = &[
+        const ROWS: &[(&str, &str, &str, &str, bool, bool)] = &[
             $((
                 stringify!($global),
                 $struct,
                 $path,
                 concat!($struct, ".", $path),
                 matches!(stringify!($need).as_bytes(), b"required"),
+                matches!(stringify!($need).as_bytes(), b"former"),
             ),)+
         ];
     };
@@ -55,13 +58,13 @@ impl KernelTypes {
     /// Looks up every field of the table. Fails when one that is required is missing.
     pub fn offsets(&self) -> Result<Vec<FieldOffset>> {
         let mut offsets = Vec::with_capacity(ROWS.len());
-        for &(global, parent, path, name, required) in ROWS {
+        for &(global, parent, path, name, required, former) in ROWS {
             let found = self.structure(parent).and_then(|found| self.field(&found, path));
             if found.is_none() && required {
                 bail!("this kernel has no field {name}, without which its sockets cannot be read");
             }
             let (bits, shift) = found.map_or((ABSENT, 0), |bits| (bits / 8, bits % 8));
-            offsets.push(FieldOffset { global, name, offset: bits, shift, required });
+            offsets.push(FieldOffset { global, name, offset: bits, shift, required, former });
         }
         Ok(offsets)
     }
@@ -151,6 +154,19 @@ impl KernelTypes {
     }
 }
 
+/// Fields that the kernel does not have, neither under today's name nor under a former one.
+pub(super) fn absent(offsets: &[FieldOffset]) -> impl Iterator<Item = &'static str> {
+    let successors = offsets.iter().skip(1).map(Some).chain([None]);
+    offsets
+        .iter()
+        .zip(successors)
+        .filter(|(field, next)| {
+            let stands_in = next.is_some_and(|next| next.former && next.offset != ABSENT);
+            field.offset == ABSENT && !field.former && !stands_in
+        })
+        .map(|(field, _)| field.name)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -165,8 +181,7 @@ mod tests {
     fn the_running_kernel_has_every_field() {
         let offsets = running().offsets().expect("the required ones are there");
         assert_eq!(offsets.len(), ROWS.len());
-        let absent: Vec<&str> = offsets.iter().filter(|field| field.offset == ABSENT).map(|field| field.name).collect();
-        assert_eq!(absent, [""; 0]);
+        assert_eq!(absent(&offsets).collect::<Vec<_>>(), [""; 0]);
         // Structs that embed one another: the inner field cannot come later than the outer struct's own.
         let of = |global| offsets.iter().find(|field| field.global == global).map(|field| field.offset);
         assert!(of("SKC_STATE") < of("SK_SOCKET") && of("SK_SOCKET") < of("INET_SPORT"));

@@ -8,6 +8,7 @@ mod choose;
 mod filter;
 pub mod preflight;
 pub mod probes;
+mod search;
 
 pub use self::choose::{Choice, choose};
 
@@ -33,6 +34,7 @@ use crate::{
     load::{
         btf::{FieldOffset, KERNEL_BTF, KernelTypes},
         probes::{Kind, PROBES, Probe, Variant},
+        search::Search,
     },
 };
 
@@ -85,7 +87,7 @@ impl Kernel {
 
     /// Fields of the table that this kernel does not have.
     pub fn absent(&self) -> impl Iterator<Item = &'static str> {
-        self.offsets.iter().filter(|field| field.offset == ABSENT).map(|field| field.name)
+        btf::absent(&self.offsets)
     }
 }
 
@@ -94,6 +96,7 @@ pub struct Loaded {
     /// `None` once detached.
     ebpf: Option<Ebpf>,
     lost: PerCpuArray<MapData, u64>,
+    search: Search,
     /// What is attached.
     pub attached: Vec<&'static str>,
     /// What is not, or less than it could be.
@@ -125,7 +128,8 @@ impl Loaded {
         let mut ebpf = loader.load(options.object.bytes()).context("the kernel refuses the maps of the programs")?;
         filter::write(&mut ebpf, options.filters, options.netns)?;
         let lost = PerCpuArray::try_from(take_map(&mut ebpf, "LOST")?)?;
-        Ok(Self { ebpf: Some(ebpf), lost, attached: Vec::new(), degraded: Vec::new() })
+        let search = Search::of(&mut ebpf)?;
+        Ok(Self { ebpf: Some(ebpf), lost, search, attached: Vec::new(), degraded: Vec::new() })
     }
 
     /// Attaches every probe of the table. Fails only where a required one is refused.
@@ -179,6 +183,13 @@ impl Loaded {
                 program.unload()?;
                 variant
             }
+            Kind::OnDemand(iterator) => {
+                let variant = fitting(probe, usize::MAX)?;
+                let btf = aya::Btf::from_sys_fs()?;
+                let program: &mut Iter = self.program(variant.program)?;
+                program.load(iterator, &btf).map_err(explain)?;
+                variant
+            }
         };
         Ok(variant)
     }
@@ -221,7 +232,7 @@ impl Loaded {
         self.ebpf
             .iter()
             .flat_map(Ebpf::programs)
-            .filter(|(name, _)| name.starts_with("tcp_"))
+            .filter(|(name, _)| name.starts_with("tcp_send_reset") || name.starts_with("tcp_receive_reset"))
             .filter_map(|(_, program)| {
                 let fd = program.fd().ok()?;
                 let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;

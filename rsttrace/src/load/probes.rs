@@ -7,6 +7,8 @@ pub enum Kind {
     RawTracepoint(&'static str),
     /// A BPF iterator of this name, walked once at start.
     Iterator(&'static str),
+    /// A BPF iterator of this name, walked on demand.
+    OnDemand(&'static str),
 }
 
 /// One row: a program and its hook.
@@ -38,6 +40,9 @@ pub struct Variant {
     pub degraded: Option<&'static str>,
 }
 
+/// The hook of the walk for the holders of sockets that were reset.
+pub const LOOKUP: &str = "iter/task_file on demand";
+
 /// Every probe, in the order in which they are attached: the story of connections first, so that no reset finds it
 /// missing, and the snapshot after it, so that no socket falls between the two.
 pub const PROBES: &[Probe] = &[
@@ -55,6 +60,22 @@ pub const PROBES: &[Probe] = &[
         programs: &[Variant { program: "task_file", arguments: 0, degraded: None }],
         required: false,
         loss: "owners of sockets that were open before the start are unknown",
+        remedy: "Linux 5.8 or later has it; in a container, share the host's PID namespace",
+    },
+    Probe {
+        hook: "tcp_destroy_sock",
+        kind: Kind::RawTracepoint("tcp_destroy_sock"),
+        programs: &[Variant { program: "tcp_destroy_sock", arguments: 1, degraded: None }],
+        required: false,
+        loss: "owners of accepted connections that end at once are less sure",
+        remedy: "Linux 4.16 or later has it",
+    },
+    Probe {
+        hook: LOOKUP,
+        kind: Kind::OnDemand("task_file"),
+        programs: &[Variant { program: "task_file_awaited", arguments: 0, degraded: None }],
+        required: false,
+        loss: "owners of accepted connections are less sure",
         remedy: "Linux 5.8 or later has it; in a container, share the host's PID namespace",
     },
     Probe {

@@ -21,12 +21,12 @@ pub(crate) fn worker_owns_what_it_closes(stage: &Stage) {
     run.the_received().owner(&client);
 }
 
-/// The same connection, reset by the client: nothing of the worker's ran on the socket but accept, which is not watched.
-/// The listener's owner is the best guess then, and must not be called more than that.
-pub(crate) fn listener_is_only_likely_to_accept(stage: &Stage) {
+/// The same connection, reset by the client: nothing of the worker's ran on the socket but accept. It is found by the
+/// descriptor that it still has.
+pub(crate) fn worker_owns_what_it_accepted(stage: &Stage) {
     let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
     let tracer = stage.trace();
-    let (_, server_end, client_end) = accept_in_worker(&mut server, &mut client);
+    let (worker, server_end, client_end) = accept_in_worker(&mut server, &mut client);
     client.abort("c");
     server.wait_error("s", "ECONNRESET");
 
@@ -34,9 +34,9 @@ pub(crate) fn listener_is_only_likely_to_accept(stage: &Stage) {
     run.the_sent().owner(&client);
     run.the_received()
         .between(server_end, client_end)
-        .owner(&server)
-        .provenance("listen")
-        .is("/process/confidence", "likely");
+        .process(worker, "the-server")
+        .is_one_of("/process/provenance", ["accept", "lookup"])
+        .is("/process/confidence", "exact");
 }
 
 /// The server listens and forks, its child accepts `s` and leaves six bytes in it unread. Returns the child, and the

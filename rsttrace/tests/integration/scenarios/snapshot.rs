@@ -43,9 +43,8 @@ pub(crate) fn listener(stage: &Stage) {
     run.the_received().between(client_end, pair.server_end).owner(&pair.client).provenance("connect");
 }
 
-/// As before, and the client resets: nobody was seen with the server's end in hand, so its owner is a guess, however well
-/// the listener's is known.
-pub(crate) fn inherited_is_only_likely(stage: &Stage) {
+/// As before, and the client resets: nobody was seen with the server's end in hand, and who holds it is looked for.
+pub(crate) fn accepted_from_it(stage: &Stage) {
     let mut pair = Pair::open(V4);
     let tracer = stage.trace();
     let client_end = pair.connect("c2", "s2");
@@ -56,6 +55,6 @@ pub(crate) fn inherited_is_only_likely(stage: &Stage) {
     run.the_received()
         .between(pair.server_end, client_end)
         .owner(&pair.server)
-        .provenance("listen")
-        .is("/process/confidence", "likely");
+        .is_one_of("/process/provenance", ["accept", "lookup"])
+        .is("/process/confidence", "exact");
 }

@@ -1,0 +1,13 @@
+//! `tcp:tcp_destroy_sock`: the end of a socket. Where a process that had a reset connection closes it, this shows whose it
+//! was. It runs once for every connection, and for nearly all of them is one look into a small map.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+
+use crate::awaited;
+
+/// `(struct sock *sk)`, from 4.15 to today.
+#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+pub(crate) fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
+    awaited::destroyed(ctx.arg::<u64>(0));
+    0
+}

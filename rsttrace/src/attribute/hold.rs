@@ -1,0 +1,226 @@
+//! Records that wait a moment for their owner to be found. Pure.
+//!
+//! One walk of the open files serves all that wait. Walks are rationed, so that they cost a small part of one CPU at
+//! most; what is not found in time goes on with its honest, lower confidence.
+
+use crate::reset::{Found, Reset};
+
+/// Longest wait of a record, from the reset on.
+const PATIENCE_NS: u64 = 20_000_000;
+
+/// After a walk nobody walks for so many times as long as it took: 5 % of one CPU.
+const REST: u64 = 19;
+
+/// When to look again for what a walk has not found: a descriptor may be on its way from one process to another, or be
+/// closed this moment.
+const AGAIN_NS: u64 = 1_000_000;
+
+/// Walks that a record waits for.
+const WALKS: u8 = 2;
+
+/// Records that wait at once; 20 ms of 200,000 resets a second.
+const HELD_MAX: usize = 4096;
+
+/// A record that waits.
+#[derive(Debug)]
+struct Held {
+    reset: Reset,
+    /// Number of the first walk that began after it came.
+    first_walk: u32,
+    /// Walks since then.
+    walks: u8,
+}
+
+/// The records that wait.
+#[derive(Debug)]
+pub struct Hold {
+    held: Vec<Held>,
+    /// Number of the last walk.
+    walk: u32,
+    /// When the next walk may begin, nanoseconds of the events' clock.
+    next_walk_ns: u64,
+    /// Whether walks are possible.
+    can_walk: bool,
+}
+
+impl Hold {
+    /// `can_walk` where the kernel has taken the program that walks.
+    pub const fn new(can_walk: bool) -> Self {
+        Self { held: Vec::new(), walk: 0, next_walk_ns: 0, can_walk }
+    }
+
+    /// Takes a record; gives it back when too many wait already.
+    pub fn take(&mut self, reset: Reset) -> Option<Reset> {
+        if self.held.len() >= HELD_MAX {
+            return Some(reset);
+        }
+        self.held.push(Held { reset, first_walk: self.walk.wrapping_add(1), walks: 0 });
+        None
+    }
+
+    /// When to look after the records again; `None` while none waits.
+    pub fn deadline_ns(&self) -> Option<u64> {
+        let patience = self.held.iter().map(|held| held.reset.facts.ktime_ns.saturating_add(PATIENCE_NS)).min()?;
+        Some(if self.can_walk { patience.min(self.next_walk_ns) } else { patience })
+    }
+
+    /// The number of the walk that is to begin now, if one is.
+    pub fn next_walk(&mut self, now_ns: u64) -> Option<u32> {
+        if self.held.is_empty() || !self.can_walk || now_ns < self.next_walk_ns {
+            return None;
+        }
+        // 0 is the walk at start.
+        self.walk = self.walk.wrapping_add(1).max(1);
+        Some(self.walk)
+    }
+
+    /// The walk has been done.
+    pub fn walked(&mut self, began_ns: u64, ended_ns: u64) {
+        let rest = ended_ns.saturating_sub(began_ns).saturating_mul(REST).max(AGAIN_NS);
+        self.next_walk_ns = ended_ns.saturating_add(rest);
+        for held in &mut self.held {
+            held.walks += 1;
+        }
+    }
+
+    /// The kernel refuses to walk: from now on only closing sockets tell.
+    pub const fn cannot_walk(&mut self) {
+        self.can_walk = false;
+    }
+
+    /// Records that need not wait any longer, in their order. `find` is asked for what is known of the holder of the
+    /// socket at an address since a walk and a moment. [`u64::MAX`] for now releases everything.
+    pub fn release(&mut self, now_ns: u64, mut find: impl FnMut(u64, u32, u64) -> Found) -> Vec<Reset> {
+        let mut released = Vec::new();
+        for mut held in std::mem::take(&mut self.held) {
+            let facts = &mut held.reset.facts;
+            let Some(sk) = facts.awaited else {
+                released.push(held.reset);
+                continue;
+            };
+            facts.found = find(sk, held.first_walk, facts.ktime_ns);
+            let is_over = facts.found.holder.is_some()
+                || facts.found.gone
+                || held.walks >= WALKS
+                || now_ns >= facts.ktime_ns.saturating_add(PATIENCE_NS);
+            if is_over {
+                released.push(held.reset);
+            } else {
+                self.held.push(held);
+            }
+        }
+        released
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+    use rsttrace_common::event::{EVENT_HAS_SOCKET, KIND_RECEIVED, ResetEvent};
+
+    use super::*;
+    use crate::{
+        decode::{Decoder, clock::WallClock},
+        reset::KernelTask,
+    };
+
+    const MS: u64 = 1_000_000;
+
+    fn reset(sk: u64, ktime_ns: u64) -> Reset {
+        let event =
+            ResetEvent { kind: KIND_RECEIVED, flags: EVENT_HAS_SOCKET, awaited: sk, ktime_ns, ..ResetEvent::default() };
+        let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
+        Decoder::new("host".into(), BTreeMap::new(), None).reset(&event, &clock)
+    }
+
+    fn hold(sockets: impl IntoIterator<Item = u64>, ktime_ns: u64) -> Hold {
+        let mut hold = Hold::new(true);
+        for sk in sockets {
+            assert!(hold.take(reset(sk, ktime_ns)).is_none());
+        }
+        hold
+    }
+
+    fn somebody() -> Found {
+        let task = KernelTask { tgid: 7, start_boottime_ns: 7, uid: None, comm: "x".into() };
+        Found { holder: Some(task), ..Found::default() }
+    }
+
+    fn sockets(released: &[Reset]) -> Vec<Option<u64>> {
+        released.iter().map(|reset| reset.facts.awaited).collect()
+    }
+
+    #[test]
+    fn nothing_to_do_while_nothing_waits() {
+        let mut hold = Hold::new(true);
+        assert_eq!((hold.deadline_ns(), hold.next_walk(u64::MAX)), (None, None));
+    }
+
+    #[test]
+    fn the_first_walk_begins_at_once_and_serves_all() {
+        let mut hold = hold([1, 2], 100 * MS);
+        assert!(hold.deadline_ns().is_some_and(|deadline| deadline <= 100 * MS));
+        let walk = hold.next_walk(100 * MS);
+        assert_eq!(walk, Some(1));
+        hold.walked(100 * MS, 101 * MS);
+        let released = hold.release(101 * MS, |_, first_walk, reset_ns| {
+            assert_eq!((Some(first_walk), reset_ns), (walk, 100 * MS));
+            somebody()
+        });
+        assert_eq!(sockets(&released), [Some(1), Some(2)]);
+        assert!(released.iter().all(|reset| reset.facts.found == somebody()));
+        assert_eq!(hold.deadline_ns(), None);
+    }
+
+    #[test]
+    fn walks_take_a_twentieth_of_the_time_at_most() {
+        let mut hold = hold([1], 100 * MS);
+        assert!(hold.next_walk(100 * MS).is_some());
+        hold.walked(100 * MS, 103 * MS);
+        assert!(hold.release(103 * MS, |_, _, _| somebody()).len() == 1);
+        assert!(hold.take(reset(2, 150 * MS)).is_none());
+        assert_eq!(hold.next_walk(103 * MS + 57 * MS - 1), None);
+        assert_eq!(hold.next_walk(103 * MS + 57 * MS), Some(2));
+    }
+
+    #[test]
+    fn what_is_not_found_is_looked_for_once_more_and_let_go() {
+        let mut hold = hold([1], 100 * MS);
+        let mut now = 100 * MS;
+        for _ in 0..2 {
+            assert!(hold.release(now, |_, _, _| Found::default()).is_empty());
+            now = hold.deadline_ns().expect("one waits").max(now);
+            assert!(hold.next_walk(now).is_some());
+            hold.walked(now, now + 1000);
+        }
+        assert!(now <= 102 * MS);
+        assert_eq!(sockets(&hold.release(now, |_, _, _| Found::default())), [Some(1)]);
+    }
+
+    #[test]
+    fn patience_ends_without_a_walk() {
+        let mut hold = hold([1], 100 * MS);
+        hold.cannot_walk();
+        assert_eq!(hold.next_walk(100 * MS), None);
+        let deadline = hold.deadline_ns().expect("one waits");
+        assert_eq!(deadline, 120 * MS);
+        assert!(hold.release(deadline - 1, |_, _, _| Found::default()).is_empty());
+        assert_eq!(hold.release(deadline, |_, _, _| Found::default()).len(), 1);
+    }
+
+    #[test]
+    fn a_socket_that_is_gone_tells_no_more() {
+        let mut hold = hold([1], 100 * MS);
+        let gone = Found { gone: true, ..Found::default() };
+        assert_eq!(hold.release(100 * MS, |_, _, _| gone.clone()).len(), 1);
+    }
+
+    #[test]
+    fn no_more_wait_than_there_is_room_for() {
+        let mut hold = hold(1..=HELD_MAX as u64, 1);
+        assert!(hold.take(reset(9999, 1)).is_some());
+        assert_eq!(hold.release(u64::MAX, |_, _, _| Found::default()).len(), HELD_MAX);
+    }
+}
