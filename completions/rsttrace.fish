@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign o/output= time= n/numeric no-summary d/duration= count= transport= buffer-size= timeouts= ready-fd= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign o/output= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= timeouts= ready-fd= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -44,6 +44,7 @@ json\t'One JSON object a line'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l time -d 'How to show times in text (JSON is always UTC)' -r -f -a "local\t'Time of day in the local zone'
 utc\t'Time of day in UTC'
 elapsed\t'Seconds since the start'"
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l summary-interval -d 'A summary every so often, such as 60s or 5m, not only at the end' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s d -l duration -d 'Stop after this time, such as 30s or 5m' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l count -d 'Stop after this many records' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l transport -d 'How the kernel hands events over: BPF ring buffer, perf ring buffer, or the better one that works' -r -f -a "auto\t'The BPF ring buffer where the kernel has it, else the perf ring buffer'

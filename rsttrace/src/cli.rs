@@ -134,6 +134,9 @@ pub struct Output {
     /// Look up no names: ports and users stay numbers
     #[arg(short, long)]
     pub numeric: bool,
+    /// A summary every so often, such as 60s or 5m, not only at the end
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "no_summary")]
+    pub summary_interval: Option<Duration>,
     /// No summary at the end
     #[arg(long)]
     pub no_summary: bool,

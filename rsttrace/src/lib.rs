@@ -18,7 +18,7 @@ mod pipeline;
 pub mod reset;
 pub mod select;
 pub mod sink;
-mod summary;
+pub mod summary;
 mod transport;
 
 use std::process::ExitCode;

@@ -32,7 +32,7 @@ use crate::{
         self, Look, Lost, LostWhere, Record,
         writer::{BATCH, GRACE, Writer},
     },
-    summary::{Summary, Tally, coverage::Watch},
+    summary::{Circumstances, Summary, Tally, coverage::Watch},
     transport::Transport,
 };
 
@@ -125,7 +125,9 @@ impl Run {
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
         let mut writer = Writer::start(sink::sink(self.trace.output.output, self.look()))?;
-        self.watch = Watch::start();
+        if !self.trace.output.no_summary {
+            self.watch = Watch::start(!self.kernel_types.types.reset_reasons().is_empty());
+        }
         self.loaded.attach(&self.kernel_types)?;
         self.hold = Hold::new(self.loaded.can_walk());
         self.announce(&transport);
@@ -134,6 +136,7 @@ impl Run {
         }
 
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);
+        let mut next_summary = self.next_summary();
         let mut batch: Vec<ResetEvent> = Vec::new();
         let mut check_loss = false;
         loop {
@@ -146,6 +149,10 @@ impl Run {
                 _ = terminate.recv() => break,
                 () = writer.failed() => break,
                 () = at(deadline) => break,
+                () = at(next_summary) => {
+                    self.summarise();
+                    next_summary = self.next_summary();
+                }
                 () = after(self.settle.deadline_ns()) => {
                     // First the clock, then the buffers: this process may not have run for longer than an event is
                     // held, and the other half of a pair may lie in there.
@@ -203,15 +210,15 @@ impl Run {
         self.release(u64::MAX);
         self.count_losses();
         self.lose(missed, LostWhere::Kernel);
-        let summary = self.summary();
-        if !self.trace.output.no_summary && self.trace.output.output == Format::Json {
+        let summary = (!self.trace.output.no_summary).then(|| self.summary(true));
+        if let Some(summary) = summary.as_ref().filter(|_| self.trace.output.output == Format::Json) {
             self.outbox.push(Record::Summary(Box::new(summary.clone())));
         }
         // A reader that takes nothing must not keep us; a writer that has ended says why itself.
         let deadline = tokio::time::Instant::now() + GRACE;
         let _ = timeout_at(deadline, self.send(&mut writer)).await;
         let written = writer.finish(deadline, self.outbox.len()).await;
-        if !self.trace.output.no_summary {
+        if let Some(summary) = summary {
             note(&summary);
         }
         written.map_err(Failure::Running)
@@ -308,7 +315,7 @@ impl Run {
         if count == 0 {
             return;
         }
-        self.tally.lost += count;
+        self.tally.lose(count);
         note(format_args!("{count} resets were lost: {}", remedy(place)));
         self.outbox.push(Record::Lost(Lost { time: Timestamp::now(), count, r#where: place }));
     }
@@ -323,9 +330,30 @@ impl Run {
         true
     }
 
-    fn summary(&self) -> Summary {
-        let complete = self.selection.is_everything() && self.tally.lost == 0;
-        self.tally.summary(Timestamp::now(), self.started.elapsed(), self.watch.finish(complete), &self.loaded.degraded)
+    /// When the next summary is due.
+    fn next_summary(&self) -> Option<Instant> {
+        self.trace.output.summary_interval.map(|interval| Instant::now() + interval)
+    }
+
+    /// Says what the run has come to so far.
+    fn summarise(&mut self) {
+        let summary = self.summary(false);
+        note(&summary);
+        if self.trace.output.output == Format::Json {
+            self.outbox.push(Record::Summary(Box::new(summary)));
+        }
+    }
+
+    fn summary(&self, last: bool) -> Summary {
+        let complete = self.selection.is_everything() && !self.tally.has_lost();
+        self.tally.summary(Circumstances {
+            time: Timestamp::now(),
+            duration: self.started.elapsed(),
+            last,
+            timeouts: self.diagnosis.timeouts(),
+            coverage: self.watch.finish(complete),
+            degraded: &self.loaded.degraded,
+        })
     }
 
     fn look(&self) -> Look {

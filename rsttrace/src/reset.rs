@@ -91,7 +91,7 @@ pub enum Family {
 }
 
 /// One end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Endpoint {
     /// IPv4-mapped addresses stand as IPv4.
     pub address: IpAddr,

@@ -30,29 +30,29 @@ pub enum Order {
 
 /// A received reset with the socket that it hit.
 #[derive(Clone, Copy)]
-pub(super) struct Story<'a> {
-    pub(super) reset: &'a Reset,
-    pub(super) socket: &'a Socket,
+pub(crate) struct Story<'a> {
+    pub(crate) reset: &'a Reset,
+    pub(crate) socket: &'a Socket,
 }
 
 impl<'a> Story<'a> {
     /// The story of a received reset.
-    pub(super) fn of(reset: &'a Reset) -> Option<Self> {
+    pub(crate) fn of(reset: &'a Reset) -> Option<Self> {
         let socket = reset.socket.as_ref().filter(|_| reset.direction == Direction::Received)?;
         Some(Self { reset, socket })
     }
 
-    pub(super) fn state(self) -> u8 {
+    pub(crate) fn state(self) -> u8 {
         self.socket.state.0
     }
 
-    pub(super) fn is(self, role: Role) -> bool {
+    pub(crate) fn is(self, role: Role) -> bool {
         self.socket.role == Some(role)
     }
 
     /// The connection was in use: the process had not closed it. Shutting down for sending alone is no close, whoever
     /// does that waits for the answer.
-    pub(super) fn in_use(self) -> bool {
+    pub(crate) fn in_use(self) -> bool {
         match self.state() {
             tcp::ESTABLISHED | tcp::CLOSE_WAIT | tcp::SYN_RECV => true,
             tcp::FIN_WAIT1 | tcp::FIN_WAIT2 => !self.closed(),
@@ -66,16 +66,16 @@ impl<'a> Story<'a> {
         facts.dead || facts.orphan || facts.shutdown & 1 != 0
     }
 
-    pub(super) fn tick_ms(self) -> f64 {
+    pub(crate) fn tick_ms(self) -> f64 {
         self.reset.facts.tick_ms.unwrap_or(LONGEST_TICK_MS)
     }
 
-    pub(super) fn rtt_ms(self) -> Option<f64> {
+    pub(crate) fn rtt_ms(self) -> Option<f64> {
         self.socket.rtt_us.map(|rtt| f64::from(rtt) / 1000.0)
     }
 
     /// Sent data were not acknowledged.
-    pub(super) fn in_flight(self) -> bool {
+    pub(crate) fn in_flight(self) -> bool {
         self.unacked() > 0
     }
 
@@ -84,39 +84,39 @@ impl<'a> Story<'a> {
     }
 
     /// The process was still sending.
-    pub(super) fn sending(self) -> bool {
+    pub(crate) fn sending(self) -> bool {
         self.in_flight() || self.socket.unsent_bytes.is_some_and(|bytes| bytes > 0)
     }
 
-    pub(super) fn has_sent(self) -> bool {
+    pub(crate) fn has_sent(self) -> bool {
         self.socket.bytes_sent.is_some_and(|bytes| bytes > 0)
     }
 
-    pub(super) fn has_received(self) -> bool {
+    pub(crate) fn has_received(self) -> bool {
         self.socket.bytes_received.is_some_and(|bytes| bytes > 0)
     }
 
     /// Nothing was ever sent either way.
-    pub(super) fn wordless(self) -> bool {
+    pub(crate) fn wordless(self) -> bool {
         !self.has_sent() && !self.has_received()
     }
 
     /// The reset came about one round trip after what we sent last, so it may be the answer to that.
-    pub(super) fn answers_our_send(self) -> bool {
+    pub(crate) fn answers_our_send(self) -> bool {
         let limit = self.rtt_ms().map_or(SOME_ROUND_TRIP_MS, |rtt| 2.0 * rtt + ANSWER_SLACK_MS) + self.tick_ms();
         self.in_flight() && self.socket.since_send_ms.is_some_and(|since| since <= limit)
     }
 
     /// The reset came one round trip after the handshake: it is the answer of the peer's kernel to its last packet, or
     /// to data that followed at once.
-    pub(super) fn newborn(self) -> bool {
+    pub(crate) fn newborn(self) -> bool {
         let round_trip = self.rtt_ms().unwrap_or(0.0);
         let limit = 1.5 * round_trip + KERNEL_SLACK_MS;
         !self.has_received() && self.reset.facts.established_ms.is_some_and(|since| since <= limit)
     }
 
     /// What was sent last may have been a TLS closing alert: nothing is lost with it.
-    pub(super) fn may_be_closing_alert(self) -> bool {
+    pub(crate) fn may_be_closing_alert(self) -> bool {
         CLOSING_ALERTS.contains(&self.unacked())
     }
 
@@ -125,7 +125,7 @@ impl<'a> Story<'a> {
     /// The times of sending are as fine as a tick. Where that does not decide, the round trip does: FIN and reset keep
     /// their order, so the reset follows the FIN at the distance at which the peer sent them, and data that were sent
     /// only when the FIN was here are answered a whole round trip after it.
-    pub(super) fn order(self) -> Order {
+    pub(crate) fn order(self) -> Order {
         if !matches!(self.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING) {
             return Order::NoFin;
         }
@@ -143,7 +143,7 @@ impl<'a> Story<'a> {
     }
 
     /// Since anything last went either way; the age of a connection on which nothing ever did.
-    pub(super) fn silence_ms(self) -> Option<f64> {
+    pub(crate) fn silence_ms(self) -> Option<f64> {
         let socket = self.socket;
         match (socket.since_send_ms, socket.since_receive_ms) {
             (Some(send), Some(receive)) => Some(send.min(receive)),
@@ -154,12 +154,12 @@ impl<'a> Story<'a> {
 
     /// The silence that a timeout would have to do with: before our last send if the reset answers that, else before
     /// the reset.
-    pub(super) fn telling_silence_ms(self) -> Option<f64> {
+    pub(crate) fn telling_silence_ms(self) -> Option<f64> {
         if self.in_flight() { self.socket.idle_before_send_ms } else { self.silence_ms() }
     }
 
     /// The last word was a question: the client had sent and had no answer, or the server owed one.
-    pub(super) fn awaits_answer(self) -> bool {
+    pub(crate) fn awaits_answer(self) -> bool {
         let socket = self.socket;
         let (asked, answered) = match socket.role {
             Some(Role::Client) => (socket.since_send_ms, socket.since_receive_ms),
@@ -173,19 +173,19 @@ impl<'a> Story<'a> {
     }
 
     /// Whether the reset's own TTL is another than the peer's; `None` where one of the two is not known.
-    pub(super) fn foreign_ttl(self) -> Option<bool> {
+    pub(crate) fn foreign_ttl(self) -> Option<bool> {
         foreign_ttl(self.reset)
     }
 
     /// The window of the reset, where a hook shows it: the kernel of a peer that knows no connection has none to offer,
     /// a process that aborts one mostly has.
-    pub(super) fn window(self) -> Option<u16> {
+    pub(crate) fn window(self) -> Option<u16> {
         self.reset.packet.as_ref().map(|packet| packet.window)
     }
 }
 
 /// Whether a reset's own TTL is another than the peer's.
-pub(super) fn foreign_ttl(reset: &Reset) -> Option<bool> {
+pub(crate) fn foreign_ttl(reset: &Reset) -> Option<bool> {
     let packet = reset.packet.as_ref()?;
     let own = packet.handshake_ttl.or(reset.facts.neighbours.peer_ttl)?;
     Some(packet.ttl.abs_diff(own) > SAME_TTL)

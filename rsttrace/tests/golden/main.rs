@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "what fails here fails the test")]
 
 mod cases;
+mod run;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +30,7 @@ use rsttrace_common::event::{EVENT_HAS_REASON, ResetEvent};
 use crate::cases::{Case, NOW_NS};
 
 /// The running kernel's words, as 6.12 and later number them.
-fn reasons() -> BTreeMap<u32, Arc<str>> {
+pub(crate) fn reasons() -> BTreeMap<u32, Arc<str>> {
     [
         (1, "NO_SOCKET"),
         (6, "TCP_FLAGS"),
@@ -62,19 +63,7 @@ fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
         if !words {
             event.flags &= !EVENT_HAS_REASON;
         }
-        let mut reset = decoder.reset(&event, &clock);
-        let verdict = owner::decide(&reset);
-        reset.process = verdict.owner.map(|owner| Process {
-            pid: owner.task.tgid,
-            comm: owner.task.comm,
-            executable: case.details.then(|| "/usr/bin/java".into()),
-            command_line: case.details.then(|| "java -jar gw.jar".into()),
-            uid: owner.task.uid,
-            provenance: owner.provenance,
-            confidence: owner.confidence,
-        });
-        reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
-        reset
+        owned(decoder.reset(&event, &clock), case.details)
     };
     for event in case.earlier() {
         diagnosis.diagnose(&mut made(event));
@@ -90,6 +79,22 @@ fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
     });
     diagnosis.diagnose(&mut reset);
     diagnosis.explain(&mut reset);
+    reset
+}
+
+/// A record with its owner, as far as the kernel side tells.
+pub(crate) fn owned(mut reset: Reset, details: bool) -> Reset {
+    let verdict = owner::decide(&reset);
+    reset.process = verdict.owner.map(|owner| Process {
+        pid: owner.task.tgid,
+        comm: owner.task.comm,
+        executable: details.then(|| "/usr/bin/java".into()),
+        command_line: details.then(|| "java -jar gw.jar".into()),
+        uid: owner.task.uid,
+        provenance: owner.provenance,
+        confidence: owner.confidence,
+    });
+    reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
     reset
 }
 
@@ -112,7 +117,7 @@ fn printed(format: Format, color: bool) -> String {
     String::from_utf8(out).expect("UTF-8")
 }
 
-fn compare(name: &str, actual: &str) {
+pub(crate) fn compare(name: &str, actual: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if env::var_os("RSTTRACE_BLESS").is_some() {
         fs::write(&path, actual).expect("the file can be written");

@@ -9,7 +9,7 @@ use crate::{
     host::{self, Lack},
     scenarios::{
         aborts, after_close, cross_check, destroy, endings, exactly_once, filters, functions, handed_over, keepalive,
-        listener, lost, mapped, namespaces, own_words, programs, refused, routed, snapshot,
+        listener, lost, mapped, namespaces, own_words, programs, refused, routed, snapshot, summary,
     },
     stage::{Stage, Transport},
 };
@@ -76,6 +76,8 @@ const ROWS: &[Row] = &[
     row("filters::port_range", filters::port_range),
     row("filters::ipv4", filters::ipv4),
     row("filters::ipv6", filters::ipv6),
+    row("summary::counters_of_another_namespace", summary::counters_of_another_namespace),
+    row("summary::at_intervals", summary::at_intervals),
     row("lost::every_reset_is_counted", lost::every_reset_is_counted),
     row("endings::after_a_count", endings::after_a_count),
     row("endings::after_a_duration", endings::after_a_duration),

@@ -34,6 +34,8 @@ pub(crate) struct Tracer {
 pub(crate) struct Run {
     pub(crate) resets: Vec<Reset>,
     pub(crate) lost: u64,
+    /// The last is the one at the end.
+    pub(crate) summaries: Vec<Value>,
     pub(crate) stderr: String,
 }
 
@@ -82,6 +84,24 @@ impl Tracer {
         self.read_until("a loss", |seen| total(seen, "lost") > 0)
     }
 
+    /// Reads until a summary has come that counts so many resets, with the run still going on.
+    pub(crate) fn expect_summary(&mut self, resets: u64) -> &mut Self {
+        self.read_until("a summary", |seen| {
+            seen.iter().any(|line| line["type"] == "summary" && line["resets"] == resets)
+        })
+    }
+
+    /// How many resets of this kind have been reported.
+    pub(crate) fn count(&self, wanted: impl Fn(&Value) -> bool) -> usize {
+        self.seen.iter().filter(|line| line["type"] == "reset" && wanted(line)).count()
+    }
+
+    /// Reads one more record.
+    pub(crate) fn read_one(&mut self) -> &mut Self {
+        let before = self.seen.len();
+        self.read_until("one more record", |seen| seen.len() > before)
+    }
+
     fn read_until(&mut self, what: &str, enough: impl Fn(&[Value]) -> bool) -> &mut Self {
         let deadline = Instant::now() + PATIENCE;
         while !enough(&self.seen) {
@@ -127,8 +147,9 @@ impl Tracer {
         assert!(status.success(), "{status}: {stderr}");
         check_run(&seen, &stderr);
         let lost = total(&seen, "lost");
+        let summaries = seen.iter().filter(|line| line["type"] == "summary").cloned().collect();
         let resets = seen.into_iter().filter(|line| line["type"] == "reset").map(Reset).collect();
-        Run { resets, lost, stderr }
+        Run { resets, lost, summaries, stderr }
     }
 
     /// How it ended, and its standard error. It has to be ending.

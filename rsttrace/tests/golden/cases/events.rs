@@ -14,9 +14,9 @@ pub(crate) const NOW_NS: u64 = 700_000_000_000_000;
 /// Ticks a second.
 const HZ: u32 = 250;
 /// The tick counter at that moment.
-pub(super) const NOW_JIFFIES: u32 = (700_000 - 300) * HZ;
+pub(crate) const NOW_JIFFIES: u32 = (700_000 - 300) * HZ;
 
-pub(super) fn common() -> ResetEvent {
+pub(crate) fn common() -> ResetEvent {
     ResetEvent {
         ktime_ns: NOW_NS,
         sk: 0xffff_8881_0000_1234,
@@ -33,7 +33,7 @@ pub(super) fn common() -> ResetEvent {
 }
 
 /// The same event so many milliseconds earlier.
-pub(super) fn earlier(mut event: ResetEvent, ms: u64) -> ResetEvent {
+pub(crate) fn earlier(mut event: ResetEvent, ms: u64) -> ResetEvent {
     let ns = ms * 1_000_000;
     event.ktime_ns -= ns;
     for tick in [
@@ -53,23 +53,23 @@ pub(super) fn earlier(mut event: ResetEvent, ms: u64) -> ResetEvent {
 }
 
 /// An IPv4 address as the kernel side writes it.
-pub(super) fn v4([a, b, c, d]: [u8; 4]) -> Address {
+pub(crate) fn v4([a, b, c, d]: [u8; 4]) -> Address {
     [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([a, b, c, d])]
 }
 
-pub(super) fn v6(words: [u16; 8]) -> Address {
+pub(crate) fn v6(words: [u16; 8]) -> Address {
     let word = |index: usize| (u32::from(words[index]) << 16 | u32::from(words[index + 1])).to_be();
     [word(0), word(2), word(4), word(6)]
 }
 
-pub(super) fn without_socket(event: &mut ResetEvent, flags: u8) {
+pub(crate) fn without_socket(event: &mut ResetEvent, flags: u8) {
     event.kind = KIND_SENT;
     event.flags |= EVENT_HAS_REASON;
     (event.sk, event.cgroup_id, event.reason) = (0, 0, 1);
     answers(event, flags);
 }
 
-pub(super) fn time_wait(event: &mut ResetEvent, substate: u8) {
+pub(crate) fn time_wait(event: &mut ResetEvent, substate: u8) {
     event.kind = KIND_SENT;
     event.flags |= EVENT_TIME_WAIT | EVENT_HAS_REASON;
     (event.cgroup_id, event.reason, event.state, event.substate) = (0, 9, tcp::TIME_WAIT, substate);
@@ -77,37 +77,37 @@ pub(super) fn time_wait(event: &mut ResetEvent, substate: u8) {
 }
 
 /// A sent reset of a socket that the kernel has closed, for this reason, out of this state.
-pub(super) fn sent(event: &mut ResetEvent, reason: u32, state: u8) {
+pub(crate) fn sent(event: &mut ResetEvent, reason: u32, state: u8) {
     event.kind = KIND_SENT;
     event.flags |= EVENT_HAS_SOCKET | EVENT_HAS_REASON;
     (event.reason, event.state, event.previous_state) = (reason, tcp::CLOSE, state);
 }
 
-pub(super) fn received(event: &mut ResetEvent, state: u8) {
+pub(crate) fn received(event: &mut ResetEvent, state: u8) {
     event.kind = KIND_RECEIVED;
     event.flags |= EVENT_HAS_SOCKET;
     event.state = state;
 }
 
-pub(super) fn listener(event: &mut ResetEvent, reason: u32) {
+pub(crate) fn listener(event: &mut ResetEvent, reason: u32) {
     sent(event, reason, tcp::CLOSE);
     (event.state, event.role) = (tcp::LISTEN, ROLE_LISTENER);
     owner(event, "redis-server", 6379, PROVENANCE_LISTEN);
 }
 
-pub(super) fn answers(event: &mut ResetEvent, flags: u8) {
+pub(crate) fn answers(event: &mut ResetEvent, flags: u8) {
     event.flags |= EVENT_HAS_PACKET;
     (event.packet_flags, event.packet_ttl, event.packet_window) = (flags, 63, 64240);
     (event.packet_seq, event.packet_ack) = (1_000_000, 2_000_000);
 }
 
-pub(super) fn owner(event: &mut ResetEvent, comm: &str, tgid: u32, provenance: u8) {
+pub(crate) fn owner(event: &mut ResetEvent, comm: &str, tgid: u32, provenance: u8) {
     event.flags |= EVENT_HAS_STORY;
     event.provenance = provenance;
     event.owner = task(comm, tgid);
 }
 
-pub(super) fn held_by(event: &mut ResetEvent, comm: &str, tgid: u32) {
+pub(crate) fn held_by(event: &mut ResetEvent, comm: &str, tgid: u32) {
     event.flags |= EVENT_OWNED;
     event.actor = task(comm, tgid);
 }
@@ -121,19 +121,19 @@ fn task(comm: &str, tgid: u32) -> Task {
 }
 
 /// A moment so many milliseconds before.
-pub(super) fn ago(ms: f64) -> u64 {
+pub(crate) fn ago(ms: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small positive times")]
     let ns = (ms * 1e6) as u64;
     NOW_NS - ns
 }
 
 /// The tick so many milliseconds before.
-pub(super) fn ticks(ms: u32) -> u32 {
+pub(crate) fn ticks(ms: u32) -> u32 {
     NOW_JIFFIES.wrapping_sub(u32::try_from(u64::from(ms) * u64::from(HZ) / 1000).unwrap_or(u32::MAX))
 }
 
 /// A reset on a connection that this host has opened a minute and a half ago, in this state.
-pub(super) fn client(event: &mut ResetEvent, state: u8) {
+pub(crate) fn client(event: &mut ResetEvent, state: u8) {
     received(event, state);
     event.flags |= EVENT_HAS_TIMES | EVENT_HAS_STORY;
     event.role = ROLE_CLIENT;
@@ -145,7 +145,7 @@ pub(super) fn client(event: &mut ResetEvent, state: u8) {
 }
 
 /// The handshake was done so many milliseconds ago.
-pub(super) fn established(event: &mut ResetEvent, ms: f64) {
+pub(crate) fn established(event: &mut ResetEvent, ms: f64) {
     (event.opened_ns, event.established_ns) = (ago(ms + 0.32), ago(ms));
     // The stamps start with the handshake.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small positive times")]
@@ -154,7 +154,7 @@ pub(super) fn established(event: &mut ResetEvent, ms: f64) {
 }
 
 /// A reset on a connection that this host has accepted.
-pub(super) fn server(event: &mut ResetEvent, state: u8) {
+pub(crate) fn server(event: &mut ResetEvent, state: u8) {
     client(event, state);
     event.role = ROLE_SERVER;
     event.bytes_acked = 0;
@@ -163,7 +163,7 @@ pub(super) fn server(event: &mut ResetEvent, state: u8) {
 }
 
 /// A finished exchange: this many bytes sent and acknowledged, and received, the last of them so many milliseconds ago.
-pub(super) fn exchanged(event: &mut ResetEvent, sent: u64, received: u64, ms: u32) {
+pub(crate) fn exchanged(event: &mut ResetEvent, sent: u64, received: u64, ms: u32) {
     event.bytes_sent += sent;
     event.bytes_acked += sent;
     event.bytes_received += received;
@@ -171,14 +171,14 @@ pub(super) fn exchanged(event: &mut ResetEvent, sent: u64, received: u64, ms: u3
 }
 
 /// This many bytes under way, in one burst that began so many milliseconds ago.
-pub(super) fn in_flight(event: &mut ResetEvent, bytes: u32, ms: u32) {
+pub(crate) fn in_flight(event: &mut ResetEvent, bytes: u32, ms: u32) {
     event.bytes_sent += u64::from(bytes);
     event.unacked_bytes = bytes;
     (event.chrono_type, event.chrono_start_jiffies, event.last_send_jiffies) = (1, ticks(ms), ticks(ms));
 }
 
 /// The peer's FIN came so many milliseconds ago.
-pub(super) fn fin(event: &mut ResetEvent, ms: f64) {
+pub(crate) fn fin(event: &mut ResetEvent, ms: f64) {
     event.fin_received_ns = ago(ms);
     event.bytes_received += 1;
     event.socket_flags |= sock_flag::DONE;

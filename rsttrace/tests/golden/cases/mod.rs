@@ -1,7 +1,7 @@
 //! Events as the kernel side makes them: one case at least for each cause, and beside it the near misses that must not
 //! be called by that name.
 
-mod events;
+pub(crate) mod events;
 mod received;
 mod sent;
 

@@ -19,3 +19,4 @@ pub(crate) mod programs;
 pub(crate) mod refused;
 pub(crate) mod routed;
 pub(crate) mod snapshot;
+pub(crate) mod summary;

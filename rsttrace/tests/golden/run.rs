@@ -1,0 +1,179 @@
+//! A whole run, and its summary: silences that cluster, a health check, a restart, scans of thousands.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rsttrace::{
+    cli::{Format, TimeFormat},
+    decode::{Decoder, clock::WallClock},
+    diagnose::{Diagnosis, timeouts::Timeouts},
+    reset::Reset,
+    sink::{self, Look, Record},
+    summary::{Circumstances, Summary, Tally, coverage::Coverage},
+};
+use rsttrace_common::{
+    event::{EVENT_ORPHAN, PROVENANCE_LISTEN, ResetEvent},
+    names::{sock_flag, tcp, tcp_flag},
+};
+
+use crate::{
+    cases::{
+        NOW_NS,
+        events::{
+            ago, answers, client, common, earlier, established, exchanged, held_by, in_flight, owner, sent, server, v4,
+            without_socket,
+        },
+    },
+    compare, owned, reasons,
+};
+
+/// So many milliseconds before the end, and what all events have with this change.
+fn at(ms: u64, change: impl FnOnce(&mut ResetEvent)) -> ResetEvent {
+    let mut event = common();
+    change(&mut event);
+    earlier(event, ms)
+}
+
+/// The cause of each event of a run, and what it all comes to.
+fn play(mut events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
+    events.sort_by_key(|event| event.ktime_ns);
+    let mut decoder = Decoder::new("gw-1".into(), reasons(), Some(0));
+    let timeouts = Timeouts::read(None).expect("the known timeouts");
+    let mut diagnosis = Diagnosis::new(timeouts);
+    let wall = "2026-11-21T08:15:02.123456789Z".parse::<Timestamp>().expect("a time");
+    let clock = WallClock { monotonic_ns: NOW_NS, wall };
+    let mut tally = Tally::default();
+    let mut resets = Vec::new();
+    for event in events {
+        let mut reset = owned(decoder.reset(&event, &clock), false);
+        diagnosis.diagnose(&mut reset);
+        tally.count(&reset);
+        resets.push(reset);
+    }
+    let summary = tally.summary(Circumstances {
+        time: wall,
+        duration: Duration::from_mins(10),
+        last: true,
+        timeouts: diagnosis.timeouts(),
+        coverage: Coverage::default(),
+        degraded: &[],
+    });
+    (resets, summary)
+}
+
+/// A gateway in front of a server with a keep-alive timeout of a minute, in all its ways to go wrong.
+fn gateway() -> Vec<ResetEvent> {
+    let mut events = Vec::new();
+    for round in 0..12 {
+        // The request meets the server's timeout.
+        events.push(at(1_000 + round * 45_000, |event| {
+            client(event, tcp::ESTABLISHED);
+            exchanged(event, 401, 1893, 60_000 + u32::try_from(round).expect("small") * 12);
+            in_flight(event, 411, 0);
+        }));
+    }
+    for round in 0..30 {
+        // A load balancer looks whether we live.
+        events.push(at(500 + round * 2_000, |event| {
+            server(event, tcp::ESTABLISHED);
+            established(event, 1.0);
+            event.peer_address = v4([10, 0, 2, 2]);
+        }));
+    }
+    for connection in 0..6 {
+        // A database stops.
+        events.push(at(200_000 - connection, |event| {
+            client(event, tcp::ESTABLISHED);
+            let age = 900.0 + 3_000.0 * f64::from(u32::try_from(connection).expect("small"));
+            established(event, age);
+            exchanged(event, 50, 80, 400);
+            in_flight(event, 60, 300);
+            (event.peer_address, event.peer_port) = (v4([10, 0, 1, 20]), 5432);
+        }));
+    }
+    for round in 0..4 {
+        // A server here closes early.
+        events.push(at(300_000 + round * 7_777, |event| {
+            sent(event, 11, tcp::ESTABLISHED);
+            event.unread_bytes = 6;
+            owner(event, "nginx", 812 + u32::try_from(round).expect("small"), PROVENANCE_LISTEN);
+            held_by(event, "nginx", 812 + u32::try_from(round).expect("small"));
+            (event.local_port, event.peer_port) = (443, 51_000);
+            event.peer_address = v4([10, 0, 3, 3]);
+        }));
+    }
+    // After our close, which is no backend's fault.
+    events.push(at(90_000, |event| {
+        client(event, tcp::FIN_WAIT2);
+        event.flags |= EVENT_ORPHAN;
+        (event.socket_flags, event.shutdown, event.fin_sent_ns) = (sock_flag::DEAD, 3, ago(3.0));
+    }));
+    events
+}
+
+#[test]
+fn the_summary_of_a_gateway() {
+    let (_, summary) = play(gateway());
+    compare("summary.txt", &format!("{summary}\n"));
+}
+
+#[test]
+fn the_summary_follows_the_schema() {
+    let (_, summary) = play(gateway());
+    let look = Look {
+        color: false,
+        time: TimeFormat::Utc,
+        started: Timestamp::UNIX_EPOCH,
+        zone: jiff::tz::TimeZone::UTC,
+        names: false,
+    };
+    let mut out = Vec::new();
+    sink::sink(Format::Json, look).write(&Record::Summary(Box::new(summary)), &mut out).expect("a vector");
+    let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+    let schema = serde_json::from_str(include_str!("../../../docs/output.schema.json")).expect("JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    assert!(schema.is_valid(&value), "{value:#}");
+    let cluster = &value["idle_clusters"][0];
+    assert_eq!((&cluster["count"], &cluster["kind"]), (&12.into(), &"before_send".into()));
+    assert!(cluster["matches"].to_string().contains("Tomcat default"), "{cluster}");
+    assert_eq!((&value["backend_count"], &value["backends"][0]["address"]), (&2.into(), &"10.0.1.9".into()));
+    assert_eq!(value["order"]["no_fin"], 18);
+}
+
+/// The first to break cannot know; the others do, and the summary says which belong together.
+#[test]
+fn a_restart_shows_from_the_second_victim_on() {
+    let (resets, _) = play(gateway());
+    let of_database: Vec<&str> =
+        resets.iter().filter(|reset| reset.peer.port == 5432).map(|reset| reset.cause.code).collect();
+    assert_eq!(
+        of_database,
+        ["peer-aborted", "peer-restarted", "peer-restarted", "peer-restarted", "peer-restarted", "peer-restarted"]
+    );
+}
+
+/// Memory is bounded, the sum is exact, and whoever has many is found.
+#[test]
+fn forty_thousand_peers() {
+    let mut events = Vec::new();
+    for peer in 0..40_000_u32 {
+        let [_, a, b, c] = peer.to_be_bytes();
+        events.push(at(u64::from(peer) % 60_000, move |event| {
+            without_socket(event, tcp_flag::SYN);
+            event.peer_address = v4([11, a, b, c]);
+        }));
+    }
+    for knock in 0..3_000 {
+        events.push(at(knock, |event| {
+            without_socket(event, tcp_flag::SYN);
+            answers(event, tcp_flag::SYN);
+            event.peer_address = v4([10, 9, 9, 9]);
+        }));
+    }
+    let (_, summary) = play(events);
+    assert_eq!((summary.resets, summary.by_cause["port-closed"]), (43_000, 43_000));
+    assert!(summary.by_peer_approximate);
+    assert_eq!(summary.by_peer[0].address.to_string(), "10.9.9.9");
+    assert!((2_900..=3_000).contains(&summary.by_peer[0].count), "{}", summary.by_peer[0].count);
+    assert!(summary.to_string().contains("too many peers"));
+}
