@@ -166,7 +166,7 @@ _rsttrace() {
             return 0
             ;;
         rsttrace__subcmd__generate)
-            opts="-h --help man bash zsh fish options"
+            opts="-h --help man bash zsh fish options causes"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -54,6 +54,8 @@ pub enum Generated {
     Fish,
     /// The option block of the README
     Options,
+    /// The page of causes in Markdown
+    Causes,
 }
 
 /// Options of tracing.

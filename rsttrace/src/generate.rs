@@ -1,4 +1,4 @@
-//! What is made from the program itself, so that it cannot drift: manual page, completions, option block.
+//! What is made from the program itself, so that it cannot drift: manual page, completions, option block, causes.
 
 use std::io::{self, Write as _};
 
@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use crate::{
     cli::{Cli, Generated},
     exit::Failure,
+    explain,
 };
 
 /// Prints one of them to standard output.
@@ -20,6 +21,7 @@ pub(crate) fn run(what: Generated) -> Result<(), Failure> {
         Generated::Bash => clap_complete::generate(Shell::Bash, &mut command, "rsttrace", &mut text),
         Generated::Zsh => clap_complete::generate(Shell::Zsh, &mut command, "rsttrace", &mut text),
         Generated::Fish => clap_complete::generate(Shell::Fish, &mut command, "rsttrace", &mut text),
+        Generated::Causes => explain::page(&mut text).context("cannot make the page of causes")?,
         Generated::Options => text = command.term_width(100).render_help().to_string().into_bytes(),
     }
     io::stdout().lock().write_all(&text).context("cannot write to standard output").map_err(Failure::Running)

@@ -352,6 +352,20 @@ pub enum Sender {
     Unknown,
 }
 
+impl Sender {
+    /// For a person.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::LocalProcess => "a process of this host",
+            Self::LocalKernel => "this host's kernel",
+            Self::LocalFirewall => "this host's packet filter",
+            Self::Peer => "the peer",
+            Self::Path => "something between the two ends",
+            Self::Unknown => "nobody that is known",
+        }
+    }
+}
+
 /// Who has something to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -366,6 +380,19 @@ pub enum Fault {
     None,
     /// Not known.
     Unknown,
+}
+
+impl Fault {
+    /// For a person.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Local => "this host's side has something to change",
+            Self::Peer => "the peer's side has something to change",
+            Self::Path => "something between the two ends has something to change",
+            Self::None => "it is harmless",
+            Self::Unknown => "whose side has something to change is not known",
+        }
+    }
 }
 
 /// How sure the diagnosis is.

@@ -99,6 +99,7 @@ fn what_is_generated_is_not_empty() {
         ("zsh", "#compdef"),
         ("fish", "complete -c"),
         ("options", "--peer"),
+        ("causes", "### `keepalive-race`"),
     ] {
         let (status, out, _) = rsttrace(&["generate", what]);
         assert_eq!(status, Some(0));

@@ -1,4 +1,5 @@
-//! Writes what the program says about itself: the man page, the completions, the options in the README.
+//! Writes what the program says about itself: the man page, the completions, the page of causes, the options in the
+//! README.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,14 +14,15 @@ const BEGIN: &str = "<!-- options:begin -->";
 const END: &str = "<!-- options:end -->";
 
 /// Each file that is generated as a whole, and what `rsttrace generate` calls it.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("man", "docs/man/rsttrace.1"),
     ("bash", "completions/rsttrace.bash"),
     ("zsh", "completions/_rsttrace"),
     ("fish", "completions/rsttrace.fish"),
+    ("causes", "docs/causes.md"),
 ];
 
-/// Write the man page, the completions and the options in the README
+/// Write the man page, the completions, the page of causes and the options in the README
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Compare them with what is there instead

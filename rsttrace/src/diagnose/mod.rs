@@ -75,6 +75,11 @@ impl Diagnosis {
         }
     }
 
+    /// What to look at for a cause in each program that has a setting for it.
+    pub fn settings(code: &str) -> impl Iterator<Item = &'static str> {
+        programs::settings(code)
+    }
+
     /// The known timeouts.
     pub const fn timeouts(&self) -> &Timeouts {
         &self.timeouts

@@ -254,16 +254,22 @@ const PROGRAMS: &[Program] = &[
     },
 ];
 
+/// What to look at for this cause in each program that has a setting for it.
+pub(super) fn settings(code: &str) -> impl Iterator<Item = &'static str> {
+    let of = move |program: &'static Program| program.settings.iter().find(move |(codes, _)| codes.contains(&code));
+    PROGRAMS.iter().filter_map(of).map(|&(_, setting)| setting)
+}
+
 /// What to look at in this program for this cause.
 pub(super) fn setting(process: &Process, code: &str) -> Option<&'static str> {
     let executable = process.executable.as_deref().and_then(|path| path.rsplit('/').next());
     let line = process.command_line.as_deref().unwrap_or_default();
     let named =
         |name: &&str| [Some(&*process.comm), executable].into_iter().flatten().any(|own| own.starts_with(*name));
-    let program = PROGRAMS
-        .iter()
-        .find(|program| program.words.iter().any(|word| line.contains(word)) || program.names.iter().any(&named))?;
-    program.settings.iter().find(|(codes, _)| codes.contains(&code)).map(|&(_, setting)| setting)
+    let fits =
+        |program: &&Program| program.words.iter().any(|word| line.contains(word)) || program.names.iter().any(&named);
+    let mut settings = PROGRAMS.iter().filter(fits).flat_map(|program| program.settings);
+    settings.find(|(codes, _)| codes.contains(&code)).map(|&(_, setting)| setting)
 }
 
 #[cfg(test)]

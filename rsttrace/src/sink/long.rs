@@ -10,7 +10,7 @@ use anstyle::Style;
 use super::{Look, Record, Sink, names::Names, sanitize::Harmless};
 use crate::{
     diagnose::evidence::span,
-    reset::{Direction, Endpoint, OwnerConfidence, Reset, Socket},
+    reset::{CauseConfidence, Direction, Endpoint, OwnerConfidence, Reset, Socket},
 };
 
 /// Blocks of text.
@@ -61,6 +61,7 @@ impl Sink for Long {
         let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer));
         let process = self.process(reset);
         let mut row = |name: &str, value: &dyn Display| writeln!(out, "  {name:<10} {value}");
+        row("when", &format_args!("{:.3} on {}", reset.time, Harmless(&reset.host)))?;
         row("ends", &ends)?;
         row("process", &process)?;
         if let Some(actor) = &reset.actor {
@@ -72,12 +73,21 @@ impl Sink for Long {
         if let Some(socket) = &reset.socket {
             row("socket", &socket_line(socket))?;
         }
-        row("cause", &reset.cause.summary)?;
+        row("cause", &format_args!("{} ({})", reset.cause.summary, confidence(reset.cause.confidence)))?;
+        row("whose", &format_args!("sent by {}; {}", reset.cause.sender.in_words(), reset.cause.fault.in_words()))?;
         for (index, evidence) in reset.cause.evidence.iter().enumerate() {
             row(if index == 0 { "evidence" } else { "" }, &Harmless(evidence))?;
         }
         row("advice", &reset.cause.advice)?;
         out.write_all(b"\n")
+    }
+}
+
+const fn confidence(confidence: CauseConfidence) -> &'static str {
+    match confidence {
+        CauseConfidence::Certain => "certain",
+        CauseConfidence::Likely => "likely",
+        CauseConfidence::Guess => "a guess",
     }
 }
 
