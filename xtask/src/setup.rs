@@ -24,8 +24,25 @@ const KERNEL_PACKAGES: [&str; 7] = [
     "rust-web-clippy",
     "rustc-web",
 ];
-/// What the integration tests make connections, break them and cross-check with.
-const TEST_PACKAGES: [&str; 7] = ["curl", "iproute2", "nftables", "nginx-light", "procps", "python3", "tcpdump"];
+/// What the integration tests make connections, break them and cross-check with. Of Apache only the server and its
+/// modules, which bring no service; of systemd the tool that tries socket activation.
+const TEST_PACKAGES: [&str; 12] = [
+    "apache2-bin",
+    "curl",
+    "haproxy",
+    "iproute2",
+    "nftables",
+    "nginx-light",
+    "procps",
+    "python3",
+    "redis-server",
+    "systemd",
+    "tcpdump",
+    "xinetd",
+];
+/// What runs the tests' programs in other languages, too much for a virtual machine. The JDK, because it runs a source
+/// file as it is.
+const RUNTIME_PACKAGES: [&str; 2] = ["default-jdk-headless", "nodejs"];
 /// What virtual machines are made of and run in.
 const VM_PACKAGES: [&str; 4] = ["busybox-static", "cpio", "qemu-system-x86", "xz-utils"];
 
@@ -45,7 +62,9 @@ pub(crate) struct Args {
 /// Runs `cargo xtask setup`.
 pub(crate) fn main(args: &Args) -> Result<()> {
     let for_vm = if args.vm { VM_PACKAGES.as_slice() } else { &[] };
-    let packages = missing(KERNEL_PACKAGES.into_iter().chain(TEST_PACKAGES).chain(for_vm.iter().copied()))?;
+    let packages = missing(
+        KERNEL_PACKAGES.into_iter().chain(TEST_PACKAGES).chain(RUNTIME_PACKAGES).chain(for_vm.iter().copied()),
+    )?;
     let needs_linker = linker_version().as_deref() != Some(LINKER);
     if packages.is_empty() && !needs_linker {
         eprintln!("setup: everything is there");
@@ -56,7 +75,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 
 /// Installs what only the tests need.
 pub(crate) fn for_tests() -> Result<()> {
-    let packages = missing(TEST_PACKAGES)?;
+    let packages = missing(TEST_PACKAGES.into_iter().chain(RUNTIME_PACKAGES))?;
     if packages.is_empty() { Ok(()) } else { install(&packages, false, SETUP) }
 }
 

@@ -13,6 +13,8 @@ use crate::hooks;
 pub(crate) enum Lack {
     /// The kernel cannot do it and is not expected to: it is too old, or hardened.
     Kernel(String),
+    /// The project's virtual machines are not given it: too big, or too slow in software emulation.
+    Guest(String),
     /// It is to be installed; where everything is to be there, this is a failure.
     Missing(String),
 }
@@ -100,7 +102,17 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
 
 /// For scenarios that need a program.
 pub(crate) fn lacks_program(name: &str) -> Option<Lack> {
-    program(name).is_none().then(|| Lack::Missing(format!("{name} is not installed")))
+    program(name).is_none().then(|| missing(name))
+}
+
+/// For scenarios that need what runs programs in another language. See [`Lack::Guest`].
+pub(crate) fn lacks_runtime(name: &str) -> Option<Lack> {
+    let lack = || if is_guest() { Lack::Guest(format!("no {name} in a virtual machine")) } else { missing(name) };
+    program(name).is_none().then(lack)
+}
+
+fn missing(name: &str) -> Lack {
+    Lack::Missing(format!("{name} is not installed"))
 }
 
 /// The program under test.

@@ -15,6 +15,7 @@
 mod capture;
 mod chain;
 mod child;
+mod cpu;
 mod hooks;
 mod host;
 mod lines;

@@ -9,7 +9,7 @@ use crate::{
     host::{self, Lack},
     scenarios::{
         aborts, after_close, cross_check, destroy, endings, exactly_once, filters, functions, handed_over, keepalive,
-        listener, lost, mapped, namespaces, own_words, programs, refused, routed, snapshot, summary,
+        listener, lost, mapped, namespaces, own_words, programs, refused, routed, snapshot, summary, zoo,
     },
     stage::{Stage, Transport},
 };
@@ -94,6 +94,15 @@ const ROWS: &[Row] = &[
     needing(|| host::lacks_program("curl"), "programs::curl", programs::curl),
     needing(|| host::lacks_program("python3"), "programs::python", programs::python),
     needing(|| host::lacks_program("nginx"), "programs::nginx", programs::nginx),
+    needing(|| host::lacks_program("haproxy"), "zoo::gateway::haproxy", zoo::gateway::haproxy),
+    needing(|| host::lacks_program("nginx"), "zoo::gateway::nginx", zoo::gateway::nginx),
+    needing(|| host::lacks_program("nginx"), "zoo::gateway::nginx_is_late", zoo::gateway::nginx_is_late),
+    needing(|| host::lacks_program("bash"), "zoo::inetd::shell_connects", zoo::inetd::shell_connects),
+    needing(|| host::lacks_runtime("java"), "zoo::jvm::client", zoo::jvm::client),
+    needing(|| host::lacks_program("nginx"), "zoo::nginx::killed_worker", zoo::nginx::killed_worker),
+    needing(|| host::lacks_runtime("node"), "zoo::node::alone", zoo::node::alone),
+    needing(|| host::lacks_program("python3"), "zoo::python::threads", zoo::python::threads),
+    needing(|| host::lacks_program("redis-server"), "zoo::redis::kills_a_client", zoo::redis::kills_a_client),
 ];
 
 thread_local! {
@@ -115,7 +124,9 @@ fn run(row: &'static Row, transport: Transport) -> Result<Completion, Failed> {
     match (row.lack)() {
         None => {}
         Some(Lack::Missing(what)) if host::nothing_may_be_missing() => return Err(what.into()),
-        Some(Lack::Kernel(what) | Lack::Missing(what)) => return Ok(Completion::ignored_with(what)),
+        Some(Lack::Kernel(what) | Lack::Guest(what) | Lack::Missing(what)) => {
+            return Ok(Completion::ignored_with(what));
+        }
     }
     let play = move || {
         let play = || (row.play)(&Stage::set(transport));

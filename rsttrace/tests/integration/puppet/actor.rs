@@ -11,7 +11,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    sched::sched_setaffinity,
     sys::{prctl, wait::waitpid},
     unistd::{ForkResult, Pid, fork},
 };
@@ -20,6 +20,7 @@ use super::{
     destroy,
     sockets::{self, Socket},
 };
+use crate::cpu;
 
 /// A puppet's sockets, by the names that the scenario has given them.
 #[derive(Default)]
@@ -29,7 +30,8 @@ struct Actor {
 
 /// Obeys until standard input ends. Puppets that are given the same number work on the same CPU.
 pub(crate) fn main(number: &str) -> ExitCode {
-    stay_on_one_cpu(parse(number).unwrap()).unwrap();
+    let cpu = cpu::shared_by(parse(number).unwrap()).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &cpu).unwrap();
     let mut actor = Actor::default();
     // Unbuffered between commands, so that a forked child finds nothing that its parent has read already: the
     // scenario sends the next command only after the answer to the last.
@@ -45,16 +47,6 @@ pub(crate) fn main(number: &str) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-/// Moves to one CPU. Each has a queue of its own for what comes in by a loopback or virtual device: two packets of one
-/// connection, sent on two CPUs, may arrive in the other order.
-fn stay_on_one_cpu(number: usize) -> io::Result<()> {
-    let allowed = sched_getaffinity(Pid::from_raw(0))?;
-    let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect();
-    let mut chosen = CpuSet::new();
-    chosen.set(cpus[number % cpus.len()])?;
-    Ok(sched_setaffinity(Pid::from_raw(0), &chosen)?)
 }
 
 /// The kernel's name of an error, `ECONNREFUSED`; or the error in words.

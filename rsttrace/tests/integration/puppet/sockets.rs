@@ -22,8 +22,10 @@ pub(super) fn on_stream(mut stream: &TcpStream, verb: &str, words: &[&str]) -> i
     let fd = stream.as_raw_fd();
     match (verb, words) {
         ("send", [bytes]) => stream.write_all(&vec![b'x'; count(bytes)?])?,
-        // A request: these words, a line of their own, and the empty line after them.
-        ("say", words) => stream.write_all(format!("{}\r\n\r\n", words.join(" ")).as_bytes())?,
+        // A request: these words, in lines that `|` divides, and the empty line after them.
+        ("say", words) => stream.write_all(format!("{}\r\n\r\n", words.join(" ").replace('|', "\r\n")).as_bytes())?,
+        ("say_line", words) => stream.write_all(format!("{}\n", words.join(" ")).as_bytes())?,
+        ("hear_line", []) => return hear_line(stream),
         ("fill", []) => return fill(stream),
         ("recv", [bytes]) => stream.read_exact(&mut vec![0; count(bytes)?])?,
         // Waits for the peer's FIN.
@@ -88,6 +90,19 @@ fn fill(mut stream: &TcpStream) -> io::Result<String> {
     };
     stream.set_nonblocking(false)?;
     result
+}
+
+/// The next line, without its end. Nothing after it is taken.
+fn hear_line(mut stream: &TcpStream) -> io::Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    loop {
+        stream.read_exact(&mut byte)?;
+        if byte == *b"\n" {
+            return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
+        }
+        line.extend(byte);
+    }
 }
 
 /// Waits for events; errors and hang-ups always count.

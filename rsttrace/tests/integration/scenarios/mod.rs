@@ -20,3 +20,4 @@ pub(crate) mod refused;
 pub(crate) mod routed;
 pub(crate) mod snapshot;
 pub(crate) mod summary;
+pub(crate) mod zoo;

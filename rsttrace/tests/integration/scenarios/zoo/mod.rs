@@ -1,0 +1,92 @@
+//! A zoo of programs that people run, and the ways in which their sockets pass from one process to another. Each
+//! scenario knows by itself who holds which end of a connection, and every other owner is a failure.
+
+pub(crate) mod gateway;
+pub(crate) mod haproxy;
+pub(crate) mod inetd;
+pub(crate) mod jvm;
+pub(crate) mod nginx;
+pub(crate) mod node;
+mod program;
+pub(crate) mod python;
+pub(crate) mod redis;
+mod truth;
+
+use std::net::SocketAddr;
+
+use truth::{End, Truth, sent_by};
+
+use crate::{puppet::Puppet, stage::Stage};
+
+/// Where a program of the zoo listens: each has a network namespace to itself.
+const DOOR: &str = "127.0.0.1:8080";
+
+/// See [`DOOR`].
+fn door() -> SocketAddr {
+    DOOR.parse().unwrap()
+}
+
+/// Connects `name` to a web server that answers with the process id of whoever answers; returns the server's end and
+/// the client's.
+fn visit_web(client: &mut Puppet, name: &str) -> (End, End) {
+    let client_end = client.connect(name, door());
+    client.tell(format_args!("say {name} GET /pid HTTP/1.1|Host: zoo"));
+    hear_head(client, name);
+    server_and_client(client, name, client_end)
+}
+
+/// Reads the head of a message of HTTP; returns its first line.
+fn hear_head(puppet: &mut Puppet, name: &str) -> String {
+    let hear = format!("hear_line {name}");
+    let first = puppet.tell(&hear);
+    while !puppet.tell(&hear).is_empty() {}
+    first
+}
+
+/// Connects `name` to a server that obeys a command a line, and asks it for the process id of whoever answers; returns
+/// the server's end and the client's.
+fn visit(client: &mut Puppet, name: &str) -> (End, End) {
+    let client_end = client.connect(name, door());
+    client.tell(format_args!("say_line {name} pid"));
+    server_and_client(client, name, client_end)
+}
+
+/// Both ends of a connection on which the process id of whoever serves it comes next.
+fn server_and_client(client: &mut Puppet, name: &str, client_end: SocketAddr) -> (End, End) {
+    let pid = client.tell(format_args!("hear_line {name}")).parse().unwrap();
+    (End::held_by(pid, door(), client_end), End::of(client, client_end, door()))
+}
+
+/// Visits a server that obeys a command a line, and has a connection reset from either side in every way.
+fn reset_in_every_way(stage: &Stage, start: impl FnOnce() -> program::Program) {
+    let tracer = stage.trace();
+    let _server = start();
+    let mut client = Puppet::start("the-client");
+    let mut truth = Truth::default();
+
+    let (server_end, client_end) = visit(&mut client, "given-up");
+    client.abort("given-up");
+    truth.resets(&client_end, &server_end);
+
+    let (aborted, client_end) = visit(&mut client, "aborted");
+    client.tell("say_line aborted abort");
+    client.wait_error("aborted", "ECONNRESET");
+    truth.resets(&aborted, &client_end);
+
+    let (left, client_end) = visit(&mut client, "left");
+    client.tell("say_line left leave");
+    client.tell("send left 7");
+    client.wait_error("left", "ECONNRESET");
+    truth.resets(&left, &client_end);
+
+    let (exited, client_end) = visit(&mut client, "exited");
+    client.tell("say_line exited exit");
+    client.tell("send exited 7");
+    client.wait_error("exited", "ECONNRESET");
+    truth.resets(&exited, &client_end);
+
+    let run = truth.finish(stage, tracer);
+    sent_by(&run, &aborted).cause("linger-zero");
+    sent_by(&run, &left).cause("closed-with-unread-data");
+    sent_by(&run, &exited).cause("process-died");
+}

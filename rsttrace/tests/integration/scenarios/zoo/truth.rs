@@ -1,0 +1,190 @@
+//! What a scenario knows by itself, without rsttrace: who holds which end of a connection.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    puppet::Puppet,
+    reset::Reset,
+    stage::Stage,
+    tracer::{Run, Tracer},
+};
+
+use super::program::{self, until};
+
+/// One end of a connection, and who has it in hand.
+#[derive(Clone)]
+pub(super) struct End {
+    local: SocketAddr,
+    peer: SocketAddr,
+    pids: Vec<u32>,
+    comm: String,
+}
+
+impl End {
+    /// The client that this puppet is.
+    pub(super) fn of(puppet: &Puppet, local: SocketAddr, peer: SocketAddr) -> Self {
+        Self { local, peer, pids: vec![puppet.pid()], comm: puppet.comm().to_owned() }
+    }
+
+    /// This process alone holds it. `/proc` has to agree.
+    pub(super) fn held_by(pid: u32, local: SocketAddr, peer: SocketAddr) -> Self {
+        Self::shared_by(1, pid, local, peer)
+    }
+
+    /// So many processes hold it, and this is one of them. Which the others are, `/proc` knows.
+    pub(super) fn shared_by(count: usize, pid: u32, local: SocketAddr, peer: SocketAddr) -> Self {
+        let inode = socket(local, peer).expect("the connection is open").inode;
+        // Whoever has just handed it over may still be closing its own copy.
+        let is_so = || holders(&inode).len() == count && holders(&inode).contains(&pid);
+        until(&format!("{pid} is one of {count} that hold {local}, as {:?}", holders(&inode)), is_so);
+        Self { local, peer, pids: holders(&inode), comm: program::comm(pid) }
+    }
+
+    /// This process opened it, and holds it with others.
+    pub(super) fn opened_by(pid: u32, local: SocketAddr, peer: SocketAddr) -> Self {
+        let inode = socket(local, peer).expect("the connection is open").inode;
+        assert!(holders(&inode).contains(&pid), "{pid} has closed {local}");
+        Self { local, peer, pids: vec![pid], comm: program::comm(pid) }
+    }
+
+    /// Whoever holds it alone.
+    pub(super) fn pid(&self) -> u32 {
+        let [pid] = *self.pids else { panic!("{:?} hold {}", self.pids, self.local) };
+        pid
+    }
+
+    /// So many bytes wait there, unread.
+    pub(super) fn has_unread(&self, bytes: u32) {
+        let unread = || socket(self.local, self.peer).map(|socket| socket.unread);
+        until(&format!("{bytes} bytes wait at {}", self.local), || unread() == Some(bytes));
+    }
+
+    /// What is wrong with this record's owner.
+    fn fault(&self, reset: &Reset) -> Option<String> {
+        let process = &reset["process"];
+        let pid = process["pid"].as_u64().and_then(|pid| pid.try_into().ok());
+        let is_right = pid.is_some_and(|pid| self.pids.contains(&pid));
+        let is_honest = match *self.pids {
+            [_] => process["comm"] == self.comm.as_str() && reset["actor"].is_null(),
+            _ => process["confidence"] == "likely",
+        };
+        let fault = || {
+            let Self { pids, comm, local, .. } = self;
+            format!("{local} is held by {pids:?} ({comm}), not as said in {:#}", reset.0)
+        };
+        (!is_right || !is_honest).then(fault)
+    }
+}
+
+/// The resets of a scenario.
+#[derive(Default)]
+pub(super) struct Truth {
+    sent: Vec<End>,
+    received: Vec<End>,
+}
+
+impl Truth {
+    /// The one end resets the other.
+    pub(super) fn resets(&mut self, sender: &End, receiver: &End) {
+        assert_eq!((sender.local, sender.peer), (receiver.peer, receiver.local), "two ends of one connection");
+        self.resets_half_open(sender);
+        self.received.push(receiver.clone());
+    }
+
+    /// This end resets a connection of which the other never had more than its first packet.
+    pub(super) fn resets_half_open(&mut self, sender: &End) {
+        self.sent.push(sender.clone());
+    }
+
+    /// Ends the run. It has reported these resets at both ends, no other, and the right owner of each end.
+    pub(super) fn finish(&self, stage: &Stage, tracer: Tracer) -> Run {
+        let run = stage.finish(tracer, count(&self.sent), count(&self.received));
+        let sent = self.sent.iter().map(|end| end.fault(sent_by(&run, end)));
+        let received = self.received.iter().map(|end| end.fault(received_by(&run, end)));
+        let faults: Vec<String> = sent.chain(received).flatten().collect();
+        let total = count(&self.sent) + count(&self.received);
+        assert!(faults.is_empty(), "{} of {total} owners are wrong:\n{}", faults.len(), faults.join("\n"));
+        run
+    }
+}
+
+fn count(ends: &[End]) -> u64 {
+    ends.len().try_into().unwrap()
+}
+
+/// The record of the reset that this end sent.
+pub(super) fn sent_by<'a>(run: &'a Run, end: &End) -> &'a Reset {
+    let mut sent = run.sent().filter(|reset| is_about(reset, end));
+    sent.next().unwrap_or_else(|| panic!("none sent from {} to {}", end.local, end.peer))
+}
+
+/// The record of the reset that this end received.
+pub(super) fn received_by<'a>(run: &'a Run, end: &End) -> &'a Reset {
+    let mut received = run.received().filter(|reset| is_about(reset, end));
+    received.next().unwrap_or_else(|| panic!("none received at {} from {}", end.local, end.peer))
+}
+
+/// The process that holds this end dies while seven bytes of the client's wait there.
+pub(super) fn kill_with_unread_data(end: &End, client: &mut Puppet, name: &str) {
+    program::stop(end.pid());
+    client.tell(format_args!("send {name} 7"));
+    end.has_unread(7);
+    program::signal(end.pid(), Signal::SIGKILL);
+    client.wait_error(name, "ECONNRESET");
+}
+
+fn is_about(reset: &Reset, end: &End) -> bool {
+    reset.end("local") == end.local && reset.end("peer") == end.peer
+}
+
+/// A line of `/proc/net/tcp`.
+struct Line {
+    inode: String,
+    unread: u32,
+}
+
+/// The connection between these ends, in the calling thread's namespace; its socket may be one for IPv6.
+fn socket(local: SocketAddr, peer: SocketAddr) -> Option<Line> {
+    let tables = ["tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap());
+    tables.iter().flat_map(|table| table.lines().skip(1)).find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_it = address(words[1]) == local && address(words[2]) == peer;
+        let unread = words[4].split_once(':').and_then(|(_, unread)| u32::from_str_radix(unread, 16).ok());
+        is_it.then(|| Line { inode: words[9].to_owned(), unread: unread.expect("two figures") })
+    })
+}
+
+/// `0100007F:1F90` as an address. Each eight digits are four bytes in the order of memory, read as one number.
+fn address(text: &str) -> SocketAddr {
+    let (address, port) = text.split_once(':').expect("address and port");
+    let word = |index: usize| u32::from_str_radix(&address[index..index + 8], 16).unwrap().to_ne_bytes();
+    let ip = if address.len() == 8 {
+        IpAddr::from(word(0))
+    } else {
+        let words = [word(0), word(8), word(16), word(24)].concat();
+        IpAddr::from(<[u8; 16]>::try_from(words).unwrap()).to_canonical()
+    };
+    SocketAddr::new(ip, u16::from_str_radix(port, 16).unwrap())
+}
+
+/// The processes that have a descriptor of this socket, in ascending order.
+fn holders(inode: &str) -> Vec<u32> {
+    let link = format!("socket:[{inode}]");
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut holders: Vec<u32> = pids.filter(|pid| holds(*pid, Path::new(&link))).collect();
+    holders.sort_unstable();
+    holders
+}
+
+fn holds(pid: u32, link: &Path) -> bool {
+    // An error means that the process is gone.
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    descriptors.filter_map(Result::ok).any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == link))
+}
