@@ -6,11 +6,19 @@ use anyhow::{Context as _, Result};
 
 use crate::{ebpf, lint, test};
 
+/// Run lint, ebpf --check and test, stopping at the first failure
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Leave out the other kernels, in virtual machines
+    #[arg(long)]
+    no_vm: bool,
+}
+
 /// Runs `cargo xtask ci`.
-pub(crate) fn main() -> Result<()> {
+pub(crate) fn main(args: &Args) -> Result<()> {
     step("lint", lint::main)?;
     step("ebpf --check", || ebpf::main(&ebpf::Args { check: true }))?;
-    step("test", || test::main(&test::Args::default()))
+    step("test", || test::main(&test::Args::all(args.no_vm)))
 }
 
 /// Runs one step, saying how long it took.

@@ -34,8 +34,7 @@ enum Command {
     Vm(vm::Args),
     /// Check formatting, and run clippy on the user side and on each kernel object
     Lint,
-    /// Run lint, ebpf --check and test, stopping at the first failure
-    Ci,
+    Ci(ci::Args),
     Generate(generate::Args),
 }
 
@@ -47,7 +46,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::main(&args),
         Command::Vm(args) => vm::main(&args),
         Command::Lint => lint::main(),
-        Command::Ci => ci::main(),
+        Command::Ci(args) => ci::main(&args),
         Command::Generate(args) => generate::main(&args),
     };
     match done {

@@ -26,7 +26,7 @@ const KERNEL_PACKAGES: [&str; 7] = [
 ];
 /// What the integration tests make connections, break them and cross-check with. Of Apache only the server and its
 /// modules, which bring no service; of systemd the tool that tries socket activation.
-const TEST_PACKAGES: [&str; 12] = [
+pub(crate) const TEST_PACKAGES: [&str; 12] = [
     "apache2-bin",
     "curl",
     "haproxy",
@@ -44,7 +44,9 @@ const TEST_PACKAGES: [&str; 12] = [
 /// file as it is.
 const RUNTIME_PACKAGES: [&str; 2] = ["default-jdk-headless", "nodejs"];
 /// What virtual machines are made of and run in.
-const VM_PACKAGES: [&str; 4] = ["busybox-static", "cpio", "qemu-system-x86", "xz-utils"];
+const VM_PACKAGES: [&str; 6] = ["busybox-static", "cpio", "e2fsprogs", "kmod", "qemu-system-x86", "xz-utils"];
+/// What a virtual machine has beside what every Debian has and what the tests use.
+pub(crate) const IN_GUESTS: [&str; 2] = ["kmod", "mount"];
 
 const LINKER: &str = "bpf-linker 0.13.0";
 

@@ -1,4 +1,4 @@
-//! Every test: those that need no root first, then the integration tests as root.
+//! Every test: those that need no root first, then the integration tests as root, then these on other kernels.
 
 use std::{
     ffi::OsString,
@@ -11,19 +11,29 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     generate,
     process::{self, Executable},
-    setup,
+    setup, vm,
     workspace::KERNEL_CRATE,
 };
 
 /// The test target that needs root.
 pub(crate) const INTEGRATION: &str = "integration";
 
-/// Run every test, the integration tests as root
-#[derive(clap::Args, Default)]
+/// Run every test, the integration tests as root and on other kernels too
+#[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Leave out the other kernels, in virtual machines
+    #[arg(long)]
+    no_vm: bool,
     /// What the integration runner is given: `cargo xtask test -- filter`
     #[arg(last = true)]
     args: Vec<OsString>,
+}
+
+impl Args {
+    /// Every test.
+    pub(crate) const fn all(no_vm: bool) -> Self {
+        Self { no_vm, args: Vec::new() }
+    }
 }
 
 /// Runs `cargo xtask test`.
@@ -48,6 +58,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if let Err(error) = generate::check(&process::rsttrace(built)?) {
         eprintln!("{error:#}");
         report.failed.push("generated files".to_owned());
+    }
+    if !args.no_vm {
+        report.add_kernels(&args.args)?;
     }
     report.finish()
 }
@@ -104,6 +117,19 @@ impl Report {
             closing.push(format!("no closing line: {status}"));
         }
         self.closing.extend(closing.into_iter().map(|line| (name.to_owned(), line)));
+        Ok(())
+    }
+
+    /// Runs the integration tests in the virtual machines.
+    fn add_kernels(&mut self, args: &[OsString]) -> Result<()> {
+        eprintln!("== other kernels");
+        for run in vm::play_all(args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect())? {
+            let name = format!("kernel {}", run.kernel);
+            if !run.is_good {
+                self.failed.push(name.clone());
+            }
+            self.closing.push((name, run.closing));
+        }
         Ok(())
     }
 

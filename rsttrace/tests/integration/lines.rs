@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest that anything is waited for. A test that passes never waits this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest that anything is waited for. A test that passes never waits this long; an emulated machine that shares its
+/// processors takes a while to load programs.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Lines from a pipe, read by a thread of their own.
 pub(crate) struct Lines {

@@ -1,4 +1,4 @@
-//! What is in a virtual machine: a shell, the program, its tests, and a script that plays them.
+//! What is in a virtual machine: Debian's programs as on this machine, the kernel's modules, rsttrace, and its tests.
 
 use std::{
     fs::{self, File, Permissions},
@@ -9,28 +9,38 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::kernel::Image;
+use super::{disk, kernel::Image, modules};
 use crate::{process, test::INTEGRATION, workspace};
 
 /// Built for it explicitly, so that the flags do not reach build scripts, and a build for this machine stays.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// The guest has no C library.
+/// The tested program does without the C library, as the one that is given to people.
 const FLAGS: &str = "-C target-feature=+crt-static";
-/// The first and only process that the guest's kernel starts.
-const INIT: &str = include_str!("guest.sh");
-/// Directories, each of them before what is in it.
-const DIRECTORIES: [&str; 6] = ["bin", "dev", "modules", "proc", "sys", "tmp"];
+/// What the kernel starts: it opens the disks.
+const INIT: &str = include_str!("init.sh");
+/// What that becomes, with the root of the guest: it plays the tests.
+const PLAY: &str = include_str!("play.sh");
 
 /// The programs that the guest runs.
 pub(super) struct Programs {
     rsttrace: PathBuf,
     integration: PathBuf,
     busybox: PathBuf,
+    /// The file system with what Debian has.
+    root: PathBuf,
+}
+
+/// What a machine is started with.
+pub(super) struct Guest {
+    pub(super) kernel: PathBuf,
+    pub(super) initramfs: PathBuf,
+    /// The disks, in order.
+    pub(super) disks: [PathBuf; 2],
 }
 
 impl Programs {
-    /// Builds them, static.
-    pub(super) fn build() -> Result<Self> {
+    /// Builds them in `directory`, static.
+    pub(super) fn build(directory: &Path) -> Result<Self> {
         let mut command = process::cargo()?;
         command
             .args(["test", "--locked", "--no-run", "--release", "--target", TARGET])
@@ -43,38 +53,48 @@ impl Programs {
         let integration = built.swap_remove(runner).path;
         let busybox = process::find("busybox", &["/bin".into(), "/usr/bin".into()])
             .context("busybox is missing: run `cargo xtask setup --vm` as root")?;
-        Ok(Self { rsttrace: process::rsttrace(built)?, integration, busybox })
+        Ok(Self { rsttrace: process::rsttrace(built)?, integration, busybox, root: disk::root(directory)? })
     }
 }
 
-/// Makes, in `directory`, the file system that a kernel starts with; the tests are given `arguments`.
-pub(super) fn initramfs(directory: &Path, programs: &Programs, image: &Image, arguments: &[String]) -> Result<PathBuf> {
-    let tree = directory.join("tree");
-    if tree.exists() {
-        fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
+/// Makes, in `directory`, everything that a kernel starts with; the tests are given `arguments`.
+pub(super) fn make(directory: &Path, programs: &Programs, image: Image, arguments: &[String]) -> Result<Guest> {
+    let initramfs = initramfs(directory, programs, &image)?;
+    let tree = directory.join("programs");
+    disk::start_anew(&tree)?;
+    for (name, from) in [("rsttrace", &programs.rsttrace), ("integration", &programs.integration)] {
+        fs::copy(from, tree.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
-    for name in DIRECTORIES {
-        let path = tree.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    process::run(
+        Command::new("cp").args(["--recursive", "--no-target-directory"]).args([image.modules(), tree.join("modules")]),
+    )?;
+    workspace::write(&tree.join("play"), PLAY.as_bytes())?;
+    workspace::write(&tree.join("arguments"), lines(arguments).as_bytes())?;
+    let disk = directory.join("programs.img");
+    disk::make(&tree, &disk)?;
+    fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
+    Ok(Guest { kernel: image.vmlinuz(), initramfs, disks: [programs.root.clone(), disk] })
+}
+
+/// A file system in memory that is just enough to open the disks.
+fn initramfs(directory: &Path, programs: &Programs, image: &Image) -> Result<PathBuf> {
+    let tree = directory.join("initramfs");
+    disk::start_anew(&tree)?;
+    let mut names: Vec<String> = ["busybox", "init", "modules", "dev", "root"].map(str::to_owned).into();
+    let mut modules = Vec::new();
+    for (number, module) in image.disk_modules()?.into_iter().enumerate() {
+        let name = format!("{number}.ko");
+        workspace::write(&tree.join(&name), &modules::unpacked(&module)?)?;
+        modules.push(name);
     }
-    let mut names: Vec<_> = DIRECTORIES.map(str::to_owned).into();
-    let modules = image.modules().map(|(name, path)| (format!("modules/{name}"), path));
-    let binaries = [
-        ("bin/busybox", &programs.busybox),
-        ("bin/rsttrace", &programs.rsttrace),
-        ("bin/integration", &programs.integration),
-    ];
-    for (name, from) in binaries.map(|(name, path)| (name.to_owned(), path.clone())).into_iter().chain(modules) {
-        fs::copy(&from, tree.join(&name)).with_context(|| format!("cannot copy {}", from.display()))?;
-        names.push(name);
+    workspace::write(&tree.join("modules"), lines(&modules).as_bytes())?;
+    names.extend(modules);
+    for name in ["dev", "root"] {
+        fs::create_dir(tree.join(name)).with_context(|| format!("cannot create {name} in {}", tree.display()))?;
     }
-    for (name, content) in [("arguments", lines(arguments)), ("init", INIT.to_owned())] {
-        workspace::write(&tree.join(name), content.as_bytes())?;
-        names.push(name.to_owned());
-    }
-    let init = tree.join("init");
-    fs::set_permissions(&init, Permissions::from_mode(0o755))
-        .with_context(|| format!("cannot make {} executable", init.display()))?;
+    fs::copy(&programs.busybox, tree.join("busybox")).context("cannot copy busybox")?;
+    workspace::write(&tree.join("init"), INIT.as_bytes())?;
+    fs::set_permissions(tree.join("init"), Permissions::from_mode(0o755)).context("cannot make init executable")?;
     pack(directory, &tree, &names)
 }
 
@@ -82,7 +102,7 @@ pub(super) fn initramfs(directory: &Path, programs: &Programs, image: &Image, ar
 fn pack(directory: &Path, tree: &Path, names: &[String]) -> Result<PathBuf> {
     let list = directory.join("names");
     workspace::write(&list, lines(names).as_bytes())?;
-    let archive = directory.join("initramfs");
+    let archive = directory.join("initramfs.cpio");
     let input = File::open(&list).with_context(|| format!("cannot read {}", list.display()))?;
     let output = File::create(&archive).with_context(|| format!("cannot create {}", archive.display()))?;
     process::run(
@@ -93,7 +113,7 @@ fn pack(directory: &Path, tree: &Path, names: &[String]) -> Result<PathBuf> {
             .stdout(output),
     )?;
     process::run(Command::new("gzip").args(["--fast", "--force"]).arg(&archive))?;
-    Ok(archive.with_extension("gz"))
+    Ok(archive.with_extension("cpio.gz"))
 }
 
 /// Each on a line of its own.

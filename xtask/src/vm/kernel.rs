@@ -3,18 +3,17 @@
 //! What is needed of their packages stays in the user's cache.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use super::apt::Apt;
-use crate::{process, workspace};
-
-/// What the scenarios need and the kernels have as modules: ending a connection from outside.
-pub(super) const MODULES: [&str; 2] = ["inet_diag", "tcp_diag"];
+use super::{apt::Apt, modules};
+use crate::process;
 
 /// A kernel of the matrix.
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -57,7 +56,7 @@ impl Kernel {
     pub(super) fn image(self, refresh: bool) -> Result<Image> {
         let kernels = cache_dir()?.join("kernels");
         let image = Image(kernels.join(self.name()));
-        if refresh || !image.vmlinuz().exists() {
+        if refresh || !image.modules().exists() {
             let unfinished = kernels.join(format!("{}.new", self.name()));
             start_anew(&unfinished)?;
             self.download(&unfinished).with_context(|| format!("cannot get kernel {}", self.name()))?;
@@ -68,7 +67,7 @@ impl Kernel {
         Ok(image)
     }
 
-    /// Puts the kernel and the modules into an empty directory.
+    /// Puts the kernel and its modules into an empty directory.
     fn download(self, directory: &Path) -> Result<()> {
         let work = directory.join("work");
         let content = Apt::new(&work, self.suite())?.kernel()?;
@@ -76,14 +75,17 @@ impl Kernel {
         let [vmlinuz] = vmlinuz.as_slice() else {
             bail!("{} kernels in {}, not one: their packages are arranged otherwise now", vmlinuz.len(), self.suite());
         };
-        for module in MODULES {
-            let prefix = format!("{module}.ko");
-            for found in find(&content, &|name| name.starts_with(&prefix))? {
-                workspace::write(&directory.join("modules").join(&prefix), &unpacked(&found)?)?;
-            }
-        }
-        fs::copy(vmlinuz, Image(directory.to_path_buf()).vmlinuz())
-            .with_context(|| format!("cannot copy {}", vmlinuz.display()))?;
+        let image = Image(directory.to_path_buf());
+        fs::copy(vmlinuz, image.vmlinuz()).with_context(|| format!("cannot copy {}", vmlinuz.display()))?;
+        let modules = ["usr/lib/modules", "lib/modules"].map(|path| content.join(path));
+        let modules = modules.iter().find(|path| path.is_dir()).context("a kernel without modules")?;
+        fs::create_dir_all(directory.join("lib"))?;
+        fs::rename(modules, image.modules()).with_context(|| format!("cannot move {}", modules.display()))?;
+        let release = image.release()?;
+        let depmod = process::find("depmod", &["/usr/sbin".into(), "/sbin".into()]);
+        let depmod = depmod.context("depmod is missing: run `cargo xtask setup --vm` as root")?;
+        // What it warns of is that some packages do not list what is built in.
+        process::output(Command::new(depmod).arg("--basedir").arg(directory).arg(release))?;
         remove(&work)
     }
 }
@@ -96,10 +98,22 @@ impl Image {
         self.0.join("vmlinuz")
     }
 
-    /// The modules that it does not have built in, by the names of their files.
-    pub(super) fn modules(&self) -> impl Iterator<Item = (String, PathBuf)> {
-        let named = MODULES.iter().map(|module| format!("{module}.ko"));
-        named.map(|name| (name.clone(), self.0.join("modules").join(name))).filter(|(_, path)| path.exists())
+    /// The directory of its modules, in which there is one directory of the name of its release.
+    pub(super) fn modules(&self) -> PathBuf {
+        self.0.join("lib/modules")
+    }
+
+    /// The modules that it needs to read its disks, each after those that it needs.
+    pub(super) fn disk_modules(&self) -> Result<Vec<PathBuf>> {
+        modules::of_disks(&self.modules().join(self.release()?))
+    }
+
+    /// What it calls itself, `6.1.0-50-cloud-amd64`.
+    fn release(&self) -> Result<OsString> {
+        let directory = self.modules();
+        let mut entries = fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
+        let entry = entries.next().with_context(|| format!("{} is empty", directory.display()))?;
+        Ok(entry?.file_name())
     }
 }
 
@@ -110,15 +124,6 @@ fn cache_dir() -> Result<PathBuf> {
     Ok(cache
         .context("kernels are kept in the user's cache: set XDG_CACHE_HOME or HOME to a directory")?
         .join("rsttrace"))
-}
-
-/// The module's content; Debian packs it since 6.6.
-fn unpacked(module: &Path) -> Result<Vec<u8>> {
-    match module.extension().and_then(|extension| extension.to_str()) {
-        Some("ko") => workspace::read(module),
-        Some("xz") => process::output(Command::new("xz").args(["--decompress", "--stdout"]).arg(module)),
-        _ => bail!("{} is packed in a way that xtask does not know", module.display()),
-    }
 }
 
 /// Every file below a directory whose name is wanted.

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     io::{self, BufRead as _, BufReader, Read, Write as _},
-    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
@@ -12,11 +11,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::guest::Guest;
+
 /// Emulated in software: slower, and the same everywhere, also where there is no KVM. Without `cmpxchg16b`, because
 /// qemu 7.2 takes garbage for the flags when an interrupt follows it, and the guest dies of a double fault, rarely.
 const HARDWARE: [&str; 6] = ["-accel", "tcg", "-cpu", "max,cx16=off", "-smp", "2"];
 /// The serial line is the guest's console, and nothing else is on it.
-const CONSOLE: [&str; 8] = ["-m", "1024", "-display", "none", "-monitor", "none", "-serial", "stdio"];
+const CONSOLE: [&str; 10] = ["-m", "2048", "-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none"];
 /// A kernel that panics is to be the end of the machine.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 quiet";
 
@@ -29,6 +30,8 @@ pub(super) struct Outcome {
     tests: Option<i32>,
     /// The runner's closing line.
     closing: Option<String>,
+    /// From power on to power off.
+    time: Duration,
 }
 
 impl Outcome {
@@ -59,27 +62,34 @@ impl fmt::Display for Outcome {
             write!(f, "status of doctor: {}, ", status(self.doctor))?;
         }
         match &self.closing {
-            Some(closing) => f.write_str(closing),
-            None => write!(f, "no closing line, status of the tests: {}", status(self.tests)),
+            Some(closing) => f.write_str(closing)?,
+            None => write!(f, "no closing line, status of the tests: {}", status(self.tests))?,
         }
+        write!(f, ", {} s from power on to power off", self.time.as_secs())
     }
 }
 
-/// Boots a kernel with a file system, lets its console through, and reads from it how the tests ended.
-pub(super) fn boot(kernel: &Path, initramfs: &Path, limit: Duration) -> Result<Outcome> {
+/// Boots a machine, lets its console through, each line after the machine's name, and reads from it how the tests ended.
+pub(super) fn boot(name: &str, guest: &Guest, limit: Duration) -> Result<Outcome> {
     let mut command = Command::new("qemu-system-x86_64");
     command.args(HARDWARE).args(CONSOLE).arg("-no-reboot");
-    command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs).args(["-append", KERNEL_ARGUMENTS]);
+    command.arg("-kernel").arg(&guest.kernel).arg("-initrd").arg(&guest.initramfs).args(["-append", KERNEL_ARGUMENTS]);
+    for disk in &guest.disks {
+        // What the guest writes is gone with it.
+        command.arg("-drive").arg(format!("file={},format=raw,if=virtio,snapshot=on", disk.display()));
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let start = Instant::now();
     let mut machine = Machine(command.spawn().context("cannot start qemu: run `cargo xtask setup --vm` as root")?);
     let console = lines(machine.0.stdout.take().context("the machine has no console")?);
 
-    let deadline = Instant::now() + limit;
     let mut outcome = Outcome::default();
     loop {
-        match console.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match console.recv_timeout((start + limit).saturating_duration_since(Instant::now())) {
             Ok(line) => {
-                writeln!(io::stdout(), "{line}").context("cannot write to standard output")?;
+                if !(line.starts_with("test ") && line.ends_with(" ok")) {
+                    writeln!(io::stdout(), "{name}: {line}").context("cannot write to standard output")?;
+                }
                 outcome.take(&line);
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -89,6 +99,7 @@ pub(super) fn boot(kernel: &Path, initramfs: &Path, limit: Duration) -> Result<O
         }
     }
     let status = machine.0.wait().context("cannot wait for qemu")?;
+    outcome.time = start.elapsed();
     if status.success() { Ok(outcome) } else { bail!("qemu failed: {status}") }
 }
 

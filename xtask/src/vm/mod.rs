@@ -1,17 +1,33 @@
-//! The integration tests on other kernels, each in a virtual machine that has nothing else.
+//! The integration tests on other kernels, each in a virtual machine of its own.
 
 mod apt;
+mod disk;
 mod guest;
 mod kernel;
 mod machine;
+mod modules;
 
-use std::{env, time::Duration};
+use std::{
+    env,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 use clap::ValueEnum as _;
 
-use self::{guest::Programs, kernel::Kernel, machine::Outcome};
+use self::{
+    guest::{Guest, Programs},
+    kernel::Kernel,
+    machine::Outcome,
+};
 use crate::{setup, workspace};
+
+/// Machines at once. Each has two processors and does not always keep both busy.
+const AT_ONCE: usize = 2;
+/// The longest that one kernel may take, in seconds, on a machine that has other things to do.
+const LIMIT: u64 = 2400;
 
 /// Run the integration tests on other kernels, each in a virtual machine (software emulation, a few minutes each)
 #[derive(clap::Args)]
@@ -23,43 +39,73 @@ pub(crate) struct Args {
     #[arg(long)]
     refresh: bool,
     /// The longest that one kernel may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    #[arg(long, value_name = "SECONDS", default_value_t = LIMIT)]
     limit: u64,
     /// What the integration runner is given: `cargo xtask vm 6.1 -- filter`
     #[arg(last = true)]
     tests: Vec<String>,
 }
 
+/// How it went with one kernel.
+pub(crate) struct Run {
+    pub(crate) kernel: &'static str,
+    /// The runner's closing line, or what went wrong.
+    pub(crate) closing: String,
+    pub(crate) is_good: bool,
+}
+
 /// Runs `cargo xtask vm`.
 pub(crate) fn main(args: &Args) -> Result<()> {
+    let runs = play(args)?;
+    eprintln!("== all kernels");
+    for run in &runs {
+        eprintln!("{}: {}", run.kernel, run.closing);
+    }
+    let failed: Vec<_> = runs.iter().filter(|run| !run.is_good).map(|run| run.kernel).collect();
+    if failed.is_empty() { Ok(()) } else { bail!("tests failed on {}", failed.join(", ")) }
+}
+
+/// Every kernel, with these arguments for the runner.
+pub(crate) fn play_all(tests: Vec<String>) -> Result<Vec<Run>> {
+    play(&Args { kernels: Vec::new(), refresh: false, limit: LIMIT, tests })
+}
+
+fn play(args: &Args) -> Result<Vec<Run>> {
     if env::consts::ARCH != "x86_64" {
         bail!("the virtual machines run programs built for x86_64: use such a machine");
     }
     setup::for_vm()?;
-    let programs = Programs::build()?;
+    let programs = Programs::build(&workspace::target_dir()?.join("vm"))?;
     let kernels = if args.kernels.is_empty() { Kernel::value_variants() } else { &args.kernels };
-    let runs: Vec<_> = kernels.iter().map(|kernel| (kernel.name(), play(*kernel, args, &programs))).collect();
+    // A kernel that cannot be had is a failure like any other, and does not keep the others from being tested.
+    let guests: Vec<_> = kernels.iter().map(|kernel| (kernel.name(), prepare(*kernel, args, &programs))).collect();
 
-    eprintln!("== all kernels");
-    let mut failed = Vec::new();
-    for (name, outcome) in &runs {
-        match outcome {
-            Ok(outcome) => eprintln!("{name}: {outcome}"),
-            Err(error) => eprintln!("{name}: {error:#}"),
-        }
-        if !outcome.as_ref().is_ok_and(Outcome::is_good) {
-            failed.push(*name);
-        }
+    let mut runs = Vec::new();
+    let waiting = Mutex::new(guests.into_iter());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let limit = Duration::from_secs(args.limit);
+    let boot = |name, guest: Result<Guest>| machine::boot(name, &guest?, limit);
+    let player = || std::iter::from_fn(&next).map(|(name, guest)| run(name, boot(name, guest))).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let players: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(player)).collect();
+        runs.extend(players.into_iter().filter_map(|player| player.join().ok()).flatten());
+    });
+    if runs.len() != kernels.len() {
+        bail!("{} of {} kernels have been tested", runs.len(), kernels.len());
     }
-    if failed.is_empty() { Ok(()) } else { bail!("tests failed on {}", failed.join(", ")) }
+    runs.sort_by_key(|run| kernels.iter().position(|kernel| kernel.name() == run.kernel));
+    Ok(runs)
 }
 
-/// Everything for one kernel.
-fn play(kernel: Kernel, args: &Args, programs: &Programs) -> Result<Outcome> {
-    let name = kernel.name();
-    eprintln!("== {name}");
-    let image = kernel.image(args.refresh)?;
-    let directory = workspace::target_dir()?.join("vm").join(name);
-    let initramfs = guest::initramfs(&directory, programs, &image, &args.tests)?;
-    machine::boot(&image.vmlinuz(), &initramfs, Duration::from_secs(args.limit))
+/// Everything that a kernel is started with.
+fn prepare(kernel: Kernel, args: &Args, programs: &Programs) -> Result<Guest> {
+    let directory = workspace::target_dir()?.join("vm").join(kernel.name());
+    guest::make(&directory, programs, kernel.image(args.refresh)?, &args.tests)
+}
+
+fn run(kernel: &'static str, outcome: Result<Outcome>) -> Run {
+    match outcome {
+        Ok(outcome) => Run { kernel, closing: outcome.to_string(), is_good: outcome.is_good() },
+        Err(error) => Run { kernel, closing: format!("{error:#}"), is_good: false },
+    }
 }

@@ -1,0 +1,146 @@
+//! Disks of virtual machines: trees of files made into file systems, without root.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{process, setup, workspace};
+
+/// Part of no test, and half of what the packages hold.
+const LEFT_OUT: [&str; 5] =
+    ["/usr/share/doc", "/usr/share/info", "/usr/share/lintian", "/usr/share/locale", "/usr/share/man"];
+/// What the packages' own scripts have made.
+const MADE_AT_INSTALLATION: [&str; 5] =
+    ["/etc/group", "/etc/ld.so.cache", "/etc/nsswitch.conf", "/etc/passwd", "/usr/sbin/policy-rc.d"];
+/// Room for what tests write, in bytes.
+const ROOM: u64 = 256 << 20;
+
+/// The root of every guest: what this machine has installed of Debian that the tests use, at the same paths.
+///
+/// It is made anew only when a package has changed.
+pub(super) fn root(directory: &Path) -> Result<PathBuf> {
+    let packages = packages()?;
+    let mut query = Command::new("dpkg-query");
+    let versions = process::text(query.args(["-W", "-f=${Package} ${Version}\n"]).args(&packages))?;
+    let (image, stamp) = (directory.join("root.img"), directory.join("root.packages"));
+    if image.exists() && fs::read_to_string(&stamp).is_ok_and(|made_of| made_of == versions) {
+        return Ok(image);
+    }
+    eprintln!("making the guests' root of {} packages", packages.len());
+    let tree = directory.join("root");
+    start_anew(&tree)?;
+    copy(&files(&packages)?, directory, &tree)?;
+    make(&tree, &image)?;
+    fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
+    workspace::write(&stamp, versions.as_bytes())?;
+    Ok(image)
+}
+
+/// Makes a tree of files a file system.
+pub(super) fn make(tree: &Path, image: &Path) -> Result<()> {
+    let mke2fs = process::find("mke2fs", &["/usr/sbin".into(), "/sbin".into()]);
+    let mke2fs = mke2fs.context("mke2fs is missing: run `cargo xtask setup --vm` as root")?;
+    let used = process::text(Command::new("du").args(["--summarize", "--block-size=1"]).arg(tree))?;
+    let used: u64 = used.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).context("du prints no size")?;
+    let kibibytes = (used + used / 8 + ROOM) >> 10;
+    fs::File::create(image).with_context(|| format!("cannot create {}", image.display()))?;
+    process::run(
+        Command::new(mke2fs)
+            .args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-E", "root_owner=0:0", "-d"])
+            .args([tree, image])
+            .arg(format!("{kibibytes}k")),
+    )
+}
+
+/// An empty directory.
+pub(super) fn start_anew(directory: &Path) -> Result<()> {
+    if directory.exists() {
+        fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
+    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))
+}
+
+/// What the tests use, what every Debian has, and everything that these need.
+fn packages() -> Result<Vec<String>> {
+    let essential = process::text(Command::new("dpkg-query").args(["-W", "-f=${Essential} ${Package}\n"]))?;
+    let essential = essential.lines().filter_map(|line| line.strip_prefix("yes "));
+    let mut apt = Command::new("apt-cache");
+    apt.args(["depends", "--recurse", "--installed", "--important"])
+        .args(essential)
+        .args(setup::IN_GUESTS)
+        .args(setup::TEST_PACKAGES);
+    let depends = process::text(&mut apt)?;
+    // What a package needs is indented below it; what nobody provides is in angle brackets.
+    let named: BTreeSet<&str> =
+        depends.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_alphanumeric())).collect();
+    let installed = process::text(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status} ${Package}\n"]))?;
+    let installed = installed.lines().filter_map(|line| line.strip_prefix("installed "));
+    Ok(installed.filter(|name| named.contains(name)).map(str::to_owned).collect())
+}
+
+/// Every file and directory of the packages, by the paths that they really have.
+fn files(packages: &[String]) -> Result<BTreeSet<PathBuf>> {
+    let listed = process::text(Command::new("dpkg-query").arg("-L").args(packages))?;
+    let mut files = BTreeSet::new();
+    for path in listed.lines().chain(MADE_AT_INSTALLATION).map(Path::new) {
+        if !LEFT_OUT.iter().any(|left_out| path.starts_with(left_out)) {
+            files.extend(real(path));
+        }
+    }
+    // Python's own, compiled: reading the sources takes an emulated machine seconds.
+    let compiled: Vec<_> = files.iter().map(|path| path.join("__pycache__")).filter(|path| path.is_dir()).collect();
+    for directory in compiled {
+        files.extend(entries(&directory)?);
+        files.insert(directory);
+    }
+    // `/bin` and its like, and what Debian chooses by links.
+    let links = |directory: &Path| -> Result<Vec<PathBuf>> {
+        Ok(entries(directory)?.into_iter().filter(|path| path.is_symlink()).collect())
+    };
+    files.extend(links(Path::new("/"))?.into_iter().filter(|path| path.is_dir()));
+    for directory in ["/usr/bin", "/usr/sbin"] {
+        let chosen = |link: &PathBuf| fs::read_link(link).is_ok_and(|to| to.starts_with("/etc/alternatives"));
+        files.extend(links(Path::new(directory))?.into_iter().filter(chosen));
+    }
+    files.extend(links(Path::new("/etc/alternatives"))?);
+    Ok(files)
+}
+
+/// A path with links followed, but for that of the file itself; nothing if there is no such file or it is not ours.
+fn real(path: &Path) -> Option<PathBuf> {
+    let parent = path.parent()?.canonicalize().ok()?;
+    let path = parent.join(path.file_name()?);
+    let readable = path.is_symlink() || path.is_dir() || fs::File::open(&path).is_ok();
+    readable.then_some(path)
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    entries.with_context(|| format!("cannot read {}", directory.display()))
+}
+
+/// Copies files of this machine, with owners and modes, into a tree; `directory` is for the list of them.
+fn copy(files: &BTreeSet<PathBuf>, directory: &Path, tree: &Path) -> Result<()> {
+    let list = directory.join("root.files");
+    let relative = files.iter().filter_map(|path| path.strip_prefix("/").ok());
+    let lines: Vec<u8> = relative.flat_map(|path| [path.as_os_str().as_bytes(), b"\n"].concat()).collect();
+    workspace::write(&list, &lines)?;
+    let tar = |mode: &str| {
+        let mut tar = Command::new("tar");
+        tar.arg(mode).arg("--file=-");
+        tar
+    };
+    let mut from = tar("--create");
+    from.args(["--directory=/", "--no-recursion", "--verbatim-files-from", "--files-from"]).arg(&list);
+    let mut reader = from.stdout(Stdio::piped()).spawn().context("cannot start tar")?;
+    let pipe = reader.stdout.take().context("tar has no output")?;
+    process::run(tar("--extract").args(["--preserve-permissions", "--directory"]).arg(tree).stdin(pipe))?;
+    let status = reader.wait().context("cannot wait for tar")?;
+    if status.success() { Ok(()) } else { bail!("tar cannot read the files of the packages: {status}") }
+}

@@ -1,0 +1,26 @@
+# The life of a guest: it is told what to test in /guest/arguments, one argument a line, and says how that ended.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin HOME=/root RUST_BACKTRACE=1 NO_COLOR=1
+export RSTTRACE_BIN=/guest/rsttrace RSTTRACE_GUEST=1
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /tmp
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+# The kernel loads what it needs by itself.
+mount --bind /guest/modules /usr/lib/modules
+ip link set lo up
+
+echo "vm: kernel $(uname -r)"
+"$RSTTRACE_BIN" doctor
+echo "vm: doctor $?"
+
+set --
+while IFS= read -r argument; do
+	set -- "$@" "$argument"
+done </guest/arguments
+/guest/integration "$@"
+echo "vm: tests $?"
+# At once, there is nothing to save; until then there has to be a first process.
+echo o >/proc/sysrq-trigger
+exec tail -f /dev/null
