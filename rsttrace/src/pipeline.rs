@@ -130,6 +130,7 @@ impl Run {
         }
         self.loaded.attach(&self.kernel_types)?;
         self.hold = Hold::new(self.loaded.can_walk());
+        self.attribution.look_around();
         self.announce(&transport);
         if let Some(mut ready) = ready {
             ready.write_all(b"\n").context("cannot write to the descriptor of --ready-fd")?;

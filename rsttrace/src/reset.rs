@@ -38,7 +38,9 @@ pub struct Reset {
     pub actor: Option<Actor>,
     /// cgroup of the socket.
     pub cgroup: Option<Cgroup>,
-    /// Container that the cgroup belongs to.
+    /// systemd unit of the owner, or where that cannot be told, of the socket.
+    pub unit: Option<Arc<str>>,
+    /// Container of the owner, or where that cannot be told, of the socket.
     pub container: Option<Container>,
     /// The socket at the moment of the reset; none when the kernel had none.
     pub socket: Option<Socket>,
@@ -119,6 +121,10 @@ pub struct Process {
     pub command_line: Option<Arc<str>>,
     /// Real user id.
     pub uid: Option<u32>,
+    /// Its name in this host's `/etc/passwd`.
+    pub user: Option<Arc<str>>,
+    /// Path of the process's cgroup, which need not be the socket's.
+    pub cgroup: Option<Arc<str>>,
     /// How we know.
     pub provenance: Provenance,
     /// How sure we are.
@@ -174,7 +180,7 @@ pub struct Cgroup {
 }
 
 /// A container.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Container {
     /// `docker`, `containerd`, `cri-o`, `podman`, …
     pub runtime: Option<Arc<str>>,

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::proc::Membership;
+
 /// cgroups remembered at once; a host has hundreds, seldom thousands.
 const REMEMBERED: usize = 16_384;
 
@@ -18,44 +20,45 @@ const WALK_INTERVAL: Duration = Duration::from_secs(1);
 /// The cgroups of the hierarchy of version 2. A cgroup's id is the inode number of its directory.
 pub struct Cgroups {
     root: Option<PathBuf>,
-    paths: HashMap<u64, Arc<str>>,
+    known: HashMap<u64, Arc<Membership>>,
     walked: Option<Instant>,
 }
 
 impl Default for Cgroups {
     fn default() -> Self {
-        Self { root: mount(), paths: HashMap::new(), walked: None }
+        Self { root: mount(), known: HashMap::new(), walked: None }
     }
 }
 
 impl Cgroups {
-    /// The path of a cgroup below the root of the hierarchy; `None` when it has gone or the hierarchy is not mounted.
-    pub fn path(&mut self, id: u64) -> Option<Arc<str>> {
-        if let Some(path) = self.paths.get(&id) {
-            return Some(Arc::clone(path));
+    /// The path of a cgroup below the root of the hierarchy, and what it says; `None` when it has gone or the hierarchy
+    /// is not mounted.
+    pub fn get(&mut self, id: u64) -> Option<Arc<Membership>> {
+        if let Some(known) = self.known.get(&id) {
+            return Some(Arc::clone(known));
         }
         if self.walked.is_none_or(|walked| walked.elapsed() >= WALK_INTERVAL) {
             self.walk();
         }
-        self.paths.get(&id).cloned()
+        self.known.get(&id).cloned()
     }
 
     /// Reads the whole hierarchy. Old entries stay: a cgroup may be gone by the time its reset is looked at.
     fn walk(&mut self) {
         self.walked = Some(Instant::now());
         let Some(root) = &self.root else { return };
-        if self.paths.len() >= REMEMBERED {
-            self.paths.clear();
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
         }
         let mut left = vec![root.clone()];
         while let Some(directory) = left.pop() {
             if let (Ok(metadata), Ok(below)) = (directory.metadata(), directory.strip_prefix(root)) {
                 let path = Path::new("/").join(below);
-                self.paths.insert(metadata.ino(), path.to_string_lossy().into());
+                self.known.insert(metadata.ino(), Arc::new(Membership::of(&path.to_string_lossy())));
             }
             // A cgroup that goes away while we walk is no error.
             left.extend(subdirectories(&directory).unwrap_or_default());
-            if self.paths.len() >= REMEMBERED {
+            if self.known.len() >= REMEMBERED {
                 return;
             }
         }

@@ -13,7 +13,7 @@ use std::{
 
 use lru::LruCache;
 
-use super::process::is_the_same;
+use super::proc::Identity;
 use crate::reset::KernelTask;
 
 /// Processes watched at once: each costs a descriptor, of which there may be 1,024.
@@ -79,7 +79,7 @@ fn watch(task: &KernelTask) -> Option<Watch> {
     // SAFETY: a new descriptor that nobody else owns.
     let fd = unsafe { OwnedFd::from_raw_fd(raw) };
     // Only now: from here on the descriptor stands for whoever has this PID, and that shows whether it is the one.
-    Some(if is_the_same(&format!("/proc/{pid}"), task) { Watch::By(fd) } else { Watch::Ended })
+    Some(if Identity::of(task).lives() { Watch::By(fd) } else { Watch::Ended })
 }
 
 fn is_readable(fd: &OwnedFd) -> bool {
@@ -94,12 +94,11 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::attribute::process;
 
     #[test]
     fn a_process_lives_until_it_ends() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("cat is everywhere");
-        let task = process::named(child.id());
+        let task = Identity::of_program(child.id()).expect("it runs").task();
         let mut lives = Lives { is_in_first_namespace: true, ..Lives::default() };
         assert!(!lives.has_ended(&task));
         let another = KernelTask { start_boottime_ns: task.start_boottime_ns + 20_000_000, ..task.clone() };

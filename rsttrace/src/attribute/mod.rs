@@ -1,25 +1,35 @@
-//! Who: the owner of the socket, the actor, the cgroup.
+//! Who: the owner of the socket, the actor, the cgroup, and what they belong to.
 
 pub mod cgroup;
+pub mod container;
 pub mod hold;
 mod lives;
 pub mod owner;
+mod proc;
 pub mod process;
+pub mod service;
+mod users;
 
 use crate::{
-    attribute::{cgroup::Cgroups, lives::Lives, process::Processes},
+    attribute::{cgroup::Cgroups, lives::Lives, process::Processes, users::Users},
     reset::{Actor, Process, Reset},
 };
 
-/// Fills in who a record is about. Reads `/proc` and the cgroup file system, each process and cgroup once.
+/// Fills in who a record is about. Reads `/proc`, the cgroup file system and the list of users, and remembers.
 #[derive(Default)]
 pub struct Attribution {
     processes: Processes,
     cgroups: Cgroups,
     lives: Lives,
+    users: Users,
 }
 
 impl Attribution {
+    /// Learns, on the side, of the processes that there are already.
+    pub fn look_around(&self) {
+        self.processes.look_around();
+    }
+
     /// Whether a search for who holds the socket can make the owner of a record better known.
     pub fn is_open(&mut self, reset: &mut Reset) -> bool {
         if reset.facts.awaited.is_none() {
@@ -33,24 +43,34 @@ impl Attribution {
         owner::is_open(reset)
     }
 
-    /// Fills in process, actor and cgroup.
+    /// Fills in process, actor, cgroup, unit and container.
     pub fn attribute(&mut self, reset: &mut Reset) {
         let verdict = owner::decide(reset);
+        let mut membership = None;
         reset.process = verdict.owner.map(|owner| {
             let details = self.processes.details(&owner.task);
+            membership.clone_from(&details.membership);
+            let uid = owner.task.uid.or(details.uid);
             Process {
                 pid: owner.task.tgid,
                 comm: owner.task.comm,
                 executable: details.executable.clone(),
                 command_line: details.command_line.clone(),
-                uid: owner.task.uid.or(details.uid),
+                uid,
+                user: uid.and_then(|uid| self.users.name(uid)),
+                cgroup: details.membership.as_ref().and_then(|membership| membership.path.clone()),
                 provenance: owner.provenance,
                 confidence: owner.confidence,
             }
         });
         reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
-        if let Some(cgroup) = &mut reset.cgroup {
-            cgroup.path = self.cgroups.path(cgroup.id);
+        let of_socket = reset.cgroup.as_ref().and_then(|cgroup| self.cgroups.get(cgroup.id));
+        if let (Some(cgroup), Some(known)) = (&mut reset.cgroup, &of_socket) {
+            cgroup.path.clone_from(&known.path);
+        }
+        // Who uses a socket says more than who made it: systemd makes those that it hands to services.
+        if let Some(home) = membership.or_else(|| of_socket.as_deref().cloned()) {
+            (reset.unit, reset.container) = (home.unit, home.container);
         }
     }
 }

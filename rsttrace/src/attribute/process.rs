@@ -1,19 +1,42 @@
-//! What `/proc` says of a process.
+//! Processes that have been looked at, and the thread that looks.
+//!
+//! What `/proc` said is remembered beyond the end of the process, so that one whose connections are reset because it
+//! died still has its name. Reading a command line can block for as long as the process hangs, so another thread reads,
+//! and a record waits for it only so long.
 
-use std::{ffi::OsStr, fs, num::NonZeroUsize, os::unix::ffi::OsStrExt as _, sync::Arc};
+use std::{
+    fs,
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
 
 use lru::LruCache;
 
+use super::proc::{Identity, Membership};
 use crate::reset::KernelTask;
 
 /// Processes remembered at once.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
-/// Nanoseconds of a tick of the times in `/proc/PID/stat` (`USER_HZ` is 100 on every architecture that has BTF).
-const STAT_TICK_NS: u64 = 10_000_000;
+/// Bytes of text remembered at once: half of it is for the processes that were there at the start.
+const REMEMBERED_BYTES: usize = 4 << 20;
 
-/// Longest command line that is kept, in bytes.
-const COMMAND_LINE_MAX: usize = 4096;
+/// After this a process that comes up again is looked at anew: it may have called exec, or been moved.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a record waits for `/proc`. Without a process that hangs the answer takes some 70 µs.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Threads that may be stuck in a process that hangs; with so many, nobody is asked for command lines any more.
+const STUCK_MAX: usize = 4;
+
+/// Stack of a reading thread, in bytes.
+const STACK: usize = 256 << 10;
 
 /// Details of one process, each `None` where it could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,112 +47,355 @@ pub struct Details {
     pub command_line: Option<Arc<str>>,
     /// Real user id.
     pub uid: Option<u32>,
+    /// Where it belongs.
+    pub membership: Option<Membership>,
+}
+
+impl Details {
+    /// Reads everything but the command line, which alone can block. Of a process that is on its way out the program has
+    /// gone first; what was known before is better than what is left.
+    fn read(who: Identity, before: &Self) -> Self {
+        let executable = who.executable();
+        if executable.is_none() && before.executable.is_some() {
+            return before.clone();
+        }
+        Self {
+            executable,
+            command_line: before.command_line.clone(),
+            uid: who.uid().or(before.uid),
+            membership: who.membership().or_else(|| before.membership.clone()),
+        }
+    }
+
+    /// Adds the command line, or keeps the one that is known.
+    fn with_command_line(mut self, who: Identity) -> Self {
+        self.command_line = who.command_line().or(self.command_line);
+        self
+    }
+
+    fn bytes(&self) -> usize {
+        let path = self.membership.as_ref().and_then(|membership| membership.path.as_ref());
+        let texts = [self.executable.as_ref(), self.command_line.as_ref(), path];
+        size_of::<Self>() + texts.into_iter().flatten().map(|text| text.len()).sum::<usize>()
+    }
+}
+
+/// One process that has been looked at.
+struct Known {
+    details: Arc<Details>,
+    state: State,
+}
+
+impl Known {
+    fn is_good(&self) -> bool {
+        match self.state {
+            State::Met => false,
+            State::Pending | State::Gone => true,
+            State::Read(moment) => moment.elapsed() < FRESH,
+        }
+    }
+}
+
+/// How long what is known of a process is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Only until somebody asks: it was there at the start, and is better than nothing.
+    Met,
+    /// A thread is reading its command line.
+    Pending,
+    /// For a while.
+    Read(Instant),
+    /// The process has gone; nothing will change.
+    Gone,
+}
+
+/// What is remembered, the least recently used forgotten first.
+struct Memory {
+    known: LruCache<Identity, Known>,
+    bytes: usize,
+}
+
+impl Memory {
+    fn put(&mut self, who: Identity, details: Details, state: State) {
+        self.bytes += details.bytes();
+        let known = Known { details: Arc::new(details), state };
+        if let Some((_, old)) = self.known.push(who, known) {
+            self.bytes -= old.details.bytes();
+        }
+        while self.bytes > REMEMBERED_BYTES
+            && let Some((_, old)) = self.known.pop_lru()
+        {
+            self.bytes -= old.details.bytes();
+        }
+    }
+
+    fn details(&mut self, who: Identity) -> Arc<Details> {
+        self.known.get(&who).map(|known| Arc::clone(&known.details)).unwrap_or_default()
+    }
+}
+
+/// The memory that the threads share.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Memory>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        // Every change is complete before anything that could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at a process that somebody asks for. What can be read at once is remembered first.
+    fn look(&self, who: Identity) {
+        let details = self.read(who);
+        self.keep(who, details.clone(), State::Pending);
+        let details = details.map(|details| details.with_command_line(who));
+        self.keep(who, details, State::Read(Instant::now()));
+    }
+
+    /// Looks at a process that nobody has asked for.
+    fn meet(&self, who: Identity) {
+        let details = self.read(who).map(|details| details.with_command_line(who));
+        self.keep(who, details, State::Met);
+    }
+
+    /// What can be read at once; `None` when the process has gone.
+    fn read(&self, who: Identity) -> Option<Details> {
+        let before = self.lock().details(who);
+        who.lives().then(|| Details::read(who, &before))
+    }
+
+    /// Remembers what was read, unless the process has gone and the PID may have been given away meanwhile.
+    fn keep(&self, who: Identity, details: Option<Details>, state: State) {
+        let details = details.filter(|_| who.lives());
+        let state = if details.is_some() { state } else { State::Gone };
+        let mut memory = self.lock();
+        let details = details.unwrap_or_else(|| Details::clone(&memory.details(who)));
+        memory.put(who, details, state);
+    }
+}
+
+/// A thread that looks at the processes that it is told, one after the other.
+struct Reader {
+    requests: Sender<Identity>,
+    answers: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Reader {
+    fn start(shared: Shared, look: fn(&Shared, Identity)) -> Option<Self> {
+        let (requests, orders) = mpsc::channel();
+        let (done, answers) = mpsc::channel();
+        let work = move || {
+            for who in orders {
+                look(&shared, who);
+                // Whoever asked may have lost patience.
+                let _ = done.send(());
+            }
+        };
+        let thread = thread::Builder::new().name("rsttrace-proc".to_owned()).stack_size(STACK).spawn(work).ok()?;
+        Some(Self { requests, answers, thread })
+    }
 }
 
 /// The processes that have been looked at.
-pub struct Processes(LruCache<(u32, u64), Arc<Details>>);
+pub struct Processes {
+    shared: Shared,
+    reader: Option<Reader>,
+    /// Threads that nobody waits for any more.
+    stuck: Vec<JoinHandle<()>>,
+    /// What those threads do.
+    look: fn(&Shared, Identity),
+}
 
 impl Default for Processes {
     fn default() -> Self {
-        Self(LruCache::new(REMEMBERED))
+        let memory = Memory { known: LruCache::new(REMEMBERED), bytes: 0 };
+        Self { shared: Shared(Arc::new(Mutex::new(memory))), reader: None, stuck: Vec::new(), look: Shared::look }
     }
 }
 
 impl Processes {
-    /// Details of the process; empty ones when it has gone, or when its PID has gone to another.
+    /// Details of the process; empty ones when it had gone before anybody looked, or when its PID has gone to another.
     pub fn details(&mut self, task: &KernelTask) -> Arc<Details> {
-        Arc::clone(
-            self.0.get_or_insert((task.tgid, task.start_boottime_ns), || Arc::new(read(task).unwrap_or_default())),
-        )
+        let who = Identity::of(task);
+        if let Some(known) = self.shared.lock().known.get(&who)
+            && known.is_good()
+        {
+            return Arc::clone(&known.details);
+        }
+        if !self.ask(who) {
+            let details = self.shared.read(who);
+            self.shared.keep(who, details, State::Read(Instant::now()));
+        }
+        self.shared.lock().details(who)
+    }
+
+    /// Has the thread look, and waits for it. Whether there is a thread that could.
+    fn ask(&mut self, who: Identity) -> bool {
+        self.stuck.retain(|thread| !thread.is_finished());
+        if self.reader.is_none() && self.stuck.len() < STUCK_MAX {
+            self.reader = Reader::start(self.shared.clone(), self.look);
+        }
+        let Some(reader) = self.reader.take() else { return false };
+        let answer = reader.requests.send(who).map(|()| reader.answers.recv_timeout(PATIENCE));
+        match answer {
+            Ok(Ok(())) => self.reader = Some(reader),
+            // It remembers what it reads when it gets on, and ends then: nobody can give it orders any more.
+            Ok(Err(_)) | Err(_) => self.stuck.push(reader.thread),
+        }
+        true
+    }
+
+    /// Looks at every process that there is, in a thread of lowest priority, so that one that dies with its connections
+    /// has its name. Half of the memory is kept for those to come.
+    pub fn look_around(&self) {
+        let shared = self.shared.clone();
+        let work = move || {
+            lower_priority();
+            let Ok(directory) = fs::read_dir("/proc") else { return };
+            let pids = directory.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            for who in pids.filter_map(Identity::of_program) {
+                let memory = shared.lock();
+                if memory.known.len() >= REMEMBERED.get() / 2 || memory.bytes >= REMEMBERED_BYTES / 2 {
+                    return;
+                }
+                let is_known = memory.known.contains(&who);
+                drop(memory);
+                if !is_known {
+                    shared.meet(who);
+                }
+            }
+        };
+        // Without it, a process is looked at when its first reset comes.
+        drop(thread::Builder::new().name("rsttrace-look".to_owned()).stack_size(STACK).spawn(work));
     }
 }
 
-fn read(task: &KernelTask) -> Option<Details> {
-    let directory = format!("/proc/{}", task.tgid);
-    if !is_the_same(&directory, task) {
-        return None;
-    }
-    let details = Details {
-        executable: fs::read_link(format!("{directory}/exe")).ok().map(|path| text(path.as_os_str())),
-        command_line: command_line(&fs::read(format!("{directory}/cmdline")).unwrap_or_default()),
-        uid: fs::read_to_string(format!("{directory}/status")).ok().as_deref().and_then(real_uid),
-    };
-    // It may have ended, and its PID been given away, while we read.
-    is_the_same(&directory, task).then_some(details)
-}
-
-/// Whether the process of this directory is the one, by its start time.
-pub(super) fn is_the_same(directory: &str, task: &KernelTask) -> bool {
-    fs::read(format!("{directory}/stat"))
-        .ok()
-        .and_then(|stat| start_ticks(&stat))
-        .is_some_and(|ticks| ticks == task.start_boottime_ns / STAT_TICK_NS)
-}
-
-/// Field 22 of `/proc/PID/stat`. The name in field 2 may hold anything, parentheses too.
-fn start_ticks(stat: &[u8]) -> Option<u64> {
-    let after_name = stat.get(stat.iter().rposition(|&byte| byte == b')')? + 1..)?;
-    std::str::from_utf8(after_name).ok()?.split_ascii_whitespace().nth(19)?.parse().ok()
-}
-
-fn command_line(bytes: &[u8]) -> Option<Arc<str>> {
-    let bytes = bytes.get(..COMMAND_LINE_MAX).unwrap_or(bytes);
-    let end = bytes.iter().rposition(|&byte| byte != 0)? + 1;
-    let joined: Vec<u8> = bytes.get(..end)?.iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect();
-    Some(text(OsStr::from_bytes(&joined)))
-}
-
-fn real_uid(status: &str) -> Option<u32> {
-    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().next()?.parse().ok()
-}
-
-fn text(bytes: &OsStr) -> Arc<str> {
-    bytes.to_string_lossy().into()
-}
-
-/// The process of this PID, for tests.
-#[cfg(test)]
-pub(super) fn named(pid: u32) -> KernelTask {
-    let ticks = fs::read(format!("/proc/{pid}/stat")).ok().and_then(|stat| start_ticks(&stat)).unwrap_or_default();
-    KernelTask { tgid: pid, start_boottime_ns: ticks * STAT_TICK_NS, uid: None, comm: "x".into() }
+/// Gives every other thread of the host the right of way over this one.
+fn lower_priority() {
+    // SAFETY: takes three numbers; 0 is the calling thread, to which alone Linux applies it.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        process::Stdio,
+    };
+
     use super::*;
 
-    #[test]
-    fn the_start_time_is_found_behind_any_name() {
-        let rest = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 424242 99";
-        for name in ["cat", "a) b", "(sd-pam)", "S 1 2", ") 1 2 3 )"] {
-            assert_eq!(start_ticks(format!("7 ({name}){rest}").as_bytes()), Some(424_242), "{name}");
-        }
-        for stat in [&b""[..], b"7 (cat", b"7 (cat) S 1", b"\xff\xff) \xff"] {
-            assert_eq!(start_ticks(stat), None);
-        }
-    }
-
-    #[test]
-    fn arguments_are_joined_and_bounded() {
-        assert_eq!(command_line(b"java\0-jar\0gw.jar\0").as_deref(), Some("java -jar gw.jar"));
-        assert_eq!(command_line(b""), None);
-        assert_eq!(command_line(b"\0\0"), None);
-        assert_eq!(command_line(b"a\xff\0").as_deref(), Some("a\u{fffd}"));
-        assert_eq!(command_line(&vec![b'x'; 100_000]).map(|line| line.len()), Some(COMMAND_LINE_MAX));
+    fn me() -> KernelTask {
+        Identity::of_program(std::process::id()).expect("proc is mounted").task()
     }
 
     #[test]
     fn this_process_is_found_and_another_start_time_is_not() {
-        let stat = fs::read("/proc/self/stat").expect("proc is mounted");
-        let start_boottime_ns = start_ticks(&stat).expect("a start time") * STAT_TICK_NS;
-        let mut task = KernelTask { tgid: std::process::id(), start_boottime_ns, uid: None, comm: "x".into() };
-        let details = Processes::default().details(&task);
+        let mut processes = Processes::default();
+        let details = processes.details(&me());
         assert_eq!(
             details.executable.as_deref(),
-            std::env::current_exe().ok().as_deref().and_then(|path| path.to_str())
+            std::env::current_exe().ok().as_deref().and_then(std::path::Path::to_str)
         );
-        assert!(details.command_line.is_some() && details.uid.is_some());
-        task.start_boottime_ns += 2 * STAT_TICK_NS;
-        assert_eq!(*Processes::default().details(&task), Details::default());
+        assert!(details.command_line.is_some() && details.uid.is_some() && details.membership.is_some());
+        let mut other = me();
+        other.start_boottime_ns += 20_000_000;
+        assert_eq!(*processes.details(&other), Details::default());
+    }
+
+    /// A process that runs for as long as this lives.
+    struct Cat(std::process::Child);
+
+    impl Cat {
+        fn start() -> Self {
+            let mut command = std::process::Command::new("cat");
+            let mut cat = Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("cat"));
+            // What comes back shows that the program runs, which starting it does not.
+            let (Some(input), Some(output)) = (&mut cat.0.stdin, &mut cat.0.stdout) else { panic!("two pipes") };
+            input.write_all(b"x").expect("it reads");
+            output.read_exact(&mut [0]).expect("it writes");
+            cat
+        }
+
+        fn identity(&self) -> Identity {
+            Identity::of_program(self.0.id()).expect("it runs")
+        }
+    }
+
+    impl Drop for Cat {
+        fn drop(&mut self) {
+            drop(self.0.kill());
+            drop(self.0.wait());
+        }
+    }
+
+    #[test]
+    fn a_process_that_has_gone_keeps_its_name() {
+        let mut cat = Cat::start();
+        let who = cat.identity();
+        let shared = Processes::default().shared;
+        shared.meet(who);
+        let before = shared.lock().details(who);
+        assert_eq!(before.command_line.as_deref(), Some("cat"));
+        cat.0.kill().expect("it runs");
+        // A zombie has no program and no arguments.
+        shared.look(who);
+        assert_eq!(shared.lock().details(who), before);
+        cat.0.wait().expect("it ends");
+        shared.look(who);
+        assert_eq!(shared.lock().details(who), before);
+        assert!(shared.lock().known.peek(&who).is_some_and(|known| known.state == State::Gone));
+    }
+
+    #[test]
+    fn nobody_waits_long_for_a_process_that_hangs() {
+        let hang = |shared: &Shared, who| {
+            shared.keep(who, shared.read(who), State::Pending);
+            loop {
+                thread::park();
+            }
+        };
+        let mut processes = Processes { look: hang, ..Processes::default() };
+        let cats: Vec<_> = (0..=STUCK_MAX).map(|_| Cat::start()).collect();
+        for (index, cat) in cats.iter().enumerate() {
+            let task = cat.identity().task();
+            let details = processes.details(&task);
+            assert!(details.executable.is_some() && details.uid.is_some() && details.membership.is_some());
+            assert_eq!(details.command_line, None);
+            // Not asked again, and with all threads stuck, nobody is.
+            assert_eq!(processes.details(&task), details);
+            assert_eq!(processes.stuck.len(), (index + 1).min(STUCK_MAX));
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut memory = Memory { known: LruCache::new(REMEMBERED), bytes: 0 };
+        let long: Arc<str> = "x".repeat(4096).into();
+        let who = |pid| Identity::of(&KernelTask { tgid: pid, start_boottime_ns: 0, uid: None, comm: "x".into() });
+        for pid in 0..10_000 {
+            let details = Details { command_line: Some(Arc::clone(&long)), ..Details::default() };
+            memory.put(who(pid), details, State::Met);
+        }
+        let held: usize = memory.known.iter().map(|(_, known)| known.details.bytes()).sum();
+        assert_eq!(memory.bytes, held);
+        assert!(held <= REMEMBERED_BYTES && memory.known.len() > 900, "{held}");
+        for pid in 0..10_000 {
+            memory.put(who(pid), Details::default(), State::Gone);
+        }
+        assert_eq!(memory.known.len(), REMEMBERED.get());
+    }
+
+    #[test]
+    fn looking_around_finds_this_process() {
+        let processes = Processes::default();
+        processes.look_around();
+        let who = Identity::of(&me());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while processes.shared.lock().details(who).command_line.is_none() {
+            assert!(Instant::now() < deadline, "it was not looked at");
+            thread::yield_now();
+        }
     }
 }

@@ -65,6 +65,7 @@ impl Decoder {
             process: None,
             actor: None,
             cgroup: (event.cgroup_id != 0).then_some(Cgroup { id: event.cgroup_id, path: None }),
+            unit: None,
             container: None,
             socket: self.socket(event, &mut facts),
             packet: None,

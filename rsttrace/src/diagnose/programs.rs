@@ -287,6 +287,8 @@ mod tests {
             executable: Some(executable.into()),
             command_line: Some(line.into()),
             uid: None,
+            user: None,
+            cgroup: None,
             provenance: Provenance::Connect,
             confidence: OwnerConfidence::Exact,
         }

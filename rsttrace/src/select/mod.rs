@@ -92,8 +92,9 @@ impl Selection {
             && (filters.comm.is_empty()
                 || owner.is_some_and(|owner| filters.comm.iter().any(|comm| **comm == *owner.comm)))
             && self.cgroup.as_deref().is_none_or(|wanted| {
-                let path = reset.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_deref());
-                path.is_some_and(|path| Path::new(path).starts_with(wanted))
+                let of_socket = reset.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_deref());
+                let of_owner = owner.and_then(|owner| owner.cgroup.as_deref());
+                [of_socket, of_owner].into_iter().flatten().any(|path| Path::new(path).starts_with(wanted))
             })
     }
 

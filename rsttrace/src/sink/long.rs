@@ -7,11 +7,18 @@ use std::{
 
 use anstyle::Style;
 
-use super::{Look, Record, Sink, names::Names, sanitize::Harmless};
+use super::{
+    Look, Record, Sink,
+    names::Names,
+    sanitize::{self, Harmless},
+};
 use crate::{
     diagnose::evidence::span,
-    reset::{CauseConfidence, Direction, Endpoint, OwnerConfidence, Reset, Socket},
+    reset::{CauseConfidence, Container, Direction, Endpoint, OwnerConfidence, Reset, Socket},
 };
+
+/// Characters of a command line that are shown; JSON has more.
+const COMMAND_LINE: usize = 400;
 
 /// Blocks of text.
 pub(super) struct Long {
@@ -33,14 +40,14 @@ impl Long {
         }
     }
 
-    fn process(&mut self, reset: &Reset) -> String {
+    fn process(&self, reset: &Reset) -> String {
         let Some(process) = &reset.process else { return "not known".to_owned() };
         let mut shown = format!("{}[{}]", Harmless(&process.comm), process.pid);
         if let Some(line) = process.command_line.as_deref().or(process.executable.as_deref()) {
-            shown = format!("{shown}: {}", Harmless(line));
+            shown = format!("{shown}: {}", sanitize::cut(line, COMMAND_LINE));
         }
         if let Some(uid) = process.uid {
-            let name = self.look.names.then(|| self.names.user(uid)).flatten();
+            let name = process.user.as_deref().filter(|_| self.look.names);
             shown += &name.map_or_else(|| format!(", uid {uid}"), |name| format!(", user {}", Harmless(name)));
         }
         let sure = if process.confidence == OwnerConfidence::Exact { "" } else { ", not certain" };
@@ -67,7 +74,17 @@ impl Sink for Long {
         if let Some(actor) = &reset.actor {
             row("actor", &format_args!("{}[{}]", Harmless(&actor.comm), actor.pid))?;
         }
-        if let Some(path) = reset.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_deref()) {
+        if let Some(unit) = reset.unit.as_deref() {
+            row("unit", &Harmless(unit))?;
+        }
+        if let Some(container) = &reset.container {
+            row("container", &self::container(container))?;
+        }
+        // A path that unit and container were read off says no more than they do.
+        if reset.unit.is_none()
+            && reset.container.is_none()
+            && let Some(path) = cgroup(reset)
+        {
             row("cgroup", &Harmless(path))?;
         }
         if let Some(socket) = &reset.socket {
@@ -88,6 +105,22 @@ const fn confidence(confidence: CauseConfidence) -> &'static str {
         CauseConfidence::Certain => "certain",
         CauseConfidence::Likely => "likely",
         CauseConfidence::Guess => "a guess",
+    }
+}
+
+/// The owner's cgroup, or where that is not known, the socket's.
+fn cgroup(reset: &Reset) -> Option<&str> {
+    let of_owner = reset.process.as_ref().and_then(|process| process.cgroup.as_deref());
+    of_owner.or_else(|| reset.cgroup.as_ref()?.path.as_deref())
+}
+
+fn container(container: &Container) -> String {
+    let id = Harmless(&container.id);
+    let shown =
+        container.runtime.as_ref().map_or_else(|| id.to_string(), |runtime| format!("{} {id}", Harmless(runtime)));
+    match &container.pod_uid {
+        Some(pod) => format!("{shown}, Kubernetes pod {}", Harmless(pod)),
+        None => shown,
     }
 }
 

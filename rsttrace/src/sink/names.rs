@@ -1,14 +1,11 @@
-//! Names of ports and users, from this host's own files and never from the network.
+//! Names of ports, from this host's own file.
 
 use std::{collections::HashMap, fs};
-
-use nix::unistd::{Uid, User};
 
 /// Names that have been looked up.
 #[derive(Debug, Default)]
 pub struct Names {
     services: Option<HashMap<u16, String>>,
-    users: HashMap<u32, Option<String>>,
 }
 
 impl Names {
@@ -18,14 +15,6 @@ impl Names {
             .services
             .get_or_insert_with(|| parse_services(&fs::read_to_string("/etc/services").unwrap_or_default()));
         services.get(&port).map(String::as_str)
-    }
-
-    /// The name of a user.
-    pub fn user(&mut self, uid: u32) -> Option<&str> {
-        self.users
-            .entry(uid)
-            .or_insert_with(|| User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name))
-            .as_deref()
     }
 }
 

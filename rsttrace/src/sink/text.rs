@@ -23,6 +23,8 @@ const WIDTH: usize = 120;
 const ENDPOINT: RangeInclusive<usize> = 15..=21;
 /// Columns of a process, a name with a PID: so many at first, and up to these once they are needed.
 const PROCESS: RangeInclusive<usize> = 14..=23;
+/// Columns of a unit or a container at most.
+const HOME: usize = 32;
 /// Columns of a state: the longest is ESTABLISHED.
 const STATE: usize = 11;
 
@@ -182,10 +184,32 @@ fn figures(reset: &Reset) -> Vec<String> {
             figures.push(format!("{name} {bytes}"));
         }
     }
+    figures.extend(home(reset));
     if let Some(age) = socket.age_ms {
         figures.push(format!("age {}", span(age)));
     }
     figures
+}
+
+/// Where the owner belongs: its unit, unless that is called as it is itself, or else its container.
+fn home(reset: &Reset) -> Option<String> {
+    let named = |unit: &&str| {
+        let name = unit.split(['.', '@']).next();
+        reset.process.as_ref().is_none_or(|process| name != Some(&*process.comm))
+    };
+    if let Some(unit) = reset.unit.as_deref() {
+        return Some(unit).filter(named).map(|unit| format!("in {}", sanitize::cut(unit, HOME)));
+    }
+    let container = reset.container.as_ref()?;
+    // Twelve characters are how container engines shorten an id.
+    Some(format!(
+        "in {}",
+        if container.id.len() == 64 {
+            container.id.chars().take(12).collect()
+        } else {
+            sanitize::cut(&container.id, HOME)
+        }
+    ))
 }
 
 #[cfg(test)]

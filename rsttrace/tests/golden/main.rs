@@ -17,7 +17,7 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use rsttrace::{
-    attribute::owner,
+    attribute::{container, owner, service},
     cli::{Format, TimeFormat},
     decode::{Decoder, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
@@ -46,6 +46,11 @@ pub(crate) fn reasons() -> BTreeMap<u32, Arc<str>> {
     .map(|(number, name)| (number, name.into()))
     .into()
 }
+
+/// Where the processes belong that `/proc` would have told of: a pod of a node that is a machine of its own.
+const CGROUP: &str = "/kubepods.slice/kubepods-burstable.slice/\
+    kubepods-burstable-pod8dbc1577_d0e2_4706_8787_57d52c03ddf2.slice/\
+    cri-containerd-3f4e8c1d2b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0.scope/system.slice/gateway.service";
 
 /// Every case as the pipeline would make it, but for what `/proc` says.
 fn resets() -> Vec<Reset> {
@@ -91,9 +96,15 @@ pub(crate) fn owned(mut reset: Reset, details: bool) -> Reset {
         executable: details.then(|| "/usr/bin/java".into()),
         command_line: details.then(|| "java -jar gw.jar".into()),
         uid: owner.task.uid,
+        user: details.then(|| "app".into()),
+        cgroup: details.then(|| CGROUP.into()),
         provenance: owner.provenance,
         confidence: owner.confidence,
     });
+    if details {
+        reset.unit = service::unit(CGROUP);
+        reset.container = container::container(CGROUP);
+    }
     reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
     reset
 }

@@ -8,8 +8,8 @@ use crate::{
     chain,
     host::{self, Lack},
     scenarios::{
-        aborts, after_close, cross_check, destroy, endings, exactly_once, filters, functions, handed_over, keepalive,
-        listener, lost, mapped, namespaces, own_words, programs, refused, routed, snapshot, summary, zoo,
+        aborts, after_close, belongs, cross_check, destroy, endings, exactly_once, filters, functions, handed_over,
+        keepalive, listener, lost, mapped, namespaces, own_words, programs, refused, routed, snapshot, summary, zoo,
     },
     stage::{Stage, Transport},
 };
@@ -56,6 +56,11 @@ const ROWS: &[Row] = &[
     row("mapped::accepted_by_dual_stack_listener", mapped::accepted_by_dual_stack_listener),
     row("mapped::connected_from_ipv6_socket", mapped::connected_from_ipv6_socket),
     row("exactly_once::twenty_three", exactly_once::twenty_three),
+    row("belongs::program_and_user", belongs::program_and_user),
+    row("belongs::died_after_another_reset", belongs::died_after_another_reset),
+    row("belongs::died_but_was_there_at_the_start", belongs::died_but_was_there_at_the_start),
+    needing(belongs::lack, "belongs::container_and_unit", belongs::container_and_unit),
+    needing(belongs::lack, "belongs::owner_goes_before_socket", belongs::owner_goes_before_socket),
     row("handed_over::worker_owns_what_it_closes", handed_over::worker_owns_what_it_closes),
     row("handed_over::worker_owns_what_it_accepted", handed_over::worker_owns_what_it_accepted),
     row("handed_over::last_holder_is_the_actor", handed_over::last_holder_is_the_actor),

@@ -2,6 +2,7 @@
 
 pub(crate) mod aborts;
 pub(crate) mod after_close;
+pub(crate) mod belongs;
 pub(crate) mod cross_check;
 pub(crate) mod destroy;
 pub(crate) mod endings;

@@ -1,0 +1,106 @@
+//! Names of users, from `/etc/passwd` and nowhere else: the C library's look-up may ask a directory server, and a reset
+//! does not wait for the network.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How often at most the file is looked at for changes.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Largest file that is read, in bytes: 100,000 users. Of a larger one nobody is known.
+const FILE_MAX: u64 = 8 << 20;
+
+/// The users that have a name.
+pub(super) struct Users {
+    file: PathBuf,
+    names: HashMap<u32, Arc<str>>,
+    /// Inode number, size and time of change of what has been read.
+    version: Option<(u64, u64, i64, i64)>,
+    checked: Option<Instant>,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self { file: "/etc/passwd".into(), names: HashMap::new(), version: None, checked: None }
+    }
+}
+
+impl Users {
+    /// The name of a user.
+    pub(super) fn name(&mut self, uid: u32) -> Option<Arc<str>> {
+        if self.checked.is_none_or(|checked| checked.elapsed() >= CHECK_INTERVAL) {
+            self.checked = Some(Instant::now());
+            self.read_if_changed();
+        }
+        self.names.get(&uid).cloned()
+    }
+
+    fn read_if_changed(&mut self) {
+        let Ok(metadata) = fs::metadata(&self.file) else { return };
+        let version = (metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec());
+        if self.version == Some(version) || !metadata.is_file() || metadata.size() > FILE_MAX {
+            return;
+        }
+        if let Ok(bytes) = fs::read(&self.file) {
+            self.version = Some(version);
+            self.names = parse(&String::from_utf8_lossy(&bytes));
+        }
+    }
+}
+
+/// Name and number are fields 1 and 3. The first of several names of one number counts, as in the C library.
+fn parse(passwd: &str) -> HashMap<u32, Arc<str>> {
+    let mut names = HashMap::new();
+    for line in passwd.lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(uid)) = (fields.next(), fields.nth(1))
+            && !name.is_empty()
+            && !name.starts_with(['#', '+', '-'])
+            && let Ok(uid) = uid.parse()
+        {
+            names.entry(uid).or_insert_with(|| name.into());
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_nonsense_is_not() {
+        let names = parse(
+            "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\n# c:x:1:\n+nis:x:2:\n:x:3:\nshort\nshort:x\nbad:x:y:\n\
+             big:x:4294967296:\nwww-data:x:33:33\n\u{fffd}:x:5:5\n",
+        );
+        let expected = [(0, "root"), (33, "www-data"), (5, "\u{fffd}")];
+        assert_eq!(names, expected.map(|(uid, name)| (uid, Arc::from(name))).into());
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("passwd");
+        let mut users = Users { file: file.clone(), ..Users::default() };
+        assert_eq!(users.name(7), None);
+        fs::write(&file, "seven:x:7:").expect("a file");
+        // Not before the time has come.
+        assert_eq!(users.name(7), None);
+        users.checked = None;
+        assert_eq!(users.name(7).as_deref(), Some("seven"));
+        fs::write(&file, "another:x:7:").expect("a file");
+        users.checked = None;
+        assert_eq!(users.name(7).as_deref(), Some("another"));
+        // Gone for a moment, while it is being replaced.
+        fs::remove_file(&file).expect("it is there");
+        users.checked = None;
+        assert_eq!(users.name(7).as_deref(), Some("another"));
+    }
+}
