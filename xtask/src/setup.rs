@@ -81,9 +81,9 @@ pub(crate) fn for_tests() -> Result<()> {
     if packages.is_empty() { Ok(()) } else { install(&packages, false, SETUP) }
 }
 
-/// Installs what only the virtual machines need.
+/// Installs what the virtual machines need, and what they take along.
 pub(crate) fn for_vm() -> Result<()> {
-    let packages = missing(VM_PACKAGES)?;
+    let packages = missing(VM_PACKAGES.into_iter().chain(TEST_PACKAGES))?;
     if packages.is_empty() { Ok(()) } else { install(&packages, false, "cargo xtask setup --vm") }
 }
 
