@@ -23,6 +23,30 @@ pub struct Task {
 /// moves words and has to loop over bytes.
 pub type Address = [u32; 4];
 
+/// What is kept of a TCP segment's headers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)
+)]
+pub struct Header {
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Window, unscaled.
+    pub window: u16,
+    /// IP identification; 0 for IPv6, which has none.
+    pub id: u16,
+    /// Length of the IP packet in bytes, all headers included.
+    pub length: u16,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// TCP flags.
+    pub flags: u8,
+}
+
 /// `Task::uid` when the kernel side did not read it.
 pub const UID_UNKNOWN: u32 = u32::MAX;
 
@@ -109,16 +133,14 @@ pub struct ResetEvent {
     pub socket_flags: u32,
     /// `sk_lingertime` in jiffies.
     pub linger_jiffies: u32,
-    /// Sequence number of the packet that provoked the reset; valid with [`EVENT_HAS_PACKET`].
-    pub packet_seq: u32,
-    /// Its acknowledgement number.
-    pub packet_ack: u32,
+    /// Valid with [`EVENT_HAS_PACKET`]: of a sent reset the packet that provoked it, of any other kind its own header.
+    pub packet: Header,
+    /// Index of the interface that the packet came in by; 0 when not read.
+    pub interface: u32,
     /// Port of this host's end, in host byte order.
     pub local_port: u16,
     /// Port of the peer's end, in host byte order.
     pub peer_port: u16,
-    /// Window field of the packet, unscaled.
-    pub packet_window: u16,
     /// `sk_err` at the event.
     pub socket_error: u16,
     /// `KIND_*`.
@@ -137,10 +159,6 @@ pub struct ResetEvent {
     pub provenance: u8,
     /// `ROLE_*`.
     pub role: u8,
-    /// TTL or hop limit of the packet that provoked the reset.
-    pub packet_ttl: u8,
-    /// TCP flags of that packet.
-    pub packet_flags: u8,
     /// `tcp_sock.chrono_type`: 0 when nothing is in flight.
     pub chrono_type: u8,
     /// `icsk_probes_out`: unanswered keep-alive or zero-window probes.
@@ -149,8 +167,10 @@ pub struct ResetEvent {
     /// none; [`REFERENCES_UNKNOWN`]. Descriptors of several processes, duplicates, and system calls at work on the
     /// descriptor of a process with several threads count alike.
     pub references: u16,
-    /// Zero; keeps the record a multiple of eight bytes.
-    pub padding: [u8; 2],
+    /// TTL or hop limit of the packet with which the peer finished the handshake; 0 when not seen.
+    pub handshake_ttl: u8,
+    /// Where netfilter was when it rejected a packet: 1 input, 2 forward, 3 output (`enum nf_inet_hooks`).
+    pub netfilter_hook: u8,
     /// Address of the socket whose holder tells the owner, and under which the map `AWAITED` gathers who that is: the
     /// socket itself, or the listener of a connection that nobody has accepted. 0 when nobody holds either.
     pub awaited: u64,
@@ -193,12 +213,19 @@ pub const REFERENCES_UNKNOWN: u16 = u16::MAX;
 pub const KIND_SENT: u8 = 1;
 /// `tcp_receive_reset`.
 pub const KIND_RECEIVED: u8 = 2;
+/// `nf_send_reset`, `nf_send_reset6`: a rule of the packet filter answers a packet with a reset.
+pub const KIND_REJECTED: u8 = 3;
+/// `kfree_skb`: a reset that arrived and was thrown away.
+pub const KIND_IGNORED: u8 = 4;
+/// A reset that is on its way through this host: `local_*` is where it goes, `peer_*` where it comes from.
+pub const KIND_FORWARDED: u8 = 5;
 
 /// There was a full socket (not a TIME_WAIT one): the `socket` facts are valid.
 pub const EVENT_HAS_SOCKET: u32 = 1 << 0;
 /// The socket is a TIME_WAIT mini-socket: only addresses, cookie and sub-state exist.
 pub const EVENT_TIME_WAIT: u32 = 1 << 1;
-/// A packet provoked the reset: the `packet_*` fields are valid and are the *provoking* packet's.
+/// `packet` is valid. Of a reset that this host sends it is the packet that *provoked* it; of any other it is the
+/// reset's own header.
 pub const EVENT_HAS_PACKET: u32 = 1 << 2;
 /// The kernel gave a reason.
 pub const EVENT_HAS_REASON: u32 = 1 << 3;
@@ -252,8 +279,12 @@ pub const LOST_RECEIVED: u32 = 1;
 pub const LOST_SENT_IN_TASK: u32 = 2;
 /// Index in the `LOST` map: as [`LOST_RECEIVED`], in the context of a task.
 pub const LOST_RECEIVED_IN_TASK: u32 = 3;
+/// Slots of the `LOST` map that count resets sent and received.
+pub const LOST_RESETS: u32 = 4;
+/// Index in the `LOST` map: events of ignored and forwarded resets.
+pub const LOST_OTHERS: u32 = 4;
 /// Slots of the `LOST` map.
-pub const LOST_SLOTS: u32 = 4;
+pub const LOST_SLOTS: u32 = 5;
 
 macro_rules! assert_offsets {
     ($type:ty, $($field:ident @ $offset:literal),+ $(,)?) => {
@@ -266,7 +297,10 @@ macro_rules! assert_offsets {
 const _: () = assert!(size_of::<Task>() == 32 && align_of::<Task>() == 8);
 assert_offsets!(Task, start_boottime_ns @ 0, tgid @ 8, uid @ 12, comm @ 16);
 
-const _: () = assert!(size_of::<ResetEvent>() == 320 && align_of::<ResetEvent>() == 8);
+const _: () = assert!(size_of::<Header>() == 16 && align_of::<Header>() == 4);
+assert_offsets!(Header, seq @ 0, ack @ 4, window @ 8, id @ 10, length @ 12, ttl @ 14, flags @ 15);
+
+const _: () = assert!(size_of::<ResetEvent>() == 328 && align_of::<ResetEvent>() == 8);
 assert_offsets!(
     ResetEvent,
     ktime_ns @ 0, sk @ 8, cookie @ 16, inode @ 24, cgroup_id @ 32, bytes_sent @ 40, bytes_retrans @ 48,
@@ -275,11 +309,10 @@ assert_offsets!(
     netns @ 208, now_jiffies @ 212, last_send_jiffies @ 216, last_receive_jiffies @ 220, last_ack_jiffies @ 224,
     chrono_start_jiffies @ 228, unacked_bytes @ 232, unsent_bytes @ 236, unread_bytes @ 240, rtt_us @ 244,
     retransmits @ 248, socket_uid @ 252, mark @ 256, user_timeout_ms @ 260, accept_queue @ 264,
-    accept_queue_limit @ 268, socket_flags @ 272, linger_jiffies @ 276, packet_seq @ 280, packet_ack @ 284,
-    local_port @ 288, peer_port @ 290, packet_window @ 292, socket_error @ 294, kind @ 296, family @ 297,
-    state @ 298, previous_state @ 299, substate @ 300, shutdown @ 301, provenance @ 302, role @ 303,
-    packet_ttl @ 304, packet_flags @ 305, chrono_type @ 306, probes_out @ 307, references @ 308,
-    padding @ 310, awaited @ 312,
+    accept_queue_limit @ 268, socket_flags @ 272, linger_jiffies @ 276, packet @ 280, interface @ 296,
+    local_port @ 300, peer_port @ 302, socket_error @ 304, kind @ 306, family @ 307, state @ 308,
+    previous_state @ 309, substate @ 310, shutdown @ 311, provenance @ 312, role @ 313, chrono_type @ 314,
+    probes_out @ 315, references @ 316, handshake_ttl @ 318, netfilter_hook @ 319, awaited @ 320,
 );
 
 const _: () = assert!(size_of::<Awaited>() == 96 && align_of::<Awaited>() == 8);

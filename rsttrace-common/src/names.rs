@@ -55,6 +55,16 @@ pub mod tcp {
     }
 }
 
+/// Places of netfilter's hooks (`enum nf_inet_hooks` of `include/uapi/linux/netfilter.h`).
+pub mod netfilter {
+    /// A packet for this host.
+    pub const LOCAL_IN: u8 = 1;
+    /// A packet for somebody else.
+    pub const FORWARD: u8 = 2;
+    /// A packet of this host's own.
+    pub const LOCAL_OUT: u8 = 3;
+}
+
 /// Bits of `sk_flags` (`enum sock_flags`, the same from 4.15 to 7.3).
 pub mod sock_flag {
     /// The socket belongs to no process any more.

@@ -8,8 +8,8 @@
 pub const ABSENT: u32 = u32::MAX;
 
 /// Calls the macro `$callback` with all rows: `GLOBAL: "struct" "member.path" need, …`, where `need` is `required`
-/// (without the field nothing sensible can be said), `optional` (the record then lacks that figure), or `former` (what
-/// earlier kernels have in place of the field of the row before).
+/// (without the field nothing sensible can be said), `optional` (the record then lacks that figure), `former` (what
+/// earlier kernels have in place of the field of the row before) or `machine` (only some processor architectures have it).
 #[macro_export]
 macro_rules! for_each_field {
     ($callback:ident) => {
@@ -63,6 +63,10 @@ macro_rules! for_each_field {
             SKB_NETWORK_HEADER: "sk_buff" "network_header" required,
             SKB_TRANSPORT_HEADER: "sk_buff" "transport_header" required,
             SKB_DEV: "sk_buff" "dev" required,
+            SKB_IIF: "sk_buff" "skb_iif" optional,
+            SKB_DST: "sk_buff" "_skb_refdst" optional,
+            SKB_PROTOCOL: "sk_buff" "protocol" optional,
+            DST_DEV: "dst_entry" "dev" optional,
             DEV_NET: "net_device" "nd_net.net" required,
             TASK_TGID: "task_struct" "tgid" required,
             TASK_GROUP_LEADER: "task_struct" "group_leader" required,
@@ -79,6 +83,12 @@ macro_rules! for_each_field {
             FILE_INODE: "file" "f_inode" required,
             FILE_PRIVATE_DATA: "file" "private_data" required,
             INODE_MODE: "inode" "i_mode" required,
+            REGS: "pt_regs" "regs" machine,
+            REGS_DI: "pt_regs" "di" machine,
+            REGS_SI: "pt_regs" "si" machine,
+            REGS_DX: "pt_regs" "dx" machine,
+            REGS_CX: "pt_regs" "cx" machine,
+            REGS_AX: "pt_regs" "ax" machine,
         }
     };
 }

@@ -21,7 +21,9 @@ pub(crate) struct Connection {
     pub(crate) role: u8,
     /// 1 when several processes hold the socket.
     pub(crate) shared: u8,
-    pub(crate) padding: u32,
+    /// TTL or hop limit of the packet with which the peer finished the handshake; 0 when not seen.
+    pub(crate) handshake_ttl: u8,
+    pub(crate) padding: [u8; 3],
 }
 
 impl Connection {
@@ -38,6 +40,7 @@ impl Connection {
         provenance: PROVENANCE_NONE,
         role: ROLE_UNKNOWN,
         shared: 0,
-        padding: 0,
+        handshake_ttl: 0,
+        padding: [0; 3],
     };
 }

@@ -2,9 +2,10 @@
 //!
 //! An event that finds no room is counted in `LOST`, on the CPU where it was lost.
 
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::EbpfContext;
 use rsttrace_common::event::{
-    KIND_RECEIVED, LOST_RECEIVED, LOST_RECEIVED_IN_TASK, LOST_SENT, LOST_SENT_IN_TASK, ResetEvent,
+    KIND_FORWARDED, KIND_IGNORED, KIND_RECEIVED, LOST_OTHERS, LOST_RECEIVED, LOST_RECEIVED_IN_TASK, LOST_SENT,
+    LOST_SENT_IN_TASK, ResetEvent,
 };
 
 use crate::maps::{EVENTS, LOST};
@@ -19,10 +20,10 @@ pub(crate) struct Origin {
     pub(crate) in_task: bool,
 }
 
-/// Hands over one event, which `fill` describes in a record of zeros.
+/// Hands over one event, which `fill` describes in a record of zeros. `ctx` is the context of the program.
 #[cfg(feature = "ring")]
 #[inline(always)]
-pub(crate) fn event(_ctx: &RawTracePointContext, origin: Origin, fill: impl FnOnce(&mut ResetEvent)) {
+pub(crate) fn event(_ctx: &impl EbpfContext, origin: Origin, fill: impl FnOnce(&mut ResetEvent)) {
     let Some(mut entry) = EVENTS.reserve::<ResetEvent>(0) else {
         lose(origin);
         return;
@@ -34,11 +35,11 @@ pub(crate) fn event(_ctx: &RawTracePointContext, origin: Origin, fill: impl FnOn
     entry.submit(0);
 }
 
-/// Hands over one event, which `fill` describes in a record of zeros.
+/// Hands over one event, which `fill` describes in a record of zeros. `ctx` is the context of the program.
 #[cfg(not(feature = "ring"))]
 #[inline(always)]
-pub(crate) fn event(ctx: &RawTracePointContext, origin: Origin, fill: impl FnOnce(&mut ResetEvent)) {
-    use aya_ebpf::{EbpfContext as _, bindings::BPF_F_CURRENT_CPU, helpers::generated::bpf_perf_event_output};
+pub(crate) fn event(ctx: &impl EbpfContext, origin: Origin, fill: impl FnOnce(&mut ResetEvent)) {
+    use aya_ebpf::{bindings::BPF_F_CURRENT_CPU, helpers::generated::bpf_perf_event_output};
 
     use crate::maps::{SCRATCH, SCRATCH_LEVEL, SCRATCH_LEVELS};
 
@@ -97,6 +98,7 @@ fn zeroed<'a>(event: *mut ResetEvent) -> &'a mut ResetEvent {
 #[inline(always)]
 fn lose(origin: Origin) {
     let slot = match origin {
+        Origin { kind: KIND_IGNORED | KIND_FORWARDED, .. } => LOST_OTHERS,
         Origin { kind: KIND_RECEIVED, in_task: true } => LOST_RECEIVED_IN_TASK,
         Origin { kind: KIND_RECEIVED, in_task: false } => LOST_RECEIVED,
         Origin { in_task: true, .. } => LOST_SENT_IN_TASK,

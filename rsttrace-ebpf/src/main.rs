@@ -18,11 +18,13 @@
     reason = "registers, and some fields, are wider than what the kernel defines to be in them"
 )]
 
+mod arguments;
 mod awaited;
 mod connection;
 mod emit;
 mod fields;
 mod filter;
+mod header;
 mod log;
 mod maps;
 mod packet;

@@ -13,7 +13,7 @@ use rsttrace_common::{
     event::{Address, Awaited, LOST_SLOTS},
 };
 
-use crate::{connection::Connection, sock::Tuple};
+use crate::{connection::Connection, header, sock::Tuple};
 
 /// Events on their way to the user side.
 #[cfg(not(feature = "ring"))]
@@ -44,6 +44,10 @@ pub(crate) static SCRATCH_LEVEL: PerCpuArray<u32> = PerCpuArray::with_max_entrie
 /// Events that found no room, by `LOST_*`.
 #[map]
 pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST_SLOTS, 0);
+
+/// Headers on their way from `tcp_reset` to `tcp_receive_reset`.
+#[map]
+pub(crate) static HEADERS: PerCpuArray<header::Slots> = PerCpuArray::with_max_entries(1, 0);
 
 /// The story of each open connection, by the address of its socket.
 ///

@@ -34,6 +34,13 @@ pub(crate) struct Tuple {
 impl Tuple {
     /// To be filled in.
     pub(crate) const EMPTY: Self = Self { local: [0; 4], peer: [0; 4], netns: 0, local_port: 0, peer_port: 0 };
+
+    /// The same two ends, as the other one sees them.
+    #[inline(always)]
+    pub(crate) fn turn(&mut self) {
+        core::mem::swap(&mut self.local, &mut self.peer);
+        core::mem::swap(&mut self.local_port, &mut self.peer_port);
+    }
 }
 
 /// The word of an IPv4-mapped address before the IPv4 address: `::ffff`.
@@ -61,6 +68,12 @@ pub(crate) fn wire_family(peer: &Address) -> u8 {
 #[inline(always)]
 pub(crate) fn state(sk: u64) -> u8 {
     field(sk, &SKC_STATE)
+}
+
+/// Whether a socket in this state is a full one, not a mini-socket, of which only the common part exists.
+#[inline(always)]
+pub(crate) fn is_full(state: u8) -> bool {
+    state != tcp::TIME_WAIT && state != tcp::NEW_SYN_RECV
 }
 
 /// `sk_shutdown`.
@@ -139,6 +152,17 @@ pub(crate) fn ends(sk: u64, tuple: &mut Tuple) {
     tuple.netns = netns(field(sk, &SKC_NET));
     tuple.local_port = local_port(sk);
     tuple.peer_port = u16::from_be(field(sk, &SKC_DPORT));
+}
+
+/// Writes the ends into the event.
+#[inline(always)]
+pub(crate) fn name_ends(event: &mut ResetEvent, tuple: &Tuple) {
+    event.netns = tuple.netns;
+    event.local_address = tuple.local;
+    event.peer_address = tuple.peer;
+    event.local_port = tuple.local_port;
+    event.peer_port = tuple.peer_port;
+    event.family = wire_family(&tuple.peer);
 }
 
 /// Copies what the socket says into the event. `sk` must be a full socket: a TIME_WAIT mini-socket has none of this.

@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use rsttrace_common::{
     event::{
-        EVENT_HAS_STORY, EVENT_SHARED, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_LISTEN, PROVENANCE_NONE,
-        PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent,
+        EVENT_HAS_STORY, EVENT_SHARED, PROVENANCE_ACCEPT, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_LISTEN,
+        PROVENANCE_NONE, PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent,
     },
     names::tcp,
 };
@@ -77,6 +77,31 @@ pub(crate) fn child(sk: u64) {
         connection.shared = listener.shared;
     }
     let _ = CONNECTIONS.insert(sk, connection, BPF_ANY.into());
+}
+
+/// The current process has accepted the connection: from here on it is its owner, whoever listened.
+#[inline(always)]
+pub(crate) fn accept(sk: u64) {
+    // A thread of the kernel accepts for itself (NFS, SMB), or for a process that it is no thread of.
+    if sk == 0 || task::Flags::current().is_kernel() {
+        return;
+    }
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(sk) {
+        // SAFETY: values of the map are valid as long as the program runs.
+        let connection = unsafe { &mut *connection };
+        task::current(&mut connection.owner);
+        connection.provenance = PROVENANCE_ACCEPT;
+        connection.shared = 0;
+    }
+}
+
+/// The handshake is finished, by a packet with this TTL.
+#[inline(always)]
+pub(crate) fn handshake(sk: u64, ttl: u8) {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(sk) {
+        // SAFETY: values of the map are valid as long as the program runs.
+        unsafe { (*connection).handshake_ttl = ttl };
+    }
 }
 
 /// Any change between the states of an open connection.
@@ -199,7 +224,7 @@ pub(crate) fn departed(tuple: &Tuple) -> Option<&'static Connection> {
 pub(crate) fn certain_owner(connection: Option<&'static Connection>, in_task: bool) -> Option<u32> {
     let connection = connection?;
     let sure = match connection.provenance {
-        PROVENANCE_CONNECT => true,
+        PROVENANCE_CONNECT | PROVENANCE_ACCEPT => true,
         PROVENANCE_LISTEN => connection.role == ROLE_LISTENER,
         _ => false,
     };
@@ -223,4 +248,5 @@ pub(crate) fn tell(connection: Option<&'static Connection>, event: &mut ResetEve
     event.established_ns = connection.established_ns;
     event.fin_received_ns = connection.fin_received_ns;
     event.fin_sent_ns = connection.fin_sent_ns;
+    event.handshake_ttl = connection.handshake_ttl;
 }

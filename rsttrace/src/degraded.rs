@@ -19,3 +19,17 @@ impl Display for Degraded {
         write!(formatter, "{what}: {why}; {loss}")
     }
 }
+
+/// The same with what has one reason said at once: a kernel that refuses one probe refuses its like.
+pub fn grouped(all: &[Degraded]) -> Vec<Degraded> {
+    let mut groups: Vec<Degraded> = Vec::new();
+    for one in all {
+        if let Some(group) = groups.iter_mut().find(|group| group.why == one.why) {
+            group.what = format!("{}, {}", group.what, one.what);
+            group.loss = format!("{}; {}", group.loss, one.loss);
+        } else {
+            groups.push(one.clone());
+        }
+    }
+    groups
+}

@@ -71,13 +71,15 @@ impl Report {
             };
             self.obstacle("probes", &sentence(&error))?;
         }
-        for probe in PROBES {
+        for probe in PROBES.iter().filter(|probe| probe.is_wanted(&kernel.types)) {
             let refused = loaded.degraded.iter().find(|degraded| degraded.what == probe.hook);
             match refused {
                 Some(refused) => {
                     row("degraded", probe.hook, &format_args!("{}; {}; {}", refused.why, refused.loss, probe.remedy))?;
                 }
-                None if loaded.attached.contains(&probe.hook) => row("ok", probe.hook, &"works")?,
+                None if let Some(way) = loaded.way(probe.hook) => {
+                    row("ok", probe.hook, &format_args!("works ({})", way.attach.name()))?;
+                }
                 None => row("-", probe.hook, &format_args!("not tried; without it {}; {}", probe.loss, probe.remedy))?,
             }
         }

@@ -23,6 +23,7 @@ use crate::{
     attribute::{Attribution, hold::Hold},
     cli::{Format, Trace},
     decode::{self, Decoder, clock::WallClock, sample, settle::Settle},
+    degraded,
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note, sentence},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
@@ -374,8 +375,9 @@ impl Run {
             Transport::Perf(_) => "perf ring buffers",
             Transport::Ring(_) => "a BPF ring buffer",
         };
-        note(format_args!("tracing {} through {buffer}; Ctrl-C stops", self.loaded.attached.join(", ")));
-        for degraded in &self.loaded.degraded {
+        let hooks: Vec<&str> = self.loaded.attached.iter().map(|attached| attached.hook).collect();
+        note(format_args!("tracing {} through {buffer}; Ctrl-C stops", hooks.join(", ")));
+        for degraded in degraded::grouped(&self.loaded.degraded) {
             note(format_args!("degraded: {degraded}"));
         }
     }

@@ -80,6 +80,17 @@ pub enum Hook {
     TcpSendReset,
     /// Tracepoint `tcp:tcp_receive_reset`.
     TcpReceiveReset,
+    /// Function `tcp_v4_send_reset`, where the tracepoint leaves out what has no full socket (up to 6.9).
+    #[serde(rename = "tcp_v4_send_reset")]
+    TcpV4SendReset,
+    /// Function `tcp_v6_send_reset`, as above.
+    #[serde(rename = "tcp_v6_send_reset")]
+    TcpV6SendReset,
+    /// Function `nf_send_reset`: a rule of the packet filter.
+    NfSendReset,
+    /// Function `nf_send_reset6`, as above.
+    #[serde(rename = "nf_send_reset6")]
+    NfSendReset6,
 }
 
 /// IP version on the wire. A socket of the other family with mapped addresses speaks IPv4.
@@ -270,14 +281,20 @@ pub enum Role {
 pub struct Packet {
     /// TTL or hop limit as it arrived.
     pub ttl: u8,
-    /// What the peer's first packet had.
+    /// What the packet had with which the peer finished the handshake.
     pub handshake_ttl: Option<u8>,
+    /// TCP flags, as `RST,ACK`.
+    pub flags: TcpFlags,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgement number.
     pub ack: u32,
     /// Window, unscaled.
     pub window: u16,
+    /// IP identification: 0 for a reset that a Linux kernel sends without a socket. None for IPv6, which has none.
+    pub id: Option<u16>,
+    /// Length of the IP packet in bytes: 40 (60 for IPv6) when the reset has no TCP options.
+    pub length: u16,
 }
 
 /// The packet to which a reset is the answer.
@@ -448,6 +465,8 @@ pub struct Facts {
     pub user_timeout_ms: u32,
     /// The story of the connection was known.
     pub story: bool,
+    /// Where netfilter was when it rejected a packet (`names::netfilter`); 0 when it did not.
+    pub netfilter_hook: u8,
     /// Since the handshake was done, milliseconds.
     pub established_ms: Option<f64>,
     /// Since the first segment of our last burst of data, milliseconds.

@@ -6,15 +6,15 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use rsttrace_common::{
-    event::{EVENT_MAYBE_SENT, KIND_RECEIVED},
-    names::tcp,
+    event::{EVENT_HAS_PACKET, EVENT_MAYBE_SENT, KIND_RECEIVED},
+    names::{tcp, tcp_flag},
 };
 
 use super::tcp_send_reset::{context, identify};
 use crate::{
     awaited,
     emit::{self, Origin},
-    filter,
+    filter, header,
     log::debug,
     sock::{self, Tuple},
     story,
@@ -35,7 +35,15 @@ fn report(ctx: &RawTracePointContext) {
     let sk = ctx.arg::<u64>(0);
     let state = sock::state(sk);
     debug!(ctx, "state {}", state);
-    let maybe_sent = sock::shutdown(sk) & RCV_SHUTDOWN != 0
+    // From `tcp_reset`, where the kernel lets us see it.
+    let header = header::take(sk);
+    let is_reset = header.map(|header| header.flags & tcp_flag::RST != 0);
+    if is_reset == Some(false) {
+        // It is data after a shutdown; the reset that this host sends for it is reported when it is sent.
+        return;
+    }
+    let maybe_sent = is_reset.is_none()
+        && sock::shutdown(sk) & RCV_SHUTDOWN != 0
         && matches!(state, tcp::FIN_WAIT1 | tcp::FIN_WAIT2 | tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
     let mut tuple = Tuple::EMPTY;
     sock::ends(sk, &mut tuple);
@@ -52,6 +60,10 @@ fn report(ctx: &RawTracePointContext) {
         identify(event, sk, state, &tuple);
         if maybe_sent {
             event.flags |= EVENT_MAYBE_SENT;
+        }
+        if let Some(header) = header {
+            event.flags |= EVENT_HAS_PACKET;
+            event.packet = header;
         }
         sock::snapshot(sk, event);
         context(sk, in_task, event);

@@ -5,6 +5,7 @@
 //! socket) and TIME_WAIT sockets too.
 
 use aya_ebpf::{
+    EbpfContext,
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
     macros::raw_tracepoint,
     programs::RawTracePointContext,
@@ -28,23 +29,23 @@ use crate::{
 /// From 6.10 on: `(const struct sock *sk, const struct sk_buff *skb, enum sk_rst_reason reason)`.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
-    report(&ctx, Some(ctx.arg::<u64>(2) as u32));
+    report(&ctx, ctx.arg(0), ctx.arg(1), Some(ctx.arg::<u64>(2) as u32));
     0
 }
 
 /// Up to 6.9: `(const struct sock *sk, const struct sk_buff *skb)`.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset_without_reason(ctx: RawTracePointContext) -> i32 {
-    report(&ctx, None);
+    report(&ctx, ctx.arg(0), ctx.arg(1), None);
     0
 }
 
+/// `sk` and `skb` may be NULL, `ctx` is the program's.
 #[inline(always)]
-fn report(ctx: &RawTracePointContext, reason: Option<u32>) {
-    let (sk, skb) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
+pub(super) fn report(ctx: &impl EbpfContext, sk: u64, skb: u64, reason: Option<u32>) {
     let state = if sk == 0 { 0 } else { sock::state(sk) };
     debug!(ctx, "state {} packet {}", state, u8::from(skb != 0));
-    let full = sk != 0 && state != tcp::TIME_WAIT && state != tcp::NEW_SYN_RECV;
+    let full = sk != 0 && sock::is_full(state);
     // The packet that provoked the reset; none when this host gives up of its own accord.
     let headers = if skb == 0 { None } else { packet::headers(skb) };
     // Who the reset goes to: the socket knows, or, for listeners, TIME_WAIT and no socket, the packet does.
@@ -104,12 +105,7 @@ pub(super) fn identify(event: &mut ResetEvent, sk: u64, state: u8, tuple: &Tuple
     }
     event.sk = sk;
     event.state = state;
-    event.netns = tuple.netns;
-    event.local_address = tuple.local;
-    event.peer_address = tuple.peer;
-    event.local_port = tuple.local_port;
-    event.peer_port = tuple.peer_port;
-    event.family = sock::wire_family(&tuple.peer);
+    sock::name_ends(event, tuple);
 }
 
 /// Whether the task that the CPU runs has to do with the socket, and who it is if so.

@@ -10,8 +10,8 @@ use std::{
 use rsttrace_common::{
     event::{
         Address, Awaited, EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY,
-        EVENT_ORPHAN, EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, KIND_SENT, REFERENCES_UNKNOWN, ROLE_CLIENT,
-        ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task, UID_UNKNOWN,
+        EVENT_ORPHAN, EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, Header, KIND_RECEIVED, KIND_REJECTED,
+        REFERENCES_UNKNOWN, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task, UID_UNKNOWN,
     },
     names::{AF_INET6, sock_flag, tcp},
 };
@@ -23,8 +23,8 @@ use super::{
 use crate::{
     diagnose,
     reset::{
-        Cgroup, Direction, Endpoint, Facts, Family, Found, Hook, KernelTask, Netns, ProvokingPacket, Reset, Role,
-        Socket, State, TcpFlags,
+        Cgroup, Direction, Endpoint, Facts, Family, Found, Hook, KernelTask, Netns, Packet, ProvokingPacket, Reset,
+        Role, Socket, State, TcpFlags,
     },
 };
 
@@ -48,17 +48,19 @@ impl Decoder {
         if self.ticks.is_none() {
             self.ticks = Ticks::from_reading(event.ktime_ns, event.now_jiffies);
         }
-        let sent = event.kind == KIND_SENT;
         let mut facts = facts(event);
         facts.tick_ms = self.ticks.map(|ticks| ticks.ms(1));
+        let direction = if event.kind == KIND_RECEIVED { Direction::Received } else { Direction::Sent };
+        let has_packet = event.flags & EVENT_HAS_PACKET != 0;
+        let family = if event.family == AF_INET6 { Family::Ipv6 } else { Family::Ipv4 };
         Reset {
             time: clock.at(event.ktime_ns),
             host: Arc::clone(&self.host),
             seq: 0,
             count: 1,
-            direction: if sent { Direction::Sent } else { Direction::Received },
-            hook: if sent { Hook::TcpSendReset } else { Hook::TcpReceiveReset },
-            family: if event.family == AF_INET6 { Family::Ipv6 } else { Family::Ipv4 },
+            direction,
+            hook: hook(event, family),
+            family,
             local: Endpoint { address: address(event.local_address), port: event.local_port },
             peer: Endpoint { address: address(event.peer_address), port: event.peer_port },
             netns: (event.netns != 0).then_some(Netns { inode: event.netns }),
@@ -68,14 +70,8 @@ impl Decoder {
             unit: None,
             container: None,
             socket: self.socket(event, &mut facts),
-            packet: None,
-            provoked_by: (event.flags & EVENT_HAS_PACKET != 0).then_some(ProvokingPacket {
-                ttl: event.packet_ttl,
-                flags: TcpFlags(event.packet_flags),
-                seq: event.packet_seq,
-                ack: event.packet_ack,
-                window: event.packet_window,
-            }),
+            packet: (has_packet && direction == Direction::Received).then(|| packet(event)),
+            provoked_by: (has_packet && direction == Direction::Sent).then(|| provoking_packet(&event.packet)),
             reason: self.reason(event),
             cause: diagnose::undiagnosed(),
             facts,
@@ -137,6 +133,46 @@ impl Decoder {
     }
 }
 
+/// The hook that an event came from. Kernels whose tracepoint `tcp_send_reset` leaves out what has no full socket give no
+/// reasons either, and those come from a function.
+fn hook(event: &ResetEvent, family: Family) -> Hook {
+    let from_function = event.flags & (EVENT_HAS_REASON | EVENT_HAS_SOCKET) == 0;
+    match (event.kind, family) {
+        (KIND_RECEIVED, _) => Hook::TcpReceiveReset,
+        (KIND_REJECTED, Family::Ipv4) => Hook::NfSendReset,
+        (KIND_REJECTED, Family::Ipv6) => Hook::NfSendReset6,
+        (_, Family::Ipv4) if from_function => Hook::TcpV4SendReset,
+        (_, Family::Ipv6) if from_function => Hook::TcpV6SendReset,
+        _ => Hook::TcpSendReset,
+    }
+}
+
+/// A reset's own header.
+fn packet(event: &ResetEvent) -> Packet {
+    let header = &event.packet;
+    Packet {
+        ttl: header.ttl,
+        handshake_ttl: (event.handshake_ttl != 0).then_some(event.handshake_ttl),
+        flags: TcpFlags(header.flags),
+        seq: header.seq,
+        ack: header.ack,
+        window: header.window,
+        id: (event.family != AF_INET6).then_some(header.id),
+        length: header.length,
+    }
+}
+
+/// The header of the packet that a reset answers.
+const fn provoking_packet(header: &Header) -> ProvokingPacket {
+    ProvokingPacket {
+        ttl: header.ttl,
+        flags: TcpFlags(header.flags),
+        seq: header.seq,
+        ack: header.ack,
+        window: header.window,
+    }
+}
+
 /// The state in which the reset was decided: the kernel sets CLOSE before it reports most resets that it sends.
 fn decided_state(event: &ResetEvent) -> u8 {
     if event.state == tcp::CLOSE && event.previous_state != 0 { event.previous_state } else { event.state }
@@ -183,6 +219,7 @@ fn facts(event: &ResetEvent) -> Facts {
         story: has(EVENT_HAS_STORY),
         references: (event.references != REFERENCES_UNKNOWN).then_some(event.references),
         awaited: (event.awaited != 0).then_some(event.awaited),
+        netfilter_hook: event.netfilter_hook,
         ..Facts::default()
     }
 }
@@ -217,6 +254,7 @@ fn task(task: &Task) -> Option<KernelTask> {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+    use rsttrace_common::event::KIND_SENT;
     use zerocopy::FromBytes as _;
 
     use super::*;

@@ -1,7 +1,7 @@
 //! One sample of the buffer to one [`ResetEvent`].
 
 use bytes::Buf;
-use rsttrace_common::event::{KIND_RECEIVED, KIND_SENT, ResetEvent};
+use rsttrace_common::event::{KIND_RECEIVED, KIND_REJECTED, KIND_SENT, ResetEvent};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 /// Why a sample is no event.
@@ -36,7 +36,7 @@ pub fn event(mut sample: impl Buf) -> Result<ResetEvent, Malformed> {
     }
     sample.copy_to_slice(event.as_mut_bytes());
     match event.kind {
-        KIND_SENT | KIND_RECEIVED => Ok(event),
+        KIND_SENT | KIND_RECEIVED | KIND_REJECTED => Ok(event),
         kind => Err(Malformed::Kind(kind)),
     }
 }
@@ -57,7 +57,8 @@ mod tests {
         let bytes = sample();
         let whole = event(&bytes[..]).expect("an event");
         assert_eq!(whole.as_bytes(), bytes);
-        assert_eq!(whole.local_port, u16::from_ne_bytes([bytes[288], bytes[289]]));
+        let port = std::mem::offset_of!(ResetEvent, local_port);
+        assert_eq!(whole.local_port, u16::from_ne_bytes([bytes[port], bytes[port + 1]]));
         for split in 0..=bytes.len() {
             let (head, tail) = bytes.split_at(split);
             assert_eq!(event(head.chain(tail)), Ok(whole), "split at {split}");
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn unknown_kinds_are_refused() {
-        for kind in (0..=u8::MAX).filter(|kind| ![KIND_SENT, KIND_RECEIVED].contains(kind)) {
+        for kind in (0..=u8::MAX).filter(|kind| ![KIND_SENT, KIND_RECEIVED, KIND_REJECTED].contains(kind)) {
             let mut bytes = sample();
             bytes[std::mem::offset_of!(ResetEvent, kind)] = kind;
             assert_eq!(event(&bytes[..]), Err(Malformed::Kind(kind)));

@@ -1,6 +1,6 @@
 //! The facts of a record in words with figures.
 
-use rsttrace_common::names::tcp;
+use rsttrace_common::names::{netfilter, tcp};
 
 use crate::reset::{Reset, Socket};
 
@@ -16,6 +16,7 @@ pub(super) fn of(reset: &Reset, evidence: &mut Vec<String>) {
         evidence.push(format!("it answers a packet with the flags {}", packet.flags));
     }
     match &reset.socket {
+        None if reset.facts.netfilter_hook != 0 => evidence.push(rejected(reset.facts.netfilter_hook)),
         None => evidence.push("the kernel had no socket for it".to_owned()),
         Some(socket) => of_socket(socket, evidence),
     }
@@ -35,6 +36,16 @@ pub(super) fn of(reset: &Reset, evidence: &mut Vec<String>) {
             Some(own) => format!("its TTL was {}, that of the peer's own packets {own}", packet.ttl),
             None => format!("its TTL was {}, and the peer's own is not known", packet.ttl),
         });
+    }
+}
+
+/// Which of netfilter's hooks the rule stands in.
+fn rejected(hook: u8) -> String {
+    match hook {
+        netfilter::LOCAL_IN => "a rule for incoming packets (input) rejected it".to_owned(),
+        netfilter::FORWARD => "a rule for forwarded packets (forward) rejected it: it was not for this host".to_owned(),
+        netfilter::LOCAL_OUT => "a rule for outgoing packets (output) rejected it: it was this host's own".to_owned(),
+        hook => format!("a rule of netfilter's hook {hook} rejected it"),
     }
 }
 

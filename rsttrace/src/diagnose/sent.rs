@@ -4,7 +4,7 @@
 use rsttrace_common::names::{tcp, tcp_flag};
 
 use super::{
-    catalogue::{never, plain, table},
+    catalogue::{plain, table},
     evidence::{many, span},
     timeouts::Timeouts,
 };
@@ -17,7 +17,7 @@ const CERTAIN: Option<CauseConfidence> = Some(CauseConfidence::Certain);
 const LIKELY: Option<CauseConfidence> = Some(CauseConfidence::Likely);
 
 table! { Sent:
-    "firewall-reject" LocalFirewall Local never, plain;
+    "firewall-reject" LocalFirewall Local firewall_reject, plain;
         "A rule of this host's packet filter rejected the packet."
         "Change the rule if it should not (nft list ruleset, iptables -S: reject with tcp reset)."
         "The packet filter itself reports that it made a reset; no socket and no process has to do with it."
@@ -99,6 +99,11 @@ fn reason_is(reset: &Reset, reason: &str) -> bool {
 /// The kernel said nothing: before 6.10 it has no reasons, and before 6.12 none for resets of our own accord.
 fn no_reason(reset: &Reset) -> bool {
     reset.reason.as_deref().is_none_or(|given| given == "NOT_SPECIFIED")
+}
+
+/// The packet filter's own function sent it.
+fn firewall_reject(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    (reset.facts.netfilter_hook != 0).then_some(CauseConfidence::Certain)
 }
 
 /// A reset that answers a packet for which there was no socket at all; the flags of that packet.

@@ -23,22 +23,47 @@ pub struct FieldOffset {
     pub offset: u32,
     /// Bits to shift the read value right by, for a bit field.
     pub shift: u32,
-    /// Whether nothing sensible can be said without it.
-    pub required: bool,
-    /// Whether it is what earlier kernels have in place of the field before it.
-    pub former: bool,
+    /// What its absence means.
+    pub need: Need,
+}
+
+/// What the absence of a field means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing sensible can be said without it.
+    Required,
+    /// Records lack a figure.
+    Optional,
+    /// Nothing: it is what earlier kernels have in place of the field before it.
+    Former,
+    /// Nothing: only some processor architectures have it.
+    Machine,
+}
+
+macro_rules! need {
+    (required) => {
+        Need::Required
+    };
+    (optional) => {
+        Need::Optional
+    };
+    (former) => {
+        Need::Former
+    };
+    (machine) => {
+        Need::Machine
+    };
 }
 
 macro_rules! rows {
     ($($global:ident: $struct:literal $path:literal $need:ident,)+) => {
-        const ROWS: &[(&str, &str, &str, &str, bool, bool)] = &[
+        const ROWS: &[(&str, &str, &str, &str, Need)] = &[
             $((
                 stringify!($global),
                 $struct,
                 $path,
                 concat!($struct, ".", $path),
-                matches!(stringify!($need).as_bytes(), b"required"),
-                matches!(stringify!($need).as_bytes(), b"former"),
+                need!($need),
             ),)+
         ];
     };
@@ -58,13 +83,13 @@ impl KernelTypes {
     /// Looks up every field of the table. Fails when one that is required is missing.
     pub fn offsets(&self) -> Result<Vec<FieldOffset>> {
         let mut offsets = Vec::with_capacity(ROWS.len());
-        for &(global, parent, path, name, required, former) in ROWS {
+        for &(global, parent, path, name, need) in ROWS {
             let found = self.structure(parent).and_then(|found| self.field(&found, path));
-            if found.is_none() && required {
+            if found.is_none() && need == Need::Required {
                 bail!("this kernel has no field {name}, without which its sockets cannot be read");
             }
             let (bits, shift) = found.map_or((ABSENT, 0), |bits| (bits / 8, bits % 8));
-            offsets.push(FieldOffset { global, name, offset: bits, shift, required, former });
+            offsets.push(FieldOffset { global, name, offset: bits, shift, need });
         }
         Ok(offsets)
     }
@@ -92,11 +117,21 @@ impl KernelTypes {
             .named(&format!("btf_trace_{tracepoint}"))
             .into_iter()
             .find(|found| matches!(found, Type::Typedef(_)))?;
-        let mut next = self.0.resolve_chained_type(typedef.as_btf_type()?).ok()?;
+        // The first parameter is the tracepoint's private data.
+        self.parameters(typedef)?.checked_sub(1)
+    }
+
+    /// How many arguments a function of the kernel proper has; `None` when there is no such function.
+    pub fn function_arguments(&self, function: &str) -> Option<usize> {
+        self.parameters(self.named(function).into_iter().find(|found| matches!(found, Type::Func(_)))?)
+    }
+
+    /// Parameters of the prototype that a type leads to.
+    fn parameters(&self, start: Type) -> Option<usize> {
+        let mut next = start;
         loop {
             match next {
-                // The first parameter is the tracepoint's private data.
-                Type::FuncProto(prototype) => return prototype.parameters.len().checked_sub(1),
+                Type::FuncProto(prototype) => return Some(prototype.parameters.len()),
                 other => next = self.0.resolve_chained_type(other.as_btf_type()?).ok()?,
             }
         }
@@ -161,8 +196,8 @@ pub(super) fn absent(offsets: &[FieldOffset]) -> impl Iterator<Item = &'static s
         .iter()
         .zip(successors)
         .filter(|(field, next)| {
-            let stands_in = next.is_some_and(|next| next.former && next.offset != ABSENT);
-            field.offset == ABSENT && !field.former && !stands_in
+            let stands_in = next.is_some_and(|next| next.need == Need::Former && next.offset != ABSENT);
+            field.offset == ABSENT && matches!(field.need, Need::Required | Need::Optional) && !stands_in
         })
         .map(|(field, _)| field.name)
 }
@@ -208,6 +243,8 @@ mod tests {
         assert_eq!(types.tracepoint_arguments("tcp_receive_reset"), Some(1));
         assert_eq!(types.tracepoint_arguments("inet_sock_set_state"), Some(3));
         assert_eq!(types.tracepoint_arguments("no_such_tracepoint"), None);
+        assert_eq!(types.function_arguments("tcp_close"), Some(2));
+        assert_eq!(types.function_arguments("no_such_function"), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Degrade, do not die: a probe that the kernel refuses is a value with a reason ([`Degraded`]), shown at start, by
 //! `doctor` and in the summary. Only without the two reset tracepoints there is nothing to do.
 
+mod attach;
 pub mod btf;
 mod choose;
 mod filter;
@@ -14,26 +15,25 @@ pub use self::choose::{Choice, choose};
 
 use std::{
     fs,
-    io::Read as _,
     os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
 };
 
-use anyhow::{Context as _, Error, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{Map, MapData, PerCpuArray},
-    programs::{Iter, ProgramError, RawTracePoint},
 };
-use rsttrace_common::{event::LOST_SLOTS, offsets::ABSENT};
+use rsttrace_common::{event::LOST_RESETS, offsets::ABSENT};
 
 use crate::{
     cli::Filters,
     degraded::Degraded,
     exit::{Failure, sentence},
     load::{
+        attach::Attacher,
         btf::{FieldOffset, KERNEL_BTF, KernelTypes},
-        probes::{Kind, PROBES, Probe, Variant},
+        probes::{PROBES, Way},
         search::Search,
     },
 };
@@ -85,10 +85,24 @@ impl Kernel {
         (field.offset != ABSENT).then_some(field.shift)
     }
 
+    /// How many arguments `inet_csk_accept` has; [`ABSENT`] when that is not known.
+    fn accept_arguments(&self) -> u32 {
+        self.types.function_arguments("inet_csk_accept").and_then(|count| count.try_into().ok()).unwrap_or(ABSENT)
+    }
+
     /// Fields of the table that this kernel does not have.
     pub fn absent(&self) -> impl Iterator<Item = &'static str> {
         btf::absent(&self.offsets)
     }
+}
+
+/// A probe that the kernel has taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Attached {
+    /// Its hook.
+    pub hook: &'static str,
+    /// How.
+    pub way: Way,
 }
 
 /// The programs in the kernel. Dropping it takes them out.
@@ -98,7 +112,7 @@ pub struct Loaded {
     lost: PerCpuArray<MapData, u64>,
     search: Search,
     /// What is attached.
-    pub attached: Vec<&'static str>,
+    pub attached: Vec<Attached>,
     /// What is not, or less than it could be.
     pub degraded: Vec<Degraded>,
 }
@@ -122,6 +136,8 @@ impl Loaded {
         for field in &kernel.offsets {
             loader.override_global(field.global, &field.offset, true);
         }
+        let accept_arguments = kernel.accept_arguments();
+        loader.override_global("ACCEPT_ARGUMENTS", &accept_arguments, true);
         if options.object != Object::Perf {
             loader.map_max_entries("EVENTS", options.ring_bytes);
         }
@@ -132,13 +148,18 @@ impl Loaded {
         Ok(Self { ebpf: Some(ebpf), lost, search, attached: Vec::new(), degraded: Vec::new() })
     }
 
-    /// Attaches every probe of the table. Fails only where a required one is refused.
+    /// Attaches every probe of the table that is wanted. Fails only where a required one is refused.
     pub fn attach(&mut self, kernel: &Kernel) -> Result<(), Failure> {
+        let mut attacher =
+            Attacher::new(self.ebpf.as_mut().context("the programs are gone").map_err(Failure::Host)?, kernel);
         for probe in PROBES {
-            match self.attach_one(probe, kernel) {
-                Ok(variant) => {
-                    self.attached.push(probe.hook);
-                    if let Some(loss) = variant.degraded {
+            if !probe.is_wanted(&kernel.types) {
+                continue;
+            }
+            match attacher.attach(probe) {
+                Ok(way) => {
+                    self.attached.push(Attached { hook: probe.hook, way });
+                    if let Some(loss) = way.degraded {
                         self.degraded.push(Degraded {
                             what: probe.hook.to_owned(),
                             why: "this kernel is older".to_owned(),
@@ -146,7 +167,7 @@ impl Loaded {
                         });
                     }
                 }
-                Err(error) if probe.required => {
+                Err(error) if probe.is_required() => {
                     return Err(Failure::Host(error.context(format!("{} cannot be traced", probe.hook))));
                 }
                 Err(error) => self.degraded.push(Degraded {
@@ -159,52 +180,9 @@ impl Loaded {
         Ok(())
     }
 
-    fn attach_one(&mut self, probe: &Probe, kernel: &Kernel) -> Result<Variant> {
-        let variant = match probe.kind {
-            Kind::RawTracepoint(tracepoint) => {
-                let arguments = kernel.types.tracepoint_arguments(tracepoint).ok_or_else(|| {
-                    anyhow!("this kernel has no tracepoint {tracepoint}: Linux 4.16 and later have it")
-                })?;
-                let variant = fitting(probe, arguments)?;
-                let program: &mut RawTracePoint = self.program(variant.program)?;
-                program.load().map_err(explain)?;
-                program.attach(tracepoint).map_err(explain)?;
-                variant
-            }
-            Kind::Iterator(iterator) => {
-                let variant = fitting(probe, usize::MAX)?;
-                let btf = aya::Btf::from_sys_fs()?;
-                let program: &mut Iter = self.program(variant.program)?;
-                program.load(iterator, &btf).map_err(explain)?;
-                let id = program.attach().map_err(explain)?;
-                let mut file = program.take_link(id)?.into_file()?;
-                // Reading is what makes it walk; it prints nothing.
-                file.read_to_end(&mut Vec::new())?;
-                program.unload()?;
-                variant
-            }
-            Kind::OnDemand(iterator) => {
-                let variant = fitting(probe, usize::MAX)?;
-                let btf = aya::Btf::from_sys_fs()?;
-                let program: &mut Iter = self.program(variant.program)?;
-                program.load(iterator, &btf).map_err(explain)?;
-                variant
-            }
-        };
-        Ok(variant)
-    }
-
-    fn program<'a, T>(&'a mut self, name: &str) -> Result<&'a mut T>
-    where
-        &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
-    {
-        let program = self
-            .ebpf
-            .as_mut()
-            .context("the programs are gone")?
-            .program_mut(name)
-            .ok_or_else(|| anyhow!("the object has no program {name}"))?;
-        Ok(program.try_into()?)
+    /// How a hook is attached; `None` when it is not.
+    pub fn way(&self, hook: &str) -> Option<Way> {
+        self.attached.iter().find(|attached| attached.hook == hook).map(|attached| attached.way)
     }
 
     /// The map that events come out of; once.
@@ -220,7 +198,7 @@ impl Loaded {
     /// Events that found no room in the buffer, since the start.
     pub fn lost(&self) -> Result<u64> {
         let mut lost = 0_u64;
-        for slot in 0..LOST_SLOTS {
+        for slot in 0..LOST_RESETS {
             lost += self.lost.get(&slot, 0)?.iter().sum::<u64>();
         }
         Ok(lost)
@@ -245,29 +223,6 @@ impl Loaded {
     /// Takes every program out of the kernel; what is in the buffer stays readable.
     pub fn detach(&mut self) {
         self.ebpf = None;
-    }
-}
-
-fn fitting(probe: &Probe, arguments: usize) -> Result<Variant> {
-    probe.programs.iter().find(|variant| variant.arguments <= arguments).copied().ok_or_else(|| {
-        anyhow!("the tracepoint {} of this kernel has only {arguments} arguments, which no program fits", probe.hook)
-    })
-}
-
-/// The error of a refused program, with the last line of what the verifier said instead of all of it.
-fn explain(error: ProgramError) -> Error {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            log::debug!("verifier: {log}");
-            let reason = log.lines().rfind(|line| !line.starts_with("processed ")).unwrap_or_default().to_owned();
-            if reason.is_empty() {
-                anyhow!("the kernel refuses the program: {io_error}")
-            } else {
-                anyhow!("the kernel refuses the program: {io_error} ({reason})")
-            }
-        }
-        other => Error::new(other).context("the kernel refuses the probe"),
     }
 }
 

@@ -1,106 +1,279 @@
-//! The table of probes: what is attached where, and what is lost without it.
+//! The table of probes: what is attached where, from which kernel on, and what is lost without it.
+//!
+//! `docs/requirements.md` is generated from it.
+
+use super::btf::KernelTypes;
 
 /// How a program gets into the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Attach {
     /// A raw tracepoint of this name.
     RawTracepoint(&'static str),
     /// A BPF iterator of this name, walked once at start.
     Iterator(&'static str),
     /// A BPF iterator of this name, walked on demand.
     OnDemand(&'static str),
+    /// The entry of this function of the kernel proper (not of a module).
+    Fentry(&'static str),
+    /// The end of this function of the kernel proper.
+    Fexit(&'static str),
+    /// The entry of this function.
+    Kprobe(&'static str),
+    /// The end of this function.
+    Kretprobe(&'static str),
 }
 
-/// One row: a program and its hook.
+impl Attach {
+    /// What people call this way.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RawTracepoint(_) => "raw tracepoint",
+            Self::Iterator(_) | Self::OnDemand(_) => "iterator",
+            Self::Fentry(_) => "fentry",
+            Self::Fexit(_) => "fexit",
+            Self::Kprobe(_) => "kprobe",
+            Self::Kretprobe(_) => "kretprobe",
+        }
+    }
+}
+
+/// Arguments that a hook must have for a program to fit it, as BTF says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arguments {
+    /// Whatever it has.
+    Any,
+    /// So many or more: more have been added behind.
+    AtLeast(usize),
+    /// So many: others have another meaning.
+    Exactly(usize),
+}
+
+impl Arguments {
+    /// Whether a hook with so many arguments fits.
+    pub fn fit(self, arguments: usize) -> bool {
+        match self {
+            Self::Any => true,
+            Self::AtLeast(least) => arguments >= least,
+            Self::Exactly(wanted) => arguments == wanted,
+        }
+    }
+}
+
+/// Major and minor version of a kernel.
+pub type Version = (u32, u32);
+
+/// One way to get at a hook: a program, and how it is attached.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Name of the program in the object.
+    pub program: &'static str,
+    /// How it is attached.
+    pub attach: Attach,
+    /// The arguments of the hook that it reads.
+    pub arguments: Arguments,
+    /// The first kernel that allows it. For the documentation: what the running kernel allows is found by trying.
+    pub since: Version,
+    /// What is lost this way, in the words of the start line; `None` when nothing is.
+    pub degraded: Option<&'static str>,
+}
+
+/// When a probe is attached.
+#[derive(Clone, Copy, Debug)]
+pub enum When {
+    /// Always; without it there is nothing to trace.
+    Required,
+    /// Always; without it something is lost.
+    Always,
+    /// Only where the kernel does not say the same otherwise; the last such kernel is for the documentation.
+    OnlyIf(fn(&KernelTypes) -> bool, Version),
+    /// Only with this flag on the command line.
+    Asked(&'static str),
+}
+
+/// One row: a hook and the ways to get at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
     /// The hook's own name.
     pub hook: &'static str,
-    /// Where it is attached.
-    pub kind: Kind,
-    /// Programs for this hook, the one for the most arguments first: the first whose arguments the running kernel's
-    /// hook has is the one that is loaded.
-    pub programs: &'static [Variant],
-    /// Without it there is nothing to trace.
-    pub required: bool,
+    /// What it is for, as the documentation says it.
+    pub tells: &'static str,
+    /// The ways, the best first; the first that fits and that the kernel takes is used.
+    pub ways: &'static [Way],
+    /// When it is attached.
+    pub when: When,
     /// What a reader of the output loses without it.
     pub loss: &'static str,
     /// What to change so that it can be had.
     pub remedy: &'static str,
 }
 
-/// A program for one shape of a hook's arguments.
-#[derive(Clone, Copy, Debug)]
-pub struct Variant {
-    /// Name of the program in the object.
-    pub program: &'static str,
-    /// Arguments that the hook must have at least.
-    pub arguments: usize,
-    /// What is lost with this variant, for the start line; `None` for the best one.
-    pub degraded: Option<&'static str>,
+impl Probe {
+    /// Whether it is to be attached to this kernel.
+    pub fn is_wanted(&self, kernel: &KernelTypes) -> bool {
+        match self.when {
+            When::Required | When::Always => true,
+            When::OnlyIf(needed, _) => needed(kernel),
+            When::Asked(_) => false,
+        }
+    }
+
+    /// Whether tracing is impossible without it.
+    pub const fn is_required(&self) -> bool {
+        matches!(self.when, When::Required)
+    }
 }
 
 /// The hook of the walk for the holders of sockets that were reset.
 pub const LOOKUP: &str = "iter/task_file on demand";
 
+/// The program reads its hook without arguments, or its arguments have always been the same.
+const fn way(program: &'static str, attach: Attach, arguments: Arguments, since: Version) -> Way {
+    Way { program, attach, arguments, since, degraded: None }
+}
+
+const FUNCTIONS: &str = "a kernel with fentry (CONFIG_FUNCTION_TRACER) or kprobes (CONFIG_KPROBES) has it";
+
 /// Every probe, in the order in which they are attached: the story of connections first, so that no reset finds it
-/// missing, and the snapshot after it, so that no socket falls between the two.
+/// missing; the snapshot after it, so that no socket falls between the two; and what prepares another before that.
 pub const PROBES: &[Probe] = &[
     Probe {
         hook: "inet_sock_set_state",
-        kind: Kind::RawTracepoint("inet_sock_set_state"),
-        programs: &[Variant { program: "inet_sock_set_state", arguments: 3, degraded: None }],
-        required: false,
+        tells: "the story of each connection: who opened it and when, when each FIN came, its state before a close",
+        ways: &[way(
+            "inet_sock_set_state",
+            Attach::RawTracepoint("inet_sock_set_state"),
+            Arguments::AtLeast(3),
+            (4, 16),
+        )],
+        when: When::Always,
         loss: "owners are unknown, and so are ages, the times of FINs, and the state before a close",
         remedy: "Linux 4.16 or later has it",
     },
     Probe {
+        hook: "inet_csk_accept",
+        tells: "the process that accepts a connection; without it the owner is found when the reset comes",
+        ways: &[
+            way("inet_csk_accept", Attach::Fexit("inet_csk_accept"), Arguments::Any, (5, 5)),
+            way("inet_csk_accept_kretprobe", Attach::Kretprobe("inet_csk_accept"), Arguments::Any, (4, 17)),
+        ],
+        when: When::Always,
+        loss: "who accepts what another listens for is only found when a reset comes",
+        remedy: FUNCTIONS,
+    },
+    Probe {
+        hook: "tcp_init_transfer",
+        tells: "the TTL of each connection's handshake, with which that of a reset is compared",
+        ways: &[
+            way("tcp_init_transfer", Attach::Fentry("tcp_init_transfer"), Arguments::Exactly(3), (5, 10)),
+            way("tcp_init_transfer_kprobe", Attach::Kprobe("tcp_init_transfer"), Arguments::Exactly(3), (5, 10)),
+        ],
+        when: When::Always,
+        loss: "forged resets do not show",
+        remedy: FUNCTIONS,
+    },
+    Probe {
         hook: "iter/task_file",
-        kind: Kind::Iterator("task_file"),
-        programs: &[Variant { program: "task_file", arguments: 0, degraded: None }],
-        required: false,
+        tells: "the owners of sockets that were open before the start",
+        ways: &[way("task_file", Attach::Iterator("task_file"), Arguments::Any, (5, 8))],
+        when: When::Always,
         loss: "owners of sockets that were open before the start are unknown",
         remedy: "Linux 5.8 or later has it; in a container, share the host's PID namespace",
     },
     Probe {
         hook: "tcp_destroy_sock",
-        kind: Kind::RawTracepoint("tcp_destroy_sock"),
-        programs: &[Variant { program: "tcp_destroy_sock", arguments: 1, degraded: None }],
-        required: false,
+        tells: "who closes a socket that was reset before its owner was known",
+        ways: &[way("tcp_destroy_sock", Attach::RawTracepoint("tcp_destroy_sock"), Arguments::AtLeast(1), (4, 16))],
+        when: When::Always,
         loss: "owners of accepted connections that end at once are less sure",
         remedy: "Linux 4.16 or later has it",
     },
     Probe {
         hook: LOOKUP,
-        kind: Kind::OnDemand("task_file"),
-        programs: &[Variant { program: "task_file_awaited", arguments: 0, degraded: None }],
-        required: false,
+        tells: "who holds a socket that was reset, where its owner is not known for sure",
+        ways: &[way("task_file_awaited", Attach::OnDemand("task_file"), Arguments::Any, (5, 8))],
+        when: When::Always,
         loss: "owners of accepted connections are less sure",
         remedy: "Linux 5.8 or later has it; in a container, share the host's PID namespace",
     },
     Probe {
+        hook: "tcp_reset",
+        tells: "the header of each reset received: TTL, sequence number, window",
+        ways: &[
+            way("tcp_reset", Attach::Fentry("tcp_reset"), Arguments::Exactly(2), (5, 11)),
+            way("tcp_reset_kprobe", Attach::Kprobe("tcp_reset"), Arguments::Exactly(2), (5, 11)),
+        ],
+        when: When::Always,
+        loss: "the headers of received resets (TTL, window) are not seen",
+        remedy: FUNCTIONS,
+    },
+    Probe {
+        hook: "tcp_v4_send_reset",
+        tells: "resets from closed ports and TIME_WAIT sockets, IPv4, on kernels whose tracepoint leaves them out",
+        ways: &[
+            way("tcp_v4_send_reset", Attach::Fentry("tcp_v4_send_reset"), Arguments::Exactly(2), (5, 5)),
+            way("send_reset_kprobe", Attach::Kprobe("tcp_v4_send_reset"), Arguments::Exactly(2), (4, 17)),
+        ],
+        when: When::OnlyIf(tracepoint_leaves_out, (6, 9)),
+        loss: "resets from closed ports and TIME_WAIT are not seen (IPv4)",
+        remedy: "Linux 6.10 or later reports them itself; before, a kernel that lets functions be traced is needed",
+    },
+    Probe {
+        hook: "tcp_v6_send_reset",
+        tells: "the same, IPv6",
+        ways: &[
+            way("tcp_v6_send_reset", Attach::Fentry("tcp_v6_send_reset"), Arguments::Exactly(2), (5, 5)),
+            way("send_reset_kprobe", Attach::Kprobe("tcp_v6_send_reset"), Arguments::Exactly(2), (4, 17)),
+        ],
+        when: When::OnlyIf(tracepoint_leaves_out, (6, 9)),
+        loss: "resets from closed ports and TIME_WAIT are not seen (IPv6)",
+        remedy: "Linux 6.10 or later reports them itself; before, a kernel that lets functions be traced is needed",
+    },
+    Probe {
+        hook: "nf_send_reset",
+        tells: "resets of the packet filter's rules, IPv4 (`reject with tcp reset`)",
+        ways: &[way("nf_send_reset", Attach::Kprobe("nf_send_reset"), Arguments::Any, (5, 10))],
+        when: When::Always,
+        loss: "resets of the packet filter's rules are not seen (IPv4)",
+        remedy: "it needs CONFIG_KPROBES, and the module nf_reject_ipv4, which the rule brings: start rsttrace after it",
+    },
+    Probe {
+        hook: "nf_send_reset6",
+        tells: "the same, IPv6",
+        ways: &[way("nf_send_reset", Attach::Kprobe("nf_send_reset6"), Arguments::Any, (5, 10))],
+        when: When::Always,
+        loss: "resets of the packet filter's rules are not seen (IPv6)",
+        remedy: "it needs CONFIG_KPROBES, and the module nf_reject_ipv6, which the rule brings: start rsttrace after it",
+    },
+    Probe {
         hook: "tcp_receive_reset",
-        kind: Kind::RawTracepoint("tcp_receive_reset"),
-        programs: &[Variant { program: "tcp_receive_reset", arguments: 1, degraded: None }],
-        required: true,
+        tells: "resets received",
+        ways: &[way("tcp_receive_reset", Attach::RawTracepoint("tcp_receive_reset"), Arguments::AtLeast(1), (4, 16))],
+        when: When::Required,
         loss: "received resets are not seen",
         remedy: "Linux 4.16 or later has it",
     },
     Probe {
         hook: "tcp_send_reset",
-        kind: Kind::RawTracepoint("tcp_send_reset"),
-        programs: &[
-            Variant { program: "tcp_send_reset", arguments: 3, degraded: None },
-            Variant {
+        tells: "resets sent; from 6.10 on with the kernel's reason, and those from closed ports and TIME_WAIT too",
+        ways: &[
+            way("tcp_send_reset", Attach::RawTracepoint("tcp_send_reset"), Arguments::AtLeast(3), (6, 10)),
+            Way {
                 program: "tcp_send_reset_without_reason",
-                arguments: 2,
+                attach: Attach::RawTracepoint("tcp_send_reset"),
+                arguments: Arguments::AtLeast(2),
+                since: (4, 16),
                 degraded: Some(
-                    "this kernel gives no reasons and does not report resets from closed ports and TIME_WAIT (Linux 6.10 does)",
+                    "this kernel gives no reasons (Linux 6.12 gives all); the cause is told from the socket's state",
                 ),
             },
         ],
-        required: true,
+        when: When::Required,
         loss: "sent resets are not seen",
         remedy: "Linux 6.10 or later has all of it, 4.16 or later a part",
     },
 ];
+
+/// Before 6.10 the tracepoint is only for full sockets, and has no reason.
+fn tracepoint_leaves_out(kernel: &KernelTypes) -> bool {
+    kernel.tracepoint_arguments("tcp_send_reset").is_none_or(|arguments| arguments < 3)
+}

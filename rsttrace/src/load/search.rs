@@ -33,7 +33,7 @@ impl Search {
 impl super::Loaded {
     /// Whether open files can be walked.
     pub fn can_walk(&self) -> bool {
-        self.attached.contains(&probes::LOOKUP)
+        self.way(probes::LOOKUP).is_some()
     }
 
     /// Walks every open file of every process under this number; the kernel side notes who holds what is awaited.

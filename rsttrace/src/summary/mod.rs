@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    degraded::Degraded,
+    degraded::{self, Degraded},
     diagnose::timeouts::Timeouts,
     reset::{Direction, Fault, Reset, timestamp},
     summary::{
@@ -111,7 +111,7 @@ impl Tally {
             idle_clusters,
             verdict: String::new(),
             coverage,
-            degraded: degraded.iter().map(ToString::to_string).collect(),
+            degraded: degraded::grouped(degraded).iter().map(ToString::to_string).collect(),
         };
         summary.verdict = verdict::of(&summary);
         summary

@@ -3,8 +3,8 @@
 use rsttrace_common::{
     event::{
         Address, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_HAS_TIMES, EVENT_OWNED,
-        EVENT_TIME_WAIT, KIND_RECEIVED, KIND_SENT, PROVENANCE_CONNECT, PROVENANCE_LISTEN, ROLE_CLIENT, ROLE_LISTENER,
-        ROLE_SERVER, ResetEvent, Task,
+        EVENT_TIME_WAIT, Header, KIND_RECEIVED, KIND_SENT, PROVENANCE_CONNECT, PROVENANCE_LISTEN, ROLE_CLIENT,
+        ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task,
     },
     names::{sock_flag, tcp, tcp_flag},
 };
@@ -97,8 +97,15 @@ pub(crate) fn listener(event: &mut ResetEvent, reason: u32) {
 
 pub(crate) fn answers(event: &mut ResetEvent, flags: u8) {
     event.flags |= EVENT_HAS_PACKET;
-    (event.packet_flags, event.packet_ttl, event.packet_window) = (flags, 63, 64240);
-    (event.packet_seq, event.packet_ack) = (1_000_000, 2_000_000);
+    event.packet = Header { seq: 1_000_000, ack: 2_000_000, window: 64240, id: 0, length: 60, ttl: 63, flags };
+}
+
+/// The reset's own header, as a hook shows it; a handshake's TTL of 0 is one that was not seen.
+pub(super) fn headed(event: &mut ResetEvent, ttl: u8, handshake_ttl: u8, ack: u32, window: u16) {
+    let flags = if ack == 0 { tcp_flag::RST } else { tcp_flag::RST | tcp_flag::ACK };
+    event.flags |= EVENT_HAS_PACKET;
+    event.packet = Header { seq: 1, ack, window, id: 0, length: 40, ttl, flags };
+    event.handshake_ttl = handshake_ttl;
 }
 
 pub(crate) fn owner(event: &mut ResetEvent, comm: &str, tgid: u32, provenance: u8) {

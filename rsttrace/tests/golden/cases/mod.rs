@@ -16,20 +16,9 @@ pub(crate) struct Case {
     pub(crate) count: u64,
     /// Whether `/proc` would have told more of the process.
     pub(crate) details: bool,
-    /// The reset's own header, where a hook shows it.
-    pub(crate) header: Option<Header>,
     /// What had happened so many milliseconds before.
     before: &'static [(u64, Change)],
     change: Change,
-}
-
-/// What of the reset's own header matters.
-#[derive(Clone, Copy)]
-pub(crate) struct Header {
-    pub(crate) ttl: u8,
-    pub(crate) handshake_ttl: Option<u8>,
-    pub(crate) ack: u32,
-    pub(crate) window: u16,
 }
 
 /// What an event has beside what all have in common.
@@ -54,7 +43,7 @@ impl Case {
 }
 
 const fn case(name: &'static str, cause: &'static str, change: Change) -> Case {
-    Case { name, cause, count: 1, details: false, header: None, before: &[], change }
+    Case { name, cause, count: 1, details: false, before: &[], change }
 }
 
 /// Every case, in the order of the stored output.

@@ -6,10 +6,10 @@ use rsttrace_common::{
 };
 
 use super::{
-    Case, Header, case,
+    Case, case,
     events::{
-        ago, answers, client, established, exchanged, fin, in_flight, owner, received, sent, server, ticks, v4, v6,
-        without_socket,
+        ago, answers, client, established, exchanged, fin, headed, in_flight, owner, received, sent, server, ticks, v4,
+        v6, without_socket,
     },
 };
 
@@ -24,14 +24,18 @@ pub(super) const CASES: &[Case] = &[
         event.peer_port = 65_535;
     }),
     Case {
-        header: Some(Header { ttl: 254, handshake_ttl: None, ack: 1, window: 0 }),
         before: &[(500, |event| without_socket(event, tcp_flag::SYN))],
-        ..case("refused with another TTL than the peer's", "refused-by-firewall", |event| refused(event, 30.0))
+        ..case("refused with another TTL than the peer's", "refused-by-firewall", |event| {
+            refused(event, 30.0);
+            headed(event, 254, 0, 1, 0);
+        })
     },
     Case {
-        header: Some(Header { ttl: 63, handshake_ttl: None, ack: 1, window: 0 }),
         before: &[(500, |event| without_socket(event, tcp_flag::SYN))],
-        ..case("refused with the peer's own TTL", "connection-refused", |event| refused(event, 30.0))
+        ..case("refused with the peer's own TTL", "connection-refused", |event| {
+            refused(event, 30.0);
+            headed(event, 63, 0, 1, 0);
+        })
     },
     Case {
         before: &[(500, far_away)],
@@ -175,18 +179,18 @@ pub(super) const CASES: &[Case] = &[
         ..case("three first requests in half a second", "peer-aborted", first_data)
     },
     case("the first request", "peer-aborted", first_data),
-    Case {
-        header: Some(Header { ttl: 250, handshake_ttl: Some(57), ack: 0, window: 0 }),
-        ..case("a TTL that is not the peer's", "injected", mid_transfer)
-    },
-    Case {
-        header: Some(Header { ttl: 56, handshake_ttl: Some(57), ack: 1, window: 501 }),
-        ..case("a route that has changed by a hop", "peer-aborted", mid_transfer)
-    },
-    Case {
-        header: Some(Header { ttl: 57, handshake_ttl: Some(57), ack: 0, window: 8192 }),
-        ..case("a window and no acknowledgement", "injected", mid_transfer)
-    },
+    case("a TTL that is not the peer's", "injected", |event| {
+        mid_transfer(event);
+        headed(event, 250, 57, 0, 0);
+    }),
+    case("a route that has changed by a hop", "peer-aborted", |event| {
+        mid_transfer(event);
+        headed(event, 56, 57, 1, 501);
+    }),
+    case("a window and no acknowledgement", "injected", |event| {
+        mid_transfer(event);
+        headed(event, 57, 57, 0, 8192);
+    }),
     Case {
         before: &[(40, |event| newborn(event, 0)), (20, |event| newborn(event, 0))],
         ..case("the third connection that breaks with its handshake", "accept-overflow", |event| newborn(event, 0))
@@ -200,10 +204,10 @@ pub(super) const CASES: &[Case] = &[
         event.bytes_retrans = 120 * 5;
         event.last_send_jiffies = ticks(0);
     }),
-    Case {
-        header: Some(Header { ttl: 63, handshake_ttl: Some(63), ack: 1, window: 502 }),
-        ..case("a process that aborts what it has just accepted", "peer-aborted", |event| newborn(event, 0))
-    },
+    case("a process that aborts what it has just accepted", "peer-aborted", |event| {
+        newborn(event, 0);
+        headed(event, 63, 63, 1, 502);
+    }),
     Case {
         before: &[(3, mid_transfer)],
         ..case("the second connection to break", "peer-restarted", |event| {

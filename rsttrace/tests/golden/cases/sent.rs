@@ -2,10 +2,10 @@
 
 use rsttrace_common::{
     event::{
-        EVENT_EXITING, EVENT_HAS_REASON, EVENT_HAS_TIMES, EVENT_ORPHAN, PROVENANCE_CONNECT, PROVENANCE_LISTEN,
-        PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_SERVER, ResetEvent,
+        EVENT_EXITING, EVENT_HAS_REASON, EVENT_HAS_TIMES, EVENT_ORPHAN, KIND_REJECTED, PROVENANCE_CONNECT,
+        PROVENANCE_LISTEN, PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_SERVER, ResetEvent,
     },
-    names::{sock_flag, tcp, tcp_flag},
+    names::{netfilter, sock_flag, tcp, tcp_flag},
 };
 
 use super::{
@@ -14,6 +14,11 @@ use super::{
 };
 
 pub(super) const CASES: &[Case] = &[
+    case("rejected by a rule", "firewall-reject", |event| {
+        event.kind = KIND_REJECTED;
+        event.netfilter_hook = netfilter::LOCAL_IN;
+        answers(event, tcp_flag::SYN);
+    }),
     case("closed port", "port-closed", |event| {
         without_socket(event, tcp_flag::SYN);
     }),

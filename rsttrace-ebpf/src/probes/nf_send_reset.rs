@@ -1,0 +1,47 @@
+//! `nf_send_reset` and `nf_send_reset6`: a rule of the packet filter rejects a packet with a reset (iptables' REJECT
+//! with tcp-reset, nft's `reject with tcp reset`). No tracepoint shows these, and no counter.
+
+use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::kprobe, programs::ProbeContext};
+use rsttrace_common::{
+    event::KIND_REJECTED,
+    names::{netfilter, tcp_flag},
+};
+
+use crate::{
+    arguments::Entry as _,
+    emit::{self, Origin},
+    filter, packet,
+    sock::{self, Tuple},
+};
+
+/// `(struct net *net, struct sock *sk, struct sk_buff *oldskb, int hook)`, from 5.10 on, for both.
+// They live in modules, where aya's fentry does not reach.
+#[kprobe]
+pub(crate) fn nf_send_reset(ctx: ProbeContext) -> u32 {
+    let (net, skb, hook) = (ctx.argument(0), ctx.argument(2), ctx.argument(3) as u8);
+    let Some(headers) = packet::headers(skb) else { return 0 };
+    // The function itself sends none in answer to one.
+    if packet::flags(headers) & tcp_flag::RST != 0 {
+        return 0;
+    }
+    let mut tuple = Tuple::EMPTY;
+    packet::ends(skb, headers, &mut tuple);
+    tuple.netns = sock::netns(net);
+    if hook == netfilter::LOCAL_OUT {
+        // This host's own packet: its source is here.
+        tuple.turn();
+    }
+    let filter = filter::load();
+    if !filter::wants_sent(&filter, false) || !filter::wants_ends(&filter, &tuple) {
+        return 0;
+    }
+    let origin = Origin { kind: KIND_REJECTED, in_task: hook == netfilter::LOCAL_OUT };
+    emit::event(&ctx, origin, |event| {
+        // SAFETY: takes no arguments and cannot fail.
+        event.ktime_ns = unsafe { bpf_ktime_get_ns() };
+        event.netfilter_hook = hook;
+        sock::name_ends(event, &tuple);
+        packet::snapshot(Some(headers), event);
+    });
+    0
+}

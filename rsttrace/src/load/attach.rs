@@ -1,0 +1,180 @@
+//! Attaching one probe, in the best way that the running kernel takes.
+
+use std::{cell::OnceCell, io::Read as _, path::Path};
+
+use anyhow::{Context as _, Error, Result, anyhow, bail};
+use aya::{
+    Btf, Ebpf,
+    programs::{FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint},
+};
+
+use super::{
+    Kernel,
+    probes::{Arguments, Attach, Probe, Way},
+};
+use crate::exit::sentence;
+
+/// Where the kernel says that it has kprobes.
+const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
+
+/// Puts programs where they belong.
+pub(super) struct Attacher<'a> {
+    ebpf: &'a mut Ebpf,
+    kernel: &'a Kernel,
+    /// aya's own reading of the kernel's types, which takes some time: made when it is first needed.
+    btf: OnceCell<Btf>,
+}
+
+impl<'a> Attacher<'a> {
+    pub(super) const fn new(ebpf: &'a mut Ebpf, kernel: &'a Kernel) -> Self {
+        Self { ebpf, kernel, btf: OnceCell::new() }
+    }
+
+    /// Tries the ways of a probe in their order; the way that the kernel took.
+    pub(super) fn attach(&mut self, probe: &Probe) -> Result<Way> {
+        let mut refusals: Vec<String> = Vec::new();
+        for way in probe.ways {
+            match self.fits(way).and_then(|()| self.attach_way(way)) {
+                Ok(()) => return Ok(*way),
+                Err(error) if probe.ways.len() == 1 => return Err(error),
+                Err(error) => {
+                    let refusal = sentence(&error);
+                    // What is the matter with every way need not be said for each.
+                    if !refusals.contains(&refusal) {
+                        refusals.push(refusal);
+                    }
+                }
+            }
+        }
+        bail!("{}", refusals.join("; "))
+    }
+
+    /// Whether the hook has the arguments that the program reads.
+    fn fits(&self, way: &Way) -> Result<()> {
+        let types = &self.kernel.types;
+        let (hook, arguments) = match way.attach {
+            Attach::Iterator(_) | Attach::OnDemand(_) => return Ok(()),
+            Attach::RawTracepoint(name) => (
+                name,
+                types
+                    .tracepoint_arguments(name)
+                    .ok_or_else(|| anyhow!("this kernel has no tracepoint {name}: Linux 4.16 and later have it"))?,
+            ),
+            Attach::Fentry(name) | Attach::Fexit(name) | Attach::Kprobe(name) | Attach::Kretprobe(name) => {
+                match types.function_arguments(name) {
+                    Some(arguments) => (name, arguments),
+                    // Not in the kernel proper: a module's, perhaps.
+                    None if way.arguments == Arguments::Any => return Ok(()),
+                    None => bail!("this kernel has no function {name}"),
+                }
+            }
+        };
+        if !way.arguments.fit(arguments) {
+            bail!("{hook} of this kernel has {arguments} arguments, which no program fits");
+        }
+        Ok(())
+    }
+
+    fn attach_way(&mut self, way: &Way) -> Result<()> {
+        match way.attach {
+            Attach::RawTracepoint(tracepoint) => {
+                let program: &mut RawTracePoint = self.program(way.program)?;
+                program.load().map_err(explain)?;
+                program.attach(tracepoint).map_err(explain)?;
+            }
+            Attach::Iterator(iterator) => {
+                self.read_btf()?;
+                let Self { ebpf, btf, .. } = self;
+                let program: &mut Iter = program(ebpf, way.program)?;
+                program.load(iterator, btf.get().context("BTF has been read")?).map_err(explain)?;
+                let id = program.attach().map_err(explain)?;
+                let mut file = program.take_link(id)?.into_file()?;
+                // Reading is what makes it walk; it prints nothing.
+                file.read_to_end(&mut Vec::new())?;
+                program.unload()?;
+            }
+            Attach::OnDemand(iterator) => {
+                self.read_btf()?;
+                let Self { ebpf, btf, .. } = self;
+                let program: &mut Iter = program(ebpf, way.program)?;
+                program.load(iterator, btf.get().context("BTF has been read")?).map_err(explain)?;
+            }
+            Attach::Fentry(function) => {
+                self.read_btf()?;
+                let Self { ebpf, btf, .. } = self;
+                let program: &mut FEntry = program(ebpf, way.program)?;
+                program.load(function, btf.get().context("BTF has been read")?).map_err(refused_fentry)?;
+                program.attach().map_err(refused_fentry)?;
+            }
+            Attach::Fexit(function) => {
+                self.read_btf()?;
+                let Self { ebpf, btf, .. } = self;
+                let program: &mut FExit = program(ebpf, way.program)?;
+                program.load(function, btf.get().context("BTF has been read")?).map_err(refused_fentry)?;
+                program.attach().map_err(refused_fentry)?;
+            }
+            Attach::Kprobe(function) | Attach::Kretprobe(function) => {
+                if !Path::new(KPROBES).exists() {
+                    bail!("no kprobes");
+                }
+                let program: &mut KProbe = self.program(way.program)?;
+                // One program may serve two functions.
+                if program.fd().is_err() {
+                    program.load().map_err(|error| explain(error).context("kprobe"))?;
+                }
+                program.attach(function, 0).map_err(|error| explain(error).context("kprobe"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_btf(&mut self) -> Result<()> {
+        if self.btf.get().is_none() {
+            self.btf = OnceCell::from(Btf::from_sys_fs()?);
+        }
+        Ok(())
+    }
+
+    fn program<T>(&mut self, name: &str) -> Result<&mut T>
+    where
+        for<'b> &'b mut T: TryFrom<&'b mut aya::programs::Program, Error = ProgramError>,
+    {
+        program(self.ebpf, name)
+    }
+}
+
+fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+/// The same for fentry and fexit, which a kernel has both or none of.
+fn refused_fentry(error: ProgramError) -> Error {
+    match error {
+        // Not a word from the verifier: it is not the program that the kernel does not want.
+        ProgramError::LoadError { io_error, verifier_log } if verifier_log.to_string().is_empty() => {
+            anyhow!("fentry is refused: {io_error}")
+        }
+        other => explain(other).context("fentry"),
+    }
+}
+
+/// The error of a refused program, with the last line of what the verifier said instead of all of it.
+fn explain(error: ProgramError) -> Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            log::debug!("verifier: {log}");
+            let reason = log.lines().rfind(|line| !line.starts_with("processed ")).unwrap_or_default().to_owned();
+            if reason.is_empty() {
+                anyhow!("the kernel refuses the program: {io_error}")
+            } else {
+                anyhow!("the kernel refuses the program: {io_error} ({reason})")
+            }
+        }
+        other => Error::new(other).context("the kernel refuses the probe"),
+    }
+}
