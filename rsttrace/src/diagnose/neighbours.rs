@@ -22,7 +22,7 @@ const LONG: u64 = 600 * SECOND;
 /// The memory for the ports of a scan.
 const SCAN: u64 = 60 * SECOND;
 /// Silences that differ by less than this, and by less than a tenth, are the same.
-const SAME_SILENCE_MS: f64 = 1_000.0;
+const SAME_SILENCE_MS: f64 = 100.0;
 /// Ports of a peer that are remembered, and connections to one place.
 const KEPT: usize = 16;
 
@@ -209,15 +209,16 @@ impl Broken {
         self.age_ms.is_none_or(|age| age > ago_ms)
     }
 
-    /// Both broke by one event: both were open when the first of them broke, and they differ more in age than in the
-    /// moment of breaking. Connections that break each at its own pace, say on their first request, are of one age.
+    /// Both broke by one event: both were open when the first of them broke, and they differ in their silence, or more in
+    /// age than in the moment of breaking. Connections that break each at its own pace, say on their first request, are of
+    /// one age, and those that break by one timeout have been silent for as long.
     fn broke_with(&self, earlier: &Self) -> bool {
         let gap = ms(self.at, earlier.at);
         let ages_differ = match (self.age_ms, earlier.age_ms) {
             (Some(one), Some(other)) => (one - other).abs() > 4.0 * gap,
             _ => true,
         };
-        self.was_open(gap) && ages_differ
+        self.was_open(gap) && (ages_differ || !same(self.silence_ms, earlier.silence_ms))
     }
 }
 

@@ -92,6 +92,13 @@ pub(crate) fn nothing_may_be_missing() -> bool {
     is_guest() || env::var("CI").is_ok_and(|value| value == "true")
 }
 
+/// Runs a program of the system to its end, in the calling thread's network namespace.
+#[track_caller]
+pub(crate) fn run(name: &str, arguments: &[&str]) {
+    let output = std::process::Command::new(program(name).expect("it is installed")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// Where a program is, if it is installed.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     // The system's own directories first: a version manager's wrapper is another program for a moment.

@@ -15,6 +15,7 @@
 mod capture;
 mod chain;
 mod child;
+mod confusion;
 mod cpu;
 mod hooks;
 mod host;
@@ -53,5 +54,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     netns::remember_original();
-    libtest_mimic::run(&arguments, registry::trials()).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, registry::trials());
+    drop(write!(io::stdout(), "{}", confusion::Table));
+    conclusion.exit_code()
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{host, puppet::Puppet};
+use crate::{confusion, host, puppet::Puppet};
 
 /// A record of type `reset`.
 pub(crate) struct Reset(pub(crate) Value);
@@ -102,9 +102,19 @@ impl Reset {
         if host::gives_reasons() { self.is("/reason", reason) } else { self.is("/reason", Value::Null) }
     }
 
-    /// What rsttrace makes of it.
+    /// What rsttrace makes of it, for the table at the end of the run too.
     #[track_caller]
     pub(crate) fn cause(&self, code: &str) -> &Self {
+        confusion::note(code, self.0["cause"]["code"].as_str().unwrap_or_default());
         self.is("/cause/code", code)
+    }
+
+    /// The evidence says this.
+    #[track_caller]
+    pub(crate) fn says(&self, words: &str) -> &Self {
+        let said = self.0["cause"]["evidence"].as_array().expect("evidence");
+        let found = said.iter().any(|line| line.as_str().is_some_and(|line| line.contains(words)));
+        assert!(found, "the evidence does not say `{words}` in {:#}", self.0);
+        self
     }
 }

@@ -111,6 +111,14 @@ impl Pair {
         end
     }
 
+    /// A request and its answer.
+    pub(crate) fn exchange(&mut self, client: &str, server: &str) {
+        self.client.tell(format_args!("send {client} 5"));
+        self.server.tell(format_args!("recv {server} 5"));
+        self.server.tell(format_args!("send {server} 9"));
+        self.client.tell(format_args!("recv {client} 9"));
+    }
+
     /// The client's connections, however many, send so many bytes that wait at the server, unread.
     pub(crate) fn leave_unread(&mut self, client: &str, server: &str, bytes: u32) {
         self.client.tell(format_args!("send {client} {bytes}"));

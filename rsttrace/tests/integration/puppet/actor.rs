@@ -5,6 +5,7 @@ use std::{
     ffi::CString,
     io::{self, BufRead as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsFd as _,
     process::ExitCode,
     str::FromStr,
 };
@@ -103,6 +104,15 @@ impl Actor {
                 self.stream(name)?.shutdown(how)?;
             }
             ["backlog", name, backlog] => sockets::listen_again(self.listener(name)?, parse(backlog)?)?,
+            ["idle", name, ms] => match self.sockets.get(name) {
+                Some(Socket::Stream(stream)) => sockets::idle(stream.as_fd(), parse(ms)?)?,
+                Some(Socket::Listener(listener)) => sockets::idle(listener.as_fd(), parse(ms)?)?,
+                None => return Err(nonsense(name)),
+            },
+            ["vanish", name] => {
+                sockets::on_stream(self.stream(name)?, "vanish", &[])?;
+                self.sockets.remove(name);
+            }
             ["defer_accept", name] => sockets::defer_accept(self.listener(name)?)?,
             ["fork", "keep"] => return self.fork(false),
             ["fork", "hand-over"] => return self.fork(true),

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    os::fd::{AsFd as _, AsRawFd as _, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd},
 };
 
 use libc::{c_int, socklen_t};
@@ -43,6 +43,11 @@ pub(super) fn on_stream(mut stream: &TcpStream, verb: &str, words: &[&str]) -> i
             let error = stream.take_error()?.and_then(|error| error.raw_os_error());
             return Ok(error.map_or_else(|| "none".to_owned(), errno_name));
         }
+        // Sees the peer's FIN behind data that stay unread.
+        ("peek_eof", []) => wait(stream, PollFlags::from_bits_retain(libc::POLLRDHUP))?,
+        ("user_timeout", [ms]) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, number(ms)?)?,
+        // Closed in this mode a socket is gone without a word to the peer, as when the power fails.
+        ("vanish", []) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1)?,
         ("linger0", []) => linger_zero(stream)?,
         ("linger2", [seconds]) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2, number(seconds)?)?,
         // Also sends the acknowledgement that the kernel is holding back.
@@ -103,6 +108,16 @@ fn hear_line(mut stream: &TcpStream) -> io::Result<String> {
         }
         line.extend(byte);
     }
+}
+
+/// So many milliseconds in which nothing comes: the silence is what is tested.
+pub(super) fn idle(socket: BorrowedFd<'_>, ms: u16) -> io::Result<()> {
+    let mut fds = [PollFd::new(socket, PollFlags::POLLIN)];
+    let ready = poll(&mut fds, PollTimeout::from(ms))?;
+    if ready == 0 || fds[0].revents().is_some_and(|events| !events.contains(PollFlags::POLLIN)) {
+        return Ok(());
+    }
+    Err(io::Error::other("it was not silent"))
 }
 
 /// Waits for events; errors and hang-ups always count.

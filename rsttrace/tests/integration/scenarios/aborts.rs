@@ -49,7 +49,8 @@ fn linger_zero_at(stage: &Stage, address: &str) {
         .is("/socket/role", "server")
         .is("/socket/bytes_received", 3)
         .is("/socket/unread_bytes", 3)
-        .is("/reason", Value::Null);
+        .is("/reason", Value::Null)
+        .cause("client-gave-up");
 }
 
 /// Close with six bytes unread. The receive queue is empty by the time that the kernel tells of the reset.
@@ -76,7 +77,8 @@ pub(crate) fn unread_data(stage: &Stage) {
         .state("ESTABLISHED")
         .owner(&pair.client)
         .provenance("connect")
-        .is("/socket/bytes_sent", 10);
+        .is("/socket/bytes_sent", 10)
+        .cause("peer-aborted");
 }
 
 /// A server that is killed resets every connection with unread data, and is named although it is gone when anybody

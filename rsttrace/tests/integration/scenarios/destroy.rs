@@ -35,5 +35,9 @@ pub(crate) fn by_another_process(stage: &Stage) {
         .is("/actor/comm", destroyer.comm())
         .reason("TCP_STATE")
         .cause("socket-destroyed");
-    run.the_received().between(pair.server_end, pair.client_end).state("ESTABLISHED").owner(&pair.server);
+    run.the_received()
+        .between(pair.server_end, pair.client_end)
+        .state("ESTABLISHED")
+        .owner(&pair.server)
+        .cause("peer-aborted");
 }

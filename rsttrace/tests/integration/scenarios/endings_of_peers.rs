@@ -1,0 +1,235 @@
+//! How the other side ends a connection, as this side sees it.
+
+use std::net::SocketAddr;
+
+use crate::{
+    host,
+    puppet::Puppet,
+    stage::{Pair, Stage, V4},
+};
+
+/// The client takes back its request before there is an answer.
+pub(crate) fn client_does_not_wait(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    pair.client.tell("send c 300");
+    pair.server.tell("recv s 300");
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent().cause("linger-zero");
+    run.the_received().owner(&pair.server).cause("client-gave-up").is("/cause/fault", "local");
+}
+
+/// The client has closed in peace, and only then comes the answer.
+pub(crate) fn answer_comes_too_late(stage: &Stage) {
+    let tracer = stage.trace_with(&["--received"]);
+    let mut pair = Pair::open(V4);
+    pair.client.tell("send c 300");
+    pair.server.tell("recv s 300");
+    pair.client.tell("close c");
+    pair.server.tell("eof s");
+    pair.server.tell("quickack s");
+    pair.server.tell("send s 500");
+    pair.server.wait_error("s", "EPIPE");
+    stage.finish(tracer, 0, 1).the_received().state("CLOSE_WAIT").cause("client-gave-up");
+}
+
+/// The answer was there in full; what the client does with its connection then is no matter of ours.
+pub(crate) fn client_ends_what_is_done(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    pair.exchange("c", "s");
+    pair.client.tell("idle c 100");
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+    stage.finish(tracer, 1, 1).the_received().owner(&pair.server).cause("peer-aborted");
+}
+
+/// An early answer to an upload, and the server closes on the rest.
+pub(crate) fn early_answer_to_upload(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    pair.client.tell("fill c");
+    pair.server.tell("send s 180");
+    pair.client.tell("recv c 180");
+    pair.server.tell("close s");
+    pair.client.wait_error("c", "ECONNRESET");
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent().cause("closed-with-unread-data");
+    run.the_received().cause("peer-closed-unread").is("/cause/fault", "peer");
+}
+
+/// The server's FIN comes when our data are on their way, then its reset: that is no use of a closed connection.
+pub(crate) fn fin_after_our_data(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    pair.client.tell("fill c");
+    // Longer than a clock tick, so that it shows what was first.
+    pair.client.tell("idle c 50");
+    pair.server.tell("shutdown s wr");
+    pair.client.tell("peek_eof c");
+    pair.server.tell("close s");
+    pair.client.wait_error("c", "EPIPE");
+    let run = stage.finish(tracer, 1, 1);
+    run.the_received().state("CLOSE_WAIT").cause("peer-closed-unread");
+}
+
+/// We say that we will send no more and wait for the answer; the server resets. That is no late rest after a close.
+pub(crate) fn shut_down_and_waiting(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    pair.client.tell("send c 300");
+    pair.client.tell("shutdown c wr");
+    pair.server.tell("recv s 300");
+    pair.server.tell("eof s");
+    pair.server.tell("quickack s");
+    pair.server.abort("s");
+    pair.client.wait_error("c", "ECONNRESET");
+    stage.finish(tracer, 1, 1).the_received().state("FIN_WAIT2").cause("peer-aborted");
+}
+
+/// We have closed; the peer discards what it had to say.
+pub(crate) fn after_our_close(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    pair.exchange("c", "s");
+    // The whole socket stays, not a mini-socket, of which nobody tells.
+    pair.client.tell("linger2 c 100");
+    pair.client.tell("close c");
+    pair.server.tell("eof s");
+    pair.server.tell("quickack s");
+    pair.server.abort("s");
+    let run = stage.finish(tracer, 1, 1);
+    run.the_received().state("FIN_WAIT2").cause("after-close").is("/cause/benign", true);
+}
+
+/// A server dies with requests before it. The first connection to break cannot know; the others have broken with it.
+pub(crate) fn restart(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    let names = ["c", "c2", "c3"];
+    for (name, server) in [("c2", "s2"), ("c3", "s3")] {
+        pair.server.tell("idle l 300");
+        pair.connect(name, server);
+    }
+    for (name, server) in names.into_iter().zip(["s", "s2", "s3"]) {
+        pair.leave_unread(name, server, 7);
+    }
+    pair.server.kill();
+    for name in names {
+        pair.client.wait_error(name, "ECONNRESET");
+    }
+    assert_eq!(pair.client.ask(format_args!("connect again {}", pair.server_end)), Err("ECONNREFUSED".to_owned()));
+
+    let run = stage.finish(tracer, 3 + u64::from(host::traces_without_socket()), 4);
+    let received: Vec<_> = run.received().collect();
+    received[0].cause("peer-aborted");
+    for later in &received[1..3] {
+        later.cause("peer-restarted").says("in the");
+    }
+    received[3].cause("connection-refused").says("broke");
+    let summary = run.summaries.last().expect("a summary");
+    let patterns = summary["patterns"].as_array().expect("patterns");
+    let told =
+        patterns.iter().any(|pattern| pattern.as_str().is_some_and(|text| text.contains("stands for 3 and not 2")));
+    assert!(told, "{patterns:?}");
+}
+
+/// A health check: it comes again and again, says nothing and resets. What is seen once is not known to be one.
+pub(crate) fn health_check(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    for _ in 0..3 {
+        pair.client.abort("c");
+        pair.server.wait_error("s", "ECONNRESET");
+        pair.server.tell("idle l 200");
+        pair.connect("c", "s");
+    }
+    let run = stage.finish(tracer, 3, 3);
+    let received: Vec<_> = run.received().collect();
+    received[0].cause("peer-aborted");
+    received[1].cause("health-probe").is("/cause/benign", true);
+    received[2].cause("health-probe").says("2 times");
+}
+
+/// Ten closed ports in a row are a scan; the first nine cannot know.
+pub(crate) fn scan(stage: &Stage) {
+    let tracer = stage.trace_with(&["--sent"]);
+    let mut client = Puppet::start("the-client");
+    for port in 1..=11 {
+        let closed = SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(client.ask(format_args!("connect c {closed}")), Err("ECONNREFUSED".to_owned()));
+    }
+    let run = stage.finish(tracer, 11, 0);
+    for (number, sent) in (1..).zip(run.sent()) {
+        sent.cause(if number < 10 { "port-closed" } else { "port-scan" });
+    }
+}
+
+/// The peer is gone without a word and its listener with it, as after a failure of power: what comes for the connection
+/// finds nothing.
+pub(crate) fn vanished(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    pair.exchange("c", "s");
+    pair.server.tell("close l");
+    pair.server.tell("vanish s");
+    pair.client.tell("send c 5");
+    pair.client.wait_error("c", "ECONNRESET");
+    let run = stage.finish(tracer, host::traces_without_socket().into(), 1);
+    for sent in run.sent() {
+        sent.is("/socket", serde_json::Value::Null).cause("no-connection");
+    }
+}
+
+/// The same, and the listener is there again: it knows nothing of the connection either.
+pub(crate) fn vanished_and_listening(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    pair.exchange("c", "s");
+    pair.server.tell("vanish s");
+    pair.client.tell("send c 5");
+    pair.client.wait_error("c", "ECONNRESET");
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent().state("LISTEN").passive_reason("TCP_FLAGS").cause("bad-segment");
+}
+
+/// The peer has vanished, and a keep-alive probe finds out.
+pub(crate) fn probe_finds_nobody(stage: &Stage) {
+    let tracer = stage.trace_with(&["--received"]);
+    let mut pair = Pair::open(V4);
+    pair.exchange("c", "s");
+    pair.server.tell("close l");
+    pair.client.tell("keepalive c 1 1 5");
+    pair.server.tell("vanish s");
+    pair.client.wait_error("c", "ECONNRESET");
+    stage.finish(tracer, 0, 1).the_received().cause("keepalive-answer").says("keep-alive probe");
+}
+
+/// Something in between answers the first data of every connection; the handshake it lets through.
+pub(crate) fn filter_on_first_data(stage: &Stage) {
+    let tracer = stage.trace_with(&["--received", "--comm", "the-client"]);
+    let mut pair = Pair::open(V4);
+    let port = pair.server_end.port();
+    host::run("nft", &["add", "table", "ip", "t"]);
+    host::run("nft", &["add", "chain", "ip", "t", "c", "{ type filter hook input priority 0; }"]);
+    let rule = format!("tcp dport {port} tcp flags & psh == psh reject with tcp reset");
+    host::run("nft", &["add", "rule", "ip", "t", "c", &rule]);
+    for number in 0..4 {
+        pair.client.tell("send c 500");
+        pair.client.wait_error("c", "ECONNRESET");
+        if number < 3 {
+            pair.server.tell("idle l 600");
+            pair.connect("c", "s");
+        }
+    }
+    let run = stage.finish(tracer, 0, 4);
+    let received: Vec<_> = run.received().collect();
+    for once in &received[..2] {
+        once.cause("peer-aborted");
+    }
+    for again in &received[2..] {
+        again.cause("policy").is("/cause/fault", "path");
+    }
+}
