@@ -32,7 +32,7 @@ _rsttrace() {
 
     case "${cmd}" in
         rsttrace)
-            opts="-p -c -4 -6 -o -n -d -h -V --sent --received --pid --comm --peer --peer-port --local-port --port --ipv4 --ipv6 --netns --cgroup --cause --fault --no-benign --output --time --numeric --summary-interval --no-summary --duration --count --transport --buffer-size --timeouts --ready-fd --debug-kernel --help --version doctor explain generate"
+            opts="-p -c -4 -6 -o -n -d -h -V --sent --received --pid --comm --peer --peer-port --local-port --port --ipv4 --ipv6 --netns --cgroup --cause --fault --no-benign --output --time --numeric --summary-interval --no-summary --duration --count --transport --buffer-size --timeouts --ready-fd --remember --debug-kernel --help --version doctor explain generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -127,6 +127,10 @@ _rsttrace() {
                     return 0
                     ;;
                 --ready-fd)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --remember)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

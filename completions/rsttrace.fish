@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign o/output= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= timeouts= ready-fd= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign o/output= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= timeouts= ready-fd= remember= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -53,6 +53,7 @@ perf\t'perf ring buffer'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l buffer-size -d 'Size of the buffer in the kernel (perf: of each CPU\'s), rounded up to a power of two of pages' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l timeouts -d 'Known idle timeouts to add to those of the program, or to replace some, in TOML' -r -F
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l ready-fd -d 'Write one newline to this descriptor once every probe is attached' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l remember -d 'Connections that the kernel side remembers, for tests of what happens when there are more' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sent -d 'Only resets that this host sends'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l received -d 'Only resets that this host receives'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 4 -l ipv4 -d 'Only IPv4'

@@ -171,19 +171,19 @@ pub struct ResetEvent {
     pub handshake_ttl: u8,
     /// Where netfilter was when it rejected a packet: 1 input, 2 forward, 3 output (`enum nf_inet_hooks`).
     pub netfilter_hook: u8,
-    /// Address of the socket whose holder tells the owner, and under which the map `AWAITED` gathers who that is: the
-    /// socket itself, or the listener of a connection that nobody has accepted. 0 when nobody holds either.
-    pub awaited: u64,
+    /// Under which the map `FINDINGS` gathers who holds the socket, or the listener of a connection that nobody has
+    /// accepted; 0 when nobody holds either.
+    pub findings: u64,
 }
 
-/// What is found out about who holds a socket after its reset: a value of the map `AWAITED`. Each part has one writer.
+/// What is found out about who holds a socket after its reset: a value of the map `FINDINGS`. Each part has one writer.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "user",
     derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)
 )]
-pub struct Awaited {
+pub struct Findings {
     /// The first process that the walk of open files found with the socket.
     pub holder: Task,
     /// The process that closed the socket for the last time, in its own context; `tgid` 0 when nobody did.
@@ -204,7 +204,7 @@ pub struct Awaited {
 
 // SAFETY: plain integers without padding.
 #[cfg(feature = "user")]
-unsafe impl aya::Pod for Awaited {}
+unsafe impl aya::Pod for Findings {}
 
 /// `ResetEvent::references` when the kernel side could not count them.
 pub const REFERENCES_UNKNOWN: u16 = u16::MAX;
@@ -312,12 +312,12 @@ assert_offsets!(
     accept_queue_limit @ 268, socket_flags @ 272, linger_jiffies @ 276, packet @ 280, interface @ 296,
     local_port @ 300, peer_port @ 302, socket_error @ 304, kind @ 306, family @ 307, state @ 308,
     previous_state @ 309, substate @ 310, shutdown @ 311, provenance @ 312, role @ 313, chrono_type @ 314,
-    probes_out @ 315, references @ 316, handshake_ttl @ 318, netfilter_hook @ 319, awaited @ 320,
+    probes_out @ 315, references @ 316, handshake_ttl @ 318, netfilter_hook @ 319, findings @ 320,
 );
 
-const _: () = assert!(size_of::<Awaited>() == 96 && align_of::<Awaited>() == 8);
+const _: () = assert!(size_of::<Findings>() == 96 && align_of::<Findings>() == 8);
 assert_offsets!(
-    Awaited,
+    Findings,
     holder @ 0, closer @ 32, destroyed_ns @ 64, known_start_boottime_ns @ 72, known_tgid @ 80, walk @ 84, several @ 88,
     known_holds @ 92,
 );

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use rsttrace_common::{
     config::{AWAITED_MAX, CONNECTIONS_MAX, DEPARTED_MAX, Filter, LISTENERS_MAX, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
-    event::{Address, Awaited, LOST_SLOTS},
+    event::{Address, Findings, LOST_SLOTS},
 };
 
 use crate::{connection::Connection, header, sock::Tuple};
@@ -66,12 +66,15 @@ pub(crate) static DEPARTED: LruHashMap<Tuple, Connection> = LruHashMap::with_max
 #[map]
 pub(crate) static LISTENERS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(LISTENERS_MAX, 0);
 
-/// Who holds the sockets that have just been reset, by the address of the socket: the task that closes one, and the
-/// walk of open files, leave it here, and the user side fetches it.
-///
-/// What it forgets under pressure shows as lower confidence.
+/// The sockets that have been reset and whose holder is awaited, by address, and under which number what is found is
+/// gathered. An entry goes when the socket is destroyed: its address may be another's the next moment.
 #[map]
-pub(crate) static AWAITED: LruHashMap<u64, Awaited> = LruHashMap::with_max_entries(AWAITED_MAX, 0);
+pub(crate) static AWAITED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(AWAITED_MAX, 0);
+
+/// Who holds those sockets: the task that closes one, and the walk of open files, leave it here, and the user side fetches
+/// it. What these two maps forget under pressure shows as lower confidence.
+#[map]
+pub(crate) static FINDINGS: LruHashMap<u64, Findings> = LruHashMap::with_max_entries(AWAITED_MAX, 0);
 
 /// The number of the walk of open files that the user side has under way (one slot); 0 during the first, at start.
 #[map]

@@ -211,6 +211,13 @@ pub(crate) fn of_socket(sk: u64, state: u8, tuple: &Tuple) -> Option<&'static Co
     }
 }
 
+/// When the open connection of this socket was opened; 0 when that is not known, and for a listener.
+#[inline(always)]
+pub(crate) fn opened_ns(sk: u64) -> u64 {
+    // SAFETY: values of the map are valid as long as the program runs.
+    CONNECTIONS.get_ptr(sk).map_or(0, |connection| unsafe { (*connection).opened_ns })
+}
+
 /// What is known of the last connection between these ends.
 #[inline(always)]
 pub(crate) fn departed(tuple: &Tuple) -> Option<&'static Connection> {

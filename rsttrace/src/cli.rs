@@ -188,6 +188,9 @@ pub struct Run {
     /// Write one newline to this descriptor once every probe is attached
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub ready_fd: Option<i32>,
+    /// Connections that the kernel side remembers, for tests of what happens when there are more
+    #[arg(long, hide = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub remember: Option<u32>,
     /// Print the kernel side's own debug messages to standard error
     #[arg(long, hide = true, action = ArgAction::SetTrue)]
     pub debug_kernel: bool,

@@ -88,7 +88,7 @@ impl Report {
 }
 
 fn try_object(kernel: &Kernel, object: Object, name: &str) -> Result<Option<Loaded>, Failure> {
-    let options = Options { object, ring_bytes: 1 << 16, filters: &Filters::default(), netns: None };
+    let options = Options { object, ring_bytes: 1 << 16, remember: None, filters: &Filters::default(), netns: None };
     match Loaded::load(kernel, &options) {
         Ok(loaded) => {
             row("ok", name, &"works")?;

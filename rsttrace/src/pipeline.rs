@@ -90,6 +90,7 @@ impl Run {
             transport: trace.run.transport,
             debug: trace.run.debug_kernel,
             bytes: trace.run.buffer_size,
+            remember: trace.run.remember,
             filters: selection.filters(),
             netns: selection.netns,
         };
@@ -272,8 +273,13 @@ impl Run {
 
     /// Lets go of the records that need not wait any longer for their owner.
     fn release(&mut self, now_ns: u64) {
-        let released = self.hold.release(now_ns, |sk, first_walk, reset_ns| {
-            self.loaded.awaited(sk).map(|entry| decode::found(&entry, first_walk, reset_ns)).unwrap_or_default()
+        let own_pid = std::process::id();
+        let released = self.hold.release(now_ns, |number, first_walk| {
+            let findings = self.loaded.findings(number);
+            let mut found = findings.map(|findings| decode::found(&findings, first_walk)).unwrap_or_default();
+            // Our walk has every file in hand for a moment, and may be what closes it last.
+            found.closer = found.closer.filter(|closer| closer.tgid != own_pid);
+            found
         });
         for reset in released {
             self.conclude(reset);

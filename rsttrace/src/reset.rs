@@ -477,8 +477,8 @@ pub struct Facts {
     pub neighbours: Neighbours,
     /// References to the socket's file: 0 while the last descriptor is being closed; `None` when they were not counted.
     pub references: Option<u16>,
-    /// The address under which the kernel side gathers who holds the socket; `None` when nobody does.
-    pub awaited: Option<u64>,
+    /// The number under which the kernel side gathers who holds the socket; `None` when nobody does.
+    pub findings: Option<u64>,
     /// What it has gathered.
     pub found: Found,
     /// The process that is remembered as the owner has ended.

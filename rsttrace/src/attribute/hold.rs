@@ -88,17 +88,17 @@ impl Hold {
         self.can_walk = false;
     }
 
-    /// Records that need not wait any longer, in their order. `find` is asked for what is known of the holder of the
-    /// socket at an address since a walk and a moment. [`u64::MAX`] for now releases everything.
-    pub fn release(&mut self, now_ns: u64, mut find: impl FnMut(u64, u32, u64) -> Found) -> Vec<Reset> {
+    /// Records that need not wait any longer, in their order. `find` is asked for what has been gathered of the
+    /// holder under a number since a walk. [`u64::MAX`] for now releases everything.
+    pub fn release(&mut self, now_ns: u64, mut find: impl FnMut(u64, u32) -> Found) -> Vec<Reset> {
         let mut released = Vec::new();
         for mut held in std::mem::take(&mut self.held) {
             let facts = &mut held.reset.facts;
-            let Some(sk) = facts.awaited else {
+            let Some(number) = facts.findings else {
                 released.push(held.reset);
                 continue;
             };
-            facts.found = find(sk, held.first_walk, facts.ktime_ns);
+            facts.found = find(number, held.first_walk);
             let is_over = facts.found.holder.is_some()
                 || facts.found.gone
                 || held.walks >= WALKS
@@ -129,8 +129,13 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn reset(sk: u64, ktime_ns: u64) -> Reset {
-        let event =
-            ResetEvent { kind: KIND_RECEIVED, flags: EVENT_HAS_SOCKET, awaited: sk, ktime_ns, ..ResetEvent::default() };
+        let event = ResetEvent {
+            kind: KIND_RECEIVED,
+            flags: EVENT_HAS_SOCKET,
+            findings: sk,
+            ktime_ns,
+            ..ResetEvent::default()
+        };
         let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
         Decoder::new("host".into(), BTreeMap::new(), None).reset(&event, &clock)
     }
@@ -149,7 +154,7 @@ mod tests {
     }
 
     fn sockets(released: &[Reset]) -> Vec<Option<u64>> {
-        released.iter().map(|reset| reset.facts.awaited).collect()
+        released.iter().map(|reset| reset.facts.findings).collect()
     }
 
     #[test]
@@ -165,8 +170,8 @@ mod tests {
         let walk = hold.next_walk(100 * MS);
         assert_eq!(walk, Some(1));
         hold.walked(100 * MS, 101 * MS);
-        let released = hold.release(101 * MS, |_, first_walk, reset_ns| {
-            assert_eq!((Some(first_walk), reset_ns), (walk, 100 * MS));
+        let released = hold.release(101 * MS, |_, first_walk| {
+            assert_eq!(Some(first_walk), walk);
             somebody()
         });
         assert_eq!(sockets(&released), [Some(1), Some(2)]);
@@ -179,7 +184,7 @@ mod tests {
         let mut hold = hold([1], 100 * MS);
         assert!(hold.next_walk(100 * MS).is_some());
         hold.walked(100 * MS, 103 * MS);
-        assert!(hold.release(103 * MS, |_, _, _| somebody()).len() == 1);
+        assert!(hold.release(103 * MS, |_, _| somebody()).len() == 1);
         assert!(hold.take(reset(2, 150 * MS)).is_none());
         assert_eq!(hold.next_walk(103 * MS + 57 * MS - 1), None);
         assert_eq!(hold.next_walk(103 * MS + 57 * MS), Some(2));
@@ -190,13 +195,13 @@ mod tests {
         let mut hold = hold([1], 100 * MS);
         let mut now = 100 * MS;
         for _ in 0..2 {
-            assert!(hold.release(now, |_, _, _| Found::default()).is_empty());
+            assert!(hold.release(now, |_, _| Found::default()).is_empty());
             now = hold.deadline_ns().expect("one waits").max(now);
             assert!(hold.next_walk(now).is_some());
             hold.walked(now, now + 1000);
         }
         assert!(now <= 102 * MS);
-        assert_eq!(sockets(&hold.release(now, |_, _, _| Found::default())), [Some(1)]);
+        assert_eq!(sockets(&hold.release(now, |_, _| Found::default())), [Some(1)]);
     }
 
     #[test]
@@ -206,21 +211,21 @@ mod tests {
         assert_eq!(hold.next_walk(100 * MS), None);
         let deadline = hold.deadline_ns().expect("one waits");
         assert_eq!(deadline, 120 * MS);
-        assert!(hold.release(deadline - 1, |_, _, _| Found::default()).is_empty());
-        assert_eq!(hold.release(deadline, |_, _, _| Found::default()).len(), 1);
+        assert!(hold.release(deadline - 1, |_, _| Found::default()).is_empty());
+        assert_eq!(hold.release(deadline, |_, _| Found::default()).len(), 1);
     }
 
     #[test]
     fn a_socket_that_is_gone_tells_no_more() {
         let mut hold = hold([1], 100 * MS);
         let gone = Found { gone: true, ..Found::default() };
-        assert_eq!(hold.release(100 * MS, |_, _, _| gone.clone()).len(), 1);
+        assert_eq!(hold.release(100 * MS, |_, _| gone.clone()).len(), 1);
     }
 
     #[test]
     fn no_more_wait_than_there_is_room_for() {
         let mut hold = hold(1..=HELD_MAX as u64, 1);
         assert!(hold.take(reset(9999, 1)).is_some());
-        assert_eq!(hold.release(u64::MAX, |_, _, _| Found::default()).len(), HELD_MAX);
+        assert_eq!(hold.release(u64::MAX, |_, _| Found::default()).len(), HELD_MAX);
     }
 }

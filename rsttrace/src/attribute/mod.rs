@@ -32,11 +32,11 @@ impl Attribution {
 
     /// Whether a search for who holds the socket can make the owner of a record better known.
     pub fn is_open(&mut self, reset: &mut Reset) -> bool {
-        if reset.facts.awaited.is_none() {
-            return false;
-        }
-        if let Some(owner) = &reset.facts.owner {
-            reset.facts.owner_ended = self.lives.has_ended(owner);
+        // It matters who lives where somebody holds the socket, or another than the owner was seen with it.
+        let facts = &mut reset.facts;
+        let matters = facts.findings.is_some() || facts.holder.is_some() && facts.holder != facts.owner;
+        if let Some(owner) = facts.owner.as_ref().filter(|_| matters) {
+            facts.owner_ended = self.lives.has_ended(owner);
             // Now, and not after the search: it may end before that.
             self.processes.details(owner);
         }

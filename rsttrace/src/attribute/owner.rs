@@ -67,7 +67,8 @@ pub fn decide(reset: &Reset) -> Verdict {
 
 /// Whether a search for who holds the socket can still make the answer better.
 pub fn is_open(reset: &Reset) -> bool {
-    reset.facts.awaited.is_some() && decide(reset).owner.is_none_or(|owner| owner.confidence == OwnerConfidence::Likely)
+    reset.facts.findings.is_some()
+        && decide(reset).owner.is_none_or(|owner| owner.confidence == OwnerConfidence::Likely)
 }
 
 /// `ss -K` and its like: a reset of our own accord by a task that holds the lock, while the socket is still open. A
@@ -88,11 +89,11 @@ fn in_hand(reset: &Reset, user: KernelTask) -> Owner {
 /// The owner where nobody was seen with the socket in hand: the memory, where that is certain and still alive, else
 /// whoever was found.
 fn settled(reset: &Reset, known: Option<Owner>) -> Option<Owner> {
-    let Facts { found, awaited, references, owner_ended, .. } = &reset.facts;
+    let Facts { found, findings, references, owner_ended, .. } = &reset.facts;
     if let Some(owner) = &known
         && owner.confidence == OwnerConfidence::Exact
         // Nobody holds what is left of a closed socket: it belongs to whoever had it, dead or alive.
-        && (!owner_ended || awaited.is_none())
+        && (!owner_ended || findings.is_none())
     {
         return known;
     }
@@ -140,7 +141,7 @@ fn remembered(reset: &Reset) -> Option<Owner> {
         PROVENANCE_CURRENT => Provenance::Current,
         _ => return None,
     };
-    let is_held = facts.awaited.is_some();
+    let is_held = facts.findings.is_some();
     let certain = match provenance {
         Provenance::Connect | Provenance::Snapshot => true,
         // Whoever listens need not be who accepts: only while nobody has accepted is it the listener's for sure.
@@ -222,7 +223,7 @@ mod tests {
     /// A reset that came from the peer for a socket that somebody holds, with the owner that is remembered.
     fn open_to_search(tgid: u32, provenance: u8, role: u8) -> Reset {
         record(|event| {
-            (event.kind, event.state, event.awaited, event.references) = (KIND_RECEIVED, OPEN, 1, 2);
+            (event.kind, event.state, event.findings, event.references) = (KIND_RECEIVED, OPEN, 1, 2);
             known(event, tgid, provenance, role);
         })
     }
@@ -351,7 +352,7 @@ mod tests {
             assert!(!is_open(&opened));
             opened.facts.owner_ended = true;
             assert!(is_open(&opened));
-            opened.facts.awaited = None;
+            opened.facts.findings = None;
             assert!(!is_open(&opened), "nobody holds it, so nobody can be found");
         }
     }
@@ -426,7 +427,7 @@ mod tests {
         assert_eq!(ended(|_| {}), (Some((7, Provenance::Connect, OwnerConfidence::Likely)), None));
         // What is left of a closed socket is nobody else's.
         let mut orphan = opened();
-        (orphan.facts.owner_ended, orphan.facts.awaited) = (true, None);
+        (orphan.facts.owner_ended, orphan.facts.findings) = (true, None);
         assert_eq!(answer(&orphan), (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
     }
 
@@ -446,7 +447,7 @@ mod tests {
         let mut waiting = record(|event| {
             known(event, 7, PROVENANCE_LISTEN, ROLE_SERVER);
             event.flags |= EVENT_ORPHAN;
-            event.awaited = 1;
+            event.findings = 1;
         });
         assert!(!is_open(&waiting));
         waiting.facts.owner_ended = true;

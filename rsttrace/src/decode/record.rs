@@ -9,9 +9,9 @@ use std::{
 
 use rsttrace_common::{
     event::{
-        Address, Awaited, EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY,
-        EVENT_ORPHAN, EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, Header, KIND_RECEIVED, KIND_REJECTED,
-        REFERENCES_UNKNOWN, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task, UID_UNKNOWN,
+        Address, EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN,
+        EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, Findings, Header, KIND_RECEIVED, KIND_REJECTED, REFERENCES_UNKNOWN,
+        ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task, UID_UNKNOWN,
     },
     names::{AF_INET6, sock_flag, tcp},
 };
@@ -218,23 +218,22 @@ fn facts(event: &ResetEvent) -> Facts {
         user_timeout_ms: event.user_timeout_ms,
         story: has(EVENT_HAS_STORY),
         references: (event.references != REFERENCES_UNKNOWN).then_some(event.references),
-        awaited: (event.awaited != 0).then_some(event.awaited),
+        findings: (event.findings != 0).then_some(event.findings),
         netfilter_hook: event.netfilter_hook,
         ..Facts::default()
     }
 }
 
-/// What was found of the holder of a socket. Only what a walk from `first_walk` on and an end after `reset_ns` say is
-/// about the reset: the entry may be older.
-pub fn found(entry: &Awaited, first_walk: u32, reset_ns: u64) -> Found {
-    let walked = entry.walk >= first_walk;
-    let gone = entry.destroyed_ns >= reset_ns;
+/// What was found of the holder of a socket. Only what a walk from `first_walk` on says is about the reset: findings may
+/// have begun with an earlier one.
+pub fn found(findings: &Findings, first_walk: u32) -> Found {
+    let walked = findings.walk >= first_walk;
     Found {
-        holder: if walked { task(&entry.holder) } else { None },
-        several: walked && entry.several != 0,
-        known_holds: walked && entry.known_holds != 0,
-        closer: if gone { task(&entry.closer) } else { None },
-        gone,
+        holder: if walked { task(&findings.holder) } else { None },
+        several: walked && findings.several != 0,
+        known_holds: walked && findings.known_holds != 0,
+        closer: task(&findings.closer),
+        gone: findings.destroyed_ns != 0,
     }
 }
 
@@ -304,19 +303,11 @@ mod tests {
     #[test]
     fn what_was_found_before_the_reset_is_about_another() {
         let somebody = Task { tgid: 7, ..Task::default() };
-        let entry = Awaited {
-            holder: somebody,
-            closer: somebody,
-            destroyed_ns: 500,
-            walk: 3,
-            several: 1,
-            known_holds: 1,
-            ..Awaited::default()
-        };
-        let all = found(&entry, 3, 500);
-        assert!(all.holder.is_some() && all.closer.is_some() && all.several && all.known_holds && all.gone);
-        assert_eq!(found(&entry, 4, 501), Found::default());
-        assert_eq!(found(&Awaited::default(), 1, 1), Found::default());
+        let findings = Findings { holder: somebody, walk: 3, several: 1, known_holds: 1, ..Findings::default() };
+        let all = found(&findings, 3);
+        assert!(all.holder.is_some() && all.several && all.known_holds);
+        assert_eq!(found(&findings, 4), Found::default());
+        assert_eq!(found(&Findings::default(), 1), Found::default());
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Choice<'a> {
     pub debug: bool,
     /// Size of the buffer.
     pub bytes: Option<u32>,
+    /// Connections to remember, if not as many as usual.
+    pub remember: Option<u32>,
     /// What the kernel side may drop.
     pub filters: &'a Filters,
     /// The only wanted network namespace.
@@ -32,7 +34,8 @@ pub struct Choice<'a> {
 pub fn choose(kernel: &Kernel, choice: &Choice<'_>) -> Result<(Object, Loaded), Failure> {
     let ring_bytes = buffer_bytes(choice.bytes.unwrap_or(RING_BYTES));
     let try_load = |object| {
-        let options = Options { object, ring_bytes, filters: choice.filters, netns: choice.netns };
+        let options =
+            Options { object, ring_bytes, remember: choice.remember, filters: choice.filters, netns: choice.netns };
         Loaded::load(kernel, &options).map(|loaded| (object, loaded))
     };
     if choice.debug {

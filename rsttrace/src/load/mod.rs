@@ -123,6 +123,8 @@ pub struct Options<'a> {
     pub object: Object,
     /// Size of the BPF ring buffer in bytes (a power of two of pages).
     pub ring_bytes: u32,
+    /// Connections to remember, if not as many as usual.
+    pub remember: Option<u32>,
     /// What the kernel side may drop.
     pub filters: &'a Filters,
     /// The only wanted network namespace.
@@ -140,6 +142,11 @@ impl Loaded {
         loader.override_global("ACCEPT_ARGUMENTS", &accept_arguments, true);
         if options.object != Object::Perf {
             loader.map_max_entries("EVENTS", options.ring_bytes);
+        }
+        for map in ["CONNECTIONS", "DEPARTED", "LISTENERS", "AWAITED", "FINDINGS"] {
+            if let Some(entries) = options.remember {
+                loader.map_max_entries(map, entries);
+            }
         }
         let mut ebpf = loader.load(options.object.bytes()).context("the kernel refuses the maps of the programs")?;
         filter::write(&mut ebpf, options.filters, options.netns)?;

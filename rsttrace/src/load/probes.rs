@@ -123,6 +123,9 @@ impl Probe {
     }
 }
 
+/// The hook that shows the end of a socket.
+pub const DESTROY: &str = "tcp_destroy_sock";
+
 /// The hook of the walk for the holders of sockets that were reset.
 pub const LOOKUP: &str = "iter/task_file on demand";
 
@@ -180,11 +183,11 @@ pub const PROBES: &[Probe] = &[
         remedy: "Linux 5.8 or later has it; in a container, share the host's PID namespace",
     },
     Probe {
-        hook: "tcp_destroy_sock",
+        hook: DESTROY,
         tells: "who closes a socket that was reset before its owner was known",
         ways: &[way("tcp_destroy_sock", Attach::RawTracepoint("tcp_destroy_sock"), Arguments::AtLeast(1), (4, 16))],
         when: When::Always,
-        loss: "owners of accepted connections that end at once are less sure",
+        loss: "owners of accepted connections are less sure",
         remedy: "Linux 4.16 or later has it",
     },
     Probe {

@@ -8,7 +8,7 @@ use aya::{
     maps::{Array, HashMap, MapData},
     programs::Iter,
 };
-use rsttrace_common::event::Awaited;
+use rsttrace_common::event::Findings;
 
 use super::{probes, take_map};
 
@@ -17,23 +17,24 @@ const PROGRAM: &str = "task_file_awaited";
 
 /// The kernel side's end of the search.
 pub(super) struct Search {
-    awaited: HashMap<MapData, u64, Awaited>,
+    findings: HashMap<MapData, u64, Findings>,
     walk: Array<MapData, u32>,
 }
 
 impl Search {
     pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self> {
         Ok(Self {
-            awaited: HashMap::try_from(take_map(ebpf, "AWAITED")?)?,
+            findings: HashMap::try_from(take_map(ebpf, "FINDINGS")?)?,
             walk: Array::try_from(take_map(ebpf, "WALK")?)?,
         })
     }
 }
 
 impl super::Loaded {
-    /// Whether open files can be walked.
+    /// Whether open files can be walked. Only where the end of a socket is seen: its address may be another's by the time
+    /// of the walk.
     pub fn can_walk(&self) -> bool {
-        self.way(probes::LOOKUP).is_some()
+        self.way(probes::LOOKUP).is_some() && self.way(probes::DESTROY).is_some()
     }
 
     /// Walks every open file of every process under this number; the kernel side notes who holds what is awaited.
@@ -48,8 +49,8 @@ impl super::Loaded {
         Ok(())
     }
 
-    /// What has been found of the holder of the socket at this address.
-    pub fn awaited(&self, sk: u64) -> Option<Awaited> {
-        self.search.awaited.get(&sk, 0).ok()
+    /// What has been gathered under this number of the holder of a socket.
+    pub fn findings(&self, number: u64) -> Option<Findings> {
+        self.search.findings.get(&number, 0).ok()
     }
 }

@@ -26,6 +26,7 @@ mod registry;
 mod reset;
 mod scenarios;
 mod schema;
+mod score;
 mod stage;
 mod tracer;
 
@@ -44,6 +45,10 @@ fn main() -> ExitCode {
     if env::args().nth(1).is_some_and(|argument| argument == puppet::ARGUMENT) {
         return puppet::actor::main(&env::args().nth(2).unwrap());
     }
+    if env::args().nth(1).is_some_and(|argument| argument == puppet::hands::HOLDER) {
+        puppet::hands::hold();
+        return ExitCode::SUCCESS;
+    }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     if !arguments.list && !nix::unistd::geteuid().is_root() {
@@ -56,5 +61,8 @@ fn main() -> ExitCode {
     netns::remember_original();
     let conclusion = libtest_mimic::run(&arguments, registry::trials());
     drop(write!(io::stdout(), "{}", confusion::Table));
+    if !arguments.list {
+        drop(writeln!(io::stdout(), "{}\n", score::Score));
+    }
     conclusion.exit_code()
 }

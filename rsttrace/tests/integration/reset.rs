@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{confusion, host, puppet::Puppet};
+use crate::{confusion, host, puppet::Puppet, score};
 
 /// A record of type `reset`.
 pub(crate) struct Reset(pub(crate) Value);
@@ -81,7 +81,28 @@ impl Reset {
     /// The socket belongs to this process.
     #[track_caller]
     pub(crate) fn process(&self, pid: u32, comm: &str) -> &Self {
-        self.is("/process/pid", pid).is("/process/comm", comm)
+        self.pid(pid).is("/process/comm", comm)
+    }
+
+    /// The socket belongs to the process with this PID.
+    #[track_caller]
+    pub(crate) fn pid(&self, pid: u32) -> &Self {
+        score::asked();
+        self.is("/process/pid", pid);
+        score::right(&self.0["process"]);
+        self
+    }
+
+    /// The owner is beyond doubt.
+    #[track_caller]
+    pub(crate) fn certain(&self) -> &Self {
+        self.is("/process/confidence", "exact")
+    }
+
+    /// The owner is a guess and said to be one.
+    #[track_caller]
+    pub(crate) fn only_likely(&self) -> &Self {
+        self.is("/process/confidence", "likely")
     }
 
     /// How the owner is known.

@@ -5,8 +5,8 @@ use std::{
     ffi::CString,
     io::{self, BufRead as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsFd as _,
-    process::ExitCode,
+    os::{fd::AsFd as _, unix::net::UnixDatagram},
+    process::{Child, ExitCode},
     str::FromStr,
 };
 
@@ -14,11 +14,12 @@ use nix::{
     errno::Errno,
     sched::sched_setaffinity,
     sys::{prctl, wait::waitpid},
-    unistd::{ForkResult, Pid, fork},
+    unistd::Pid,
 };
 
 use super::{
     destroy,
+    hands::{self, Forked, Twin},
     sockets::{self, Socket},
 };
 use crate::cpu;
@@ -27,6 +28,9 @@ use crate::cpu;
 #[derive(Default)]
 struct Actor {
     sockets: HashMap<String, Socket>,
+    boxes: HashMap<String, UnixDatagram>,
+    twins: Vec<Twin>,
+    holders: Vec<Child>,
 }
 
 /// Obeys until standard input ends. Puppets that are given the same number work on the same CPU.
@@ -92,6 +96,56 @@ impl Actor {
                 self.keep(name, Socket::Stream(stream));
                 return Ok(local.to_string());
             }
+            // As `listen` and `connect`, by another thread with another name than the process.
+            ["accept-in-thread", name, from] => {
+                let listener = self.listener(from)?.try_clone()?;
+                let (stream, peer) = in_thread(move || listener.accept())?;
+                self.keep(name, Socket::Stream(stream));
+                return Ok(peer.to_string());
+            }
+            ["connect-in-thread", name, address] => {
+                let address = parse::<SocketAddr>(address)?;
+                let stream = in_thread(move || TcpStream::connect(address))?;
+                let local = stream.local_addr()?;
+                self.keep(name, Socket::Stream(stream));
+                return Ok(local.to_string());
+            }
+            ["listen-in-group", name, address, backlog] => {
+                let listener = sockets::listen_in_group(parse(address)?, parse(backlog)?)?;
+                let local = listener.local_addr()?;
+                self.keep(name, Socket::Listener(listener));
+                return Ok(local.to_string());
+            }
+            ["open-box", name] => drop(self.boxes.insert(name.to_owned(), hands::open_box(name)?)),
+            ["lend", name, to] => hands::give(self.stream(name)?, to)?,
+            ["give", name, to] => {
+                hands::give(self.stream(name)?, to)?;
+                self.sockets.remove(name);
+            }
+            ["take", name, from] => {
+                let stream = hands::take(self.boxes.get(from).ok_or_else(|| nonsense(from))?)?;
+                self.keep(name, Socket::Stream(stream));
+            }
+            // Starts a program that has the connection as its standard input, and keeps no copy.
+            ["serve", name] => {
+                let Some(Socket::Stream(stream)) = self.sockets.remove(name) else { return Err(nonsense(name)) };
+                let holder = hands::start_holder(stream)?;
+                let pid = holder.id();
+                self.holders.push(holder);
+                return Ok(pid.to_string());
+            }
+            ["await-holders"] => {
+                for mut holder in self.holders.drain(..) {
+                    holder.wait()?;
+                }
+            }
+            ["twin"] => {
+                let twin = Twin::fork()?;
+                let pid = twin.pid().to_string();
+                self.twins.push(twin);
+                return Ok(pid);
+            }
+            ["dismiss"] => self.twins.pop().ok_or_else(|| nonsense("no twin"))?.dismiss()?,
             ["burst", address, count] => burst(parse(address)?, parse(count)?)?,
             ["close", name] => drop(self.sockets.remove(name).ok_or_else(|| nonsense(name))?),
             ["shutdown", name, how] => {
@@ -114,8 +168,7 @@ impl Actor {
                 self.sockets.remove(name);
             }
             ["defer_accept", name] => sockets::defer_accept(self.listener(name)?)?,
-            ["fork", "keep"] => return self.fork(false),
-            ["fork", "hand-over"] => return self.fork(true),
+            ["fork", how] => return self.fork(how),
             ["destroy", local, peer] => destroy(parse(local)?, parse(peer)?)?,
             [verb, name, ref rest @ ..] => return sockets::on_stream(self.stream(name)?, verb, rest),
             _ => return Err(nonsense("no command")),
@@ -141,27 +194,35 @@ impl Actor {
         }
     }
 
-    /// Forks. The child goes on to obey; the parent stays, with its sockets or without, until the child is gone.
-    fn fork(&mut self, hand_over: bool) -> io::Result<String> {
-        let (mut ready, done) = io::pipe()?;
-        // SAFETY: a puppet has one thread.
-        match unsafe { fork() }? {
-            ForkResult::Child => {
-                drop(done);
-                // Ends when the parent has closed its copies.
-                io::Read::read(&mut ready, &mut [0])?;
-                Ok(std::process::id().to_string())
+    /// Forks. The child goes on to obey; the parent stays, with its sockets (`keep`) or without (`hand-over`), until the
+    /// child is gone, or leaves at once (`leave`). In `namespace` the child has a PID namespace of its own.
+    fn fork(&mut self, how: &str) -> io::Result<String> {
+        if how == "namespace" {
+            hands::leave_pid_namespace()?;
+        }
+        let forked = hands::fork_with(|child, mut to_child| {
+            if how == "hand-over" {
+                self.sockets.clear();
             }
-            ForkResult::Parent { child } => {
-                if hand_over {
-                    self.sockets.clear();
-                }
-                drop(done);
-                waitpid(child, None)?;
-                Err(nonsense("the child is gone"))
+            write!(to_child, "{child}")?;
+            if how == "leave" {
+                std::process::exit(0);
             }
+            drop(to_child);
+            waitpid(child, None)?;
+            Err::<(), _>(nonsense("the child is gone"))
+        })?;
+        match forked {
+            Forked::Child(pid) => Ok(pid),
+            Forked::Parent(()) => Err(nonsense("two parents")),
         }
     }
+}
+
+/// Does something in a thread of its own, whose name is not the process's.
+fn in_thread<T: Send + 'static>(act: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let thread = std::thread::Builder::new().name("a-thread".to_owned()).spawn(act)?;
+    thread.join().map_err(|_panic| nonsense("the thread died"))?
 }
 
 /// Connects and resets, again and again, with nobody waiting in between.

@@ -6,6 +6,7 @@
 
 pub(crate) mod actor;
 mod destroy;
+pub(crate) mod hands;
 mod sockets;
 
 pub(crate) use destroy::destroy;

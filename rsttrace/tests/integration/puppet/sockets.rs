@@ -2,8 +2,8 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use libc::{c_int, socklen_t};
@@ -48,6 +48,11 @@ pub(super) fn on_stream(mut stream: &TcpStream, verb: &str, words: &[&str]) -> i
         ("user_timeout", [ms]) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, number(ms)?)?,
         // Closed in this mode a socket is gone without a word to the peer, as when the power fails.
         ("vanish", []) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1)?,
+        // Whether an error or the peer's end has come so far.
+        ("is_reset", []) => {
+            let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+            return Ok((poll(&mut fds, PollTimeout::ZERO)? > 0).to_string());
+        }
         ("linger0", []) => linger_zero(stream)?,
         ("linger2", [seconds]) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2, number(seconds)?)?,
         // Also sends the acknowledgement that the kernel is holding back.
@@ -68,6 +73,29 @@ pub(super) fn on_stream(mut stream: &TcpStream, verb: &str, words: &[&str]) -> i
 pub(super) fn listen_again(listener: &TcpListener, backlog: c_int) -> io::Result<()> {
     // SAFETY: takes integers.
     check(unsafe { libc::listen(listener.as_raw_fd(), backlog) })
+}
+
+/// Listens with `SO_REUSEPORT`: others may listen at the same place.
+pub(super) fn listen_in_group(address: SocketAddr, backlog: c_int) -> io::Result<TcpListener> {
+    let SocketAddr::V4(v4) = address else { return Err(io::Error::other("IPv4 only")) };
+    // SAFETY: takes integers and returns a descriptor or -1.
+    let raw = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    let listener = TcpListener::from(unsafe { OwnedFd::from_raw_fd(raw) });
+    set_option(raw, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    let name = libc::sockaddr_in {
+        sin_family: libc::AF_INET.try_into().map_err(io::Error::other)?,
+        sin_port: v4.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: the address lives through the call and has the length that is given.
+    check(unsafe { libc::bind(raw, (&raw const name).cast(), length_of(&name)?) })?;
+    listen_again(&listener, backlog)?;
+    Ok(listener)
 }
 
 /// A listener hands over a connection only when data have come; until then it is half open.

@@ -18,6 +18,7 @@ pub(crate) mod lost;
 pub(crate) mod mapped;
 pub(crate) mod namespaces;
 pub(crate) mod own_words;
+pub(crate) mod owners;
 pub(crate) mod programs;
 pub(crate) mod refused;
 pub(crate) mod routed;
