@@ -136,7 +136,7 @@ const ROWS: &[Row] = &[
     row("endings::stuck_reader", endings::stuck_reader),
     row("endings::not_root", endings::not_root),
     row("endings::bad_usage", endings::bad_usage),
-    needing(host::lacks_resets_without_socket, "cross_check::counters_and_wire", cross_check::counters_and_wire),
+    row("cross_check::counters_and_wire", cross_check::counters_and_wire),
     needing(host::lacks_hooks_on_functions, "functions::are_hooked_by_both_ways", functions::are_hooked_by_both_ways),
     needing(chain::lack, "routed::abort_v4", routed::abort_v4),
     needing(chain::lack, "routed::abort_v6", routed::abort_v6),
