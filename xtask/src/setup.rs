@@ -26,9 +26,10 @@ const KERNEL_PACKAGES: [&str; 7] = [
 ];
 /// What the integration tests make connections, break them and cross-check with. Of Apache only the server and its
 /// modules, which bring no service; of systemd the tool that tries socket activation.
-pub(crate) const TEST_PACKAGES: [&str; 12] = [
+pub(crate) const TEST_PACKAGES: [&str; 13] = [
     "apache2-bin",
     "curl",
+    "gunicorn",
     "haproxy",
     "iproute2",
     "nftables",

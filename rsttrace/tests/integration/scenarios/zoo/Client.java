@@ -46,9 +46,9 @@ class Client {
                     return error.getMessage();
                 }
             case "get":
-                var request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + server.getPort() + "/" + name));
-                var answer = http.send(request.version(HttpClient.Version.HTTP_1_1).build(), HttpResponse.BodyHandlers.ofString());
-                return "status " + answer.statusCode();
+                var page = URI.create("http://127.0.0.1:" + server.getPort() + "/" + name);
+                var request = HttpRequest.newBuilder(page).version(HttpClient.Version.HTTP_1_1).build();
+                return "status " + http.send(request, HttpResponse.BodyHandlers.discarding()).statusCode();
             default:
                 return "what?";
         }

@@ -7,7 +7,42 @@ use tempfile::TempDir;
 use super::{
     DOOR,
     program::{self, Program},
+    truth::{End, Truth, sent_by},
+    visit_web,
 };
+use crate::{
+    puppet::Puppet,
+    stage::{Stage, V4},
+};
+
+/// The client gives up an idle connection; the worker resets one that it was told to close without lingering, and
+/// the connection with which it checks a backend.
+pub(crate) fn worker(stage: &Stage) {
+    let tracer = stage.trace();
+    let (mut client, mut backend) = (Puppet::start("the-client"), Puppet::start("the-backend"));
+    let backend_end = backend.listen("l", V4, 16);
+    let check_end = SocketAddr::new(backend_end.ip(), 9000);
+    let _haproxy = start("option nolinger", backend_end, &format!("check inter 1h source {check_end}"));
+    let mut truth = Truth::default();
+
+    let (idle, client_end) = visit_web(&mut client, "idle");
+    client.abort("idle");
+    truth.resets(&client_end, &idle);
+
+    let (closed, client_end) = visit_web(&mut client, "closed");
+    client.tell("say closed GET /pid HTTP/1.1|Host: zoo|Connection: close");
+    // The end of the answer came first.
+    client.wait_error("closed", "EPIPE");
+    truth.resets(&closed, &client_end);
+
+    // It does not even acknowledge the backend's answer.
+    let check = End::opened_by(closed.pid(), check_end, backend_end);
+    truth.resets_half_open(&check);
+
+    let run = truth.finish(stage, tracer);
+    sent_by(&run, &closed).cause("linger-zero");
+    sent_by(&run, &check).provenance("connect").cause("linger-zero");
+}
 
 /// A running HAProxy and its directory. A line of its frontend, and options of its only backend server.
 pub(super) fn start(frontend: &str, backend: SocketAddr, options: &str) -> (Program, TempDir) {

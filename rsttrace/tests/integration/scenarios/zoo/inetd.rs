@@ -1,13 +1,140 @@
 //! Super-servers: somebody else listens, and the program that serves is started for it.
 
+use std::fs;
+
 use super::{
-    program::Program,
-    truth::{End, Truth},
+    DOOR, door,
+    program::{self, Program, until},
+    reset_in_every_way,
+    truth::{End, Truth, sent_by},
 };
 use crate::{
     puppet::Puppet,
     stage::{Stage, V4},
 };
+
+/// Serves what standard input and output are connected to.
+const SHELL: &str = "#!/bin/sh
+echo $$
+read command
+case $command in
+    alone*) exec cat >/dev/null 2>&1 ;;
+    pipeline*) cat | tr a-z A-Z ;;
+    leave*) ;;
+esac
+";
+
+/// The service of a socket-activated program that accepts by itself, from descriptor 3.
+const SERVICE: &str = "
+listener = socket.socket(fileno=3)
+while True:
+    serve(listener.accept()[0])
+";
+
+/// What the service manager does for it: the listener stays the manager's too.
+const MANAGER: &str = "
+listener = listen()
+if os.fork() == 0:
+    # It may be 3 already.
+    os.dup2(listener.fileno(), 3)
+    os.set_inheritable(3, True)
+    os.execve('/usr/bin/python3', ['python3', '-c', sys.argv[1]],
+              {'LISTEN_FDS': '1', 'LISTEN_PID': str(os.getpid())})
+ready()
+os.wait()
+";
+
+/// xinetd accepts, forks, and starts a shell with the connection as its standard input and output.
+pub(crate) fn xinetd(stage: &Stage) {
+    let directory = program::directory();
+    let shell = program::script(directory.path(), "serve", SHELL);
+    let path = directory.path().display();
+    let (address, port) = DOOR.split_once(':').unwrap();
+    let configuration = format!(
+        "service zoo
+         {{
+             type = UNLISTED
+             socket_type = stream
+             protocol = tcp
+             wait = no
+             user = nobody
+             bind = {address}
+             port = {port}
+             server = {shell}
+         }}
+         "
+    );
+    let file = directory.path().join("xinetd.conf");
+    fs::write(&file, configuration).unwrap();
+    let arguments = ["-dontfork", "-stayalive", "-filelog", "/dev/stderr", "-f"];
+    let files = [&file.display().to_string(), "-pidfile", &format!("{path}/pid")];
+    shells(stage, || {
+        let xinetd = Program::start("xinetd", &[&arguments[..], &files].concat());
+        xinetd.says("Started working");
+        xinetd
+    });
+}
+
+/// The same by systemd's tool, as for a socket unit with `Accept=yes`.
+pub(crate) fn systemd_accepts(stage: &Stage) {
+    let directory = program::directory();
+    let shell = program::script(directory.path(), "serve", SHELL);
+    shells(stage, || systemd(&["--accept", "--inetd", "--listen", DOOR, &shell]));
+}
+
+/// A service manager listens, keeps the listener, and starts the program, which alone accepts.
+pub(crate) fn manager_keeps_the_listener(stage: &Stage) {
+    let service = [super::python::SERVE, SERVICE].concat();
+    let manager = [super::python::SERVE, MANAGER].concat();
+    reset_in_every_way(stage, || {
+        let manager = Program::start("python3", &["-c", &manager, &service]);
+        manager.says("ready");
+        manager
+    });
+}
+
+fn systemd(arguments: &[&str]) -> Program {
+    let tool = Program::start("systemd-socket-activate", arguments);
+    tool.says("Listening on");
+    tool
+}
+
+/// The client gives up on a program, and on a pipeline of a shell and two programs; a shell ends with data unread.
+fn shells(stage: &Stage, start: impl FnOnce() -> Program) {
+    let tracer = stage.trace();
+    let server = start();
+    let mut client = Puppet::start("the-client");
+    let mut truth = Truth::default();
+    let connect = |client: &mut Puppet, name: &str| {
+        let client_end = client.connect(name, door());
+        let pid: u32 = client.tell(format_args!("hear_line {name}")).parse().unwrap();
+        assert_ne!(pid, server.pid());
+        (pid, client_end, End::of(client, client_end, door()))
+    };
+
+    let (pid, client_end, end) = connect(&mut client, "alone");
+    client.tell("say_line alone alone");
+    until("the shell is cat", || program::comm(pid) == "cat");
+    let alone = End::held_by(pid, door(), client_end);
+    client.abort("alone");
+    truth.resets(&end, &alone);
+
+    let (pid, client_end, end) = connect(&mut client, "pipeline");
+    client.tell("say_line pipeline pipeline");
+    let pipeline = End::shared_by(pid, &["cat", "serve", "tr"], door(), client_end);
+    client.abort("pipeline");
+    truth.resets(&end, &pipeline);
+
+    let (pid, client_end, end) = connect(&mut client, "leave");
+    let leave = End::held_by(pid, door(), client_end);
+    // The shell reads its line byte by byte, and leaves the two bytes after it.
+    client.tell("say leave leave");
+    client.wait_error("leave", "ECONNRESET");
+    truth.resets(&leave, &end);
+
+    let run = truth.finish(stage, tracer);
+    sent_by(&run, &leave).is("/socket/unread_bytes", 2);
+}
 
 /// The other way round: a shell connects, and a program of its reads. The shell keeps the connection.
 pub(crate) fn shell_connects(stage: &Stage) {

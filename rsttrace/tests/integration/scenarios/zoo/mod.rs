@@ -1,6 +1,7 @@
 //! A zoo of programs that people run, and the ways in which their sockets pass from one process to another. Each
 //! scenario knows by itself who holds which end of a connection, and every other owner is a failure.
 
+pub(crate) mod apache;
 pub(crate) mod gateway;
 pub(crate) mod haproxy;
 pub(crate) mod inetd;

@@ -45,6 +45,74 @@ impl Nginx {
     }
 }
 
+/// The client gives up an idle connection, and the worker one on which it has read enough to know that it is no request,
+/// one whose request does not come in time, and one that it does not want to answer.
+pub(crate) fn workers(stage: &Stage) {
+    let tracer = stage.trace();
+    let _nginx = Nginx::start(
+        DOOR,
+        "reset_timedout_connection on; client_body_timeout 50ms; lingering_close off;
+         location = /slow { proxy_pass http://127.0.0.1:9; }
+         location = /never { return 444; }",
+        "",
+    );
+    let mut client = Puppet::start("the-client");
+    let mut truth = Truth::default();
+
+    let (idle, client_end) = visit_web(&mut client, "idle");
+    client.abort("idle");
+    truth.resets(&client_end, &idle);
+
+    let (unread, client_end) = visit_web(&mut client, "unread");
+    client.tell("send unread 20000");
+    client.wait_error("unread", "ECONNRESET");
+    truth.resets(&unread, &client_end);
+
+    let (slow, client_end) = visit_web(&mut client, "slow");
+    client.tell("say slow POST /slow HTTP/1.1|Host: zoo|Content-Length: 9000");
+    client.wait_error("slow", "ECONNRESET");
+    truth.resets(&slow, &client_end);
+
+    let (never, client_end) = visit_web(&mut client, "never");
+    client.tell("say never GET /never HTTP/1.1|Host: zoo");
+    client.wait_error("never", "ECONNRESET");
+    truth.resets(&never, &client_end);
+
+    let run = truth.finish(stage, tracer);
+    sent_by(&run, &unread).cause("closed-with-unread-data");
+    sent_by(&run, &slow).cause("linger-zero");
+    sent_by(&run, &never).cause("linger-zero");
+}
+
+/// A listener for each worker on one port: the kernel chooses the worker.
+pub(crate) fn reuseport(stage: &Stage) {
+    let tracer = stage.trace();
+    let _nginx = Nginx::start(&format!("{DOOR} reuseport"), "", "");
+    let mut client = Puppet::start("the-client");
+    let mut truth = Truth::default();
+    for name in ["a", "b", "c", "d", "e", "f", "g"] {
+        let (worker, client_end) = visit_web(&mut client, name);
+        client.abort(name);
+        truth.resets(&client_end, &worker);
+    }
+    truth.finish(stage, tracer);
+}
+
+/// nginx and the connection were there first.
+pub(crate) fn before_the_start(stage: &Stage) {
+    let _nginx = Nginx::start(DOOR, "", "");
+    let mut client = Puppet::start("the-client");
+    let mut truth = Truth::default();
+    let (old, client_end) = visit_web(&mut client, "old");
+    truth.resets(&client_end, &old);
+    let tracer = stage.trace();
+    let (new, client_end) = visit_web(&mut client, "new");
+    truth.resets(&client_end, &new);
+    client.abort("old");
+    client.abort("new");
+    truth.finish(stage, tracer);
+}
+
 /// A worker is killed while a connection of its has unread data.
 pub(crate) fn killed_worker(stage: &Stage) {
     let tracer = stage.trace();

@@ -16,6 +16,10 @@ pub(crate) fn alone(stage: &Stage) {
     reset(stage, "alone");
 }
 
+pub(crate) fn cluster(stage: &Stage) {
+    reset(stage, "cluster");
+}
+
 /// The client gives up two connections; the server resets one, and destroys one with data unread.
 fn reset(stage: &Stage, mode: &str) {
     let tracer = stage.trace();

@@ -4,6 +4,7 @@ use std::{
     fs::{self, Permissions},
     io::{self, Write as _},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::Path,
     process::{ChildStdin, Command, Stdio},
     thread,
     time::Instant,
@@ -104,6 +105,14 @@ pub(super) fn directory() -> TempDir {
     directory
 }
 
+/// Writes a script there that anybody may run; returns its path.
+pub(super) fn script(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    path.display().to_string()
+}
+
 /// Stops a process as Ctrl-Z does, and waits until all of it has stopped.
 pub(super) fn stop(pid: u32) {
     signal(pid, Signal::SIGSTOP);
@@ -117,7 +126,8 @@ pub(super) fn signal(pid: u32, signal: Signal) {
 
 /// The name of a process, now.
 pub(super) fn comm(pid: u32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim_end().to_owned()
+    // Empty when it is gone.
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
 /// The state letter of a process.

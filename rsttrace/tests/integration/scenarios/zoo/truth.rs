@@ -11,51 +11,53 @@ use nix::sys::signal::Signal;
 use crate::{
     puppet::Puppet,
     reset::Reset,
+    score,
     stage::Stage,
     tracer::{Run, Tracer},
 };
 
 use super::program::{self, until};
 
-/// One end of a connection, and who has it in hand.
+/// One end of a connection, and who has it in hand: process ids and names.
 #[derive(Clone)]
 pub(super) struct End {
     local: SocketAddr,
     peer: SocketAddr,
-    pids: Vec<u32>,
-    comm: String,
+    holders: Vec<(u32, String)>,
 }
 
 impl End {
-    /// The client that this puppet is.
+    /// The end that this puppet has.
     pub(super) fn of(puppet: &Puppet, local: SocketAddr, peer: SocketAddr) -> Self {
-        Self { local, peer, pids: vec![puppet.pid()], comm: puppet.comm().to_owned() }
+        Self { local, peer, holders: vec![(puppet.pid(), puppet.comm().to_owned())] }
     }
 
     /// This process alone holds it. `/proc` has to agree.
     pub(super) fn held_by(pid: u32, local: SocketAddr, peer: SocketAddr) -> Self {
-        Self::shared_by(1, pid, local, peer)
+        Self::shared_by(pid, &[&program::comm(pid)], local, peer)
     }
 
-    /// So many processes hold it, and this is one of them. Which the others are, `/proc` knows.
-    pub(super) fn shared_by(count: usize, pid: u32, local: SocketAddr, peer: SocketAddr) -> Self {
+    /// Processes of these names hold it, and nobody else; this is one of them. `/proc` has to agree.
+    pub(super) fn shared_by(pid: u32, names: &[&str], local: SocketAddr, peer: SocketAddr) -> Self {
         let inode = socket(local, peer).expect("the connection is open").inode;
         // Whoever has just handed it over may still be closing its own copy.
-        let is_so = || holders(&inode).len() == count && holders(&inode).contains(&pid);
-        until(&format!("{pid} is one of {count} that hold {local}, as {:?}", holders(&inode)), is_so);
-        Self { local, peer, pids: holders(&inode), comm: program::comm(pid) }
+        let is_so = || {
+            let mut holders = holders_of(&inode);
+            holders.sort_unstable_by(|(_, one), (_, other)| one.cmp(other));
+            holders.iter().map(|(_, name)| name).eq(names) && holders.iter().any(|(holder, _)| *holder == pid)
+        };
+        until(&format!("{pid} is one of {names:?} that hold {local}, as {:?}", holders_of(&inode)), is_so);
+        Self { local, peer, holders: holders_of(&inode) }
     }
 
-    /// This process opened it, and holds it with others.
+    /// This process opened it, and may hold it with others.
     pub(super) fn opened_by(pid: u32, local: SocketAddr, peer: SocketAddr) -> Self {
-        let inode = socket(local, peer).expect("the connection is open").inode;
-        assert!(holders(&inode).contains(&pid), "{pid} has closed {local}");
-        Self { local, peer, pids: vec![pid], comm: program::comm(pid) }
+        Self { local, peer, holders: vec![(pid, program::comm(pid))] }
     }
 
     /// Whoever holds it alone.
     pub(super) fn pid(&self) -> u32 {
-        let [pid] = *self.pids else { panic!("{:?} hold {}", self.pids, self.local) };
+        let [(pid, _)] = *self.holders else { panic!("{:?} hold {}", self.holders, self.local) };
         pid
     }
 
@@ -65,20 +67,19 @@ impl End {
         until(&format!("{bytes} bytes wait at {}", self.local), || unread() == Some(bytes));
     }
 
-    /// What is wrong with this record's owner.
+    /// What is wrong with the owner in this record.
     fn fault(&self, reset: &Reset) -> Option<String> {
         let process = &reset["process"];
-        let pid = process["pid"].as_u64().and_then(|pid| pid.try_into().ok());
-        let is_right = pid.is_some_and(|pid| self.pids.contains(&pid));
-        let is_honest = match *self.pids {
-            [_] => process["comm"] == self.comm.as_str() && reset["actor"].is_null(),
-            _ => process["confidence"] == "likely",
-        };
-        let fault = || {
-            let Self { pids, comm, local, .. } = self;
-            format!("{local} is held by {pids:?} ({comm}), not as said in {:#}", reset.0)
-        };
-        (!is_right || !is_honest).then(fault)
+        score::asked();
+        let is_right =
+            self.holders.iter().any(|(pid, comm)| process["pid"] == *pid && process["comm"] == comm.as_str());
+        if is_right {
+            score::right(process);
+        }
+        // Of several who hold a socket one is named, and it is said that this is not sure.
+        let is_honest = self.holders.len() == 1 || process["confidence"] == "likely";
+        let fault = || format!("{} is held by {:?}, not as said in {:#}", self.local, self.holders, reset.0);
+        (!is_right || !is_honest || !reset["actor"].is_null()).then(fault)
     }
 }
 
@@ -173,14 +174,12 @@ fn address(text: &str) -> SocketAddr {
     SocketAddr::new(ip, u16::from_str_radix(port, 16).unwrap())
 }
 
-/// The processes that have a descriptor of this socket, in ascending order.
-fn holders(inode: &str) -> Vec<u32> {
+/// The processes that have a descriptor of this socket.
+fn holders_of(inode: &str) -> Vec<(u32, String)> {
     let link = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let mut holders: Vec<u32> = pids.filter(|pid| holds(*pid, Path::new(&link))).collect();
-    holders.sort_unstable();
-    holders
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| holds(*pid, Path::new(&link))).map(|pid| (pid, program::comm(pid))).collect()
 }
 
 fn holds(pid: u32, link: &Path) -> bool {
