@@ -64,12 +64,27 @@ pub struct Trace {
     /// What to show.
     #[command(flatten)]
     pub filters: Filters,
+    /// What else to show.
+    #[command(flatten)]
+    pub more: More,
     /// How to show it.
     #[command(flatten)]
     pub output: Output,
     /// How to run.
     #[command(flatten)]
     pub run: Run,
+}
+
+/// What else to show.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "More than this host's own resets")]
+pub struct More {
+    /// Also resets that arrive and are ignored: out of window, for a half-open or ended connection, …
+    #[arg(long)]
+    pub ignored: bool,
+    /// Also resets that this host forwards, coming in by this interface (repeatable)
+    #[arg(long, value_name = "IFACE", num_args = 1..)]
+    pub forwarded: Vec<String>,
 }
 
 /// Which resets to show; different filters must all hold, of one repeated filter any.

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    cli::Filters,
+    cli::{Filters, More},
     exit::{Failure, sentence},
     load::{Kernel, Loaded, Object, Options, preflight, probes::PROBES},
 };
@@ -65,13 +65,13 @@ impl Report {
             self.well = false;
             return Ok(());
         };
-        if let Err(failure) = loaded.attach(kernel) {
+        if let Err(failure) = loaded.attach(kernel, &More::default()) {
             let (Failure::Running(error) | Failure::Usage(error) | Failure::Host(error)) = failure else {
                 return Err(failure);
             };
             self.obstacle("probes", &sentence(&error))?;
         }
-        for probe in PROBES.iter().filter(|probe| probe.is_wanted(&kernel.types)) {
+        for probe in PROBES.iter().filter(|probe| probe.is_wanted(&kernel.types, &More::default())) {
             let refused = loaded.degraded.iter().find(|degraded| degraded.what == probe.hook);
             match refused {
                 Some(refused) => {

@@ -4,6 +4,7 @@
 //! `decode` makes a [`reset::Reset`] of each, `attribute` says whose it is, `diagnose` why, `select` whether it is
 //! wanted, and the sinks print it. [`pipeline`] is the only place that knows them all.
 
+pub mod aside;
 pub mod attribute;
 pub mod cli;
 pub mod decode;

@@ -5,6 +5,7 @@ use std::{
     future::pending,
     io::Write as _,
     os::fd::{BorrowedFd, FromRawFd as _, OwnedFd},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,7 @@ use anyhow::{Context as _, Result};
 use bytes::Buf as _;
 use jiff::{Timestamp, tz::TimeZone};
 use nix::time::{ClockId, clock_gettime};
-use rsttrace_common::event::ResetEvent;
+use rsttrace_common::event::{KIND_FORWARDED, KIND_IGNORED, ResetEvent};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{sleep, timeout_at},
@@ -22,7 +23,7 @@ use tokio::{
 use crate::{
     attribute::{Attribution, hold::Hold},
     cli::{Format, Trace},
-    decode::{self, Decoder, clock::WallClock, sample, settle::Settle},
+    decode::{self, Decoder, Reasons, clock::WallClock, sample, settle::Settle},
     degraded,
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note, sentence},
@@ -48,6 +49,9 @@ const LOSS_CHECK: Duration = Duration::from_millis(500);
 pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
     let selection = Selection::new(trace.filters.clone())?;
     let diagnosis = Diagnosis::new(Timeouts::read(trace.run.timeouts.as_deref())?);
+    if let Some(name) = trace.more.forwarded.iter().find(|name| nix::net::if_::if_nametoindex(name.as_str()).is_err()) {
+        return Err(Failure::usage(format_args!("there is no interface '{name}': 'ip link' lists them")));
+    }
     let ready = trace.run.ready_fd.map(ready_file).transpose()?;
     if let Some(obstacle) = preflight::obstacle() {
         return Err(Failure::host(obstacle));
@@ -78,6 +82,7 @@ struct Run {
     started_at: Timestamp,
     emitted: u64,
     lost_in_kernel: u64,
+    lost_asides: u64,
     malformed: u64,
     outbox: Vec<Record>,
 }
@@ -95,7 +100,8 @@ impl Run {
             netns: selection.netns,
         };
         let (object, loaded) = load::choose(&kernel_types, &choice)?;
-        let decoder = Decoder::new(host_name().into(), kernel_types.types.reset_reasons(), kernel_types.chrono_shift());
+        let reasons = Reasons { reset: kernel_types.types.reset_reasons(), drop: kernel_types.types.drop_reasons() };
+        let decoder = Decoder::new(host_name().into(), reasons, kernel_types.chrono_shift());
         Ok(Self {
             trace,
             selection,
@@ -113,6 +119,7 @@ impl Run {
             started_at: Timestamp::now(),
             emitted: 0,
             lost_in_kernel: 0,
+            lost_asides: 0,
             malformed: 0,
             outbox: Vec::new(),
         })
@@ -130,7 +137,7 @@ impl Run {
         if !self.trace.output.no_summary {
             self.watch = Watch::start(!self.kernel_types.types.reset_reasons().is_empty());
         }
-        self.loaded.attach(&self.kernel_types)?;
+        self.loaded.attach(&self.kernel_types, &self.trace.more)?;
         self.hold = Hold::new(self.loaded.can_walk());
         self.attribution.look_around();
         self.announce(&transport);
@@ -239,7 +246,22 @@ impl Run {
         }
         events.extend(self.settle.release(seen_ns));
         for event in events {
+            if event.kind == KIND_FORWARDED {
+                let forwarded = self.decoder.forwarded(&event, &clock, interface_name(event.interface));
+                if self.selection.wants_forwarded(&forwarded) {
+                    self.outbox.push(Record::Forwarded(Box::new(forwarded)));
+                }
+                continue;
+            }
             let mut reset = self.decoder.reset(&event, &clock);
+            if event.kind == KIND_IGNORED {
+                // Nothing was reset: neither the memory of neighbours nor any count may see it.
+                self.attribution.attribute(&mut reset);
+                if self.selection.wants(&reset) {
+                    self.outbox.push(Record::Ignored(Box::new(reset.into())));
+                }
+                continue;
+            }
             // In the order of events, which the memory of earlier ones goes by.
             self.diagnosis.diagnose(&mut reset);
             let reset = if self.attribution.is_open(&mut reset) { self.hold.take(reset) } else { Some(reset) };
@@ -315,6 +337,12 @@ impl Run {
         let lost = self.loaded.lost().unwrap_or(self.lost_in_kernel);
         self.lose(lost.saturating_sub(self.lost_in_kernel), LostWhere::Kernel);
         self.lost_in_kernel = lost;
+        let asides = self.loaded.lost_asides().unwrap_or(self.lost_asides);
+        if asides > self.lost_asides {
+            let count = asides - self.lost_asides;
+            note(format_args!("{count} ignored or forwarded resets were lost: {}", remedy(LostWhere::Kernel)));
+            self.lost_asides = asides;
+        }
         let malformed = std::mem::take(&mut self.malformed);
         self.lose(malformed, LostWhere::Userspace);
     }
@@ -416,6 +444,12 @@ fn keep(head: &[u8], tail: &[u8], batch: &mut Vec<ResetEvent>, malformed: &mut u
             *malformed += 1;
         }
     }
+}
+
+/// The name of an interface of this namespace.
+fn interface_name(index: u32) -> Option<Arc<str>> {
+    let name = nix::net::if_::if_indextoname(index).ok()?;
+    Some(name.to_string_lossy().into())
 }
 
 const fn remedy(place: LostWhere) -> &'static str {

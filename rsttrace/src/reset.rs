@@ -86,6 +86,8 @@ pub enum Hook {
     /// Function `tcp_v6_send_reset`, as above.
     #[serde(rename = "tcp_v6_send_reset")]
     TcpV6SendReset,
+    /// Tracepoint `skb:kfree_skb`: a packet thrown away.
+    KfreeSkb,
     /// Function `nf_send_reset`: a rule of the packet filter.
     NfSendReset,
     /// Function `nf_send_reset6`, as above.

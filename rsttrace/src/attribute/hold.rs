@@ -115,14 +115,12 @@ impl Hold {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use jiff::Timestamp;
     use rsttrace_common::event::{EVENT_HAS_SOCKET, KIND_RECEIVED, ResetEvent};
 
     use super::*;
     use crate::{
-        decode::{Decoder, clock::WallClock},
+        decode::{Decoder, Reasons, clock::WallClock},
         reset::KernelTask,
     };
 
@@ -137,7 +135,7 @@ mod tests {
             ..ResetEvent::default()
         };
         let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
-        Decoder::new("host".into(), BTreeMap::new(), None).reset(&event, &clock)
+        Decoder::new("host".into(), Reasons::default(), None).reset(&event, &clock)
     }
 
     fn hold(sockets: impl IntoIterator<Item = u64>, ktime_ns: u64) -> Hold {

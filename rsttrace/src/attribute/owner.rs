@@ -170,8 +170,6 @@ fn same(one: &KernelTask, other: &KernelTask) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use jiff::Timestamp;
     use rsttrace_common::event::{
         EVENT_HAS_PACKET, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN, EVENT_OWNED, EVENT_SHARED, KIND_RECEIVED,
@@ -180,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        decode::{Decoder, clock::WallClock},
+        decode::{Decoder, Reasons, clock::WallClock},
         reset::Found,
     };
 
@@ -209,7 +207,7 @@ mod tests {
         };
         change(&mut event);
         let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
-        Decoder::new("host".into(), BTreeMap::new(), None).reset(&event, &clock)
+        Decoder::new("host".into(), Reasons::default(), None).reset(&event, &clock)
     }
 
     fn answer(reset: &Reset) -> Answer {

@@ -6,4 +6,4 @@ pub mod sample;
 pub mod settle;
 mod timing;
 
-pub use self::record::{Decoder, found};
+pub use self::record::{Decoder, Reasons, found};

@@ -10,8 +10,8 @@ use std::{
 use rsttrace_common::{
     event::{
         Address, EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN,
-        EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, Findings, Header, KIND_RECEIVED, KIND_REJECTED, REFERENCES_UNKNOWN,
-        ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task, UID_UNKNOWN,
+        EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, Findings, Header, KIND_IGNORED, KIND_RECEIVED, KIND_REJECTED,
+        REFERENCES_UNKNOWN, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task, UID_UNKNOWN,
     },
     names::{AF_INET6, sock_flag, tcp},
 };
@@ -21,6 +21,7 @@ use super::{
     timing,
 };
 use crate::{
+    aside::{Forwarded, Interface, Maker},
     diagnose,
     reset::{
         Cgroup, Direction, Endpoint, Facts, Family, Found, Hook, KernelTask, Netns, Packet, ProvokingPacket, Reset,
@@ -28,18 +29,26 @@ use crate::{
     },
 };
 
+/// The running kernel's names of its reasons, by their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Reasons {
+    /// `enum sk_rst_reason`: why a reset is sent.
+    pub reset: BTreeMap<u32, Arc<str>>,
+    /// `enum skb_drop_reason`: why a packet is thrown away.
+    pub drop: BTreeMap<u32, Arc<str>>,
+}
+
 /// Makes records of events.
 pub struct Decoder {
     host: Arc<str>,
-    reasons: BTreeMap<u32, Arc<str>>,
+    reasons: Reasons,
     chrono_shift: Option<u32>,
     ticks: Option<Ticks>,
 }
 
 impl Decoder {
-    /// `reasons` are the running kernel's names of `enum sk_rst_reason`, `chrono_shift` is where two bits of a field
-    /// are (see `Kernel::chrono_shift`).
-    pub const fn new(host: Arc<str>, reasons: BTreeMap<u32, Arc<str>>, chrono_shift: Option<u32>) -> Self {
+    /// `chrono_shift` is where two bits of a field are (see `Kernel::chrono_shift`).
+    pub const fn new(host: Arc<str>, reasons: Reasons, chrono_shift: Option<u32>) -> Self {
         Self { host, reasons, chrono_shift, ticks: None }
     }
 
@@ -50,9 +59,10 @@ impl Decoder {
         }
         let mut facts = facts(event);
         facts.tick_ms = self.ticks.map(|ticks| ticks.ms(1));
-        let direction = if event.kind == KIND_RECEIVED { Direction::Received } else { Direction::Sent };
+        let received = matches!(event.kind, KIND_RECEIVED | KIND_IGNORED);
+        let direction = if received { Direction::Received } else { Direction::Sent };
         let has_packet = event.flags & EVENT_HAS_PACKET != 0;
-        let family = if event.family == AF_INET6 { Family::Ipv6 } else { Family::Ipv4 };
+        let family = family(event);
         Reset {
             time: clock.at(event.ktime_ns),
             host: Arc::clone(&self.host),
@@ -78,10 +88,27 @@ impl Decoder {
         }
     }
 
+    /// The record of a reset that was only forwarded, through an interface of this name.
+    pub fn forwarded(&self, event: &ResetEvent, clock: &WallClock, interface: Option<Arc<str>>) -> Forwarded {
+        let family = family(event);
+        let packet = packet(event);
+        Forwarded {
+            time: clock.at(event.ktime_ns),
+            host: Arc::clone(&self.host),
+            family,
+            interface: Interface { index: event.interface, name: interface },
+            from: Endpoint { address: address(event.peer_address), port: event.peer_port },
+            to: Endpoint { address: address(event.local_address), port: event.local_port },
+            maker: Maker::of(&packet, family),
+            packet,
+        }
+    }
+
     /// The kernel's word; a number that the running kernel's BTF does not know stays a number.
     fn reason(&self, event: &ResetEvent) -> Option<Arc<str>> {
+        let reasons = if event.kind == KIND_IGNORED { &self.reasons.drop } else { &self.reasons.reset };
         (event.flags & EVENT_HAS_REASON != 0).then(|| {
-            self.reasons.get(&event.reason).cloned().unwrap_or_else(|| Arc::from(format!("REASON_{}", event.reason)))
+            reasons.get(&event.reason).cloned().unwrap_or_else(|| Arc::from(format!("REASON_{}", event.reason)))
         })
     }
 
@@ -133,12 +160,17 @@ impl Decoder {
     }
 }
 
+const fn family(event: &ResetEvent) -> Family {
+    if event.family == AF_INET6 { Family::Ipv6 } else { Family::Ipv4 }
+}
+
 /// The hook that an event came from. Kernels whose tracepoint `tcp_send_reset` leaves out what has no full socket give no
 /// reasons either, and those come from a function.
 fn hook(event: &ResetEvent, family: Family) -> Hook {
     let from_function = event.flags & (EVENT_HAS_REASON | EVENT_HAS_SOCKET) == 0;
     match (event.kind, family) {
         (KIND_RECEIVED, _) => Hook::TcpReceiveReset,
+        (KIND_IGNORED, _) => Hook::KfreeSkb,
         (KIND_REJECTED, Family::Ipv4) => Hook::NfSendReset,
         (KIND_REJECTED, Family::Ipv6) => Hook::NfSendReset6,
         (_, Family::Ipv4) if from_function => Hook::TcpV4SendReset,
@@ -259,7 +291,8 @@ mod tests {
     use super::*;
 
     fn decoder() -> Decoder {
-        Decoder::new("gw-1".into(), BTreeMap::from([(14, "TCP_STATE".into())]), Some(0))
+        let reasons = Reasons { reset: BTreeMap::from([(14, "TCP_STATE".into())]), ..Reasons::default() };
+        Decoder::new("gw-1".into(), reasons, Some(0))
     }
 
     const CLOCK: WallClock = WallClock { monotonic_ns: 1_000_000_000, wall: Timestamp::UNIX_EPOCH };

@@ -1,7 +1,7 @@
 //! One sample of the buffer to one [`ResetEvent`].
 
 use bytes::Buf;
-use rsttrace_common::event::{KIND_RECEIVED, KIND_REJECTED, KIND_SENT, ResetEvent};
+use rsttrace_common::event::{KIND_FORWARDED, KIND_IGNORED, KIND_RECEIVED, KIND_REJECTED, KIND_SENT, ResetEvent};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 /// Why a sample is no event.
@@ -36,7 +36,7 @@ pub fn event(mut sample: impl Buf) -> Result<ResetEvent, Malformed> {
     }
     sample.copy_to_slice(event.as_mut_bytes());
     match event.kind {
-        KIND_SENT | KIND_RECEIVED | KIND_REJECTED => Ok(event),
+        KIND_SENT | KIND_RECEIVED | KIND_REJECTED | KIND_IGNORED | KIND_FORWARDED => Ok(event),
         kind => Err(Malformed::Kind(kind)),
     }
 }
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn unknown_kinds_are_refused() {
-        for kind in (0..=u8::MAX).filter(|kind| ![KIND_SENT, KIND_RECEIVED, KIND_REJECTED].contains(kind)) {
+        for kind in (0..=u8::MAX).filter(|kind| !(KIND_SENT..=KIND_FORWARDED).contains(kind)) {
             let mut bytes = sample();
             bytes[std::mem::offset_of!(ResetEvent, kind)] = kind;
             assert_eq!(event(&bytes[..]), Err(Malformed::Kind(kind)));

@@ -5,14 +5,15 @@ use std::{cell::OnceCell, io::Read as _, path::Path};
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf,
-    programs::{FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint},
+    programs::{FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint, SchedClassifier, TcAttachType, tc},
+    util::KernelVersion,
 };
 
 use super::{
     Kernel,
     probes::{Arguments, Attach, Probe, Way},
 };
-use crate::exit::sentence;
+use crate::{cli::More, exit::sentence};
 
 /// Where the kernel says that it has kprobes.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
@@ -21,13 +22,14 @@ const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 pub(super) struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
     kernel: &'a Kernel,
+    more: &'a More,
     /// aya's own reading of the kernel's types, which takes some time: made when it is first needed.
     btf: OnceCell<Btf>,
 }
 
 impl<'a> Attacher<'a> {
-    pub(super) const fn new(ebpf: &'a mut Ebpf, kernel: &'a Kernel) -> Self {
-        Self { ebpf, kernel, btf: OnceCell::new() }
+    pub(super) const fn new(ebpf: &'a mut Ebpf, kernel: &'a Kernel, more: &'a More) -> Self {
+        Self { ebpf, kernel, more, btf: OnceCell::new() }
     }
 
     /// Tries the ways of a probe in their order; the way that the kernel took.
@@ -53,7 +55,7 @@ impl<'a> Attacher<'a> {
     fn fits(&self, way: &Way) -> Result<()> {
         let types = &self.kernel.types;
         let (hook, arguments) = match way.attach {
-            Attach::Iterator(_) | Attach::OnDemand(_) => return Ok(()),
+            Attach::Iterator(_) | Attach::OnDemand(_) | Attach::Classifier => return Ok(()),
             Attach::RawTracepoint(name) => (
                 name,
                 types
@@ -124,6 +126,14 @@ impl<'a> Attacher<'a> {
                 }
                 program.attach(function, 0).map_err(|error| explain(error).context("kprobe"))?;
             }
+            Attach::Classifier => {
+                let more = self.more;
+                let program: &mut SchedClassifier = self.program(way.program)?;
+                program.load().map_err(explain)?;
+                for interface in &more.forwarded {
+                    attach_classifier(program, interface).with_context(|| format!("interface {interface}"))?;
+                }
+            }
         }
         Ok(())
     }
@@ -149,6 +159,18 @@ where
 {
     let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
     Ok(program.try_into()?)
+}
+
+/// Attaches to what comes in by an interface: as a link (tcx, from 6.6 on), which goes away with this process; before,
+/// as a filter of the queueing discipline clsact.
+fn attach_classifier(program: &mut SchedClassifier, interface: &str) -> Result<()> {
+    // aya goes by the version as well.
+    if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+        // It may be there; where it is not and cannot be had, attaching fails and says so.
+        drop(tc::qdisc_add_clsact(interface));
+    }
+    program.attach(interface, TcAttachType::Ingress).map_err(explain)?;
+    Ok(())
 }
 
 /// The same for fentry and fexit, which a kernel has both or none of.

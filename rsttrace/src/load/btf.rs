@@ -96,8 +96,16 @@ impl KernelTypes {
 
     /// The names of `enum sk_rst_reason` without their prefix; empty before 6.10.
     pub fn reset_reasons(&self) -> BTreeMap<u32, Arc<str>> {
-        let Some(Type::Enum(reasons)) =
-            self.named("sk_rst_reason").into_iter().find(|found| matches!(found, Type::Enum(_)))
+        self.reasons("sk_rst_reason", "SK_RST_REASON_")
+    }
+
+    /// The names of `enum skb_drop_reason` without their prefix; empty before 5.17.
+    pub fn drop_reasons(&self) -> BTreeMap<u32, Arc<str>> {
+        self.reasons("skb_drop_reason", "SKB_DROP_REASON_")
+    }
+
+    fn reasons(&self, name: &str, prefix: &str) -> BTreeMap<u32, Arc<str>> {
+        let Some(Type::Enum(reasons)) = self.named(name).into_iter().find(|found| matches!(found, Type::Enum(_)))
         else {
             return BTreeMap::new();
         };
@@ -106,7 +114,7 @@ impl KernelTypes {
             .iter()
             .filter_map(|member| {
                 let name = self.0.resolve_name(member).ok()?;
-                Some((member.val(), Arc::from(name.strip_prefix("SK_RST_REASON_").unwrap_or(&name))))
+                Some((member.val(), Arc::from(name.strip_prefix(prefix).unwrap_or(&name))))
             })
             .collect()
     }

@@ -24,10 +24,13 @@ use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{Map, MapData, PerCpuArray},
 };
-use rsttrace_common::{event::LOST_RESETS, offsets::ABSENT};
+use rsttrace_common::{
+    event::{LOST_OTHERS, LOST_RESETS},
+    offsets::ABSENT,
+};
 
 use crate::{
-    cli::Filters,
+    cli::{Filters, More},
     degraded::Degraded,
     exit::{Failure, sentence},
     load::{
@@ -156,11 +159,11 @@ impl Loaded {
     }
 
     /// Attaches every probe of the table that is wanted. Fails only where a required one is refused.
-    pub fn attach(&mut self, kernel: &Kernel) -> Result<(), Failure> {
+    pub fn attach(&mut self, kernel: &Kernel, more: &More) -> Result<(), Failure> {
         let mut attacher =
-            Attacher::new(self.ebpf.as_mut().context("the programs are gone").map_err(Failure::Host)?, kernel);
+            Attacher::new(self.ebpf.as_mut().context("the programs are gone").map_err(Failure::Host)?, kernel, more);
         for probe in PROBES {
-            if !probe.is_wanted(&kernel.types) {
+            if !probe.is_wanted(&kernel.types, more) {
                 continue;
             }
             match attacher.attach(probe) {
@@ -209,6 +212,11 @@ impl Loaded {
             lost += self.lost.get(&slot, 0)?.iter().sum::<u64>();
         }
         Ok(lost)
+    }
+
+    /// Ignored and forwarded resets that found no room in the buffer, since the start.
+    pub fn lost_asides(&self) -> Result<u64> {
+        Ok(self.lost.get(&LOST_OTHERS, 0)?.iter().sum())
     }
 
     /// Events for which the kernel did not run a program because the same one was in the middle of another event on

@@ -3,6 +3,7 @@
 //! `docs/requirements.md` is generated from it.
 
 use super::btf::KernelTypes;
+use crate::cli::More;
 
 /// How a program gets into the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Attach {
     Kprobe(&'static str),
     /// The end of this function.
     Kretprobe(&'static str),
+    /// What comes in by the interfaces that the user names.
+    Classifier,
 }
 
 impl Attach {
@@ -33,6 +36,7 @@ impl Attach {
             Self::Fexit(_) => "fexit",
             Self::Kprobe(_) => "kprobe",
             Self::Kretprobe(_) => "kretprobe",
+            Self::Classifier => "classifier",
         }
     }
 }
@@ -86,8 +90,17 @@ pub enum When {
     Always,
     /// Only where the kernel does not say the same otherwise; the last such kernel is for the documentation.
     OnlyIf(fn(&KernelTypes) -> bool, Version),
-    /// Only with this flag on the command line.
-    Asked(&'static str),
+    /// Only with a flag on the command line.
+    Asked(Flag),
+}
+
+/// A flag of the command line that asks for a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// `--ignored`
+    Ignored,
+    /// `--forwarded`
+    Forwarded,
 }
 
 /// One row: a hook and the ways to get at it.
@@ -109,17 +122,18 @@ pub struct Probe {
 
 impl Probe {
     /// Whether it is to be attached to this kernel.
-    pub fn is_wanted(&self, kernel: &KernelTypes) -> bool {
+    pub fn is_wanted(&self, kernel: &KernelTypes, more: &More) -> bool {
         match self.when {
             When::Required | When::Always => true,
             When::OnlyIf(needed, _) => needed(kernel),
-            When::Asked(_) => false,
+            When::Asked(Flag::Ignored) => more.ignored,
+            When::Asked(Flag::Forwarded) => !more.forwarded.is_empty(),
         }
     }
 
-    /// Whether tracing is impossible without it.
+    /// Whether tracing is impossible without it, or not what was asked for.
     pub const fn is_required(&self) -> bool {
-        matches!(self.when, When::Required)
+        matches!(self.when, When::Required | When::Asked(_))
     }
 }
 
@@ -273,6 +287,38 @@ pub const PROBES: &[Probe] = &[
         when: When::Required,
         loss: "sent resets are not seen",
         remedy: "Linux 6.10 or later has all of it, 4.16 or later a part",
+    },
+    Probe {
+        hook: "kfree_skb",
+        tells: "resets that arrive and are ignored (`--ignored`)",
+        ways: &[
+            way("kfree_skb", Attach::RawTracepoint("kfree_skb"), Arguments::AtLeast(4), (6, 11)),
+            Way {
+                program: "kfree_skb_without_socket",
+                attach: Attach::RawTracepoint("kfree_skb"),
+                arguments: Arguments::AtLeast(3),
+                since: (5, 17),
+                degraded: Some("this kernel does not say for which socket an ignored reset was"),
+            },
+            Way {
+                program: "kfree_skb_without_reason",
+                attach: Attach::RawTracepoint("kfree_skb"),
+                arguments: Arguments::AtLeast(2),
+                since: (4, 15),
+                degraded: Some("this kernel does not report most of the resets that TCP ignores, and gives no reasons"),
+            },
+        ],
+        when: When::Asked(Flag::Ignored),
+        loss: "ignored resets are not seen",
+        remedy: "Linux 6.11 or later has all of it",
+    },
+    Probe {
+        hook: "tc ingress",
+        tells: "resets that this host only forwards (`--forwarded IFACE`)",
+        ways: &[way("forwarded", Attach::Classifier, Arguments::Any, (4, 18))],
+        when: When::Asked(Flag::Forwarded),
+        loss: "forwarded resets are not seen",
+        remedy: "it needs CAP_NET_ADMIN, and before Linux 6.6 CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF",
     },
 ];
 

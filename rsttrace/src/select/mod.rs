@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::{
+    aside::Forwarded,
     attribute::cgroup,
     cli::Filters,
     diagnose::catalogue,
@@ -66,6 +67,20 @@ impl Selection {
     /// Whether the record is wanted.
     pub fn wants(&self, reset: &Reset) -> bool {
         self.wants_ends(reset) && self.wants_owner(reset) && self.wants_cause(reset)
+    }
+
+    /// Whether the record of a forwarded reset is wanted: a peer or a port may be at either end of it.
+    pub fn wants_forwarded(&self, forwarded: &Forwarded) -> bool {
+        let filters = &self.filters;
+        let ends = [&forwarded.from, &forwarded.to];
+        let family =
+            !(filters.ipv4 && forwarded.family != Family::Ipv4 || filters.ipv6 && forwarded.family != Family::Ipv6);
+        let ports = [&filters.peer_port, &filters.local_port, &filters.port].into_iter().all(|ranges| {
+            ranges.is_empty() || ends.iter().any(|end| ranges.iter().any(|range| range.contains(end.port)))
+        });
+        let peers =
+            filters.peer.is_empty() || ends.iter().any(|end| filters.peer.iter().any(|net| net.contains(&end.address)));
+        family && ports && peers
     }
 
     fn wants_ends(&self, reset: &Reset) -> bool {

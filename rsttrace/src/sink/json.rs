@@ -5,7 +5,12 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Record, Sink};
-use crate::{reset::Reset, sink::Lost, summary::Summary};
+use crate::{
+    aside::{Forwarded, Ignored},
+    reset::Reset,
+    sink::Lost,
+    summary::Summary,
+};
 
 /// Version of the contract. Fields may be added; nothing is renamed, retyped or dropped without raising it.
 const SCHEMA: u32 = 1;
@@ -24,6 +29,8 @@ struct Line<'a> {
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Body<'a> {
     Reset(&'a Reset),
+    Ignored(&'a Ignored),
+    Forwarded(&'a Forwarded),
     Lost(&'a Lost),
     Summary(&'a Summary),
 }
@@ -32,6 +39,8 @@ impl Sink for Json {
     fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
         let body = match record {
             Record::Reset(reset) => Body::Reset(reset),
+            Record::Ignored(ignored) => Body::Ignored(ignored),
+            Record::Forwarded(forwarded) => Body::Forwarded(forwarded),
             Record::Lost(lost) => Body::Lost(lost),
             Record::Summary(summary) => Body::Summary(summary),
         };

@@ -8,7 +8,7 @@ use std::{
 use anstyle::Style;
 
 use super::{
-    Look, Record, Sink,
+    Look, Record, Sink, aside,
     names::Names,
     sanitize::{self, Harmless},
 };
@@ -57,7 +57,12 @@ impl Long {
 
 impl Sink for Long {
     fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
-        let Record::Reset(reset) = record else { return Ok(()) };
+        let reset = match record {
+            Record::Reset(reset) => reset,
+            Record::Ignored(record) => return aside::ignored(record, &self.look, out),
+            Record::Forwarded(record) => return aside::forwarded(record, &self.look, out),
+            Record::Lost(_) | Record::Summary(_) => return Ok(()),
+        };
         let bold = if self.look.color { Style::new().bold() } else { Style::new() };
         let (verb, arrow) = match reset.direction {
             Direction::Sent => ("sent to", "->"),

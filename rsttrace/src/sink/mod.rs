@@ -1,5 +1,6 @@
 //! The ways out: one record, many sinks. A sink does no I/O but through the `Write` that it is given.
 
+mod aside;
 mod json;
 mod long;
 pub mod names;
@@ -13,6 +14,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use crate::{
+    aside::{Forwarded, Ignored},
     cli::{Format, TimeFormat},
     reset::{Reset, timestamp},
     summary::Summary,
@@ -23,6 +25,10 @@ use crate::{
 pub enum Record {
     /// A reset.
     Reset(Box<Reset>),
+    /// A reset that arrived and was ignored.
+    Ignored(Box<Ignored>),
+    /// A reset that was forwarded.
+    Forwarded(Box<Forwarded>),
     /// Resets that the kernel reported and nobody will ever see.
     Lost(Lost),
     /// The end of the run.

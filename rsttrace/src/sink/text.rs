@@ -11,7 +11,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Look, Record, Sink, sanitize};
+use super::{Look, Record, Sink, aside, sanitize};
 use crate::{
     diagnose::evidence::span,
     reset::{Direction, Endpoint, Fault, Reset},
@@ -106,8 +106,12 @@ impl Text {
 impl Sink for Text {
     fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
         // Losses and the summary are for standard error: standard output carries resets and nothing else.
-        let Record::Reset(reset) = record else { return Ok(()) };
-        self.line(reset, out)
+        match record {
+            Record::Reset(reset) => self.line(reset, out),
+            Record::Ignored(record) => aside::ignored(record, &self.look, out),
+            Record::Forwarded(record) => aside::forwarded(record, &self.look, out),
+            Record::Lost(_) | Record::Summary(_) => Ok(()),
+        }
     }
 }
 
@@ -137,7 +141,7 @@ const fn fault_style(fault: Fault) -> Style {
     }
 }
 
-fn endpoint(end: Endpoint) -> String {
+pub(super) fn endpoint(end: Endpoint) -> String {
     if end.address.is_ipv6() {
         format!("[{}]:{}", end.address, end.port)
     } else {

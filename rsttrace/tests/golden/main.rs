@@ -19,7 +19,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use rsttrace::{
     attribute::{container, owner, service},
     cli::{Format, TimeFormat},
-    decode::{Decoder, clock::WallClock},
+    decode::{Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
     reset::{Actor, Process, Reset},
     sink::{self, Look, Lost, LostWhere, Record},
@@ -60,7 +60,7 @@ fn resets() -> Vec<Reset> {
 /// One case, on a kernel that has these words.
 fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
     let words = !reasons.is_empty();
-    let mut decoder = Decoder::new("gw-1".into(), reasons, Some(0));
+    let mut decoder = Decoder::new("gw-1".into(), Reasons { reset: reasons, ..Reasons::default() }, Some(0));
     let mut diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"));
     let wall = "2026-11-21T08:15:02.123456789Z".parse::<Timestamp>().expect("a time");
     let clock = WallClock { monotonic_ns: NOW_NS, wall };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rsttrace::{
     cli::{Format, TimeFormat},
-    decode::{Decoder, clock::WallClock},
+    decode::{Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, timeouts::Timeouts},
     reset::Reset,
     sink::{self, Look, Record},
@@ -37,7 +37,7 @@ fn at(ms: u64, change: impl FnOnce(&mut ResetEvent)) -> ResetEvent {
 /// The cause of each event of a run, and what it all comes to.
 fn play(mut events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
     events.sort_by_key(|event| event.ktime_ns);
-    let mut decoder = Decoder::new("gw-1".into(), reasons(), Some(0));
+    let mut decoder = Decoder::new("gw-1".into(), Reasons { reset: reasons(), ..Reasons::default() }, Some(0));
     let timeouts = Timeouts::read(None).expect("the known timeouts");
     let mut diagnosis = Diagnosis::new(timeouts);
     let wall = "2026-11-21T08:15:02.123456789Z".parse::<Timestamp>().expect("a time");

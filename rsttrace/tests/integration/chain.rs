@@ -103,6 +103,14 @@ impl Chain {
         stage.trace_everywhere(&[&peers, arguments].concat())
     }
 
+    /// The same from the router, whose interfaces it can name.
+    pub(crate) fn trace_in_the_middle(&self, stage: &Stage, arguments: &[&str]) -> Tracer {
+        let hosts = [self.client.v4, self.client.v6, self.server.v4, self.server.v6].map(|host| host.to_string());
+        let peers: Vec<&str> = hosts.iter().flat_map(|host| ["--peer", host]).collect();
+        let here = File::open("/proc/thread-self/ns/net").unwrap();
+        Tracer::start_in(&here, &[&stage.arguments(), peers.as_slice(), arguments].concat())
+    }
+
     /// A client, a server, and a connection between them through the router, with IPv4.
     pub(crate) fn pair_v4(&self) -> Pair {
         self.pair(self.server.v4)

@@ -19,10 +19,37 @@ pub(crate) enum Lack {
     Missing(String),
 }
 
+/// Whether resets of closed ports and of `TIME_WAIT` sockets can be seen: the kernel traces them (6.10), or lets the
+/// functions that send them be hooked.
+pub(crate) fn shows_without_socket() -> bool {
+    traces_without_socket() || hooks_functions()
+}
+
 /// Whether the kernel traces resets of closed ports and of `TIME_WAIT` sockets (6.10), with a reason argument.
 pub(crate) fn traces_without_socket() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| has("SK_RST_REASON_NO_SOCKET", (6, 10)))
+}
+
+/// Whether a packet that is thrown away comes with the socket that it was for (6.11).
+pub(crate) fn names_sockets_of_dropped_packets() -> bool {
+    version() >= (6, 11)
+}
+
+/// For scenarios that are nothing where TCP throws packets away without a word.
+pub(crate) fn lacks_drop_reasons() -> Option<Lack> {
+    (version() < (5, 19)).then(|| Lack::Kernel("TCP throws packets away without a word before 5.19".to_owned()))
+}
+
+/// For scenarios that are nothing where the header of a received reset does not show.
+pub(crate) fn lacks_reset_headers() -> Option<Lack> {
+    let old = || Lack::Kernel("tcp_reset does not have the packet before 5.11".to_owned());
+    lacks_hooks_on_functions().or_else(|| (version() < (5, 11)).then(old))
+}
+
+/// For scenarios that are nothing without kprobes.
+pub(crate) fn lacks_kprobes() -> Option<Lack> {
+    (!has_kprobes()).then(|| Lack::Kernel("the kernel has no kprobes".to_owned()))
 }
 
 /// Whether the kernel gives a reason for every reset that a process causes (6.12).
@@ -53,9 +80,10 @@ pub(crate) fn lacks_hooks_on_functions() -> Option<Lack> {
     (!hooks_functions()).then(|| Lack::Kernel("the kernel lets nobody hook its functions".to_owned()))
 }
 
-/// For scenarios that are nothing where a reset without a socket is not traced. See [`traces_without_socket`].
+/// For scenarios that are nothing where a reset without a socket is not traced. See [`shows_without_socket`].
 pub(crate) fn lacks_resets_without_socket() -> Option<Lack> {
-    (!traces_without_socket()).then(|| Lack::Kernel("no event for a reset without a socket before 6.10".to_owned()))
+    let why = "no event for a reset without a socket before 6.10, and no function may be hooked";
+    (!shows_without_socket()).then(|| Lack::Kernel(why.to_owned()))
 }
 
 /// Whether the kernel took what was tried; the kernels of the virtual machines take everything.

@@ -17,6 +17,7 @@ mod chain;
 mod child;
 mod confusion;
 mod cpu;
+mod forge;
 mod hooks;
 mod host;
 mod lines;

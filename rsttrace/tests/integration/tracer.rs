@@ -1,8 +1,12 @@
 //! rsttrace itself, and the promises that every run of it keeps.
 
 use std::{
+    fs::File,
     io::{self, PipeReader},
-    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    os::{
+        fd::{AsRawFd as _, BorrowedFd},
+        unix::process::CommandExt as _,
+    },
     process::{Child, Command, ExitStatus, Stdio},
     time::Instant,
 };
@@ -36,13 +40,20 @@ pub(crate) struct Run {
     pub(crate) lost: u64,
     /// The last is the one at the end.
     pub(crate) summaries: Vec<Value>,
+    /// Records of ignored and of forwarded resets.
+    pub(crate) others: Vec<Value>,
     pub(crate) stderr: String,
 }
 
 impl Tracer {
     /// Starts `rsttrace ARGUMENTS` in the namespace that the tests were started in, and waits until it is ready.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let (child, ready) = spawn(arguments, Stdio::piped());
+        Self::start_in(netns::original(), arguments)
+    }
+
+    /// The same in another namespace.
+    pub(crate) fn start_in(namespace: &File, arguments: &[&str]) -> Self {
+        let (child, ready) = spawn(namespace, arguments, Stdio::piped());
         let mut tracer = Self::of(child);
         let answer = Lines::of(ready).next(Instant::now() + PATIENCE);
         if !matches!(answer, Next::Line(_)) {
@@ -60,7 +71,7 @@ impl Tracer {
 
     /// Starts it with standard output to a file and waits until it is ready.
     pub(crate) fn start_writing_to(arguments: &[&str], output: Stdio) -> Self {
-        let (child, ready) = spawn(arguments, output);
+        let (child, ready) = spawn(netns::original(), arguments, output);
         let tracer = Self::of(child);
         assert!(matches!(Lines::of(ready).next(Instant::now() + PATIENCE), Next::Line(_)), "{}", tracer.stderr.rest());
         tracer
@@ -77,6 +88,13 @@ impl Tracer {
     /// Reads until so many resets have been reported.
     pub(crate) fn expect(&mut self, resets: u64) -> &mut Self {
         self.read_until(&format!("{resets} resets"), |seen| total(seen, "reset") >= resets)
+    }
+
+    /// Reads until there are so many lines of this type.
+    pub(crate) fn expect_lines(&mut self, kind: &str, lines: usize) -> &mut Self {
+        self.read_until(&format!("{lines} {kind}"), |seen| {
+            seen.iter().filter(|line| line["type"] == kind).count() >= lines
+        })
     }
 
     /// Reads until losses have been reported.
@@ -148,8 +166,10 @@ impl Tracer {
         check_run(&seen, &stderr);
         let lost = total(&seen, "lost");
         let summaries = seen.iter().filter(|line| line["type"] == "summary").cloned().collect();
+        let is_other = |line: &&Value| line["type"] == "ignored" || line["type"] == "forwarded";
+        let others = seen.iter().filter(is_other).cloned().collect();
         let resets = seen.into_iter().filter(|line| line["type"] == "reset").map(Reset).collect();
-        Run { resets, lost, summaries, stderr }
+        Run { resets, lost, summaries, others, stderr }
     }
 
     /// How it ended, and its standard error. It has to be ending.
@@ -162,9 +182,10 @@ impl Tracer {
 }
 
 /// Starts it with a descriptor on which it says that it is ready.
-fn spawn(arguments: &[&str], output: Stdio) -> (Child, PipeReader) {
+fn spawn(namespace: &File, arguments: &[&str], output: Stdio) -> (Child, PipeReader) {
     let (ready, said) = io::pipe().unwrap();
     let said_number = said.as_raw_fd();
+    let namespace = namespace.as_raw_fd();
     let mut command = Command::new(host::rsttrace());
     command
         .args(["--ready-fd", &said_number.to_string()])
@@ -172,10 +193,10 @@ fn spawn(arguments: &[&str], output: Stdio) -> (Child, PipeReader) {
         .stdin(Stdio::null())
         .stdout(output)
         .stderr(Stdio::piped());
-    // SAFETY: nothing but two system calls between fork and exec.
+    // SAFETY: nothing but two system calls between fork and exec, and the caller keeps the namespace open.
     unsafe {
         command.pre_exec(move || {
-            setns(netns::original(), CloneFlags::CLONE_NEWNET)?;
+            setns(BorrowedFd::borrow_raw(namespace), CloneFlags::CLONE_NEWNET)?;
             // This descriptor alone survives exec, in this child alone.
             if libc::fcntl(said_number, libc::F_SETFD, 0) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
         });

@@ -34,7 +34,7 @@ fn time_wait_once(stage: &Stage) -> bool {
     client_sends(&mut pair);
 
     // Kernels before 6.10 say nothing of a reset for a TIME_WAIT socket.
-    let sent = u64::from(host::traces_without_socket());
+    let sent = u64::from(host::shows_without_socket());
     tracer.expect(sent + 1);
     let run = tracer.finish();
     if run.sent().any(|sent| sent["socket"]["age_ms"].is_f64() || sent["socket"]["state"] == "LISTEN") {

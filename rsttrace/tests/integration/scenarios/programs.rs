@@ -40,7 +40,7 @@ pub(crate) fn curl(stage: &Stage) {
     let pid = curl.id();
     assert_eq!(curl.wait().unwrap().code(), Some(7), "curl says that it could not connect");
 
-    let run = stage.finish(tracer, host::traces_without_socket().into(), 1);
+    let run = stage.finish(tracer, host::shows_without_socket().into(), 1);
     run.the_received().process(pid, "curl").state("SYN_SENT").cause("connection-refused");
 }
 

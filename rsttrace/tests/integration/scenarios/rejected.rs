@@ -1,0 +1,83 @@
+//! Resets that a rule of the packet filter sends.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{
+    chain::Chain,
+    host::{self, Lack},
+    puppet::Puppet,
+    stage::{NOBODY_V4, NOBODY_V6, Stage},
+};
+
+pub(crate) fn lack() -> Option<Lack> {
+    host::lacks_program("nft").or_else(host::lacks_kprobes)
+}
+
+pub(crate) fn lack_in_the_middle() -> Option<Lack> {
+    lack().or_else(crate::chain::lack)
+}
+
+/// Rules in the calling thread's namespace, in the hook of this name.
+fn reject_in(hook: &str) {
+    let program = host::program("nft").expect("it is installed");
+    let mut nft = Command::new(program).args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let rules = format!(
+        "add table inet t
+         add chain inet t c {{ type filter hook {hook} priority 0; }}
+         add rule inet t c tcp dport 9 reject with tcp reset\n"
+    );
+    nft.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
+    assert!(nft.wait().unwrap().success(), "nft does not take:\n{rules}");
+}
+
+pub(crate) fn at_the_input_v4(stage: &Stage) {
+    at_the_input(stage, NOBODY_V4, "nf_send_reset");
+}
+
+pub(crate) fn at_the_input_v6(stage: &Stage) {
+    at_the_input(stage, NOBODY_V6, "nf_send_reset6");
+}
+
+/// The reset is the rule's, and nobody's socket or process has to do with it; the client takes it for the peer's.
+fn at_the_input(stage: &Stage, address: &str, hook: &str) {
+    reject_in("input");
+    let closed: SocketAddr = address.parse().unwrap();
+    let mut client = Puppet::start("the-client");
+    let tracer = stage.trace();
+    assert_eq!(client.ask(format_args!("connect c {closed}")), Err("ECONNREFUSED".to_owned()));
+
+    let run = stage.finish(tracer, 1, 1);
+    let client_end = run.the_received().owner(&client).state("SYN_SENT").end("local");
+    run.the_sent()
+        .between(closed, client_end)
+        .is("/hook", hook)
+        .is("/process", Value::Null)
+        .is("/socket", Value::Null)
+        .is("/provoked_by/flags", "SYN")
+        .is("/cause/sender", "local_firewall")
+        .cause("firewall-reject");
+}
+
+/// On the way through a router, which says that it was the one; the ends are the connection's.
+pub(crate) fn on_the_way(stage: &Stage) {
+    let chain = Chain::around(stage);
+    reject_in("forward");
+    let tracer = chain.trace(stage, &[]);
+    let mut client = chain.client.puppet("the-client");
+    let closed = SocketAddr::new(chain.server.v4, 9);
+    assert_eq!(client.ask(format_args!("connect c {closed}")), Err("ECONNREFUSED".to_owned()));
+
+    let run = chain.finish(tracer, 1, 1);
+    let client_end = run.the_received().owner(&client).end("local");
+    run.the_sent()
+        .between(closed, client_end)
+        .is("/netns/inode", chain.router)
+        .is("/cause/sender", "local_firewall")
+        .cause("firewall-reject");
+}
