@@ -32,7 +32,7 @@ _rsttrace() {
 
     case "${cmd}" in
         rsttrace)
-            opts="-p -c -4 -6 -o -n -d -h -V --sent --received --pid --comm --peer --peer-port --local-port --port --ipv4 --ipv6 --netns --cgroup --cause --fault --no-benign --output --time --numeric --summary-interval --no-summary --duration --count --transport --buffer-size --timeouts --ready-fd --remember --debug-kernel --help --version doctor explain generate"
+            opts="-p -c -4 -6 -o -n -d -h -V --sent --received --pid --comm --peer --peer-port --local-port --port --ipv4 --ipv6 --netns --cgroup --cause --fault --no-benign --ignored --forwarded --output --time --numeric --summary-interval --no-summary --duration --count --transport --buffer-size --timeouts --ready-fd --remember --debug-kernel --help --version doctor explain generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -84,6 +84,10 @@ _rsttrace() {
                     ;;
                 --fault)
                     COMPREPLY=($(compgen -W "local peer path none unknown" -- "${cur}"))
+                    return 0
+                    ;;
+                --forwarded)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -170,7 +174,7 @@ _rsttrace() {
             return 0
             ;;
         rsttrace__subcmd__generate)
-            opts="-h --help man bash zsh fish options causes"
+            opts="-h --help man bash zsh fish options causes requirements"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign o/output= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= timeouts= ready-fd= remember= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign ignored forwarded= o/output= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= timeouts= ready-fd= remember= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -38,6 +38,7 @@ peer\t'The other end'
 path\t'Something in between'
 none\t'Nobody: it is harmless'
 unknown\t'Not known'"
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l forwarded -d 'Also resets that this host forwards, coming in by this interface (repeatable)' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s o -l output -d 'One line a reset, a block a reset, or one JSON object a line' -r -f -a "text\t'One line'
 long\t'A block to paste into a ticket'
 json\t'One JSON object a line'"
@@ -59,6 +60,7 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -l received -d 'Only res
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 4 -l ipv4 -d 'Only IPv4'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 6 -l ipv6 -d 'Only IPv6'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-benign -d 'Leave out what is harmless'
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l ignored -d 'Also resets that arrive and are ignored: out of window, for a half-open or ended connection, …'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s n -l numeric -d 'Look up no names: ports and users stay numbers'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-summary -d 'No summary at the end'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l debug-kernel -d 'Print the kernel side\'s own debug messages to standard error'

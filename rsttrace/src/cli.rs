@@ -56,6 +56,8 @@ pub enum Generated {
     Options,
     /// The page of causes in Markdown
     Causes,
+    /// The page of requirements in Markdown
+    Requirements,
 }
 
 /// Options of tracing.

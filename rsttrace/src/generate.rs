@@ -1,4 +1,5 @@
-//! What is made from the program itself, so that it cannot drift: manual page, completions, option block, causes.
+//! What is made from the program itself, so that it cannot drift: manual page, completions, option block, pages of
+//! causes and requirements.
 
 use std::io::{self, Write as _};
 
@@ -9,7 +10,7 @@ use clap_complete::Shell;
 use crate::{
     cli::{Cli, Generated},
     exit::Failure,
-    explain,
+    explain, requirements,
 };
 
 /// Prints one of them to standard output.
@@ -22,6 +23,7 @@ pub(crate) fn run(what: Generated) -> Result<(), Failure> {
         Generated::Zsh => clap_complete::generate(Shell::Zsh, &mut command, "rsttrace", &mut text),
         Generated::Fish => clap_complete::generate(Shell::Fish, &mut command, "rsttrace", &mut text),
         Generated::Causes => explain::page(&mut text).context("cannot make the page of causes")?,
+        Generated::Requirements => requirements::page(&mut text).context("cannot make the page of requirements")?,
         Generated::Options => text = command.term_width(100).render_help().to_string().into_bytes(),
     }
     io::stdout().lock().write_all(&text).context("cannot write to standard output").map_err(Failure::Running)

@@ -16,6 +16,7 @@ mod explain;
 mod generate;
 pub mod load;
 mod pipeline;
+mod requirements;
 pub mod reset;
 pub mod select;
 pub mod sink;

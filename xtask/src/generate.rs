@@ -1,5 +1,5 @@
-//! Writes what the program says about itself: the man page, the completions, the page of causes, the options in the
-//! README.
+//! Writes what the program says about itself: the man page, the completions, the pages of causes and requirements, the
+//! options in the README.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,15 +14,16 @@ const BEGIN: &str = "<!-- options:begin -->";
 const END: &str = "<!-- options:end -->";
 
 /// Each file that is generated as a whole, and what `rsttrace generate` calls it.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("man", "docs/man/rsttrace.1"),
     ("bash", "completions/rsttrace.bash"),
     ("zsh", "completions/_rsttrace"),
     ("fish", "completions/rsttrace.fish"),
     ("causes", "docs/causes.md"),
+    ("requirements", "docs/requirements.md"),
 ];
 
-/// Write the man page, the completions, the page of causes and the options in the README
+/// Write the man page, the completions, the pages of causes and requirements, and the options in the README
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Compare them with what is there instead

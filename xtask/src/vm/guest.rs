@@ -43,7 +43,7 @@ impl Programs {
     pub(super) fn build(directory: &Path) -> Result<Self> {
         let mut command = process::cargo()?;
         command
-            .args(["test", "--locked", "--no-run", "--release", "--target", TARGET])
+            .args(["test", "--locked", "--no-run", "--profile", "guest", "--target", TARGET])
             .args(["--package", "rsttrace", "--test", INTEGRATION])
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env("RUSTFLAGS", FLAGS);
