@@ -24,7 +24,7 @@ use crate::{
     netns,
 };
 
-/// A running program. It is told to end when this is dropped, and its workers with it.
+/// A running program. It is killed when this is dropped, and its workers with it.
 pub(super) struct Program {
     child: Guard,
     name: String,
@@ -88,12 +88,11 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // The workers as well: not every master ends its own. What they write into ends when the last of them has.
-        // An error means that they are gone already.
+        // The workers as well, and at once: what they do at their end is no part of any scenario. What they write into
+        // ends when the last of them has. An error means that they are gone already.
         let group = Pid::from_raw(self.child.id().cast_signed());
-        if killpg(group, Signal::SIGTERM).is_ok() {
+        if killpg(group, Signal::SIGKILL).is_ok() {
             drop(self.said.rest());
-            let _gone = killpg(group, Signal::SIGKILL);
         }
     }
 }
@@ -118,6 +117,22 @@ pub(super) fn stop(pid: u32) {
     signal(pid, Signal::SIGSTOP);
     let is_stopped = || state_of(pid) == Some('T');
     until(&format!("{pid} has stopped"), is_stopped);
+}
+
+/// A process that is stopped for as long as this lives.
+pub(super) struct Stopped(u32);
+
+impl Stopped {
+    pub(super) fn new(pid: u32) -> Self {
+        stop(pid);
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal(self.0, Signal::SIGCONT);
+    }
 }
 
 pub(super) fn signal(pid: u32, signal: Signal) {
