@@ -25,6 +25,8 @@ const SOME_SILENCE_MS: f64 = 10_000.0;
 const LONG_SILENCE_MS: f64 = 300_000.0;
 /// A reset so soon after the peer's last bytes belongs to them.
 const AFTER_LAST_BYTES_MS: f64 = 100.0;
+/// A request that has waited for as long is worth a word.
+const WAITED_MS: f64 = 500.0;
 /// A connection on which something happened so lately was at work.
 const AT_WORK_MS: f64 = 1_000.0;
 /// Below this round trip one cannot tell who answered sooner.
@@ -46,7 +48,7 @@ table! { Received:
     "reused-closed-connection" Peer Local reused_closed_connection, sent_after_fin;
         "The peer had closed the connection, and our side used it again."
         "Let the client's connection pool notice closed connections before it takes one, or keep them for a shorter time than the server does."
-        "We are the client, the peer's FIN had come, then we sent, and the reset answers that. A FIN that came after our data were sent does not count."
+        "We are the client, the peer's FIN had come, then we sent, and the reset answers that. A FIN that came after our data were sent does not count, nor one in the middle of an upload that the peer has answered early."
     "after-close" Peer None after_close, silence;
         "Our side had closed already; the peer discarded the rest."
         "Nothing; it is harmless."
@@ -94,7 +96,7 @@ table! { Received:
     "peer-closed-unread" Peer Peer peer_closed_unread, closed_while_sending;
         "The peer closed without reading what we were still sending."
         "Look for an early answer of the peer (413, 401), and let it read the request to its end before it closes."
-        "Our data were on their way when the peer's FIN or its last bytes came, and the reset followed within milliseconds."
+        "Our data were on their way when the peer's FIN or its last bytes came, and the reset followed within milliseconds; or our process went on sending while the answer lay there unread."
     "peer-aborted" Peer Peer peer_aborted, waited;
         "The peer's process aborted the connection."
         "Look at the peer's log for this moment."
@@ -158,7 +160,7 @@ fn after_close(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 }
 
 fn reused_closed_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let story = Story::of(reset).filter(|story| story.is(Role::Client))?;
+    let story = Story::of(reset).filter(|story| story.is(Role::Client) && !story.talks_over_the_answer())?;
     let sent = story.order() == Order::FinFirst && story.answers_our_send() && story.foreign_ttl() != Some(true);
     match story.state() {
         tcp::CLOSE_WAIT if sent && !story.may_be_closing_alert() => LIKELY,
@@ -259,12 +261,11 @@ fn injected(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 
 fn client_gave_up(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let story = in_use(reset).filter(|story| story.is(Role::Server))?;
-    let unread = story.socket.unread_bytes.is_some_and(|bytes| bytes > 0);
     if story.state() == tcp::CLOSE_WAIT {
         // Its FIN, then our answer; a closing alert is no answer.
         return if story.sending() && story.may_be_closing_alert() { GUESS } else { LIKELY };
     }
-    (story.sending() || unread || story.awaits_answer()).then_some(CauseConfidence::Likely)
+    (story.sending() || story.has_unread() || story.awaits_answer()).then_some(CauseConfidence::Likely)
 }
 
 /// How long a question had waited for its answer.
@@ -274,7 +275,7 @@ fn waited(reset: &Reset, timeouts: &Timeouts, evidence: &mut Vec<String>) {
         Some(Role::Server) => story.socket.since_receive_ms,
         _ => story.socket.since_send_ms,
     };
-    match asked.filter(|&asked| story.awaits_answer() && asked >= AT_WORK_MS) {
+    match asked.filter(|&asked| story.awaits_answer() && asked >= WAITED_MS) {
         Some(asked) => {
             let round = if is_round(asked) { ", a round figure, as timeouts have" } else { "" };
             evidence.push(format!("the last request had waited {} for an answer{round}", span(asked)));
@@ -291,7 +292,13 @@ fn is_round(ms: f64) -> bool {
 }
 
 fn peer_closed_unread(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let story = in_use(reset).filter(|story| story.sending() && !story.is(Role::Server))?;
+    let story = in_use(reset).filter(|story| !story.is(Role::Server))?;
+    if story.talks_over_the_answer() {
+        return LIKELY;
+    }
+    if !story.sending() {
+        return None;
+    }
     match story.order() {
         Order::SendFirst => LIKELY,
         Order::FinFirst => None,
@@ -300,7 +307,9 @@ fn peer_closed_unread(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
             let tick = story.tick_ms();
             let answered = story.socket.since_receive_ms?;
             let began = reset.facts.burst_ms?;
-            (story.has_received() && answered <= AFTER_LAST_BYTES_MS + tick && answered <= began + tick)
+            // What has not even been sent belongs to a long burst, whatever a full window has done to its clock.
+            let during = story.has_unsent() || answered <= began + tick;
+            (story.has_received() && answered <= AFTER_LAST_BYTES_MS + tick && during)
                 .then_some(CauseConfidence::Likely)
         }
     }

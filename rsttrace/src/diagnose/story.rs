@@ -14,6 +14,8 @@ const ANSWER_SLACK_MS: f64 = 5.0;
 const KERNEL_SLACK_MS: f64 = 0.1;
 /// TTLs of one peer differ by no more than this: paths change by a hop or two.
 const SAME_TTL: u8 = 2;
+/// A silence that is no mere pause in sending.
+const PAUSE_MS: f64 = 500.0;
 /// What TLS says last: an encrypted closing alert, in the sizes of the ciphers in use.
 const CLOSING_ALERTS: [u64; 5] = [23, 24, 31, 53, 69];
 
@@ -85,7 +87,27 @@ impl<'a> Story<'a> {
 
     /// The process was still sending.
     pub(crate) fn sending(self) -> bool {
-        self.in_flight() || self.socket.unsent_bytes.is_some_and(|bytes| bytes > 0)
+        self.in_flight() || self.has_unsent()
+    }
+
+    /// The process had written more than could be sent.
+    pub(crate) fn has_unsent(self) -> bool {
+        self.socket.unsent_bytes.is_some_and(|bytes| bytes > 0)
+    }
+
+    /// Data had come that the process had not read.
+    pub(crate) fn has_unread(self) -> bool {
+        self.socket.unread_bytes.is_some_and(|bytes| bytes > 0)
+    }
+
+    /// The process goes on sending, without a pause, while the answer lies there unread: it has been answered early. What
+    /// came unasked before a long silence, such as a 408, is no answer to what is sent after it.
+    pub(crate) fn talks_over_the_answer(self) -> bool {
+        let socket = self.socket;
+        let sent_later =
+            socket.since_send_ms.zip(socket.since_receive_ms).is_some_and(|(send, receive)| send <= receive);
+        let paused = socket.idle_before_send_ms.is_some_and(|idle| idle >= PAUSE_MS);
+        self.has_unread() && sent_later && !paused
     }
 
     pub(crate) fn has_sent(self) -> bool {
@@ -124,7 +146,7 @@ impl<'a> Story<'a> {
     ///
     /// The times of sending are as fine as a tick. Where that does not decide, the round trip does: FIN and reset keep
     /// their order, so the reset follows the FIN at the distance at which the peer sent them, and data that were sent
-    /// only when the FIN was here are answered a whole round trip after it.
+    /// only when the FIN was here are answered a whole round trip after it. Of a long upload, some are always on the way.
     pub(crate) fn order(self) -> Order {
         if !matches!(self.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING) {
             return Order::NoFin;
@@ -135,7 +157,7 @@ impl<'a> Story<'a> {
         let tick = self.tick_ms();
         if began - tick > fin {
             Order::SendFirst
-        } else if began + tick < fin || self.rtt_ms().is_none_or(|rtt| fin > rtt) {
+        } else if began + tick < fin || !self.has_unsent() && self.rtt_ms().is_none_or(|rtt| fin > rtt) {
             Order::FinFirst
         } else {
             Order::SendFirst

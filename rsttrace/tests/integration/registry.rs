@@ -188,6 +188,21 @@ const ROWS: &[Row] = &[
     needing(|| host::lacks_program("python3"), "zoo::python::reuseport", zoo::python::reuseport),
     needing(|| host::lacks_program("python3"), "zoo::python::threads", zoo::python::threads),
     needing(|| host::lacks_program("redis-server"), "zoo::redis::kills_a_client", zoo::redis::kills_a_client),
+    needing(|| host::lacks_program("nginx"), "zoo::timeouts::nginx_keepalive", zoo::timeouts::nginx_keepalive),
+    needing(|| host::lacks_program("haproxy"), "zoo::timeouts::haproxy_keepalive", zoo::timeouts::haproxy_keepalive),
+    needing(|| host::lacks_runtime("node"), "zoo::timeouts::node_keepalive", zoo::timeouts::node_keepalive),
+    needing(|| host::lacks_program("gunicorn"), "zoo::timeouts::gunicorn_keepalive", zoo::timeouts::gunicorn_keepalive),
+    needing(|| host::lacks_program("redis-server"), "zoo::timeouts::redis_timeout", zoo::timeouts::redis_timeout),
+    needing(
+        || host::lacks_program("nginx"),
+        "zoo::timeouts::nginx_resets_a_slow_client",
+        zoo::timeouts::nginx_resets_a_slow_client,
+    ),
+    needing(
+        || host::lacks_program("nginx"),
+        "zoo::timeouts::nginx_does_not_linger",
+        zoo::timeouts::nginx_does_not_linger,
+    ),
 ];
 
 thread_local! {

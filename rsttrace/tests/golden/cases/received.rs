@@ -240,6 +240,20 @@ pub(super) const CASES: &[Case] = &[
         event.unsent_bytes = 2_000_000;
         (event.bytes_received, event.last_receive_jiffies) = (180, ticks(4));
     }),
+    case("an early answer, unread, and the FIN", "peer-closed-unread", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        exchanged(event, 900_000, 348, 60);
+        event.unread_bytes = 348 + 1;
+        fin(event, 0.4);
+        in_flight(event, 65_000, 0);
+    }),
+    case("a 408 that nobody read, and then a request", "reused-closed-connection", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        exchanged(event, 401, 1893, 8000);
+        event.unread_bytes = 212 + 1;
+        fin(event, 8000.0);
+        in_flight(event, 411, 0);
+    }),
     case("in the middle of a download", "peer-aborted", mid_transfer),
     case("a state of another kernel", "unknown", |event| received(event, 99)),
     case("a process that calls itself names", "peer-aborted", |event| {

@@ -125,7 +125,7 @@ pub(crate) fn waiting_is_not_idle(stage: &Stage) {
     pair.client.tell(format_args!("idle c {IDLE_MS}"));
     pair.server.abort("s");
     pair.client.wait_error("c", "ECONNRESET");
-    stage.finish(tracer, 1, 1).the_received().cause("peer-aborted").says("had waited 1.");
+    stage.finish(tracer, 1, 1).the_received().cause("peer-aborted").says("a round figure");
 }
 
 /// Half of the time is not the time.

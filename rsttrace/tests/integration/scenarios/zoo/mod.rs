@@ -11,6 +11,7 @@ pub(crate) mod node;
 mod program;
 pub(crate) mod python;
 pub(crate) mod redis;
+pub(crate) mod timeouts;
 mod truth;
 
 use std::net::SocketAddr;
