@@ -1,6 +1,7 @@
 //! Builds, tests and checks rsttrace: `cargo xtask <command>`.
 #![expect(clippy::print_stderr, reason = "a build tool tells the person in front of it what it does")]
 
+mod bench;
 mod ci;
 mod ebpf;
 mod generate;
@@ -27,6 +28,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Args),
     Ebpf(ebpf::Args),
     Run(run::Args),
     Setup(setup::Args),
@@ -40,6 +42,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Bench(args) => bench::main(&args),
         Command::Ebpf(args) => ebpf::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Setup(args) => setup::main(&args),

@@ -1,0 +1,203 @@
+//! What watching costs: the same load without and with rsttrace, in turns.
+
+mod bpf;
+mod figures;
+mod load;
+mod report;
+mod syn;
+mod watcher;
+
+use std::{env, fs, path::PathBuf, process::Command, thread, time::Duration};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    sched::{CloneFlags, CpuSet, sched_getaffinity, unshare},
+    unistd::Pid,
+};
+
+use self::{
+    bpf::{Cost, Counting},
+    figures::ratios,
+    load::Load,
+    watcher::{Tool, Watcher},
+};
+use crate::process;
+
+/// Measure what rsttrace costs, beside the programs that people use instead, and write docs/overhead.md
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Few and short rounds, and docs/overhead.md stays as it is
+    #[arg(long)]
+    quick: bool,
+    /// Rounds of each load, each without and with each program
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// rsttrace alone
+    #[arg(long)]
+    alone: bool,
+    /// The program to measure, instead of the one of this checkout
+    #[arg(long, value_name = "FILE")]
+    rsttrace: Option<PathBuf>,
+}
+
+/// How long and how often.
+#[derive(Clone, Copy)]
+struct Plan {
+    rounds: u16,
+    slice: Duration,
+}
+
+/// What a load came to.
+struct Outcome {
+    load: Load,
+    /// Units a second, without any program.
+    without: Vec<f64>,
+    /// With each of the programs.
+    tools: Vec<Measured>,
+    /// What the programs in the kernel have cost, and for how many units.
+    cost: Cost,
+    counted_units: f64,
+}
+
+/// What a load came to with one program. A sample a round.
+#[derive(Default)]
+struct Measured {
+    /// The load's rate, relative to the rate without.
+    ratios: Vec<f64>,
+    /// Resets a second that the load has made.
+    made: Vec<f64>,
+    /// The share of these that was lost, where the program says so.
+    lost: Vec<f64>,
+    /// CPU time of the program in seconds: for each reset that it has shown, or where there are none, for each second.
+    cpu: Vec<f64>,
+    /// Start to ready, seconds.
+    starts: Vec<f64>,
+    /// Most memory of any round, in kilobytes: with the pages of files, and without.
+    peak_kb: u64,
+    own_kb: u64,
+}
+
+/// Runs `cargo xtask bench`.
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let rsttrace = match &args.rsttrace {
+        Some(file) => file.clone(),
+        None => process::build_rsttrace("release")?,
+    };
+    if !process::is_root() {
+        let mut command = process::as_root(&env::current_exe()?, "CARGO_MANIFEST_DIR,PATH");
+        command.args(env::args_os().skip(1)).arg("--rsttrace").arg(rsttrace);
+        return process::become_it(&mut command);
+    }
+    let plan = Plan {
+        rounds: args.rounds.unwrap_or(if args.quick { 5 } else { 31 }),
+        slice: Duration::from_millis(if args.quick { 300 } else { 1000 }),
+    };
+    let mut tools = vec![Tool::rsttrace(&rsttrace)];
+    if !args.alone {
+        tools.extend(Tool::others());
+    }
+    enter_namespace()?;
+    let cpus = cpus()?;
+    let mut results = Vec::new();
+    for load in Load::ALL {
+        results.push(measure(load, &tools, &cpus, plan)?);
+    }
+    let table = report::table(&tools, &results, plan, cpus.len(), &rsttrace)?;
+    report::print(&table)?;
+    if args.quick { Ok(()) } else { report::write(&table) }
+}
+
+/// Leaves for a network namespace of its own, in which nothing is but the loopback device.
+fn enter_namespace() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+    process::run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    // The oldest have to go before their ports are needed again.
+    let limit = "/proc/sys/net/ipv4/tcp_max_tw_buckets";
+    fs::write(limit, "4096").with_context(|| format!("cannot write {limit}"))
+}
+
+/// The CPUs that this process may use.
+fn cpus() -> Result<Vec<usize>> {
+    let allowed = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect())
+}
+
+/// One load: without, with the first program, without, with the second, without …
+fn measure(load: Load, tools: &[Tool], cpus: &[usize], plan: Plan) -> Result<Outcome> {
+    eprintln!("== {}", load.name());
+    // The first slice meets cold caches and an empty TIME_WAIT table.
+    load.run(cpus, plan.slice)?;
+    let mut without = vec![load.run(cpus, plan.slice)?];
+    let mut with = Vec::new();
+    let mut measured: Vec<Measured> = tools.iter().map(|_| Measured::default()).collect();
+    for _ in 0..plan.rounds {
+        for (tool, measured) in tools.iter().zip(&mut measured) {
+            with.push(watched(load, tool, measured, cpus, plan)?);
+            without.push(load.run(cpus, plan.slice)?);
+        }
+    }
+    for (ratio, index) in ratios(&without, &with).into_iter().zip((0..tools.len()).cycle()) {
+        if let Some(measured) = measured.get_mut(index) {
+            measured.ratios.push(ratio);
+        }
+    }
+    let (cost, counted_units) = match tools.first() {
+        Some(rsttrace) => count(load, rsttrace, cpus, plan)?,
+        None => (Cost::new(), 0.0),
+    };
+    Ok(Outcome { load, without, tools: measured, cost, counted_units })
+}
+
+/// The load's rate while a program watches.
+fn watched(load: Load, tool: &Tool, measured: &mut Measured, cpus: &[usize], plan: Plan) -> Result<f64> {
+    let watcher = tool.start()?;
+    let before = watcher.cpu()?;
+    let rate = load.run(cpus, plan.slice)?;
+    let cpu = settled(&watcher)?.saturating_sub(before).as_secs_f64();
+    let (peak_kb, own_kb) = watcher.memory()?;
+    measured.peak_kb = measured.peak_kb.max(peak_kb);
+    measured.own_kb = measured.own_kb.max(own_kb);
+    measured.starts.push(watcher.took.as_secs_f64());
+    let seconds = plan.slice.as_secs_f64();
+    let made = rate * seconds * load.resets();
+    let end = watcher.stop()?;
+    let mut shown = made;
+    if let Some((reported, lost)) = end.counts() {
+        let all = reported + lost;
+        anyhow::ensure!(
+            load.resets() == 0.0 || (all - made).abs() <= made * 1e-6,
+            "{}: {made} resets were made, {reported} reported, {lost} lost: {}",
+            load.name(),
+            end.said
+        );
+        shown = reported;
+        measured.lost.push(if all > 0.0 { lost / all } else { 0.0 });
+    }
+    measured.made.push(made / seconds);
+    measured.cpu.push(if made > 0.0 { cpu / shown } else { cpu / seconds });
+    Ok(rate)
+}
+
+/// CPU time of a program once it has caught up with what has happened.
+fn settled(watcher: &Watcher) -> Result<Duration> {
+    let mut last = watcher.cpu()?;
+    loop {
+        thread::sleep(Duration::from_millis(30));
+        let now = watcher.cpu()?;
+        if now.saturating_sub(last) < Duration::from_micros(300) {
+            return Ok(now);
+        }
+        last = now;
+    }
+}
+
+/// One more slice, in which the kernel counts the nanoseconds of rsttrace's programs.
+fn count(load: Load, rsttrace: &Tool, cpus: &[usize], plan: Plan) -> Result<(Cost, f64)> {
+    let watcher = rsttrace.start()?;
+    let counting = Counting::start()?;
+    let rate = load.run(cpus, plan.slice)?;
+    let cost = bpf::cost(watcher.pid())?;
+    drop(counting);
+    watcher.stop()?;
+    Ok((cost, rate * plan.slice.as_secs_f64()))
+}

@@ -1,0 +1,234 @@
+//! The programs whose price is measured, one run of one of them at a time.
+
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader, Read},
+    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{
+    libc,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::process;
+
+/// How long a program may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A program that watches resets.
+pub(super) struct Tool {
+    pub(super) name: String,
+    program: PathBuf,
+    arguments: Vec<String>,
+    ready: Ready,
+}
+
+/// How a program says that it is watching.
+#[derive(Clone, Copy)]
+enum Ready {
+    /// A byte on a descriptor of its own.
+    Descriptor,
+    /// A line on standard error.
+    Said(&'static str),
+    /// A line on standard output.
+    Printed(&'static str),
+}
+
+/// A bpftrace script that prints six fields of each reset. The addresses stand otherwise in every kernel.
+const BPFTRACE: &str = r#"BEGIN { printf("ready\n"); }
+    tracepoint:tcp:tcp_send_reset, tracepoint:tcp:tcp_receive_reset
+    { printf("%llu %s %d %d %s %p\n", nsecs, probe, pid, tid, comm, args->skaddr); }"#;
+
+impl Tool {
+    /// The program that all this is about.
+    pub(super) fn rsttrace(program: &Path) -> Self {
+        Self {
+            name: "rsttrace".to_owned(),
+            program: program.to_owned(),
+            arguments: ["--output", "json"].map(str::to_owned).to_vec(),
+            ready: Ready::Descriptor,
+        }
+    }
+
+    /// What people use instead, as far as it is installed.
+    pub(super) fn others() -> Vec<Self> {
+        let resets = "tcp[tcpflags] & tcp-rst != 0";
+        let tool = |name: &str, version: &str, arguments: &[&str], ready| {
+            let program = process::find(name, &["/usr/sbin".into()])?;
+            let said = Command::new(&program).arg(version).output().ok()?;
+            let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+            let version = said.split_whitespace().find(|word| word.contains('.')).unwrap_or_default().to_owned();
+            let arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+            Some(Self { name: format!("{name} {version}"), program, arguments, ready })
+        };
+        let tcpdump = tool("tcpdump", "--version", &["-i", "lo", "-n", "-w", "-", resets], Ready::Said("listening on"));
+        // perf starts a program of one's choice once it traces, and that says so. It ends when standard input does.
+        let waiter = ["sh", "-c", "echo ready >&2; exec cat >/dev/null 2>&1"];
+        let traced = ["trace", "--all-cpus", "--no-syscalls", "-e", "tcp:tcp_send_reset,tcp:tcp_receive_reset", "--"];
+        let perf = tool("perf", "--version", &[traced.as_slice(), &waiter].concat(), Ready::Said("ready"));
+        let bpftrace = tool("bpftrace", "--version", &["-e", BPFTRACE], Ready::Printed("ready"));
+        [tcpdump, perf, bpftrace].into_iter().flatten().collect()
+    }
+
+    /// Starts it and waits until it watches.
+    pub(super) fn start(&self) -> Result<Watcher> {
+        let begin = Instant::now();
+        let (said, ready) = io::pipe()?;
+        let number = ready.as_raw_fd();
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if matches!(self.ready, Ready::Descriptor) {
+            command.args(["--ready-fd", &number.to_string()]);
+            // SAFETY: one system call between fork and exec.
+            unsafe {
+                command.pre_exec(move || {
+                    // This descriptor alone survives exec.
+                    if libc::fcntl(number, libc::F_SETFD, 0) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+                });
+            }
+        }
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", self.program.display()))?;
+        drop(ready);
+        let (tell, told) = mpsc::channel();
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (in_out, in_err) = match self.ready {
+            Ready::Descriptor => {
+                let tell = tell.clone();
+                thread::spawn(move || {
+                    let mut said = said;
+                    // Its end without a word is not readiness.
+                    if said.read_exact(&mut [0]).is_ok() {
+                        let _ = tell.send(());
+                    }
+                });
+                (None, None)
+            }
+            Ready::Printed(word) => (Some(word), None),
+            Ready::Said(word) => (None, Some(word)),
+        };
+        let printed = drain(out, in_out, tell.clone());
+        let said = drain(err, in_err, tell);
+        let mut watcher = Watcher { child, printed: Some(printed), said: Some(said), took: Duration::ZERO };
+        if told.recv_timeout(PATIENCE).is_err() {
+            let stderr = watcher.stop()?.said;
+            bail!("{} does not get ready: {stderr}", self.name);
+        }
+        watcher.took = begin.elapsed();
+        Ok(watcher)
+    }
+}
+
+/// A program that is watching.
+pub(super) struct Watcher {
+    child: Child,
+    printed: Option<JoinHandle<String>>,
+    said: Option<JoinHandle<String>>,
+    /// From the start to being ready.
+    pub(super) took: Duration,
+}
+
+/// What a program has come to.
+pub(super) struct End {
+    /// The last line of standard output.
+    pub(super) printed: String,
+    pub(super) said: String,
+}
+
+impl End {
+    /// Resets that rsttrace has reported, and lost.
+    pub(super) fn counts(&self) -> Option<(f64, f64)> {
+        let summary: Value = serde_json::from_str(&self.printed).ok()?;
+        Some((summary.get("resets")?.as_f64()?, summary.get("lost")?.as_f64()?))
+    }
+}
+
+impl Watcher {
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// CPU time of all its threads so far, in the kernel and out of it.
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        let mut nanoseconds = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            // The first figure is the time on a CPU. A thread may end meanwhile.
+            let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+            nanoseconds += text.split(' ').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// Most memory at once, in kilobytes, and what of it is its own now, not a file's.
+    pub(super) fn memory(&self) -> Result<(u64, u64)> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let value = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_ascii_whitespace().next()?.parse().ok()
+        };
+        Ok((value("VmHWM:").context("no VmHWM")?, value("RssAnon:").context("no RssAnon")?))
+    }
+
+    /// Ends it as Ctrl-C does, and waits.
+    pub(super) fn stop(mut self) -> Result<End> {
+        kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGINT)?;
+        drop(self.child.stdin.take());
+        let text =
+            |thread: Option<JoinHandle<String>>| thread.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        // What it prints ends when it does.
+        let end = End { printed: text(self.printed.take()), said: text(self.said.take()) };
+        self.child.wait()?;
+        Ok(end)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // It has ended already, unless something went wrong.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Reads a stream to its end, as whoever runs the program would, and keeps the last line. Tells when a line has a word.
+fn drain(
+    stream: Option<impl Read + Send + 'static>,
+    word: Option<&'static str>,
+    tell: mpsc::Sender<()>,
+) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let Some(stream) = stream else { return String::new() };
+        let mut stream = BufReader::with_capacity(1 << 18, stream);
+        let mut line = Vec::new();
+        if let Some(word) = word {
+            while stream.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                if String::from_utf8_lossy(&line).contains(word) {
+                    let _ = tell.send(());
+                    break;
+                }
+                line.clear();
+            }
+        }
+        drop(tell);
+        last_line(&mut stream)
+    })
+}
+
+fn last_line(stream: &mut impl Read) -> String {
+    const KEPT: usize = 1 << 16;
+    let (mut block, mut kept) = (vec![0; 1 << 18], Vec::new());
+    while let Ok(read @ 1..) = stream.read(&mut block) {
+        let new = block.get(..read).unwrap_or_default();
+        kept.extend_from_slice(new.get(read.saturating_sub(KEPT)..).unwrap_or(new));
+        kept.drain(..kept.len().saturating_sub(KEPT));
+    }
+    String::from_utf8_lossy(&kept).trim_end().rsplit('\n').next().unwrap_or_default().to_owned()
+}
