@@ -11,7 +11,7 @@ use rsttrace_common::{
     names::tcp,
 };
 
-use crate::reset::{Direction, Facts, KernelTask, OwnerConfidence, Provenance, Reset, Role};
+use crate::reset::{Direction, Facts, Found, KernelTask, OwnerConfidence, Provenance, Reset, Role};
 
 /// Who it is, how we know, and how sure that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ fn is_destroyed_from_outside(reset: &Reset) -> bool {
 /// close, or if the search found nobody else.
 fn in_hand(reset: &Reset, user: KernelTask) -> Owner {
     let Facts { found, references, .. } = &reset.facts;
-    let is_found_alone = !found.several && found.holder.as_ref().is_some_and(|holder| same(holder, &user));
+    let is_found_alone = found_alone(found) && found.holder.as_ref().is_some_and(|holder| same(holder, &user));
     let confidence = certainty(references.is_some_and(|references| references <= 1) || is_found_alone);
     Owner { task: user, provenance: Provenance::Current, confidence }
 }
@@ -100,7 +100,7 @@ fn settled(reset: &Reset, known: Option<Owner>) -> Option<Owner> {
     let is_known = |task: &KernelTask| known.as_ref().is_some_and(|owner| same(&owner.task, task));
     let (task, provenance, is_alone) = match (&found.holder, &found.closer) {
         (Some(holder), closer) => {
-            let is_alone = !found.several && closer.as_ref().is_none_or(|closer| same(closer, holder));
+            let is_alone = found_alone(found);
             if !is_alone && (found.known_holds || closer.as_ref().is_some_and(is_known)) {
                 return known.map(likely);
             }
@@ -117,6 +117,12 @@ fn settled(reset: &Reset, known: Option<Owner>) -> Option<Owner> {
         _ => provenance,
     };
     Some(Owner { task: task.clone(), provenance, confidence: certainty(is_alone) })
+}
+
+/// Whether the holder that a walk found was the only one: neither the walk nor the last close showed another.
+fn found_alone(found: &Found) -> bool {
+    let Some(holder) = &found.holder else { return false };
+    !found.several && found.closer.as_ref().is_none_or(|closer| same(closer, holder))
 }
 
 const fn certainty(certain: bool) -> OwnerConfidence {
@@ -177,10 +183,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        decode::{Decoder, Reasons, clock::WallClock},
-        reset::Found,
-    };
+    use crate::decode::{Decoder, Reasons, clock::WallClock};
 
     const CLOSED: u8 = tcp::CLOSE;
     const OPEN: u8 = tcp::ESTABLISHED;
@@ -468,6 +471,67 @@ mod tests {
         {
             assert_eq!(disconnected(references), (Some((8, Provenance::Current, confidence)), None));
         }
+    }
+
+    /// Every way in which an owner can be beyond doubt, told apart from how it is decided.
+    fn is_proven(reset: &Reset, owner: &KernelTask) -> bool {
+        let Facts { found, references, holder, .. } = &reset.facts;
+        let remembered = reset.facts.owner.as_ref().is_some_and(|known| same(known, owner));
+        let is = |task: &Option<KernelTask>| task.as_ref().is_some_and(|task| same(task, owner));
+        let found_alone = is(&found.holder) && !found.several && (found.closer.is_none() || is(&found.closer));
+        let one_reference = references.is_some_and(|references| references <= 1);
+        let works_on_it =
+            is(holder) && !is_destroyed_from_outside(reset) && (remembered || one_reference || found_alone);
+        let closed_it = is(&found.closer) && found.holder.is_none() && (remembered || *references == Some(1));
+        let is_held = reset.facts.findings.is_some();
+        let role = reset.socket.as_ref().and_then(|socket| socket.role);
+        let opened_it = match reset.facts.provenance {
+            PROVENANCE_CONNECT | PROVENANCE_SNAPSHOT => true,
+            PROVENANCE_LISTEN => role == Some(Role::Listener) || waits_in_accept_queue(reset),
+            PROVENANCE_CURRENT => !is_held || *references == Some(1),
+            PROVENANCE_ACCEPT => !is_held,
+            _ => false,
+        };
+        let has_it_still = !reset.facts.shared && !(is_held && reset.facts.owner_ended);
+        works_on_it || found_alone || closed_it || remembered && opened_it && has_it_still
+    }
+
+    #[test]
+    fn nothing_is_exact_that_was_guessed() {
+        let somebody = |tgid: u32| (tgid != 0).then(|| process(tgid));
+        let mut exact = 0;
+        for number in 0..7 * 4 * 2 * 4 * 2 * 2 * 4 * 3 * 3 * 2 * 3 * 2_u32 {
+            let mut rest = number;
+            let mut choose = |choices: u32| {
+                let choice = rest % choices;
+                rest /= choices;
+                choice
+            };
+            let mut reset = record(|event| {
+                known(event, 7, choose(7).try_into().unwrap_or(0), choose(4).try_into().unwrap_or(0));
+                event.findings = choose(2).into();
+                event.references = [0, 1, 2, REFERENCES_UNKNOWN][choose(4) as usize];
+                event.flags |= if choose(2) == 1 { EVENT_SHARED } else { 0 };
+                event.flags |= if choose(2) == 1 { EVENT_ORPHAN } else { 0 };
+                (event.kind, event.state) =
+                    [(KIND_SENT, CLOSED), (KIND_SENT, OPEN), (KIND_RECEIVED, OPEN), (KIND_SENT, tcp::LISTEN)]
+                        [choose(4) as usize];
+                let user = [0, 7, 8][choose(3) as usize];
+                if user != 0 {
+                    held_by(event, user);
+                }
+            });
+            let found = &mut reset.facts.found;
+            found.holder = somebody([0, 7, 8][choose(3) as usize]);
+            found.several = choose(2) == 1;
+            found.closer = somebody([0, 7, 9][choose(3) as usize]);
+            reset.facts.owner_ended = choose(2) == 1;
+            if let Some(owner) = decide(&reset).owner.filter(|owner| owner.confidence == OwnerConfidence::Exact) {
+                assert!(is_proven(&reset, &owner.task), "{owner:?} of {:?}", reset.facts);
+                exact += 1;
+            }
+        }
+        assert!(exact > 10_000, "only {exact} were exact");
     }
 
     #[test]

@@ -66,6 +66,7 @@ const ROWS: &[Row] = &[
     row("handed_over::worker_owns_what_it_accepted", handed_over::worker_owns_what_it_accepted),
     row("handed_over::last_holder_is_the_actor", handed_over::last_holder_is_the_actor),
     row("owners::threads", owners::threads),
+    needing(owners::no_io_uring, "owners::accepted_through_io_uring", owners::accepted_through_io_uring),
     row("owners::passed_on", owners::passed_on),
     row("owners::on_its_way", owners::on_its_way),
     row("owners::shared_by_two", owners::shared_by_two),

@@ -21,6 +21,7 @@ use super::{
     destroy,
     hands::{self, Forked, Twin},
     sockets::{self, Socket},
+    uring,
 };
 use crate::cpu;
 
@@ -102,6 +103,10 @@ impl Actor {
                 let (stream, peer) = in_thread(move || listener.accept())?;
                 self.keep(name, Socket::Stream(stream));
                 return Ok(peer.to_string());
+            }
+            ["accept-by-uring", name, from] => {
+                let stream = uring::accept(self.listener(from)?)?;
+                self.keep(name, Socket::Stream(stream));
             }
             ["connect-in-thread", name, address] => {
                 let address = parse::<SocketAddr>(address)?;

@@ -8,6 +8,7 @@ pub(crate) mod actor;
 mod destroy;
 pub(crate) mod hands;
 mod sockets;
+pub(crate) mod uring;
 
 pub(crate) use destroy::destroy;
 

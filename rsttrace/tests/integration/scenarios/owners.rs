@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    puppet::Puppet,
+    host::Lack,
+    puppet::{Puppet, uring},
     reset::Reset,
     stage::{Pair, Stage, V4},
 };
@@ -21,6 +22,26 @@ pub(crate) fn threads(stage: &Stage) {
     let run = stage.finish(tracer, 1, 1);
     run.the_sent().between(client_end, server_end).owner(&client).provenance("connect").certain();
     run.the_received().between(server_end, client_end).owner(&server).certain();
+}
+
+/// No process calls accept: a worker of the kernel does, on behalf of a process that did not listen.
+pub(crate) fn accepted_through_io_uring(stage: &Stage) {
+    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
+    let tracer = stage.trace();
+    let server_end = server.listen("l", V4, 16);
+    let worker: u32 = server.tell("fork keep").parse().unwrap();
+    let client_end = client.connect("c", server_end);
+    server.tell("accept-by-uring s l");
+    client.abort("c");
+    server.wait_error("s", "ECONNRESET");
+
+    let run = stage.finish(tracer, 1, 1);
+    run.the_received().between(server_end, client_end).process(worker, "the-server").certain();
+}
+
+/// What this host lacks for it.
+pub(crate) fn no_io_uring() -> Option<Lack> {
+    (!uring::works()).then(|| Lack::Kernel("io_uring is switched off or not built in".to_owned()))
 }
 
 /// A descriptor travels through a Unix socket: whoever took it owns what was accepted.
