@@ -200,6 +200,10 @@ pub struct Findings {
     pub several: u32,
     /// 1 when that walk found the known process among the holders.
     pub known_holds: u32,
+    /// Descriptors that that walk found.
+    pub descriptors: u32,
+    /// Zero.
+    pub padding: u32,
 }
 
 // SAFETY: plain integers without padding.
@@ -315,9 +319,9 @@ assert_offsets!(
     probes_out @ 315, references @ 316, handshake_ttl @ 318, netfilter_hook @ 319, findings @ 320,
 );
 
-const _: () = assert!(size_of::<Findings>() == 96 && align_of::<Findings>() == 8);
+const _: () = assert!(size_of::<Findings>() == 104 && align_of::<Findings>() == 8);
 assert_offsets!(
     Findings,
     holder @ 0, closer @ 32, destroyed_ns @ 64, known_start_boottime_ns @ 72, known_tgid @ 80, walk @ 84, several @ 88,
-    known_holds @ 92,
+    known_holds @ 92, descriptors @ 96, padding @ 100,
 );

@@ -57,6 +57,8 @@ pub(crate) fn await_holder(sk: u64, story: Option<&'static Connection>, event: &
         walk: 0,
         several: 0,
         known_holds: 0,
+        descriptors: 0,
+        padding: 0,
     };
     if FINDINGS.insert(number, findings, BPF_ANY.into()).is_ok()
         && AWAITED.insert(target, number, BPF_ANY.into()).is_ok()
@@ -101,9 +103,11 @@ pub(crate) fn found(sk: u64, holder: u64) {
         findings.walk = walk;
         findings.several = 0;
         findings.known_holds = 0;
+        findings.descriptors = 0;
     } else if findings.holder.tgid != task.tgid {
         findings.several = 1;
     }
+    findings.descriptors += 1;
     if task.tgid == findings.known_tgid && task.start_boottime_ns == findings.known_start_boottime_ns {
         findings.known_holds = 1;
     }

@@ -530,6 +530,8 @@ pub struct Found {
     pub holder: Option<KernelTask>,
     /// That walk found another process with it as well.
     pub several: bool,
+    /// Descriptors of it that that walk found.
+    pub descriptors: u32,
     /// That walk found the remembered owner among them.
     pub known_holds: bool,
     /// The process that closed it for the last time.

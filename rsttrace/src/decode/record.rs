@@ -263,6 +263,7 @@ pub fn found(findings: &Findings, first_walk: u32) -> Found {
     Found {
         holder: if walked { task(&findings.holder) } else { None },
         several: walked && findings.several != 0,
+        descriptors: if walked { findings.descriptors } else { 0 },
         known_holds: walked && findings.known_holds != 0,
         closer: task(&findings.closer),
         gone: findings.destroyed_ns != 0,

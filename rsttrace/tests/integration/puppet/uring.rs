@@ -1,4 +1,4 @@
-//! Accepting through io_uring, by a worker thread of the kernel's own making, without a library for it.
+//! Accepting through `io_uring`, by a worker thread of the kernel's own making, without a library for it.
 
 use std::{
     io,
@@ -81,7 +81,7 @@ pub(super) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     // Both rings are in one piece since 5.4.
     let rings = map(&ring, 0)?;
     let entries = map(&ring, ENTRIES_AT)?;
-    let at = |offset: u32| rings.wrapping_add(offset as usize);
+    let at = |offset: u32| rings.wrapping_byte_add(offset as usize);
     // SAFETY: the kernel has laid these places out inside the pages, and nobody else uses this ring; there is room for
     // one request, and its number is 0.
     unsafe {
@@ -105,11 +105,11 @@ pub(super) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
 }
 
 /// The first page of a region of the ring; it stays until the puppet ends.
-fn map(ring: &OwnedFd, offset: i64) -> io::Result<*mut u8> {
+fn map(ring: &OwnedFd, offset: i64) -> io::Result<*mut libc::c_void> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping at a place that the kernel chooses.
     let page = unsafe { libc::mmap(ptr::null_mut(), 4096, protection, libc::MAP_SHARED, ring.as_raw_fd(), offset) };
-    if page == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(page.cast()) }
+    if page == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(page) }
 }
 
 fn descriptor(result: c_long) -> io::Result<c_int> {
