@@ -48,6 +48,7 @@ const ROWS: &[Row] = &[
     row("after_close::shut_down_and_only_sent_wanted", after_close::shut_down_and_only_sent_wanted),
     row("listener::closed_with_connections_waiting", listener::closed_with_connections_waiting),
     row("listener::queue_overflow", listener::queue_overflow),
+    row("listener::queue_full_and_silent", listener::queue_full_and_silent),
     needing(destroy::lack, "destroy::by_another_process", destroy::by_another_process),
     row("snapshot::connection", snapshot::connection),
     row("snapshot::listener", snapshot::listener),

@@ -172,7 +172,7 @@ impl Actor {
                 sockets::on_stream(self.stream(name)?, "vanish", &[])?;
                 self.sockets.remove(name);
             }
-            ["defer_accept", name] => sockets::defer_accept(self.listener(name)?)?,
+            ["defer_accept", name, seconds] => sockets::defer_accept(self.listener(name)?, parse(seconds)?)?,
             ["fork", how] => return self.fork(how),
             ["destroy", local, peer] => destroy(parse(local)?, parse(peer)?)?,
             [verb, name, ref rest @ ..] => return sockets::on_stream(self.stream(name)?, verb, rest),

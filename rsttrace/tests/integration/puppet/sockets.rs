@@ -99,8 +99,8 @@ pub(super) fn listen_in_group(address: SocketAddr, backlog: c_int) -> io::Result
 }
 
 /// A listener hands over a connection only when data have come; until then it is half open.
-pub(super) fn defer_accept(listener: &TcpListener) -> io::Result<()> {
-    set_option(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 10)
+pub(super) fn defer_accept(listener: &TcpListener, seconds: c_int) -> io::Result<()> {
+    set_option(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
 }
 
 /// `SO_LINGER` with a time of 0: close sends a reset.

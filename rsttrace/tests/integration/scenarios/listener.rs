@@ -38,6 +38,27 @@ pub(crate) fn closed_with_connections_waiting(stage: &Stage) {
     }
 }
 
+/// The queue is full and the host is not told to refuse: it lets the client believe that it is connected, takes none of
+/// its data, forgets it after a while, and resets what comes then.
+pub(crate) fn queue_full_and_silent(stage: &Stage) {
+    fs::write("/proc/sys/net/ipv4/tcp_synack_retries", "0").unwrap();
+    let mut server = Puppet::start("the-server");
+    let mut client = Puppet::start("the-client");
+    let tracer = stage.trace_with(&["--received"]);
+    let server_end = server.listen("l", V4, 16);
+    server.tell("defer_accept l 10");
+    client.connect("first", server_end);
+    let client_end = client.connect("second", server_end);
+    server.tell("backlog l 0");
+    // From now on nothing keeps a half-open connection for longer than one answer takes.
+    server.tell("defer_accept l 0");
+    client.tell("send first 1");
+    client.tell("send second 1");
+    client.wait_error("second", "ECONNRESET");
+    let run = stage.finish(tracer, 0, 1);
+    run.the_received().between(client_end, server_end).owner(&client).cause("accept-overflow").says("none of our data");
+}
+
 /// The queue is full and the host is told to refuse. The reset is sent for the *listener*, whose addresses are not the
 /// connection's: those are in the packet. Connections stay half open until they have sent data, so that two can be on
 /// their way to a queue for one.
@@ -47,7 +68,7 @@ pub(crate) fn queue_overflow(stage: &Stage) {
     let mut client = Puppet::start("the-client");
     let tracer = stage.trace();
     let server_end = server.listen("l", V4, 16);
-    server.tell("defer_accept l");
+    server.tell("defer_accept l 10");
     client.connect("first", server_end);
     let client_end = client.connect("second", server_end);
     // Only now: of a queue this short the kernel would take care with SYN cookies, and never reset.

@@ -104,7 +104,7 @@ pub(crate) fn nginx_resets_a_slow_client(stage: &Stage) {
     let run = stage.finish(tracer, 1, 1);
     run.the_sent().is("/process/comm", "nginx").cause("linger-zero");
     advises(run.the_sent(), "reset_timedout_connection");
-    run.the_received().cause("peer-aborted").says("a round figure");
+    run.the_received().cause("peer-aborted").says("had waited");
 }
 
 /// An upload that is too large, and no lingering close: nginx answers and closes, on what it has not read or before what
