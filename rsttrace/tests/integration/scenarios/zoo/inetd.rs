@@ -122,8 +122,7 @@ fn shells(stage: &Stage, start: impl FnOnce() -> Program) {
     let (pid, client_end, end) = connect(&mut client, "pipeline");
     client.tell("say_line pipeline pipeline");
     let pipeline = End::shared_by(pid, &["cat", "serve", "tr"], door(), client_end);
-    // Otherwise they would end at once, and the shell might be alone by the time that somebody looks.
-    let _stopped = pipeline.stop_holders();
+    // Its programs end at once: by the time that somebody looks the shell may be alone.
     client.abort("pipeline");
     truth.resets(&end, &pipeline);
 

@@ -119,22 +119,6 @@ pub(super) fn stop(pid: u32) {
     until(&format!("{pid} has stopped"), is_stopped);
 }
 
-/// A process that is stopped for as long as this lives.
-pub(super) struct Stopped(u32);
-
-impl Stopped {
-    pub(super) fn new(pid: u32) -> Self {
-        stop(pid);
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        signal(self.0, Signal::SIGCONT);
-    }
-}
-
 pub(super) fn signal(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }

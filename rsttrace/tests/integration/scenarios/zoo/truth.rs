@@ -16,7 +16,7 @@ use crate::{
     tracer::{Run, Tracer},
 };
 
-use super::program::{self, Stopped, until};
+use super::program::{self, until};
 
 /// One end of a connection, and who has it in hand: process ids and names.
 #[derive(Clone)]
@@ -59,11 +59,6 @@ impl End {
     pub(super) fn pid(&self) -> u32 {
         let [(pid, _)] = *self.holders else { panic!("{:?} hold {}", self.holders, self.local) };
         pid
-    }
-
-    /// Those who hold it stay as they are for as long as what is returned lives.
-    pub(super) fn stop_holders(&self) -> Vec<Stopped> {
-        self.holders.iter().map(|(pid, _)| Stopped::new(*pid)).collect()
     }
 
     /// So many bytes wait there, unread.
