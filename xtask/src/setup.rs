@@ -46,8 +46,8 @@ pub(crate) const TEST_PACKAGES: [&str; 13] = [
 const RUNTIME_PACKAGES: [&str; 2] = ["default-jdk-headless", "nodejs"];
 /// What virtual machines are made of and run in.
 const VM_PACKAGES: [&str; 6] = ["busybox-static", "cpio", "e2fsprogs", "kmod", "qemu-system-x86", "xz-utils"];
-/// What a virtual machine has beside what every Debian has and what the tests use.
-pub(crate) const IN_GUESTS: [&str; 2] = ["kmod", "mount"];
+/// What a virtual machine has beside what every Debian has and what the tests use: it loads modules.
+pub(crate) const IN_GUESTS: [&str; 1] = ["kmod"];
 
 const LINKER: &str = "bpf-linker 0.13.0";
 

@@ -9,7 +9,7 @@ use std::{
 
 /// The longest that anything is waited for. A test that passes never waits this long; an emulated machine that shares its
 /// processors takes a while to load programs.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Lines from a pipe, read by a thread of their own.
 pub(crate) struct Lines {

@@ -41,6 +41,9 @@ use libtest_mimic::Arguments;
 
 /// Scenarios at once. Each spends its time waiting for other processes.
 const THREADS: usize = 4;
+/// The same where a processor is emulated, and most of the time goes into loading rsttrace's programs: as many as there
+/// are processors, so that each is done sooner.
+const THREADS_IN_GUEST: usize = 2;
 
 fn main() -> ExitCode {
     if env::args().nth(1).is_some_and(|argument| argument == puppet::ARGUMENT) {
@@ -51,7 +54,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(THREADS);
+    arguments.test_threads.get_or_insert(if host::is_guest() { THREADS_IN_GUEST } else { THREADS });
     if !arguments.list && !nix::unistd::geteuid().is_root() {
         drop(writeln!(
             io::stderr(),

@@ -68,11 +68,11 @@ pub(super) fn start_anew(directory: &Path) -> Result<()> {
 
 /// What the tests use, what every Debian has, and everything that these need.
 fn packages() -> Result<Vec<String>> {
-    let essential = process::text(Command::new("dpkg-query").args(["-W", "-f=${Essential} ${Package}\n"]))?;
-    let essential = essential.lines().filter_map(|line| line.strip_prefix("yes "));
+    let required = process::text(Command::new("dpkg-query").args(["-W", "-f=${Priority} ${Package}\n"]))?;
+    let required = required.lines().filter_map(|line| line.strip_prefix("required "));
     let mut apt = Command::new("apt-cache");
     apt.args(["depends", "--recurse", "--installed", "--important"])
-        .args(essential)
+        .args(required)
         .args(setup::IN_GUESTS)
         .args(setup::TEST_PACKAGES);
     let depends = process::text(&mut apt)?;
