@@ -7,7 +7,13 @@ mod report;
 mod syn;
 mod watcher;
 
-use std::{env, fs, path::PathBuf, process::Command, thread, time::Duration};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use nix::{
@@ -92,11 +98,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         rounds: args.rounds.unwrap_or(if args.quick { 5 } else { 31 }),
         slice: Duration::from_millis(if args.quick { 300 } else { 1000 }),
     };
-    let mut tools = vec![Tool::rsttrace(&rsttrace)];
+    enter_namespace()?;
+    let mut tools = vec![Tool::rsttrace(&rsttrace)?];
     if !args.alone {
         tools.extend(Tool::others());
     }
-    enter_namespace()?;
     let cpus = cpus()?;
     let mut results = Vec::new();
     for load in Load::ALL {
@@ -107,9 +113,15 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if args.quick { Ok(()) } else { report::write(&table) }
 }
 
-/// Leaves for a network namespace of its own, in which nothing is but the loopback device.
+/// Leaves for a network namespace of its own, in which nothing is but the loopback device, and for mounts of its own:
+/// perf and bpftrace need tracefs, which not every host has mounted.
 fn enter_namespace() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("cannot make a namespace")?;
+    process::run(Command::new("mount").args(["--make-rprivate", "/"]))?;
+    let tracing = Path::new("/sys/kernel/tracing");
+    if !tracing.join("events").exists() {
+        process::run(Command::new("mount").args(["-t", "tracefs", "tracefs"]).arg(tracing))?;
+    }
     process::run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
     // The oldest have to go before their ports are needed again.
     let limit = "/proc/sys/net/ipv4/tcp_max_tw_buckets";

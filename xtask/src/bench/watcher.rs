@@ -3,7 +3,10 @@
 use std::{
     fs,
     io::{self, BufRead as _, BufReader, Read},
-    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::{fs::MetadataExt as _, process::CommandExt as _},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -49,14 +52,15 @@ const BPFTRACE: &str = r#"BEGIN { printf("ready\n"); }
     { printf("%llu %s %d %d %s %p\n", nsecs, probe, pid, tid, comm, args->skaddr); }"#;
 
 impl Tool {
-    /// The program that all this is about.
-    pub(super) fn rsttrace(program: &Path) -> Self {
-        Self {
+    /// The program that all this is about, watching this namespace alone: what others do on the host is not counted.
+    pub(super) fn rsttrace(program: &Path) -> Result<Self> {
+        let namespace = fs::metadata("/proc/self/ns/net")?.ino().to_string();
+        Ok(Self {
             name: "rsttrace".to_owned(),
             program: program.to_owned(),
-            arguments: ["--output", "json"].map(str::to_owned).to_vec(),
+            arguments: ["--output", "json", "--netns", &namespace].map(str::to_owned).to_vec(),
             ready: Ready::Descriptor,
-        }
+        })
     }
 
     /// What people use instead, as far as it is installed.
