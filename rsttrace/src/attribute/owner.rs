@@ -52,9 +52,10 @@ pub fn decide(reset: &Reset) -> Verdict {
         return Verdict { owner, actor };
     }
     match known {
-        // The holder of the lock uses the socket. If that is who we thought it is, no doubt is left.
+        // The holder of the lock uses the socket. If that is who we thought it is, no doubt is left; its name is today's,
+        // which an exec may have changed.
         Some(owner) if same(&owner.task, &user) => {
-            Verdict { owner: Some(Owner { confidence: OwnerConfidence::Exact, ..owner }), actor: None }
+            Verdict { owner: Some(Owner { task: user, confidence: OwnerConfidence::Exact, ..owner }), actor: None }
         }
         Some(owner) if owner.confidence == OwnerConfidence::Exact && !reset.facts.owner_ended => {
             Verdict { owner: Some(owner), actor: Some(user) }

@@ -170,6 +170,11 @@ const ROWS: &[Row] = &[
         "zoo::inetd::systemd_accepts",
         zoo::inetd::systemd_accepts,
     ),
+    needing(
+        || host::lacks_program("systemd-socket-activate"),
+        "zoo::inetd::systemd_hands_over",
+        zoo::inetd::systemd_hands_over,
+    ),
     needing(|| host::lacks_program("xinetd"), "zoo::inetd::xinetd", zoo::inetd::xinetd),
     needing(|| host::lacks_runtime("java"), "zoo::jvm::client", zoo::jvm::client),
     needing(|| host::lacks_program("nginx"), "zoo::nginx::before_the_start", zoo::nginx::before_the_start),

@@ -82,6 +82,12 @@ pub(crate) fn systemd_accepts(stage: &Stage) {
     shells(stage, || systemd(&["--accept", "--inetd", "--listen", DOOR, &shell]));
 }
 
+/// As for a socket unit with `Accept=no`: the tool listens, and becomes the program when somebody knocks.
+pub(crate) fn systemd_hands_over(stage: &Stage) {
+    let service = [super::python::SERVE, SERVICE].concat();
+    reset_in_every_way(stage, || systemd(&["--listen", DOOR, "/usr/bin/python3", "-c", &service]));
+}
+
 /// A service manager listens, keeps the listener, and starts the program, which alone accepts.
 pub(crate) fn manager_keeps_the_listener(stage: &Stage) {
     let service = [super::python::SERVE, SERVICE].concat();
