@@ -29,23 +29,33 @@ use crate::{
 /// From 6.10 on: `(const struct sock *sk, const struct sk_buff *skb, enum sk_rst_reason reason)`.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
-    report(&ctx, ctx.arg(0), ctx.arg(1), Some(ctx.arg::<u64>(2) as u32));
+    report(&ctx, ctx.arg(0), ctx.arg(1), Sockets::All, Some(ctx.arg::<u64>(2) as u32));
     0
 }
 
 /// Up to 6.9: `(const struct sock *sk, const struct sk_buff *skb)`.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset_without_reason(ctx: RawTracePointContext) -> i32 {
-    report(&ctx, ctx.arg(0), ctx.arg(1), None);
+    report(&ctx, ctx.arg(0), ctx.arg(1), Sockets::All, None);
     0
+}
+
+/// What a program may be handed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sockets {
+    /// Anything.
+    All,
+    /// No socket, or a mini-socket. What is for full sockets is not even in the program then, which is most of what the
+    /// verifier has to walk.
+    NotFull,
 }
 
 /// `sk` and `skb` may be NULL, `ctx` is the program's.
 #[inline(always)]
-pub(super) fn report(ctx: &impl EbpfContext, sk: u64, skb: u64, reason: Option<u32>) {
+pub(super) fn report(ctx: &impl EbpfContext, sk: u64, skb: u64, sockets: Sockets, reason: Option<u32>) {
     let state = if sk == 0 { 0 } else { sock::state(sk) };
     debug!(ctx, "state {} packet {}", state, u8::from(skb != 0));
-    let full = sk != 0 && sock::is_full(state);
+    let full = sockets == Sockets::All && sk != 0 && sock::is_full(state);
     // The packet that provoked the reset; none when this host gives up of its own accord.
     let headers = if skb == 0 { None } else { packet::headers(skb) };
     // Who the reset goes to: the socket knows, or, for listeners, TIME_WAIT and no socket, the packet does.
