@@ -93,6 +93,10 @@ struct Route {
     rest: [u32; 4],
 }
 
+/// Size of [`Route`], 64, as the helper wants it.
+const ROUTE_BYTES: i32 = 64;
+const _: () = assert!(size_of::<Route>() == 64);
+
 #[inline(always)]
 fn load<T: Default>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
     let mut value = T::default();
@@ -180,7 +184,7 @@ fn pass_on(ctx: &TcContext, skb: *mut __sk_buff, mut route: Route, tuple: &Tuple
         route.protocol = IPPROTO_TCP as u8;
         route.interface = interface;
         // SAFETY: the struct is the kernel's, and its size is given.
-        let result = unsafe { bpf_fib_lookup(skb.cast(), (&raw mut route).cast(), size_of::<Route>() as i32, 0) };
+        let result = unsafe { bpf_fib_lookup(skb.cast(), (&raw mut route).cast(), ROUTE_BYTES, 0) };
         // 0 is a route to elsewhere with its neighbour; 6 and above one without something that the lookup wants but
         // the stack does not. The rest: for this host, forbidden, or forwarding is off.
         if result != 0 && result < 6 {

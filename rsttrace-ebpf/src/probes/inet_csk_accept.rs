@@ -5,7 +5,7 @@ use aya_ebpf::{
     programs::{FExitContext, RetProbeContext},
 };
 
-use crate::{arguments::Accepted, story};
+use crate::{arguments::Accepted as _, story};
 
 /// Returns the `struct sock *`; its arguments have changed with time.
 #[fexit(function = "inet_csk_accept")]

@@ -7,7 +7,7 @@ use aya_ebpf::{
     programs::{FEntryContext, ProbeContext},
 };
 
-use crate::{arguments::Entry, header};
+use crate::{arguments::Entry as _, header};
 
 /// `(struct sock *sk, struct sk_buff *skb)`, from 5.11 on; before there is no packet.
 #[fentry(function = "tcp_reset")]
