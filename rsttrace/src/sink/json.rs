@@ -16,7 +16,11 @@ use crate::{
 const SCHEMA: u32 = 1;
 
 /// JSON lines.
-pub(super) struct Json;
+#[derive(Default)]
+pub(super) struct Json {
+    /// A line while it is made: serde writes it in some 300 pieces, each of which would be a call through `dyn Write`.
+    line: Vec<u8>,
+}
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -44,7 +48,9 @@ impl Sink for Json {
             Record::Lost(lost) => Body::Lost(lost),
             Record::Summary(summary) => Body::Summary(summary),
         };
-        serde_json::to_writer(&mut *out, &Line { schema: SCHEMA, body })?;
-        out.write_all(b"\n")
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &Line { schema: SCHEMA, body })?;
+        self.line.push(b'\n');
+        out.write_all(&self.line)
     }
 }

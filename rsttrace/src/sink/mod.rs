@@ -94,6 +94,6 @@ pub fn sink(format: Format, look: Look) -> Box<dyn Sink> {
     match format {
         Format::Text => Box::new(text::Text::new(look)),
         Format::Long => Box::new(long::Long::new(look)),
-        Format::Json => Box::new(json::Json),
+        Format::Json => Box::new(json::Json::default()),
     }
 }

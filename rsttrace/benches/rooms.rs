@@ -1,0 +1,117 @@
+//! What each room of the user side takes for one event, over the events of the golden cases: `cargo bench -p rsttrace`.
+//!
+//! Each figure is the time for all cases together, and its throughput in events a second.
+
+#![expect(clippy::expect_used, reason = "what fails here fails the measurement")]
+
+#[path = "../tests/golden/cases/mod.rs"]
+#[expect(dead_code, reason = "the cases are the golden test's, which asks more of them")]
+mod cases;
+
+use std::{collections::BTreeMap, hint::black_box};
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use jiff::{Timestamp, tz::TimeZone};
+use rsttrace::{
+    attribute::{Attribution, owner},
+    cli::{Format, TimeFormat},
+    decode::{Decoder, Reasons, clock::WallClock, sample},
+    diagnose::{Diagnosis, timeouts::Timeouts},
+    reset::Reset,
+    select::Selection,
+    sink::{self, Look, Record},
+};
+use rsttrace_common::event::ResetEvent;
+use zerocopy::IntoBytes as _;
+
+const CLOCK: WallClock = WallClock { monotonic_ns: cases::NOW_NS, wall: Timestamp::UNIX_EPOCH };
+
+fn events() -> Vec<ResetEvent> {
+    cases::all().map(cases::Case::event).collect()
+}
+
+fn decoder() -> Decoder {
+    let reasons = (1..16).map(|number| (number, format!("REASON_{number}").into())).collect::<BTreeMap<_, _>>();
+    Decoder::new("gw-1".into(), Reasons { reset: reasons, ..Reasons::default() }, Some(0))
+}
+
+fn diagnosis() -> Diagnosis {
+    Diagnosis::new(Timeouts::read(None).expect("the known timeouts"))
+}
+
+/// The records as they come out of the rooms before the sinks.
+fn resets() -> Vec<Reset> {
+    let (mut decoder, mut diagnosis, mut attribution) = (decoder(), diagnosis(), Attribution::default());
+    let finished = |event| {
+        let mut reset = decoder.reset(&event, &CLOCK);
+        diagnosis.diagnose(&mut reset);
+        attribution.attribute(&mut reset);
+        diagnosis.explain(&mut reset);
+        reset
+    };
+    events().into_iter().map(finished).collect()
+}
+
+fn look() -> Look {
+    Look { color: false, time: TimeFormat::Local, started: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC, names: false }
+}
+
+fn rooms(criterion: &mut Criterion) {
+    let events = events();
+    let samples: Vec<&[u8]> = events.iter().map(ResetEvent::as_bytes).collect();
+    let mut group = criterion.benchmark_group("rooms");
+    group.throughput(Throughput::Elements(events.len() as u64));
+
+    group.bench_function("decode/sample", |bencher| {
+        bencher.iter(|| samples.iter().filter(|&&bytes| black_box(sample::event(bytes)).is_ok()).count());
+    });
+    let mut decoder = decoder();
+    group.bench_function("decode/record", |bencher| {
+        bencher.iter(|| events.iter().map(|event| decoder.reset(event, &CLOCK)).map(black_box).count());
+    });
+
+    let decoded: Vec<Reset> = events.iter().map(|event| decoder.reset(event, &CLOCK)).collect();
+    let mut each = |name: &str, room: &mut dyn FnMut(&mut Reset)| {
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched_ref(
+                || decoded.clone(),
+                |resets| resets.iter_mut().for_each(&mut *room),
+                BatchSize::SmallInput,
+            );
+        });
+    };
+    each("attribute/owner", &mut |reset| drop(black_box(owner::decide(reset))));
+    // Of processes and cgroups that have been looked at before, as all but the first of each are.
+    let mut attribution = Attribution::default();
+    each("attribute/all", &mut |reset| attribution.attribute(reset));
+    let mut diagnosis = diagnosis();
+    each("diagnose", &mut |reset| diagnosis.diagnose(reset));
+    let selection = Selection::default();
+    each("select", &mut |reset| {
+        black_box(selection.wants(reset));
+    });
+    group.finish();
+}
+
+fn sinks(criterion: &mut Criterion) {
+    let records: Vec<Record> = resets().into_iter().map(|reset| Record::Reset(Box::new(reset))).collect();
+    let mut group = criterion.benchmark_group("sink");
+    group.throughput(Throughput::Elements(records.len() as u64));
+    for (name, format) in [("text", Format::Text), ("long", Format::Long), ("json", Format::Json)] {
+        let mut sink = sink::sink(format, look());
+        let mut out = Vec::new();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                for record in &records {
+                    sink.write(record, &mut out).expect("a vector takes everything");
+                }
+                out.len()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rooms, sinks);
+criterion_main!(benches);
