@@ -56,6 +56,7 @@ struct Attach {
 
 /// Puts an empty program at the entry of a function of the kernel, and takes it away again.
 pub(crate) fn try_fentry() -> io::Result<()> {
+    raise_memory_limit();
     let id = function_id().ok_or(io::ErrorKind::NotFound)?;
     // SAFETY: all zeros is a valid request.
     let mut load: Load = unsafe { zeroed() };
@@ -68,6 +69,14 @@ pub(crate) fn try_fentry() -> io::Result<()> {
     let program = bpf(BPF_PROG_LOAD, &load)?;
     let program = program.as_raw_fd().try_into().unwrap();
     bpf(BPF_RAW_TRACEPOINT_OPEN, &Attach { name: 0, program, pad: 0 }).map(drop)
+}
+
+/// Before 5.11 programs and maps count as locked memory of their user, everybody's together, and too much of it is
+/// refused as if it were forbidden.
+fn raise_memory_limit() {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the limit lives through the call. Where it may not be raised it is not needed, or the load says so.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
 }
 
 /// Puts a probe without a program on the same function, and takes it away again.
