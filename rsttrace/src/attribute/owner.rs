@@ -42,7 +42,7 @@ pub fn decide(reset: &Reset) -> Verdict {
         return Verdict::default();
     }
     let known = remembered(reset);
-    let Some(user) = reset.facts.holder.clone() else {
+    let Some(user) = reset.facts.holder.clone().filter(|user| !is_this_process(user)) else {
         return Verdict { owner: settled(reset, known), actor: None };
     };
     if is_destroyed_from_outside(reset) {
@@ -64,6 +64,12 @@ pub fn decide(reset: &Reset) -> Verdict {
         // hand.
         Some(_) | None => Verdict { owner: Some(in_hand(reset, user)), actor: None },
     }
+}
+
+/// Our own walk of open files has a file in hand while it looks at it. When its owner closes it just then, the last
+/// reference is ours, and the kernel closes the socket in our context: that makes us neither its owner nor an actor.
+fn is_this_process(task: &KernelTask) -> bool {
+    task.tgid == std::process::id()
 }
 
 /// Whether a search for who holds the socket can still make the answer better.
@@ -556,6 +562,20 @@ mod tests {
             }
         }
         assert!(exact > 1_000, "only {exact} were exact");
+    }
+
+    #[test]
+    fn our_own_walk_that_closes_a_socket_makes_it_nobodys_but_the_owners() {
+        let walked = |provenance: u8| {
+            verdict(move |event| {
+                if provenance != 0 {
+                    known(event, 7, provenance, ROLE_CLIENT);
+                }
+                held_by(event, std::process::id());
+            })
+        };
+        assert_eq!(walked(PROVENANCE_CONNECT), (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
+        assert_eq!(walked(0), (None, None));
     }
 
     #[test]
