@@ -148,7 +148,8 @@ fn likely(owner: Owner) -> Owner {
 /// The owner that the story of the connection tells.
 fn remembered(reset: &Reset) -> Option<Owner> {
     let facts = &reset.facts;
-    let task = facts.owner.clone()?;
+    // The kernel side notes whoever closes a socket, us too.
+    let task = facts.owner.clone().filter(|owner| !is_this_process(owner))?;
     let role = reset.socket.as_ref().and_then(|socket| socket.role);
     let provenance = match facts.provenance {
         PROVENANCE_CONNECT => Provenance::Connect,
@@ -576,6 +577,11 @@ mod tests {
         };
         assert_eq!(walked(PROVENANCE_CONNECT), (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
         assert_eq!(walked(0), (None, None));
+        let noted = verdict(|event| {
+            known(event, std::process::id(), PROVENANCE_CURRENT, ROLE_CLIENT);
+            held_by(event, std::process::id());
+        });
+        assert_eq!(noted, (None, None));
     }
 
     #[test]
