@@ -53,11 +53,13 @@ pub const PEERS_MAX: u32 = 4096;
 /// Processes that the `PIDS` map holds at most.
 pub const PIDS_MAX: u32 = 1024;
 
-/// Connections whose story is remembered at once.
-pub const CONNECTIONS_MAX: u32 = 65536;
+/// Places of a set of connections.
+pub const WAYS: u32 = 8;
+/// Sets of connections whose story is remembered. (Half full, one set in 50 has more than it can hold.)
+pub const CONNECTION_SETS: u32 = 16384;
+/// Sets of listening sockets that are remembered.
+pub const LISTENER_SETS: u32 = 1024;
 /// Ended connections whose story is still remembered.
-pub const DEPARTED_MAX: u32 = 16384;
-/// Listening sockets that are remembered.
-pub const LISTENERS_MAX: u32 = 8192;
+pub const DEPARTED_PLACES: u32 = 32768;
 /// Reset sockets whose holder is looked for at once.
-pub const AWAITED_MAX: u32 = 8192;
+pub const FINDINGS_PLACES: u32 = 8192;

@@ -184,6 +184,8 @@ pub struct ResetEvent {
     derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)
 )]
 pub struct Findings {
+    /// The number that an event carries as `findings`; another's if the place has been taken since.
+    pub number: u64,
     /// The first process that the walk of open files found with the socket.
     pub holder: Task,
     /// The process that closed the socket for the last time, in its own context; `tgid` 0 when nobody did.
@@ -204,6 +206,16 @@ pub struct Findings {
     pub descriptors: u32,
     /// Zero.
     pub padding: u32,
+}
+
+impl Findings {
+    /// Low bits of a number: the place in the map.
+    pub const PLACE_BITS: u32 = 16;
+
+    /// Where what is gathered under a number is.
+    pub const fn place(number: u64) -> u32 {
+        (number & ((1 << Self::PLACE_BITS) - 1)) as u32
+    }
 }
 
 // SAFETY: plain integers without padding.
@@ -319,9 +331,9 @@ assert_offsets!(
     probes_out @ 315, references @ 316, handshake_ttl @ 318, netfilter_hook @ 319, findings @ 320,
 );
 
-const _: () = assert!(size_of::<Findings>() == 104 && align_of::<Findings>() == 8);
+const _: () = assert!(size_of::<Findings>() == 112 && align_of::<Findings>() == 8);
 assert_offsets!(
     Findings,
-    holder @ 0, closer @ 32, destroyed_ns @ 64, known_start_boottime_ns @ 72, known_tgid @ 80, walk @ 84, several @ 88,
-    known_holds @ 92, descriptors @ 96, padding @ 100,
+    number @ 0, holder @ 8, closer @ 40, destroyed_ns @ 72, known_start_boottime_ns @ 80, known_tgid @ 88, walk @ 92,
+    several @ 96, known_holds @ 100, descriptors @ 104, padding @ 108,
 );

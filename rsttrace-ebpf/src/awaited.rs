@@ -4,20 +4,26 @@
 //! Nothing here runs for a packet or a system call. After a reset from the peer the socket stays in the hands of its
 //! process until that closes it; so either it still holds it when somebody looks, or its close shows.
 
-use aya_ebpf::{bindings::BPF_ANY, helpers::generated::bpf_get_smp_processor_id};
-use rsttrace_common::event::{EVENT_ORPHAN, Findings, ResetEvent, Task};
+use aya_ebpf::{Global, helpers::generated::bpf_get_smp_processor_id};
+use rsttrace_common::{
+    config::FINDINGS_PLACES,
+    event::{EVENT_ORPHAN, Findings, ResetEvent, Task},
+};
 
 use crate::{
     connection::Connection,
-    maps::{AWAITED, FINDINGS, WALK},
+    maps::{CONNECTIONS, FINDINGS, FINDINGS_USED, LISTENERS, WALK},
     sock, story, task,
 };
 
+/// How many places of the findings each CPU has, and how many CPUs there are.
+#[unsafe(no_mangle)]
+static FINDINGS_PLACES_OF_CPU: Global<u32> = Global::new(FINDINGS_PLACES);
+#[unsafe(no_mangle)]
+static CPUS: Global<u32> = Global::new(1);
+
 /// `SOCK_DEAD` of `enum sock_flags`.
 const SOCK_DEAD: u32 = 1 << 0;
-
-/// Low bits of the number under which findings are gathered, for the CPU; the others are the moment of the reset.
-const CPU_BITS: u32 = 8;
 
 const NOBODY: Task = Task { start_boottime_ns: 0, tgid: 0, uid: 0, comm: [0; 16] };
 
@@ -25,58 +31,80 @@ const NOBODY: Task = Task { start_boottime_ns: 0, tgid: 0, uid: 0, comm: [0; 16]
 /// queue, the holder of the listener. The event is complete but for this.
 #[inline(always)]
 pub(crate) fn await_holder(sk: u64, story: Option<&'static Connection>, event: &mut ResetEvent) {
-    let target = if event.flags & EVENT_ORPHAN == 0 {
+    let awaited = if event.flags & EVENT_ORPHAN == 0 {
         // The last close of a socket shows who holds it; afterwards nobody does.
-        if event.references == 0 { 0 } else { sk }
+        if event.references == 0 { None } else { CONNECTIONS.any(sk).or_else(|| story::begin(sk)) }
     } else if event.socket_flags & SOCK_DEAD == 0 {
-        story.map_or(0, |story| story.listener)
+        story.and_then(|story| LISTENERS.open(story.listener))
     } else {
-        0
+        None
     };
-    if target == 0 {
+    let Some(awaited) = awaited else { return };
+    // SAFETY: values of the map are valid as long as the program runs.
+    let awaited = unsafe { &mut (*awaited).awaited };
+    if *awaited != 0 {
+        // Another reset of the same socket: what is found serves both.
+        event.findings = *awaited;
         return;
     }
-    if let Some(number) = AWAITED.get_ptr(target) {
-        // SAFETY: values of the map are valid as long as the program runs.
-        let number = unsafe { *number };
-        if target != sk || !is_older(number, event.opened_ns) {
-            // Another reset of the same socket: what is found serves both.
-            event.findings = number;
-            return;
-        }
+    let (place, Some(findings)) = place() else { return };
+    let number = event.ktime_ns << Findings::PLACE_BITS | u64::from(place);
+    // SAFETY: as above.
+    unsafe {
+        *findings = Findings {
+            number,
+            holder: NOBODY,
+            closer: NOBODY,
+            destroyed_ns: 0,
+            known_start_boottime_ns: event.owner.start_boottime_ns,
+            known_tgid: event.owner.tgid,
+            walk: 0,
+            several: 0,
+            known_holds: 0,
+            descriptors: 0,
+            padding: 0,
+        };
     }
-    // SAFETY: takes no arguments and cannot fail.
-    let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
-    let number = event.ktime_ns << CPU_BITS | cpu & ((1 << CPU_BITS) - 1);
-    let findings = Findings {
-        holder: NOBODY,
-        closer: NOBODY,
-        destroyed_ns: 0,
-        known_start_boottime_ns: event.owner.start_boottime_ns,
-        known_tgid: event.owner.tgid,
-        walk: 0,
-        several: 0,
-        known_holds: 0,
-        descriptors: 0,
-        padding: 0,
+    *awaited = number;
+    event.findings = number;
+}
+
+/// The next place of this CPU; each has its own, in turns.
+#[inline(always)]
+fn place() -> (u32, Option<*mut Findings>) {
+    let Some(used) = FINDINGS_USED.get_ptr_mut(0) else { return (0, None) };
+    // SAFETY: this CPU's slot. Who interrupts us here takes the same place, and what is found of one socket is lost.
+    let turn = unsafe {
+        let turn = *used;
+        *used = turn.wrapping_add(1);
+        turn
     };
-    if FINDINGS.insert(number, findings, BPF_ANY.into()).is_ok()
-        && AWAITED.insert(target, number, BPF_ANY.into()).is_ok()
-    {
-        event.findings = number;
+    // SAFETY: takes no arguments and cannot fail.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let place = turn.checked_rem(FINDINGS_PLACES_OF_CPU.load()).unwrap_or(0) * CPUS.load() + cpu;
+    (place, FINDINGS.get_ptr_mut(place))
+}
+
+/// Where what is found of a socket is gathered, if its holder is awaited.
+#[inline(always)]
+fn findings(sk: u64) -> Option<&'static mut Findings> {
+    let awaited = CONNECTIONS.any(sk).or_else(|| LISTENERS.any(sk))?;
+    // SAFETY: values of the map are valid as long as the program runs.
+    let number = unsafe { (*awaited).awaited };
+    if number == 0 {
+        return None;
     }
+    let findings = FINDINGS.get_ptr_mut(Findings::place(number))?;
+    // SAFETY: as above; see the callers for who else writes.
+    let findings = unsafe { &mut *findings };
+    (findings.number == number).then_some(findings)
 }
 
 /// A socket is destroyed. If its holder is awaited, and it is a process that destroys it, that is who had it last.
 #[inline(always)]
 pub(crate) fn destroyed(sk: u64) {
-    let Some(number) = AWAITED.get_ptr(sk) else { return };
-    // SAFETY: values of the map are valid as long as the program runs.
-    let number = unsafe { *number };
-    let _ = AWAITED.remove(sk);
-    let Some(findings) = FINDINGS.get_ptr_mut(number) else { return };
-    // SAFETY: as above; a socket is destroyed once, so nobody else writes these fields.
-    let findings = unsafe { &mut *findings };
+    // A socket is destroyed once, so nobody else writes these fields.
+    let Some(findings) = findings(sk) else { return };
     if sock::owned(sk) && !task::Flags::current().is_kernel() {
         task::current(&mut findings.closer);
     }
@@ -86,15 +114,8 @@ pub(crate) fn destroyed(sk: u64) {
 /// The walk of open files has come to a socket that the process of this `task_struct` holds.
 #[inline(always)]
 pub(crate) fn found(sk: u64, holder: u64) {
-    let Some(number) = AWAITED.get_ptr(sk) else { return };
-    // SAFETY: values of the map are valid as long as the program runs.
-    let number = unsafe { *number };
-    if is_older(number, story::opened_ns(sk)) {
-        return;
-    }
-    let Some(findings) = FINDINGS.get_ptr_mut(number) else { return };
-    // SAFETY: as above; the user side walks one walk at a time, so nobody else writes these fields.
-    let findings = unsafe { &mut *findings };
+    // The user side walks one walk at a time, so nobody else writes these fields.
+    let Some(findings) = findings(sk) else { return };
     let walk = WALK.get(0).copied().unwrap_or(0);
     let mut task = NOBODY;
     task::of(holder, &mut task);
@@ -111,11 +132,4 @@ pub(crate) fn found(sk: u64, holder: u64) {
     if task.tgid == findings.known_tgid && task.start_boottime_ns == findings.known_start_boottime_ns {
         findings.known_holds = 1;
     }
-}
-
-/// Whether a number was given before the connection at its address was opened: the end of the socket that it was given
-/// for was not seen, and its address is another's by now.
-#[inline(always)]
-fn is_older(number: u64, opened_ns: u64) -> bool {
-    number < opened_ns << CPU_BITS
 }

@@ -21,6 +21,7 @@
 mod arguments;
 mod awaited;
 mod connection;
+mod departed;
 mod emit;
 mod fields;
 mod filter;
@@ -31,6 +32,7 @@ mod packet;
 mod probes;
 mod sock;
 mod story;
+mod table;
 mod task;
 
 /// The kernel lends GPL-only helpers (`bpf_probe_read_kernel` is one) to programs that say this.

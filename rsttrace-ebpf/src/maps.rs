@@ -5,15 +5,21 @@ use aya_ebpf::maps::PerfEventArray;
 #[cfg(feature = "ring")]
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::{
+    Global,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray},
 };
 use rsttrace_common::{
-    config::{AWAITED_MAX, CONNECTIONS_MAX, DEPARTED_MAX, Filter, LISTENERS_MAX, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
+    config::{self, Filter, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
     event::{Address, Findings, LOST_SLOTS},
 };
 
-use crate::{connection::Connection, header, sock::Tuple};
+use crate::{
+    connection::Connection,
+    departed::Departed,
+    header,
+    table::{Table, Tags},
+};
 
 /// Events on their way to the user side.
 #[cfg(not(feature = "ring"))]
@@ -49,32 +55,48 @@ pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST_SL
 #[map]
 pub(crate) static HEADERS: PerCpuArray<header::Slots> = PerCpuArray::with_max_entries(1, 0);
 
-/// The story of each open connection, by the address of its socket.
-///
-/// An LRU map can neither grow without bound nor fail an insert; what it forgets under pressure shows as an unknown
-/// owner. Entries leave when the socket closes, so that idle connections are not pushed out by dead ones.
+/// The sockets in [`CONNECTIONS`].
 #[map]
-pub(crate) static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(CONNECTIONS_MAX, 0);
+static CONNECTION_TAGS: Array<Tags> = Array::with_max_entries(config::CONNECTION_SETS, 0);
 
-/// The story of connections that have just ended: the kernel closes a socket *before* it reports most of the resets
-/// that it sends for it, and a TIME_WAIT socket keeps nothing of the one it replaced.
+/// The story of each connection, by the address of its socket, eight places to a set.
 #[map]
-pub(crate) static DEPARTED: LruHashMap<Tuple, Connection> = LruHashMap::with_max_entries(DEPARTED_MAX, 0);
+static CONNECTION_PLACES: Array<Connection> = Array::with_max_entries(config::CONNECTION_SETS * config::WAYS, 0);
 
-/// Who listens, by the address of the listening socket; its connections inherit the owner from here. A map of its own, so
-/// that no number of connections pushes out a listener.
-#[map]
-pub(crate) static LISTENERS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(LISTENERS_MAX, 0);
+#[unsafe(no_mangle)]
+static CONNECTION_SETS: Global<u32> = Global::new(config::CONNECTION_SETS);
 
-/// The sockets that have been reset and whose holder is awaited, by address, and under which number what is found is
-/// gathered. An entry goes when the socket is destroyed: its address may be another's the next moment.
-#[map]
-pub(crate) static AWAITED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(AWAITED_MAX, 0);
+/// The story of each connection that a socket exists for.
+pub(crate) static CONNECTIONS: Table =
+    Table { tags: &CONNECTION_TAGS, connections: &CONNECTION_PLACES, sets: &CONNECTION_SETS };
 
-/// Who holds those sockets: the task that closes one, and the walk of open files, leave it here, and the user side fetches
-/// it. What these two maps forget under pressure shows as lower confidence.
+/// The sockets in [`LISTENERS`].
 #[map]
-pub(crate) static FINDINGS: LruHashMap<u64, Findings> = LruHashMap::with_max_entries(AWAITED_MAX, 0);
+static LISTENER_TAGS: Array<Tags> = Array::with_max_entries(config::LISTENER_SETS, 0);
+
+#[map]
+static LISTENER_PLACES: Array<Connection> = Array::with_max_entries(config::LISTENER_SETS * config::WAYS, 0);
+
+#[unsafe(no_mangle)]
+static LISTENER_SETS: Global<u32> = Global::new(config::LISTENER_SETS);
+
+/// Who listens; its connections inherit the owner from here. A table of its own, so that no number of connections pushes
+/// out a listener.
+pub(crate) static LISTENERS: Table =
+    Table { tags: &LISTENER_TAGS, connections: &LISTENER_PLACES, sets: &LISTENER_SETS };
+
+/// The story of connections that have ended, by their ends.
+#[map]
+pub(crate) static DEPARTED: Array<Departed> = Array::with_max_entries(config::DEPARTED_PLACES + 1, 0);
+
+/// Who holds sockets that have been reset: the task that closes one, and the walk of open files, leave it here, and the
+/// user side fetches it.
+#[map]
+pub(crate) static FINDINGS: Array<Findings> = Array::with_max_entries(config::FINDINGS_PLACES, 0);
+
+/// How many places of [`FINDINGS`] each CPU has used, one after the other.
+#[map]
+pub(crate) static FINDINGS_USED: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 
 /// The number of the walk of open files that the user side has under way (one slot); 0 during the first, at start.
 #[map]

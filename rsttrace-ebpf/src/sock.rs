@@ -2,16 +2,16 @@
 
 use rsttrace_common::{
     event::{Address, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, REFERENCES_UNKNOWN, ResetEvent},
-    names::{AF_INET, AF_INET6, tcp},
+    names::{AF_INET, AF_INET6, IPPROTO_TCP, tcp},
 };
 
 use crate::fields::{
     CGROUP_KN, FILE_COUNT, FILE_REF, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID, NET_INUM,
-    SK_ACK_BACKLOG, SK_CGROUP, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK, SK_MAX_ACK_BACKLOG, SK_SHUTDOWN,
-    SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE,
-    SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE, SOCKET_INODE, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS,
-    TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT,
-    TP_SND_UNA, TP_SRTT_US, TP_TOTAL_RETRANS, TP_WRITE_SEQ, copy, field, has,
+    SK_ACK_BACKLOG, SK_CGROUP, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK, SK_MAX_ACK_BACKLOG, SK_PROTOCOL,
+    SK_SHUTDOWN, SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR,
+    SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE, SOCKET_INODE, TP_BYTES_ACKED, TP_BYTES_RECEIVED,
+    TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT,
+    TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US, TP_TOTAL_RETRANS, TP_WRITE_SEQ, copy, field, has,
 };
 
 /// The two ends of a connection in one network namespace. IPv4 addresses stand as `::ffff:a.b.c.d`, so that a
@@ -35,6 +35,33 @@ impl Tuple {
     /// To be filled in.
     pub(crate) const EMPTY: Self = Self { local: [0; 4], peer: [0; 4], netns: 0, local_port: 0, peer_port: 0 };
 
+    #[inline(always)]
+    fn words(&self) -> [u64; 5] {
+        let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+        let [a, b, c, d] = self.local;
+        let [e, f, g, h] = self.peer;
+        let ports = u32::from(self.local_port) << 16 | u32::from(self.peer_port);
+        [pair(a, b), pair(c, d), pair(e, f), pair(g, h), pair(self.netns, ports)]
+    }
+
+    /// Whether these are the same two ends. (An array's own comparison calls a function that BPF has not.)
+    #[inline(always)]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let [a, b, c, d, e] = self.words();
+        let [f, g, h, i, j] = other.words();
+        (a ^ f) | (b ^ g) | (c ^ h) | (d ^ i) | (e ^ j) == 0
+    }
+
+    /// 32 bits that are different for nearly every two pairs of ends.
+    #[inline(always)]
+    pub(crate) fn hash(&self) -> u64 {
+        let mut hash = 0_u64;
+        for word in self.words() {
+            hash = (hash.rotate_left(23) ^ word).wrapping_mul(SCATTER);
+        }
+        hash >> 32
+    }
+
     /// The same two ends, as the other one sees them.
     #[inline(always)]
     pub(crate) fn turn(&mut self) {
@@ -42,6 +69,9 @@ impl Tuple {
         core::mem::swap(&mut self.local_port, &mut self.peer_port);
     }
 }
+
+/// 2^64 divided by the golden ratio.
+const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The word of an IPv4-mapped address before the IPv4 address: `::ffff`.
 const MAPPED: u32 = 0xffff_u32.to_be();
@@ -74,6 +104,12 @@ pub(crate) fn state(sk: u64) -> u8 {
 #[inline(always)]
 pub(crate) fn is_full(state: u8) -> bool {
     state != tcp::TIME_WAIT && state != tcp::NEW_SYN_RECV
+}
+
+/// Whether it is a socket of TCP, and not of MPTCP, DCCP or SCTP.
+#[inline(always)]
+pub(crate) fn is_tcp(sk: u64) -> bool {
+    field::<u16>(sk, &SK_PROTOCOL) == IPPROTO_TCP
 }
 
 /// `sk_shutdown`.

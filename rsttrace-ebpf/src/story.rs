@@ -3,10 +3,7 @@
 //! It is written by `inet_sock_set_state` and by the snapshot at start, and read at a reset. Nothing here runs for a
 //! packet or a system call; a connection costs a handful of updates over its life.
 
-use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::generated::bpf_ktime_get_ns,
-};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use rsttrace_common::{
     event::{
         EVENT_HAS_STORY, EVENT_SHARED, PROVENANCE_ACCEPT, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_LISTEN,
@@ -17,8 +14,9 @@ use rsttrace_common::{
 
 use crate::{
     connection::Connection,
+    departed,
     fields::{TP_TSORTED_SENT_QUEUE, field},
-    maps::{CONNECTIONS, DEPARTED, LISTENERS},
+    maps::{CONNECTIONS, LISTENERS},
     sock::{self, Tuple},
     task,
 };
@@ -41,42 +39,50 @@ pub(crate) fn now_ns() -> u64 {
 /// CLOSE to SYN_SENT: the current process calls connect.
 #[inline(always)]
 pub(crate) fn connect(sk: u64) {
-    let mut connection = Connection {
-        opened_ns: now_ns(),
-        sk,
-        previous_state: tcp::CLOSE,
-        provenance: PROVENANCE_CONNECT,
-        role: ROLE_CLIENT,
-        ..Connection::UNKNOWN
-    };
+    let now_ns = now_ns();
+    let Some(connection) = CONNECTIONS.take(sk, now_ns) else { return };
+    // SAFETY: values of the map are valid as long as the program runs; the kernel changes a socket's state under its lock.
+    let connection = unsafe { &mut *connection };
+    *connection =
+        Connection { opened_ns: now_ns, provenance: PROVENANCE_CONNECT, role: ROLE_CLIENT, ..Connection::UNKNOWN };
     task::current(&mut connection.owner);
-    let _ = CONNECTIONS.insert(sk, connection, BPF_ANY.into());
+    connection.seal(sk);
 }
 
 /// CLOSE to LISTEN: the current process calls listen.
 #[inline(always)]
 pub(crate) fn listen(sk: u64) {
-    let mut connection = Connection { sk, provenance: PROVENANCE_LISTEN, role: ROLE_LISTENER, ..Connection::UNKNOWN };
-    task::current(&mut connection.owner);
-    let _ = LISTENERS.insert(sk, connection, BPF_ANY.into());
+    let Some(listener) = LISTENERS.take(sk, now_ns()) else { return };
+    // SAFETY: as above.
+    let listener = unsafe { &mut *listener };
+    *listener = Connection { provenance: PROVENANCE_LISTEN, role: ROLE_LISTENER, ..Connection::UNKNOWN };
+    task::current(&mut listener.owner);
+    listener.seal(sk);
 }
 
-/// LISTEN to SYN_RECV: a connection is born of a listener, in whatever context the packet came.
+/// LISTEN to SYN_RECV: a connection is born of a listener, in whatever context the packet came. The packet is the one that
+/// ends the handshake, so that the connection is established within the same function of the kernel (TCP Fast Open
+/// aside, where it is in use from the first packet on).
 #[inline(always)]
 pub(crate) fn child(sk: u64) {
-    let mut connection =
-        Connection { opened_ns: now_ns(), sk, previous_state: tcp::LISTEN, role: ROLE_SERVER, ..Connection::UNKNOWN };
+    let now_ns = now_ns();
+    let Some(connection) = CONNECTIONS.take(sk, now_ns) else { return };
+    // SAFETY: as above.
+    let connection = unsafe { &mut *connection };
+    *connection = Connection { opened_ns: now_ns, established_ns: now_ns, role: ROLE_SERVER, ..Connection::UNKNOWN };
     let parent = listener_of(sk);
-    if let Some(listener) = LISTENERS.get_ptr(parent) {
-        // SAFETY: values of the map are valid as long as the program runs.
+    if let Some(listener) = LISTENERS.open(parent) {
+        // SAFETY: as above.
         let listener = unsafe { &*listener };
         connection.listener = parent;
-        connection.owner = listener.owner;
-        // However its listener's owner is known, this one's is inherited.
-        connection.provenance = PROVENANCE_LISTEN;
-        connection.shared = listener.shared;
+        if listener.is_whole(parent) {
+            connection.owner = listener.owner;
+            // However its listener's owner is known, this one's is inherited.
+            connection.provenance = PROVENANCE_LISTEN;
+            connection.shared = listener.shared;
+        }
     }
-    let _ = CONNECTIONS.insert(sk, connection, BPF_ANY.into());
+    connection.seal(sk);
 }
 
 /// The current process has accepted the connection: from here on it is its owner, whoever listened.
@@ -86,20 +92,21 @@ pub(crate) fn accept(sk: u64) {
     if sk == 0 || task::Flags::current().is_kernel() {
         return;
     }
-    if let Some(connection) = CONNECTIONS.get_ptr_mut(sk) {
-        // SAFETY: values of the map are valid as long as the program runs.
+    if let Some(connection) = CONNECTIONS.open(sk) {
+        // SAFETY: as above.
         let connection = unsafe { &mut *connection };
         task::current(&mut connection.owner);
         connection.provenance = PROVENANCE_ACCEPT;
         connection.shared = 0;
+        connection.seal(sk);
     }
 }
 
 /// The handshake is finished, by a packet with this TTL.
 #[inline(always)]
 pub(crate) fn handshake(sk: u64, ttl: u8) {
-    if let Some(connection) = CONNECTIONS.get_ptr_mut(sk) {
-        // SAFETY: values of the map are valid as long as the program runs.
+    if let Some(connection) = CONNECTIONS.open(sk) {
+        // SAFETY: as above.
         unsafe { (*connection).handshake_ttl = ttl };
     }
 }
@@ -107,24 +114,40 @@ pub(crate) fn handshake(sk: u64, ttl: u8) {
 /// Any change between the states of an open connection.
 #[inline(always)]
 pub(crate) fn advance(sk: u64, old: u8, new: u8) {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(sk) else {
-        // Opened before our time and not in the snapshot: the story begins here.
-        let mut connection = Connection { sk, ..Connection::UNKNOWN };
-        mark(&mut connection, sk, old, new);
-        let _ = CONNECTIONS.insert(sk, connection, BPF_ANY.into());
+    // Of these nothing is remembered: a child was established when it was born, and its time is known; what follows our
+    // own FIN shows in the state.
+    if old == tcp::SYN_RECV && new == tcp::ESTABLISHED || new == tcp::FIN_WAIT2 {
         return;
-    };
-    // SAFETY: as long as the program runs the value is valid; the kernel changes a socket's state under its lock.
+    }
+    // Opened before our time and not in the snapshot: the story begins here.
+    let Some(connection) = CONNECTIONS.open(sk).or_else(|| begin(sk)) else { return };
+    // SAFETY: as above.
     mark(unsafe { &mut *connection }, sk, old, new);
+}
+
+/// The story of a connection of which nothing is known begins, if it is one of TCP.
+#[inline(always)]
+pub(crate) fn begin(sk: u64) -> Option<*mut Connection> {
+    // DCCP, SCTP and MPTCP have states as well.
+    if !sock::is_tcp(sk) {
+        return None;
+    }
+    let connection = CONNECTIONS.take(sk, now_ns())?;
+    // SAFETY: as above.
+    unsafe {
+        *connection = Connection::UNKNOWN;
+        (*connection).seal(sk);
+    }
+    Some(connection)
 }
 
 #[inline(always)]
 fn mark(connection: &mut Connection, sk: u64, old: u8, new: u8) {
-    connection.previous_state = old;
     // A close reports a state that a shutdown has set before a second time.
     if old != new {
         match new {
-            tcp::ESTABLISHED => {
+            // Two hosts that open the same connection at once meet in SYN_RECV.
+            tcp::ESTABLISHED | tcp::SYN_RECV => {
                 connection.established_ns = now_ns();
                 return;
             }
@@ -139,90 +162,80 @@ fn mark(connection: &mut Connection, sk: u64, old: u8, new: u8) {
     // The task that holds the lock uses the socket: better knowledge than an inherited or a shared owner.
     let inherited = connection.role == ROLE_SERVER && connection.provenance == PROVENANCE_LISTEN;
     let unsure = connection.provenance == PROVENANCE_NONE || inherited || connection.shared != 0;
-    if (!unsure && connection.owner.tgid == task::current_tgid()) || task::Flags::current().is_kernel() {
+    if !unsure && connection.owner.tgid == task::current_tgid() {
         return;
     }
-    // What is left of a socket after the last close belongs to whoever closed it, also beside a certain owner.
-    let last = sock::closes_last(sk);
-    if unsure || last {
-        task::current(&mut connection.owner);
-        connection.provenance = PROVENANCE_CURRENT;
-        if inherited || last {
-            // Several may listen, and this one has the connection. Of a socket that several hold, they still do.
-            connection.shared = 0;
-        }
+    // What is left of a socket after the last close belongs to whoever closed it, also beside a certain owner. Several may
+    // listen, and this one has the connection; of a socket that several hold, they still do.
+    let alone = inherited || sock::closes_last(sk);
+    if !unsure && !alone || task::Flags::current().is_kernel() {
+        return;
     }
+    task::current(&mut connection.owner);
+    connection.provenance = PROVENANCE_CURRENT;
+    if alone {
+        connection.shared = 0;
+    }
+    connection.seal(sk);
 }
 
 /// Any state to CLOSE: the connection is over, or a listener closes.
 #[inline(always)]
 pub(crate) fn depart(sk: u64, old: u8) {
     if old == tcp::LISTEN {
-        let _ = LISTENERS.remove(sk);
+        LISTENERS.end(sk);
         return;
     }
-    if old != tcp::SYN_SENT {
-        // No reset is ever sent for a socket that goes from SYN_SENT to CLOSE.
-        let mut tuple = Tuple::EMPTY;
-        sock::ends(sk, &mut tuple);
-        if let Some(connection) = CONNECTIONS.get_ptr_mut(sk) {
-            // SAFETY: values of the map are valid as long as the program runs.
-            let connection = unsafe { &mut *connection };
-            connection.previous_state = old;
-            let _ = DEPARTED.insert(tuple, *connection, BPF_ANY.into());
-        } else {
-            let connection = Connection { sk, previous_state: old, ..Connection::UNKNOWN };
-            let _ = DEPARTED.insert(tuple, connection, BPF_ANY.into());
+    if let Some(connection) = CONNECTIONS.open(sk).or_else(|| begin(sk)) {
+        // SAFETY: as above.
+        let connection = unsafe { &mut *connection };
+        connection.previous_state = old;
+        // Where both sides have closed, or never opened, no packet can come any more that a reset would answer.
+        if old != tcp::SYN_SENT && old != tcp::LAST_ACK {
+            let mut tuple = Tuple::EMPTY;
+            sock::ends(sk, &mut tuple);
+            departed::keep(sk, &tuple, connection);
         }
     }
-    let _ = CONNECTIONS.remove(sk);
+    CONNECTIONS.end(sk);
 }
 
 /// A socket that a process held when rsttrace started. `state` is the socket's, `holder` the `task_struct`.
 #[inline(always)]
 pub(crate) fn found(sk: u64, state: u8, holder: u64) {
-    let mut connection = Connection { sk, provenance: PROVENANCE_SNAPSHOT, ..Connection::UNKNOWN };
-    task::of(holder, &mut connection.owner);
+    let mut owner = Connection::UNKNOWN.owner;
+    task::of(holder, &mut owner);
     let listens = state == tcp::LISTEN;
-    if listens {
-        connection.role = ROLE_LISTENER;
-    }
     let stories = if listens { &LISTENERS } else { &CONNECTIONS };
-    if let Some(known) = stories.get_ptr_mut(sk) {
-        // SAFETY: values of the map are valid as long as the program runs.
+    if let Some(known) = stories.open(sk) {
+        // SAFETY: as above.
         let known = unsafe { &mut *known };
-        if known.provenance == PROVENANCE_SNAPSHOT && known.owner.tgid != connection.owner.tgid {
+        if known.provenance == PROVENANCE_SNAPSHOT && known.owner.tgid != owner.tgid {
             known.shared = 1;
+            known.seal(sk);
         }
-    } else {
-        let _ = stories.insert(sk, connection, BPF_NOEXIST.into());
+    } else if let Some(place) = stories.take(sk, now_ns()) {
+        // SAFETY: as above.
+        let connection = unsafe { &mut *place };
+        *connection = Connection { owner, provenance: PROVENANCE_SNAPSHOT, ..Connection::UNKNOWN };
+        if listens {
+            connection.role = ROLE_LISTENER;
+        }
+        connection.seal(sk);
     }
 }
 
 /// What is known of the socket of a reset: `state` is what the socket says.
 #[inline(always)]
-pub(crate) fn of_socket(sk: u64, state: u8, tuple: &Tuple) -> Option<&'static Connection> {
-    match state {
-        // SAFETY: values of the map are valid as long as the program runs.
-        tcp::LISTEN => LISTENERS.get_ptr(sk).map(|listener| unsafe { &*listener }),
-        tcp::CLOSE => departed(tuple).filter(|connection| connection.sk == sk),
-        // SAFETY: as above.
-        _ => CONNECTIONS.get_ptr(sk).map(|connection| unsafe { &*connection }),
-    }
-}
-
-/// When the open connection of this socket was opened; 0 when that is not known, and for a listener.
-#[inline(always)]
-pub(crate) fn opened_ns(sk: u64) -> u64 {
-    // SAFETY: values of the map are valid as long as the program runs.
-    CONNECTIONS.get_ptr(sk).map_or(0, |connection| unsafe { (*connection).opened_ns })
-}
-
-/// What is known of the last connection between these ends.
-#[inline(always)]
-pub(crate) fn departed(tuple: &Tuple) -> Option<&'static Connection> {
-    // SAFETY: values of the map are valid as long as the program runs.
-    DEPARTED.get_ptr(tuple).map(|connection| unsafe { &*connection })
+pub(crate) fn of_socket(sk: u64, state: u8) -> Option<&'static Connection> {
+    let connection = match state {
+        tcp::LISTEN => LISTENERS.open(sk),
+        tcp::CLOSE => CONNECTIONS.ended(sk),
+        _ => CONNECTIONS.open(sk),
+    }?;
+    // SAFETY: as above.
+    let connection = unsafe { &*connection };
+    connection.is_whole(sk).then_some(connection)
 }
 
 /// The owner, where it is beyond doubt: the story's, and at work on the socket this moment. Any other may have ended and
@@ -252,7 +265,10 @@ pub(crate) fn tell(connection: Option<&'static Connection>, event: &mut ResetEve
     event.role = connection.role;
     event.previous_state = connection.previous_state;
     event.opened_ns = connection.opened_ns;
-    event.established_ns = connection.established_ns;
+    // A child that did not get through the end of its handshake was not established after all.
+    if event.state != tcp::SYN_RECV && event.previous_state != tcp::SYN_RECV {
+        event.established_ns = connection.established_ns;
+    }
     event.fin_received_ns = connection.fin_received_ns;
     event.fin_sent_ns = connection.fin_sent_ns;
     event.handshake_ttl = connection.handshake_ttl;

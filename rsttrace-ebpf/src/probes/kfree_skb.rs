@@ -13,6 +13,7 @@ use rsttrace_common::{
 };
 
 use crate::{
+    departed,
     emit::{self, Origin},
     fields::{DEV_NET, DST_DEV, SKB_DEV, SKB_DST, SKB_IIF, SKC_NET, field},
     filter, packet,
@@ -64,7 +65,7 @@ fn report(ctx: &impl EbpfContext, skb: u64, reason: Option<u32>, sk: u64) {
     }
     let state = if sk == 0 { 0 } else { sock::state(sk) };
     let full = sk != 0 && sock::is_full(state);
-    let story = if full { story::of_socket(sk, state, &tuple) } else { story::departed(&tuple) };
+    let story = if full { story::of_socket(sk, state) } else { departed::find(&tuple) };
     emit::event(ctx, Origin { kind: KIND_IGNORED, in_task: false }, |event| {
         // SAFETY: takes no arguments and cannot fail.
         event.ktime_ns = unsafe { bpf_ktime_get_ns() };

@@ -5,11 +5,11 @@
 
 use core::{ffi::c_void, mem::offset_of};
 
-use rsttrace_common::names::{AF_INET, AF_INET6, IPPROTO_TCP, tcp};
+use rsttrace_common::names::{AF_INET, AF_INET6, tcp};
 
 use crate::{
     awaited,
-    fields::{FILE_INODE, FILE_PRIVATE_DATA, INODE_MODE, SK_PROTOCOL, SKC_FAMILY, SOCKET_SK, field, read},
+    fields::{FILE_INODE, FILE_PRIVATE_DATA, INODE_MODE, SKC_FAMILY, SOCKET_SK, field, read},
     sock, story,
 };
 
@@ -33,7 +33,8 @@ const S_IFSOCK: u16 = 0o140_000;
 #[unsafe(no_mangle)]
 extern "C" fn task_file(ctx: *const Context) -> i32 {
     if let Some((sk, task)) = socket(ctx)
-        && is_tcp(sk)
+        && is_internet(sk)
+        && sock::is_tcp(sk)
     {
         let state = sock::state(sk);
         if state != tcp::CLOSE {
@@ -78,7 +79,7 @@ fn socket(ctx: *const Context) -> Option<(u64, u64)> {
 }
 
 #[inline(always)]
-fn is_tcp(sk: u64) -> bool {
+fn is_internet(sk: u64) -> bool {
     let family = field::<u16>(sk, &SKC_FAMILY) as u8;
-    (family == AF_INET || family == AF_INET6) && field::<u16>(sk, &SK_PROTOCOL) == IPPROTO_TCP
+    family == AF_INET || family == AF_INET6
 }

@@ -51,7 +51,7 @@ fn report(ctx: &RawTracePointContext) {
     if !filter::wants_received(&filter) || !filter::wants_ends(&filter, &tuple) {
         return;
     }
-    let story = story::of_socket(sk, state, &tuple);
+    let story = story::of_socket(sk, state);
     let in_task = sock::owned(sk);
     if !filter::wants_owner(&filter, story::certain_owner(story, in_task)) {
         return;

@@ -16,7 +16,7 @@ use rsttrace_common::{
 };
 
 use crate::{
-    awaited,
+    awaited, departed,
     emit::{self, Origin},
     fields::{SKC_COOKIE, SKC_NET, TW_SUBSTATE, copy, field},
     filter,
@@ -75,7 +75,7 @@ pub(super) fn report(ctx: &impl EbpfContext, sk: u64, skb: u64, sockets: Sockets
     if !filter::wants_sent(&filter, settles_received) || !filter::wants_ends(&filter, &tuple) {
         return;
     }
-    let story = if full { story::of_socket(sk, state, &tuple) } else { story::departed(&tuple) };
+    let story = if full { story::of_socket(sk, state) } else { departed::find(&tuple) };
     let in_task = full && sock::owned(sk);
     if !filter::wants_owner(&filter, story::certain_owner(story, in_task)) {
         return;

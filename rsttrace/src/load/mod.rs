@@ -10,6 +10,7 @@ mod filter;
 pub mod preflight;
 pub mod probes;
 mod search;
+mod sizes;
 
 pub use self::choose::{Choice, choose};
 
@@ -38,6 +39,7 @@ use crate::{
         btf::{FieldOffset, KERNEL_BTF, KernelTypes},
         probes::{PROBES, Way},
         search::Search,
+        sizes::Sizes,
     },
 };
 
@@ -146,11 +148,8 @@ impl Loaded {
         if options.object != Object::Perf {
             loader.map_max_entries("EVENTS", options.ring_bytes);
         }
-        for map in ["CONNECTIONS", "DEPARTED", "LISTENERS", "AWAITED", "FINDINGS"] {
-            if let Some(entries) = options.remember {
-                loader.map_max_entries(map, entries);
-            }
-        }
+        let sizes = Sizes::of(options.remember)?;
+        sizes.apply(&mut loader);
         let mut ebpf = loader.load(options.object.bytes()).context("the kernel refuses the maps of the programs")?;
         filter::write(&mut ebpf, options.filters, options.netns)?;
         let lost = PerCpuArray::try_from(take_map(&mut ebpf, "LOST")?)?;

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData},
+    maps::{Array, MapData},
     programs::Iter,
 };
 use rsttrace_common::event::Findings;
@@ -17,14 +17,14 @@ const PROGRAM: &str = "task_file_awaited";
 
 /// The kernel side's end of the search.
 pub(super) struct Search {
-    findings: HashMap<MapData, u64, Findings>,
+    findings: Array<MapData, Findings>,
     walk: Array<MapData, u32>,
 }
 
 impl Search {
     pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self> {
         Ok(Self {
-            findings: HashMap::try_from(take_map(ebpf, "FINDINGS")?)?,
+            findings: Array::try_from(take_map(ebpf, "FINDINGS")?)?,
             walk: Array::try_from(take_map(ebpf, "WALK")?)?,
         })
     }
@@ -51,6 +51,8 @@ impl super::Loaded {
 
     /// What has been gathered under this number of the holder of a socket.
     pub fn findings(&self, number: u64) -> Option<Findings> {
-        self.search.findings.get(&number, 0).ok()
+        let findings = self.search.findings.get(&Findings::place(number), 0).ok()?;
+        // Another's, if more sockets are looked for at once than there is room for.
+        (findings.number == number).then_some(findings)
     }
 }

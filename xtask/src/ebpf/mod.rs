@@ -43,7 +43,7 @@ fn build() -> Result<()> {
     let target = workspace::target_dir()?.join("bpf");
     let mut stamp = vec![format!("sources {}", sources(&root)?)];
     for variant in stamp::VARIANTS {
-        let bytes = object::build(&toolchain, variant, &target.join(variant))?;
+        let bytes = object::build(&toolchain, variant, &target)?;
         let path = Path::new("rsttrace/bpf").join(stamp::object_name(variant));
         workspace::write(&root.join(&path), &bytes)?;
         stamp.push(format!("{variant} {}", stamp::digest(&bytes)));
