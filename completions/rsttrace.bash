@@ -32,7 +32,7 @@ _rsttrace() {
 
     case "${cmd}" in
         rsttrace)
-            opts="-p -c -4 -6 -o -n -d -h -V --sent --received --pid --comm --peer --peer-port --local-port --port --ipv4 --ipv6 --netns --cgroup --cause --fault --no-benign --ignored --forwarded --output --time --numeric --summary-interval --no-summary --duration --count --transport --buffer-size --timeouts --ready-fd --remember --debug-kernel --help --version doctor explain generate"
+            opts="-p -c -4 -6 -o -n -d -h -V --sent --received --pid --comm --peer --peer-port --local-port --port --ipv4 --ipv6 --netns --cgroup --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --time --numeric --summary-interval --no-summary --duration --count --transport --buffer-size --timeouts --ready-fd --remember --debug-kernel --help --version doctor explain generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -91,15 +91,23 @@ _rsttrace() {
                     return 0
                     ;;
                 --output)
-                    COMPREPLY=($(compgen -W "text long json" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text long json none" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "text long json" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text long json none" -- "${cur}"))
+                    return 0
+                    ;;
+                --sink)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sink-queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --time)
-                    COMPREPLY=($(compgen -W "local utc elapsed" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "local utc elapsed none" -- "${cur}"))
                     return 0
                     ;;
                 --summary-interval)

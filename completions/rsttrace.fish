@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign ignored forwarded= o/output= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= timeouts= ready-fd= remember= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= timeouts= ready-fd= remember= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -39,12 +39,16 @@ path\t'Something in between'
 none\t'Nobody: it is harmless'
 unknown\t'Not known'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l forwarded -d 'Also resets that this host forwards, coming in by this interface (repeatable)' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s o -l output -d 'One line a reset, a block a reset, or one JSON object a line' -r -f -a "text\t'One line'
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -s o -l output -d 'One line a reset, a block a reset, one JSON object a line, or nothing' -r -f -a "text\t'One line'
 long\t'A block to paste into a ticket'
-json\t'One JSON object a line'"
+json\t'One JSON object a line'
+none\t'Nothing, for a run that has sinks'"
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink -d 'Another place for the records, beside standard output (repeatable): json:PATH or journald' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink-queue -d 'Records that may wait for a slow sink before some are not delivered to it' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l time -d 'How to show times in text (JSON is always UTC)' -r -f -a "local\t'Time of day in the local zone'
 utc\t'Time of day in UTC'
-elapsed\t'Seconds since the start'"
+elapsed\t'Seconds since the start'
+none\t'None, where somebody else adds them'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l summary-interval -d 'A summary every so often, such as 60s or 5m, not only at the end' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s d -l duration -d 'Stop after this time, such as 30s or 5m' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l count -d 'Stop after this many records' -r

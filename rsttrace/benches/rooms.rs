@@ -8,7 +8,7 @@
 #[expect(dead_code, reason = "the cases are the golden test's, which asks more of them")]
 mod cases;
 
-use std::{collections::BTreeMap, hint::black_box};
+use std::{collections::BTreeMap, hint::black_box, sync::Arc};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use jiff::{Timestamp, tz::TimeZone};
@@ -94,7 +94,7 @@ fn rooms(criterion: &mut Criterion) {
 }
 
 fn sinks(criterion: &mut Criterion) {
-    let records: Vec<Record> = resets().into_iter().map(|reset| Record::Reset(Box::new(reset))).collect();
+    let records: Vec<Record> = resets().into_iter().map(|reset| Record::Reset(Arc::new(reset))).collect();
     let mut group = criterion.benchmark_group("sink");
     group.throughput(Throughput::Elements(records.len() as u64));
     for (name, format) in [("text", Format::Text), ("long", Format::Long), ("json", Format::Json)] {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use crate::{reset::Fault, select::ports::PortRange};
+use crate::{reset::Fault, select::ports::PortRange, sink::outlet::Spec};
 
 /// Show every TCP reset that this host sends or receives: peer, owner of the socket, state, cause.
 ///
@@ -144,9 +144,15 @@ pub struct Filters {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Output {
-    /// One line a reset, a block a reset, or one JSON object a line
+    /// One line a reset, a block a reset, one JSON object a line, or nothing
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
+    /// Another place for the records, beside standard output (repeatable): json:PATH or journald
+    #[arg(long, value_name = "SPEC")]
+    pub sink: Vec<Spec>,
+    /// Records that may wait for a slow sink before some are not delivered to it
+    #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = queue)]
+    pub sink_queue: usize,
     /// How to show times in text (JSON is always UTC)
     #[arg(long, value_enum, value_name = "ZONE", default_value_t = TimeFormat::Local)]
     pub time: TimeFormat,
@@ -170,6 +176,8 @@ pub enum Format {
     Long,
     /// One JSON object a line
     Json,
+    /// Nothing, for a run that has sinks
+    None,
 }
 
 /// Form of the times in text.
@@ -181,6 +189,8 @@ pub enum TimeFormat {
     Utc,
     /// Seconds since the start
     Elapsed,
+    /// None, where somebody else adds them
+    None,
 }
 
 /// When to stop, and how the kernel hands events over.
@@ -222,6 +232,11 @@ pub enum TransportChoice {
     Ring,
     /// perf ring buffer
     Perf,
+}
+
+fn queue(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=1 << 20).contains(number));
+    number.ok_or_else(|| "expected a number from 1 to 1048576".into())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -16,13 +16,13 @@ use jiff::{Timestamp, tz::TimeZone};
 use nix::time::{ClockId, clock_gettime};
 use rsttrace_common::event::{KIND_FORWARDED, KIND_IGNORED, ResetEvent};
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{sleep, timeout_at},
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
 };
 
 use crate::{
     attribute::{Attribution, hold::Hold},
-    cli::{Format, Trace},
+    cli::{Format, TimeFormat, Trace},
     decode::{self, Decoder, Reasons, clock::WallClock, sample, settle::Settle},
     degraded,
     diagnose::{Diagnosis, timeouts::Timeouts},
@@ -32,7 +32,8 @@ use crate::{
     select::Selection,
     sink::{
         self, Look, Lost, LostWhere, Record,
-        writer::{BATCH, GRACE, Writer},
+        outlet::{Given, crew::Crew},
+        ways::Ways,
     },
     summary::{Circumstances, Summary, Tally, coverage::Watch},
     transport::Transport,
@@ -133,7 +134,9 @@ impl Run {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
-        let mut writer = Writer::start(sink::sink(self.trace.output.output, self.look()))?;
+        let mut ways = self.ways()?;
+        // Without a file to begin anew it means what it always means: the terminal has gone.
+        let mut hang_up = if self.trace.output.sink.is_empty() { None } else { Some(hang_up()?) };
         if !self.trace.output.no_summary {
             self.watch = Watch::start(!self.kernel_types.types.reset_reasons().is_empty());
         }
@@ -157,10 +160,11 @@ impl Run {
                 biased;
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
-                () = writer.failed() => break,
+                () = hung_up(&mut hang_up) => ways.reopen(),
+                () = ways.failed() => break,
                 () = at(deadline) => break,
                 () = at(next_summary) => {
-                    self.summarise();
+                    self.summarise(&ways);
                     next_summary = self.next_summary();
                 }
                 () = after(self.settle.deadline_ns()) => {
@@ -189,7 +193,7 @@ impl Run {
                     biased;
                     _ = interrupt.recv() => break false,
                     _ = terminate.recv() => break false,
-                    sent = self.send(&mut writer) => break sent,
+                    sent = ways.send(&mut self.outbox) => break sent,
                     // Nobody reads; what that costs is said while it happens.
                     () = sleep(LOSS_CHECK) => self.count_losses(),
                 }
@@ -198,7 +202,7 @@ impl Run {
                 break;
             }
         }
-        self.finish(transport, batch, writer).await
+        self.finish(transport, batch, ways).await
     }
 
     /// Stops the programs, takes what the kernel still has, and says what the run came to.
@@ -206,7 +210,7 @@ impl Run {
         mut self,
         mut transport: Transport,
         mut batch: Vec<ResetEvent>,
-        mut writer: Writer,
+        mut ways: Ways,
     ) -> Result<(), Failure> {
         // While the programs are there, what waits for its owner can still be looked for.
         while !transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed)) {}
@@ -220,14 +224,16 @@ impl Run {
         self.release(u64::MAX);
         self.count_losses();
         self.lose(missed, LostWhere::Kernel);
-        let summary = (!self.trace.output.no_summary).then(|| self.summary(true));
-        if let Some(summary) = summary.as_ref().filter(|_| self.trace.output.output == Format::Json) {
-            self.outbox.push(Record::Summary(Box::new(summary.clone())));
+        // What the outlets could not deliver is part of the summary, so they have what there is before it.
+        if !self.trace.output.sink.is_empty() {
+            ways.send(&mut self.outbox).await;
+            ways.settle().await;
         }
-        // A reader that takes nothing must not keep us; a writer that has ended says why itself.
-        let deadline = tokio::time::Instant::now() + GRACE;
-        let _ = timeout_at(deadline, self.send(&mut writer)).await;
-        let written = writer.finish(deadline, self.outbox.len()).await;
+        let summary = (!self.trace.output.no_summary).then(|| self.summary(true, &ways));
+        if let Some(summary) = &summary {
+            self.outbox.push(Record::Summary(Arc::new(summary.clone())));
+        }
+        let written = ways.finish(self.outbox).await;
         if let Some(summary) = summary {
             note(&summary);
         }
@@ -249,7 +255,7 @@ impl Run {
             if event.kind == KIND_FORWARDED {
                 let forwarded = self.decoder.forwarded(&event, &clock, interface_name(event.interface));
                 if self.selection.wants_forwarded(&forwarded) {
-                    self.outbox.push(Record::Forwarded(Box::new(forwarded)));
+                    self.outbox.push(Record::Forwarded(Arc::new(forwarded)));
                 }
                 continue;
             }
@@ -258,7 +264,7 @@ impl Run {
                 // Nothing was reset: neither the memory of neighbours nor any count may see it.
                 self.attribution.attribute(&mut reset);
                 if self.selection.wants(&reset) {
-                    self.outbox.push(Record::Ignored(Box::new(reset.into())));
+                    self.outbox.push(Record::Ignored(Arc::new(reset.into())));
                 }
                 continue;
             }
@@ -320,11 +326,11 @@ impl Run {
     fn emit(&mut self, mut reset: Reset) {
         self.emitted += 1;
         reset.seq = self.emitted;
-        if self.trace.output.output != Format::Text {
+        if self.explains() {
             self.diagnosis.explain(&mut reset);
         }
         self.tally.count(&reset);
-        self.outbox.push(Record::Reset(Box::new(reset)));
+        self.outbox.push(Record::Reset(Arc::new(reset)));
     }
 
     fn is_enough(&self) -> bool {
@@ -356,14 +362,20 @@ impl Run {
         self.outbox.push(Record::Lost(Lost { time: Timestamp::now(), count, r#where: place }));
     }
 
-    /// Hands the outbox over. Cancelling it loses nothing: what has not been sent stays in the outbox.
-    async fn send(&mut self, writer: &mut Writer) -> bool {
-        while !self.outbox.is_empty() {
-            let Some(place) = writer.place().await else { return false };
-            let rest = self.outbox.split_off(self.outbox.len().min(BATCH));
-            place.send(std::mem::replace(&mut self.outbox, rest));
-        }
-        true
+    /// Whether somebody shows the evidence.
+    fn explains(&self) -> bool {
+        matches!(self.trace.output.output, Format::Long | Format::Json) || !self.trace.output.sink.is_empty()
+    }
+
+    /// The ways out.
+    fn ways(&self) -> Result<Ways> {
+        let output = &self.trace.output;
+        let limit = output.sink_queue;
+        let look = self.look();
+        let given = Given { look: Look { color: false, time: TimeFormat::None, ..look.clone() } };
+        let crew = Crew::start(&output.sink, limit, &given)?;
+        let stdout = (output.output != Format::None).then(|| sink::sink(output.output, look));
+        Ways::start(stdout, crew, limit)
     }
 
     /// When the next summary is due.
@@ -372,15 +384,13 @@ impl Run {
     }
 
     /// Says what the run has come to so far.
-    fn summarise(&mut self) {
-        let summary = self.summary(false);
+    fn summarise(&mut self, ways: &Ways) {
+        let summary = self.summary(false, ways);
         note(&summary);
-        if self.trace.output.output == Format::Json {
-            self.outbox.push(Record::Summary(Box::new(summary)));
-        }
+        self.outbox.push(Record::Summary(Arc::new(summary)));
     }
 
-    fn summary(&self, last: bool) -> Summary {
+    fn summary(&self, last: bool, ways: &Ways) -> Summary {
         let complete = self.selection.is_everything() && !self.tally.has_lost();
         self.tally.summary(Circumstances {
             time: Timestamp::now(),
@@ -389,6 +399,7 @@ impl Run {
             timeouts: self.diagnosis.timeouts(),
             coverage: self.watch.finish(complete),
             degraded: &self.loaded.degraded,
+            sinks: ways.counts(),
         })
     }
 
@@ -471,6 +482,21 @@ fn read_clocks() -> Option<WallClock> {
 fn monotonic_ns() -> Option<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
     Duration::from(now).as_nanos().try_into().ok()
+}
+
+/// SIGHUP.
+fn hang_up() -> Result<Signal> {
+    signal(SignalKind::hangup()).context("cannot watch for signals")
+}
+
+/// Waits for SIGHUP; for ever where it is not looked for.
+async fn hung_up(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => pending().await,
+    }
 }
 
 /// Waits until a moment; for ever without one.

@@ -38,6 +38,10 @@ fn nonsense_is_refused_with_status_2_before_anything_is_tried() {
         (&["--netns", "/etc/hostname", "--bogus"], "--bogus"),
         (&["explain", "no-such-cause"], "rsttrace explain"),
         (&["no-such-command"], "no-such-command"),
+        (&["--sink", "pigeon"], "there is no sink 'pigeon', only json:PATH"),
+        (&["--sink", "json"], "a path is missing; the form is json:PATH"),
+        (&["--sink", "json:/a,rotate=much"], "'much' is not a size"),
+        (&["--sink-queue", "0"], "1 to 1048576"),
     ] {
         let (status, out, err) = rsttrace(arguments);
         assert_eq!((status, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");

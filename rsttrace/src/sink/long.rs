@@ -69,7 +69,7 @@ impl Sink for Long {
             Direction::Received => ("received from", "<-"),
         };
         let time = self.look.time(reset.time);
-        writeln!(out, "{bold}{time} reset {verb} {}: {}{bold:#}", reset.peer.address, reset.cause.code)?;
+        writeln!(out, "{bold}{time}reset {verb} {}: {}{bold:#}", reset.peer.address, reset.cause.code)?;
         let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer));
         let process = self.process(reset);
         let mut row = |name: &str, value: &dyn Display| writeln!(out, "  {name:<10} {value}");

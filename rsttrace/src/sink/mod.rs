@@ -4,11 +4,16 @@ mod aside;
 mod json;
 mod long;
 pub mod names;
+pub mod outlet;
 pub mod sanitize;
 mod text;
-pub mod writer;
+pub(crate) mod ways;
+mod writer;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
@@ -20,19 +25,19 @@ use crate::{
     summary::Summary,
 };
 
-/// What a sink prints.
+/// What a sink prints. A copy is cheap: every way out has its own.
 #[derive(Clone, Debug)]
 pub enum Record {
     /// A reset.
-    Reset(Box<Reset>),
+    Reset(Arc<Reset>),
     /// A reset that arrived and was ignored.
-    Ignored(Box<Ignored>),
+    Ignored(Arc<Ignored>),
     /// A reset that was forwarded.
-    Forwarded(Box<Forwarded>),
+    Forwarded(Arc<Forwarded>),
     /// Resets that the kernel reported and nobody will ever see.
     Lost(Lost),
     /// The end of the run.
-    Summary(Box<Summary>),
+    Summary(Arc<Summary>),
 }
 
 /// Resets that were lost on the way.
@@ -79,12 +84,13 @@ pub struct Look {
 }
 
 impl Look {
-    /// A time as this look shows it.
+    /// A time as this look shows it, with a space behind it; nothing if it shows none.
     pub(crate) fn time(&self, time: Timestamp) -> String {
         match self.time {
-            TimeFormat::Local => time.to_zoned(self.zone.clone()).strftime("%H:%M:%S%.3f").to_string(),
-            TimeFormat::Utc => time.strftime("%H:%M:%S%.3f").to_string(),
-            TimeFormat::Elapsed => format!("{:12.6}", time.duration_since(self.started).as_secs_f64()),
+            TimeFormat::Local => time.to_zoned(self.zone.clone()).strftime("%H:%M:%S%.3f ").to_string(),
+            TimeFormat::Utc => time.strftime("%H:%M:%S%.3f ").to_string(),
+            TimeFormat::None => String::new(),
+            TimeFormat::Elapsed => format!("{:12.6} ", time.duration_since(self.started).as_secs_f64()),
         }
     }
 }
@@ -95,5 +101,15 @@ pub fn sink(format: Format, look: Look) -> Box<dyn Sink> {
         Format::Text => Box::new(text::Text::new(look)),
         Format::Long => Box::new(long::Long::new(look)),
         Format::Json => Box::new(json::Json::default()),
+        Format::None => Box::new(None),
+    }
+}
+
+/// Prints nothing.
+struct None;
+
+impl Sink for None {
+    fn write(&mut self, _: &Record, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -67,7 +67,7 @@ impl Text {
         let (peer_columns, process_columns, state_columns) =
             (self.peer_columns, wide(&process, self.process_columns), wide(&state, STATE));
         let others = columns(&time)
-            + " SENT ".len()
+            + "SENT ".len()
             + " > ".len()
             + columns(&peer).max(peer_columns)
             + 1
@@ -81,7 +81,7 @@ impl Text {
         let local_columns = self.local_columns.min(room.max(columns(&local)));
 
         let mut line = format!(
-            "{dim}{time}{dim:#} {way}{word}{way:#} {local:local_columns$} {way}{arrow}{way:#} {peer:peer_columns$} \
+            "{dim}{time}{dim:#}{way}{word}{way:#} {local:local_columns$} {way}{arrow}{way:#} {peer:peer_columns$} \
              {process:process_columns$} {state:state_columns$}"
         );
         let mut left = WIDTH.saturating_sub(others + columns(&local).max(local_columns));

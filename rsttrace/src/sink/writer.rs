@@ -1,9 +1,9 @@
 //! The thread that writes to standard output, so that a slow reader stops neither signals nor the kernel's buffer from
-//! being looked after.
+//! being looked after. Where there are other ways out, it stops these neither.
 
 use std::{
     fs::File,
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     os::fd::AsFd as _,
     sync::{
         Arc,
@@ -16,10 +16,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
-use super::{Record, Sink};
+use super::{Record, Sink, outlet::pace::Pace};
+use crate::{exit::note, summary::SinkCount};
 
 /// Batches that may wait for the writer. When they do, the pipeline waits, and then the kernel's buffer fills, where
 /// losses are counted.
@@ -40,6 +41,9 @@ pub(crate) struct Writer {
     done: oneshot::Receiver<io::Result<()>>,
     written: Arc<AtomicU64>,
     handed_over: u64,
+    /// Records that may wait where nobody waits for the reader.
+    limit: Option<usize>,
+    missed: u64,
 }
 
 /// Room for one batch.
@@ -57,19 +61,51 @@ impl Place<'_> {
 }
 
 impl Writer {
-    /// Starts the thread.
-    pub(crate) fn start(sink: Box<dyn Sink>) -> Result<Self> {
+    /// Starts the thread. With a limit, records that find so many waiting are missed instead of waited for.
+    pub(crate) fn start(sink: Box<dyn Sink>, limit: Option<usize>) -> Result<Self> {
         let stdout = io::stdout().as_fd().try_clone_to_owned().context("standard output is not open")?;
-        let (batches, receiver) = mpsc::channel(QUEUE);
+        let (batches, receiver) = mpsc::channel(limit.unwrap_or(QUEUE));
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (finished, done) = oneshot::channel();
         let written = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&written);
         thread::Builder::new().name("rsttrace-writer".to_owned()).spawn(move || {
-            let result = write_all(receiver, sink, &mut File::from(stdout), &counter);
+            let result = clock.block_on(write_all(receiver, sink, &mut File::from(stdout), &counter));
             // The pipeline may have gone without waiting.
             drop(finished.send(result));
         })?;
-        Ok(Self { batches, done, written, handed_over: 0 })
+        Ok(Self { batches, done, written, handed_over: 0, limit, missed: 0 })
+    }
+
+    /// Hands over records without waiting, if this one is not to be waited for. False if it is, or if it has ended.
+    pub(crate) fn offer(&mut self, records: &[Record]) -> bool {
+        let Some(limit) = self.limit else { return false };
+        let waiting = self.handed_over.saturating_sub(self.written.load(Ordering::Relaxed));
+        let room = usize::try_from(waiting).map_or(0, |waiting| limit.saturating_sub(waiting)).min(records.len());
+        let (fitting, rest) = records.split_at(room);
+        if !fitting.is_empty() {
+            match self.batches.try_send(fitting.to_vec()) {
+                Ok(()) => self.handed_over += fitting.len() as u64,
+                Err(mpsc::error::TrySendError::Full(_)) => return self.miss(records.len()),
+                Err(mpsc::error::TrySendError::Closed(_)) => return false,
+            }
+        }
+        self.miss(rest.len())
+    }
+
+    fn miss(&mut self, records: usize) -> bool {
+        if records > 0 && self.missed == 0 {
+            note("standard output takes no more for now: records are not written to it");
+        }
+        self.missed += records as u64;
+        true
+    }
+
+    /// What has been written where nobody waits for the reader, and what not.
+    pub(crate) fn count(&self) -> SinkCount {
+        let delivered = self.written.load(Ordering::Relaxed);
+        let waiting = self.handed_over.saturating_sub(delivered);
+        SinkCount { sink: "stdout".into(), delivered, undelivered: self.missed, waiting }
     }
 
     /// Waits for room for one more batch. `None` when the writer has ended, for a reason that [`Writer::finish`]
@@ -97,14 +133,16 @@ impl Writer {
     }
 }
 
-fn write_all(
+async fn write_all(
     mut batches: mpsc::Receiver<Vec<Record>>,
     mut sink: Box<dyn Sink>,
     out: &mut File,
     written: &AtomicU64,
 ) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES * 2);
-    while let Some(batch) = batches.blocking_recv() {
+    // Somebody who watches sees each line as it comes.
+    let mut pace = (!out.is_terminal()).then(Pace::default);
+    while let Some(batch) = batches.recv().await {
         let mut buffered = 0;
         let mut next = Some(batch);
         while let Some(batch) = next {
@@ -115,12 +153,21 @@ fn write_all(
                     flush(&mut buffer, &mut buffered, out, written)?;
                 }
             }
-            next = batches.try_recv().ok();
+            next = match batches.try_recv() {
+                Ok(batch) => Some(batch),
+                Err(_) => more(&mut batches, pace.as_mut()).await,
+            };
         }
         // Nothing more is waiting: what there is goes out now.
         flush(&mut buffer, &mut buffered, out, written)?;
     }
     Ok(())
+}
+
+/// Under load, what comes soon enough to go out together with what there is.
+async fn more(batches: &mut mpsc::Receiver<Vec<Record>>, pace: Option<&mut Pace>) -> Option<Vec<Record>> {
+    let delay = pace.map_or(Duration::ZERO, |pace| pace.delay(std::time::Instant::now()));
+    if delay.is_zero() { None } else { timeout(delay, batches.recv()).await.ok().flatten() }
 }
 
 /// Writes whole lines.

@@ -52,6 +52,8 @@ pub struct Circumstances<'a> {
     pub coverage: Coverage,
     /// What works less well than it could.
     pub degraded: &'a [Degraded],
+    /// The ways out, where there are several.
+    pub sinks: Vec<SinkCount>,
 }
 
 impl Tally {
@@ -82,7 +84,7 @@ impl Tally {
 
     /// The summary of the run up to now.
     pub fn summary(&self, circumstances: Circumstances<'_>) -> Summary {
-        let Circumstances { time, duration, last, timeouts, coverage, degraded } = circumstances;
+        let Circumstances { time, duration, last, timeouts, coverage, degraded, sinks } = circumstances;
         let idle_clusters = self.patterns.clusters(timeouts);
         let peer = |(address, count)| PeerCount { address, count };
         let backends = self.patterns.backends.rows();
@@ -112,6 +114,7 @@ impl Tally {
             verdict: String::new(),
             coverage,
             degraded: degraded::grouped(degraded).iter().map(ToString::to_string).collect(),
+            sinks,
         };
         summary.verdict = verdict::of(&summary);
         summary
@@ -183,6 +186,21 @@ pub struct Summary {
     pub coverage: Coverage,
     /// What worked less well than it could.
     pub degraded: Vec<String>,
+    /// What each way out has delivered, and what not; empty where standard output is the only one.
+    pub sinks: Vec<SinkCount>,
+}
+
+/// What one way out has come to.
+#[derive(Clone, Debug, Serialize)]
+pub struct SinkCount {
+    /// As the command line names it, or `stdout`.
+    pub sink: Arc<str>,
+    /// Records that are where they were meant to go.
+    pub delivered: u64,
+    /// Records that were refused or did not fit into the queue.
+    pub undelivered: u64,
+    /// Records that are still on their way.
+    pub waiting: u64,
 }
 
 /// Resets of one peer.

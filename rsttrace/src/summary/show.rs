@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{ProcessCount, Summary};
+use super::{ProcessCount, SinkCount, Summary};
 use crate::sink::sanitize::Harmless;
 
 impl Display for Summary {
@@ -37,6 +37,12 @@ impl Display for Summary {
         }
         for degraded in &self.degraded {
             line(formatter, "degraded", degraded)?;
+        }
+        for SinkCount { sink, delivered, undelivered, waiting } in &self.sinks {
+            if undelivered + waiting > 0 {
+                let missing = format!("{delivered} records delivered, {undelivered} not, {waiting} waiting");
+                line(formatter, "sink", &format!("{}: {missing}", Harmless(sink)))?;
+            }
         }
         if *resets > 0 { line(formatter, "verdict", &self.verdict) } else { Ok(()) }
     }

@@ -115,7 +115,7 @@ fn printed(format: Format, color: bool) -> String {
     let mut out = Vec::new();
     let mut write = |record: &Record| sink.write(record, &mut out).expect("a vector takes everything");
     for reset in resets() {
-        write(&Record::Reset(Box::new(reset)));
+        write(&Record::Reset(Arc::new(reset)));
     }
     write(&Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel }));
     String::from_utf8(out).expect("UTF-8")

@@ -1,6 +1,6 @@
 //! A whole run, and its summary: silences that cluster, a health check, a restart, scans of thousands.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rsttrace::{
@@ -57,6 +57,7 @@ fn play(mut events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
         timeouts: diagnosis.timeouts(),
         coverage: Coverage::default(),
         degraded: &[],
+        sinks: Vec::new(),
     });
     (resets, summary)
 }
@@ -128,7 +129,7 @@ fn the_summary_follows_the_schema() {
         names: false,
     };
     let mut out = Vec::new();
-    sink::sink(Format::Json, look).write(&Record::Summary(Box::new(summary)), &mut out).expect("a vector");
+    sink::sink(Format::Json, look).write(&Record::Summary(Arc::new(summary)), &mut out).expect("a vector");
     let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
     let schema = serde_json::from_str(include_str!("../../../docs/output.schema.json")).expect("JSON");
     let schema = jsonschema::validator_for(&schema).expect("a schema");

@@ -10,7 +10,7 @@ use crate::{
     scenarios::{
         aborts, after_close, belongs, cross_check, destroy, endings, endings_of_peers, exactly_once, filters,
         forwarded, functions, handed_over, idle, ignored, injected, keepalive, listener, lost, mapped, namespaces,
-        own_words, owners, programs, refused, rejected, routed, snapshot, summary, timers, zoo,
+        own_words, owners, programs, receivers, refused, rejected, routed, sinks, snapshot, summary, timers, zoo,
     },
     stage::{Stage, Transport},
 };
@@ -129,6 +129,10 @@ const ROWS: &[Row] = &[
     row("filters::ipv6", filters::ipv6),
     row("summary::counters_of_another_namespace", summary::counters_of_another_namespace),
     row("summary::at_intervals", summary::at_intervals),
+    row("sinks::json_file", sinks::json_file),
+    row("sinks::json_file_is_moved_away", sinks::json_file_is_moved_away),
+    needing(receivers::no_journal, "sinks::journal", sinks::journal),
+    row("sinks::one_that_fails_harms_no_other", sinks::one_that_fails_harms_no_other),
     row("lost::every_reset_is_counted", lost::every_reset_is_counted),
     row("endings::after_a_count", endings::after_a_count),
     row("endings::after_a_duration", endings::after_a_duration),

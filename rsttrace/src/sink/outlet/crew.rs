@@ -1,0 +1,408 @@
+//! The threads that deliver: one outlet each, with a bounded queue, retrying with back-off. Nobody ever waits for one of
+//! them; what does not fit into a queue is counted, said, and gone.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout_at,
+};
+
+use super::{Delivery, Given, Outlet, Spec, pace::Pace};
+use crate::{
+    exit::{note, sentence},
+    sink::Record,
+    summary::SinkCount,
+};
+
+/// Records that an outlet is handed at a time, at most.
+const BATCH: usize = 512;
+
+/// How long the end of the run waits for outlets that have something left.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Between two attempts, at first and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Every outlet of a run.
+#[derive(Default)]
+pub(crate) struct Crew {
+    members: Vec<Member>,
+}
+
+/// One outlet, seen from the pipeline.
+struct Member {
+    name: Arc<str>,
+    orders: Sender<Order>,
+    counts: Arc<Counts>,
+    done: oneshot::Receiver<()>,
+    limit: usize,
+}
+
+enum Order {
+    Deliver(Vec<Record>),
+    Reopen,
+}
+
+/// What both sides know.
+#[derive(Default)]
+struct Counts {
+    /// Records in the queue and in the outlet's hands.
+    waiting: AtomicUsize,
+    delivered: AtomicU64,
+    /// Records that were refused, or did not fit into the queue.
+    undelivered: AtomicU64,
+    /// The queue is full, and that has been said.
+    is_full: AtomicBool,
+    /// Told whenever nothing is waiting any more.
+    idle: Notify,
+}
+
+impl Crew {
+    /// Opens every outlet and starts its thread; each queue holds so many records.
+    pub(crate) fn start(specs: &[Spec], limit: usize, given: &Given) -> Result<Self> {
+        let mut crew = Self::default();
+        for spec in specs {
+            crew.add(spec.to_string(), limit, spec.open(given)?)?;
+        }
+        Ok(crew)
+    }
+
+    fn add(&mut self, name: String, limit: usize, outlet: Box<dyn Outlet>) -> Result<()> {
+        let (orders, receiver) = channel();
+        let (finished, done) = oneshot::channel();
+        let (name, counts) = (Arc::<str>::from(name), Arc::<Counts>::default());
+        let worker = Worker {
+            name: Arc::clone(&name),
+            outlet,
+            counts: Arc::clone(&counts),
+            limit,
+            pending: Vec::new(),
+            failing: None,
+        };
+        thread::Builder::new().name("rsttrace-sink".to_owned()).spawn(move || {
+            worker.work(&receiver);
+            // The pipeline may have gone without waiting.
+            finished.send(()).unwrap_or_default();
+        })?;
+        self.members.push(Member { name, orders, counts, done, limit });
+        Ok(())
+    }
+
+    /// Whether there is none.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Gives records to every outlet, as far as its queue has room.
+    pub(crate) fn offer(&self, records: &[Record]) {
+        for member in &self.members {
+            member.offer(records);
+        }
+    }
+
+    /// Tells every outlet to begin a new file.
+    pub(crate) fn reopen(&self) {
+        for member in &self.members {
+            // A thread that has died takes no order, and its records are counted.
+            member.orders.send(Order::Reopen).unwrap_or_default();
+        }
+    }
+
+    /// Waits until everything is delivered, or as long as the end of a run waits for that.
+    pub(crate) async fn settle(&self) {
+        let deadline = tokio::time::Instant::now() + GRACE;
+        for member in &self.members {
+            while member.counts.waiting.load(Ordering::Acquire) > 0 {
+                if timeout_at(deadline, member.counts.idle.notified()).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What each has delivered, and what not.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = SinkCount> {
+        self.members.iter().map(Member::count)
+    }
+
+    /// Lets every outlet end, waits for that as long as the end of a run does, and says what was left.
+    pub(crate) async fn finish(self) {
+        let deadline = tokio::time::Instant::now() + GRACE;
+        for Member { name, orders, counts, done, .. } in self.members {
+            drop(orders);
+            let is_done = matches!(timeout_at(deadline, done).await, Ok(Ok(())));
+            let waiting = counts.waiting.load(Ordering::Acquire) as u64;
+            let undelivered = counts.undelivered.load(Ordering::Relaxed) + waiting;
+            if undelivered > 0 || !is_done {
+                note(format_args!("sink {name}: {undelivered} records were not delivered"));
+            }
+        }
+    }
+}
+
+impl Member {
+    fn offer(&self, records: &[Record]) {
+        let waiting = self.counts.waiting.load(Ordering::Acquire);
+        let room = self.limit.saturating_sub(waiting).min(records.len());
+        let (fitting, rest) = records.split_at(room);
+        if !fitting.is_empty() {
+            self.counts.waiting.fetch_add(fitting.len(), Ordering::AcqRel);
+            // If the thread has died they go on waiting, and are counted at the end.
+            self.orders.send(Order::Deliver(fitting.to_vec())).unwrap_or_default();
+        }
+        if rest.is_empty() {
+            return;
+        }
+        self.counts.undelivered.fetch_add(rest.len() as u64, Ordering::Relaxed);
+        if !self.counts.is_full.swap(true, Ordering::Relaxed) {
+            note(format_args!(
+                "sink {}: {} records wait and no more fit: from now on records are not delivered",
+                self.name, self.limit
+            ));
+        }
+    }
+
+    fn count(&self) -> SinkCount {
+        SinkCount {
+            sink: Arc::clone(&self.name),
+            delivered: self.counts.delivered.load(Ordering::Relaxed),
+            undelivered: self.counts.undelivered.load(Ordering::Relaxed),
+            waiting: self.counts.waiting.load(Ordering::Acquire) as u64,
+        }
+    }
+}
+
+/// One outlet, in its thread.
+struct Worker {
+    name: Arc<str>,
+    outlet: Box<dyn Outlet>,
+    counts: Arc<Counts>,
+    limit: usize,
+    pending: Vec<Record>,
+    failing: Option<Failing>,
+}
+
+/// An outlet that does not get on.
+struct Failing {
+    next: Instant,
+    back_off: Duration,
+}
+
+impl Worker {
+    /// Delivers until the pipeline has gone and nothing is left.
+    fn work(mut self, orders: &Receiver<Order>) {
+        let mut pace = Pace::default();
+        let mut wait = None;
+        let mut goes_on = true;
+        while goes_on || !self.pending.is_empty() {
+            goes_on = self.take(orders, wait) && goes_on;
+            wait = None;
+            if self.pending.is_empty() {
+                continue;
+            }
+            let now = Instant::now();
+            let left = match &self.failing {
+                Some(failing) => failing.next.saturating_duration_since(now),
+                // A whole batch waits for nobody, and neither does the rest at the end.
+                None if self.pending.len() >= BATCH || !goes_on => Duration::ZERO,
+                None => pace.delay(now),
+            };
+            if !left.is_zero() {
+                wait = Some(left);
+                continue;
+            }
+            self.deliver();
+            // More may be there already.
+            wait = (!self.pending.is_empty()).then_some(Duration::ZERO);
+        }
+        if let Err(error) = self.outlet.finish() {
+            note(format_args!("sink {}: {}", self.name, sentence(&error)));
+        }
+    }
+
+    /// Takes what has been ordered: waits for the first for so long, or until there is one. False when no more will come.
+    fn take(&mut self, orders: &Receiver<Order>, wait: Option<Duration>) -> bool {
+        let deadline = wait.map(|wait| Instant::now() + wait);
+        let mut order = match deadline {
+            None if self.pending.is_empty() => orders.recv().map_err(RecvTimeoutError::from),
+            None => orders.recv_timeout(Duration::ZERO),
+            Some(deadline) => orders.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+        };
+        loop {
+            match order {
+                Ok(Order::Deliver(records)) => self.pending.extend(records),
+                Ok(Order::Reopen) => self.reopen(),
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Without orders to wait for, the time between two attempts has to pass otherwise.
+                    if let Some(deadline) = deadline.filter(|_| !self.pending.is_empty()) {
+                        thread::sleep(deadline.saturating_duration_since(Instant::now()));
+                    }
+                    return false;
+                }
+            }
+            if self.pending.len() >= BATCH {
+                return true;
+            }
+            // Under load a batch is waited for to the end of the window, not to the next record.
+            let left = match deadline {
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                None => Duration::ZERO,
+            };
+            order = orders.recv_timeout(left);
+        }
+    }
+
+    /// What is pending goes first to where it was meant to go.
+    fn reopen(&mut self) {
+        if !self.pending.is_empty() && self.failing.is_none() {
+            self.deliver();
+        }
+        if let Err(error) = self.outlet.reopen() {
+            note(format_args!("sink {}: {}", self.name, sentence(&error)));
+        }
+    }
+
+    fn deliver(&mut self) {
+        let batch = &self.pending[..self.pending.len().min(BATCH)];
+        let Delivery { delivered, refused, trouble } = self.outlet.deliver(batch);
+        let gone = (delivered + refused).min(batch.len());
+        self.pending.drain(..gone);
+        self.counts.delivered.fetch_add(delivered as u64, Ordering::Relaxed);
+        let before = self.counts.undelivered.fetch_add(refused as u64, Ordering::Relaxed);
+        let waiting = self.counts.waiting.fetch_sub(gone, Ordering::AcqRel) - gone;
+        if waiting == 0 {
+            self.counts.idle.notify_one();
+        }
+        let was_full = waiting <= self.limit / 2 && self.counts.is_full.swap(false, Ordering::Relaxed);
+        if was_full || trouble.is_none() && self.failing.is_some() {
+            note(format_args!("sink {}: delivers again; {before} records were not delivered", self.name));
+        }
+        if refused > 0 {
+            note(format_args!("sink {}: {refused} records were refused", self.name));
+        }
+        match (trouble, self.failing.take()) {
+            (None, _) => {}
+            (Some(trouble), None) => {
+                note(format_args!(
+                    "sink {}: {}; up to {} records wait for it",
+                    self.name,
+                    sentence(&trouble),
+                    self.limit
+                ));
+                self.failing = Some(Failing { next: Instant::now() + BACK_OFF.0, back_off: BACK_OFF.0 });
+            }
+            (Some(_), Some(Failing { back_off, .. })) => {
+                // Whoever got something through is nearly well again.
+                let back_off = if delivered > 0 { BACK_OFF.0 } else { (back_off * 2).min(BACK_OFF.1) };
+                self.failing = Some(Failing { next: Instant::now() + back_off, back_off });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use anyhow::anyhow;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::sink::{Lost, LostWhere};
+
+    fn records(counts: std::ops::Range<u64>) -> Vec<Record> {
+        counts
+            .map(|count| Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count, r#where: LostWhere::Kernel }))
+            .collect()
+    }
+
+    /// Keeps what it is handed; fails so many times first, and refuses every multiple of a number.
+    struct Kept {
+        records: Arc<Mutex<Vec<u64>>>,
+        failures: u32,
+        refuses: u64,
+    }
+
+    impl Outlet for Kept {
+        fn deliver(&mut self, records: &[Record]) -> Delivery {
+            let mut kept = self.records.lock().unwrap();
+            for (index, record) in records.iter().enumerate() {
+                if self.failures > 0 {
+                    self.failures -= 1;
+                    return Delivery::stopped(index, anyhow!("not now"));
+                }
+                let Record::Lost(lost) = record else { unreachable!() };
+                if lost.count % self.refuses == 0 {
+                    return Delivery { delivered: index, refused: 1, trouble: None };
+                }
+                kept.push(lost.count);
+            }
+            Delivery::complete(records.len())
+        }
+    }
+
+    /// Never comes back.
+    struct Stuck;
+
+    impl Outlet for Stuck {
+        fn deliver(&mut self, _: &[Record]) -> Delivery {
+            loop {
+                thread::park();
+            }
+        }
+    }
+
+    fn keeping(failures: u32, refuses: u64) -> (Box<Kept>, Arc<Mutex<Vec<u64>>>) {
+        let records = Arc::<Mutex<Vec<u64>>>::default();
+        (Box::new(Kept { records: Arc::clone(&records), failures, refuses }), records)
+    }
+
+    fn run(future: impl Future<Output = ()>) {
+        // Time stands still for whoever waits, but for the threads.
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future);
+    }
+
+    #[test]
+    fn one_that_is_stuck_harms_no_other() {
+        let mut crew = Crew::default();
+        let (outlet, kept) = keeping(0, u64::MAX);
+        crew.add("stuck".into(), 100, Box::new(Stuck)).unwrap();
+        crew.add("kept".into(), 100_000, outlet).unwrap();
+        for start in (1..=50_000).step_by(250) {
+            crew.offer(&records(start..start + 250));
+        }
+        run(async {
+            crew.settle().await;
+            let counts: Vec<SinkCount> = crew.counts().collect();
+            assert_eq!((counts[0].delivered, counts[0].undelivered, counts[0].waiting), (0, 49_900, 100));
+            assert_eq!((counts[1].delivered, counts[1].undelivered, counts[1].waiting), (50_000, 0, 0));
+        });
+        assert!(kept.lock().unwrap().iter().copied().eq(1..=50_000));
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_and_what_is_refused_is_counted() {
+        let mut crew = Crew::default();
+        let (outlet, kept) = keeping(3, 10);
+        crew.add("kept".into(), 1_000, outlet).unwrap();
+        crew.offer(&records(1..101));
+        run(async {
+            crew.settle().await;
+            let count = crew.counts().next().unwrap();
+            assert_eq!((count.delivered, count.undelivered, count.waiting), (90, 10, 0));
+            crew.finish().await;
+        });
+        assert!(kept.lock().unwrap().iter().copied().eq((1..=100).filter(|count| count % 10 != 0)));
+    }
+}

@@ -1,0 +1,113 @@
+//! The systemd journal, in its own protocol: a datagram a record, each field by its name.
+
+use std::{io::Write as _, os::unix::net::UnixDatagram, path::PathBuf};
+
+use anyhow::{Context as _, Error, Result};
+use nix::sys::socket::{setsockopt, sockopt::SndBuf};
+
+use super::{
+    Delivery, Outlet,
+    fields::{self, Words},
+};
+use crate::sink::{Look, Record};
+
+/// Where the journal of the host listens.
+const SOCKET: &str = "/run/systemd/journal/socket";
+
+/// What `sd_journal_send` asks for. The longest record that there can be, of some 30 KB, fits into a datagram with the
+/// kernel's own default too.
+const SEND_BUFFER_BYTES: usize = 8 << 20;
+
+/// A name for each kind of message, as `journalctl MESSAGE_ID=…` wants it.
+const MESSAGE_IDS: [(&str, &str); 5] = [
+    ("reset", "7d4e2f1b6c5a4b0f9e8d3c2a1b0f5e6d"),
+    ("ignored", "2c9f6a7d3e1b48d5a0c4f7e6b5d3a291"),
+    ("forwarded", "a1e5c3d97f2b4c6e8d0a9b7c5f3e1d24"),
+    ("lost", "5b8d1f3e7a9c4e2db6f0c8a4d2e6f13b"),
+    ("summary", "e3c7a5b19d8f4f6a92d4b0e8c6a4f27d"),
+];
+
+/// The journal.
+pub(super) struct Journal {
+    path: PathBuf,
+    socket: UnixDatagram,
+    words: Words,
+    /// The datagram on its way.
+    entry: Vec<u8>,
+}
+
+impl Journal {
+    /// Gets ready; whether the journal is there shows with the first record.
+    pub(super) fn open(path: Option<&str>, look: Look) -> Result<Self> {
+        let socket = UnixDatagram::unbound().context("cannot make a socket")?;
+        // Less is no failure.
+        setsockopt(&socket, SndBuf, &SEND_BUFFER_BYTES).unwrap_or_default();
+        Ok(Self { path: path.unwrap_or(SOCKET).into(), socket, words: Words::new(look), entry: Vec::new() })
+    }
+
+    fn make(&mut self, record: &Record) {
+        self.entry.clear();
+        let kind = fields::kind(record);
+        let id = MESSAGE_IDS.iter().find(|(of, _)| *of == kind).map_or("", |(_, id)| id);
+        field(&mut self.entry, format_args!("MESSAGE"), &self.words.of(record));
+        field(&mut self.entry, format_args!("PRIORITY"), &(fields::priority(record) as u8).to_string());
+        field(&mut self.entry, format_args!("SYSLOG_IDENTIFIER"), "rsttrace");
+        field(&mut self.entry, format_args!("MESSAGE_ID"), id);
+        field(&mut self.entry, format_args!("RSTTRACE_TIME"), &format!("{:.9}", fields::time(record)));
+        for made in fields::of(record) {
+            let value = made.value.to_string();
+            if made.name == "pid" {
+                // The journal adds what it knows of that process, and `journalctl --unit` finds it there.
+                field(&mut self.entry, format_args!("OBJECT_PID"), &value);
+            }
+            field(&mut self.entry, format_args!("RSTTRACE_{}", made.name.to_ascii_uppercase()), &value);
+        }
+    }
+}
+
+/// Adds a field. One of several lines has its length before it.
+fn field(entry: &mut Vec<u8>, name: std::fmt::Arguments<'_>, value: &str) {
+    // A vector takes everything.
+    entry.write_fmt(name).unwrap_or_default();
+    if value.contains('\n') {
+        entry.push(b'\n');
+        entry.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    } else {
+        entry.push(b'=');
+    }
+    entry.extend_from_slice(value.as_bytes());
+    entry.push(b'\n');
+}
+
+impl Outlet for Journal {
+    fn deliver(&mut self, records: &[Record]) -> Delivery {
+        for (index, record) in records.iter().enumerate() {
+            self.make(record);
+            match self.socket.send_to(&self.entry, &self.path) {
+                Ok(_) => {}
+                // It will not get smaller.
+                Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                    return Delivery { delivered: index, refused: 1, trouble: None };
+                }
+                Err(error) => {
+                    let place = format!("cannot write to the journal at {}", self.path.display());
+                    return Delivery::stopped(index, Error::from(error).context(place));
+                }
+            }
+        }
+        Delivery::complete(records.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_lines_have_their_length() {
+        let mut entry = Vec::new();
+        field(&mut entry, format_args!("A"), "one");
+        field(&mut entry, format_args!("B"), "one\ntwo");
+        assert_eq!(entry, b"A=one\nB\n\x07\0\0\0\0\0\0\0one\ntwo\n");
+    }
+}

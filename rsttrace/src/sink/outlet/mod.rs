@@ -1,0 +1,60 @@
+//! The ways out beside standard output, any number at once. Each has a queue and a thread of its own ([`crew`]), so that
+//! one that stands still harms no other. An outlet does one thing: it takes records somewhere.
+
+pub(crate) mod crew;
+mod fields;
+mod file;
+mod journald;
+pub(crate) mod pace;
+mod spec;
+
+pub use spec::Spec;
+
+use anyhow::{Error, Result};
+
+use super::{Look, Record};
+
+/// What an outlet is given when it is opened.
+pub(crate) struct Given {
+    /// How lines of text look: without colours and times, which the receiver adds itself.
+    pub(crate) look: Look,
+}
+
+/// What became of the records that an outlet was handed, from the first of them on.
+#[derive(Debug, Default)]
+pub(crate) struct Delivery {
+    /// So many are at their destination.
+    pub(crate) delivered: usize,
+    /// So many behind those were refused for good: to try them again would be of no use.
+    pub(crate) refused: usize,
+    /// Why it stopped there, if it did. What is left will be tried again.
+    pub(crate) trouble: Option<Error>,
+}
+
+impl Delivery {
+    /// All of them went.
+    pub(crate) const fn complete(records: usize) -> Self {
+        Self { delivered: records, refused: 0, trouble: None }
+    }
+
+    /// The first went, the others did not.
+    pub(crate) const fn stopped(delivered: usize, trouble: Error) -> Self {
+        Self { delivered, refused: 0, trouble: Some(trouble) }
+    }
+}
+
+/// Takes records to a destination. It may block for as long as it likes: it has a thread of its own.
+pub(crate) trait Outlet: Send {
+    /// Delivers records, in their order, as far as it can.
+    fn deliver(&mut self, records: &[Record]) -> Delivery;
+
+    /// Whoever turns files has moved ours away: begin a new one.
+    fn reopen(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The run is over: make what was delivered last.
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

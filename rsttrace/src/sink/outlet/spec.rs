@@ -1,0 +1,81 @@
+//! Which outlets there are, a row each, and how the command line names one.
+
+use std::{fmt, str::FromStr};
+
+use anyhow::{Context as _, Error, Result};
+
+use super::{Given, Outlet, file, journald};
+
+type Open = fn(Option<&str>, &Given) -> Result<Box<dyn Outlet>>;
+
+/// One kind of outlet.
+struct Row {
+    /// What stands before the colon.
+    name: &'static str,
+    /// The whole of it, for messages.
+    form: &'static str,
+    /// Says what is wrong with what stands behind the colon.
+    check: fn(Option<&str>) -> Result<(), String>,
+    /// Opens it. A destination that is elsewhere and does not answer yet is no error: it may come.
+    open: Open,
+}
+
+const ROWS: &[Row] = &[
+    Row {
+        name: "json",
+        form: "json:PATH[,rotate=BYTES][,keep=N]",
+        check: |rest| file::Place::of(rest).map(drop),
+        open: |rest, _| Ok(Box::new(file::JsonFile::open(file::Place::of(rest).map_err(Error::msg)?)?)),
+    },
+    Row {
+        name: "journald",
+        form: "journald[:SOCKET]",
+        check: |_| Ok(()),
+        open: |rest, given| Ok(Box::new(journald::Journal::open(rest, given.look.clone())?)),
+    },
+];
+
+/// An outlet as the command line names it: `json:/var/log/rsttrace.json`.
+#[derive(Clone)]
+pub struct Spec {
+    text: String,
+    row: &'static Row,
+}
+
+impl Spec {
+    /// What stands behind the colon.
+    fn rest(&self) -> Option<&str> {
+        self.text.split_once(':').map(|(_, rest)| rest)
+    }
+
+    /// Opens it.
+    pub(crate) fn open(&self, given: &Given) -> Result<Box<dyn Outlet>> {
+        (self.row.open)(self.rest(), given).with_context(|| format!("cannot open the sink {self}"))
+    }
+}
+
+impl FromStr for Spec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let Some(row) = ROWS.iter().find(|row| row.name == name) else {
+            let forms: Vec<&str> = ROWS.iter().map(|row| row.form).collect();
+            return Err(format!("there is no sink '{name}', only {}", forms.join(", ")));
+        };
+        (row.check)(rest).map_err(|error| format!("{error}; the form is {}", row.form))?;
+        Ok(Self { text: text.to_owned(), row })
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.text)
+    }
+}
+
+impl fmt::Debug for Spec {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Spec({})", self.text)
+    }
+}

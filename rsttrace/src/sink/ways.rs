@@ -1,0 +1,92 @@
+//! All the ways out of one run: standard output, and the outlets.
+
+use std::future::pending;
+
+use anyhow::Result;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Record, Sink,
+    outlet::crew::Crew,
+    writer::{BATCH, GRACE, Writer},
+};
+use crate::summary::SinkCount;
+
+/// Standard output, if it is wanted, and the outlets.
+pub(crate) struct Ways {
+    writer: Option<Writer>,
+    crew: Crew,
+}
+
+impl Ways {
+    /// Starts to write to standard output with this sink. Alone, it is waited for; beside outlets it is one of them and
+    /// has a queue of so many records.
+    pub(crate) fn start(sink: Option<Box<dyn Sink>>, crew: Crew, limit: usize) -> Result<Self> {
+        let limit = (!crew.is_empty()).then_some(limit);
+        Ok(Self { writer: sink.map(|sink| Writer::start(sink, limit)).transpose()?, crew })
+    }
+
+    /// Waits until standard output has failed.
+    pub(crate) async fn failed(&self) {
+        match &self.writer {
+            Some(writer) => writer.failed().await,
+            None => pending().await,
+        }
+    }
+
+    /// Hands records over; false when standard output has failed. Cancelling it loses nothing: what has not been handed
+    /// over stays in the outbox.
+    pub(crate) async fn send(&mut self, outbox: &mut Vec<Record>) -> bool {
+        while !outbox.is_empty() {
+            let batch = outbox.len().min(BATCH);
+            let take = |outbox: &mut Vec<Record>| {
+                let rest = outbox.split_off(batch);
+                std::mem::replace(outbox, rest)
+            };
+            match &mut self.writer {
+                None => self.crew.offer(&take(outbox)),
+                Some(writer) if self.crew.is_empty() => {
+                    let Some(place) = writer.place().await else { return false };
+                    place.send(take(outbox));
+                }
+                Some(writer) => {
+                    let records = take(outbox);
+                    self.crew.offer(&records);
+                    if !writer.offer(&records) {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Tells the outlets to begin new files.
+    pub(crate) fn reopen(&self) {
+        self.crew.reopen();
+    }
+
+    /// Waits until the outlets have delivered what they have, as long as the end of a run waits.
+    pub(crate) async fn settle(&self) {
+        self.crew.settle().await;
+    }
+
+    /// What every way has delivered, where there are several.
+    pub(crate) fn counts(&self) -> Vec<SinkCount> {
+        let stdout = self.writer.as_ref().filter(|_| !self.crew.is_empty()).map(Writer::count);
+        stdout.into_iter().chain(self.crew.counts()).collect()
+    }
+
+    /// Hands over what is left and lets everything end. An error is standard output's.
+    pub(crate) async fn finish(mut self, mut outbox: Vec<Record>) -> Result<()> {
+        // A reader that takes nothing must not keep us; a writer that has ended says why itself.
+        let deadline = Instant::now() + GRACE;
+        let _ = timeout_at(deadline, self.send(&mut outbox)).await;
+        let written = match self.writer {
+            Some(writer) => writer.finish(deadline, outbox.len()).await,
+            None => Ok(()),
+        };
+        self.crew.finish().await;
+        written
+    }
+}

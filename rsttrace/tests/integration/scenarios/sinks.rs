@@ -1,0 +1,179 @@
+//! Where records go beside standard output.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::Path,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    puppet::Puppet,
+    scenarios::receivers::{Journal, wait_until},
+    schema,
+    stage::{NOBODY_V4, Pair, Stage, V4},
+    tracer::Tracer,
+};
+
+/// What a run of `--output json` would have written, read from a file.
+fn records(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.ends_with('\n'), "the last line of {} is torn", path.display());
+    let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    records.iter().for_each(schema::check);
+    records
+}
+
+fn resets(records: &[Value]) -> u64 {
+    records.iter().filter(|line| line["type"] == "reset").map(|line| line["count"].as_u64().unwrap()).sum()
+}
+
+/// What the summary of these records says of a sink.
+#[track_caller]
+fn sink<'a>(summary: &'a Value, name: &str) -> &'a Value {
+    let sinks = summary["sinks"].as_array().unwrap();
+    sinks.iter().find(|sink| sink["sink"] == name).unwrap_or_else(|| panic!("{name} is not in {summary:#}"))
+}
+
+/// A file that grows.
+struct Tail {
+    file: File,
+    lines: u64,
+}
+
+impl Tail {
+    /// Lines that are in it by now.
+    fn lines(&mut self) -> u64 {
+        let mut more = Vec::new();
+        self.file.read_to_end(&mut more).unwrap();
+        self.lines += more.split(|&byte| byte == b'\n').skip(1).count() as u64;
+        self.lines
+    }
+}
+
+/// Refused connections, so many, and what they make.
+fn refuse(tracer: &mut Tracer, connections: u64) {
+    let mut client = Puppet::start("the-client");
+    for _ in 0..connections {
+        assert!(client.ask(format_args!("connect c {NOBODY_V4}")).is_err());
+    }
+    tracer.expect(connections);
+}
+
+/// A file has every record that standard output has, and the same.
+pub(crate) fn json_file(stage: &Stage) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("records");
+    let spec = format!("json:{}", path.display());
+    for run in 1..=2 {
+        let mut tracer = stage.trace_with(&["--received", "--sink", &spec]);
+        refuse(&mut tracer, 23);
+        let run_said = tracer.finish();
+        let records = records(&path);
+        assert_eq!(resets(&records), 23 * run, "it appends");
+        let from_stdout = run_said.resets.iter().map(|reset| &reset.0);
+        let from_file =
+            records.iter().filter(|line| line["type"] == "reset").skip(23 * (usize::try_from(run).unwrap() - 1));
+        assert!(from_stdout.eq(from_file), "standard output and the file differ");
+        let summary = run_said.summaries.last().unwrap();
+        for name in ["stdout", &spec] {
+            assert_eq!(sink(summary, name)["undelivered"], 0);
+        }
+        assert_eq!(records.last(), Some(summary), "the summary is in the file too");
+    }
+}
+
+/// Whoever turns log files moves ours away and sends SIGHUP: from then on lines go to a new one, and none is lost.
+pub(crate) fn json_file_is_moved_away(stage: &Stage) {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, moved) = (directory.path().join("records"), directory.path().join("records.1"));
+    let mut tracer = stage.trace_with(&["--received", "--sink", &format!("json:{}", path.display())]);
+    refuse(&mut tracer, 7);
+    fs::rename(&path, &moved).unwrap();
+    tracer.signal(Signal::SIGHUP);
+    // The new file is the answer to the signal.
+    wait_until("a new file", || path.exists());
+    refuse(&mut tracer, 16 + 7);
+    tracer.finish();
+    assert_eq!((resets(&records(&moved)), resets(&records(&path))), (7, 16 + 7));
+}
+
+/// A full disk, a reader of standard output that takes nothing: the third way out has everything.
+pub(crate) fn one_that_fails_harms_no_other(stage: &Stage) {
+    const BURST: u64 = 200;
+    const CONNECTIONS: u64 = 10 * BURST;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("records");
+    let (_reader, writer) = io::pipe().unwrap();
+    let (spec, netns) = (format!("json:{}", path.display()), stage.netns.to_string());
+    let arguments = ["--netns", &netns, "--sink", "json:/dev/full", "--sink", &spec, "--sink-queue", "1000"];
+    let tracer = Tracer::start_writing_to(&[&stage.arguments()[..], &arguments].concat(), writer.into());
+    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
+    let server_end = server.listen("l", V4, 4096);
+    let mut tail = Tail { file: File::open(&path).unwrap(), lines: 0 };
+    for burst in 1..=CONNECTIONS / BURST {
+        client.tell(format_args!("burst {server_end} {BURST}"));
+        // Before the next one, so that only those miss something that stand still.
+        wait_until("the records of a burst", || tail.lines() >= 2 * BURST * burst);
+    }
+    tracer.signal(Signal::SIGINT);
+    let (status, stderr) = tracer.status();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("sink json:/dev/full: cannot write to /dev/full: No space left on device"), "{stderr}");
+    assert!(stderr.contains("records are missing: nobody reads it"), "{stderr}");
+    let records = records(&path);
+    assert_eq!(resets(&records), 2 * CONNECTIONS, "{stderr}");
+    let summary = records.last().unwrap();
+    let full = sink(summary, "json:/dev/full");
+    assert_eq!(full["delivered"], 0);
+    assert_eq!(full["undelivered"].as_u64().unwrap() + full["waiting"].as_u64().unwrap(), 2 * CONNECTIONS);
+    assert_eq!(sink(summary, &spec)["undelivered"], 0);
+    assert!(sink(summary, "stdout")["undelivered"].as_u64() > Some(0), "{summary:#}");
+}
+
+/// The host's journal, or one like it: each record is an entry with its fields, and the journal adds what it knows of
+/// the owner.
+pub(crate) fn journal(stage: &Stage) {
+    let journal = Journal::start();
+    let mut tracer = stage.trace_with(&["--sink", &format!("journald:{}", journal.socket().display())]);
+    let mut pair = Pair::open(V4);
+    pair.leave_unread("c", "s", 5);
+    pair.server.tell("close s");
+    pair.client.wait_error("c", "ECONNRESET");
+    tracer.expect(2);
+    let run = tracer.finish();
+    let entries = journal.entries_up_to_summary();
+    let resets: Vec<&Value> = entries.iter().filter(|entry| entry["RSTTRACE_TYPE"] == "reset").collect();
+    assert_eq!(resets.len(), 2);
+    let sent = *resets.iter().find(|entry| entry["RSTTRACE_DIRECTION"] == "sent").unwrap();
+    let record = run.the_sent();
+    let text = |pointer: &str| {
+        let value = record.0.pointer(pointer).unwrap();
+        value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    };
+    for (field, pointer) in [
+        ("RSTTRACE_CAUSE", "/cause/code"),
+        ("RSTTRACE_FAULT", "/cause/fault"),
+        ("RSTTRACE_PEER", "/peer/address"),
+        ("RSTTRACE_PEER_PORT", "/peer/port"),
+        ("RSTTRACE_LOCAL_PORT", "/local/port"),
+        ("RSTTRACE_STATE", "/socket/state"),
+        ("RSTTRACE_UNREAD_BYTES", "/socket/unread_bytes"),
+        ("RSTTRACE_AGE_MS", "/socket/age_ms"),
+        ("RSTTRACE_SUMMARY", "/cause/summary"),
+        ("RSTTRACE_TIME", "/time"),
+        ("RSTTRACE_PROCESS", "/process/comm"),
+        ("OBJECT_PID", "/process/pid"),
+    ] {
+        assert_eq!(sent[field], text(pointer), "{field} in {sent:#}");
+    }
+    assert_eq!((&sent["PRIORITY"], &sent["SYSLOG_IDENTIFIER"]), (&"4".into(), &"rsttrace".into()));
+    assert_eq!(sent["OBJECT_COMM"], pair.server.comm(), "the journal adds what it knows of the owner");
+    let message = sent["MESSAGE"].as_str().unwrap();
+    assert!(
+        message.starts_with("SENT 127.0.0.1:") && message.contains("closed-with-unread-data unread 5"),
+        "{message}"
+    );
+}
