@@ -4,7 +4,7 @@
 //! Nothing here runs for a packet or a system call. After a reset from the peer the socket stays in the hands of its
 //! process until that closes it; so either it still holds it when somebody looks, or its close shows.
 
-use aya_ebpf::{Global, helpers::generated::bpf_get_smp_processor_id};
+use aya_ebpf::Global;
 use rsttrace_common::{
     config::FINDINGS_PLACES,
     event::{EVENT_ORPHAN, Findings, ResetEvent, Task},
@@ -12,15 +12,13 @@ use rsttrace_common::{
 
 use crate::{
     connection::Connection,
-    maps::{CONNECTIONS, FINDINGS, FINDINGS_USED, LISTENERS, WALK},
-    sock, story, task,
+    maps::{CONNECTIONS, FINDINGS, LISTENERS, WALK},
+    sock, story, task, turns,
 };
 
-/// How many places of the findings each CPU has, and how many CPUs there are.
+/// How many places each CPU has.
 #[unsafe(no_mangle)]
-static FINDINGS_PLACES_OF_CPU: Global<u32> = Global::new(FINDINGS_PLACES);
-#[unsafe(no_mangle)]
-static CPUS: Global<u32> = Global::new(1);
+static FINDINGS_OF_CPU: Global<u32> = Global::new(FINDINGS_PLACES);
 
 /// `SOCK_DEAD` of `enum sock_flags`.
 const SOCK_DEAD: u32 = 1 << 0;
@@ -47,7 +45,8 @@ pub(crate) fn await_holder(sk: u64, story: Option<&'static Connection>, event: &
         event.findings = *awaited;
         return;
     }
-    let (place, Some(findings)) = place() else { return };
+    let place = turns::next(turns::FINDINGS, FINDINGS_OF_CPU.load());
+    let Some(findings) = FINDINGS.get_ptr_mut(place) else { return };
     let number = event.ktime_ns << Findings::PLACE_BITS | u64::from(place);
     // SAFETY: as above.
     unsafe {
@@ -67,22 +66,6 @@ pub(crate) fn await_holder(sk: u64, story: Option<&'static Connection>, event: &
     }
     *awaited = number;
     event.findings = number;
-}
-
-/// The next place of this CPU; each has its own, in turns.
-#[inline(always)]
-fn place() -> (u32, Option<*mut Findings>) {
-    let Some(used) = FINDINGS_USED.get_ptr_mut(0) else { return (0, None) };
-    // SAFETY: this CPU's slot. Who interrupts us here takes the same place, and what is found of one socket is lost.
-    let turn = unsafe {
-        let turn = *used;
-        *used = turn.wrapping_add(1);
-        turn
-    };
-    // SAFETY: takes no arguments and cannot fail.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let place = turn.checked_rem(FINDINGS_PLACES_OF_CPU.load()).unwrap_or(0) * CPUS.load() + cpu;
-    (place, FINDINGS.get_ptr_mut(place))
 }
 
 /// Where what is found of a socket is gathered, if its holder is awaited.

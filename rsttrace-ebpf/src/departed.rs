@@ -1,61 +1,62 @@
 //! Connections that have ended, by their two ends: a TIME_WAIT socket keeps nothing of the one that it replaced, and a
 //! packet that comes later finds no socket at all.
+//!
+//! Each CPU writes them one after the other, into memory that it has at hand, and only their place goes into a table by
+//! their ends: to write all of it to a random place would cost a connection more than everything else that is done for it.
 
 use aya_ebpf::Global;
 use rsttrace_common::config;
 
-use crate::{connection::Connection, maps::DEPARTED, sock::Tuple};
+use crate::{
+    connection::Connection,
+    maps::{DEPARTED, DEPARTED_BY_ENDS},
+    sock::Tuple,
+    table::scale,
+    turns,
+};
 
-/// How many places there are. The map has one more: each connection has two places next to each other to go to.
+/// How many places each CPU has.
 #[unsafe(no_mangle)]
-static DEPARTED_PLACES: Global<u32> = Global::new(config::DEPARTED_PLACES);
+static DEPARTED_OF_CPU: Global<u32> = Global::new(config::DEPARTED_PLACES);
+
+/// How many entries the table by ends has.
+#[unsafe(no_mangle)]
+static DEPARTED_ENDS: Global<u32> = Global::new(config::DEPARTED_ENDS);
 
 /// A connection that has ended.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Departed {
     tuple: Tuple,
-    /// The socket that it had; 0 while the place is being written.
+    /// The socket that it had.
     sk: u64,
     connection: Connection,
 }
 
-/// Keeps what is remembered of a connection. The earlier opened of the two in its places goes.
+/// Keeps what is remembered of a connection, in the place of the one that ended the longest ago on this CPU.
 #[inline(always)]
 pub(crate) fn keep(sk: u64, tuple: &Tuple, connection: &Connection) {
-    let place = place(tuple);
-    let (Some(first), Some(second)) = (DEPARTED.get_ptr_mut(place), DEPARTED.get_ptr_mut(place + 1)) else { return };
-    // SAFETY: values of the map are valid as long as the program runs.
-    let chosen = unsafe {
-        let is_second = (*second).tuple.is(tuple)
-            || !(*first).tuple.is(tuple) && (*second).connection.opened_ns < (*first).connection.opened_ns;
-        if is_second { second } else { first }
-    };
-    // SAFETY: as above. Whoever writes the same place at the same instant spoils the seal.
-    unsafe {
-        (&raw mut (*chosen).sk).write_volatile(0);
-        (*chosen).tuple = *tuple;
-        (*chosen).connection = *connection;
-        (&raw mut (*chosen).sk).write_volatile(sk);
+    let place = turns::next(turns::DEPARTED, DEPARTED_OF_CPU.load());
+    let Some(departed) = DEPARTED.get_ptr_mut(place) else { return };
+    // SAFETY: values of the map are valid as long as the program runs. A soft interrupt that takes the same place as the
+    // task that it interrupts spoils the seal.
+    unsafe { *departed = Departed { tuple: *tuple, sk, connection: *connection } };
+    if let Some(entry) = DEPARTED_BY_ENDS.get_ptr_mut(entry(tuple)) {
+        // SAFETY: as above.
+        unsafe { *entry = place };
     }
 }
 
 /// What is remembered of the last connection between these ends.
 #[inline(always)]
 pub(crate) fn find(tuple: &Tuple) -> Option<&'static Connection> {
-    let place = place(tuple);
-    at(place, tuple).or_else(|| at(place + 1, tuple))
-}
-
-#[inline(always)]
-fn at(place: u32, tuple: &Tuple) -> Option<&'static Connection> {
     // SAFETY: as above.
-    let departed = unsafe { &*DEPARTED.get_ptr(place)? };
+    let departed = unsafe { &*DEPARTED.get_ptr(*DEPARTED_BY_ENDS.get(entry(tuple))?)? };
     let connection = &departed.connection;
     (departed.tuple.is(tuple) && connection.is_whole(departed.sk)).then_some(connection)
 }
 
 #[inline(always)]
-fn place(tuple: &Tuple) -> u32 {
-    (tuple.hash() * u64::from(DEPARTED_PLACES.load()) >> 32) as u32
+fn entry(tuple: &Tuple) -> u32 {
+    scale(tuple.hash(), DEPARTED_ENDS.load())
 }

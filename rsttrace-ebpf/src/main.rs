@@ -34,6 +34,7 @@ mod sock;
 mod story;
 mod table;
 mod task;
+mod turns;
 
 /// The kernel lends GPL-only helpers (`bpf_probe_read_kernel` is one) to programs that say this.
 #[unsafe(link_section = "license")]

@@ -19,6 +19,7 @@ use crate::{
     departed::Departed,
     header,
     table::{Table, Tags},
+    turns,
 };
 
 /// Events on their way to the user side.
@@ -85,18 +86,22 @@ static LISTENER_SETS: Global<u32> = Global::new(config::LISTENER_SETS);
 pub(crate) static LISTENERS: Table =
     Table { tags: &LISTENER_TAGS, connections: &LISTENER_PLACES, sets: &LISTENER_SETS };
 
-/// The story of connections that have ended, by their ends.
+/// The story of connections that have ended.
 #[map]
-pub(crate) static DEPARTED: Array<Departed> = Array::with_max_entries(config::DEPARTED_PLACES + 1, 0);
+pub(crate) static DEPARTED: Array<Departed> = Array::with_max_entries(config::DEPARTED_PLACES, 0);
+
+/// Where in [`DEPARTED`] a connection is, by its ends.
+#[map]
+pub(crate) static DEPARTED_BY_ENDS: Array<u32> = Array::with_max_entries(config::DEPARTED_ENDS, 0);
 
 /// Who holds sockets that have been reset: the task that closes one, and the walk of open files, leave it here, and the
 /// user side fetches it.
 #[map]
 pub(crate) static FINDINGS: Array<Findings> = Array::with_max_entries(config::FINDINGS_PLACES, 0);
 
-/// How many places of [`FINDINGS`] each CPU has used, one after the other.
+/// Whose turn it is in the maps that each CPU uses place after place.
 #[map]
-pub(crate) static FINDINGS_USED: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static TURNS: PerCpuArray<[u32; turns::MAPS]> = PerCpuArray::with_max_entries(1, 0);
 
 /// The number of the walk of open files that the user side has under way (one slot); 0 during the first, at start.
 #[map]

@@ -1,17 +1,24 @@
 //! Sockets: who they connect, and the snapshot of their state.
 
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
 use rsttrace_common::{
     event::{Address, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, REFERENCES_UNKNOWN, ResetEvent},
     names::{AF_INET, AF_INET6, IPPROTO_TCP, tcp},
 };
 
-use crate::fields::{
-    CGROUP_KN, FILE_COUNT, FILE_REF, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID, NET_INUM,
-    SK_ACK_BACKLOG, SK_CGROUP, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK, SK_MAX_ACK_BACKLOG, SK_PROTOCOL,
-    SK_SHUTDOWN, SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR,
-    SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE, SOCKET_INODE, TP_BYTES_ACKED, TP_BYTES_RECEIVED,
-    TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT,
-    TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US, TP_TOTAL_RETRANS, TP_WRITE_SEQ, copy, field, has,
+use crate::{
+    fields::{
+        CGROUP_KN, FILE_COUNT, FILE_REF, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID,
+        NET_INUM, SK_ACK_BACKLOG, SK_CGROUP, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK, SK_MAX_ACK_BACKLOG,
+        SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET,
+        SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE, SOCKET_INODE, TP_BYTES_ACKED,
+        TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE, TP_COPIED_SEQ,
+        TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US, TP_TOTAL_RETRANS, TP_WRITE_SEQ,
+        copy, field, has,
+    },
+    table::SCATTER,
 };
 
 /// The two ends of a connection in one network namespace. IPv4 addresses stand as `::ffff:a.b.c.d`, so that a
@@ -38,18 +45,25 @@ impl Tuple {
     #[inline(always)]
     fn words(&self) -> [u64; 5] {
         let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
-        let [a, b, c, d] = self.local;
-        let [e, f, g, h] = self.peer;
+        let (local, peer) = (&self.local, &self.peer);
         let ports = u32::from(self.local_port) << 16 | u32::from(self.peer_port);
-        [pair(a, b), pair(c, d), pair(e, f), pair(g, h), pair(self.netns, ports)]
+        [
+            pair(local[0], local[1]),
+            pair(local[2], local[3]),
+            pair(peer[0], peer[1]),
+            pair(peer[2], peer[3]),
+            pair(self.netns, ports),
+        ]
     }
 
     /// Whether these are the same two ends. (An array's own comparison calls a function that BPF has not.)
     #[inline(always)]
     pub(crate) fn is(&self, other: &Self) -> bool {
-        let [a, b, c, d, e] = self.words();
-        let [f, g, h, i, j] = other.words();
-        (a ^ f) | (b ^ g) | (c ^ h) | (d ^ i) | (e ^ j) == 0
+        let mut difference = 0;
+        for (mine, theirs) in self.words().into_iter().zip(other.words()) {
+            difference |= mine ^ theirs;
+        }
+        difference == 0
     }
 
     /// 32 bits that are different for nearly every two pairs of ends.
@@ -69,9 +83,6 @@ impl Tuple {
         core::mem::swap(&mut self.local_port, &mut self.peer_port);
     }
 }
-
-/// 2^64 divided by the golden ratio.
-const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The word of an IPv4-mapped address before the IPv4 address: `::ffff`.
 const MAPPED: u32 = 0xffff_u32.to_be();
@@ -160,18 +171,45 @@ pub(crate) fn netns(net: u64) -> u32 {
     if net == 0 { 0 } else { field(net, &NET_INUM) }
 }
 
-/// Copies the addresses of a socket to where they belong; returns the family that it was made for.
-#[inline(always)]
-pub(crate) fn addresses(sk: u64, local: &mut Address, peer: &mut Address) -> u8 {
-    let family = field::<u16>(sk, &SKC_FAMILY) as u8;
-    if family == AF_INET6 {
-        copy(sk, &SKC_V6_RCV_SADDR, local);
-        copy(sk, &SKC_V6_DADDR, peer);
-    } else {
-        *local = mapped(field(sk, &SKC_RCV_SADDR));
-        *peer = mapped(field(sk, &SKC_DADDR));
+/// The first bytes of a socket, fetched at one go: what is asked for most is there, and each fetch is a call.
+#[repr(C, align(8))]
+struct Common([u8; COMMON_BYTES]);
+
+const COMMON_BYTES: usize = 96;
+
+impl Common {
+    #[inline(always)]
+    fn of(sk: u64) -> Self {
+        let mut common = MaybeUninit::<Self>::uninit();
+        // SAFETY: the helper fills all of it, with zeros if it may not read; every byte is a valid value.
+        unsafe {
+            bpf_probe_read_kernel(common.as_mut_ptr().cast(), COMMON_BYTES as u32, sk as *const c_void);
+            common.assume_init()
+        }
     }
-    family
+
+    /// A field of the socket; fetched by itself where this kernel has it further behind.
+    #[inline(always)]
+    fn field<T: Copy + Default>(&self, sk: u64, offset: &Global<u32>) -> T {
+        let at = offset.load() as usize;
+        if at <= COMMON_BYTES - size_of::<T>() {
+            // SAFETY: inside, and aligned as the kernel's own struct is.
+            unsafe { self.0.as_ptr().add(at).cast::<T>().read() }
+        } else {
+            field(sk, offset)
+        }
+    }
+
+    /// The addresses of the two ends, this host's first, and the family that the socket was made for.
+    #[inline(always)]
+    fn addresses(&self, sk: u64) -> (Address, Address, u8) {
+        let family = self.field::<u16>(sk, &SKC_FAMILY) as u8;
+        if family == AF_INET6 {
+            (self.field(sk, &SKC_V6_RCV_SADDR), self.field(sk, &SKC_V6_DADDR), family)
+        } else {
+            (mapped(self.field(sk, &SKC_RCV_SADDR)), mapped(self.field(sk, &SKC_DADDR)), family)
+        }
+    }
 }
 
 /// The port of this host's end. `inet_sport`, not `skc_num`: the kernel sets the latter to 0 when it closes the
@@ -184,10 +222,11 @@ pub(crate) fn local_port(sk: u64) -> u16 {
 /// Copies the ends of a full socket to where they belong. For a listener the peer is all zeros.
 #[inline(always)]
 pub(crate) fn ends(sk: u64, tuple: &mut Tuple) {
-    addresses(sk, &mut tuple.local, &mut tuple.peer);
-    tuple.netns = netns(field(sk, &SKC_NET));
+    let common = Common::of(sk);
+    (tuple.local, tuple.peer, _) = common.addresses(sk);
+    tuple.netns = netns(common.field(sk, &SKC_NET));
     tuple.local_port = local_port(sk);
-    tuple.peer_port = u16::from_be(field(sk, &SKC_DPORT));
+    tuple.peer_port = u16::from_be(common.field(sk, &SKC_DPORT));
 }
 
 /// Writes the ends into the event.

@@ -36,40 +36,84 @@ pub(crate) fn now_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// CLOSE to SYN_SENT: the current process calls connect.
+/// A socket changes its state.
 #[inline(always)]
-pub(crate) fn connect(sk: u64) {
-    let now_ns = now_ns();
-    let Some(connection) = CONNECTIONS.take(sk, now_ns) else { return };
-    // SAFETY: values of the map are valid as long as the program runs; the kernel changes a socket's state under its lock.
-    let connection = unsafe { &mut *connection };
-    *connection =
-        Connection { opened_ns: now_ns, provenance: PROVENANCE_CONNECT, role: ROLE_CLIENT, ..Connection::UNKNOWN };
-    task::current(&mut connection.owner);
-    connection.seal(sk);
+pub(crate) fn change(sk: u64, old: u8, new: u8) {
+    match (old, new) {
+        (tcp::CLOSE, tcp::LISTEN) => listen(sk),
+        (tcp::LISTEN, tcp::CLOSE) => LISTENERS.end(sk),
+        // Of these nothing is remembered: a child was established when it was born, and its time is known; what follows
+        // our own FIN shows in the state.
+        (tcp::SYN_RECV, tcp::ESTABLISHED) | (_, tcp::FIN_WAIT2) => {}
+        _ => tell_on(sk, old, new),
+    }
 }
 
 /// CLOSE to LISTEN: the current process calls listen.
 #[inline(always)]
-pub(crate) fn listen(sk: u64) {
-    let Some(listener) = LISTENERS.take(sk, now_ns()) else { return };
-    // SAFETY: as above.
+fn listen(sk: u64) {
+    if !sock::is_tcp(sk) {
+        return;
+    }
+    let Some(listener) = LISTENERS.take(sk) else { return };
+    // SAFETY: values of the map are valid as long as the program runs; the kernel changes a socket's state under its lock.
     let listener = unsafe { &mut *listener };
     *listener = Connection { provenance: PROVENANCE_LISTEN, role: ROLE_LISTENER, ..Connection::UNKNOWN };
     task::current(&mut listener.owner);
     listener.seal(sk);
 }
 
-/// LISTEN to SYN_RECV: a connection is born of a listener, in whatever context the packet came. The packet is the one that
-/// ends the handshake, so that the connection is established within the same function of the kernel (TCP Fast Open
-/// aside, where it is in use from the first packet on).
+/// A connection begins, goes on or ends.
 #[inline(always)]
-pub(crate) fn child(sk: u64) {
-    let now_ns = now_ns();
-    let Some(connection) = CONNECTIONS.take(sk, now_ns) else { return };
+fn tell_on(sk: u64, old: u8, new: u8) {
+    let begins = matches!((old, new), (tcp::CLOSE, tcp::SYN_SENT) | (tcp::LISTEN, tcp::SYN_RECV));
+    let known = if begins { None } else { CONNECTIONS.open(sk) };
+    // Or it was opened before our time and is not in the snapshot: its story begins here.
+    let Some(connection) = known.or_else(|| begin(sk)) else { return };
     // SAFETY: as above.
     let connection = unsafe { &mut *connection };
-    *connection = Connection { opened_ns: now_ns, established_ns: now_ns, role: ROLE_SERVER, ..Connection::UNKNOWN };
+    match (old, new) {
+        (tcp::CLOSE, tcp::SYN_SENT) => connect(connection, sk),
+        (tcp::LISTEN, tcp::SYN_RECV) => child(connection, sk),
+        (_, tcp::CLOSE) => depart(connection, sk, old),
+        _ => advance(connection, sk, old, new),
+    }
+}
+
+/// The story of a connection begins, if it is one of TCP.
+#[inline(always)]
+pub(crate) fn begin(sk: u64) -> Option<*mut Connection> {
+    // DCCP, SCTP and MPTCP have states as well. What comes into the tables is TCP, so that nothing else is found there.
+    if !sock::is_tcp(sk) {
+        return None;
+    }
+    let connection = CONNECTIONS.take(sk)?;
+    // SAFETY: as above.
+    unsafe {
+        *connection = Connection::UNKNOWN;
+        (*connection).seal(sk);
+    }
+    Some(connection)
+}
+
+/// The current process calls connect.
+#[inline(always)]
+fn connect(connection: &mut Connection, sk: u64) {
+    connection.opened_ns = now_ns();
+    connection.provenance = PROVENANCE_CONNECT;
+    connection.role = ROLE_CLIENT;
+    task::current(&mut connection.owner);
+    connection.seal(sk);
+}
+
+/// A connection is born of a listener, in whatever context the packet came. The packet is the one that ends the handshake,
+/// so that the connection is established within the same function of the kernel (TCP Fast Open aside, where it is in use
+/// from the first packet on).
+#[inline(always)]
+fn child(connection: &mut Connection, sk: u64) {
+    connection.opened_ns = now_ns();
+    connection.established_ns = connection.opened_ns;
+    connection.role = ROLE_SERVER;
     let parent = listener_of(sk);
     if let Some(listener) = LISTENERS.open(parent) {
         // SAFETY: as above.
@@ -113,36 +157,7 @@ pub(crate) fn handshake(sk: u64, ttl: u8) {
 
 /// Any change between the states of an open connection.
 #[inline(always)]
-pub(crate) fn advance(sk: u64, old: u8, new: u8) {
-    // Of these nothing is remembered: a child was established when it was born, and its time is known; what follows our
-    // own FIN shows in the state.
-    if old == tcp::SYN_RECV && new == tcp::ESTABLISHED || new == tcp::FIN_WAIT2 {
-        return;
-    }
-    // Opened before our time and not in the snapshot: the story begins here.
-    let Some(connection) = CONNECTIONS.open(sk).or_else(|| begin(sk)) else { return };
-    // SAFETY: as above.
-    mark(unsafe { &mut *connection }, sk, old, new);
-}
-
-/// The story of a connection of which nothing is known begins, if it is one of TCP.
-#[inline(always)]
-pub(crate) fn begin(sk: u64) -> Option<*mut Connection> {
-    // DCCP, SCTP and MPTCP have states as well.
-    if !sock::is_tcp(sk) {
-        return None;
-    }
-    let connection = CONNECTIONS.take(sk, now_ns())?;
-    // SAFETY: as above.
-    unsafe {
-        *connection = Connection::UNKNOWN;
-        (*connection).seal(sk);
-    }
-    Some(connection)
-}
-
-#[inline(always)]
-fn mark(connection: &mut Connection, sk: u64, old: u8, new: u8) {
+fn advance(connection: &mut Connection, sk: u64, old: u8, new: u8) {
     // A close reports a state that a shutdown has set before a second time.
     if old != new {
         match new {
@@ -179,23 +194,15 @@ fn mark(connection: &mut Connection, sk: u64, old: u8, new: u8) {
     connection.seal(sk);
 }
 
-/// Any state to CLOSE: the connection is over, or a listener closes.
+/// Any state to CLOSE.
 #[inline(always)]
-pub(crate) fn depart(sk: u64, old: u8) {
-    if old == tcp::LISTEN {
-        LISTENERS.end(sk);
-        return;
-    }
-    if let Some(connection) = CONNECTIONS.open(sk).or_else(|| begin(sk)) {
-        // SAFETY: as above.
-        let connection = unsafe { &mut *connection };
-        connection.previous_state = old;
-        // Where both sides have closed, or never opened, no packet can come any more that a reset would answer.
-        if old != tcp::SYN_SENT && old != tcp::LAST_ACK {
-            let mut tuple = Tuple::EMPTY;
-            sock::ends(sk, &mut tuple);
-            departed::keep(sk, &tuple, connection);
-        }
+fn depart(connection: &mut Connection, sk: u64, old: u8) {
+    connection.previous_state = old;
+    // Where both sides have closed, or never opened, no packet can come any more that a reset would answer.
+    if old != tcp::SYN_SENT && old != tcp::LAST_ACK {
+        let mut tuple = Tuple::EMPTY;
+        sock::ends(sk, &mut tuple);
+        departed::keep(sk, &tuple, connection);
     }
     CONNECTIONS.end(sk);
 }
@@ -214,7 +221,7 @@ pub(crate) fn found(sk: u64, state: u8, holder: u64) {
             known.shared = 1;
             known.seal(sk);
         }
-    } else if let Some(place) = stories.take(sk, now_ns()) {
+    } else if let Some(place) = stories.take(sk) {
         // SAFETY: as above.
         let connection = unsafe { &mut *place };
         *connection = Connection { owner, provenance: PROVENANCE_SNAPSHOT, ..Connection::UNKNOWN };

@@ -21,7 +21,7 @@ pub(crate) type Tags = [u64; WAYS];
 const ENDED: u64 = 1;
 
 /// Scatters addresses over the sets: 2^64 divided by the golden ratio.
-const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// One table.
 pub(crate) struct Table {
@@ -66,12 +66,12 @@ impl Table {
     }
 
     /// A place for the connection that begins with this socket: its own if it has one, else a free one, else that of some
-    /// other, which `dice` chooses. The caller writes and seals the connection.
+    /// other. The caller writes and seals the connection.
     #[inline(always)]
-    pub(crate) fn take(&self, sk: u64, dice: u64) -> Option<*mut Connection> {
+    pub(crate) fn take(&self, sk: u64) -> Option<*mut Connection> {
         let set = self.set(sk);
         let tags = self.tags.get_ptr_mut(set)?;
-        let mut chosen = dice as usize & (WAYS - 1);
+        let mut chosen = hash(sk) as usize & (WAYS - 1);
         let mut way = 0;
         while way < WAYS {
             // SAFETY: as above.
@@ -112,7 +112,18 @@ impl Table {
 
     #[inline(always)]
     fn set(&self, sk: u64) -> u32 {
-        let hash = sk.wrapping_mul(SCATTER) >> 32;
-        (hash * u64::from(self.sets.load()) >> 32) as u32
+        scale(hash(sk), self.sets.load())
     }
+}
+
+/// 32 bits.
+#[inline(always)]
+fn hash(sk: u64) -> u64 {
+    sk.wrapping_mul(SCATTER) >> 32
+}
+
+/// A hash of 32 bits as one of so many places.
+#[inline(always)]
+pub(crate) fn scale(hash: u64, places: u32) -> u32 {
+    ((hash * u64::from(places)) >> 32) as u32
 }

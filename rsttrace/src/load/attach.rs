@@ -190,9 +190,6 @@ fn explain(error: ProgramError) -> Error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             log::debug!("verifier: {log}");
-            if std::env::var_os("VLOG").is_some() {
-                eprintln!("{log}");
-            }
             let reason = log.lines().rfind(|line| !line.starts_with("processed ")).unwrap_or_default().to_owned();
             if reason.is_empty() {
                 anyhow!("the kernel refuses the program: {io_error}")

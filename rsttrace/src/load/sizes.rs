@@ -8,8 +8,9 @@ use rsttrace_common::config;
 pub(super) struct Sizes {
     connection_sets: u32,
     listener_sets: u32,
-    departed_places: u32,
-    findings_places_of_cpu: u32,
+    departed_of_cpu: u32,
+    departed_ends: u32,
+    findings_of_cpu: u32,
     cpus: u32,
 }
 
@@ -19,12 +20,14 @@ impl Sizes {
         let cpus = nr_cpus().map_err(|(_, error)| error).context("the CPUs of this host cannot be counted")?;
         let cpus = u32::try_from(cpus)?;
         let findings = remember.unwrap_or(config::FINDINGS_PLACES);
+        let departed = remember.unwrap_or(config::DEPARTED_PLACES);
         let sets = remember.map(|connections| (connections / config::WAYS).max(1));
         Ok(Self {
             connection_sets: sets.unwrap_or(config::CONNECTION_SETS),
             listener_sets: sets.unwrap_or(config::LISTENER_SETS),
-            departed_places: remember.unwrap_or(config::DEPARTED_PLACES),
-            findings_places_of_cpu: (findings / cpus).max(1),
+            departed_of_cpu: (departed / cpus).max(1),
+            departed_ends: remember.unwrap_or(config::DEPARTED_ENDS),
+            findings_of_cpu: (findings / cpus).max(1),
             cpus,
         })
     }
@@ -34,9 +37,9 @@ impl Sizes {
         for (global, value) in [
             ("CONNECTION_SETS", &self.connection_sets),
             ("LISTENER_SETS", &self.listener_sets),
-            ("DEPARTED_PLACES", &self.departed_places),
-            ("FINDINGS_PLACES_OF_CPU", &self.findings_places_of_cpu),
-            ("CPUS", &self.cpus),
+            ("DEPARTED_OF_CPU", &self.departed_of_cpu),
+            ("DEPARTED_ENDS", &self.departed_ends),
+            ("FINDINGS_OF_CPU", &self.findings_of_cpu),
         ] {
             loader.override_global(global, value, true);
         }
@@ -45,9 +48,9 @@ impl Sizes {
             ("CONNECTION_PLACES", self.connection_sets * config::WAYS),
             ("LISTENER_TAGS", self.listener_sets),
             ("LISTENER_PLACES", self.listener_sets * config::WAYS),
-            // Each connection has two places next to each other to go to.
-            ("DEPARTED", self.departed_places + 1),
-            ("FINDINGS", self.findings_places_of_cpu * self.cpus),
+            ("DEPARTED", self.departed_of_cpu * self.cpus),
+            ("DEPARTED_BY_ENDS", self.departed_ends),
+            ("FINDINGS", self.findings_of_cpu * self.cpus),
         ] {
             loader.map_max_entries(map, entries);
         }
