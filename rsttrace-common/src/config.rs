@@ -65,3 +65,5 @@ pub const DEPARTED_PLACES: u32 = 32768;
 pub const DEPARTED_ENDS: u32 = 131_072;
 /// Reset sockets whose holder is looked for at once.
 pub const FINDINGS_PLACES: u32 = 8192;
+/// Processes whose command lines are remembered, by PID.
+pub const PROCESSES: u32 = 2048;

@@ -222,6 +222,48 @@ impl Findings {
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Findings {}
 
+/// Bytes of a command line that the kernel side keeps.
+pub const ARGUMENTS_BYTES: usize = 256;
+
+/// The beginning of the command line of a process that has opened connections.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Arguments {
+    /// Start of the process, nanoseconds of `CLOCK_BOOTTIME`.
+    pub start_boottime_ns: u64,
+    /// Its `mm_struct`.
+    pub memory: u64,
+    /// [`Arguments::sum`] of the rest, if it has been written by one alone.
+    pub seal: u64,
+    /// PID in the host's namespace.
+    pub tgid: u32,
+    /// How many of the bytes there are; a longer command line is cut.
+    pub length: u32,
+    /// Arguments as the process has them, each with a zero behind it.
+    pub bytes: [u64; ARGUMENTS_BYTES / 8],
+}
+
+impl Arguments {
+    /// Where those of a process are in the map.
+    pub const fn place(tgid: u32) -> u32 {
+        tgid % crate::config::PROCESSES
+    }
+
+    /// A sum over all but the seal; never 0.
+    #[inline(always)]
+    pub fn sum(&self) -> u64 {
+        let mut sum = self.start_boottime_ns ^ u64::from(self.tgid) << 32 ^ u64::from(self.length);
+        for word in self.bytes {
+            sum = sum.rotate_left(11) ^ word;
+        }
+        sum | 1
+    }
+}
+
+// SAFETY: plain integers without padding.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Arguments {}
+
 /// `ResetEvent::references` when the kernel side could not count them.
 pub const REFERENCES_UNKNOWN: u16 = u16::MAX;
 

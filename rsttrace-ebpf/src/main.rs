@@ -30,6 +30,7 @@ mod log;
 mod maps;
 mod packet;
 mod probes;
+mod process;
 mod sock;
 mod story;
 mod table;

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use rsttrace_common::{
     config::{self, Filter, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
-    event::{Address, Findings, LOST_SLOTS},
+    event::{Address, Arguments, Findings, LOST_SLOTS},
 };
 
 use crate::{
@@ -98,6 +98,10 @@ pub(crate) static DEPARTED_BY_ENDS: Array<u32> = Array::with_max_entries(config:
 /// user side fetches it.
 #[map]
 pub(crate) static FINDINGS: Array<Findings> = Array::with_max_entries(config::FINDINGS_PLACES, 0);
+
+/// Command lines of processes.
+#[map]
+pub(crate) static ARGUMENTS: Array<Arguments> = Array::with_max_entries(config::PROCESSES, 0);
 
 /// Whose turn it is in the maps that each CPU uses place after place.
 #[map]

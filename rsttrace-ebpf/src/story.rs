@@ -17,6 +17,7 @@ use crate::{
     departed,
     fields::{TP_TSORTED_SENT_QUEUE, field},
     maps::{CONNECTIONS, LISTENERS},
+    process,
     sock::{self, Tuple},
     task,
 };
@@ -60,10 +61,11 @@ fn listen(sk: u64) {
     let listener = unsafe { &mut *listener };
     *listener = Connection { provenance: PROVENANCE_LISTEN, role: ROLE_LISTENER, ..Connection::UNKNOWN };
     task::current(&mut listener.owner);
+    process::remember(&listener.owner);
     listener.seal(sk);
 }
 
-/// A connection begins, goes on or ends.
+/// A connection begins, goes on or ends. Each of these says whether the owner has just been seen at work on it.
 #[inline(always)]
 fn tell_on(sk: u64, old: u8, new: u8) {
     let begins = matches!((old, new), (tcp::CLOSE, tcp::SYN_SENT) | (tcp::LISTEN, tcp::SYN_RECV));
@@ -72,11 +74,14 @@ fn tell_on(sk: u64, old: u8, new: u8) {
     let Some(connection) = known.or_else(|| begin(sk)) else { return };
     // SAFETY: as above.
     let connection = unsafe { &mut *connection };
-    match (old, new) {
+    let seen = match (old, new) {
         (tcp::CLOSE, tcp::SYN_SENT) => connect(connection, sk),
         (tcp::LISTEN, tcp::SYN_RECV) => child(connection, sk),
         (_, tcp::CLOSE) => depart(connection, sk, old),
         _ => advance(connection, sk, old, new),
+    };
+    if seen {
+        process::remember(&connection.owner);
     }
 }
 
@@ -98,19 +103,20 @@ pub(crate) fn begin(sk: u64) -> Option<*mut Connection> {
 
 /// The current process calls connect.
 #[inline(always)]
-fn connect(connection: &mut Connection, sk: u64) {
+fn connect(connection: &mut Connection, sk: u64) -> bool {
     connection.opened_ns = now_ns();
     connection.provenance = PROVENANCE_CONNECT;
     connection.role = ROLE_CLIENT;
     task::current(&mut connection.owner);
     connection.seal(sk);
+    true
 }
 
 /// A connection is born of a listener, in whatever context the packet came. The packet is the one that ends the handshake,
 /// so that the connection is established within the same function of the kernel (TCP Fast Open aside, where it is in use
 /// from the first packet on).
 #[inline(always)]
-fn child(connection: &mut Connection, sk: u64) {
+fn child(connection: &mut Connection, sk: u64) -> bool {
     connection.opened_ns = now_ns();
     connection.established_ns = connection.opened_ns;
     connection.role = ROLE_SERVER;
@@ -127,6 +133,7 @@ fn child(connection: &mut Connection, sk: u64) {
         }
     }
     connection.seal(sk);
+    false
 }
 
 /// The current process has accepted the connection: from here on it is its owner, whoever listened.
@@ -142,6 +149,7 @@ pub(crate) fn accept(sk: u64) {
         task::current(&mut connection.owner);
         connection.provenance = PROVENANCE_ACCEPT;
         connection.shared = 0;
+        process::remember(&connection.owner);
         connection.seal(sk);
     }
 }
@@ -157,34 +165,34 @@ pub(crate) fn handshake(sk: u64, ttl: u8) {
 
 /// Any change between the states of an open connection.
 #[inline(always)]
-fn advance(connection: &mut Connection, sk: u64, old: u8, new: u8) {
+fn advance(connection: &mut Connection, sk: u64, old: u8, new: u8) -> bool {
     // A close reports a state that a shutdown has set before a second time.
     if old != new {
         match new {
             // Two hosts that open the same connection at once meet in SYN_RECV.
             tcp::ESTABLISHED | tcp::SYN_RECV => {
                 connection.established_ns = now_ns();
-                return;
+                return false;
             }
             tcp::CLOSE_WAIT | tcp::CLOSING => connection.fin_received_ns = now_ns(),
             tcp::FIN_WAIT1 | tcp::LAST_ACK => connection.fin_sent_ns = now_ns(),
-            _ => return,
+            _ => return false,
         }
     }
     if !sock::owned(sk) {
-        return;
+        return false;
     }
     // The task that holds the lock uses the socket: better knowledge than an inherited or a shared owner.
     let inherited = connection.role == ROLE_SERVER && connection.provenance == PROVENANCE_LISTEN;
     let unsure = connection.provenance == PROVENANCE_NONE || inherited || connection.shared != 0;
     if !unsure && connection.owner.tgid == task::current_tgid() {
-        return;
+        return false;
     }
     // What is left of a socket after the last close belongs to whoever closed it, also beside a certain owner. Several may
     // listen, and this one has the connection; of a socket that several hold, they still do.
     let alone = inherited || sock::closes_last(sk);
     if !unsure && !alone || task::Flags::current().is_kernel() {
-        return;
+        return false;
     }
     task::current(&mut connection.owner);
     connection.provenance = PROVENANCE_CURRENT;
@@ -192,11 +200,12 @@ fn advance(connection: &mut Connection, sk: u64, old: u8, new: u8) {
         connection.shared = 0;
     }
     connection.seal(sk);
+    true
 }
 
 /// Any state to CLOSE.
 #[inline(always)]
-fn depart(connection: &mut Connection, sk: u64, old: u8) {
+fn depart(connection: &mut Connection, sk: u64, old: u8) -> bool {
     connection.previous_state = old;
     // Where both sides have closed, or never opened, no packet can come any more that a reset would answer.
     if old != tcp::SYN_SENT && old != tcp::LAST_ACK {
@@ -205,6 +214,7 @@ fn depart(connection: &mut Connection, sk: u64, old: u8) {
         departed::keep(sk, &tuple, connection);
     }
     CONNECTIONS.end(sk);
+    false
 }
 
 /// A socket that a process held when rsttrace started. `state` is the socket's, `holder` the `task_struct`.

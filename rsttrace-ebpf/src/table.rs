@@ -1,9 +1,11 @@
 //! Tables of what is remembered of sockets, by their address.
 //!
 //! A table is an array of sets of eight places. To find, to take and to give back a place is a look at one cache line of
-//! tags, and calls no function: an LRU map of the kernel costs three to five times as much, for each connection. Nothing
+//! tags, and calls no function: an LRU map of the kernel costs three times as much. Nothing
 //! can fail and nothing grows; where all eight places of a set are taken, one connection is forgotten, and is an unknown
 //! owner later.
+
+use core::mem::MaybeUninit;
 
 use aya_ebpf::{Global, maps::Array};
 
@@ -53,16 +55,8 @@ impl Table {
     #[inline(always)]
     fn find(&self, sk: u64, is_it: impl Fn(u64) -> bool) -> Option<*mut Connection> {
         let set = self.set(sk);
-        let tags = self.tags.get_ptr(set)?;
-        let mut way = 0;
-        while way < WAYS {
-            // SAFETY: inside the set; values of the map are valid as long as the program runs.
-            if is_it(unsafe { (*tags)[way] }) {
-                return self.connections.get_ptr_mut(set * config::WAYS + way as u32);
-            }
-            way += 1;
-        }
-        None
+        let way = way_of(self.tags.get_ptr(set)?, is_it)?;
+        self.connections.get_ptr_mut(set * config::WAYS + way)
     }
 
     /// A place for the connection that begins with this socket: its own if it has one, else a free one, else that of some
@@ -71,42 +65,21 @@ impl Table {
     pub(crate) fn take(&self, sk: u64) -> Option<*mut Connection> {
         let set = self.set(sk);
         let tags = self.tags.get_ptr_mut(set)?;
-        let mut chosen = hash(sk) as usize & (WAYS - 1);
-        let mut way = 0;
-        while way < WAYS {
-            // SAFETY: as above.
-            let tag = unsafe { (*tags)[way] };
-            if tag == 0 || tag & ENDED != 0 {
-                chosen = way;
-            }
-            way += 1;
-        }
-        way = 0;
-        while way < WAYS {
-            // SAFETY: as above.
-            if unsafe { (*tags)[way] } & !ENDED == sk {
-                chosen = way;
-            }
-            way += 1;
-        }
-        // SAFETY: as above.
-        unsafe { (*tags)[chosen & (WAYS - 1)] = sk };
-        self.connections.get_ptr_mut(set * config::WAYS + chosen as u32)
+        let way = way_of(tags, |tag| tag & !ENDED == sk)
+            .or_else(|| way_of(tags, |tag| tag == 0 || tag & ENDED != 0))
+            .unwrap_or(hash(sk) as u32 & (config::WAYS - 1));
+        // SAFETY: inside the set; values of the map are valid as long as the program runs.
+        unsafe { (*tags)[way as usize & (WAYS - 1)] = sk };
+        self.connections.get_ptr_mut(set * config::WAYS + way)
     }
 
     /// The connection has ended: what is remembered of it stays until somebody needs the place.
     #[inline(always)]
     pub(crate) fn end(&self, sk: u64) {
         let Some(tags) = self.tags.get_ptr_mut(self.set(sk)) else { return };
-        let mut way = 0;
-        while way < WAYS {
+        if let Some(way) = way_of(tags, |tag| tag == sk) {
             // SAFETY: as above.
-            unsafe {
-                if (*tags)[way] == sk {
-                    (*tags)[way] = sk | ENDED;
-                }
-            }
-            way += 1;
+            unsafe { (*tags)[way as usize & (WAYS - 1)] = sk | ENDED };
         }
     }
 
@@ -114,6 +87,34 @@ impl Table {
     fn set(&self, sk: u64) -> u32 {
         scale(hash(sk), self.sets.load())
     }
+}
+
+/// The first place of a set with such a tag.
+#[inline(always)]
+fn way_of(tags: *const Tags, is_it: impl Fn(u64) -> bool) -> Option<u32> {
+    let mut way = 0;
+    while way < WAYS {
+        // SAFETY: inside the set; values of the map are valid as long as the program runs.
+        if is_it(unsafe { (*tags)[way] }) {
+            return Some(forgotten(way as u8));
+        }
+        way += 1;
+    }
+    None
+}
+
+/// A place, after the verifier has forgotten which it is: it would walk all that comes after it for each of the eight. What
+/// is stored in the stack off a word's beginning is just some byte to it, unless it is 0.
+#[inline(always)]
+fn forgotten(way: u8) -> u32 {
+    let mut word = MaybeUninit::<[u8; 8]>::uninit();
+    let byte = word.as_mut_ptr().cast::<u8>().wrapping_add(3);
+    // SAFETY: inside the word, and written before it is read.
+    let way = unsafe {
+        byte.write_volatile(way + 1);
+        byte.read_volatile()
+    };
+    u32::from(way.wrapping_sub(1)) & (config::WAYS - 1)
 }
 
 /// 32 bits.

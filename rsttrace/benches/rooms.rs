@@ -45,7 +45,7 @@ fn resets() -> Vec<Reset> {
     let finished = |event| {
         let mut reset = decoder.reset(&event, &CLOCK);
         diagnosis.diagnose(&mut reset);
-        attribution.attribute(&mut reset);
+        attribution.attribute(&mut reset, |_| None);
         diagnosis.explain(&mut reset);
         reset
     };
@@ -83,7 +83,7 @@ fn rooms(criterion: &mut Criterion) {
     each("attribute/owner", &mut |reset| drop(black_box(owner::decide(reset))));
     // Of processes and cgroups that have been looked at before, as all but the first of each are.
     let mut attribution = Attribution::default();
-    each("attribute/all", &mut |reset| attribution.attribute(reset));
+    each("attribute/all", &mut |reset| attribution.attribute(reset, |_| None));
     let mut diagnosis = diagnosis();
     each("diagnose", &mut |reset| diagnosis.diagnose(reset));
     let selection = Selection::default();

@@ -262,7 +262,7 @@ impl Run {
             let mut reset = self.decoder.reset(&event, &clock);
             if event.kind == KIND_IGNORED {
                 // Nothing was reset: neither the memory of neighbours nor any count may see it.
-                self.attribution.attribute(&mut reset);
+                self.attribution.attribute(&mut reset, |task| self.loaded.arguments(task.tgid, task.start_boottime_ns));
                 if self.selection.wants(&reset) {
                     self.outbox.push(Record::Ignored(Arc::new(reset.into())));
                 }
@@ -316,7 +316,7 @@ impl Run {
 
     /// Says whose the reset was, and hands it on if it is wanted.
     fn conclude(&mut self, mut reset: Reset) {
-        self.attribution.attribute(&mut reset);
+        self.attribution.attribute(&mut reset, |task| self.loaded.arguments(task.tgid, task.start_boottime_ns));
         self.watch.see(&reset);
         if self.selection.wants(&reset) && !self.is_enough() {
             self.emit(reset);

@@ -12,7 +12,7 @@ mod users;
 
 use crate::{
     attribute::{cgroup::Cgroups, lives::Lives, process::Processes, users::Users},
-    reset::{Actor, Process, Reset},
+    reset::{Actor, KernelTask, Process, Reset},
 };
 
 /// Fills in who a record is about. Reads `/proc`, the cgroup file system and the list of users, and remembers.
@@ -43,19 +43,22 @@ impl Attribution {
         owner::is_open(reset)
     }
 
-    /// Fills in process, actor, cgroup, unit and container.
-    pub fn attribute(&mut self, reset: &mut Reset) {
+    /// Fills in process, actor, cgroup, unit and container. `arguments` are what the kernel side knows of the command line
+    /// of a process, for one that was gone before anybody looked.
+    pub fn attribute(&mut self, reset: &mut Reset, arguments: impl FnOnce(&KernelTask) -> Option<Vec<u8>>) {
         let verdict = owner::decide(reset);
         let mut membership = None;
         reset.process = verdict.owner.map(|owner| {
             let details = self.processes.details(&owner.task);
             membership.clone_from(&details.membership);
+            let command_line = details.command_line.clone();
+            let command_line = command_line.or_else(|| proc::command_line(&arguments(&owner.task)?));
             let uid = owner.task.uid.or(details.uid);
             Process {
                 pid: owner.task.tgid,
                 comm: owner.task.comm,
                 executable: details.executable.clone(),
-                command_line: details.command_line.clone(),
+                command_line,
                 uid,
                 user: uid.and_then(|uid| self.users.name(uid)),
                 cgroup: details.membership.as_ref().and_then(|membership| membership.path.clone()),

@@ -149,7 +149,8 @@ fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 }
 
 /// A longer line is cut, and says so with `…`. Programs that name themselves fill what is left with zeroes or blanks.
-fn command_line(bytes: &[u8]) -> Option<Arc<str>> {
+/// Arguments, each with a zero behind it, joined by spaces.
+pub(super) fn command_line(bytes: &[u8]) -> Option<Arc<str>> {
     let kept = bytes.get(..COMMAND_LINE_MAX).unwrap_or(bytes);
     let end = kept.iter().rposition(|&byte| byte != 0 && byte != b' ')? + 1;
     let joined: Vec<u8> = kept.get(..end)?.iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect();

@@ -8,7 +8,7 @@ use aya::{
     maps::{Array, MapData},
     programs::Iter,
 };
-use rsttrace_common::event::Findings;
+use rsttrace_common::event::{Arguments, Findings};
 
 use super::{probes, take_map};
 
@@ -19,6 +19,7 @@ const PROGRAM: &str = "task_file_awaited";
 pub(super) struct Search {
     findings: Array<MapData, Findings>,
     walk: Array<MapData, u32>,
+    arguments: Array<MapData, Arguments>,
 }
 
 impl Search {
@@ -26,6 +27,7 @@ impl Search {
         Ok(Self {
             findings: Array::try_from(take_map(ebpf, "FINDINGS")?)?,
             walk: Array::try_from(take_map(ebpf, "WALK")?)?,
+            arguments: Array::try_from(take_map(ebpf, "ARGUMENTS")?)?,
         })
     }
 }
@@ -54,5 +56,14 @@ impl super::Loaded {
         let findings = self.search.findings.get(&Findings::place(number), 0).ok()?;
         // Another's, if more sockets are looked for at once than there is room for.
         (findings.number == number).then_some(findings)
+    }
+
+    /// The beginning of the command line of a process that has opened connections, each argument with a zero behind it.
+    pub fn arguments(&self, tgid: u32, start_boottime_ns: u64) -> Option<Vec<u8>> {
+        let known = self.search.arguments.get(&Arguments::place(tgid), 0).ok()?;
+        let is_its = known.tgid == tgid && known.start_boottime_ns == start_boottime_ns && known.seal == known.sum();
+        let mut bytes = known.bytes.map(u64::to_ne_bytes).concat();
+        bytes.truncate(known.length.try_into().ok()?);
+        is_its.then_some(bytes)
     }
 }

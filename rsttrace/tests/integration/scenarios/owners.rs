@@ -1,5 +1,7 @@
 //! Whose a socket is, in every kind of life that it can have: the PID is the one that the scenario itself knows.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::{
@@ -204,10 +206,12 @@ pub(crate) fn accepted_from_a_group(stage: &Stage) {
     run.the_received().between(place.parse().unwrap(), client_end).owner(&one).certain();
 }
 
-/// The server has closed and is gone when the client sends data for which there is nobody: its name is still known.
+/// The server, which was not there when rsttrace started, has closed and is gone when the client sends data for which there
+/// is nobody: its name and its command line are still known.
 pub(crate) fn owner_is_gone(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
+    let command_line = fs::read_to_string(format!("/proc/{}/cmdline", pair.server.pid())).expect("it runs");
     pair.server.tell("linger2 s 30");
     pair.server.tell("close s");
     pair.client.tell("eof c");
@@ -217,7 +221,9 @@ pub(crate) fn owner_is_gone(stage: &Stage) {
     pair.client.wait_error("c", "EPIPE");
 
     let run = stage.finish(tracer, 1, 1);
-    run.the_sent().between(pair.server_end, pair.client_end).owner(&pair.server).certain();
+    let sent = run.the_sent();
+    sent.between(pair.server_end, pair.client_end).owner(&pair.server).certain();
+    assert_eq!(sent["process"]["command_line"], command_line.replace('\0', " ").trim_end());
 }
 
 /// A forked child closes what another opened and accepted, and the rest of the connection is reset later: it is the
