@@ -16,6 +16,9 @@ _rsttrace() {
             ",$1")
                 cmd="rsttrace"
                 ;;
+            rsttrace,check-config)
+                cmd="rsttrace__subcmd__check__subcmd__config"
+                ;;
             rsttrace,doctor)
                 cmd="rsttrace__subcmd__doctor"
                 ;;
@@ -32,7 +35,7 @@ _rsttrace() {
 
     case "${cmd}" in
         rsttrace)
-            opts="-p -c -4 -6 -o -n -d -h -V --sent --received --pid --comm --peer --peer-port --local-port --port --ipv4 --ipv6 --netns --cgroup --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --time --numeric --summary-interval --no-summary --duration --count --transport --buffer-size --timeouts --ready-fd --remember --debug-kernel --help --version doctor explain generate"
+            opts="-p -c -4 -6 -o -n -d -h -V --sent --received --pid --comm --peer --peer-port --local-port --port --ipv4 --ipv6 --netns --cgroup --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --numeric --summary-interval --no-summary --duration --count --transport --buffer-size --timeouts --config --ready-fd --remember --debug-kernel --help --version doctor explain check-config generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -106,6 +109,14 @@ _rsttrace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics-peers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --time)
                     COMPREPLY=($(compgen -W "local utc elapsed none" -- "${cur}"))
                     return 0
@@ -138,6 +149,10 @@ _rsttrace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ready-fd)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -146,6 +161,20 @@ _rsttrace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rsttrace__subcmd__check__subcmd__config)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

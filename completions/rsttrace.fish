@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= timeouts= ready-fd= remember= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= timeouts= config= ready-fd= remember= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -43,8 +43,10 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -s o -l output -d 'One l
 long\t'A block to paste into a ticket'
 json\t'One JSON object a line'
 none\t'Nothing, for a run that has sinks'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink -d 'Another place for the records, beside standard output (repeatable): json:PATH or journald' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink -d 'Another place for the records, beside standard output (repeatable): json:PATH, journald, syslog[:ADDRESS]' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink-queue -d 'Records that may wait for a slow sink before some are not delivered to it' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l metrics -d 'Serve counts to Prometheus at this port of the loopback address, or at this address and port' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l metrics-peers -d 'Peers that have a series of their own; the rest is "other"' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l time -d 'How to show times in text (JSON is always UTC)' -r -f -a "local\t'Time of day in the local zone'
 utc\t'Time of day in UTC'
 elapsed\t'Seconds since the start'
@@ -57,6 +59,7 @@ ring\t'BPF ring buffer (Linux 5.8)'
 perf\t'perf ring buffer'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l buffer-size -d 'Size of the buffer in the kernel (perf: of each CPU\'s), rounded up to a power of two of pages' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l timeouts -d 'Known idle timeouts to add to those of the program, or to replace some, in TOML' -r -F
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l config -d 'Read flags from this file: TOML, `name = value`, of the same names; the command line goes first' -r -F
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l ready-fd -d 'Write one newline to this descriptor once every probe is attached' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l remember -d 'Connections that the kernel side remembers, for tests of what happens when there are more' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sent -d 'Only resets that this host sends'
@@ -72,7 +75,9 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -s h -l help -d 'Print h
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s V -l version -d 'Print version'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -f -a "doctor" -d 'Say what this host lets us see, what we lose, and the remedy'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -f -a "explain" -d 'Describe the causes of resets; one cause in full'
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -f -a "check-config" -d 'Check a file for --config; its errors have line and column'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -f -a "generate" -d 'Print what is made from the program: man page, shell completions, option block'
 complete -c rsttrace -n "__fish_rsttrace_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c rsttrace -n "__fish_rsttrace_using_subcommand explain" -s h -l help -d 'Print help'
+complete -c rsttrace -n "__fish_rsttrace_using_subcommand check-config" -s h -l help -d 'Print help'
 complete -c rsttrace -n "__fish_rsttrace_using_subcommand generate" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -1,6 +1,10 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -32,6 +36,11 @@ pub enum Command {
     Explain {
         /// Code of the cause, as in the records
         cause: Option<String>,
+    },
+    /// Check a file for --config; its errors have line and column
+    CheckConfig {
+        /// The file
+        file: PathBuf,
     },
     /// Print what is made from the program: man page, shell completions, option block
     #[command(hide = true)]
@@ -147,12 +156,18 @@ pub struct Output {
     /// One line a reset, a block a reset, one JSON object a line, or nothing
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
-    /// Another place for the records, beside standard output (repeatable): json:PATH or journald
+    /// Another place for the records, beside standard output (repeatable): json:PATH, journald, syslog[:ADDRESS]
     #[arg(long, value_name = "SPEC")]
     pub sink: Vec<Spec>,
     /// Records that may wait for a slow sink before some are not delivered to it
     #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = queue)]
     pub sink_queue: usize,
+    /// Serve counts to Prometheus at this port of the loopback address, or at this address and port
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen)]
+    pub metrics: Option<SocketAddr>,
+    /// Peers that have a series of their own; the rest is "other"
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "metrics", value_parser = peers)]
+    pub metrics_peers: usize,
     /// How to show times in text (JSON is always UTC)
     #[arg(long, value_enum, value_name = "ZONE", default_value_t = TimeFormat::Local)]
     pub time: TimeFormat,
@@ -212,6 +227,9 @@ pub struct Run {
     /// Known idle timeouts to add to those of the program, or to replace some, in TOML
     #[arg(long, value_name = "FILE")]
     pub timeouts: Option<PathBuf>,
+    /// Read flags from this file: TOML, `name = value`, of the same names; the command line goes first
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Write one newline to this descriptor once every probe is attached
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub ready_fd: Option<i32>,
@@ -232,6 +250,16 @@ pub enum TransportChoice {
     Ring,
     /// perf ring buffer
     Perf,
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let port = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    port.or_else(|_| text.parse()).map_err(|_error| "expected a port, or an address such as 10.0.0.5:9477".into())
+}
+
+fn peers(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= 10_000);
+    number.ok_or_else(|| "expected a number from 0 to 10000".into())
 }
 
 fn queue(text: &str) -> Result<usize, String> {

@@ -7,6 +7,7 @@
 pub mod aside;
 pub mod attribute;
 pub mod cli;
+mod config;
 pub mod decode;
 pub mod degraded;
 pub mod diagnose;
@@ -15,6 +16,7 @@ pub mod exit;
 mod explain;
 mod generate;
 pub mod load;
+mod metrics;
 mod pipeline;
 mod requirements;
 pub mod reset;
@@ -25,19 +27,19 @@ mod transport;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::{
     cli::{Cli, Command},
+    config::Refusal,
     exit::Failure,
 };
 
 /// Runs the command line of this process and returns its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match config::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => return exit::usage(&error),
+        Err(Refusal::Usage(error)) => return exit::usage(&error),
+        Err(Refusal::File(failure)) => return exit::report(Err(failure)),
     };
     exit::report(run(cli))
 }
@@ -47,6 +49,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         None => pipeline::run(cli.trace),
         Some(Command::Doctor) => doctor::run(),
         Some(Command::Explain { cause }) => explain::run(cause.as_deref()),
+        Some(Command::CheckConfig { file }) => config::check(&file),
         Some(Command::Generate { what }) => generate::run(what),
     }
 }

@@ -17,6 +17,7 @@ use nix::time::{ClockId, clock_gettime};
 use rsttrace_common::event::{KIND_FORWARDED, KIND_IGNORED, ResetEvent};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
     time::sleep,
 };
 
@@ -28,6 +29,7 @@ use crate::{
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note, sentence},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
+    metrics::{Metrics, Scrape},
     reset::Reset,
     select::Selection,
     sink::{
@@ -86,6 +88,7 @@ struct Run {
     lost_asides: u64,
     malformed: u64,
     outbox: Vec<Record>,
+    metrics: Option<Metrics>,
 }
 
 impl Run {
@@ -123,6 +126,7 @@ impl Run {
             lost_asides: 0,
             malformed: 0,
             outbox: Vec::new(),
+            metrics: None,
         })
     }
 
@@ -137,7 +141,8 @@ impl Run {
         let mut ways = self.ways()?;
         // Without a file to begin anew it means what it always means: the terminal has gone.
         let mut hang_up = if self.trace.output.sink.is_empty() { None } else { Some(hang_up()?) };
-        if !self.trace.output.no_summary {
+        let mut scrapes = self.start_metrics()?;
+        if !self.trace.output.no_summary || scrapes.is_some() {
             self.watch = Watch::start(!self.kernel_types.types.reset_reasons().is_empty());
         }
         self.loaded.attach(&self.kernel_types, &self.trace.more)?;
@@ -176,6 +181,10 @@ impl Run {
                     seen_ns = if emptied { now_ns } else { batch.last().map_or(0, |event| event.ktime_ns) };
                 }
                 () = after(self.hold.deadline_ns()) => {}
+                scrape = asked(&mut scrapes) => {
+                    self.count_losses();
+                    self.answer(scrape, &ways);
+                }
                 read = transport.read(&mut keep) => {
                     read.context("cannot read events")?;
                     check_loss = true;
@@ -255,6 +264,7 @@ impl Run {
             if event.kind == KIND_FORWARDED {
                 let forwarded = self.decoder.forwarded(&event, &clock, interface_name(event.interface));
                 if self.selection.wants_forwarded(&forwarded) {
+                    self.metrics.as_ref().inspect(|metrics| metrics.forward(&forwarded));
                     self.outbox.push(Record::Forwarded(Arc::new(forwarded)));
                 }
                 continue;
@@ -264,7 +274,9 @@ impl Run {
                 // Nothing was reset: neither the memory of neighbours nor any count may see it.
                 self.attribution.attribute(&mut reset, |task| self.loaded.arguments(task.tgid, task.start_boottime_ns));
                 if self.selection.wants(&reset) {
-                    self.outbox.push(Record::Ignored(Arc::new(reset.into())));
+                    let ignored = reset.into();
+                    self.metrics.as_ref().inspect(|metrics| metrics.ignore(&ignored));
+                    self.outbox.push(Record::Ignored(Arc::new(ignored)));
                 }
                 continue;
             }
@@ -330,6 +342,9 @@ impl Run {
             self.diagnosis.explain(&mut reset);
         }
         self.tally.count(&reset);
+        if let Some(metrics) = &mut self.metrics {
+            metrics.count(&reset);
+        }
         self.outbox.push(Record::Reset(Arc::new(reset)));
     }
 
@@ -359,7 +374,25 @@ impl Run {
         }
         self.tally.lose(count);
         note(format_args!("{count} resets were lost: {}", remedy(place)));
-        self.outbox.push(Record::Lost(Lost { time: Timestamp::now(), count, r#where: place }));
+        let lost = Lost { time: Timestamp::now(), count, r#where: place };
+        self.metrics.as_ref().inspect(|metrics| metrics.lose(&lost));
+        self.outbox.push(Record::Lost(lost));
+    }
+
+    /// Begins to count for Prometheus, if that is wanted.
+    fn start_metrics(&mut self) -> Result<Option<mpsc::Receiver<Scrape>>> {
+        let Some(address) = self.trace.output.metrics else { return Ok(None) };
+        let (metrics, scrapes) = Metrics::start(address, self.trace.output.metrics_peers)?;
+        self.metrics = Some(metrics);
+        Ok(Some(scrapes))
+    }
+
+    /// Tells Prometheus.
+    fn answer(&self, scrape: Scrape, ways: &Ways) {
+        if let Some(metrics) = &self.metrics {
+            // Whoever asked may have gone.
+            scrape.send(metrics.show(&self.summary(false, ways))).unwrap_or_default();
+        }
     }
 
     /// Whether somebody shows the evidence.
@@ -495,6 +528,18 @@ async fn hung_up(signal: &mut Option<Signal>) {
         Some(signal) => {
             signal.recv().await;
         }
+        None => pending().await,
+    }
+}
+
+/// The next scrape; never where nobody may ask.
+async fn asked(scrapes: &mut Option<mpsc::Receiver<Scrape>>) -> Scrape {
+    match scrapes {
+        Some(scrapes) => match scrapes.recv().await {
+            Some(scrape) => scrape,
+            // The server has ended.
+            None => pending().await,
+        },
         None => pending().await,
     }
 }

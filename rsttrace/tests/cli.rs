@@ -42,6 +42,9 @@ fn nonsense_is_refused_with_status_2_before_anything_is_tried() {
         (&["--sink", "json"], "a path is missing; the form is json:PATH"),
         (&["--sink", "json:/a,rotate=much"], "'much' is not a size"),
         (&["--sink-queue", "0"], "1 to 1048576"),
+        (&["--sink", "syslog:logs.example"], "a path, udp://HOST[:PORT] or tcp://HOST[:PORT]"),
+        (&["--metrics", "localhost"], "expected a port"),
+        (&["--metrics-peers", "5"], "--metrics"),
     ] {
         let (status, out, err) = rsttrace(arguments);
         assert_eq!((status, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
@@ -58,6 +61,30 @@ fn a_bad_file_of_timeouts_is_refused_with_line_and_column() {
     let (status, out, err) = rsttrace(&["--timeouts", path]);
     assert_eq!((status, out.as_str()), (Some(2), ""), "{err}");
     assert!(err.contains(&format!("{path}:3:11: ")), "{err}");
+}
+
+#[test]
+fn a_configuration_is_checked() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("UTF-8");
+    std::fs::write(file.path(), "received = true\nsink = ['journald']\n").expect("it can be written");
+    let (status, out, err) = rsttrace(&["check-config", path]);
+    assert_eq!((status, out.as_str()), (Some(0), ""), "{err}");
+    for (text, said) in [
+        ("received = true\nduration = 'soon'\n", ":2:12: "),
+        ("recieved = true\n", ":1:1: there is no setting 'recieved'"),
+        ("sent = true\nreceived = true\n", "cannot be used with"),
+        ("cause = 'no-such-cause'\n", "rsttrace explain"),
+        ("timeouts = '/no/such/file'\n", "cannot read /no/such/file"),
+    ] {
+        std::fs::write(file.path(), text).expect("it can be written");
+        let (status, out, err) = rsttrace(&["check-config", path]);
+        assert_eq!((status, out.as_str()), (Some(2), ""), "{text}: {err}");
+        assert!(err.contains(said), "{text}: {err}");
+    }
+    let (status, _, err) = rsttrace(&["--config", "/no/such/file"]);
+    assert_eq!(status, Some(2));
+    assert!(err.contains("cannot read /no/such/file"), "{err}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use serde::{Deserialize, Deserializer};
 
-use crate::exit::Failure;
+use crate::{config::place, exit::Failure};
 
 /// What the project knows.
 const KNOWN: &str = include_str!("timeouts.toml");
@@ -143,13 +143,6 @@ fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     } else {
         Err(serde::de::Error::custom("seconds are a number from 0 up"))
     }
-}
-
-/// Line and column of a place in a text, from 1.
-fn place(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 #[cfg(test)]

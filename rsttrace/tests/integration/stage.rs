@@ -63,6 +63,13 @@ impl Stage {
         Tracer::start(&[&self.arguments(), arguments].concat())
     }
 
+    /// rsttrace in this namespace, with those that it talks to, watching it alone.
+    pub(crate) fn trace_here(&self, arguments: &[&str]) -> Tracer {
+        let namespace = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        let own = self.netns.to_string();
+        Tracer::start_in(&namespace, &[&self.arguments()[..], &["--netns", &own], arguments].concat())
+    }
+
     /// What every run is started with.
     pub(crate) fn arguments(&self) -> [&'static str; 4] {
         ["--output", "json", "--transport", self.transport.name()]

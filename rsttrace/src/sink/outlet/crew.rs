@@ -78,6 +78,8 @@ impl Crew {
     }
 
     fn add(&mut self, name: String, limit: usize, outlet: Box<dyn Outlet>) -> Result<()> {
+        // `sink-journald`: the kernel shows 15 characters of it.
+        let thread_name = format!("sink-{}", name.split(':').next().unwrap_or_default());
         let (orders, receiver) = channel();
         let (finished, done) = oneshot::channel();
         let (name, counts) = (Arc::<str>::from(name), Arc::<Counts>::default());
@@ -89,7 +91,7 @@ impl Crew {
             pending: Vec::new(),
             failing: None,
         };
-        thread::Builder::new().name("rsttrace-sink".to_owned()).spawn(move || {
+        thread::Builder::new().name(thread_name).spawn(move || {
             worker.work(&receiver);
             // The pipeline may have gone without waiting.
             finished.send(()).unwrap_or_default();

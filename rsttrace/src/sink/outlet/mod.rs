@@ -7,6 +7,7 @@ mod file;
 mod journald;
 pub(crate) mod pace;
 mod spec;
+mod syslog;
 
 pub use spec::Spec;
 

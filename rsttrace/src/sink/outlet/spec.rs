@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use anyhow::{Context as _, Error, Result};
 
-use super::{Given, Outlet, file, journald};
+use super::{Given, Outlet, file, journald, syslog};
 
 type Open = fn(Option<&str>, &Given) -> Result<Box<dyn Outlet>>;
 
@@ -32,6 +32,15 @@ const ROWS: &[Row] = &[
         form: "journald[:SOCKET]",
         check: |_| Ok(()),
         open: |rest, given| Ok(Box::new(journald::Journal::open(rest, given.look.clone())?)),
+    },
+    Row {
+        name: "syslog",
+        form: "syslog[:PATH|:udp://HOST[:PORT]|:tcp://HOST[:PORT]]",
+        check: |rest| syslog::Address::of(rest).map(drop),
+        open: |rest, given| {
+            let address = syslog::Address::of(rest).map_err(Error::msg)?;
+            Ok(Box::new(syslog::Syslog::open(address, given.look.clone())))
+        },
     },
 ];
 

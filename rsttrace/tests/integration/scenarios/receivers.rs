@@ -1,13 +1,17 @@
 //! The programs of others that take records: each started for one test, with nothing of the host's own changed.
 
 use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{
     child::Guard,
@@ -37,6 +41,11 @@ pub(crate) fn no_journal() -> Option<Lack> {
         return Some(Lack::Guest("this host has no machine id, without which there is no journal".to_owned()));
     }
     host::lacks_program("journalctl")
+}
+
+/// Whether every receiver is there.
+pub(crate) fn no_receivers() -> Option<Lack> {
+    no_journal().or_else(|| host::lacks_runtime("rsyslogd"))
 }
 
 /// A journal in a mount namespace of its own.
@@ -91,4 +100,132 @@ exec /lib/systemd/systemd-journald";
         wait_until("the summary in the journal", || !self.entries(&["RSTTRACE_TYPE=summary"]).is_empty());
         self.entries(&["SYSLOG_IDENTIFIER=rsttrace"])
     }
+}
+
+/// rsyslog, listening at a socket, by UDP and by TCP in the namespace of the calling thread.
+pub(crate) struct Rsyslog {
+    _daemon: Guard,
+    directory: TempDir,
+}
+
+impl Rsyslog {
+    pub(crate) const UDP: &str = "127.0.0.1:5514";
+    pub(crate) const TCP: &str = "127.0.0.1:5601";
+
+    /// Starts it and waits until it listens.
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().display();
+        let configuration = format!(
+            r#"global(workDirectory="{path}" maxMessageSize="64k")
+module(load="imuxsock" SysSock.Use="off")
+module(load="imtcp")
+module(load="imudp")
+module(load="mmpstrucdata")
+input(type="imuxsock" Socket="{path}/log" UseSpecialParser="off" ParseHostname="on" RateLimit.Interval="0")
+input(type="imtcp" address="127.0.0.1" port="5601")
+input(type="imudp" address="127.0.0.1" port="5514" rcvbufSize="4m")
+template(name="ours" type="string" string="%inputname%\t%syslogseverity%\t%syslogfacility-text%\t%app-name%\t%msgid%\t%$!rfc5424-sd!rsttrace@32473%\t%msg%\n")
+main_queue(queue.size="200000")
+action(type="mmpstrucdata")
+action(type="omfile" file="{path}/out" template="ours" flushOnTXEnd="on")
+"#
+        );
+        let file = directory.path().join("rsyslog.conf");
+        fs::write(&file, configuration).unwrap();
+        let daemon = Command::new(host::program("rsyslogd").expect("it is installed"))
+            .args(["-n", "-i", "NONE", "-f"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let rsyslog = Self { _daemon: Guard(daemon), directory };
+        wait_until("rsyslog", || rsyslog.socket().exists() && TcpStream::connect(Self::TCP).is_ok());
+        rsyslog
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    /// What has come in by `imuxsock`, `imudp` or `imtcp` up to the summary, once that is there: for each message
+    /// severity, facility, application, identifier, structured data and text.
+    pub(crate) fn messages(&self, input: &str) -> Vec<[String; 6]> {
+        let path = self.directory.path().join("out");
+        let mut text = String::new();
+        let is_last = |line: &str| line.starts_with(input) && line.contains("\trsttrace\tsummary\t");
+        wait_until(input, || {
+            text = fs::read_to_string(&path).unwrap_or_default();
+            text.ends_with('\n') && text.lines().rev().take(100).any(is_last)
+        });
+        let fields = text.lines().map(|line| line.splitn(7, '\t').map(str::to_owned).collect::<Vec<_>>());
+        fields.filter(|fields| fields[0] == input).map(|fields| fields[1..].to_vec().try_into().unwrap()).collect()
+    }
+}
+
+/// Prometheus, scraping a port of the loopback address every second.
+pub(crate) struct Prometheus {
+    _daemon: Guard,
+    _directory: TempDir,
+}
+
+impl Prometheus {
+    const ADDRESS: &str = "127.0.0.1:9090";
+
+    /// Starts it and waits until it answers.
+    pub(crate) fn start(port: u16) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("prometheus.yml");
+        let configuration = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: rsttrace
+    static_configs: [{{targets: ['127.0.0.1:{port}']}}]
+"
+        );
+        fs::write(&file, configuration).unwrap();
+        let daemon = Command::new(host::program("prometheus").expect("it is installed"))
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
+            .arg(format!("--web.listen-address={}", Self::ADDRESS))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let prometheus = Self { _daemon: Guard(daemon), _directory: directory };
+        wait_until("Prometheus", || http_get(Self::ADDRESS, "/-/ready").is_some());
+        prometheus
+    }
+
+    /// The value of a query that has one, or none yet.
+    pub(crate) fn query(query: &str) -> Option<f64> {
+        let encoded = query.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02X}"));
+        let (_, body) = http_get(Self::ADDRESS, &format!("/api/v1/query?query={encoded}"))?;
+        let answer: Value = serde_json::from_str(&body).ok()?;
+        assert_eq!(answer["status"], "success", "{query}: {answer:#}");
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+}
+
+/// Head and body of an answer with status 200.
+pub(crate) fn http_get(address: &str, path: &str) -> Option<(String, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.lines().next()?.contains(" 200 ").then(|| (head.to_owned(), body.to_owned()))
+}
+
+/// CPU time that each thread of a process has taken, by its name.
+pub(crate) fn cpu_times(pid: u32) -> Vec<(String, Duration)> {
+    let times = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|thread| {
+        let thread = thread.unwrap().path();
+        let name = fs::read_to_string(thread.join("comm")).unwrap().trim_end().to_owned();
+        let nanoseconds = fs::read_to_string(thread.join("schedstat")).unwrap();
+        let nanoseconds = nanoseconds.split(' ').next().unwrap().parse().unwrap();
+        (name, Duration::from_nanos(nanoseconds))
+    });
+    times.collect()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     path::Path,
 };
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     puppet::Puppet,
-    scenarios::receivers::{Journal, wait_until},
+    scenarios::receivers::{Journal, Prometheus, Rsyslog, cpu_times, http_get, wait_until},
     schema,
     stage::{NOBODY_V4, Pair, Stage, V4},
     tracer::Tracer,
@@ -176,4 +176,136 @@ pub(crate) fn journal(stage: &Stage) {
         message.starts_with("SENT 127.0.0.1:") && message.contains("closed-with-unread-data unread 5"),
         "{message}"
     );
+}
+
+/// rsyslog, by all three ways: it understands every message and its structured data.
+pub(crate) fn syslog(stage: &Stage) {
+    let rsyslog = Rsyslog::start();
+    let (socket, udp, tcp) = (
+        format!("syslog:{}", rsyslog.socket().display()),
+        format!("syslog:udp://{}", Rsyslog::UDP),
+        format!("syslog:tcp://{}", Rsyslog::TCP),
+    );
+    let mut tracer = stage.trace_here(&["--comm", "the-client", "--sink", &socket, "--sink", &udp, "--sink", &tcp]);
+    refuse(&mut tracer, 23);
+    let run = tracer.finish();
+    for input in ["imuxsock", "imudp", "imtcp"] {
+        let messages = rsyslog.messages(input);
+        let resets: Vec<_> = messages.iter().filter(|message| message[3] == "reset").collect();
+        assert_eq!(resets.len(), 23, "by {input}");
+        for ([severity, facility, application, _, data, text], reset) in resets.iter().zip(&run.resets) {
+            assert_eq!((severity.as_str(), facility.as_str(), application.as_str()), ("4", "daemon", "rsttrace"));
+            let data: Value = serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data}"));
+            let number = |name: &str| data[name].as_str().unwrap().parse::<u64>().unwrap();
+            assert_eq!(data["cause"], reset.0["cause"]["code"]);
+            assert_eq!(data["advice"], reset.0["cause"]["advice"]);
+            assert_eq!(number("seq"), reset.0["seq"]);
+            assert_eq!(number("local_port"), reset.0["local"]["port"]);
+            assert_eq!(number("pid"), reset.0["process"]["pid"]);
+            assert!(text.contains("RECV 127.0.0.1:") && text.contains("connection-refused"), "{text}");
+        }
+        let name = [&socket, &udp, &tcp].into_iter().find(|name| name.contains(&input[2..]) || !name.contains("//"));
+        assert_eq!(sink(run.summaries.last().unwrap(), name.unwrap())["undelivered"], 0);
+    }
+}
+
+/// A syslog daemon that is not there yet gets everything when it comes, and each record once.
+pub(crate) fn syslog_comes_late(stage: &Stage) {
+    let tcp = format!("syslog:tcp://{}", Rsyslog::TCP);
+    let mut tracer = stage.trace_here(&["--comm", "the-client", "--sink", &tcp]);
+    refuse(&mut tracer, 23);
+    let rsyslog = Rsyslog::start();
+    let run = tracer.finish();
+    assert!(run.stderr.contains(&format!("sink {tcp}: cannot reach {}", Rsyslog::TCP)), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("sink {tcp}: delivers again; 0 records")), "{}", run.stderr);
+    assert_eq!(rsyslog.messages("imtcp").iter().filter(|message| message[3] == "reset").count(), 23);
+}
+
+/// Prometheus scrapes, and answers a query with the right count.
+pub(crate) fn metrics(stage: &Stage) {
+    let spec = ["--received", "--comm", "the-client", "--metrics", "9477", "--metrics-peers", "1"];
+    let mut tracer = stage.trace_here(&spec);
+    let _prometheus = Prometheus::start(9477);
+    refuse(&mut tracer, 23);
+    // Another peer, which no longer has a series of its own.
+    let mut client = Puppet::start("the-client");
+    for _ in 0..7 {
+        assert!(client.ask("connect c 127.0.0.2:9").is_err());
+    }
+    tracer.expect(30);
+    let all = "sum(rsttrace_resets_total{cause=\"connection-refused\",process=\"the-client\",direction=\"received\"})";
+    wait_until("thirty resets in Prometheus", || Prometheus::query(all) == Some(30.0));
+    for (query, value) in [
+        ("sum(rsttrace_peer_resets_total{peer=\"127.0.0.1\"})", 23.0),
+        ("sum(rsttrace_peer_resets_total{peer=\"other\"})", 7.0),
+        ("sum(rsttrace_reset_age_seconds_count)", 30.0),
+        ("sum(rsttrace_lost_total)", 0.0),
+        ("up{job=\"rsttrace\"}", 1.0),
+    ] {
+        assert_eq!(Prometheus::query(query), Some(value), "{query}");
+    }
+    // Whoever waited for Prometheus to come was refused as well.
+    assert!(Prometheus::query("rsttrace_host_counter_moved_total{counter=\"TcpAttemptFails\"}") >= Some(30.0));
+    assert!(Prometheus::query("process_resident_memory_bytes{job=\"rsttrace\"} > 1e6").is_some());
+    let (head, text) = http_get("127.0.0.1:9477", "/metrics").unwrap();
+    assert!(head.contains("application/openmetrics-text") && text.ends_with("# EOF\n"), "{head}\n{text}");
+    assert_eq!(http_get("127.0.0.1:9477", "/healthz").unwrap().1, "ok\n");
+    assert!(http_get("127.0.0.1:9477", "/").is_none());
+    tracer.finish();
+}
+
+/// As many records as are wanted through each sink, all at once: each has every one, once. `RSTTRACE_RECORDS=100000`
+/// plays it with more, and says what it costs.
+pub(crate) fn many_through_each(stage: &Stage) {
+    const BURST: usize = 1_000;
+    let wanted = std::env::var("RSTTRACE_RECORDS").ok().map(|records| records.parse::<usize>().unwrap());
+    let records = wanted.unwrap_or(2_000).next_multiple_of(BURST);
+    let (journal, rsyslog, directory) = (Journal::start(), Rsyslog::start(), tempfile::tempdir().unwrap());
+    let path = directory.path().join("records");
+    let specs = [
+        format!("json:{}", path.display()),
+        format!("journald:{}", journal.socket().display()),
+        format!("syslog:tcp://{}", Rsyslog::TCP),
+    ];
+    let mut arguments = vec!["--sink-queue", "200000", "--metrics", "9477", "--comm", "the-client"];
+    for spec in &specs {
+        arguments.extend(["--sink", spec]);
+    }
+    let mut tracer = stage.trace_here(&arguments);
+    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
+    for burst in 1..=records / BURST {
+        // A new one each time: nobody accepts, and so many do not fit into one queue.
+        let server_end = server.listen("l", V4, 4096);
+        client.tell(format_args!("burst {server_end} {BURST}"));
+        tracer.expect((burst * BURST).try_into().unwrap());
+    }
+    wait_until("empty queues", || {
+        let (_, text) = http_get("127.0.0.1:9477", "/metrics").unwrap();
+        let waiting: Vec<&str> =
+            text.lines().filter(|line| line.starts_with("rsttrace_sink_waiting_records{")).collect();
+        waiting.len() == specs.len() + 1 && waiting.iter().all(|line| line.ends_with(" 0"))
+    });
+    let costs = cpu_times(tracer.pid());
+    let run = tracer.finish();
+    assert_eq!((run.total(), run.lost), (records as u64, 0));
+    let all: Vec<u64> = (1..=records as u64).collect();
+    let numbers = |numbers: &mut dyn Iterator<Item = u64>| numbers.collect::<Vec<_>>();
+    let in_file = self::records(&path);
+    let of_resets = in_file.iter().filter(|line| line["type"] == "reset");
+    assert!(numbers(&mut of_resets.map(|line| line["seq"].as_u64().unwrap())) == all, "in the file");
+    let entries = journal.entries_up_to_summary();
+    let of_resets = entries.iter().filter(|entry| entry["RSTTRACE_TYPE"] == "reset");
+    let number = |entry: &Value| entry["RSTTRACE_SEQ"].as_str().unwrap().parse().unwrap();
+    assert!(numbers(&mut of_resets.map(number)) == all, "in the journal");
+    let messages = rsyslog.messages("imtcp");
+    let of_resets = messages.iter().filter(|message| message[3] == "reset");
+    let number = |data: &str| serde_json::from_str::<Value>(data).unwrap()["seq"].as_str().unwrap().parse().unwrap();
+    assert!(numbers(&mut of_resets.map(|message| number(&message[4]))) == all, "in rsyslog");
+    if wanted.is_some() {
+        let mut out = io::stdout().lock();
+        for (thread, time) in costs {
+            let each = time.as_nanos() / records as u128;
+            writeln!(out, "{records} records, {thread}: {} ms of CPU, {each} ns a record", time.as_millis()).unwrap();
+        }
+    }
 }

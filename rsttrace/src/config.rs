@@ -1,0 +1,211 @@
+//! `--config FILE`: the same names as the command line, in TOML. Each setting becomes the flag that it is named after, so
+//! there is nothing that one can say and the other cannot; what the command line says goes first.
+
+use std::{ffi::OsString, fs, ops::Range, path::Path};
+
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, error::ErrorKind, parser::ValueSource};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::{
+    cli::Cli,
+    diagnose::timeouts::Timeouts,
+    exit::{self, Failure},
+    select::Selection,
+};
+
+/// Flags that make no sense in a file.
+const NOT_IN_A_FILE: [&str; 3] = ["config", "help", "version"];
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The command line, or help that was asked for.
+    Usage(clap::Error),
+    /// The file.
+    File(Failure),
+}
+
+/// Reads a command line and the file that it names.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refusal> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    // What is wrong is told when all of it is there: a flag may need another that the file has.
+    let said = Cli::command().ignore_errors(true).try_get_matches_from(&arguments).map_err(Refusal::Usage)?;
+    let file = said.try_get_one::<std::path::PathBuf>("config").ok().flatten();
+    if let Some(path) = file {
+        let is_said =
+            |id: &str| said.try_contains_id(id).is_ok() && said.value_source(id) == Some(ValueSource::CommandLine);
+        let more = read(path, is_said).map_err(|error| Refusal::File(Failure::usage(error)))?;
+        // Before whatever the command line has behind `--`.
+        arguments.splice(1..1, more);
+    }
+    Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(Refusal::Usage)
+}
+
+/// Checks a file, as far as that goes without tracing.
+pub(crate) fn check(path: &Path) -> Result<(), Failure> {
+    let arguments = read(path, |_| false).map_err(Failure::usage)?;
+    let cli = Cli::command()
+        .try_get_matches_from(std::iter::once("rsttrace".into()).chain(arguments))
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|error| Failure::usage(format_args!("{}: {}", path.display(), first_line(&error))))?;
+    Selection::new(cli.trace.filters)?;
+    Timeouts::read(cli.trace.run.timeouts.as_deref())?;
+    exit::note(format_args!("{}: all settings are good", path.display()));
+    Ok(())
+}
+
+/// The flags that a file stands for, without those that have been said already. The error begins with the place.
+fn read(path: &Path, is_said: impl Fn(&str) -> bool) -> Result<Vec<OsString>, String> {
+    let shown = path.display();
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {shown} of --config: {error}"))?;
+    flags(&text, is_said).map_err(|(place, message)| {
+        let (line, column) = self::place(&text, place.start);
+        format!("{shown}:{line}:{column}: {message}")
+    })
+}
+
+type Wrong = (Range<usize>, String);
+
+fn flags(text: &str, is_said: impl Fn(&str) -> bool) -> Result<Vec<OsString>, Wrong> {
+    let table = DeTable::parse(text)
+        .map_err(|error| (error.span().unwrap_or_default(), error.message().replace('\n', ", ")))?
+        .into_inner();
+    let mut flags = Vec::new();
+    for (name, value) in &table {
+        let command = Cli::command();
+        let argument = command
+            .get_arguments()
+            .find(|argument| argument.get_long() == Some(name.get_ref()))
+            .filter(|_| !NOT_IN_A_FILE.contains(&name.get_ref().as_ref()));
+        let Some(argument) = argument else {
+            return Err((
+                name.span(),
+                format!("there is no setting '{}'; they are called like the flags", name.get_ref()),
+            ));
+        };
+        let made = match (argument.get_action(), value.get_ref()) {
+            (ArgAction::SetTrue, DeValue::Boolean(is_on)) => {
+                is_on.then(|| format!("--{}", name.get_ref())).into_iter().map(|flag| (value.span(), flag)).collect()
+            }
+            (ArgAction::SetTrue, _) => return Err((value.span(), "this is true or false".to_owned())),
+            (ArgAction::Append, DeValue::Array(values)) => {
+                values.iter().map(|value| flag(name.get_ref(), value)).collect::<Result<Vec<_>, _>>()?
+            }
+            _ => vec![flag(name.get_ref(), value)?],
+        };
+        for (place, flag) in made {
+            alone(&flag).map_err(|message| (place, message))?;
+            if !is_said(argument.get_id().as_str()) {
+                flags.push(flag.into());
+            }
+        }
+    }
+    Ok(flags)
+}
+
+/// A flag with its value, and where that stands.
+fn flag(name: &str, value: &Spanned<DeValue<'_>>) -> Result<(Range<usize>, String), Wrong> {
+    let text = match value.get_ref() {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
+        DeValue::Float(number) => number.as_str().to_owned(),
+        other => {
+            let kind = other.type_str();
+            let article = if kind.starts_with(['a', 'i']) { "an" } else { "a" };
+            return Err((value.span(), format!("{article} {kind} does not fit here")));
+        }
+    };
+    Ok((value.span(), format!("--{name}={text}")))
+}
+
+/// Whether a flag is good by itself. What it needs beside it, or does not go with, shows with all of them.
+fn alone(flag: &str) -> Result<(), String> {
+    match Cli::command().try_get_matches_from(["rsttrace", flag]) {
+        Err(error) if !matches!(error.kind(), ErrorKind::MissingRequiredArgument | ErrorKind::ArgumentConflict) => {
+            Err(first_line(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What clap says in its first line, and what can be chosen from.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let lines: Vec<&str> = paragraph.lines().map(str::trim).collect();
+    lines.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+/// Line and column of a place in a text, from 1.
+pub(crate) fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Format;
+
+    fn with(text: &str, arguments: &[&str]) -> Result<Cli, Refusal> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let path = file.path().as_os_str().to_owned();
+        let all = ["rsttrace".into(), "--config".into(), path];
+        parse(all.into_iter().chain(arguments.iter().map(OsString::from)))
+    }
+
+    #[test]
+    fn a_file_says_what_flags_say() {
+        let cli = with(
+            "received = true\nsent = false\nport = ['80-90', 443]\npeer = '10.0.0.0/8'\nduration = '30s'\noutput = 'none'
+             sink = ['json:/tmp/a', 'journald']\nsink-queue = 500\nmetrics = 9477\nmetrics-peers = 7\nforwarded = ['lo']",
+            &["--metrics-peers", "9"],
+        )
+        .unwrap();
+        let trace = cli.trace;
+        assert!(trace.filters.received && !trace.filters.sent);
+        assert_eq!((trace.filters.port.len(), trace.filters.peer.len()), (2, 1));
+        assert_eq!((trace.output.output, trace.output.sink.len(), trace.output.sink_queue), (Format::None, 2, 500));
+        assert_eq!(trace.run.duration.unwrap().as_secs(), 30);
+        assert_eq!(trace.output.metrics.unwrap().to_string(), "127.0.0.1:9477");
+        assert_eq!(trace.output.metrics_peers, 9, "the command line goes first");
+        assert_eq!(trace.more.forwarded, ["lo"]);
+    }
+
+    #[test]
+    fn what_is_wrong_has_line_and_column() {
+        for (text, said) in [
+            ("duration = '30s'\nsnet = true", "2:1: there is no setting 'snet'"),
+            ("# a comment\n  duration = 'soon'", "2:14: "),
+            ("port = [80,\n  'x']", "2:3: "),
+            ("sent = 1", "1:8: this is true or false"),
+            ("output = 'xml'", "1:10: invalid value 'xml'"),
+            ("output = 'xml'", "possible values: text, long, json, none"),
+            ("duration = [1]", "1:12: an array does not fit here"),
+            ("duration = true", "1:12: a boolean does not fit here"),
+            ("sink = ['pigeon']", "1:9: "),
+            ("config = 'x'", "1:1: there is no setting 'config'"),
+            ("[filters]\nsent = true", "1:2: there is no setting 'filters'"),
+            ("sent = true\nsent = true", "2:1: duplicate key"),
+            ("sent = ", "1:8: "),
+        ] {
+            let Err(Refusal::File(Failure::Usage(error))) = with(text, &[]) else { panic!("{text} is good") };
+            let error = error.to_string();
+            assert!(error.contains(said) && !error.contains('\n'), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        assert!(matches!(with("sent = true\nreceived = true", &[]), Err(Refusal::Usage(_))));
+        assert!(matches!(with("sent = true", &["--received"]), Err(Refusal::Usage(_))));
+    }
+}

@@ -1,0 +1,300 @@
+//! syslog (RFC 5424) with structured data: to a socket of this host, by UDP (RFC 5426) or by TCP, each message with its
+//! length before it (RFC 6587).
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket},
+    os::unix::net::UnixDatagram,
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Error, Result};
+
+use super::{
+    Delivery, Outlet,
+    fields::{self, Words},
+};
+use crate::sink::{Look, Record, sanitize::Harmless};
+
+/// Where the host's own daemon listens.
+const SOCKET: &str = "/dev/log";
+
+/// `daemon`.
+const FACILITY: u8 = 3;
+
+/// Name of our structured data; the number is the one for those that have none of their own (RFC 5612).
+const DATA_ID: &str = "rsttrace@32473";
+
+/// How long a receiver may take to answer a call, or to take more.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where messages go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    Socket(PathBuf),
+    Udp(String),
+    Tcp(String),
+}
+
+impl Address {
+    /// Reads `PATH`, `udp://HOST[:PORT]` or `tcp://HOST[:PORT]`.
+    pub(super) fn of(text: Option<&str>) -> Result<Self, String> {
+        match text.map(|text| text.split_once("://").ok_or(text)) {
+            None => Ok(Self::Socket(SOCKET.into())),
+            Some(Err(path)) if path.starts_with('/') => Ok(Self::Socket(path.into())),
+            Some(Ok(("udp", host))) => Ok(Self::Udp(with_port(host, 514)?)),
+            Some(Ok(("tcp", host))) => Ok(Self::Tcp(with_port(host, 601)?)),
+            Some(_) => Err("an address is a path, udp://HOST[:PORT] or tcp://HOST[:PORT]".into()),
+        }
+    }
+}
+
+/// `HOST:PORT`, with this port if there is none.
+pub(super) fn with_port(host: &str, port: u16) -> Result<String, String> {
+    let name = host.rsplit_once(':').filter(|(name, _)| !name.contains(':') || name.ends_with(']'));
+    match name {
+        Some((name, port)) if !name.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(host.to_owned()),
+        None if !host.is_empty() && (!host.contains(':') || host.ends_with(']')) => Ok(format!("{host}:{port}")),
+        _ => Err(format!("'{host}' is no host with or without a port")),
+    }
+}
+
+/// The way to the receiver.
+enum Link {
+    Socket(UnixDatagram, PathBuf),
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+impl Link {
+    fn open(address: &Address) -> Result<Self> {
+        match address {
+            Address::Socket(path) => {
+                Ok(Self::Socket(UnixDatagram::unbound().context("cannot make a socket")?, path.clone()))
+            }
+            Address::Udp(name) => {
+                let to = resolve(name)?;
+                let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+                let socket = UdpSocket::bind(any).context("cannot make a socket")?;
+                socket.connect(to).with_context(|| format!("cannot reach {name}"))?;
+                Ok(Self::Udp(socket))
+            }
+            Address::Tcp(name) => Ok(Self::Tcp(dial(name)?)),
+        }
+    }
+
+    /// Sends messages that lie one behind the other and end here; says how many went whole.
+    fn send(&mut self, messages: &[u8], ends: &[usize]) -> (usize, io::Result<()>) {
+        let mut from = 0;
+        match self {
+            Self::Tcp(stream) => match write(stream, messages) {
+                (_, Ok(())) => (ends.len(), Ok(())),
+                (bytes, error) => (ends.iter().filter(|&&end| end <= bytes).count(), error),
+            },
+            Self::Socket(..) | Self::Udp(_) => {
+                for (index, &end) in ends.iter().enumerate() {
+                    let message = &messages[from..end];
+                    let sent = match self {
+                        Self::Socket(socket, path) => socket.send_to(message, path),
+                        Self::Udp(socket) => socket.send(message),
+                        Self::Tcp(_) => Ok(0),
+                    };
+                    if let Err(error) = sent {
+                        return (index, Err(error));
+                    }
+                    from = end;
+                }
+                (ends.len(), Ok(()))
+            }
+        }
+    }
+}
+
+/// The first address of a name with a port.
+fn resolve(name: &str) -> Result<SocketAddr> {
+    let mut addresses = name.to_socket_addrs().with_context(|| format!("cannot find {name}"))?;
+    addresses.next().with_context(|| format!("{name} has no address"))
+}
+
+/// Connects to the first of a name's addresses that answers.
+fn dial(name: &str) -> Result<TcpStream> {
+    let mut last = None;
+    for address in name.to_socket_addrs().with_context(|| format!("cannot find {name}"))? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => {
+                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    let error = last.map_or_else(|| anyhow::anyhow!("it has no address"), Error::from);
+    Err(error.context(format!("cannot reach {name}")))
+}
+
+/// Writes it all, and says how much went.
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> (usize, io::Result<()>) {
+    // What is written to a connection that the other side has closed is gone without a word, so that is asked first.
+    if let Err(error) = is_open(stream) {
+        return (0, Err(error));
+    }
+    let mut written = 0;
+    while written < bytes.len() {
+        match stream.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// An error if the other side has closed.
+fn is_open(stream: &mut TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    let read = stream.read(&mut [0; 64]);
+    stream.set_nonblocking(false)?;
+    match read {
+        Ok(0) => Err(io::ErrorKind::ConnectionAborted.into()),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        // Receivers have nothing to say; if one does, it is there.
+        _ => Ok(()),
+    }
+}
+
+/// A syslog receiver.
+pub(super) struct Syslog {
+    address: Address,
+    link: Option<Link>,
+    words: Words,
+    host: String,
+    /// Messages on their way, and where each ends.
+    messages: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Syslog {
+    /// Gets ready; whether the receiver is there shows with the first record.
+    pub(super) fn open(address: Address, look: Look) -> Self {
+        let host =
+            nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned());
+        Self { address, link: None, words: Words::new(look), host, messages: Vec::new(), ends: Vec::new() }
+    }
+
+    fn make(&mut self, records: &[Record]) {
+        let has_length = matches!(self.address, Address::Tcp(_));
+        self.messages.clear();
+        self.ends.clear();
+        for record in records {
+            let message = message(record, &self.host, &self.words.of(record));
+            if has_length {
+                self.messages.extend_from_slice(message.len().to_string().as_bytes());
+                self.messages.push(b' ');
+            }
+            self.messages.extend_from_slice(message.as_bytes());
+            self.ends.push(self.messages.len());
+        }
+    }
+}
+
+impl Outlet for Syslog {
+    fn deliver(&mut self, records: &[Record]) -> Delivery {
+        let mut link = match self.link.take().map_or_else(|| Link::open(&self.address), Ok) {
+            Ok(link) => link,
+            Err(error) => return Delivery::stopped(0, error),
+        };
+        self.make(records);
+        match link.send(&self.messages, &self.ends) {
+            (sent, Ok(())) => {
+                self.link = Some(link);
+                Delivery::complete(sent)
+            }
+            // It will not get smaller.
+            (sent, Err(error)) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                self.link = Some(link);
+                Delivery { delivered: sent, refused: 1, trouble: None }
+            }
+            (sent, Err(error)) => {
+                let place = match &self.address {
+                    Address::Socket(path) => path.display().to_string(),
+                    Address::Udp(name) | Address::Tcp(name) => name.clone(),
+                };
+                Delivery::stopped(sent, Error::from(error).context(format!("cannot write to {place}")))
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if let Some(Link::Tcp(stream)) = &mut self.link {
+            // Whoever closes at once may take back what is still on its way; the other side's close says that it has it.
+            stream.shutdown(Shutdown::Write)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            io::copy(stream, &mut io::sink())?;
+        }
+        Ok(())
+    }
+}
+
+/// A record as RFC 5424 has it, without a frame.
+fn message(record: &Record, host: &str, words: &str) -> String {
+    use std::fmt::Write as _;
+
+    let priority = FACILITY * 8 + fields::priority(record) as u8;
+    let host: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
+    let host = if host.is_empty() { "-" } else { &host };
+    let (time, process, kind) = (fields::time(record), std::process::id(), fields::kind(record));
+    let mut message = format!("<{priority}>1 {time:.6} {host} rsttrace {process} {kind} [{DATA_ID}");
+    for field in fields::of(record) {
+        let value = Harmless(&field.value.to_string()).to_string();
+        // Writing to a string cannot fail.
+        write!(message, " {}=\"", field.name).unwrap_or_default();
+        for character in value.chars() {
+            if matches!(character, '"' | '\\' | ']') {
+                message.push('\\');
+            }
+            message.push(character);
+        }
+        message.push('"');
+    }
+    // The mark says that the text is UTF-8.
+    write!(message, "] \u{feff}{words}").unwrap_or_default();
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::sink::{Lost, LostWhere};
+
+    #[test]
+    fn addresses_are_read() {
+        let of = |text| Address::of(Some(text));
+        assert_eq!(Address::of(None), Ok(Address::Socket("/dev/log".into())));
+        assert_eq!(of("/run/log"), Ok(Address::Socket("/run/log".into())));
+        assert_eq!(of("udp://logs"), Ok(Address::Udp("logs:514".into())));
+        assert_eq!(of("tcp://[::1]:99"), Ok(Address::Tcp("[::1]:99".into())));
+        assert_eq!(of("tcp://[::1]"), Ok(Address::Tcp("[::1]:601".into())));
+        for bad in ["", "logs", "udp://", "tcp://:99", "tcp://logs:0", "tcp://logs:x", "tcp://::1", "http://logs"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_message_follows_the_standard() {
+        let lost = Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
+        let message = message(&lost, "gw 1", "seven");
+        let process = std::process::id();
+        assert_eq!(
+            message,
+            format!(
+                "<28>1 1970-01-01T00:00:00.000000Z gw1 rsttrace {process} lost \
+                 [rsttrace@32473 type=\"lost\" count=\"7\" where=\"kernel\"] \u{feff}seven"
+            )
+        );
+    }
+}
