@@ -21,6 +21,7 @@ mod pipeline;
 mod requirements;
 pub mod reset;
 pub mod select;
+mod service;
 pub mod sink;
 pub mod summary;
 mod transport;

@@ -32,6 +32,7 @@ use crate::{
     metrics::{Metrics, Scrape},
     reset::Reset,
     select::Selection,
+    service::Service,
     sink::{
         self, Look, Lost, LostWhere, Record,
         outlet::{Given, crew::Crew},
@@ -89,6 +90,7 @@ struct Run {
     malformed: u64,
     outbox: Vec<Record>,
     metrics: Option<Metrics>,
+    service: Service,
 }
 
 impl Run {
@@ -127,6 +129,7 @@ impl Run {
             malformed: 0,
             outbox: Vec::new(),
             metrics: None,
+            service: Service::find(),
         })
     }
 
@@ -153,6 +156,7 @@ impl Run {
             ready.write_all(b"\n").context("cannot write to the descriptor of --ready-fd")?;
         }
 
+        self.service.ready();
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);
         let mut next_summary = self.next_summary();
         let mut batch: Vec<ResetEvent> = Vec::new();
@@ -168,6 +172,7 @@ impl Run {
                 () = hung_up(&mut hang_up) => ways.reopen(),
                 () = ways.failed() => break,
                 () = at(deadline) => break,
+                () = at(self.service.next()) => {}
                 () = at(next_summary) => {
                     self.summarise(&ways);
                     next_summary = self.next_summary();
@@ -191,6 +196,7 @@ impl Run {
                 }
                 () = sleep(LOSS_CHECK), if check_loss => check_loss = false,
             }
+            self.service.is_alive();
             if let Some(log) = &mut kernel_log {
                 log.flush();
             }
@@ -204,7 +210,10 @@ impl Run {
                     _ = terminate.recv() => break false,
                     sent = ways.send(&mut self.outbox) => break sent,
                     // Nobody reads; what that costs is said while it happens.
-                    () = sleep(LOSS_CHECK) => self.count_losses(),
+                    () = sleep(LOSS_CHECK) => {
+                        self.service.is_alive();
+                        self.count_losses();
+                    }
                 }
             };
             if !goes_on || self.is_enough() {
@@ -221,6 +230,7 @@ impl Run {
         mut batch: Vec<ResetEvent>,
         mut ways: Ways,
     ) -> Result<(), Failure> {
+        self.service.stopping();
         // While the programs are there, what waits for its owner can still be looked for.
         while !transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed)) {}
         self.process(&mut batch, 0);

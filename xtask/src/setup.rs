@@ -43,7 +43,8 @@ pub(crate) const TEST_PACKAGES: [&str; 13] = [
 ];
 /// What runs the tests' programs in other languages, and what takes records: too much for a virtual machine. The JDK,
 /// because it runs a source file as it is.
-const RUNTIME_PACKAGES: [&str; 4] = ["default-jdk-headless", "nodejs", "prometheus", "rsyslog"];
+const RUNTIME_PACKAGES: [&str; 6] =
+    ["default-jdk-headless", "logrotate", "nodejs", "prometheus", "python3-yaml", "rsyslog"];
 /// What virtual machines are made of and run in.
 const VM_PACKAGES: [&str; 6] = ["busybox-static", "cpio", "e2fsprogs", "kmod", "qemu-system-x86", "xz-utils"];
 /// What a virtual machine has beside what every Debian has and what the tests use: it loads modules.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Result;
+use nix::time::{ClockId, clock_gettime};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
@@ -100,6 +101,11 @@ impl Metrics {
                 Histogram::new(SILENCES)
             });
         let lost = counters(ours, "lost", "Resets that the kernel reported and nobody will see");
+        for direction in ["sent", "received"] {
+            let labels = vec![("direction", direction.to_owned())];
+            drop(ages.get_or_create(&labels));
+            drop(silences.get_or_create(&labels));
+        }
         for place in [LostWhere::Kernel, LostWhere::Userspace] {
             // A series that is there from the start shows its first step too.
             drop(lost.get_or_create(&vec![("where", word(&place))]));
@@ -249,13 +255,7 @@ fn signed(number: u64) -> i64 {
 
 /// CPU time in seconds and resident memory in bytes of this process.
 fn own_cost() -> Option<(f64, u64)> {
-    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).ok()?;
-    let time = |time: nix::sys::time::TimeVal| {
-        std::time::Duration::from_micros(
-            u64::try_from(nix::sys::time::TimeValLike::num_microseconds(&time)).unwrap_or(0),
-        )
-    };
-    let cpu = (time(usage.user_time()) + time(usage.system_time())).as_secs_f64();
+    let cpu = std::time::Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).ok()?).as_secs_f64();
     let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
     let page = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??).ok()?;
     Some((cpu, pages * page))

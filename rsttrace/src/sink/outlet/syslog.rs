@@ -2,14 +2,18 @@
 //! length before it (RFC 6587).
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket},
-    os::unix::net::UnixDatagram,
+    os::{fd::AsRawFd as _, unix::net::UnixDatagram},
     path::PathBuf,
     time::Duration,
 };
 
 use anyhow::{Context as _, Error, Result};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv},
+};
 
 use super::{
     Delivery, Outlet,
@@ -153,15 +157,12 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> (usize, io::Result<()>) {
 }
 
 /// An error if the other side has closed.
-fn is_open(stream: &mut TcpStream) -> io::Result<()> {
-    stream.set_nonblocking(true)?;
-    let read = stream.read(&mut [0; 64]);
-    stream.set_nonblocking(false)?;
-    match read {
+fn is_open(stream: &TcpStream) -> io::Result<()> {
+    match recv(stream.as_raw_fd(), &mut [0; 64], MsgFlags::MSG_DONTWAIT) {
         Ok(0) => Err(io::ErrorKind::ConnectionAborted.into()),
-        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         // Receivers have nothing to say; if one does, it is there.
-        _ => Ok(()),
+        Ok(_) | Err(Errno::EAGAIN) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod aborts;
 pub(crate) mod after_close;
 pub(crate) mod belongs;
 pub(crate) mod cross_check;
+pub(crate) mod deploy;
 pub(crate) mod destroy;
 pub(crate) mod endings;
 pub(crate) mod endings_of_peers;

@@ -11,7 +11,10 @@ use serde_json::Value;
 
 use crate::{
     puppet::Puppet,
-    scenarios::receivers::{Journal, Prometheus, Rsyslog, cpu_times, http_get, wait_until},
+    scenarios::{
+        deploy,
+        receivers::{Journal, Prometheus, Rsyslog, cpu_times, http_get, wait_until},
+    },
     schema,
     stage::{NOBODY_V4, Pair, Stage, V4},
     tracer::Tracer,
@@ -223,7 +226,8 @@ pub(crate) fn syslog_comes_late(stage: &Stage) {
 
 /// Prometheus scrapes, and answers a query with the right count.
 pub(crate) fn metrics(stage: &Stage) {
-    let spec = ["--received", "--comm", "the-client", "--metrics", "9477", "--metrics-peers", "1"];
+    let spec =
+        ["--received", "--comm", "the-client", "--metrics", "9477", "--metrics-peers", "1", "--sink", "json:/dev/null"];
     let mut tracer = stage.trace_here(&spec);
     let _prometheus = Prometheus::start(9477);
     refuse(&mut tracer, 23);
@@ -249,6 +253,18 @@ pub(crate) fn metrics(stage: &Stage) {
     assert!(Prometheus::query("process_resident_memory_bytes{job=\"rsttrace\"} > 1e6").is_some());
     let (head, text) = http_get("127.0.0.1:9477", "/metrics").unwrap();
     assert!(head.contains("application/openmetrics-text") && text.ends_with("# EOF\n"), "{head}\n{text}");
+    // Whatever the dashboard and the alerts ask for is there, or will be when there is something to tell.
+    for query in deploy::queries_of_the_dashboard().into_iter().chain(deploy::expressions_of_the_alerts()) {
+        // A query that cannot be read panics.
+        Prometheus::query(&query);
+        let words = query.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+        for name in words.filter(|word| word.starts_with("rsttrace_") || word.starts_with("process_")) {
+            let family = name.trim_end_matches("_bucket").trim_end_matches("_total");
+            // With filters there is nothing to compare the host's counters with.
+            let is_left_out = family == "rsttrace_host_counter_seen";
+            assert!(is_left_out || text.contains(&format!("# TYPE {family} ")), "{name} of {query}");
+        }
+    }
     assert_eq!(http_get("127.0.0.1:9477", "/healthz").unwrap().1, "ok\n");
     assert!(http_get("127.0.0.1:9477", "/").is_none());
     tracer.finish();

@@ -1,0 +1,206 @@
+//! What is in `deploy/`, as far as it can be checked here: by the programs that it is for, or by what one part of it says
+//! of another.
+
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    child::Guard,
+    host::{self, Lack},
+    lines::PATIENCE,
+    puppet::Puppet,
+    stage::{Stage, V4},
+};
+
+/// Whether the programs are there that check it.
+pub(crate) fn lack() -> Option<Lack> {
+    ["promtool", "logrotate", "systemd-analyze"].into_iter().find_map(host::lacks_runtime).or_else(|| {
+        let yaml = Command::new(host::program("python3")?).args(["-c", "import yaml"]).stderr(Stdio::null()).status();
+        let is_there = yaml.is_ok_and(|status| status.success());
+        (!is_there).then(|| Lack::Missing("python3-yaml is not installed".to_owned()))
+    })
+}
+
+/// Whether the service can be played: `setpriv` is in every Debian.
+pub(crate) fn lacks_setpriv() -> Option<Lack> {
+    host::lacks_program("setpriv")
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)
+}
+
+/// The documents of a YAML file.
+fn yaml(name: &str) -> Vec<Value> {
+    const SCRIPT: &str = "import json, sys, yaml\nprint(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
+    let python = host::program("python3").expect("it is installed");
+    let output = Command::new(python).args(["-c", SCRIPT]).arg(file(name)).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The values of a setting of the unit.
+fn unit(setting: &str) -> Vec<String> {
+    let text = fs::read_to_string(file("systemd/rsttrace.service")).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix(setting)?.strip_prefix('=').map(str::to_owned));
+    lines.flat_map(|value| value.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// As its service: with no more capabilities than the unit leaves, it says that it is ready, that it lives and that it
+/// ends, and names the owner, who is somebody else.
+pub(crate) fn service(stage: &Stage) {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, records) = (directory.path().join("notify"), directory.path().join("records"));
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hear = || {
+        let mut text = [0; 256];
+        let length = manager.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    let kept = unit("CapabilityBoundingSet").join(",+").replace("CAP_", "").to_lowercase();
+    let rsttrace = Command::new(host::program("setpriv").expect("it is installed"))
+        .args([&format!("--bounding-set=-all,+{kept}"), "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"])
+        .arg(host::rsttrace())
+        .args(&stage.arguments()[2..])
+        .args([
+            "--output",
+            "none",
+            "--netns",
+            &stage.netns.to_string(),
+            "--sink",
+            &format!("json:{}", records.display()),
+        ])
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", Duration::from_millis(200).as_micros().to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut rsttrace = Guard(rsttrace);
+    assert!(hear().starts_with("READY=1"));
+    for _ in 0..3 {
+        assert_eq!(hear(), "WATCHDOG=1");
+    }
+    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
+    let server_end = server.listen("l", V4, 16);
+    client.connect("c", server_end);
+    server.tell("accept s l");
+    client.abort("c");
+    server.wait_error("s", "ECONNRESET");
+    rsttrace.signal(Signal::SIGTERM).unwrap();
+    while hear() != "STOPPING=1" {}
+    assert!(rsttrace.wait().unwrap().success());
+    let text = fs::read_to_string(&records).unwrap();
+    let resets: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let sent = resets.iter().find(|reset| reset["direction"] == "sent").expect("a reset that was sent");
+    assert_eq!(sent["process"]["pid"], client.pid());
+    assert!(sent["process"]["executable"].is_string(), "{sent:#}");
+}
+
+/// The unit, the rules, the rotation, and the flags, each by the program that is to read it.
+pub(crate) fn by_their_programs(_: &Stage) {
+    let directory = tempfile::tempdir().unwrap();
+    let as_installed = directory.path().join("rsttrace.service");
+    let text = fs::read_to_string(file("systemd/rsttrace.service")).unwrap();
+    fs::write(&as_installed, text.replace("/usr/local/bin/rsttrace", "/bin/true")).unwrap();
+    let output = Command::new(host::program("systemd-analyze").unwrap())
+        .args(["verify", "--man=no"])
+        .arg(&as_installed)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("rsttrace.service:"), "{said}");
+    let run = |program: &str, arguments: &[&str], name: &str| {
+        let place = file(name);
+        let output = Command::new(host::program(program).unwrap())
+            .args(arguments)
+            .arg(place.file_name().unwrap())
+            .current_dir(place.parent().unwrap())
+            .output()
+            .unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && !said.contains("error:"), "{program}: {said}");
+    };
+    run("promtool", &["check", "rules", "--lint-fatal"], "prometheus/rsttrace-alerts.yml");
+    run("promtool", &["test", "rules"], "prometheus/rsttrace-alerts.test.yml");
+    run("promtool", &["check", "config"], "prometheus/scrape.yml");
+    run("logrotate", &["--debug"], "logrotate/rsttrace");
+    let check = |path: &Path| {
+        let output = Command::new(host::rsttrace()).arg("check-config").arg(path).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    check(&file("rsttrace.toml"));
+    let flags = yaml("kubernetes/daemonset.yaml")[1]["data"]["rsttrace.toml"].as_str().unwrap().to_owned();
+    let as_mounted = directory.path().join("rsttrace.toml");
+    fs::write(&as_mounted, flags).unwrap();
+    check(&as_mounted);
+}
+
+/// The configurations of programs that are not here: they can be read, and what one part names is there.
+pub(crate) fn by_what_they_say(_: &Stage) {
+    let names = |value: &Value| -> Vec<String> {
+        value.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    };
+    let collector = &yaml("otel-collector/config.yaml")[0];
+    let pipelines = collector["service"]["pipelines"].as_object().unwrap();
+    assert_eq!(pipelines.len(), 2);
+    for (pipeline, kind) in
+        pipelines.values().flat_map(|it| ["receivers", "processors", "exporters"].map(|kind| (it, kind)))
+    {
+        for name in names(&pipeline[kind]) {
+            assert!(!collector[kind][&name].is_null(), "{kind} {name}");
+        }
+    }
+    let vector = &yaml("vector/rsttrace.yaml")[0];
+    for part in ["transforms", "sinks"] {
+        for input in vector[part].as_object().unwrap().values().flat_map(|of| names(&of["inputs"])) {
+            assert!(["sources", "transforms"].iter().any(|part| !vector[*part][&input].is_null()), "{input}");
+        }
+    }
+    let fluent = &yaml("fluent-bit/rsttrace.yaml")[0];
+    let input = &fluent["pipeline"]["inputs"][0];
+    assert_eq!(input["parser"], fluent["parsers"][0]["name"]);
+    for part in ["filters", "outputs"] {
+        assert_eq!(fluent["pipeline"][part][0]["match"], input["tag"]);
+    }
+    let documents = yaml("kubernetes/daemonset.yaml");
+    let set = documents.last().unwrap();
+    assert_eq!(set["kind"], "DaemonSet");
+    assert_eq!(set["spec"]["selector"]["matchLabels"], set["spec"]["template"]["metadata"]["labels"]);
+    let pod = &set["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let volumes: Vec<&Value> = pod["volumes"].as_array().unwrap().iter().map(|volume| &volume["name"]).collect();
+    for mount in container["volumeMounts"].as_array().unwrap() {
+        assert!(volumes.contains(&&mount["name"]), "{mount}");
+    }
+    let added = names(&container["securityContext"]["capabilities"]["add"]);
+    let of_unit: Vec<String> = unit("CapabilityBoundingSet").iter().map(|name| name[4..].to_owned()).collect();
+    assert_eq!(added, of_unit, "the service and the pod have the same capabilities");
+}
+
+/// The queries of the dashboard, for whatever range and host.
+pub(crate) fn queries_of_the_dashboard() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file("grafana/rsttrace.json")).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries = targets.map(|target| target["expr"].as_str().unwrap());
+    let chosen = [("$instance", ".*"), ("$__rate_interval", "1m"), ("$__range", "1h")];
+    queries.map(|query| chosen.iter().fold(query.to_owned(), |query, (from, to)| query.replace(from, to))).collect()
+}
+
+/// The expressions of the alerts.
+pub(crate) fn expressions_of_the_alerts() -> Vec<String> {
+    let groups = yaml("prometheus/rsttrace-alerts.yml");
+    let rules = groups[0]["groups"][0]["rules"].as_array().unwrap();
+    rules.iter().map(|rule| rule["expr"].as_str().unwrap().to_owned()).collect()
+}
