@@ -156,7 +156,8 @@ pub struct Output {
     /// One line a reset, a block a reset, one JSON object a line, or nothing
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
-    /// Another place for the records, beside standard output (repeatable): json:PATH, journald, syslog[:ADDRESS]
+    /// Another place for the records, beside standard output (repeatable): json:PATH, journald, syslog[:ADDRESS],
+    /// otlp:URL
     #[arg(long, value_name = "SPEC")]
     pub sink: Vec<Spec>,
     /// Records that may wait for a slow sink before some are not delivered to it

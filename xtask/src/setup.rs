@@ -43,12 +43,27 @@ pub(crate) const TEST_PACKAGES: [&str; 13] = [
 ];
 /// What runs the tests' programs in other languages, and what takes records: too much for a virtual machine. The JDK,
 /// because it runs a source file as it is.
-const RUNTIME_PACKAGES: [&str; 6] =
-    ["default-jdk-headless", "logrotate", "nodejs", "prometheus", "python3-yaml", "rsyslog"];
+const RUNTIME_PACKAGES: [&str; 9] = [
+    "default-jdk-headless",
+    "logrotate",
+    "nodejs",
+    "prometheus",
+    "python3-grpcio",
+    "python3-protobuf",
+    "python3-venv",
+    "python3-yaml",
+    "rsyslog",
+];
+/// What Debian does not have: the messages of OpenTelemetry, as its project publishes them for Python. This version goes
+/// with Debian's protobuf.
+const OTLP_MESSAGES: &str = "opentelemetry-proto==1.27.0";
 /// What virtual machines are made of and run in.
 const VM_PACKAGES: [&str; 6] = ["busybox-static", "cpio", "e2fsprogs", "kmod", "qemu-system-x86", "xz-utils"];
 /// What a virtual machine has beside what every Debian has and what the tests use: it loads modules.
 pub(crate) const IN_GUESTS: [&str; 1] = ["kmod"];
+
+/// Where these are, for the tests of every user.
+const PYTHON: &str = "/usr/local/lib/rsttrace-tests/python";
 
 const LINKER: &str = "bpf-linker 0.13.0";
 
@@ -70,17 +85,21 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         KERNEL_PACKAGES.into_iter().chain(TEST_PACKAGES).chain(RUNTIME_PACKAGES).chain(for_vm.iter().copied()),
     )?;
     let needs_linker = linker_version().as_deref() != Some(LINKER);
-    if packages.is_empty() && !needs_linker {
+    if packages.is_empty() && !needs_linker && has_messages() {
         eprintln!("setup: everything is there");
         return Ok(());
     }
-    install(&packages, needs_linker, SETUP)
+    install(&packages, needs_linker, SETUP)?;
+    install_messages()
 }
 
 /// Installs what only the tests need.
 pub(crate) fn for_tests() -> Result<()> {
     let packages = missing(TEST_PACKAGES.into_iter().chain(RUNTIME_PACKAGES))?;
-    if packages.is_empty() { Ok(()) } else { install(&packages, false, SETUP) }
+    if !packages.is_empty() || !has_messages() {
+        install(&packages, false, SETUP)?;
+    }
+    install_messages()
 }
 
 /// Installs what the virtual machines need, and what they take along.
@@ -103,6 +122,21 @@ fn install(packages: &[&str], with_linker: bool, remedy: &str) -> Result<()> {
         process::run(apt_get().args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages))?;
     }
     if with_linker { install_linker() } else { Ok(()) }
+}
+
+/// Whether Python can read the messages of OpenTelemetry.
+fn has_messages() -> bool {
+    let imports = "import grpc, opentelemetry.proto.collector.logs.v1.logs_service_pb2";
+    process::text(Command::new(format!("{PYTHON}/bin/python3")).args(["-c", imports])).is_ok()
+}
+
+fn install_messages() -> Result<()> {
+    if has_messages() {
+        return Ok(());
+    }
+    // Beside Debian's packages, not among them, with Debian's protobuf and gRPC.
+    process::run(Command::new("/usr/bin/python3").args(["-m", "venv", "--system-site-packages", PYTHON]))?;
+    process::run(Command::new(format!("{PYTHON}/bin/pip")).args(["install", "--quiet", OTLP_MESSAGES]))
 }
 
 fn install_linker() -> Result<()> {

@@ -90,6 +90,8 @@ impl Crew {
             limit,
             pending: Vec::new(),
             failing: None,
+            refused: 0,
+            said_refused: 0,
         };
         thread::Builder::new().name(thread_name).spawn(move || {
             worker.work(&receiver);
@@ -192,6 +194,8 @@ struct Worker {
     limit: usize,
     pending: Vec<Record>,
     failing: Option<Failing>,
+    refused: u64,
+    said_refused: u64,
 }
 
 /// An outlet that does not get on.
@@ -278,10 +282,11 @@ impl Worker {
     fn deliver(&mut self) {
         let batch = &self.pending[..self.pending.len().min(BATCH)];
         let Delivery { delivered, refused, trouble } = self.outlet.deliver(batch);
-        let gone = (delivered + refused).min(batch.len());
+        let refused_count = refused.as_ref().map_or(0, |(count, _)| *count);
+        let gone = (delivered + refused_count).min(batch.len());
         self.pending.drain(..gone);
         self.counts.delivered.fetch_add(delivered as u64, Ordering::Relaxed);
-        let before = self.counts.undelivered.fetch_add(refused as u64, Ordering::Relaxed);
+        let before = self.counts.undelivered.fetch_add(refused_count as u64, Ordering::Relaxed);
         let waiting = self.counts.waiting.fetch_sub(gone, Ordering::AcqRel) - gone;
         if waiting == 0 {
             self.counts.idle.notify_one();
@@ -290,8 +295,13 @@ impl Worker {
         if was_full || trouble.is_none() && self.failing.is_some() {
             note(format_args!("sink {}: delivers again; {before} records were not delivered", self.name));
         }
-        if refused > 0 {
-            note(format_args!("sink {}: {refused} records were refused", self.name));
+        if let Some((count, why)) = refused {
+            self.refused += count as u64;
+            // Once, and then at each doubling.
+            if self.refused >= 2 * self.said_refused {
+                self.said_refused = self.refused;
+                note(format_args!("sink {}: {} records were refused: {}", self.name, self.refused, sentence(&why)));
+            }
         }
         match (trouble, self.failing.take()) {
             (None, _) => {}
@@ -346,7 +356,7 @@ mod tests {
                 }
                 let Record::Lost(lost) = record else { unreachable!() };
                 if lost.count % self.refuses == 0 {
-                    return Delivery { delivered: index, refused: 1, trouble: None };
+                    return Delivery { delivered: index, refused: Some((1, anyhow!("a multiple"))), trouble: None };
                 }
                 kept.push(lost.count);
             }

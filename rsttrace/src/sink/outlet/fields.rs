@@ -37,7 +37,7 @@ pub(super) struct Field<'a> {
     /// In lower case, with underscores.
     pub(super) name: &'static str,
     /// After OpenTelemetry's semantic conventions where these have a name for it.
-    #[expect(dead_code, reason = "for collectors, which speak OpenTelemetry")]
+    #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "only collectors want it"))]
     pub(super) attribute: &'static str,
     pub(super) value: Value<'a>,
 }

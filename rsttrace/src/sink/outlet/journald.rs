@@ -87,7 +87,7 @@ impl Outlet for Journal {
                 Ok(_) => {}
                 // It will not get smaller.
                 Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
-                    return Delivery { delivered: index, refused: 1, trouble: None };
+                    return Delivery { delivered: index, refused: Some((1, error.into())), trouble: None };
                 }
                 Err(error) => {
                     let place = format!("cannot write to the journal at {}", self.path.display());

@@ -5,6 +5,8 @@ pub(crate) mod crew;
 mod fields;
 mod file;
 mod journald;
+#[cfg(feature = "otlp")]
+mod otlp;
 pub(crate) mod pace;
 mod spec;
 mod syslog;
@@ -26,8 +28,8 @@ pub(crate) struct Given {
 pub(crate) struct Delivery {
     /// So many are at their destination.
     pub(crate) delivered: usize,
-    /// So many behind those were refused for good: to try them again would be of no use.
-    pub(crate) refused: usize,
+    /// So many behind those were refused for good, and why: to try them again would be of no use.
+    pub(crate) refused: Option<(usize, Error)>,
     /// Why it stopped there, if it did. What is left will be tried again.
     pub(crate) trouble: Option<Error>,
 }
@@ -35,12 +37,12 @@ pub(crate) struct Delivery {
 impl Delivery {
     /// All of them went.
     pub(crate) const fn complete(records: usize) -> Self {
-        Self { delivered: records, refused: 0, trouble: None }
+        Self { delivered: records, refused: None, trouble: None }
     }
 
     /// The first went, the others did not.
     pub(crate) const fn stopped(delivered: usize, trouble: Error) -> Self {
-        Self { delivered, refused: 0, trouble: Some(trouble) }
+        Self { delivered, refused: None, trouble: Some(trouble) }
     }
 }
 

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use anyhow::{Context as _, Error, Result};
 
+#[cfg(feature = "otlp")]
+use super::otlp;
 use super::{Given, Outlet, file, journald, syslog};
 
 type Open = fn(Option<&str>, &Given) -> Result<Box<dyn Outlet>>;
@@ -32,6 +34,16 @@ const ROWS: &[Row] = &[
         form: "journald[:SOCKET]",
         check: |_| Ok(()),
         open: |rest, given| Ok(Box::new(journald::Journal::open(rest, given.look.clone())?)),
+    },
+    #[cfg(feature = "otlp")]
+    Row {
+        name: "otlp",
+        form: "otlp:http://HOST[:PORT][/PATH]|otlp:grpc://HOST[:PORT]",
+        check: |rest| otlp::Endpoint::of(rest).map(drop),
+        open: |rest, given| {
+            let endpoint = otlp::Endpoint::of(rest).map_err(Error::msg)?;
+            Ok(Box::new(otlp::Collector::open(endpoint, given.look.clone())?))
+        },
     },
     Row {
         name: "syslog",

@@ -216,7 +216,7 @@ impl Outlet for Syslog {
             // It will not get smaller.
             (sent, Err(error)) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
                 self.link = Some(link);
-                Delivery { delivered: sent, refused: 1, trouble: None }
+                Delivery { delivered: sent, refused: Some((1, error.into())), trouble: None }
             }
             (sent, Err(error)) => {
                 let place = match &self.address {

@@ -153,7 +153,7 @@ pub(crate) fn by_what_they_say(_: &Stage) {
     };
     let collector = &yaml("otel-collector/config.yaml")[0];
     let pipelines = collector["service"]["pipelines"].as_object().unwrap();
-    assert_eq!(pipelines.len(), 2);
+    assert_eq!(pipelines.len(), 3);
     for (pipeline, kind) in
         pipelines.values().flat_map(|it| ["receivers", "processors", "exporters"].map(|kind| (it, kind)))
     {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::{
     child::Guard,
     host::{self, Lack},
-    lines::PATIENCE,
+    lines::{Lines, Next, PATIENCE},
 };
 
 /// Waits until something is so; nothing here announces itself.
@@ -45,7 +45,7 @@ pub(crate) fn no_journal() -> Option<Lack> {
 
 /// Whether every receiver is there.
 pub(crate) fn no_receivers() -> Option<Lack> {
-    no_journal().or_else(|| host::lacks_runtime("rsyslogd"))
+    no_journal().or_else(|| host::lacks_runtime("rsyslogd")).or_else(no_collector)
 }
 
 /// A journal in a mount namespace of its own.
@@ -161,6 +161,66 @@ action(type="omfile" file="{path}/out" template="ours" flushOnTXEnd="on")
         });
         let fields = text.lines().map(|line| line.splitn(7, '\t').map(str::to_owned).collect::<Vec<_>>());
         fields.filter(|fields| fields[0] == input).map(|fields| fields[1..].to_vec().try_into().unwrap()).collect()
+    }
+}
+
+/// Python with the messages of OpenTelemetry, where `cargo xtask setup` puts it.
+const PYTHON_WITH_OTLP: &str = "/usr/local/lib/rsttrace-tests/python/bin/python3";
+
+/// Whether a collector can be played.
+pub(crate) fn no_collector() -> Option<Lack> {
+    let is_there = Command::new(PYTHON_WITH_OTLP)
+        .args(["-c", "import grpc, opentelemetry.proto.collector.logs.v1.logs_service_pb2"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    let lack =
+        |text: &str| if host::is_guest() { Lack::Guest(text.to_owned()) } else { Lack::Missing(text.to_owned()) };
+    (!is_there).then(|| lack("Python's opentelemetry-proto is not installed"))
+}
+
+/// A collector of OpenTelemetry, made of the messages that its project publishes and of the gRPC library.
+pub(crate) struct Collector {
+    _daemon: Guard,
+    directory: TempDir,
+}
+
+impl Collector {
+    pub(crate) const HTTP: &str = "otlp:http://127.0.0.1:4318";
+    pub(crate) const GRPC: &str = "otlp:grpc://127.0.0.1:4317";
+
+    /// Starts one that takes nothing for so many seconds after the first request of each way.
+    pub(crate) fn start(refuses_s: u32) -> Self {
+        const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/scenarios/collector.py");
+        let directory = tempfile::tempdir().unwrap();
+        let mut daemon = Command::new(PYTHON_WITH_OTLP)
+            .args([SCRIPT, "4318", "4317", &refuses_s.to_string()])
+            .arg(directory.path().join("out"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = Lines::of(daemon.stdout.take().unwrap());
+        let collector = Self { _daemon: Guard(daemon), directory };
+        assert!(matches!(said.next(Instant::now() + PATIENCE), Next::Line(_)), "the collector does not start");
+        collector
+    }
+
+    /// What has come by `http` or `grpc`, once the summary is there.
+    pub(crate) fn records(&self, way: &str) -> Vec<Value> {
+        let path = self.directory.path().join("out");
+        let mut text = String::new();
+        let is_last = |line: &str| {
+            line.contains(&format!("\"way\": \"{way}\"")) && line.contains("\"rsttrace.type\": \"summary\"")
+        };
+        wait_until(way, || {
+            text = fs::read_to_string(&path).unwrap_or_default();
+            text.ends_with('\n') && text.lines().rev().take(100).any(is_last)
+        });
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|record| record["way"] == way)
+            .collect()
     }
 }
 

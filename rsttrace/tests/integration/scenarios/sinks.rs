@@ -13,7 +13,7 @@ use crate::{
     puppet::Puppet,
     scenarios::{
         deploy,
-        receivers::{Journal, Prometheus, Rsyslog, cpu_times, http_get, wait_until},
+        receivers::{Collector, Journal, Prometheus, Rsyslog, cpu_times, http_get, wait_until},
     },
     schema,
     stage::{NOBODY_V4, Pair, Stage, V4},
@@ -276,12 +276,15 @@ pub(crate) fn many_through_each(stage: &Stage) {
     const BURST: usize = 1_000;
     let wanted = std::env::var("RSTTRACE_RECORDS").ok().map(|records| records.parse::<usize>().unwrap());
     let records = wanted.unwrap_or(2_000).next_multiple_of(BURST);
-    let (journal, rsyslog, directory) = (Journal::start(), Rsyslog::start(), tempfile::tempdir().unwrap());
+    let (journal, rsyslog, collector) = (Journal::start(), Rsyslog::start(), Collector::start(0));
+    let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("records");
     let specs = [
         format!("json:{}", path.display()),
         format!("journald:{}", journal.socket().display()),
         format!("syslog:tcp://{}", Rsyslog::TCP),
+        Collector::HTTP.to_owned(),
+        Collector::GRPC.to_owned(),
     ];
     let mut arguments = vec!["--sink-queue", "200000", "--metrics", "9477", "--comm", "the-client"];
     for spec in &specs {
@@ -317,11 +320,72 @@ pub(crate) fn many_through_each(stage: &Stage) {
     let of_resets = messages.iter().filter(|message| message[3] == "reset");
     let number = |data: &str| serde_json::from_str::<Value>(data).unwrap()["seq"].as_str().unwrap().parse().unwrap();
     assert!(numbers(&mut of_resets.map(|message| number(&message[4]))) == all, "in rsyslog");
+    for way in ["http", "grpc"] {
+        assert!(
+            numbers(&mut collected(&collector, way).iter().map(|record| record["rsttrace.seq"].as_u64().unwrap()))
+                == all,
+            "by {way}"
+        );
+    }
     if wanted.is_some() {
         let mut out = io::stdout().lock();
         for (thread, time) in costs {
             let each = time.as_nanos() / records as u128;
             writeln!(out, "{records} records, {thread}: {} ms of CPU, {each} ns a record", time.as_millis()).unwrap();
         }
+    }
+}
+
+/// The attributes of the resets that a collector has.
+fn collected(collector: &Collector, way: &str) -> Vec<Value> {
+    let records = collector.records(way).into_iter().map(|mut record| record["attributes"].take());
+    records.filter(|attributes| attributes["rsttrace.type"] == "reset").collect()
+}
+
+/// A collector that takes nothing for five seconds: then it gets every record, once and in order, by HTTP and by gRPC.
+pub(crate) fn collector(stage: &Stage) {
+    let collector = Collector::start(5);
+    let sinks = ["--sink", Collector::HTTP, "--sink", Collector::GRPC, "--metrics", "9477"];
+    let mut tracer = stage.trace_here(&[&["--comm", "the-client"][..], &sinks].concat());
+    refuse(&mut tracer, 23);
+    // A few more come while it refuses.
+    let mut client = Puppet::start("the-client");
+    for _ in 0..7 {
+        assert!(client.ask(format_args!("connect c {NOBODY_V4}")).is_err());
+    }
+    tracer.expect(30);
+    wait_until("empty queues", || {
+        let (_, text) = http_get("127.0.0.1:9477", "/metrics").unwrap();
+        let waiting = text.lines().filter(|line| line.starts_with("rsttrace_sink_waiting_records{"));
+        waiting.filter(|line| line.ends_with(" 0")).count() == 3
+    });
+    let run = tracer.finish();
+    for (way, spec) in [("http", Collector::HTTP), ("grpc", Collector::GRPC)] {
+        assert!(run.stderr.contains(&format!("sink {spec}: the collector answers ")), "{}", run.stderr);
+        assert!(run.stderr.contains(&format!("sink {spec}: delivers again; 0 records")), "{}", run.stderr);
+        assert_eq!(sink(run.summaries.last().unwrap(), spec)["undelivered"], 0);
+        let resets = collected(&collector, way);
+        assert_eq!(resets.len(), run.resets.len(), "by {way}");
+        for (attributes, reset) in resets.iter().zip(&run.resets) {
+            for (name, pointer) in [
+                ("rsttrace.seq", "/seq"),
+                ("rsttrace.cause", "/cause/code"),
+                ("rsttrace.benign", "/cause/benign"),
+                ("rsttrace.age_ms", "/socket/age_ms"),
+                ("network.type", "/family"),
+                ("network.peer.address", "/peer/address"),
+                ("network.peer.port", "/peer/port"),
+                ("process.pid", "/process/pid"),
+                ("process.executable.path", "/process/executable"),
+            ] {
+                assert_eq!(Some(&attributes[name]), reset.0.pointer(pointer), "{name} by {way}");
+            }
+        }
+        let records = collector.records(way);
+        let record = records.iter().find(|record| record["attributes"]["rsttrace.seq"] == 1).unwrap();
+        assert_eq!((&record["resource"]["service.name"], &record["severity"]), (&"rsttrace".into(), &13.into()));
+        assert!(record["body"].as_str().unwrap().starts_with("RECV 127.0.0.1:"), "{record:#}");
+        let time = jiff::Timestamp::from_nanosecond(record["time"].as_u64().unwrap().into()).unwrap();
+        assert_eq!(format!("{time:.9}"), run.resets[0].0["time"].as_str().unwrap());
     }
 }

@@ -1,0 +1,154 @@
+//! OpenTelemetry logs to a collector, by HTTP or gRPC. What a collector cannot take now is tried again, as its protocol
+//! asks for; what it will not take is counted.
+
+mod message;
+mod wire;
+
+use std::{borrow::Cow, time::Instant};
+
+use anyhow::{Context as _, Error, Result};
+use prost::Message as _;
+use tokio::runtime::{Builder, Runtime};
+
+use self::message::{AnyValue, ExportRequest, KeyValue, LogRecord, Resource, ResourceLogs, Scope, ScopeLogs};
+use self::wire::{Answer, Client};
+use super::{
+    Delivery, Outlet,
+    fields::{self, Priority, Value, Words},
+    syslog::with_port,
+};
+use crate::sink::{Look, Record};
+
+/// Where the collector is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// Host and port.
+    pub(super) authority: String,
+    /// Where logs go.
+    pub(super) path: String,
+    pub(super) is_grpc: bool,
+}
+
+impl Endpoint {
+    /// Reads `http://HOST[:PORT][/PATH]` or `grpc://HOST[:PORT]`.
+    pub(super) fn of(text: Option<&str>) -> Result<Self, String> {
+        match text.and_then(|text| text.split_once("://")) {
+            Some(("http", rest)) => {
+                let (host, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
+                let path = if path == "/" { "/v1/logs" } else { path };
+                if !path.chars().all(|character| character.is_ascii_graphic() && character != '#') {
+                    return Err(format!("'{path}' is no path of a URL"));
+                }
+                Ok(Self { authority: with_port(host, 4318)?, path: path.to_owned(), is_grpc: false })
+            }
+            Some(("grpc", host)) => {
+                let path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export".to_owned();
+                Ok(Self { authority: with_port(host, 4317)?, path, is_grpc: true })
+            }
+            Some(("https" | "grpcs", _)) => Err("there is no TLS: send to a collector of this host".into()),
+            _ => Err("a URL is missing, such as http://127.0.0.1:4318".into()),
+        }
+    }
+}
+
+/// A collector.
+pub(super) struct Collector {
+    runtime: Runtime,
+    client: Client,
+    resource: Resource,
+    words: Words,
+    /// The collector has asked not to be asked before.
+    not_before: Option<Instant>,
+}
+
+impl Collector {
+    /// Gets ready; whether the collector is there shows with the first record.
+    pub(super) fn open(endpoint: Endpoint, look: Look) -> Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build().context("cannot start an event loop")?;
+        let host =
+            nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned());
+        let text = |text: &'static str| Value::Text(Cow::Borrowed(text));
+        let attributes = vec![
+            KeyValue::new("service.name", text("rsttrace")),
+            KeyValue::new("service.version", text(env!("CARGO_PKG_VERSION"))),
+            KeyValue::new("host.name", Value::Text(host.into())),
+            KeyValue::new("os.type", text("linux")),
+        ];
+        let (client, resource) = (Client::new(endpoint), Resource { attributes });
+        Ok(Self { runtime, client, resource, words: Words::new(look), not_before: None })
+    }
+
+    fn request(&mut self, records: &[Record]) -> Vec<u8> {
+        let log_records = records.iter().map(|record| log_record(record, self.words.of(record))).collect();
+        let scope = Scope { name: "rsttrace".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+        let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records }];
+        let logs = ResourceLogs { resource: Some(self.resource.clone()), scope_logs };
+        ExportRequest { resource_logs: vec![logs] }.encode_to_vec()
+    }
+}
+
+fn log_record(record: &Record, words: String) -> LogRecord {
+    let (severity_number, severity_text) = match fields::priority(record) {
+        Priority::Warning => (13, "WARN"),
+        Priority::Notice => (10, "INFO2"),
+        Priority::Info => (9, "INFO"),
+    };
+    let nanoseconds = |time: jiff::Timestamp| u64::try_from(time.as_nanosecond()).unwrap_or(0);
+    LogRecord {
+        time_unix_nano: nanoseconds(fields::time(record)),
+        severity_number,
+        severity_text: severity_text.to_owned(),
+        body: Some(AnyValue::from(Value::Text(words.into()))),
+        attributes: fields::of(record).into_iter().map(|field| KeyValue::new(field.attribute, field.value)).collect(),
+        observed_time_unix_nano: nanoseconds(jiff::Timestamp::now()),
+        event_name: format!("rsttrace.{}", fields::kind(record)),
+    }
+}
+
+impl Outlet for Collector {
+    fn deliver(&mut self, records: &[Record]) -> Delivery {
+        if self.not_before.take_if(|moment| *moment > Instant::now()).is_some() {
+            return Delivery::stopped(0, Error::msg("the collector has asked to be left alone for a while"));
+        }
+        let request = self.request(records);
+        match self.runtime.block_on(self.client.send(request)) {
+            Ok(Answer::Taken { rejected, message }) => {
+                let refused = usize::try_from(rejected).unwrap_or(0).min(records.len());
+                let refusal = (refused > 0).then(|| Error::msg(message));
+                Delivery {
+                    delivered: records.len() - refused,
+                    refused: refusal.map(|why| (refused, why)),
+                    trouble: None,
+                }
+            }
+            Ok(Answer::Refused(why)) => {
+                Delivery { delivered: 0, refused: Some((records.len(), Error::msg(why))), trouble: None }
+            }
+            Ok(Answer::Later { why, after }) => {
+                self.not_before = after.map(|after| Instant::now() + after);
+                Delivery::stopped(0, Error::msg(why))
+            }
+            Err(error) => Delivery::stopped(0, error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_read() {
+        let of = |text| Endpoint::of(Some(text));
+        let http = |authority: &str, path: &str| {
+            Ok(Endpoint { authority: authority.to_owned(), path: path.to_owned(), is_grpc: false })
+        };
+        assert_eq!(of("http://collector"), http("collector:4318", "/v1/logs"));
+        assert_eq!(of("http://[::1]:80/"), http("[::1]:80", "/v1/logs"));
+        assert_eq!(of("http://collector:80/otlp/v1/logs?a=b"), http("collector:80", "/otlp/v1/logs?a=b"));
+        assert!(of("grpc://collector").unwrap().is_grpc);
+        for bad in ["", "collector", "http://", "grpc://collector/path", "https://collector", "http://c/a b"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+}
