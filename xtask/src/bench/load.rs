@@ -43,18 +43,22 @@ pub(crate) enum Load {
     Reset,
     /// Requests and responses over connections that stay.
     KeepAlive,
+    /// The same, while resets are looked for among the packets of the device.
+    KeepAliveForwarded,
     /// SYNs to a port where nobody listens, from one thread.
     ClosedPort,
 }
 
 impl Load {
-    pub(crate) const ALL: [Self; 4] = [Self::Churn, Self::KeepAlive, Self::Reset, Self::ClosedPort];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Churn, Self::KeepAlive, Self::KeepAliveForwarded, Self::Reset, Self::ClosedPort];
 
     /// As it stands in the table.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Churn => "connections closed normally",
             Self::KeepAlive => "keep-alive requests",
+            Self::KeepAliveForwarded => "keep-alive requests, `--forwarded lo`",
             Self::Reset => "connections reset",
             Self::ClosedPort => "SYNs to a closed port",
         }
@@ -63,9 +67,17 @@ impl Load {
     /// Resets that one unit makes and that can be traced: of one for which there is no socket, the sending.
     pub(crate) const fn resets(self) -> f64 {
         match self {
-            Self::Churn | Self::KeepAlive => 0.0,
+            Self::Churn | Self::KeepAlive | Self::KeepAliveForwarded => 0.0,
             Self::Reset => 2.0,
             Self::ClosedPort => 1.0,
+        }
+    }
+
+    /// What rsttrace is asked for in addition. Nobody else has the like.
+    pub(crate) const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::KeepAliveForwarded => &["--forwarded", "lo"],
+            _ => &[],
         }
     }
 
@@ -73,7 +85,7 @@ impl Load {
     pub(crate) const fn unit(self) -> &'static str {
         match self {
             Self::Churn | Self::Reset => "connection",
-            Self::KeepAlive => "request",
+            Self::KeepAlive | Self::KeepAliveForwarded => "request",
             Self::ClosedPort => "SYN",
         }
     }
@@ -82,7 +94,7 @@ impl Load {
         match self {
             Self::Churn => |shift| connect(shift, false),
             Self::Reset => |shift| connect(shift, true),
-            Self::KeepAlive => keep_alive,
+            Self::KeepAlive | Self::KeepAliveForwarded => keep_alive,
             Self::ClosedPort => knock,
         }
     }

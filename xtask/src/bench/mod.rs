@@ -137,6 +137,8 @@ fn cpus() -> Result<Vec<usize>> {
 /// One load: without, with the first program, without, with the second, without …
 fn measure(load: Load, tools: &[Tool], cpus: &[usize], plan: Plan) -> Result<Outcome> {
     eprintln!("== {}", load.name());
+    // What is asked of rsttrace alone.
+    let tools = if load.arguments().is_empty() { tools } else { tools.get(..1).unwrap_or(tools) };
     // The first slice meets cold caches and an empty TIME_WAIT table.
     load.run(cpus, plan.slice)?;
     let mut without = vec![load.run(cpus, plan.slice)?];
@@ -162,7 +164,7 @@ fn measure(load: Load, tools: &[Tool], cpus: &[usize], plan: Plan) -> Result<Out
 
 /// The load's rate while a program watches.
 fn watched(load: Load, tool: &Tool, measured: &mut Measured, cpus: &[usize], plan: Plan) -> Result<f64> {
-    let watcher = tool.start()?;
+    let watcher = tool.start(load.arguments())?;
     let before = watcher.cpu()?;
     let rate = load.run(cpus, plan.slice)?;
     let cpu = settled(&watcher)?.saturating_sub(before).as_secs_f64();
@@ -205,7 +207,7 @@ fn settled(watcher: &Watcher) -> Result<Duration> {
 
 /// One more slice, in which the kernel counts the nanoseconds of rsttrace's programs.
 fn count(load: Load, rsttrace: &Tool, cpus: &[usize], plan: Plan) -> Result<(Cost, f64)> {
-    let watcher = rsttrace.start()?;
+    let watcher = rsttrace.start(load.arguments())?;
     let counting = Counting::start()?;
     let rate = load.run(cpus, plan.slice)?;
     let cost = bpf::cost(watcher.pid())?;

@@ -83,13 +83,13 @@ impl Tool {
         [tcpdump, perf, bpftrace].into_iter().flatten().collect()
     }
 
-    /// Starts it and waits until it watches.
-    pub(super) fn start(&self) -> Result<Watcher> {
+    /// Starts it, with these arguments in addition, and waits until it watches.
+    pub(super) fn start(&self, more: &[&str]) -> Result<Watcher> {
         let begin = Instant::now();
         let (said, ready) = io::pipe()?;
         let number = ready.as_raw_fd();
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(&self.arguments).args(more).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if matches!(self.ready, Ready::Descriptor) {
             command.args(["--ready-fd", &number.to_string()]);
             // SAFETY: one system call between fork and exec.

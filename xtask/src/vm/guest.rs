@@ -80,7 +80,7 @@ pub(super) fn make(directory: &Path, programs: &Programs, image: Image, argument
 fn initramfs(directory: &Path, programs: &Programs, image: &Image) -> Result<PathBuf> {
     let tree = directory.join("initramfs");
     disk::start_anew(&tree)?;
-    let mut names: Vec<String> = ["busybox", "init", "modules", "dev", "root"].map(str::to_owned).into();
+    let mut names: Vec<String> = ["busybox", "init", "modules", "dev", "new"].map(str::to_owned).into();
     let mut modules = Vec::new();
     for (number, module) in image.disk_modules()?.into_iter().enumerate() {
         let name = format!("{number}.ko");
@@ -89,7 +89,7 @@ fn initramfs(directory: &Path, programs: &Programs, image: &Image) -> Result<Pat
     }
     workspace::write(&tree.join("modules"), lines(&modules).as_bytes())?;
     names.extend(modules);
-    for name in ["dev", "root"] {
+    for name in ["dev", "new"] {
         fs::create_dir(tree.join(name)).with_context(|| format!("cannot create {name} in {}", tree.display()))?;
     }
     fs::copy(&programs.busybox, tree.join("busybox")).context("cannot copy busybox")?;

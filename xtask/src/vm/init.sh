@@ -4,8 +4,8 @@
 while read -r module; do
 	/busybox insmod "/$module"
 done </modules
-/busybox mount -t ext4 /dev/vda /root
-/busybox mkdir -p /root/dev /root/guest /root/proc /root/run /root/sys /root/tmp /root/usr/lib/modules
-/busybox mount -t ext4 /dev/vdb /root/guest
-/busybox mount -o move /dev /root/dev
-exec /busybox switch_root /root /bin/sh /guest/play
+/busybox mount -t ext4 /dev/vda /new
+/busybox mkdir -p /new/dev /new/guest /new/proc /new/run /new/sys /new/tmp /new/usr/lib/modules
+/busybox mount -t ext4 /dev/vdb /new/guest
+/busybox mount -o move /dev /new/dev
+exec /busybox switch_root /new /bin/sh /guest/play
