@@ -56,6 +56,10 @@ impl Address {
 
 /// `HOST:PORT`, with this port if there is none.
 pub(super) fn with_port(host: &str, port: u16) -> Result<String, String> {
+    let is_good = |character: char| character.is_ascii_alphanumeric() || ".-_:[]%".contains(character);
+    if !host.chars().all(is_good) {
+        return Err(format!("'{host}' is no host with or without a port"));
+    }
     let name = host.rsplit_once(':').filter(|(name, _)| !name.contains(':') || name.ends_with(']'));
     match name {
         Some((name, port)) if !name.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(host.to_owned()),
@@ -280,7 +284,9 @@ mod tests {
         assert_eq!(of("udp://logs"), Ok(Address::Udp("logs:514".into())));
         assert_eq!(of("tcp://[::1]:99"), Ok(Address::Tcp("[::1]:99".into())));
         assert_eq!(of("tcp://[::1]"), Ok(Address::Tcp("[::1]:601".into())));
-        for bad in ["", "logs", "udp://", "tcp://:99", "tcp://logs:0", "tcp://logs:x", "tcp://::1", "http://logs"] {
+        for bad in
+            ["", "logs", "udp://", "tcp://:99", "tcp://logs:0", "tcp://logs:x", "tcp://::1", "tcp://a/b", "http://logs"]
+        {
             assert!(of(bad).is_err(), "{bad}");
         }
     }
