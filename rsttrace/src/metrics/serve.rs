@@ -32,17 +32,22 @@ pub(crate) type Scrape = oneshot::Sender<String>;
 /// Listens, and starts to answer.
 pub(super) fn start(address: SocketAddr) -> Result<mpsc::Receiver<Scrape>> {
     let cannot = || format!("cannot serve --metrics at {address}");
-    let listener = std::net::TcpListener::bind(address).with_context(cannot)?;
-    listener.set_nonblocking(true).with_context(cannot)?;
-    let (asks, asked) = mpsc::channel(CONNECTIONS);
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start an event loop")?;
+    let (asks, asked) = mpsc::channel(CONNECTIONS);
+    // The pipeline runs in an event loop of its own, within which this one cannot.
+    let (is_bound, bound) = std::sync::mpsc::channel();
     thread::Builder::new().name("rsttrace-metrics".to_owned()).spawn(move || {
         runtime.block_on(async {
-            if let Ok(listener) = TcpListener::from_std(listener) {
-                accept(listener, asks).await;
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    is_bound.send(Ok(())).unwrap_or_default();
+                    accept(listener, asks).await;
+                }
+                Err(error) => is_bound.send(Err(error)).unwrap_or_default(),
             }
         });
     })?;
+    bound.recv().with_context(cannot)?.with_context(cannot)?;
     Ok(asked)
 }
 
