@@ -161,7 +161,8 @@ fn after_close(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 
 fn reused_closed_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let story = Story::of(reset).filter(|story| story.is(Role::Client) && !story.talks_over_the_answer())?;
-    let sent = story.order() == Order::FinFirst && story.answers_our_send() && story.foreign_ttl() != Some(true);
+    let answered = story.answers_our_send() || story.answers_late();
+    let sent = story.order() == Order::FinFirst && answered && story.foreign_ttl() != Some(true);
     match story.state() {
         tcp::CLOSE_WAIT if sent && !story.may_be_closing_alert() => LIKELY,
         // A farewell that the peer did not want.

@@ -1,6 +1,6 @@
 //! What the figures of a received reset say of the story of its connection: questions that several rules ask.
 
-use rsttrace_common::names::tcp;
+use rsttrace_common::names::{tcp, tcp_flag};
 
 use crate::reset::{Direction, Reset, Role, Socket};
 
@@ -10,6 +10,8 @@ const LONGEST_TICK_MS: f64 = 10.0;
 const SOME_ROUND_TRIP_MS: f64 = 50.0;
 /// How much longer than two round trips an answer may take and still be one: the peer's own time.
 const ANSWER_SLACK_MS: f64 = 5.0;
+/// The shortest time after which Linux sends again (`TCP_RTO_MIN`).
+const RTO_MIN_MS: f64 = 200.0;
 /// How much longer than one and a half round trips the answer of a *kernel* may take.
 const KERNEL_SLACK_MS: f64 = 0.1;
 /// TTLs of one peer differ by no more than this: paths change by a hop or two.
@@ -123,10 +125,20 @@ impl<'a> Story<'a> {
         !self.has_sent() && !self.has_received()
     }
 
-    /// The reset came about one round trip after what we sent last, so it may be the answer to that.
+    /// The reset may be the answer to what we sent last: it came about one round trip after that, or it has no
+    /// acknowledgement number, as a reset that answers a packet has not (RFC 9293, 3.10.7.1) and one of a process has.
     pub(crate) fn answers_our_send(self) -> bool {
         let limit = self.rtt_ms().map_or(SOME_ROUND_TRIP_MS, |rtt| 2.0 * rtt + ANSWER_SLACK_MS) + self.tick_ms();
-        self.in_flight() && self.socket.since_send_ms.is_some_and(|since| since <= limit)
+        let at_once = self.socket.since_send_ms.is_some_and(|since| since <= limit);
+        let says_so = self.reset.packet.as_ref().is_some_and(|packet| packet.flags.0 & tcp_flag::ACK == 0);
+        self.in_flight() && (at_once || says_so)
+    }
+
+    /// The same for what was sent to a peer that had closed: it came before we had to send that again. A peer that still
+    /// reads would have acknowledged it by then.
+    pub(crate) fn answers_late(self) -> bool {
+        let sent_once = self.socket.retransmits == Some(0);
+        self.in_flight() && sent_once && self.socket.since_send_ms.is_some_and(|since| since <= RTO_MIN_MS)
     }
 
     /// The reset came one round trip after the handshake: it is the answer of the peer's kernel to its last packet, or

@@ -71,6 +71,12 @@ pub(super) const CASES: &[Case] = &[
         fin(event, 5000.0);
         in_flight(event, 411, 0);
     }),
+    case("used again, and a slow peer answers", "reused-closed-connection", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        exchanged(event, 401, 1893, 5000);
+        fin(event, 5000.0);
+        in_flight(event, 411, 120);
+    }),
     case("used again within a tick of the FIN", "reused-closed-connection", |event| {
         client(event, tcp::CLOSE_WAIT);
         exchanged(event, 401, 1893, 8);
