@@ -19,6 +19,15 @@ pub struct Task {
     pub comm: [u8; 16],
 }
 
+impl Task {
+    /// The name in two words.
+    #[inline]
+    pub const fn name(&self) -> [u64; 2] {
+        // SAFETY: as many bytes, of which every one is a valid value.
+        unsafe { core::mem::transmute(self.comm) }
+    }
+}
+
 /// An IPv6 address, or an IPv4 one as `::ffff:a.b.c.d`: the sixteen bytes in network order, taken as words, because BPF
 /// moves words and has to loop over bytes.
 pub type Address = [u32; 4];
@@ -231,8 +240,8 @@ pub const ARGUMENTS_BYTES: usize = 256;
 pub struct Arguments {
     /// Start of the process, nanoseconds of `CLOCK_BOOTTIME`.
     pub start_boottime_ns: u64,
-    /// Its `mm_struct`.
-    pub memory: u64,
+    /// Its name.
+    pub name: [u64; 2],
     /// [`Arguments::sum`] of the rest, if it has been written by one alone.
     pub seal: u64,
     /// PID in the host's namespace.
@@ -249,8 +258,8 @@ impl Arguments {
         tgid % crate::config::PROCESSES
     }
 
-    /// A sum over all but the seal; never 0.
-    #[inline(always)]
+    /// A sum over all but name and seal; never 0.
+    #[inline]
     pub fn sum(&self) -> u64 {
         let mut sum = self.start_boottime_ns ^ u64::from(self.tgid) << 32 ^ u64::from(self.length);
         for word in self.bytes {

@@ -1,7 +1,5 @@
 //! What is remembered of a connection: the values of the tables.
 
-use core::mem;
-
 use rsttrace_common::event::{PROVENANCE_NONE, ROLE_UNKNOWN, Task};
 
 /// What is remembered of a connection, or of a listening socket.
@@ -65,9 +63,8 @@ impl Connection {
 
     #[inline(always)]
     fn sum(&self, sk: u64) -> u64 {
-        let Task { start_boottime_ns, tgid, uid, comm } = self.owner;
-        // SAFETY: as many bytes, of which every one is a valid value.
-        let [name, end_of_name]: [u64; 2] = unsafe { mem::transmute(comm) };
+        let Task { start_boottime_ns, tgid, uid, .. } = self.owner;
+        let [name, end_of_name] = self.owner.name();
         let ids = u64::from(tgid) << 32 | u64::from(uid);
         let kind = u64::from(self.provenance) << 16 | u64::from(self.role) << 8 | u64::from(self.shared);
         let words = [start_boottime_ns, ids, name, end_of_name, self.listener, self.opened_ns, kind];
