@@ -42,7 +42,7 @@ fn nonsense_is_refused_with_status_2_before_anything_is_tried() {
         (&["--sink", "json"], "a path is missing; the form is json:PATH"),
         (&["--sink", "json:/a,rotate=much"], "'much' is not a size"),
         (&["--sink-queue", "0"], "1 to 1048576"),
-        (&["--sink", "syslog:logs.example"], "a path, udp://HOST[:PORT] or tcp://HOST[:PORT]"),
+        (&["--sink", "syslog:logs.example"], "a path, or udp://, tcp:// or tls://HOST[:PORT]"),
         (&["--sink", "otlp:https://collector"], "there is no TLS"),
         (&["--sink", "otlp"], "a URL is missing"),
         (&["--metrics", "localhost"], "expected a port"),

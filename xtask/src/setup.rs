@@ -43,16 +43,18 @@ pub(crate) const TEST_PACKAGES: [&str; 13] = [
 ];
 /// What runs the tests' programs in other languages, and what takes records: too much for a virtual machine. The JDK,
 /// because it runs a source file as it is.
-const RUNTIME_PACKAGES: [&str; 9] = [
+const RUNTIME_PACKAGES: [&str; 11] = [
     "default-jdk-headless",
     "logrotate",
     "nodejs",
+    "openssl",
     "prometheus",
     "python3-grpcio",
     "python3-protobuf",
     "python3-venv",
     "python3-yaml",
     "rsyslog",
+    "rsyslog-openssl",
 ];
 /// What Debian does not have: the messages of OpenTelemetry, as its project publishes them for Python. This version goes
 /// with Debian's protobuf.

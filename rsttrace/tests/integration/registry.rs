@@ -138,6 +138,7 @@ const ROWS: &[Row] = &[
     needing(|| host::lacks_runtime("prometheus").or_else(deploy::lack), "sinks::metrics", sinks::metrics),
     needing(|| host::lacks_runtime("rsyslogd"), "sinks::syslog", sinks::syslog),
     needing(|| host::lacks_runtime("rsyslogd"), "sinks::syslog_comes_late", sinks::syslog_comes_late),
+    needing(receivers::no_tls, "sinks::syslog_tls", sinks::syslog_tls),
     needing(receivers::no_collector, "sinks::collector", sinks::collector),
     needing(receivers::no_receivers, "sinks::many_through_each", sinks::many_through_each),
     row("sinks::one_that_fails_harms_no_other", sinks::one_that_fails_harms_no_other),

@@ -65,9 +65,14 @@ impl Stage {
 
     /// rsttrace in this namespace, with those that it talks to, watching it alone.
     pub(crate) fn trace_here(&self, arguments: &[&str]) -> Tracer {
+        self.trace_here_with(arguments, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn trace_here_with(&self, arguments: &[&str], environment: &[(&str, &std::path::Path)]) -> Tracer {
         let namespace = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
         let own = self.netns.to_string();
-        Tracer::start_in(&namespace, &[&self.arguments()[..], &["--netns", &own], arguments].concat())
+        Tracer::start_with(&namespace, &[&self.arguments()[..], &["--netns", &own], arguments].concat(), environment)
     }
 
     /// What every run is started with.

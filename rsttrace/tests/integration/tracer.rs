@@ -7,6 +7,7 @@ use std::{
         fd::{AsRawFd as _, BorrowedFd},
         unix::process::CommandExt as _,
     },
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::Instant,
 };
@@ -53,7 +54,12 @@ impl Tracer {
 
     /// The same in another namespace.
     pub(crate) fn start_in(namespace: &File, arguments: &[&str]) -> Self {
-        let (child, ready) = spawn(namespace, arguments, Stdio::piped());
+        Self::start_with(namespace, arguments, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(namespace: &File, arguments: &[&str], environment: &[(&str, &Path)]) -> Self {
+        let (child, ready) = spawn(namespace, arguments, environment, Stdio::piped());
         let mut tracer = Self::of(child);
         let answer = Lines::of(ready).next(Instant::now() + PATIENCE);
         if !matches!(answer, Next::Line(_)) {
@@ -71,7 +77,7 @@ impl Tracer {
 
     /// Starts it with standard output to a file and waits until it is ready.
     pub(crate) fn start_writing_to(arguments: &[&str], output: Stdio) -> Self {
-        let (child, ready) = spawn(netns::original(), arguments, output);
+        let (child, ready) = spawn(netns::original(), arguments, &[], output);
         let tracer = Self::of(child);
         assert!(matches!(Lines::of(ready).next(Instant::now() + PATIENCE), Next::Line(_)), "{}", tracer.stderr.rest());
         tracer
@@ -182,7 +188,7 @@ impl Tracer {
 }
 
 /// Starts it with a descriptor on which it says that it is ready.
-fn spawn(namespace: &File, arguments: &[&str], output: Stdio) -> (Child, PipeReader) {
+fn spawn(namespace: &File, arguments: &[&str], environment: &[(&str, &Path)], output: Stdio) -> (Child, PipeReader) {
     let (ready, said) = io::pipe().unwrap();
     let said_number = said.as_raw_fd();
     let namespace = namespace.as_raw_fd();
@@ -190,6 +196,7 @@ fn spawn(namespace: &File, arguments: &[&str], output: Stdio) -> (Child, PipeRea
     command
         .args(["--ready-fd", &said_number.to_string()])
         .args(arguments)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(output)
         .stderr(Stdio::piped());

@@ -10,6 +10,8 @@ mod otlp;
 pub(crate) mod pace;
 mod spec;
 mod syslog;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use spec::Spec;
 

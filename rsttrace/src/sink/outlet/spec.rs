@@ -47,7 +47,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "syslog",
-        form: "syslog[:PATH|:udp://HOST[:PORT]|:tcp://HOST[:PORT]]",
+        form: "syslog[:PATH|:udp://HOST[:PORT]|:tcp://HOST[:PORT]|:tls://HOST[:PORT]]",
         check: |rest| syslog::Address::of(rest).map(drop),
         open: |rest, given| {
             let address = syslog::Address::of(rest).map_err(Error::msg)?;

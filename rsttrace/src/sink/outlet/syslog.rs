@@ -1,5 +1,5 @@
-//! syslog (RFC 5424) with structured data: to a socket of this host, by UDP (RFC 5426) or by TCP, each message with its
-//! length before it (RFC 6587).
+//! syslog (RFC 5424) with structured data: to a socket of this host, by UDP (RFC 5426), by TCP, each message with its
+//! length before it (RFC 6587), or the same in TLS (RFC 5425).
 
 use std::{
     io::{self, Write as _},
@@ -20,6 +20,8 @@ use nix::{
     },
 };
 
+#[cfg(feature = "tls")]
+use super::tls::Secured;
 use super::{
     Delivery, Outlet,
     fields::{self, Words},
@@ -44,17 +46,23 @@ pub(super) enum Address {
     Socket(PathBuf),
     Udp(String),
     Tcp(String),
+    #[cfg(feature = "tls")]
+    Tls(String),
 }
 
 impl Address {
-    /// Reads `PATH`, `udp://HOST[:PORT]` or `tcp://HOST[:PORT]`.
+    /// Reads `PATH`, or `udp://HOST[:PORT]`, `tcp://`, `tls://`.
     pub(super) fn of(text: Option<&str>) -> Result<Self, String> {
         match text.map(|text| text.split_once("://").ok_or(text)) {
             None => Ok(Self::Socket(SOCKET.into())),
             Some(Err(path)) if path.starts_with('/') => Ok(Self::Socket(path.into())),
             Some(Ok(("udp", host))) => Ok(Self::Udp(with_port(host, 514)?)),
             Some(Ok(("tcp", host))) => Ok(Self::Tcp(with_port(host, 601)?)),
-            Some(_) => Err("an address is a path, udp://HOST[:PORT] or tcp://HOST[:PORT]".into()),
+            #[cfg(feature = "tls")]
+            Some(Ok(("tls", host))) => Ok(Self::Tls(with_port(host, 6514)?)),
+            #[cfg(not(feature = "tls"))]
+            Some(Ok(("tls", _))) => Err("this rsttrace was built without TLS (the feature tls)".into()),
+            Some(_) => Err("an address is a path, or udp://, tcp:// or tls://HOST[:PORT]".into()),
         }
     }
 }
@@ -78,6 +86,8 @@ enum Link {
     Socket(UnixDatagram, PathBuf),
     Udp(UdpSocket),
     Tcp(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<Secured>),
 }
 
 impl Link {
@@ -94,6 +104,8 @@ impl Link {
                 Ok(Self::Udp(socket))
             }
             Address::Tcp(name) => Ok(Self::Tcp(dial(name)?)),
+            #[cfg(feature = "tls")]
+            Address::Tls(name) => Ok(Self::Tls(Box::new(Secured::open(name, dial(name)?)?))),
         }
     }
 
@@ -105,6 +117,12 @@ impl Link {
                 (_, Ok(())) => (ends.len(), Ok(())),
                 (bytes, error) => (ends.iter().filter(|&&end| end <= bytes).count(), error),
             },
+            #[cfg(feature = "tls")]
+            Self::Tls(secured) => match secured.write(messages) {
+                Ok(()) => (ends.len(), Ok(())),
+                // Rather twice than not at all.
+                error => (0, error),
+            },
             Self::Socket(..) | Self::Udp(_) => {
                 for (index, &end) in ends.iter().enumerate() {
                     let message = &messages[from..end];
@@ -112,6 +130,8 @@ impl Link {
                         Self::Socket(socket, path) => socket.send_to(message, path),
                         Self::Udp(socket) => socket.send(message),
                         Self::Tcp(_) => Ok(0),
+                        #[cfg(feature = "tls")]
+                        Self::Tls(_) => Ok(0),
                     };
                     if let Err(error) = sent {
                         return (index, Err(error));
@@ -207,7 +227,7 @@ impl Syslog {
     }
 
     fn make(&mut self, records: &[Record]) {
-        let has_length = matches!(self.address, Address::Tcp(_));
+        let has_length = !matches!(self.address, Address::Socket(_) | Address::Udp(_));
         self.messages.clear();
         self.ends.clear();
         for record in records {
@@ -243,6 +263,8 @@ impl Outlet for Syslog {
                 let place = match &self.address {
                     Address::Socket(path) => path.display().to_string(),
                     Address::Udp(name) | Address::Tcp(name) => name.clone(),
+                    #[cfg(feature = "tls")]
+                    Address::Tls(name) => name.clone(),
                 };
                 Delivery::stopped(sent, Error::from(error).context(format!("cannot write to {place}")))
             }
@@ -250,12 +272,16 @@ impl Outlet for Syslog {
     }
 
     fn finish(&mut self) -> Result<()> {
-        if let Some(Link::Tcp(stream)) = &mut self.link {
-            // Whoever closes at once may take back what is still on its way; the other side's close says that it has it.
-            stream.shutdown(Shutdown::Write)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            io::copy(stream, &mut io::sink())?;
-        }
+        let stream = match &mut self.link {
+            Some(Link::Tcp(stream)) => stream,
+            #[cfg(feature = "tls")]
+            Some(Link::Tls(secured)) => secured.close()?,
+            Some(Link::Socket(..) | Link::Udp(_)) | None => return Ok(()),
+        };
+        // Whoever closes at once may take back what is still on its way; the other side's close says that it has it.
+        stream.shutdown(Shutdown::Write)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        io::copy(stream, &mut io::sink())?;
         Ok(())
     }
 }

@@ -20,7 +20,8 @@ first = {}
 def is_refusing(way):
     """Whether it is too early, by this way."""
     with lock:
-        return time.monotonic() < first.setdefault(way, time.monotonic()) + seconds
+        start = first.setdefault(way, time.monotonic())
+        return time.monotonic() < start + seconds
 
 
 def attributes(pairs):

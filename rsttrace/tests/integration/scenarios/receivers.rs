@@ -48,6 +48,17 @@ pub(crate) fn no_receivers() -> Option<Lack> {
     no_journal().or_else(|| host::lacks_runtime("rsyslogd")).or_else(no_collector)
 }
 
+/// Whether TLS can be played: with a program that has it, and an rsyslog that has.
+pub(crate) fn no_tls() -> Option<Lack> {
+    if !cfg!(feature = "tls") {
+        return Some(Lack::Guest("built without the feature tls".to_owned()));
+    }
+    let driver = fs::read_dir("/usr/lib").ok()?.flatten().any(|it| it.path().join("rsyslog/lmnsd_ossl.so").exists());
+    (!driver)
+        .then(|| Lack::Missing("rsyslog-openssl is not installed".to_owned()))
+        .or_else(|| host::lacks_runtime("openssl"))
+}
+
 /// A journal in a mount namespace of its own.
 pub(crate) struct Journal {
     daemon: Guard,
@@ -111,10 +122,45 @@ pub(crate) struct Rsyslog {
 impl Rsyslog {
     pub(crate) const UDP: &str = "127.0.0.1:5514";
     pub(crate) const TCP: &str = "127.0.0.1:5601";
+    pub(crate) const TLS: &str = "127.0.0.1:6514";
 
     /// Starts it and waits until it listens.
     pub(crate) fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), "")
+    }
+
+    /// The same with TLS too, by a certificate for 127.0.0.1 that nobody trusts who does not trust [`Self::authority`].
+    pub(crate) fn start_with_tls() -> Self {
+        let directory = Self::certificates();
+        let path = directory.path().display();
+        let input = format!(
+            r#"input(type="imtcp" address="127.0.0.1" port="6514" streamdriver.name="ossl" streamdriver.mode="1"
+    streamdriver.authmode="anon" streamdriver.cafile="{path}/ca.pem" streamdriver.certfile="{path}/cert.pem"
+    streamdriver.keyfile="{path}/key.pem")"#
+        );
+        Self::start_in(directory, &input)
+    }
+
+    /// A new authority, and a certificate by it.
+    pub(crate) fn certificates() -> TempDir {
+        const SCRIPT: &str = "set -e
+new='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+openssl req -x509 $new -keyout ca.key -out ca.pem -subj /CN=authority -days 2
+openssl req $new -keyout key.pem -out request.pem -subj /CN=logs
+echo subjectAltName=IP:127.0.0.1 > names
+openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile names";
         let directory = tempfile::tempdir().unwrap();
+        let output = Command::new("sh").args(["-c", SCRIPT]).current_dir(directory.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        directory
+    }
+
+    /// The certificate by which its own is good.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    fn start_in(directory: TempDir, more: &str) -> Self {
         let path = directory.path().display();
         let configuration = format!(
             r#"global(workDirectory="{path}" maxMessageSize="64k")
@@ -127,6 +173,7 @@ input(type="imtcp" address="127.0.0.1" port="5601")
 input(type="imudp" address="127.0.0.1" port="5514" rcvbufSize="4m")
 template(name="ours" type="string" string="%inputname%\t%syslogseverity%\t%syslogfacility-text%\t%app-name%\t%msgid%\t%$!rfc5424-sd!rsttrace@32473%\t%msg%\n")
 main_queue(queue.size="200000")
+{more}
 action(type="mmpstrucdata")
 action(type="omfile" file="{path}/out" template="ours" flushOnTXEnd="on")
 "#

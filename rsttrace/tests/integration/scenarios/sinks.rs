@@ -224,6 +224,28 @@ pub(crate) fn syslog_comes_late(stage: &Stage) {
     assert_eq!(rsyslog.messages("imtcp").iter().filter(|message| message[3] == "reset").count(), 23);
 }
 
+/// In TLS, to whom has the right certificate, and to nobody else.
+pub(crate) fn syslog_tls(stage: &Stage) {
+    let rsyslog = Rsyslog::start_with_tls();
+    let spec = format!("syslog:tls://{}", Rsyslog::TLS);
+    let arguments = ["--comm", "the-client", "--sink", &spec];
+    let authority = rsyslog.authority();
+    let mut tracer = stage.trace_here_with(&arguments, &[("SSL_CERT_FILE", &authority)]);
+    refuse(&mut tracer, 23);
+    let run = tracer.finish();
+    assert_eq!(sink(run.summaries.last().unwrap(), &spec)["undelivered"], 0);
+    assert_eq!(rsyslog.messages("imtcp").iter().filter(|message| message[3] == "reset").count(), 23, "{}", run.stderr);
+
+    // Another's certificate of authority.
+    let other = Rsyslog::certificates();
+    let mut tracer = stage.trace_here_with(&arguments, &[("SSL_CERT_FILE", &other.path().join("ca.pem"))]);
+    refuse(&mut tracer, 7);
+    let run = tracer.finish();
+    assert!(run.stderr.contains("cannot speak TLS with 127.0.0.1:6514: invalid peer certificate"), "{}", run.stderr);
+    let count = sink(run.summaries.last().unwrap(), &spec);
+    assert_eq!((&count["delivered"], &count["waiting"]), (&0.into(), &7.into()));
+}
+
 /// Prometheus scrapes, and answers a query with the right count.
 pub(crate) fn metrics(stage: &Stage) {
     let spec =
