@@ -32,6 +32,8 @@ pub(crate) struct Tracer {
     child: Guard,
     stdout: Option<Lines>,
     stderr: Lines,
+    /// What has been read of standard error.
+    heard: String,
     seen: Vec<Value>,
 }
 
@@ -72,7 +74,7 @@ impl Tracer {
     fn of(mut child: Child) -> Self {
         let stdout = child.stdout.take().map(Lines::of);
         let stderr = Lines::of(child.stderr.take().expect("a pipe"));
-        Self { child: Guard(child), stdout, stderr, seen: Vec::new() }
+        Self { child: Guard(child), stdout, stderr, heard: String::new(), seen: Vec::new() }
     }
 
     /// Starts it with standard output to a file and waits until it is ready.
@@ -113,6 +115,23 @@ impl Tracer {
         self.read_until("a summary", |seen| {
             seen.iter().any(|line| line["type"] == "summary" && line["resets"] == resets)
         })
+    }
+
+    /// Reads standard error until a line has this in it.
+    pub(crate) fn expect_said(&mut self, text: &str) -> &mut Self {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.stderr.next(deadline) {
+                Next::Line(line) => {
+                    self.heard += &line;
+                    self.heard.push('\n');
+                    if line.contains(text) {
+                        return self;
+                    }
+                }
+                Next::End | Next::Late => panic!("`{text}` is not said, only:\n{}", self.heard),
+            }
+        }
     }
 
     /// How many resets of this kind have been reported.
@@ -181,7 +200,7 @@ impl Tracer {
     /// How it ended, and its standard error. It has to be ending.
     pub(crate) fn status(mut self) -> (ExitStatus, String) {
         // The end of the pipe is the signal; only then is there somebody to wait for.
-        let stderr = self.stderr.rest();
+        let stderr = std::mem::take(&mut self.heard) + &self.stderr.rest();
         let status = self.child.wait().unwrap();
         (status, stderr)
     }

@@ -217,9 +217,9 @@ pub(crate) fn syslog_comes_late(stage: &Stage) {
     let tcp = format!("syslog:tcp://{}", Rsyslog::TCP);
     let mut tracer = stage.trace_here(&["--comm", "the-client", "--sink", &tcp]);
     refuse(&mut tracer, 23);
+    tracer.expect_said(&format!("sink {tcp}: cannot reach {}", Rsyslog::TCP));
     let rsyslog = Rsyslog::start();
     let run = tracer.finish();
-    assert!(run.stderr.contains(&format!("sink {tcp}: cannot reach {}", Rsyslog::TCP)), "{}", run.stderr);
     assert!(run.stderr.contains(&format!("sink {tcp}: delivers again; 0 records")), "{}", run.stderr);
     assert_eq!(rsyslog.messages("imtcp").iter().filter(|message| message[3] == "reset").count(), 23);
 }
