@@ -33,6 +33,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Between two attempts, at first and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// The same at most at the end of the run.
+const LAST_BACK_OFF: Duration = Duration::from_millis(500);
+
 /// Every outlet of a run.
 #[derive(Default)]
 pub(crate) struct Crew {
@@ -51,6 +54,8 @@ struct Member {
 enum Order {
     Deliver(Vec<Record>),
     Reopen,
+    /// The end is near: what failed is tried again soon.
+    Hurry,
 }
 
 /// What both sides know.
@@ -90,6 +95,7 @@ impl Crew {
             limit,
             pending: Vec::new(),
             failing: None,
+            longest_back_off: BACK_OFF.1,
             refused: 0,
             said_refused: 0,
         };
@@ -125,6 +131,9 @@ impl Crew {
     /// Waits until everything is delivered, or as long as the end of a run waits for that.
     pub(crate) async fn settle(&self) {
         let deadline = tokio::time::Instant::now() + GRACE;
+        for member in &self.members {
+            member.orders.send(Order::Hurry).unwrap_or_default();
+        }
         for member in &self.members {
             while member.counts.waiting.load(Ordering::Acquire) > 0 {
                 if timeout_at(deadline, member.counts.idle.notified()).await.is_err() {
@@ -194,6 +203,7 @@ struct Worker {
     limit: usize,
     pending: Vec<Record>,
     failing: Option<Failing>,
+    longest_back_off: Duration,
     refused: u64,
     said_refused: u64,
 }
@@ -248,6 +258,13 @@ impl Worker {
             match order {
                 Ok(Order::Deliver(records)) => self.pending.extend(records),
                 Ok(Order::Reopen) => self.reopen(),
+                Ok(Order::Hurry) => {
+                    self.longest_back_off = LAST_BACK_OFF;
+                    if let Some(failing) = &mut self.failing {
+                        *failing = Failing { next: Instant::now(), back_off: BACK_OFF.0 };
+                    }
+                    return true;
+                }
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => {
                     // Without orders to wait for, the time between two attempts has to pass otherwise.
@@ -316,7 +333,7 @@ impl Worker {
             }
             (Some(_), Some(Failing { back_off, .. })) => {
                 // Whoever got something through is nearly well again.
-                let back_off = if delivered > 0 { BACK_OFF.0 } else { (back_off * 2).min(BACK_OFF.1) };
+                let back_off = if delivered > 0 { BACK_OFF.0 } else { (back_off * 2).min(self.longest_back_off) };
                 self.failing = Some(Failing { next: Instant::now() + back_off, back_off });
             }
         }
@@ -401,6 +418,20 @@ mod tests {
             assert_eq!((counts[1].delivered, counts[1].undelivered, counts[1].waiting), (50_000, 0, 0));
         });
         assert!(kept.lock().unwrap().iter().copied().eq(1..=50_000));
+    }
+
+    #[test]
+    fn at_the_end_it_is_tried_again_soon() {
+        let mut crew = Crew::default();
+        let (outlet, kept) = keeping(7, u64::MAX);
+        crew.add("kept".into(), 1_000, outlet).unwrap();
+        crew.offer(&records(1..101));
+        // Seven back-offs that double take twelve seconds.
+        run(async {
+            crew.settle().await;
+            assert_eq!(crew.counts().next().unwrap().waiting, 0);
+        });
+        assert_eq!(kept.lock().unwrap().len(), 100);
     }
 
     #[test]
