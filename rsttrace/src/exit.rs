@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::Error;
 
+use crate::sink::sanitize::HarmlessLines;
+
 /// Why the program ends with a status other than 0.
 #[derive(Debug)]
 pub enum Failure {
@@ -81,10 +83,11 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
-/// Writes one line for the person at the terminal to standard error, which carries everything that is no record.
+/// Says something to the person at the terminal on standard error, which carries everything that is no record.
 pub fn note(message: impl Display) {
+    let message = message.to_string();
     // Nothing is left to do about a standard error that cannot be written.
-    writeln!(io::stderr().lock(), "rsttrace: {message}").unwrap_or_default();
+    writeln!(io::stderr().lock(), "rsttrace: {}", HarmlessLines(&message)).unwrap_or_default();
 }
 
 /// Whether this error is a reader that went away.

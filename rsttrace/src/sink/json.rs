@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Record, Sink};
+use super::{Record, Sink, sanitize};
 use crate::{
     aside::{Forwarded, Ignored},
     reset::Reset,
@@ -50,6 +50,7 @@ impl Sink for Json {
         };
         self.line.clear();
         serde_json::to_writer(&mut self.line, &Line { schema: SCHEMA, body })?;
+        sanitize::escape_json(&mut self.line);
         self.line.push(b'\n');
         out.write_all(&self.line)
     }

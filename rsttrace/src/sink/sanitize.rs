@@ -1,37 +1,82 @@
-//! Text that came from outside, made harmless for a terminal.
+//! Text that came from outside, made harmless: for a terminal, and for whatever reads JSON line by line.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
-/// Shows text without anything that a terminal obeys: control characters, escape sequences, and the marks that turn
-/// the direction of writing come out as `\u{1b}`.
+/// Shows text without anything that a terminal obeys or that does not show: control characters, escape sequences, marks
+/// that turn the direction of writing, and characters without a shape come out as `\u{1b}`.
 pub struct Harmless<'a>(pub &'a str);
 
 impl Display for Harmless<'_> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            if is_harmful(character) {
-                write!(formatter, "{}", character.escape_unicode())?;
-            } else {
-                formatter.write_char(character)?;
-            }
-        }
-        Ok(())
+        self.0.chars().try_for_each(|character| show(character, formatter))
     }
 }
 
+/// The same for text of several lines, which stay.
+pub struct HarmlessLines<'a>(pub &'a str);
+
+impl Display for HarmlessLines<'_> {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| match character {
+            '\n' => formatter.write_char(character),
+            _ => show(character, formatter),
+        })
+    }
+}
+
+fn show(character: char, formatter: &mut Formatter<'_>) -> fmt::Result {
+    if is_harmful(character) {
+        write!(formatter, "{}", character.escape_unicode())
+    } else {
+        formatter.write_char(character)
+    }
+}
+
+/// Control characters of both sets, line and paragraph separators, marks of direction, and what Unicode calls ignorable
+/// by default: no shape, so that two names look alike. Variation selectors may stay, they belong to pictures.
 fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{61c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The first `width` characters of a harmless text; what is cut off shows as `…`.
 pub fn cut(text: &str, width: usize) -> String {
-    let harmless = Harmless(text).to_string();
+    // As many characters of the text as could be shown, and one more to tell that there are more.
+    let end = text.char_indices().nth(width + 1).map_or(text.len(), |(end, _)| end);
+    let harmless = Harmless(text.get(..end).unwrap_or(text)).to_string();
     if harmless.chars().count() <= width {
         return harmless;
     }
     harmless.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Writes what is harmful in a line of JSON as JSON's own escapes, which say the same. serde leaves everything beyond
+/// ASCII as it is, the control characters from 0x7f to 0x9f and the separators at which some readers end a line too.
+pub(super) fn escape_json(line: &mut Vec<u8>) {
+    // Nearly every line is plain.
+    if line.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        return;
+    }
+    let Ok(text) = std::str::from_utf8(line) else { return };
+    if !text.chars().any(is_harmful) {
+        return;
+    }
+    let mut escaped = String::with_capacity(text.len() + 64);
+    for character in text.chars() {
+        if is_harmful(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                write!(escaped, "\\u{unit:04x}").unwrap_or_default();
+            }
+        } else {
+            escaped.push(character);
+        }
+    }
+    *line = escaped.into_bytes();
 }
 
 #[cfg(test)]
@@ -40,11 +85,16 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys_comes_through() {
-        for text in ["\u{1b}[31mred", "a\nb", "a\rb", "\u{202e}evil", "\u{9b}31m", "\u{7f}", "\u{2066}x"] {
+        for text in
+            ["\u{1b}[31mred", "a\nb", "a\rb", "\u{202e}evil", "\u{9b}31m", "\u{7f}", "\u{2066}x", "\u{e0041}", "\u{ad}"]
+        {
             let shown = Harmless(text).to_string();
             assert!(!shown.chars().any(is_harmful), "{shown:?}");
         }
-        assert_eq!(Harmless("nginx: worker – ünï").to_string(), "nginx: worker – ünï");
+        for text in ["nginx: worker – ünï", "日本語", "❤\u{fe0f}", "\u{fffd}", "e\u{301}"] {
+            assert_eq!(Harmless(text).to_string(), text);
+        }
+        assert_eq!(HarmlessLines("a\n\tb\r\n").to_string(), "a\n\\u{9}b\\u{d}\n");
     }
 
     #[test]
@@ -52,5 +102,20 @@ mod tests {
         assert_eq!(cut("übergröße", 5), "über…");
         assert_eq!(cut("java", 4), "java");
         assert_eq!(cut("", 4), "");
+        assert_eq!(cut("\u{1b}x", 4), "\\u{…");
+        assert_eq!(cut("ab", 0), "…");
+    }
+
+    #[test]
+    fn json_says_the_same_in_ascii() {
+        for text in
+            ["plain", "ünï", "\u{7f}\u{9b}31m", "\u{85}\u{2028}", "\u{202e}evil", "\u{e0041}\u{feff}", "\u{1b}\n\"\\"]
+        {
+            let mut line = serde_json::to_vec(text).expect("JSON");
+            escape_json(&mut line);
+            let line = String::from_utf8(line).expect("UTF-8");
+            assert!(!line.chars().any(is_harmful), "{line:?}");
+            assert_eq!(serde_json::from_str::<String>(&line).ok().as_deref(), Some(text));
+        }
     }
 }

@@ -205,15 +205,10 @@ fn home(reset: &Reset) -> Option<String> {
         return Some(unit).filter(named).map(|unit| format!("in {}", sanitize::cut(unit, HOME)));
     }
     let container = reset.container.as_ref()?;
-    // Twelve characters are how container engines shorten an id.
-    Some(format!(
-        "in {}",
-        if container.id.len() == 64 {
-            container.id.chars().take(12).collect()
-        } else {
-            sanitize::cut(&container.id, HOME)
-        }
-    ))
+    let id = &*container.id;
+    // Twelve characters are how container engines shorten an id. Others are names that somebody has chosen.
+    let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some(format!("in {}", if is_hash { id.chars().take(12).collect() } else { sanitize::cut(id, HOME) }))
 }
 
 #[cfg(test)]

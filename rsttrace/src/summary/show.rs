@@ -10,7 +10,7 @@ impl Display for Summary {
         let Self { resets, sent, received, lost, duration_s, .. } = self;
         write!(formatter, "{resets} resets in {duration_s:.1} s ({sent} sent, {received} received), {lost} lost")?;
         let line = |formatter: &mut Formatter<'_>, name: &str, text: &str| {
-            if text.is_empty() { Ok(()) } else { write!(formatter, "\n  {name:<9} {text}") }
+            if text.is_empty() { Ok(()) } else { write!(formatter, "\n  {name:<9} {}", Harmless(text)) }
         };
         let list =
             |formatter: &mut Formatter<'_>, name: &str, items: Vec<String>| line(formatter, name, &items.join(", "));
@@ -51,5 +51,5 @@ impl Display for Summary {
 fn process(process: &ProcessCount) -> String {
     let ProcessCount { comm, pids, count } = process;
     let pid = if let [pid] = pids.as_slice() { format!("[{pid}]") } else { String::new() };
-    format!("{}{pid} {count}", Harmless(comm))
+    format!("{comm}{pid} {count}")
 }

@@ -9,8 +9,9 @@ use crate::{
     host::{self, Lack},
     scenarios::{
         aborts, after_close, belongs, cross_check, deploy, destroy, endings, endings_of_peers, exactly_once, filters,
-        forwarded, functions, handed_over, idle, ignored, injected, keepalive, listener, lost, mapped, namespaces,
-        own_words, owners, programs, receivers, refused, rejected, routed, sinks, snapshot, summary, timers, zoo,
+        forwarded, functions, handed_over, hostile, idle, ignored, injected, keepalive, listener, lost, mapped,
+        namespaces, own_words, owners, programs, receivers, refused, rejected, routed, sinks, snapshot, summary,
+        timers, zoo,
     },
     stage::{Stage, Transport},
 };
@@ -63,6 +64,7 @@ const ROWS: &[Row] = &[
     row("belongs::died_but_was_there_at_the_start", belongs::died_but_was_there_at_the_start),
     needing(belongs::lack, "belongs::container_and_unit", belongs::container_and_unit),
     needing(belongs::lack, "belongs::owner_goes_before_socket", belongs::owner_goes_before_socket),
+    needing(belongs::lack, "hostile::names_in_every_format", hostile::names_in_every_format),
     row("handed_over::worker_owns_what_it_closes", handed_over::worker_owns_what_it_closes),
     row("handed_over::worker_owns_what_it_accepted", handed_over::worker_owns_what_it_accepted),
     row("handed_over::last_holder_is_the_actor", handed_over::last_holder_is_the_actor),

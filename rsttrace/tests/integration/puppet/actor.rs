@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    ffi::CString,
+    ffi::CStr,
     io::{self, BufRead as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::{fd::AsFd as _, unix::net::UnixDatagram},
@@ -71,6 +71,12 @@ fn nonsense(what: &str) -> io::Error {
     io::Error::other(format!("cannot do this: {what}"))
 }
 
+/// Gives this process a name: the bytes of a number, for it need be no text.
+fn rename(number: u128) -> io::Result<()> {
+    let bytes = number.to_be_bytes();
+    Ok(prctl::set_name(CStr::from_bytes_until_nul(&bytes).map_err(io::Error::other)?)?)
+}
+
 fn parse<T: FromStr>(word: &str) -> io::Result<T> {
     word.parse().ok().ok_or_else(|| nonsense(word))
 }
@@ -78,7 +84,7 @@ fn parse<T: FromStr>(word: &str) -> io::Result<T> {
 impl Actor {
     fn obey(&mut self, words: &[&str]) -> io::Result<String> {
         match *words {
-            ["name", comm] => prctl::set_name(&CString::new(comm)?)?,
+            ["name", number] => rename(parse(number)?)?,
             ["listen", name, address, backlog] => {
                 let listener = TcpListener::bind(parse::<SocketAddr>(address)?)?;
                 sockets::listen_again(&listener, parse(backlog)?)?;

@@ -14,9 +14,12 @@ pub(crate) use destroy::destroy;
 
 use std::{
     env,
+    ffi::OsString,
     fmt::Display,
     io::Write as _,
     net::SocketAddr,
+    os::unix::process::CommandExt as _,
+    path::Path,
     process::{ChildStdin, Command, Stdio},
     time::Instant,
 };
@@ -46,17 +49,38 @@ impl Puppet {
 
     /// The same, on the CPU of the puppets of another namespace, with which this one has connections.
     pub(crate) fn start_beside(namespace: u64, comm: &str) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args([ARGUMENT, &namespace.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program can start itself");
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args([ARGUMENT, &namespace.to_string()]);
+        let mut puppet = Self::spawn(command);
+        puppet.rename(comm.as_bytes());
+        puppet
+    }
+
+    /// The same as another path to this program, with more arguments, and with a name that need be no text.
+    pub(crate) fn start_as(program: &Path, arguments: &[OsString], comm: &[u8]) -> Self {
+        let mut command = Command::new(program);
+        // Rust's own reading of the arguments takes text alone, up to the one that it is asked for.
+        command.arg0(ARGUMENT).args([ARGUMENT, &netns::inode().to_string()]).args(arguments);
+        let mut puppet = Self::spawn(command);
+        puppet.rename(comm);
+        puppet
+    }
+
+    /// Gives it a name, of which the kernel takes 15 bytes.
+    fn rename(&mut self, comm: &[u8]) {
+        let comm = &comm[..comm.len().min(15)];
+        let mut number = [0; 16];
+        number[..comm.len()].copy_from_slice(comm);
+        self.tell(format_args!("name {}", u128::from_be_bytes(number)));
+        self.comm = String::from_utf8_lossy(comm).into_owned();
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("this program can start itself");
         let commands = child.stdin.take().unwrap();
         let answers = Lines::of(child.stdout.take().unwrap());
-        let mut puppet = Self { child: Guard(child), commands, answers, comm: comm.to_owned() };
-        puppet.tell(format_args!("name {comm}"));
-        puppet
+        Self { child: Guard(child), commands, answers, comm: "a puppet".to_owned() }
     }
 
     pub(crate) fn pid(&self) -> u32 {

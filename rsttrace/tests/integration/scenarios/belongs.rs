@@ -32,10 +32,10 @@ fn hierarchy() -> Option<PathBuf> {
 }
 
 /// cgroups, one in the other, that are gone when the scenario is over. Those who live in them have to go first.
-struct Groups(Vec<PathBuf>);
+pub(crate) struct Groups(Vec<PathBuf>);
 
 impl Groups {
-    fn make(path: &str) -> Self {
+    pub(crate) fn make(path: &str) -> Self {
         let mut directory = hierarchy().expect("asked for before");
         let mut made = Self(Vec::new());
         for step in path.split('/') {
@@ -46,7 +46,7 @@ impl Groups {
         made
     }
 
-    fn take_in(&self, puppet: &Puppet) {
+    pub(crate) fn take_in(&self, puppet: &Puppet) {
         let innermost = self.0.last().expect("a path has one step");
         fs::write(innermost.join("cgroup.procs"), puppet.pid().to_string()).expect("root may move processes");
     }

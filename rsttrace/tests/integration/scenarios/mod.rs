@@ -13,6 +13,7 @@ pub(crate) mod filters;
 pub(crate) mod forwarded;
 pub(crate) mod functions;
 pub(crate) mod handed_over;
+pub(crate) mod hostile;
 pub(crate) mod idle;
 pub(crate) mod ignored;
 pub(crate) mod injected;
