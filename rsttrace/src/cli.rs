@@ -225,6 +225,9 @@ pub struct Run {
     /// Size of the buffer in the kernel (perf: of each CPU's), rounded up to a power of two of pages
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
     pub buffer_size: Option<u32>,
+    /// Go on as this user, by name or number, once everything is attached
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
     /// Known idle timeouts to add to those of the program, or to replace some, in TOML
     #[arg(long, value_name = "FILE")]
     pub timeouts: Option<PathBuf>,

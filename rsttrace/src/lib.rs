@@ -8,6 +8,7 @@ pub mod aside;
 pub mod attribute;
 pub mod cli;
 mod config;
+mod confine;
 pub mod decode;
 pub mod degraded;
 pub mod diagnose;

@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     attribute::{Attribution, hold::Hold},
     cli::{Format, TimeFormat, Trace},
+    confine::{Needs, User, confine},
     decode::{self, Decoder, Reasons, clock::WallClock, sample, settle::Settle},
     degraded,
     diagnose::{Diagnosis, timeouts::Timeouts},
@@ -35,7 +36,7 @@ use crate::{
     service::Service,
     sink::{
         self, Look, Lost, LostWhere, Record,
-        outlet::{Given, crew::Crew},
+        outlet::{Given, Reach, crew::Crew},
         ways::Ways,
     },
     summary::{Circumstances, Summary, Tally, coverage::Watch},
@@ -56,13 +57,14 @@ pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
     if let Some(name) = trace.more.forwarded.iter().find(|name| nix::net::if_::if_nametoindex(name.as_str()).is_err()) {
         return Err(Failure::usage(format_args!("there is no interface '{name}': 'ip link' lists them")));
     }
+    let user = trace.run.user.as_deref().map(User::find).transpose()?;
     let ready = trace.run.ready_fd.map(ready_file).transpose()?;
     if let Some(obstacle) = preflight::obstacle() {
         return Err(Failure::host(obstacle));
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
-    let result = runtime.block_on(Run::start(trace, selection, diagnosis)?.until_stopped(ready));
+    let result = runtime.block_on(Run::start(trace, selection, diagnosis)?.until_stopped(ready, user));
     // A writer that is stuck in a write must not keep the process.
     runtime.shutdown_background();
     result
@@ -133,7 +135,7 @@ impl Run {
         })
     }
 
-    async fn until_stopped(mut self, ready: Option<File>) -> Result<(), Failure> {
+    async fn until_stopped(mut self, ready: Option<File>, user: Option<User>) -> Result<(), Failure> {
         let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
         let events = self.loaded.take_events().map_err(Failure::Host)?;
         let mut transport = Transport::open(events, per_cpu).map_err(Failure::Host)?;
@@ -141,14 +143,17 @@ impl Run {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
-        let mut ways = self.ways()?;
         // Without a file to begin anew it means what it always means: the terminal has gone.
         let mut hang_up = if self.trace.output.sink.is_empty() { None } else { Some(hang_up()?) };
-        let mut scrapes = self.start_metrics()?;
-        if !self.trace.output.no_summary || scrapes.is_some() {
+        if !self.trace.output.no_summary || self.trace.output.metrics.is_some() {
             self.watch = Watch::start(!self.kernel_types.types.reset_reasons().is_empty());
         }
         self.loaded.attach(&self.kernel_types, &self.trace.more)?;
+        // Before there is any other thread, which would keep what it has.
+        self.loaded.degraded.extend(confine(self.needs(), user.as_ref())?);
+        // What cannot be opened with what is left could not be opened anew later either.
+        let mut ways = self.ways()?;
+        let mut scrapes = self.start_metrics()?;
         self.hold = Hold::new(self.loaded.can_walk());
         self.attribution.look_around();
         self.announce(&transport);
@@ -411,6 +416,16 @@ impl Run {
     }
 
     /// The ways out.
+    /// What the rest of the run does beside looking at processes and writing to what is open.
+    fn needs(&self) -> Needs {
+        let reaches = |reach| self.trace.output.sink.iter().any(|sink| sink.reach() == reach);
+        Needs {
+            files: reaches(Reach::Files),
+            sockets: reaches(Reach::Sockets) || self.trace.output.metrics.is_some(),
+            network_administration: self.loaded.detaches_through_netlink(),
+        }
+    }
+
     fn ways(&self) -> Result<Ways> {
         let output = &self.trace.output;
         let limit = output.sink_queue;

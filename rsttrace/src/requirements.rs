@@ -18,6 +18,9 @@ This page is made by `cargo xtask generate` from the table of probes (`rsttrace/
 | root, or CAP_BPF and CAP_PERFMON | loading programs and reading kernel memory | status 3 |
 | CAP_SYS_PTRACE (root has it) | `executable` of other users' processes | those are `null` |
 | CAP_NET_ADMIN (root has it) | `--forwarded` | status 3 with that flag |
+| CAP_SETUID and CAP_SETGID (root has them) | `--user` | status 3 with that flag |
+| before Linux 5.11: CAP_SYS_RESOURCE (root has it), or an unlimited RLIMIT_MEMLOCK | memory of maps | status 3 |
+| seccomp (CONFIG_SECCOMP_FILTER), on x86-64 and 64-bit ARM | the fence around a run | a line at the start |
 | lockdown not in `confidentiality` mode | it forbids programs to read kernel memory | status 3 |
 | cgroup v2 mounted somewhere | paths of the sockets' cgroups | `cgroup.path` is `null`; `unit` and `container` come from the owner's `/proc/PID/cgroup` |
 

@@ -161,11 +161,15 @@ where
     Ok(program.try_into()?)
 }
 
+/// Whether what comes in by an interface can be seen through a link (6.6). aya goes by the version as well.
+pub(super) fn has_tcx() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+}
+
 /// Attaches to what comes in by an interface: as a link (tcx, from 6.6 on), which goes away with this process; before,
 /// as a filter of the queueing discipline clsact.
 fn attach_classifier(program: &mut SchedClassifier, interface: &str) -> Result<()> {
-    // aya goes by the version as well.
-    if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+    if !has_tcx() {
         // It may be there; where it is not and cannot be had, attaching fails and says so.
         drop(tc::qdisc_add_clsact(interface));
     }

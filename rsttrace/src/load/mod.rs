@@ -15,7 +15,8 @@ mod sizes;
 pub use self::choose::{Choice, choose};
 
 use std::{
-    fs,
+    fs::File,
+    io::{self, Read as _, Seek as _},
     os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
 };
@@ -24,6 +25,7 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{Map, MapData, PerCpuArray},
+    programs::Program,
 };
 use rsttrace_common::{
     event::{LOST_OTHERS, LOST_RESETS},
@@ -37,7 +39,7 @@ use crate::{
     load::{
         attach::Attacher,
         btf::{FieldOffset, KERNEL_BTF, KernelTypes},
-        probes::{PROBES, Way},
+        probes::{Attach, PROBES, Way},
         search::Search,
         sizes::Sizes,
     },
@@ -116,6 +118,8 @@ pub struct Loaded {
     ebpf: Option<Ebpf>,
     lost: PerCpuArray<MapData, u64>,
     search: Search,
+    /// What the kernel says of the programs whose events must not be missed, opened while this process may.
+    missed: Vec<File>,
     /// What is attached.
     pub attached: Vec<Attached>,
     /// What is not, or less than it could be.
@@ -154,7 +158,7 @@ impl Loaded {
         filter::write(&mut ebpf, options.filters, options.netns)?;
         let lost = PerCpuArray::try_from(take_map(&mut ebpf, "LOST")?)?;
         let search = Search::of(&mut ebpf)?;
-        Ok(Self { ebpf: Some(ebpf), lost, search, attached: Vec::new(), degraded: Vec::new() })
+        Ok(Self { ebpf: Some(ebpf), lost, search, missed: Vec::new(), attached: Vec::new(), degraded: Vec::new() })
     }
 
     /// Attaches every probe of the table that is wanted. Fails only where a required one is refused.
@@ -186,6 +190,7 @@ impl Loaded {
                 }),
             }
         }
+        self.missed = self.ebpf.iter().flat_map(Ebpf::programs).filter_map(facts).collect();
         Ok(())
     }
 
@@ -221,23 +226,35 @@ impl Loaded {
     /// Events for which the kernel did not run a program because the same one was in the middle of another event on
     /// that CPU (5.19 and later), since the start.
     pub fn missed(&self) -> u64 {
-        self.ebpf
-            .iter()
-            .flat_map(Ebpf::programs)
-            .filter(|(name, _)| name.starts_with("tcp_send_reset") || name.starts_with("tcp_receive_reset"))
-            .filter_map(|(_, program)| {
-                let fd = program.fd().ok()?;
-                let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
-                let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
-                line.trim().parse::<u64>().ok()
-            })
-            .sum()
+        self.missed.iter().filter_map(|file| misses(file).ok().flatten()).sum()
+    }
+
+    /// Whether taking the programs out of the kernel takes more than closing descriptors.
+    pub fn detaches_through_netlink(&self) -> bool {
+        self.attached.iter().any(|attached| attached.way.attach == Attach::Classifier) && !attach::has_tcx()
     }
 
     /// Takes every program out of the kernel; what is in the buffer stays readable.
     pub fn detach(&mut self) {
         self.ebpf = None;
     }
+}
+
+/// The file in which the kernel says what it knows of a program that reports resets.
+fn facts((name, program): (&str, &Program)) -> Option<File> {
+    if !name.starts_with("tcp_send_reset") && !name.starts_with("tcp_receive_reset") {
+        return None;
+    }
+    File::open(format!("/proc/self/fdinfo/{}", program.fd().ok()?.as_fd().as_raw_fd())).ok()
+}
+
+/// How many events a program has missed; `None` where the kernel does not say.
+fn misses(mut facts: &File) -> io::Result<Option<u64>> {
+    let mut text = String::new();
+    facts.rewind()?;
+    facts.read_to_string(&mut text)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    Ok(line.and_then(|number| number.trim().parse().ok()))
 }
 
 fn map_of<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {

@@ -134,10 +134,10 @@ fn records(case: usize, names: &[String]) -> [Record; 4] {
     let forwarded = decoder(&reset.host).forwarded(&event, &clock(), interface);
     let alone = Reset { unit: None, ..reset.clone() };
     [
-        Record::Reset(Box::new(reset.clone())),
-        Record::Reset(Box::new(alone)),
-        Record::Ignored(Box::new(reset.into())),
-        Record::Forwarded(Box::new(forwarded)),
+        Record::Reset(Arc::new(reset.clone())),
+        Record::Reset(Arc::new(alone)),
+        Record::Ignored(Arc::new(reset.into())),
+        Record::Forwarded(Arc::new(forwarded)),
     ]
 }
 
@@ -231,6 +231,7 @@ proptest! {
                 timeouts: &Timeouts::default(),
                 coverage: Coverage::default(),
                 degraded: &[],
+                sinks: Vec::new(),
             })
         };
         let hostile = summary(&|index| names[index].clone());
@@ -238,7 +239,7 @@ proptest! {
         let harm = shown.chars().find(|&character| character != '\n' && does_harm(character));
         prop_assert_eq!(harm, None, "{}", shown);
         prop_assert_eq!(shown.lines().count(), summary(&|_| plain()).to_string().lines().count(), "{}", shown);
-        let line = printed(Format::Json, false, &[Record::Summary(Box::new(hostile))]);
+        let line = printed(Format::Json, false, &[Record::Summary(Arc::new(hostile))]);
         prop_assert_eq!(line.find(does_harm), Some(line.len() - 1), "{}", line);
         prop_assert!(serde_json::from_str::<Value>(&line).is_ok());
     }

@@ -115,6 +115,11 @@ fn version() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
+/// Whether memory of maps counts against a limit of the user who makes them (up to 5.10).
+pub(crate) fn charges_memory_to_users() -> bool {
+    version() < (5, 11)
+}
+
 /// Whether what is missing is a failure: on the build server and in the virtual machines everything is to be there.
 pub(crate) fn nothing_may_be_missing() -> bool {
     is_guest() || env::var("CI").is_ok_and(|value| value == "true")

@@ -10,8 +10,8 @@ use crate::{
     scenarios::{
         aborts, after_close, belongs, cross_check, deploy, destroy, endings, endings_of_peers, exactly_once, filters,
         forwarded, functions, handed_over, hostile, idle, ignored, injected, keepalive, listener, lost, mapped,
-        namespaces, own_words, owners, programs, receivers, refused, rejected, routed, sinks, snapshot, summary,
-        timers, zoo,
+        namespaces, own_words, owners, privileges, programs, receivers, refused, rejected, routed, sinks, snapshot,
+        summary, timers, zoo,
     },
     stage::{Stage, Transport},
 };
@@ -153,6 +153,10 @@ const ROWS: &[Row] = &[
     row("endings::stuck_reader", endings::stuck_reader),
     row("endings::not_root", endings::not_root),
     row("endings::bad_usage", endings::bad_usage),
+    row("privileges::given_up_after_attaching", privileges::given_up_after_attaching),
+    row("privileges::as_another_user", privileges::as_another_user),
+    row("privileges::with_three_capabilities_alone", privileges::with_three_capabilities_alone),
+    row("privileges::user_that_cannot_be_had", privileges::user_that_cannot_be_had),
     row("cross_check::counters_and_wire", cross_check::counters_and_wire),
     needing(host::lacks_hooks_on_functions, "functions::are_hooked_by_both_ways", functions::are_hooked_by_both_ways),
     needing(chain::lack, "routed::abort_v4", routed::abort_v4),

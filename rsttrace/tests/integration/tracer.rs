@@ -27,6 +27,9 @@ use crate::{
     schema,
 };
 
+/// What is done between fork and exec.
+type Last = fn() -> io::Result<()>;
+
 /// A running rsttrace whose probes are attached.
 pub(crate) struct Tracer {
     child: Guard,
@@ -61,28 +64,35 @@ impl Tracer {
 
     /// The same with more in its environment.
     pub(crate) fn start_with(namespace: &File, arguments: &[&str], environment: &[(&str, &Path)]) -> Self {
-        let (child, ready) = spawn(namespace, arguments, environment, Stdio::piped());
+        let mut command = Command::new(host::rsttrace());
+        command.args(arguments).envs(environment.iter().copied());
+        Self::start_command(namespace, command, Stdio::piped(), || Ok(()))
+    }
+
+    /// Starts rsttrace by a command that says how, with standard output to a file. `last` is done just before; it may only
+    /// do what is allowed between fork and exec.
+    pub(crate) fn start_command(namespace: &File, command: Command, output: Stdio, last: Last) -> Self {
+        let (child, ready) = spawn(namespace, command, output, last);
         let mut tracer = Self::of(child);
         let answer = Lines::of(ready).next(Instant::now() + PATIENCE);
         if !matches!(answer, Next::Line(_)) {
             drop(tracer.child.kill());
-            panic!("rsttrace {} is not ready: {}", arguments.join(" "), tracer.stderr.rest());
+            panic!("rsttrace is not ready: {}", tracer.stderr.rest());
         }
         tracer
+    }
+
+    /// Starts it with standard output to a file and waits until it is ready.
+    pub(crate) fn start_writing_to(arguments: &[&str], output: Stdio) -> Self {
+        let mut command = Command::new(host::rsttrace());
+        command.args(arguments);
+        Self::start_command(netns::original(), command, output, || Ok(()))
     }
 
     fn of(mut child: Child) -> Self {
         let stdout = child.stdout.take().map(Lines::of);
         let stderr = Lines::of(child.stderr.take().expect("a pipe"));
         Self { child: Guard(child), stdout, stderr, heard: String::new(), seen: Vec::new() }
-    }
-
-    /// Starts it with standard output to a file and waits until it is ready.
-    pub(crate) fn start_writing_to(arguments: &[&str], output: Stdio) -> Self {
-        let (child, ready) = spawn(netns::original(), arguments, &[], output);
-        let tracer = Self::of(child);
-        assert!(matches!(Lines::of(ready).next(Instant::now() + PATIENCE), Next::Line(_)), "{}", tracer.stderr.rest());
-        tracer
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -207,24 +217,17 @@ impl Tracer {
 }
 
 /// Starts it with a descriptor on which it says that it is ready.
-fn spawn(namespace: &File, arguments: &[&str], environment: &[(&str, &Path)], output: Stdio) -> (Child, PipeReader) {
+fn spawn(namespace: &File, mut command: Command, output: Stdio, last: Last) -> (Child, PipeReader) {
     let (ready, said) = io::pipe().unwrap();
     let said_number = said.as_raw_fd();
     let namespace = namespace.as_raw_fd();
-    let mut command = Command::new(host::rsttrace());
-    command
-        .args(["--ready-fd", &said_number.to_string()])
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(Stdio::piped());
-    // SAFETY: nothing but two system calls between fork and exec, and the caller keeps the namespace open.
+    command.args(["--ready-fd", &said_number.to_string()]).stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
+    // SAFETY: nothing but system calls between fork and exec, and the caller keeps the namespace open.
     unsafe {
         command.pre_exec(move || {
             setns(BorrowedFd::borrow_raw(namespace), CloneFlags::CLONE_NEWNET)?;
             // This descriptor alone survives exec, in this child alone.
-            if libc::fcntl(said_number, libc::F_SETFD, 0) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+            if libc::fcntl(said_number, libc::F_SETFD, 0) == 0 { last() } else { Err(io::Error::last_os_error()) }
         });
     }
     (command.spawn().unwrap_or_else(|error| panic!("{}: {error}", host::rsttrace().display())), ready)

@@ -13,6 +13,7 @@ mod syslog;
 #[cfg(feature = "tls")]
 mod tls;
 
+pub(crate) use spec::Reach;
 pub use spec::Spec;
 
 use anyhow::{Error, Result};

@@ -20,6 +20,17 @@ struct Row {
     check: fn(Option<&str>) -> Result<(), String>,
     /// Opens it. A destination that is elsewhere and does not answer yet is no error: it may come.
     open: Open,
+    /// What it does while the run goes on; the fence around the run lets that through.
+    reach: Reach,
+}
+
+/// What an outlet does beyond writing to what is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It makes, renames and opens files.
+    Files,
+    /// It makes sockets and connects them.
+    Sockets,
 }
 
 const ROWS: &[Row] = &[
@@ -28,12 +39,14 @@ const ROWS: &[Row] = &[
         form: "json:PATH[,rotate=BYTES][,keep=N]",
         check: |rest| file::Place::of(rest).map(drop),
         open: |rest, _| Ok(Box::new(file::JsonFile::open(file::Place::of(rest).map_err(Error::msg)?)?)),
+        reach: Reach::Files,
     },
     Row {
         name: "journald",
         form: "journald[:SOCKET]",
         check: |_| Ok(()),
         open: |rest, given| Ok(Box::new(journald::Journal::open(rest, given.look.clone())?)),
+        reach: Reach::Sockets,
     },
     #[cfg(feature = "otlp")]
     Row {
@@ -44,6 +57,7 @@ const ROWS: &[Row] = &[
             let endpoint = otlp::Endpoint::of(rest).map_err(Error::msg)?;
             Ok(Box::new(otlp::Collector::open(endpoint, given.look.clone())?))
         },
+        reach: Reach::Sockets,
     },
     Row {
         name: "syslog",
@@ -53,6 +67,7 @@ const ROWS: &[Row] = &[
             let address = syslog::Address::of(rest).map_err(Error::msg)?;
             Ok(Box::new(syslog::Syslog::open(address, given.look.clone())))
         },
+        reach: Reach::Sockets,
     },
 ];
 
@@ -67,6 +82,11 @@ impl Spec {
     /// What stands behind the colon.
     fn rest(&self) -> Option<&str> {
         self.text.split_once(':').map(|(_, rest)| rest)
+    }
+
+    /// What it does while the run goes on.
+    pub(crate) const fn reach(&self) -> Reach {
+        self.row.reach
     }
 
     /// Opens it.

@@ -24,6 +24,7 @@ pub(crate) mod mapped;
 pub(crate) mod namespaces;
 pub(crate) mod own_words;
 pub(crate) mod owners;
+pub(crate) mod privileges;
 pub(crate) mod programs;
 pub(crate) mod receivers;
 pub(crate) mod refused;

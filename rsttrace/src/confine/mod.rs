@@ -1,0 +1,59 @@
+//! Giving up, once everything is attached, whatever the rest of the run does not need.
+//!
+//! What is given up is given up by the calling thread and those that it starts, so there must be no other yet. A kernel
+//! that has no fence is a [`Degraded`] and no failure; only a user that was asked for and cannot be had is.
+//!
+//! Landlock is left alone on purpose: who is under its rules may not look at any process outside of them, and the owner
+//! of a socket is one.
+
+mod calls;
+mod capabilities;
+mod seccomp;
+mod user;
+
+use std::{fs, io};
+
+pub(crate) use self::user::User;
+use crate::{degraded::Degraded, exit::Failure};
+
+/// What the rest of the run needs beside looking at processes and walking open files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Making, renaming and writing to files.
+    pub(crate) files: bool,
+    /// Sockets that are connected or listen.
+    pub(crate) sockets: bool,
+    /// Taking filters off network interfaces at the end.
+    pub(crate) network_administration: bool,
+}
+
+/// Gives up the rest; what could not be is returned.
+pub(crate) fn confine(needs: Needs, user: Option<&User>) -> Result<Vec<Degraded>, Failure> {
+    let mut degraded = Vec::new();
+    let mut note = |what: &str, error: io::Error, loss: &str| {
+        degraded.push(Degraded { what: what.to_owned(), why: error.to_string(), loss: loss.to_owned() });
+    };
+    if threads() > 1 {
+        note("privileges", io::Error::other("other threads are running"), "those keep all that they have");
+    }
+    let keep = capabilities::to_keep(needs);
+    // From the bounding set first: it takes one of the capabilities that go.
+    capabilities::bound();
+    if let Some(user) = user {
+        user.become_it()?;
+    }
+    if let Err(error) = capabilities::reduce_to(&keep) {
+        note("capabilities", error, "all of them are kept");
+    }
+    if let Err(error) = seccomp::no_new_privileges() {
+        note("no_new_privs", error, "a program that it were made to run could gain privileges");
+    } else if let Err(error) = seccomp::fence(needs) {
+        note("seccomp", error, "every system call stays open to whoever takes rsttrace over");
+    }
+    Ok(degraded)
+}
+
+/// Threads of this process.
+fn threads() -> usize {
+    fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
