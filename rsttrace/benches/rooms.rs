@@ -53,7 +53,7 @@ fn resets() -> Vec<Reset> {
 }
 
 fn look() -> Look {
-    Look { color: false, time: TimeFormat::Local, started: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC, names: false }
+    Look { color: false, time: TimeFormat::Local, started_ns: 0, zone: TimeZone::UTC, names: false }
 }
 
 fn rooms(criterion: &mut Criterion) {

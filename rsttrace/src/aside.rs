@@ -15,6 +15,9 @@ pub struct Ignored {
     /// When it was thrown away, UTC.
     #[serde(serialize_with = "timestamp")]
     pub time: Timestamp,
+    /// The same on `CLOCK_MONOTONIC`, nanoseconds.
+    #[serde(skip)]
+    pub ktime_ns: u64,
     /// This host's name.
     pub host: Arc<str>,
     /// The kernel hook that saw it.
@@ -90,6 +93,7 @@ impl From<Reset> for Ignored {
         let state = reset.socket.as_ref().map(|socket| socket.state.0);
         Self {
             time: reset.time,
+            ktime_ns: reset.facts.ktime_ns,
             host: reset.host,
             hook: reset.hook,
             family: reset.family,
@@ -111,6 +115,9 @@ pub struct Forwarded {
     /// When it came in, UTC.
     #[serde(serialize_with = "timestamp")]
     pub time: Timestamp,
+    /// The same on `CLOCK_MONOTONIC`, nanoseconds.
+    #[serde(skip)]
+    pub ktime_ns: u64,
     /// This host's name.
     pub host: Arc<str>,
     /// IP version of the packet.

@@ -85,7 +85,7 @@ struct Run {
     tally: Tally,
     watch: Watch,
     started: Instant,
-    started_at: Timestamp,
+    started_ns: u64,
     emitted: u64,
     lost_in_kernel: u64,
     lost_asides: u64,
@@ -124,7 +124,7 @@ impl Run {
             tally: Tally::default(),
             watch: Watch::default(),
             started: Instant::now(),
-            started_at: Timestamp::now(),
+            started_ns: monotonic_ns().unwrap_or(0),
             emitted: 0,
             lost_in_kernel: 0,
             lost_asides: 0,
@@ -466,7 +466,7 @@ impl Run {
         Look {
             color,
             time: self.trace.output.time,
-            started: self.started_at,
+            started_ns: self.started_ns,
             zone: TimeZone::system(),
             names: !self.trace.output.numeric,
         }

@@ -94,6 +94,7 @@ impl Decoder {
         let packet = packet(event);
         Forwarded {
             time: clock.at(event.ktime_ns),
+            ktime_ns: event.ktime_ns,
             host: Arc::clone(&self.host),
             family,
             interface: Interface { index: event.interface, name: interface },

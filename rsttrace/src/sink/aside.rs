@@ -11,7 +11,13 @@ use super::{Look, sanitize::Harmless, text::endpoint};
 use crate::aside::{Forwarded, Ignored, Maker};
 
 pub(super) fn ignored(record: &Ignored, look: &Look, out: &mut dyn Write) -> io::Result<()> {
-    write!(out, "{}IGNORED {} < {}", look.time(record.time), endpoint(record.local), endpoint(record.peer))?;
+    write!(
+        out,
+        "{}IGNORED {} < {}",
+        look.time(record.time, record.ktime_ns),
+        endpoint(record.local),
+        endpoint(record.peer)
+    )?;
     if let Some(process) = &record.process {
         write!(out, " {}[{}]", Harmless(&process.comm), process.pid)?;
     }
@@ -35,7 +41,7 @@ pub(super) fn forwarded(record: &Forwarded, look: &Look, out: &mut dyn Write) ->
     writeln!(
         out,
         "{}FORWARDED {} {} > {} ttl {} {maker}",
-        look.time(record.time),
+        look.time(record.time, record.ktime_ns),
         Harmless(&name),
         endpoint(record.from),
         endpoint(record.to),

@@ -68,7 +68,7 @@ impl Sink for Long {
             Direction::Sent => ("sent to", "->"),
             Direction::Received => ("received from", "<-"),
         };
-        let time = self.look.time(reset.time);
+        let time = self.look.time(reset.time, reset.facts.ktime_ns);
         writeln!(out, "{bold}{time}reset {verb} {}: {}{bold:#}", reset.peer.address, reset.cause.code)?;
         let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer));
         let process = self.process(reset);

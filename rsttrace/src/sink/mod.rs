@@ -13,6 +13,7 @@ mod writer;
 use std::{
     io::{self, Write},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -75,8 +76,8 @@ pub struct Look {
     pub color: bool,
     /// How to show times.
     pub time: TimeFormat,
-    /// When the run began.
-    pub started: Timestamp,
+    /// When the run began, on the clock of the events (`CLOCK_MONOTONIC`, nanoseconds), which nobody can set.
+    pub started_ns: u64,
     /// The local time zone.
     pub zone: TimeZone,
     /// Names of ports and users beside the numbers.
@@ -84,13 +85,16 @@ pub struct Look {
 }
 
 impl Look {
-    /// A time as this look shows it, with a space behind it; nothing if it shows none.
-    pub(crate) fn time(&self, time: Timestamp) -> String {
+    /// A time as this look shows it, with a space behind it; nothing if it shows none. It is given on both clocks.
+    pub(crate) fn time(&self, time: Timestamp, ktime_ns: u64) -> String {
         match self.time {
             TimeFormat::Local => time.to_zoned(self.zone.clone()).strftime("%H:%M:%S%.3f ").to_string(),
             TimeFormat::Utc => time.strftime("%H:%M:%S%.3f ").to_string(),
             TimeFormat::None => String::new(),
-            TimeFormat::Elapsed => format!("{:12.6} ", time.duration_since(self.started).as_secs_f64()),
+            TimeFormat::Elapsed => {
+                let since = Duration::from_nanos(ktime_ns.abs_diff(self.started_ns)).as_secs_f64();
+                format!("{:12.6} ", if ktime_ns < self.started_ns { -since } else { since })
+            }
         }
     }
 }

@@ -55,7 +55,7 @@ impl Text {
             Direction::Received => ("RECV", '<', AnsiColor::Magenta),
         };
         let (dim, way) = (style(Style::new().dimmed()), style(hue.on_default()));
-        let time = self.look.time(reset.time);
+        let time = self.look.time(reset.time, reset.facts.ktime_ns);
         let (peer, process) = (endpoint(reset.peer), process(reset));
         let state = reset.socket.as_ref().map_or_else(|| "no socket".to_owned(), |socket| socket.state.to_string());
 

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use rsttrace::{
     attribute::{container, owner, service},
     cli::{Format, TimeFormat},
@@ -106,7 +106,7 @@ fn printed(format: Format, color: bool) -> String {
     let look = Look {
         color,
         time: TimeFormat::Utc,
-        started: Timestamp::UNIX_EPOCH,
+        started_ns: 0,
         zone: TimeZone::UTC,
         // The files that names come from differ from machine to machine.
         names: false,
@@ -138,6 +138,39 @@ pub(crate) fn compare(name: &str, actual: &str) {
 fn each_case_has_its_cause() {
     for (case, reset) in cases::all().zip(resets()) {
         assert_eq!(reset.cause.code, case.cause, "{}: {:#?}", case.name, reset.cause);
+    }
+}
+
+/// Somebody sets the clock, by an hour and back: each time is that of the clock as it was when the event was read, and
+/// the order and the time since the start know nothing of it.
+#[test]
+fn the_clock_may_be_set() {
+    const HOUR: i64 = 3600;
+    let look = Look {
+        color: false,
+        time: TimeFormat::Elapsed,
+        started_ns: NOW_NS - 10_000_000_000,
+        zone: TimeZone::UTC,
+        names: false,
+    };
+    let (mut text, mut long) = (sink::sink(Format::Text, look.clone()), sink::sink(Format::Long, look));
+    let mut decoder = Decoder::new("gw-1".into(), Reasons::default(), Some(0));
+    let wall = "2026-11-21T08:15:02Z".parse::<Timestamp>().expect("a time");
+    let case = cases::all().next().expect("a case");
+    for (second, step) in [(0_u32, 0), (1, HOUR), (2, HOUR), (3, -HOUR), (4, 0)] {
+        let monotonic_ns = NOW_NS + u64::from(second) * 1_000_000_000;
+        let now = wall + SignedDuration::from_secs(i64::from(second) + step);
+        let event = ResetEvent { ktime_ns: monotonic_ns - 500, ..case.event() };
+        let reset = decoder.reset(&event, &WallClock { monotonic_ns, wall: now });
+        assert_eq!(reset.time, now - SignedDuration::from_nanos(500));
+        let record = Record::Reset(Arc::new(reset));
+        for sink in [&mut text, &mut long] {
+            let mut out = Vec::new();
+            sink.write(&record, &mut out).expect("a vector takes everything");
+            let line = String::from_utf8(out).expect("UTF-8");
+            let shown: f64 = line.split_whitespace().next().and_then(|time| time.parse().ok()).expect("a time");
+            assert!((shown - f64::from(second) - 10.0).abs() < 1e-5, "{line}");
+        }
     }
 }
 

@@ -121,13 +121,7 @@ fn the_summary_of_a_gateway() {
 #[test]
 fn the_summary_follows_the_schema() {
     let (_, summary) = play(gateway());
-    let look = Look {
-        color: false,
-        time: TimeFormat::Utc,
-        started: Timestamp::UNIX_EPOCH,
-        zone: jiff::tz::TimeZone::UTC,
-        names: false,
-    };
+    let look = Look { color: false, time: TimeFormat::Utc, started_ns: 0, zone: jiff::tz::TimeZone::UTC, names: false };
     let mut out = Vec::new();
     sink::sink(Format::Json, look).write(&Record::Summary(Arc::new(summary)), &mut out).expect("a vector");
     let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");

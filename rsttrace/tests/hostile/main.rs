@@ -145,7 +145,7 @@ fn printed(format: Format, color: bool, records: &[Record]) -> String {
     let look = Look {
         color,
         time: TimeFormat::Utc,
-        started: Timestamp::UNIX_EPOCH,
+        started_ns: 0,
         zone: TimeZone::UTC,
         // Of users; the names of ports are this machine's.
         names: true,
