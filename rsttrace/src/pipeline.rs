@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     future::pending,
-    io::Write as _,
+    io::{self, Write as _},
     os::fd::{BorrowedFd, FromRawFd as _, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -26,7 +26,7 @@ use crate::{
     cli::{Format, TimeFormat, Trace},
     confine::{Needs, User, confine},
     decode::{self, Decoder, Reasons, clock::WallClock, sample, settle::Settle},
-    degraded,
+    degraded::{self, Degraded},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note, sentence},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
@@ -46,6 +46,9 @@ use crate::{
 /// Size of each CPU's perf ring buffer: 3,000 events.
 const PERF_BYTES: u32 = 1 << 20;
 
+/// Descriptors that the event loop and the signals take, and some.
+const DESCRIPTORS: usize = 16;
+
 /// How long after the last event the kernel's loss counters are still looked at. Loss without a later event shows
 /// there; an idle run looks at nothing.
 const LOSS_CHECK: Duration = Duration::from_millis(500);
@@ -62,6 +65,7 @@ pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
     if let Some(obstacle) = preflight::obstacle() {
         return Err(Failure::host(obstacle));
     }
+    reserve_descriptors()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
     let result = runtime.block_on(Run::start(trace, selection, diagnosis)?.until_stopped(ready, user));
@@ -90,6 +94,7 @@ struct Run {
     lost_in_kernel: u64,
     lost_asides: u64,
     malformed: u64,
+    walks_fail: bool,
     outbox: Vec<Record>,
     metrics: Option<Metrics>,
     service: Service,
@@ -129,6 +134,7 @@ impl Run {
             lost_in_kernel: 0,
             lost_asides: 0,
             malformed: 0,
+            walks_fail: false,
             outbox: Vec::new(),
             metrics: None,
             service: Service::find(),
@@ -316,14 +322,33 @@ impl Run {
                 Ok(()) => {
                     now_ns = monotonic_ns().unwrap_or(began_ns);
                     self.hold.walked(began_ns, now_ns);
+                    if std::mem::take(&mut self.walks_fail) {
+                        note("open files are walked again");
+                    }
                 }
                 Err(error) => {
-                    note(format_args!("degraded: open files can no longer be walked: {}", sentence(&error)));
-                    self.hold.cannot_walk();
+                    self.hold.walk_failed(began_ns);
+                    self.cannot_walk(&error);
                 }
             }
         }
         self.release(now_ns);
+    }
+
+    /// Says that open files cannot be walked, once for each time that it begins.
+    fn cannot_walk(&mut self, error: &anyhow::Error) {
+        if std::mem::replace(&mut self.walks_fail, true) {
+            return;
+        }
+        let degraded = Degraded {
+            what: "walks of open files".to_owned(),
+            why: sentence(error),
+            loss: "owners of accepted connections are less sure meanwhile".to_owned(),
+        };
+        note(format_args!("degraded: {degraded}"));
+        if !self.loaded.degraded.contains(&degraded) {
+            self.loaded.degraded.push(degraded);
+        }
     }
 
     /// Lets go of the records that need not wait any longer for their owner.
@@ -462,7 +487,7 @@ impl Run {
     }
 
     fn look(&self) -> Look {
-        let color = anstream::AutoStream::choice(&std::io::stdout()) != ColorChoice::Never;
+        let color = anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never;
         Look {
             color,
             time: self.trace.output.time,
@@ -492,6 +517,15 @@ impl Run {
             .inspect_err(|error| note(format_args!("the kernel side's messages cannot be read: {}", sentence(error))))
             .ok()
     }
+}
+
+/// Makes sure that there are descriptors for the event loop, which panics without. What comes after says itself what it
+/// lacks.
+fn reserve_descriptors() -> Result<(), Failure> {
+    let all: io::Result<Vec<File>> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
+    all.map(drop).map_err(|error| {
+        Failure::host(format_args!("{DESCRIPTORS} descriptors cannot be had: {error}; raise the limit ('ulimit -n')"))
+    })
 }
 
 /// The descriptor that somebody waits at, who left it open for us.

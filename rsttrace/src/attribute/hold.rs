@@ -16,6 +16,9 @@ const REST: u64 = 19;
 /// closed this moment.
 const AGAIN_NS: u64 = 1_000_000;
 
+/// When to try again after a walk that failed.
+const PAUSE_NS: u64 = 1_000_000_000;
+
 /// Walks that a record waits for.
 const WALKS: u8 = 2;
 
@@ -84,9 +87,9 @@ impl Hold {
         }
     }
 
-    /// The kernel refuses to walk: from now on only closing sockets tell.
-    pub const fn cannot_walk(&mut self) {
-        self.can_walk = false;
+    /// A walk has failed: for a while only closing sockets tell. It may be for want of a descriptor, and pass.
+    pub const fn walk_failed(&mut self, now_ns: u64) {
+        self.next_walk_ns = now_ns.saturating_add(PAUSE_NS);
     }
 
     /// Records that need not wait any longer, in their order. `find` is asked for what has been gathered of the
@@ -206,12 +209,14 @@ mod tests {
     #[test]
     fn patience_ends_without_a_walk() {
         let mut hold = hold([1], 100 * MS);
-        hold.cannot_walk();
+        hold.walk_failed(100 * MS);
         assert_eq!(hold.next_walk(100 * MS), None);
         let deadline = hold.deadline_ns().expect("one waits");
         assert_eq!(deadline, 600 * MS);
         assert!(hold.release(deadline - 1, |_, _| Found::default()).is_empty());
         assert_eq!(hold.release(deadline, |_, _| Found::default()).len(), 1);
+        assert!(hold.take(reset(1, 1_090 * MS)).is_none());
+        assert_eq!((hold.next_walk(1_099 * MS), hold.next_walk(1_100 * MS).is_some()), (None, true));
     }
 
     #[test]

@@ -79,7 +79,12 @@ fn watch(task: &KernelTask) -> Option<Watch> {
     // SAFETY: a new descriptor that nobody else owns.
     let fd = unsafe { OwnedFd::from_raw_fd(raw) };
     // Only now: from here on the descriptor stands for whoever has this PID, and that shows whether it is the one.
-    Some(if Identity::of(task).lives() { Watch::By(fd) } else { Watch::Ended })
+    match Identity::of(task).has_the_pid() {
+        Some(true) => Some(Watch::By(fd)),
+        Some(false) => Some(Watch::Ended),
+        // It has ended just now, or /proc hides it (`hidepid`).
+        None => is_readable(&fd).then_some(Watch::Ended),
+    }
 }
 
 fn is_readable(fd: &OwnedFd) -> bool {

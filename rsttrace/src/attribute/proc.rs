@@ -51,9 +51,14 @@ impl Identity {
         KernelTask { tgid: self.pid, start_boottime_ns, uid: None, comm: "x".into() }
     }
 
-    /// Whether the process is still there.
+    /// Whether the process is still there, as far as `/proc` shows it.
     pub(super) fn lives(self) -> bool {
-        Stat::read(self.pid).is_some_and(|stat| stat.start_ticks == self.start_ticks)
+        self.has_the_pid().unwrap_or(false)
+    }
+
+    /// Whether this process has its PID now, and not another; `None` where `/proc` shows nobody under it.
+    pub(super) fn has_the_pid(self) -> Option<bool> {
+        Some(Stat::read(self.pid)?.start_ticks == self.start_ticks)
     }
 
     fn file(self, name: &str) -> String {

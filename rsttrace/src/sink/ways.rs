@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Record, Sink,
     outlet::crew::Crew,
-    writer::{BATCH, GRACE, Writer},
+    writer::{BATCH, GRACE, PATIENCE, Writer},
 };
 use crate::summary::SinkCount;
 
@@ -80,8 +80,15 @@ impl Ways {
     /// Hands over what is left and lets everything end. An error is standard output's.
     pub(crate) async fn finish(mut self, mut outbox: Vec<Record>) -> Result<()> {
         // A reader that takes nothing must not keep us; a writer that has ended says why itself.
-        let deadline = Instant::now() + GRACE;
-        let _ = timeout_at(deadline, self.send(&mut outbox)).await;
+        let deadline = Instant::now() + PATIENCE;
+        let written = |ways: &Self| ways.writer.as_ref().map_or(0, Writer::written);
+        loop {
+            let before = written(&self);
+            let gone = timeout_at(deadline.min(Instant::now() + GRACE), self.send(&mut outbox)).await;
+            if gone.is_ok() || written(&self) == before || Instant::now() >= deadline {
+                break;
+            }
+        }
         let written = match self.writer {
             Some(writer) => writer.finish(deadline, outbox.len()).await,
             None => Ok(()),

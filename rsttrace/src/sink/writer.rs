@@ -35,6 +35,9 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// How long the end of the run waits for a reader that takes nothing.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
+/// How long it waits for one that takes something.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The way to the writing thread.
 pub(crate) struct Writer {
     batches: mpsc::Sender<Vec<Record>>,
@@ -119,14 +122,23 @@ impl Writer {
         self.batches.closed().await;
     }
 
-    /// Lets the writer finish until a deadline. An error tells what was not written, `left` records that could not be
-    /// handed over included.
-    pub(crate) async fn finish(self, deadline: Instant, left: usize) -> Result<()> {
+    /// Records that have been written.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Lets the writer finish until a deadline, or until it gets no further. An error tells what was not written, `left`
+    /// records that could not be handed over included.
+    pub(crate) async fn finish(mut self, deadline: Instant, left: usize) -> Result<()> {
         drop(self.batches);
-        let result = match timeout_at(deadline, self.done).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(io::Error::other("the writer has died")),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it")),
+        let result = loop {
+            let before = self.written.load(Ordering::Relaxed);
+            match timeout_at(deadline.min(Instant::now() + GRACE), &mut self.done).await {
+                Ok(Ok(result)) => break result,
+                Ok(Err(_)) => break Err(io::Error::other("the writer has died")),
+                Err(_) if self.written.load(Ordering::Relaxed) > before && Instant::now() < deadline => {}
+                Err(_) => break Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it")),
+            }
         };
         let missing = self.handed_over.saturating_sub(self.written.load(Ordering::Relaxed)) + left as u64;
         result.with_context(|| format!("cannot write to standard output, {missing} records are missing"))

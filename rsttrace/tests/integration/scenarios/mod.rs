@@ -9,6 +9,7 @@ pub(crate) mod destroy;
 pub(crate) mod endings;
 pub(crate) mod endings_of_peers;
 pub(crate) mod exactly_once;
+pub(crate) mod faults;
 pub(crate) mod filters;
 pub(crate) mod forwarded;
 pub(crate) mod functions;

@@ -9,6 +9,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use tempfile::TempDir;
+
 use crate::{
     host, netns,
     stage::{Pair, Stage, V4},
@@ -16,8 +18,8 @@ use crate::{
 };
 
 const CAP_SYS_PTRACE: u32 = 19;
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
+pub(crate) const CAP_PERFMON: u32 = 38;
+pub(crate) const CAP_BPF: u32 = 39;
 
 /// Nobody, on most systems.
 const NOBODY: u32 = 65534;
@@ -61,12 +63,8 @@ pub(crate) fn as_another_user(stage: &Stage) {
 /// Three capabilities do everything that root does.
 pub(crate) fn with_three_capabilities_alone(stage: &Stage) {
     let said_to_root = watched(&stage.trace().finish());
-    // The program may lie where nobody can reach it.
-    let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let directory = readable_copy();
     let program = directory.path().join("rsttrace");
-    fs::copy(host::rsttrace(), &program).unwrap();
-
     let mut command = Command::new(program);
     let netns = stage.netns.to_string();
     command.args(stage.arguments()).args(["--netns", &netns]).current_dir("/");
@@ -81,6 +79,14 @@ pub(crate) fn with_three_capabilities_alone(stage: &Stage) {
     let run = stage.finish(tracer, 1, 1);
     knows_the_programs(&run, &pair);
     assert_eq!(watched(&run), said_to_root);
+}
+
+/// A directory with a copy of the program, which may lie where nobody can reach it.
+pub(crate) fn readable_copy() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::copy(host::rsttrace(), directory.path().join("rsttrace")).unwrap();
+    directory
 }
 
 /// Without the right to become somebody else that is said, and nothing is traced.
@@ -138,8 +144,12 @@ fn has(status: &str, set: &str) -> u64 {
     u64::from_str_radix(&field(status, set), 16).unwrap()
 }
 
-/// Becomes nobody, with three capabilities that the next program keeps.
 fn become_nobody_with_three() -> io::Result<()> {
+    become_nobody_with(&[CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF])
+}
+
+/// Becomes nobody, with these capabilities, which the next program keeps.
+pub(crate) fn become_nobody_with(wanted: &[u32]) -> io::Result<()> {
     #[repr(C)]
     struct Header {
         version: u32,
@@ -151,9 +161,8 @@ fn become_nobody_with_three() -> io::Result<()> {
         permitted: u32,
         inheritable: u32,
     }
-    const WANTED: [u32; 3] = [CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF];
     let check = |result: libc::c_long| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
-    let all: u64 = WANTED.iter().map(|capability| 1_u64 << capability).sum();
+    let all: u64 = wanted.iter().map(|capability| 1_u64 << capability).sum();
     let half = |bits: u64| {
         let bits = u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(0);
         Set { effective: bits, permitted: bits, inheritable: bits }
@@ -170,7 +179,7 @@ fn become_nobody_with_three() -> io::Result<()> {
         check(libc::syscall(libc::SYS_setresgid, NOBODY, NOBODY, NOBODY))?;
         check(libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY))?;
         check(libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()))?;
-        for capability in WANTED {
+        for &capability in wanted {
             check(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0).into())?;
         }
     }

@@ -1,0 +1,503 @@
+//! What goes wrong around rsttrace, and what it makes of it.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::CString,
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader, Read as _},
+    net::{TcpListener, TcpStream},
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    ptr, thread,
+};
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::{
+        signal::Signal,
+        wait::{WaitPidFlag, waitpid},
+    },
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use super::{
+    privileges::{CAP_BPF, CAP_PERFMON, become_nobody_with},
+    receivers::wait_until,
+};
+use crate::{
+    host::{self, Lack},
+    netns,
+    puppet::Puppet,
+    stage::{Pair, Stage, V4},
+    tracer::Tracer,
+};
+
+/// A prime number, so that no batch divides it.
+const MANY: u64 = 23;
+
+/// Killed in the middle of its work, it leaves no program, no map and no link in the kernel.
+pub(crate) fn killed(stage: &Stage) {
+    let mut tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+    tracer.expect(2);
+    let held = held(tracer.pid());
+    for kind in ["prog_id", "map_id"] {
+        assert!(held.iter().filter(|(of, _)| of == kind).count() >= 5, "{held:?}");
+    }
+    assert!(held.is_subset(&present()), "{held:?}");
+    tracer.signal(Signal::SIGKILL);
+    let (status, _) = tracer.status();
+    assert_eq!(status.signal(), Some(libc::SIGKILL));
+    // The kernel takes them apart when nobody can be in the middle of them any more.
+    wait_until("the end of all that it had in the kernel", || held.is_disjoint(&present()));
+}
+
+/// Programs, maps and links that a process holds, by their numbers.
+fn held(pid: u32) -> BTreeSet<(String, u32)> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let facts = descriptors.filter_map(|descriptor| fs::read_to_string(descriptor.unwrap().path()).ok());
+    let number = |line: &str| {
+        let (name, number) = line.split_once(':')?;
+        let is_ours = ["prog_id", "map_id", "link_id"].contains(&name);
+        Some((name.to_owned(), number.trim().parse().ok()?)).filter(|_| is_ours)
+    };
+    facts.flat_map(|facts| facts.lines().filter_map(number).collect::<Vec<_>>()).collect()
+}
+
+/// All that there are in the kernel.
+fn present() -> BTreeSet<(String, u32)> {
+    let programs = aya::programs::loaded_programs().flatten().map(|program| ("prog_id", program.id()));
+    let maps = aya::maps::loaded_maps().flatten().map(|map| ("map_id", map.id()));
+    let links = aya::programs::loaded_links().flatten().map(|link| ("link_id", link.id()));
+    programs.chain(maps).chain(links).map(|(kind, id)| (kind.to_owned(), id)).collect()
+}
+
+/// What has been printed when it is killed is there in whole lines, but for the last.
+pub(crate) fn killed_while_it_writes(stage: &Stage) {
+    const CONNECTIONS: u64 = 2_003;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let tracer = Tracer::start_writing_to(&arguments(stage, &[]), file.reopen().unwrap().into());
+    let (_server, burst) = burst(CONNECTIONS);
+    // Something, and not all: it is in the middle of it.
+    wait_until("the first lines", || file.as_file().metadata().is_ok_and(|metadata| metadata.len() > 0));
+    tracer.signal(Signal::SIGKILL);
+    let (status, _) = tracer.status();
+    assert_eq!(status.signal(), Some(libc::SIGKILL));
+    burst.join().unwrap();
+    let text = fs::read_to_string(file.path()).unwrap();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    for (number, line) in whole.lines().enumerate() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(record["seq"], number + 1);
+    }
+}
+
+/// A listener and so many connections to it that are reset, in the background.
+fn burst(connections: u64) -> (Puppet, thread::JoinHandle<()>) {
+    let mut server = Puppet::start("the-server");
+    let mut client = Puppet::start("the-client");
+    let server_end = server.listen("l", V4, u32::try_from(connections).unwrap() * 2);
+    let burst = thread::spawn(move || drop(client.tell(format_args!("burst {server_end} {connections}"))));
+    (server, burst)
+}
+
+/// What a run in the scenario's namespace is started with.
+fn arguments(stage: &Stage, more: &[&'static str]) -> Vec<&'static str> {
+    // A scenario or two leak a number of ten digits.
+    let netns = stage.netns.to_string().leak();
+    [&stage.arguments(), &["--netns", netns][..], more].concat()
+}
+
+/// The disk is full after some lines: it fails, and says how many are missing.
+pub(crate) fn full_disk(stage: &Stage) {
+    const CONNECTIONS: u64 = 401;
+    let directory = tempfile::tempdir().unwrap();
+    leave_mounts().unwrap();
+    mount("tmpfs", directory.path().to_str().unwrap(), "size=128k").unwrap();
+    let path = directory.path().join("records");
+    let tracer = Tracer::start_writing_to(&arguments(stage, &[]), File::create(&path).unwrap().into());
+    let (_server, burst) = burst(CONNECTIONS);
+    burst.join().unwrap();
+    let (status, stderr) = tracer.status();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    let said = stderr.lines().find_map(|line| line.split_once("cannot write to standard output, ")).expect("why").1;
+    assert!(said.contains("No space left on device"), "{said}");
+    let missing: u64 = said.split(' ').next().unwrap().parse().unwrap();
+    let written = fs::read(&path).unwrap().split(|&byte| byte == b'\n').count() as u64 - 1;
+    // The summary is a record too. Lines of the block that did not get in whole count as missing, some of which are there.
+    let all = 2 * CONNECTIONS + 1;
+    assert!(written > 0 && (1..=all).contains(&missing) && written + missing >= all, "{written} {missing}");
+}
+
+/// A mount namespace of the calling thread's own, whose mounts nobody else sees.
+fn leave_mounts() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    // SAFETY: a path that lives through the call; the rest is not looked at.
+    let result =
+        unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), libc::MS_REC | libc::MS_PRIVATE, ptr::null()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn mount(kind: &str, at: &str, options: &str) -> io::Result<()> {
+    let [kind, at, options] = [kind, at, options].map(|text| CString::new(text).unwrap_or_default());
+    // SAFETY: texts that live through the call.
+    let result = unsafe { libc::mount(kind.as_ptr(), at.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whoever reads goes away after the first line, as `head -1` does.
+pub(crate) fn reader_goes_in_the_middle(stage: &Stage) {
+    let (reader, writer) = io::pipe().unwrap();
+    let tracer = Tracer::start_writing_to(&arguments(stage, &[]), writer.into());
+    let mut pair = Pair::open(V4);
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+    let mut reader = BufReader::new(reader);
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    assert!(line.ends_with("}\n"), "{line}");
+    drop(reader);
+    pair.connect("c", "s");
+    pair.client.abort("c");
+    let (status, stderr) = tracer.status();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+}
+
+/// Without a standard output its records go nowhere, and not into whatever file comes to have its number.
+pub(crate) fn no_standard_output(stage: &Stage) {
+    let mut command = Command::new(host::rsttrace());
+    command.args(arguments(stage, &["--count", "2"]));
+    // SAFETY: closes a descriptor.
+    let close = || match unsafe { libc::close(1) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    };
+    let tracer = Tracer::start_command(netns::original(), command, Stdio::null(), close);
+    assert_eq!(fs::read_link(format!("/proc/{}/fd/1", tracer.pid())).unwrap(), Path::new("/dev/null"));
+    let mut pair = Pair::open(V4);
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+    let (status, stderr) = tracer.status();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("rsttrace: 2 resets in"), "{stderr}");
+}
+
+/// However few descriptors it may have: it runs, or says what it lacks.
+pub(crate) fn few_descriptors(stage: &Stage) {
+    for limit in [3, 4, 5, 6, 8, 10, 14, 20, 26, 32, 40] {
+        let mut command = Command::new(host::rsttrace());
+        command.args(arguments(stage, &["--duration", "1ms"])).stdin(Stdio::null());
+        // SAFETY: one system call with a structure that lives through it.
+        unsafe { command.pre_exec(move || limit_descriptors(0, limit)) };
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => assert!(stderr.contains("0 resets in"), "{limit}: {stderr}"),
+            Some(1 | 3) => assert!(stderr.contains("rsttrace: error: "), "{limit}: {stderr}"),
+            // The loader of programs cannot open the C library.
+            Some(127) if limit < 4 => {}
+            other => panic!("{other:?} with {limit} descriptors: {stderr}"),
+        }
+        assert!(!stderr.contains("panicked"), "{limit}: {stderr}");
+    }
+}
+
+/// Allows a process (0: this one) so many descriptors, and to allow itself more again.
+fn limit_descriptors(pid: u32, limit: u64) -> io::Result<()> {
+    let most = libc::rlimit { rlim_cur: limit, rlim_max: 4096 };
+    // SAFETY: the structure lives through the call, and nothing is returned.
+    let result = unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_NOFILE, &raw const most, ptr::null_mut()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// When descriptors run out, open files cannot be walked and `/proc` cannot be read, but every reset is told; when there
+/// are some again, owners are found again.
+pub(crate) fn descriptors_run_out(stage: &Stage) {
+    let mut tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    let reset_one = |tracer: &mut Tracer, pair: &mut Pair, told: u64| {
+        pair.client.abort("c");
+        pair.server.wait_error("s", "ECONNRESET");
+        tracer.expect(told);
+        pair.connect("c", "s");
+    };
+    limit_descriptors(tracer.pid(), 3).unwrap();
+    for number in 1..=MANY {
+        reset_one(&mut tracer, &mut pair, 2 * number);
+    }
+    let found = |tracer: &Tracer| tracer.count(|reset| reset["process"]["provenance"] == "lookup");
+    let found_before = found(&tracer);
+    limit_descriptors(tracer.pid(), 1024).unwrap();
+    let mut told = 2 * MANY;
+    wait_until("the next walk", || {
+        told += 2;
+        reset_one(&mut tracer, &mut pair, told);
+        found(&tracer) > found_before
+    });
+    let run = stage.finish(tracer, told / 2, told / 2);
+    for said in ["degraded: walks of open files: ", "open files are walked again"] {
+        assert!(run.stderr.contains(said), "{}", run.stderr);
+    }
+    assert!(
+        run.summaries.last().is_some_and(|summary| summary["degraded"].to_string().contains("walks of open files"))
+    );
+}
+
+/// `/proc` that shows nobody but oneself is no obstacle to who may look at every process.
+pub(crate) fn hidden_processes(stage: &Stage) {
+    let run = behind_hidepid(stage, hide_processes);
+    for reset in &run.resets {
+        assert_eq!(reset["process"]["executable"].as_str(), env::current_exe().unwrap().to_str(), "{:#}", reset.0);
+    }
+}
+
+/// Who may not, is told what the kernel knows: PID, name and user, and that for sure.
+pub(crate) fn hidden_processes_without_ptrace(stage: &Stage) {
+    let run = behind_hidepid(stage, || {
+        hide_processes()?;
+        become_nobody_with(&[CAP_BPF, CAP_PERFMON])
+    });
+    for reset in &run.resets {
+        reset.is("/process/executable", Value::Null).is("/process/command_line", Value::Null).is("/process/uid", 0);
+    }
+}
+
+fn behind_hidepid(stage: &Stage, last: fn() -> io::Result<()>) -> crate::tracer::Run {
+    let directory = super::privileges::readable_copy();
+    let mut command = Command::new(directory.path().join("rsttrace"));
+    command.args(arguments(stage, &[])).current_dir("/");
+    let tracer = Tracer::start_command(netns::original(), command, Stdio::piped(), last);
+    let mut pair = Pair::open(V4);
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+    let run = stage.finish(tracer, 1, 1);
+    run.the_sent().owner(&pair.client).provenance("connect").is("/process/confidence", "exact");
+    run.the_received().owner(&pair.server).is("/process/confidence", "exact");
+    run
+}
+
+fn hide_processes() -> io::Result<()> {
+    leave_mounts()?;
+    mount("proc", "/proc", "hidepid=2")
+}
+
+/// Namespaces come and go, each with a reset in it: every one is told, with its namespace.
+pub(crate) fn namespaces_come_and_go(stage: &Stage) {
+    const NAMESPACES: u64 = 101;
+    // Other scenarios go on beside this one, and this one on the other transport; in new namespaces every port is free.
+    let port = u16::try_from(20_000 + stage.netns % 10_000).unwrap();
+    let tracer = stage.trace_everywhere(&["--port", &port.to_string()]);
+    let reset_in_another = move || {
+        thread::spawn(move || {
+            let netns = netns::enter_new();
+            let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+            let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            client.set_linger_to_zero();
+            drop(client);
+            assert_eq!(server.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+            netns
+        })
+    };
+    let mut made = Vec::new();
+    for _ in 0..NAMESPACES / 4 {
+        let together: Vec<_> = (0..4).map(|_| reset_in_another()).collect();
+        made.extend(together.into_iter().map(|thread| thread.join().unwrap()));
+    }
+    made.push(reset_in_another().join().unwrap());
+    let mut tracer = tracer;
+    let run = {
+        tracer.expect(2 * NAMESPACES);
+        tracer.finish()
+    };
+    run.check_counts(NAMESPACES, NAMESPACES);
+    assert_eq!(run.lost, 0);
+    for of in [true, false] {
+        let mut seen: Vec<u64> = run
+            .resets
+            .iter()
+            .filter(|reset| reset.is_sent() == of)
+            .map(|reset| reset["netns"]["inode"].as_u64().unwrap())
+            .collect();
+        made.sort_unstable();
+        seen.sort_unstable();
+        assert_eq!(seen, made);
+    }
+    for reset in &run.resets {
+        reset.is("/process/pid", std::process::id());
+    }
+}
+
+trait Linger {
+    fn set_linger_to_zero(&self);
+}
+
+impl Linger for TcpStream {
+    fn set_linger_to_zero(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        nix::sys::socket::setsockopt(self, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+    }
+}
+
+/// Two of them see the same, and the end of one is nothing to the other.
+pub(crate) fn a_second_one(stage: &Stage) {
+    let (mut first, mut second) = (stage.trace(), stage.trace());
+    let mut pair = Pair::open(V4);
+    let mut reset_one = || {
+        pair.client.abort("c");
+        pair.server.wait_error("s", "ECONNRESET");
+        pair.connect("c", "s");
+    };
+    for _ in 0..MANY {
+        reset_one();
+    }
+    first.expect(2 * MANY);
+    second.expect(2 * MANY);
+    first.signal(Signal::SIGKILL);
+    first.status();
+    let mut third = stage.trace();
+    for _ in 0..MANY {
+        reset_one();
+    }
+    third.expect(2 * MANY);
+    stage.finish(third, MANY, MANY);
+    let run = stage.finish(second, 2 * MANY, 2 * MANY);
+    for reset in &run.resets {
+        reset.owner(if reset.is_sent() { &pair.client } else { &pair.server });
+    }
+}
+
+/// Stopped for a while, it tells afterwards what happened meanwhile, in order and with the times of then.
+pub(crate) fn stopped_and_continued(stage: &Stage) {
+    let mut tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    stop(&tracer);
+    let before = jiff::Timestamp::now();
+    for _ in 0..MANY {
+        pair.client.abort("c");
+        pair.server.wait_error("s", "ECONNRESET");
+        pair.connect("c", "s");
+    }
+    let after = jiff::Timestamp::now();
+    tracer.signal(Signal::SIGCONT);
+    tracer.expect(2 * MANY);
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+    let run = stage.finish(tracer, MANY + 1, MANY + 1);
+    let mut times: Vec<jiff::Timestamp> =
+        run.resets.iter().map(|reset| reset["time"].as_str().unwrap().parse().unwrap()).collect();
+    // Those of one direction: the others wait for their owner to be found.
+    let of_one: Vec<&str> = run.sent().map(|reset| reset["time"].as_str().unwrap()).collect();
+    assert!(of_one.is_sorted(), "{of_one:?}");
+    times.sort();
+    let of_then = &times[..usize::try_from(2 * MANY).unwrap()];
+    assert!(of_then.iter().all(|time| (before..=after).contains(time)), "{before} {of_then:?} {after}");
+    for reset in run.sent() {
+        reset.owner(&pair.client);
+    }
+}
+
+/// What the kernel has when it is told to end comes out.
+pub(crate) fn ended_with_a_full_buffer(stage: &Stage) {
+    const CONNECTIONS: u64 = 499;
+    let tracer = stage.trace();
+    stop(&tracer);
+    let (_server, burst) = burst(CONNECTIONS);
+    burst.join().unwrap();
+    tracer.signal(Signal::SIGINT);
+    tracer.signal(Signal::SIGCONT);
+    let run = tracer.wait();
+    run.check_counts(CONNECTIONS, CONNECTIONS);
+    assert_eq!(run.lost, 0);
+}
+
+fn stop(tracer: &Tracer) {
+    tracer.signal(Signal::SIGSTOP);
+    waitpid(Pid::from_raw(tracer.pid().cast_signed()), Some(WaitPidFlag::WUNTRACED)).unwrap();
+}
+
+/// A cgroup whose memory is limited; the processes in it have to go before it does.
+struct Limited(PathBuf);
+
+/// Where cgroups that limit memory can be made, and how the limit is called there.
+fn memory_controller() -> Option<(PathBuf, &'static str)> {
+    let mounts = fs::read_to_string("/proc/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let at = Path::new(*words.get(1)?);
+        match *words.get(2)? {
+            "cgroup" if words.get(3)?.split(',').any(|option| option == "memory") => {
+                Some((at.to_owned(), "memory.limit_in_bytes"))
+            }
+            "cgroup2" => {
+                let control = fs::read_to_string(at.join("cgroup.subtree_control")).ok()?;
+                let is_on = control.split_whitespace().any(|controller| controller == "memory");
+                (is_on || fs::write(at.join("cgroup.subtree_control"), "+memory").is_ok())
+                    .then(|| (at.to_owned(), "memory.max"))
+            }
+            _ => None,
+        }
+    })
+}
+
+pub(crate) fn no_memory_controller() -> Option<Lack> {
+    memory_controller().is_none().then(|| Lack::Kernel("no cgroup can limit memory here".to_owned()))
+}
+
+impl Limited {
+    fn make(name: &str, bytes: u64) -> Self {
+        let (at, limit) = memory_controller().expect("asked for before");
+        let made = Self(at.join(name));
+        fs::create_dir(&made.0).unwrap();
+        fs::write(made.0.join(limit), bytes.to_string()).unwrap();
+        made
+    }
+}
+
+impl Limited {
+    /// The most that was used, in bytes, where the kernel says so.
+    fn most(&self) -> Option<u64> {
+        let read = |file| fs::read_to_string(self.0.join(file)).ok()?.trim().parse().ok();
+        read("memory.max_usage_in_bytes").or_else(|| read("memory.peak"))
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        drop(fs::remove_dir(&self.0));
+    }
+}
+
+/// Bytes of memory that have to do.
+const LIMIT: u64 = 64 << 20;
+
+/// 64 MB are enough for everything, the kernel's part included: buffers, maps, and thousands of resets.
+pub(crate) fn little_memory(stage: &Stage) {
+    // No more than an accept queue takes: nobody accepts them.
+    const CONNECTIONS: u64 = 2_003;
+    const BURSTS: u64 = 3;
+    let group = Limited::make(&format!("rsttrace-memory-{}-{}", std::process::id(), stage.netns), LIMIT);
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(group.0.join("cgroup.procs")).arg(host::rsttrace());
+    command.args(arguments(stage, &[]));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let tracer = Tracer::start_command(netns::original(), command, file.reopen().unwrap().into(), || Ok(()));
+    for _ in 0..BURSTS {
+        let (_server, burst) = burst(CONNECTIONS);
+        burst.join().unwrap();
+    }
+    tracer.signal(Signal::SIGINT);
+    let (status, stderr) = tracer.status();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    let text = fs::read_to_string(file.path()).unwrap();
+    let summary: Value = serde_json::from_str(text.lines().last().expect("a summary")).unwrap();
+    let [told, lost] = ["resets", "lost"].map(|field| summary[field].as_u64().unwrap());
+    assert_eq!(told + lost, 2 * CONNECTIONS * BURSTS, "{lost} were lost");
+    assert!(told > lost, "{lost} were lost");
+    assert!(group.most().is_none_or(|most| most <= LIMIT));
+}
