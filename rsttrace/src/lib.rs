@@ -15,6 +15,8 @@ pub mod diagnose;
 mod doctor;
 pub mod exit;
 mod explain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod generate;
 pub mod load;
 mod metrics;

@@ -82,7 +82,7 @@ pub fn mount() -> Option<PathBuf> {
 }
 
 /// In `mountinfo` the mount point is field 5, and the type stands behind a lone hyphen.
-fn find_mount(mountinfo: &str) -> Option<PathBuf> {
+pub(super) fn find_mount(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (mount, source) = line.split_once(" - ")?;
         if source.split(' ').next()? != "cgroup2" {

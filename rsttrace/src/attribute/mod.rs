@@ -15,6 +15,17 @@ use crate::{
     reset::{Actor, KernelTask, Process, Reset},
 };
 
+/// Everything that reads files of `/proc`, cgroups and users, on any bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    proc::fuzz(data);
+    let text = String::from_utf8_lossy(data);
+    drop((cgroup::find_mount(&text), users::parse(&text)));
+    for line in text.lines() {
+        drop((service::unit(line), container::container(line)));
+    }
+}
+
 /// Fills in who a record is about. Reads `/proc`, the cgroup file system and the list of users, and remembers.
 #[derive(Default)]
 pub struct Attribution {

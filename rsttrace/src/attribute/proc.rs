@@ -176,6 +176,19 @@ fn text(bytes: &OsStr) -> Arc<str> {
     String::from_utf8_lossy(bytes.as_bytes()).into()
 }
 
+/// Any bytes as each of the files. What is kept is bounded, and a path is one.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(data: &[u8]) {
+    let line = command_line(data);
+    // A byte that is no UTF-8 becomes a character of three.
+    assert!(line.is_none_or(|line| !line.is_empty() && !line.contains('\0') && line.len() <= COMMAND_LINE_MAX * 3 + 3));
+    if let Some(membership) = Membership::parse(data) {
+        assert!(membership.path.is_some_and(|path| path.starts_with('/')));
+        assert!(membership.unit.is_none_or(|unit| !unit.is_empty() && !unit.contains('/')));
+    }
+    let _ = (Stat::parse(data), real_uid(data));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

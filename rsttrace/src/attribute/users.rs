@@ -55,7 +55,7 @@ impl Users {
 }
 
 /// Name and number are fields 1 and 3. The first of several names of one number counts, as in the C library.
-fn parse(passwd: &str) -> HashMap<u32, Arc<str>> {
+pub(super) fn parse(passwd: &str) -> HashMap<u32, Arc<str>> {
     let mut names = HashMap::new();
     for line in passwd.lines() {
         let mut fields = line.split(':');

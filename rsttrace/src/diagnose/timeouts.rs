@@ -68,6 +68,13 @@ impl Timeouts {
         Ok(timeouts)
     }
 
+    /// What a file says alone.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of(text: &str) -> Result<Self, String> {
+        let mut timeouts = Self::default();
+        timeouts.add(text).map(|()| timeouts)
+    }
+
     /// Adds what a file says. The error begins with line and column.
     fn add(&mut self, text: &str) -> Result<(), String> {
         let file: File = toml::from_str(text).map_err(|error| {

@@ -9,6 +9,9 @@ use rsttrace_common::offsets::ABSENT;
 /// Where the kernel keeps its BTF.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
+/// Types that may stand between a name and what it is.
+const LINKS: usize = 32;
+
 /// The running kernel's types.
 pub struct KernelTypes(Btf);
 
@@ -80,6 +83,12 @@ impl KernelTypes {
         Ok(Self(btf))
     }
 
+    /// From bytes that need not be a kernel's.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of(bytes: &[u8]) -> Result<Self> {
+        Ok(Self(Btf::from_bytes(bytes)?))
+    }
+
     /// Looks up every field of the table. Fails when one that is required is missing.
     pub fn offsets(&self) -> Result<Vec<FieldOffset>> {
         let mut offsets = Vec::with_capacity(ROWS.len());
@@ -137,12 +146,14 @@ impl KernelTypes {
     /// Parameters of the prototype that a type leads to.
     fn parameters(&self, start: Type) -> Option<usize> {
         let mut next = start;
-        loop {
+        // A typedef of a pointer to a prototype. Types that lead to themselves lead nowhere.
+        for _ in 0..LINKS {
             match next {
                 Type::FuncProto(prototype) => return Some(prototype.parameters.len()),
                 other => next = self.0.resolve_chained_type(other.as_btf_type()?).ok()?,
             }
         }
+        None
     }
 
     fn named(&self, name: &str) -> Vec<Type> {
@@ -160,15 +171,16 @@ impl KernelTypes {
     /// Bits from the start of the struct to the end of a path of members such as `sk_lock.owned`.
     fn field(&self, structure: &Struct, path: &str) -> Option<u32> {
         let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-        let (offset, member) = self.member(structure, first)?;
+        let (offset, member) = self.member(structure, first, LINKS)?;
         match rest {
             None => Some(offset),
-            Some(rest) => Some(offset + self.field(&self.aggregate(&member)?, rest)?),
+            Some(rest) => offset.checked_add(self.field(&self.aggregate(&member)?, rest)?),
         }
     }
 
     /// A member by name, looking into anonymous structs and unions.
-    fn member(&self, structure: &Struct, wanted: &str) -> Option<(u32, Member)> {
+    fn member(&self, structure: &Struct, wanted: &str, depth: usize) -> Option<(u32, Member)> {
+        let depth = depth.checked_sub(1)?;
         structure.members.iter().find_map(|member| {
             let name = self.0.resolve_name(member).unwrap_or_default();
             if name == wanted {
@@ -177,15 +189,15 @@ impl KernelTypes {
             if !name.is_empty() {
                 return None;
             }
-            let (offset, inner) = self.member(&self.aggregate(member)?, wanted)?;
-            Some((member.bit_offset() + offset, inner))
+            let (offset, inner) = self.member(&self.aggregate(member)?, wanted, depth)?;
+            Some((member.bit_offset().checked_add(offset)?, inner))
         })
     }
 
     /// The struct or union that a member is, through typedefs and qualifiers.
     fn aggregate(&self, member: &Member) -> Option<Struct> {
         let mut next = self.0.resolve_chained_type(member).ok()?;
-        loop {
+        for _ in 0..LINKS {
             match next {
                 Type::Struct(found) | Type::Union(found) => return Some(found),
                 Type::Typedef(_) | Type::Const(_) | Type::Volatile(_) | Type::TypeTag(_) => {
@@ -194,6 +206,7 @@ impl KernelTypes {
                 _ => return None,
             }
         }
+        None
     }
 }
 

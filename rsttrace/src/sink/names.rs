@@ -18,7 +18,7 @@ impl Names {
     }
 }
 
-fn parse_services(text: &str) -> HashMap<u16, String> {
+pub(crate) fn parse_services(text: &str) -> HashMap<u16, String> {
     let mut services = HashMap::new();
     for line in text.lines() {
         let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();

@@ -20,7 +20,7 @@ const OTHERS: usize = 16;
 /// Network namespaces in which resets are counted.
 const NAMESPACES: usize = 1024;
 
-type Counters = HashMap<&'static str, u64>;
+pub(crate) type Counters = HashMap<&'static str, u64>;
 
 /// The counters at the start, and what was seen since, in each network namespace.
 #[derive(Debug, Default)]
@@ -193,7 +193,7 @@ fn read(pid: &str) -> Option<Counters> {
 }
 
 /// Two lines a protocol: names, then values.
-fn parse(snmp: &str) -> Counters {
+pub(crate) fn parse(snmp: &str) -> Counters {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return HashMap::new() };
     names

@@ -1,0 +1,260 @@
+//! What is done with input from outside, as functions of any bytes: for the fuzz targets in `fuzz/` (`cargo fuzz run
+//! TARGET`), and for a test that plays their corpora and mutations of them.
+//!
+//! Each checks more than that nothing panics.
+
+use bytes::Buf as _;
+use clap::Parser as _;
+use jiff::{Timestamp, tz::TimeZone};
+use rsttrace_common::event::{KIND_FORWARDED, KIND_IGNORED, ResetEvent};
+use zerocopy::IntoBytes as _;
+
+use crate::{
+    aside::Ignored,
+    attribute::{self, owner},
+    cli::{Cli, Format, TimeFormat},
+    decode::{Decoder, Reasons, clock::WallClock, sample, settle::Settle},
+    diagnose::{Diagnosis, timeouts::Timeouts},
+    load::btf::KernelTypes,
+    select::Selection,
+    sink::{self, Look, Record, names},
+    summary::coverage,
+};
+
+/// What is done with any bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name.
+pub const TARGETS: [(&str, Target); 5] =
+    [("sample", sample), ("btf", btf), ("timeouts", timeouts), ("arguments", arguments), ("process", process)];
+
+const CLOCK: WallClock = WallClock { monotonic_ns: 1 << 50, wall: Timestamp::UNIX_EPOCH };
+
+/// Samples of the buffer, through decoder, settlement, owner, diagnosis and every format. In two parts, they are what they
+/// are in one, wherever they are cut.
+pub fn sample(data: &[u8]) {
+    let mut decoder = Decoder::new("host".into(), Reasons::default(), Some(0));
+    let (mut settle, mut diagnosis) = (Settle::default(), Diagnosis::default());
+    for one in data.chunks(size_of::<ResetEvent>().max(1)) {
+        let whole = sample::event(one);
+        for split in 0..=one.len() {
+            let (head, tail) = one.split_at(split);
+            assert_eq!(sample::event(head.chain(tail)), whole, "split at {split}");
+        }
+        let Ok(event) = whole else { continue };
+        assert_eq!(event.as_bytes(), &one[..size_of::<ResetEvent>()]);
+        let events = settle.next(event).into_iter().chain(settle.release(u64::MAX));
+        for event in events.collect::<Vec<_>>() {
+            print(&record(&event, &mut decoder, &mut diagnosis));
+        }
+    }
+}
+
+fn record(event: &ResetEvent, decoder: &mut Decoder, diagnosis: &mut Diagnosis) -> Record {
+    if event.kind == KIND_FORWARDED {
+        return Record::Forwarded(decoder.forwarded(event, &CLOCK, Some("eth0".into())).into());
+    }
+    let mut reset = decoder.reset(event, &CLOCK);
+    let verdict = owner::decide(&reset);
+    reset.actor = verdict.actor.map(|task| crate::reset::Actor { pid: task.tgid, comm: task.comm });
+    if event.kind == KIND_IGNORED {
+        return Record::Ignored(Ignored::from(reset).into());
+    }
+    diagnosis.diagnose(&mut reset);
+    diagnosis.explain(&mut reset);
+    Record::Reset(reset.into())
+}
+
+/// In every format, a record is whole lines without control characters, and in JSON one object.
+fn print(record: &Record) {
+    let look = Look { color: false, time: TimeFormat::Elapsed, started_ns: 0, zone: TimeZone::UTC, names: false };
+    for format in [Format::Text, Format::Long, Format::Json] {
+        let mut out = Vec::new();
+        assert!(sink::sink(format, look.clone()).write(record, &mut out).is_ok(), "a vector takes everything");
+        let text = String::from_utf8_lossy(&out);
+        assert!(text.ends_with('\n') && !text.chars().any(|character| character.is_control() && character != '\n'));
+        if format == Format::Json {
+            assert!(
+                serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() && text.lines().count() == 1,
+                "{text}"
+            );
+        }
+    }
+}
+
+/// The kernel's own description of its types.
+pub fn btf(data: &[u8]) {
+    let Ok(types) = KernelTypes::of(data) else { return };
+    if let Ok(offsets) = types.offsets() {
+        assert!(!offsets.is_empty());
+    }
+    // Of names that are there and of names that are not.
+    for name in ["tcp_send_reset", "tcp_receive_reset", "inet_csk_accept", "ring", ""] {
+        let _ = (types.tracepoint_arguments(name), types.function_arguments(name));
+    }
+    drop((types.reset_reasons(), types.drop_reasons()));
+}
+
+/// The file of `--timeouts`. What is taken has a name and a time, and what is not, a line and a column.
+pub fn timeouts(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match Timeouts::of(&text) {
+        Ok(timeouts) => {
+            for row in timeouts.rows() {
+                assert!(!row.owner.trim().is_empty() && row.seconds.is_finite() && row.seconds > 0.0);
+            }
+            drop(timeouts.names(60_000.0));
+        }
+        Err(error) => {
+            let mut parts = error.splitn(3, ':');
+            let is_number = |part: Option<&str>| part.is_some_and(|part| part.parse::<usize>().is_ok());
+            assert!(is_number(parts.next()) && is_number(parts.next()), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}
+
+/// Arguments, one a line. What is understood can be applied.
+pub fn arguments(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let arguments = text.lines().filter(|line| !line.contains('\0'));
+    match Cli::try_parse_from(std::iter::once("rsttrace").chain(arguments)) {
+        Ok(cli) => {
+            for range in [&cli.trace.filters.port, &cli.trace.filters.peer_port, &cli.trace.filters.local_port] {
+                assert!(range.iter().all(|range| range.first <= range.last && range.contains(range.first)));
+            }
+            if let Ok(selection) = Selection::new(cli.trace.filters) {
+                let mut decoder = Decoder::new("host".into(), Reasons::default(), None);
+                let _ = selection.wants(&decoder.reset(&ResetEvent::default(), &CLOCK));
+            }
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// Files of `/proc` and of the cgroup file system, and what is read off paths in them.
+pub fn process(data: &[u8]) {
+    attribute::fuzz(data);
+    let text = String::from_utf8_lossy(data);
+    drop((names::parse_services(&text), coverage::parse(&text)));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, path::Path};
+
+    use rsttrace_common::event::KIND_SENT;
+
+    use super::*;
+
+    /// Mutations of each target's corpus, unless `RSTTRACE_FUZZ` says how many.
+    const RUNS: u64 = 300;
+
+    /// The same numbers in every run, so that what is found is found again.
+    struct Dice(u64);
+
+    impl Dice {
+        fn next(&mut self) -> u64 {
+            // xorshift64*.
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+        }
+
+        fn below(&mut self, limit: usize) -> usize {
+            usize::try_from(self.next() % limit.max(1) as u64).expect("below a usize")
+        }
+    }
+
+    /// What parsers stumble over.
+    const WORDS: [&[u8]; 24] = [
+        b"",
+        b"\0",
+        b"\xff",
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\0",
+        b"\n",
+        b"\r\n",
+        b" ",
+        b":",
+        b"/",
+        b")",
+        b"-1",
+        b"18446744073709551616",
+        b"4294967295",
+        b"nan",
+        b"inf",
+        b"1e999",
+        b"[[timeout]]\n",
+        b"--port\n",
+        b"0-65535",
+        b"\xf0\x9f\x98",
+        b"\xe2\x80\xae",
+        b"0::/",
+        b" - cgroup2 ",
+    ];
+
+    fn mutated(seeds: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
+        let mut data = seeds[dice.below(seeds.len())].clone();
+        for _ in 0..=dice.below(5) {
+            let at = dice.below(data.len() + 1);
+            let end = at + dice.below((data.len() - at).min(64) + 1);
+            match dice.below(7) {
+                0 if at < data.len() => data[at] ^= 1 << dice.below(8),
+                1 if at < data.len() => data[at] = u8::try_from(dice.below(256)).expect("a byte"),
+                2 => drop(data.drain(at..end)),
+                3 => {
+                    let again = data[at..end].to_vec();
+                    data.splice(at..at, again);
+                }
+                4 => drop(data.splice(at..end, WORDS[dice.below(WORDS.len())].iter().copied())),
+                5 => {
+                    let other = &seeds[dice.below(seeds.len())];
+                    let from = dice.below(other.len() + 1);
+                    data.truncate(at);
+                    data.extend_from_slice(&other[from..]);
+                }
+                _ => data.truncate(at),
+            }
+        }
+        data
+    }
+
+    fn seeds(target: &str) -> Vec<Vec<u8>> {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+        let mut files: Vec<_> =
+            fs::read_dir(corpus).expect("a corpus").map(|file| file.expect("a file").path()).collect();
+        files.sort();
+        let mut seeds: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).expect("a file")).collect();
+        if target == "sample" {
+            // The stored ones are of the layout of their day; these are of today's.
+            seeds.extend((KIND_SENT..=KIND_FORWARDED).flat_map(|kind| {
+                [0, u32::MAX]
+                    .map(|flags| ResetEvent { kind, flags, state: 1, ..ResetEvent::default() }.as_bytes().to_vec())
+            }));
+        }
+        assert!(!seeds.is_empty());
+        seeds
+    }
+
+    #[test]
+    fn corpora_and_mutations_of_them_break_nothing() {
+        let runs = env::var("RSTTRACE_FUZZ").ok().map_or(RUNS, |runs| runs.parse().expect("a number of runs"));
+        let only = env::var("RSTTRACE_FUZZ_TARGET").ok();
+        for (name, target) in TARGETS.into_iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
+            let seeds = seeds(name);
+            for seed in &seeds {
+                target(seed);
+            }
+            let seed =
+                env::var("RSTTRACE_FUZZ_SEED").ok().map_or(0x9E37_79B9_7F4A_7C15, |seed| seed.parse().expect("a seed"));
+            let mut dice = Dice(seed);
+            for run in 0..runs {
+                let data = mutated(&seeds, &mut dice);
+                let found = std::panic::catch_unwind(|| target(&data));
+                assert!(found.is_ok(), "{name}, run {run}: {}", data.escape_ascii());
+            }
+        }
+    }
+}
