@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= timeouts= config= ready-fd= remember= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= user= timeouts= config= ready-fd= remember= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -58,6 +58,7 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -l transport -d 'How the
 ring\t'BPF ring buffer (Linux 5.8)'
 perf\t'perf ring buffer'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l buffer-size -d 'Size of the buffer in the kernel (perf: of each CPU\'s), rounded up to a power of two of pages' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l user -d 'Go on as this user, by name or number, once everything is attached' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l timeouts -d 'Known idle timeouts to add to those of the program, or to replace some, in TOML' -r -F
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l config -d 'Read flags from this file: TOML, `name = value`, of the same names; the command line goes first' -r -F
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l ready-fd -d 'Write one newline to this descriptor once every probe is attached' -r
