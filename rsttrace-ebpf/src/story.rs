@@ -185,7 +185,13 @@ fn advance(connection: &mut Connection, sk: u64, old: u8, new: u8) -> bool {
     // The task that holds the lock uses the socket: better knowledge than an inherited or a shared owner.
     let inherited = connection.role == ROLE_SERVER && connection.provenance == PROVENANCE_LISTEN;
     let unsure = connection.provenance == PROVENANCE_NONE || inherited || connection.shared != 0;
-    if !unsure && connection.owner.tgid == task::current_tgid() {
+    if connection.owner.tgid == task::current_tgid() && (inherited || !unsure) {
+        if inherited {
+            // The one that listens has the connection itself, as most do.
+            connection.provenance = PROVENANCE_CURRENT;
+            connection.shared = 0;
+            connection.seal(sk);
+        }
         return false;
     }
     // What is left of a socket after the last close belongs to whoever closed it, also beside a certain owner. Several may

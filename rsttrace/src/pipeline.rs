@@ -245,6 +245,7 @@ impl Run {
         // While the programs are there, what waits for its owner can still be looked for.
         while !transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed)) {}
         self.process(&mut batch, 0);
+        self.hold.hurry();
         self.search();
         // Counters before the programs go: `missed` is theirs.
         let missed = self.loaded.missed();

@@ -78,6 +78,11 @@ impl Hold {
         Some(self.walk)
     }
 
+    /// The run ends: one more walk, whatever the last one took.
+    pub const fn hurry(&mut self) {
+        self.next_walk_ns = 0;
+    }
+
     /// The walk has been done.
     pub fn walked(&mut self, began_ns: u64, ended_ns: u64) {
         let rest = ended_ns.saturating_sub(began_ns).saturating_mul(REST).max(AGAIN_NS);

@@ -165,7 +165,8 @@ fn measure(load: Load, tools: &[Tool], cpus: &[usize], plan: Plan) -> Result<Out
 /// The load's rate while a program watches.
 fn watched(load: Load, tool: &Tool, measured: &mut Measured, cpus: &[usize], plan: Plan) -> Result<f64> {
     let watcher = tool.start(load.arguments())?;
-    let before = watcher.cpu()?;
+    // What it does at its start is measured by itself.
+    let before = settled(&watcher)?;
     let rate = load.run(cpus, plan.slice)?;
     let cpu = settled(&watcher)?.saturating_sub(before).as_secs_f64();
     let (peak_kb, own_kb) = watcher.memory()?;
@@ -192,7 +193,7 @@ fn watched(load: Load, tool: &Tool, measured: &mut Measured, cpus: &[usize], pla
     Ok(rate)
 }
 
-/// CPU time of a program once it has caught up with what has happened.
+/// CPU time of a program once it rests: after its start, or when it has caught up with what has happened.
 fn settled(watcher: &Watcher) -> Result<Duration> {
     let mut last = watcher.cpu()?;
     loop {
