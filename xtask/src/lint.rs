@@ -28,6 +28,16 @@ pub(crate) fn main() -> Result<()> {
             .args(["--", "-D", "warnings"]),
     )?;
 
+    // It is a program of its own, and takes long to build.
+    if process::output(process::cargo()?.args(["deny", "--version"])).is_ok() {
+        eprintln!("cargo deny: licences, advisories and sources");
+        process::run(process::cargo()?.args(["deny", "--locked", "--all-features", "check"]))?;
+    } else {
+        eprintln!(
+            "cargo deny is not installed (`cargo install cargo-deny`): licences, advisories and sources go unchecked"
+        );
+    }
+
     let toolchain = Toolchain::choose()?;
     let target_dir = workspace::target_dir()?.join("bpf-lint");
     for variant in stamp::VARIANTS {

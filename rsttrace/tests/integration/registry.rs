@@ -9,7 +9,7 @@ use crate::{
     host::{self, Lack},
     scenarios::{
         aborts, after_close, belongs, cross_check, deploy, destroy, endings, endings_of_peers, exactly_once, faults,
-        filters, forwarded, functions, handed_over, hostile, idle, ignored, injected, keepalive, listener, lost,
+        filters, forwarded, functions, handed_over, hostile, idle, ignored, injected, keepalive, listener, long, lost,
         mapped, namespaces, own_words, owners, privileges, programs, receivers, refused, rejected, routed, sinks,
         snapshot, summary, timers, zoo,
     },
@@ -23,14 +23,20 @@ struct Row {
     play: fn(&Stage),
     /// What this host lacks for it.
     lack: fn() -> Option<Lack>,
+    /// Only when it is asked for, with `--ignored`.
+    on_demand: bool,
 }
 
 const fn row(name: &'static str, play: fn(&Stage)) -> Row {
-    Row { name, play, lack: || None }
+    Row { name, play, lack: || None, on_demand: false }
 }
 
 const fn needing(lack: fn() -> Option<Lack>, name: &'static str, play: fn(&Stage)) -> Row {
-    Row { name, play, lack }
+    Row { name, play, lack, on_demand: false }
+}
+
+const fn on_demand(name: &'static str, play: fn(&Stage)) -> Row {
+    Row { name, play, lack: || None, on_demand: true }
 }
 
 const ROWS: &[Row] = &[
@@ -144,6 +150,7 @@ const ROWS: &[Row] = &[
     needing(receivers::no_collector, "sinks::collector", sinks::collector),
     needing(receivers::no_receivers, "sinks::many_through_each", sinks::many_through_each),
     row("sinks::one_that_fails_harms_no_other", sinks::one_that_fails_harms_no_other),
+    on_demand("long::an_hour_of_churn", long::an_hour_of_churn),
     row("lost::every_reset_is_counted", lost::every_reset_is_counted),
     row("endings::after_a_count", endings::after_a_count),
     row("endings::after_a_duration", endings::after_a_duration),
@@ -255,6 +262,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     panic::set_hook(Box::new(|panic| PANIC.with_borrow_mut(|text| *text = panic.to_string())));
     let trial = |(transport, row): (Transport, &'static Row)| {
         Trial::ignorable_test(format!("{}::{}", transport.name(), row.name), move || run(row, transport))
+            .with_ignored_flag(row.on_demand)
     };
     Transport::ALL.into_iter().flat_map(|transport| ROWS.iter().map(move |row| (transport, row))).map(trial).collect()
 }

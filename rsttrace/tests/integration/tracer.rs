@@ -261,11 +261,15 @@ fn check_run(lines: &[Value], stderr: &str) {
     assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
-/// Whether a text has `ffff` and twelve hexadecimal digits, which no other figure of ours has.
-fn shows_kernel_address(text: &str) -> bool {
+/// Whether a text has an address of the kernel: `ffff` and twelve hexadecimal digits, or the like in decimal digits.
+/// No other figure of ours is as large.
+pub(crate) fn shows_kernel_address(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    text.match_indices("ffff").any(|(at, _)| {
+    let in_hex = text.match_indices("ffff").any(|(at, _)| {
         let digits = &text.as_bytes()[at + 4..];
         digits.len() >= 12 && digits[..12].iter().all(u8::is_ascii_hexdigit)
-    })
+    });
+    let mut numbers = text.split(|character: char| !character.is_ascii_digit());
+    let upper_half = 0xffff_8000_0000_0000..=u64::MAX;
+    in_hex || numbers.any(|digits| digits.parse().is_ok_and(|number: u64| upper_half.contains(&number)))
 }

@@ -13,7 +13,7 @@ use super::belongs::Groups;
 use crate::{
     puppet::Puppet,
     stage::{Pair, Stage, V4},
-    tracer::Tracer,
+    tracer::{Tracer, shows_kernel_address},
 };
 
 /// Clears the screen, turns the direction of writing, begins a new line; and the last character is cut in the middle.
@@ -68,6 +68,7 @@ pub(crate) fn names_in_every_format(stage: &Stage) {
             let printed = all(&mut file);
             for text in [&printed, &stderr] {
                 assert!(!text.chars().any(is_harmful), "{text:?}");
+                assert!(!shows_kernel_address(text), "{text}");
             }
             for puppet in [&pair.server, &pair.client] {
                 assert!(printed.contains(&format!("[{}]", puppet.pid())), "{printed}");

@@ -20,6 +20,7 @@ pub(crate) mod ignored;
 pub(crate) mod injected;
 pub(crate) mod keepalive;
 pub(crate) mod listener;
+pub(crate) mod long;
 pub(crate) mod lost;
 pub(crate) mod mapped;
 pub(crate) mod namespaces;

@@ -1,0 +1,80 @@
+//! A long run, on demand: `cargo test -p rsttrace --test integration -- --ignored ring::long`.
+
+use std::{
+    env, fs, io,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    time::{Duration, Instant},
+};
+
+use nix::sys::{signal::Signal, socket};
+use serde_json::Value;
+
+use crate::{
+    stage::{Stage, V4},
+    tracer::Tracer,
+};
+
+/// Unless `RSTTRACE_LONG_SECONDS` says otherwise.
+const SECONDS: u64 = 600;
+
+/// Connections to one listener, of which every tenth is reset.
+const TO_ONE: u32 = 100;
+
+/// What memory may grow by after the first tenth, in kilobytes. All that is remembered is bounded, and is full by then.
+const GROWTH_KB: u64 = 4096;
+
+/// Connections and listeners that come and go for ten minutes, a hundred times as many as in a quiet hour: each reset is
+/// counted, and memory stays as it is.
+pub(crate) fn an_hour_of_churn(stage: &Stage) {
+    let seconds = env::var("RSTTRACE_LONG_SECONDS").map_or(SECONDS, |seconds| seconds.parse().expect("seconds"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let netns = stage.netns.to_string();
+    let arguments = [&stage.arguments()[..], &["--netns", &netns]].concat();
+    let tracer = Tracer::start_writing_to(&arguments, file.reopen().unwrap().into());
+    let (began, all) = (Instant::now(), Duration::from_secs(seconds));
+    let (mut connections, mut resets, mut early_kb) = (0_u64, 0_u64, 0);
+    while began.elapsed() < all {
+        let listener = TcpListener::bind(V4).unwrap();
+        let address = listener.local_addr().unwrap();
+        for number in 0..TO_ONE {
+            let client = TcpStream::connect(address).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            connections += 1;
+            if number % 10 == 0 {
+                let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+                socket::setsockopt(&client, socket::sockopt::Linger, &linger).unwrap();
+                drop(client);
+                assert_eq!(server.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+                resets += 1;
+            } else {
+                drop(server);
+                drop(client);
+            }
+        }
+        if early_kb == 0 && began.elapsed() > all / 10 {
+            early_kb = resident_kb(tracer.pid());
+        }
+    }
+    let late_kb = resident_kb(tracer.pid());
+    tracer.signal(Signal::SIGINT);
+    let (status, stderr) = tracer.status();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    let text = fs::read_to_string(file.path()).unwrap();
+    let summary: Value = serde_json::from_str(text.lines().last().expect("a summary")).unwrap();
+    let [sent, received, lost] = ["sent", "received", "lost"].map(|field| summary[field].as_u64().unwrap());
+    assert_eq!((sent, received, lost), (resets, resets, 0), "{connections} connections");
+    // As text: it may be a gigabyte.
+    let owner = format!("\"process\":{{\"pid\":{},", std::process::id());
+    let is_ours = |line: &&str| !line.contains("\"type\":\"reset\"") || line.contains(&owner);
+    assert_eq!(text.lines().find(|line| !is_ours(line)), None, "an owner is wrong");
+    let memory = format!("{early_kb} KB after a tenth, {late_kb} KB at the end");
+    drop(writeln!(io::stdout(), "{connections} connections, {resets} resets each way, {memory}"));
+    assert!(late_kb <= early_kb + GROWTH_KB, "{early_kb} KB, then {late_kb} KB");
+}
+
+fn resident_kb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
