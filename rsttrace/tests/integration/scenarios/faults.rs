@@ -256,14 +256,14 @@ pub(crate) fn hidden_processes(stage: &Stage) {
     }
 }
 
-/// Who may not, is told what the kernel knows: PID, name and user, and that for sure.
+/// Who may not, is told what the kernel side saw: PID, name and user, and that for sure.
 pub(crate) fn hidden_processes_without_ptrace(stage: &Stage) {
     let run = behind_hidepid(stage, || {
         hide_processes()?;
         become_nobody_with(&[CAP_BPF, CAP_PERFMON])
     });
     for reset in &run.resets {
-        reset.is("/process/executable", Value::Null).is("/process/command_line", Value::Null).is("/process/uid", 0);
+        reset.is("/process/executable", Value::Null).is("/process/uid", 0);
     }
 }
 
