@@ -34,6 +34,15 @@ pub(super) fn build(toolchain: &Toolchain, variant: &str, target_dir: &Path) -> 
     Ok(bytes)
 }
 
+/// What runs of an object: all of it but its type information, which only the verifier's messages use.
+pub(super) fn without_types(object: &[u8], directory: &Path) -> Result<Vec<u8>> {
+    let file = directory.join("object");
+    workspace::write(&file, object)?;
+    let sections = [".BTF", ".BTF.ext", ".rel.BTF", ".rel.BTF.ext"];
+    process::run(Command::new(objcopy()?).args(sections.map(|name| format!("--remove-section={name}"))).arg(&file))?;
+    workspace::read(&file)
+}
+
 /// BTF comes from debug information, so both are asked for and the latter is stripped; no folder goes in by its name.
 fn flags(remapped: &[(PathBuf, &str)]) -> Vec<String> {
     let mut flags = vec![
