@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    attribute::{Attribution, hold::Hold},
+    attribute::{Attribution, hold::Hold, owner},
     cli::{Format, TimeFormat, Trace},
     confine::{Needs, User, confine},
     decode::{self, Decoder, Reasons, clock::WallClock, sample, settle::Settle},
@@ -354,12 +354,10 @@ impl Run {
 
     /// Lets go of the records that need not wait any longer for their owner.
     fn release(&mut self, now_ns: u64) {
-        let own_pid = std::process::id();
         let released = self.hold.release(now_ns, |number, first_walk| {
             let findings = self.loaded.findings(number);
             let mut found = findings.map(|findings| decode::found(&findings, first_walk)).unwrap_or_default();
-            // Our walk has every file in hand for a moment, and may be what closes it last.
-            found.closer = found.closer.filter(|closer| closer.tgid != own_pid);
+            found.closer = found.closer.filter(|closer| !owner::only_walks(closer));
             found
         });
         for reset in released {

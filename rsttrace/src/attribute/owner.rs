@@ -42,7 +42,7 @@ pub fn decide(reset: &Reset) -> Verdict {
         return Verdict::default();
     }
     let known = remembered(reset);
-    let Some(user) = reset.facts.holder.clone().filter(|user| !is_this_process(user)) else {
+    let Some(user) = reset.facts.holder.clone().filter(|user| !only_walks(user)) else {
         return Verdict { owner: settled(reset, known), actor: None };
     };
     if is_destroyed_from_outside(reset) {
@@ -66,10 +66,11 @@ pub fn decide(reset: &Reset) -> Verdict {
     }
 }
 
-/// Our own walk of open files has a file in hand while it looks at it. When its owner closes it just then, the last
-/// reference is ours, and the kernel closes the socket in our context: that makes us neither its owner nor an actor.
-fn is_this_process(task: &KernelTask) -> bool {
-    task.tgid == std::process::id()
+/// A walk of open files has each in hand while it looks at it. When its owner closes it just then, the last reference is the
+/// walk's, and the kernel closes the socket in its context: that makes this process neither the owner nor an actor, nor any
+/// other rsttrace, which walks as well.
+pub fn only_walks(task: &KernelTask) -> bool {
+    task.tgid == std::process::id() || &*task.comm == "rsttrace"
 }
 
 /// Whether a search for who holds the socket can still make the answer better.
@@ -148,8 +149,9 @@ fn likely(owner: Owner) -> Owner {
 /// The owner that the story of the connection tells.
 fn remembered(reset: &Reset) -> Option<Owner> {
     let facts = &reset.facts;
-    // The kernel side notes whoever closes a socket, us too.
-    let task = facts.owner.clone().filter(|owner| !is_this_process(owner))?;
+    // The kernel side notes whoever closes a socket. A connection that rsttrace itself has opened is its own.
+    let closes = |owner: &KernelTask| facts.provenance == PROVENANCE_CURRENT && only_walks(owner);
+    let task = facts.owner.clone().filter(|owner| !closes(owner))?;
     let role = reset.socket.as_ref().and_then(|socket| socket.role);
     let provenance = match facts.provenance {
         PROVENANCE_CONNECT => Provenance::Connect,
