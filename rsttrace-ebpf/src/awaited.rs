@@ -68,15 +68,18 @@ pub(crate) fn await_holder(sk: u64, story: Option<&'static Connection>, event: &
     event.findings = number;
 }
 
-/// Where what is found of a socket is gathered, if its holder is awaited.
+/// What is remembered of a socket, a listener included, if its holder is awaited.
 #[inline(always)]
-fn findings(sk: u64) -> Option<&'static mut Findings> {
-    let awaited = CONNECTIONS.any(sk).or_else(|| LISTENERS.any(sk))?;
+fn awaited(sk: u64) -> Option<&'static mut u64> {
+    let connection = CONNECTIONS.any(sk).or_else(|| LISTENERS.any(sk))?;
     // SAFETY: values of the map are valid as long as the program runs.
-    let number = unsafe { (*awaited).awaited };
-    if number == 0 {
-        return None;
-    }
+    let awaited = unsafe { &mut (*connection).awaited };
+    (*awaited != 0).then_some(awaited)
+}
+
+/// Where what is found under a number is gathered.
+#[inline(always)]
+fn findings(number: u64) -> Option<&'static mut Findings> {
     let findings = FINDINGS.get_ptr_mut(Findings::place(number))?;
     // SAFETY: as above; see the callers for who else writes.
     let findings = unsafe { &mut *findings };
@@ -86,8 +89,12 @@ fn findings(sk: u64) -> Option<&'static mut Findings> {
 /// A socket is destroyed. If its holder is awaited, and it is a process that destroys it, that is who had it last.
 #[inline(always)]
 pub(crate) fn destroyed(sk: u64) {
+    let Some(awaited) = awaited(sk) else { return };
+    let number = *awaited;
+    // Its address may be another socket's the next moment, which is none of the reset's.
+    *awaited = 0;
     // A socket is destroyed once, so nobody else writes these fields.
-    let Some(findings) = findings(sk) else { return };
+    let Some(findings) = findings(number) else { return };
     if sock::owned(sk) && !task::Flags::current().is_kernel() {
         task::current(&mut findings.closer);
     }
@@ -98,7 +105,7 @@ pub(crate) fn destroyed(sk: u64) {
 #[inline(always)]
 pub(crate) fn found(sk: u64, holder: u64) {
     // The user side walks one walk at a time, so nobody else writes these fields.
-    let Some(findings) = findings(sk) else { return };
+    let Some(findings) = awaited(sk).and_then(|number| findings(*number)) else { return };
     let walk = WALK.get(0).copied().unwrap_or(0);
     let mut task = NOBODY;
     task::of(holder, &mut task);

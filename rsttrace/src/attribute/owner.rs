@@ -272,6 +272,22 @@ mod tests {
     }
 
     #[test]
+    fn whoever_only_walks_is_no_owner_but_of_what_it_opened() {
+        let mut walker = task(8);
+        walker.comm[..9].copy_from_slice(b"rsttrace\0");
+        let closes = |event: &mut ResetEvent| {
+            known(event, 8, PROVENANCE_CURRENT, ROLE_SERVER);
+            event.owner = walker;
+        };
+        assert_eq!(verdict(closes), (None, None));
+        let opens = |event: &mut ResetEvent| {
+            known(event, 8, PROVENANCE_CONNECT, ROLE_CLIENT);
+            event.owner = walker;
+        };
+        assert_eq!(verdict(opens).0.map(|(pid, ..)| pid), Some(8));
+    }
+
+    #[test]
     fn whoever_connected_owns_whatever_the_cpu_ran() {
         let bystander = verdict(|event| {
             event.kind = KIND_RECEIVED;

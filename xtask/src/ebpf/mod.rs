@@ -79,7 +79,7 @@ fn check() -> Result<()> {
         let same = if mine == built {
             "the same"
         } else if object::without_types(&mine, &target)? == object::without_types(&built, &target)? {
-            // The compiler's order of types goes by where the checkout lies.
+            // The compiler does not always put the types into the same order.
             "the same, but for the order of type information"
         } else {
             bail!(difference(&name, &stamp, &toolchain));
