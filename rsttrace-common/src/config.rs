@@ -67,3 +67,5 @@ pub const DEPARTED_ENDS: u32 = 131_072;
 pub const FINDINGS_PLACES: u32 = 8192;
 /// Processes whose command lines are remembered, by PID.
 pub const PROCESSES: u32 = 2048;
+// A division for each owner seen at work otherwise.
+const _: () = assert!(PROCESSES.is_power_of_two());

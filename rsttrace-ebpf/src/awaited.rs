@@ -8,6 +8,7 @@ use aya_ebpf::Global;
 use rsttrace_common::{
     config::FINDINGS_PLACES,
     event::{EVENT_ORPHAN, Findings, ResetEvent, Task},
+    names::tcp,
 };
 
 use crate::{
@@ -31,7 +32,11 @@ const NOBODY: Task = Task { start_boottime_ns: 0, tgid: 0, uid: 0, comm: [0; 16]
 pub(crate) fn await_holder(sk: u64, story: Option<&'static Connection>, event: &mut ResetEvent) {
     let awaited = if event.flags & EVENT_ORPHAN == 0 {
         // The last close of a socket shows who holds it; afterwards nobody does.
-        if event.references == 0 { None } else { CONNECTIONS.any(sk).or_else(|| story::begin(sk)) }
+        match (event.references, event.state) {
+            (0, _) => None,
+            (_, tcp::LISTEN) => LISTENERS.any(sk),
+            _ => CONNECTIONS.any(sk).or_else(|| story::begin(sk)),
+        }
     } else if event.socket_flags & SOCK_DEAD == 0 {
         story.and_then(|story| LISTENERS.open(story.listener))
     } else {

@@ -1,10 +1,7 @@
 //! The command lines of processes that have opened connections: whoever is gone before its first reset has none in `/proc`.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
-use rsttrace_common::{
-    config::PROCESSES,
-    event::{ARGUMENTS_BYTES, Arguments, Task},
-};
+use rsttrace_common::event::{ARGUMENTS_BYTES, Arguments, Task};
 
 use crate::{
     fields::{MM_ARG_END, MM_ARG_START, TASK_MM, field, has},
@@ -47,5 +44,3 @@ pub(crate) fn remember(owner: &Task) {
     known.length = length as u32;
     known.seal = known.sum();
 }
-
-const _: () = assert!(PROCESSES.is_power_of_two());

@@ -56,6 +56,8 @@ fn listen(sk: u64) {
     if !sock::is_tcp(sk) {
         return;
     }
+    // What another socket at this address left would stand before the listener when somebody looks in both tables.
+    CONNECTIONS.forget(sk);
     let Some(listener) = LISTENERS.take(sk) else { return };
     // SAFETY: values of the map are valid as long as the program runs; the kernel changes a socket's state under its lock.
     let listener = unsafe { &mut *listener };
@@ -65,7 +67,7 @@ fn listen(sk: u64) {
     listener.seal(sk);
 }
 
-/// A connection begins, goes on or ends. Each of these says whether the owner has just been seen at work on it.
+/// A connection begins, goes on or ends.
 #[inline(always)]
 fn tell_on(sk: u64, old: u8, new: u8) {
     let begins = matches!((old, new), (tcp::CLOSE, tcp::SYN_SENT) | (tcp::LISTEN, tcp::SYN_RECV));
@@ -74,13 +76,13 @@ fn tell_on(sk: u64, old: u8, new: u8) {
     let Some(connection) = known.or_else(|| begin(sk)) else { return };
     // SAFETY: as above.
     let connection = unsafe { &mut *connection };
-    let seen = match (old, new) {
+    let is_owner_at_work = match (old, new) {
+        (tcp::LISTEN, tcp::SYN_RECV) => return child(connection, sk),
+        (_, tcp::CLOSE) => return depart(connection, sk, old),
         (tcp::CLOSE, tcp::SYN_SENT) => connect(connection, sk),
-        (tcp::LISTEN, tcp::SYN_RECV) => child(connection, sk),
-        (_, tcp::CLOSE) => depart(connection, sk, old),
         _ => advance(connection, sk, old, new),
     };
-    if seen {
+    if is_owner_at_work {
         process::remember(&connection.owner);
     }
 }
@@ -101,7 +103,7 @@ pub(crate) fn begin(sk: u64) -> Option<*mut Connection> {
     Some(connection)
 }
 
-/// The current process calls connect.
+/// The current process calls connect: always true, see [`advance`].
 #[inline(always)]
 fn connect(connection: &mut Connection, sk: u64) -> bool {
     connection.opened_ns = now_ns();
@@ -116,7 +118,7 @@ fn connect(connection: &mut Connection, sk: u64) -> bool {
 /// so that the connection is established within the same function of the kernel (TCP Fast Open aside, where it is in use
 /// from the first packet on).
 #[inline(always)]
-fn child(connection: &mut Connection, sk: u64) -> bool {
+fn child(connection: &mut Connection, sk: u64) {
     connection.opened_ns = now_ns();
     connection.established_ns = connection.opened_ns;
     connection.role = ROLE_SERVER;
@@ -133,7 +135,6 @@ fn child(connection: &mut Connection, sk: u64) -> bool {
         }
     }
     connection.seal(sk);
-    false
 }
 
 /// The current process has accepted the connection: from here on it is its owner, whoever listened.
@@ -163,7 +164,7 @@ pub(crate) fn handshake(sk: u64, ttl: u8) {
     }
 }
 
-/// Any change between the states of an open connection.
+/// Any change between the states of an open connection. Whether somebody has just been noted as the owner, at work on it.
 #[inline(always)]
 fn advance(connection: &mut Connection, sk: u64, old: u8, new: u8) -> bool {
     // A close reports a state that a shutdown has set before a second time.
@@ -211,7 +212,7 @@ fn advance(connection: &mut Connection, sk: u64, old: u8, new: u8) -> bool {
 
 /// Any state to CLOSE.
 #[inline(always)]
-fn depart(connection: &mut Connection, sk: u64, old: u8) -> bool {
+fn depart(connection: &mut Connection, sk: u64, old: u8) {
     connection.previous_state = old;
     // Where both sides have closed, or never opened, no packet can come any more that a reset would answer.
     if old != tcp::SYN_SENT && old != tcp::LAST_ACK {
@@ -220,7 +221,6 @@ fn depart(connection: &mut Connection, sk: u64, old: u8) -> bool {
         departed::keep(sk, &tuple, connection);
     }
     CONNECTIONS.end(sk);
-    false
 }
 
 /// A socket that a process held when rsttrace started. `state` is the socket's, `holder` the `task_struct`.

@@ -1,9 +1,8 @@
 //! Tables of what is remembered of sockets, by their address.
 //!
 //! A table is an array of sets of eight places. To find, to take and to give back a place is a look at one cache line of
-//! tags, and calls no function: an LRU map of the kernel costs three times as much. Nothing
-//! can fail and nothing grows; where all eight places of a set are taken, one connection is forgotten, and is an unknown
-//! owner later.
+//! tags, and calls no function: an LRU map of the kernel costs three times as much. Nothing can fail and nothing grows;
+//! where all eight places of a set are taken, one connection is forgotten, and is an unknown owner later.
 
 use core::mem::MaybeUninit;
 
@@ -76,10 +75,21 @@ impl Table {
     /// The connection has ended: what is remembered of it stays until somebody needs the place.
     #[inline(always)]
     pub(crate) fn end(&self, sk: u64) {
+        self.retag(sk, |tag| tag == sk, sk | ENDED);
+    }
+
+    /// Nothing is remembered of this socket any more.
+    #[inline(always)]
+    pub(crate) fn forget(&self, sk: u64) {
+        self.retag(sk, |tag| tag & !ENDED == sk, 0);
+    }
+
+    #[inline(always)]
+    fn retag(&self, sk: u64, is_it: impl Fn(u64) -> bool, tag: u64) {
         let Some(tags) = self.tags.get_ptr_mut(self.set(sk)) else { return };
-        if let Some(way) = way_of(tags, |tag| tag == sk) {
+        if let Some(way) = way_of(tags, is_it) {
             // SAFETY: as above.
-            unsafe { (*tags)[way as usize & (WAYS - 1)] = sk | ENDED };
+            unsafe { (*tags)[way as usize & (WAYS - 1)] = tag };
         }
     }
 

@@ -12,15 +12,12 @@ const PATIENCE_NS: u64 = 500_000_000;
 /// After a walk nobody walks for so many times as long as it took: 5 % of one CPU.
 const REST: u64 = 19;
 
-/// When to look again for what a walk has not found: a descriptor may be on its way from one process to another, or be
-/// closed this moment.
+/// When to look again for what a walk has not found: a descriptor may be on its way from one process to another, or its
+/// process be ending, which shows it to walks no more and closes it when it gets a CPU. Each time four times as long.
 const AGAIN_NS: u64 = 1_000_000;
 
 /// When to try again after a walk that failed.
 const PAUSE_NS: u64 = 1_000_000_000;
-
-/// Walks that a record waits for.
-const WALKS: u8 = 2;
 
 /// Records that wait at once.
 const HELD_MAX: usize = 4096;
@@ -32,7 +29,9 @@ struct Held {
     /// Number of the first walk that began after it came.
     first_walk: u32,
     /// Walks since then.
-    walks: u8,
+    walks: u32,
+    /// When the next one may serve it, nanoseconds of the events' clock.
+    next_walk_ns: u64,
 }
 
 /// The records that wait.
@@ -58,19 +57,25 @@ impl Hold {
         if self.held.len() >= HELD_MAX {
             return Some(reset);
         }
-        self.held.push(Held { reset, first_walk: self.walk.wrapping_add(1), walks: 0 });
+        self.held.push(Held { reset, first_walk: self.walk.wrapping_add(1), walks: 0, next_walk_ns: 0 });
         None
     }
 
     /// When to look after the records again; `None` while none waits.
     pub fn deadline_ns(&self) -> Option<u64> {
         let patience = self.held.iter().map(|held| held.reset.facts.ktime_ns.saturating_add(PATIENCE_NS)).min()?;
-        Some(if self.can_walk { patience.min(self.next_walk_ns) } else { patience })
+        Some(self.walk_due_ns().map_or(patience, |walk| patience.min(walk)))
+    }
+
+    /// When somebody wants the next walk, and it may begin.
+    fn walk_due_ns(&self) -> Option<u64> {
+        let wanted = self.held.iter().map(|held| held.next_walk_ns).min()?;
+        self.can_walk.then(|| wanted.max(self.next_walk_ns))
     }
 
     /// The number of the walk that is to begin now, if one is.
     pub fn next_walk(&mut self, now_ns: u64) -> Option<u32> {
-        if self.held.is_empty() || !self.can_walk || now_ns < self.next_walk_ns {
+        if self.walk_due_ns().is_none_or(|due| now_ns < due) {
             return None;
         }
         // 0 is the walk at start.
@@ -79,8 +84,11 @@ impl Hold {
     }
 
     /// The run ends: one more walk, whatever the last one took.
-    pub const fn hurry(&mut self) {
+    pub fn hurry(&mut self) {
         self.next_walk_ns = 0;
+        for held in &mut self.held {
+            held.next_walk_ns = 0;
+        }
     }
 
     /// The walk has been done.
@@ -88,6 +96,8 @@ impl Hold {
         let rest = ended_ns.saturating_sub(began_ns).saturating_mul(REST).max(AGAIN_NS);
         self.next_walk_ns = ended_ns.saturating_add(rest);
         for held in &mut self.held {
+            let pause = AGAIN_NS.saturating_mul(4_u64.saturating_pow(held.walks));
+            held.next_walk_ns = ended_ns.saturating_add(pause);
             held.walks += 1;
         }
     }
@@ -110,7 +120,6 @@ impl Hold {
             facts.found = find(number, held.first_walk);
             let is_over = facts.found.holder.is_some()
                 || facts.found.gone
-                || held.walks >= WALKS
                 || now_ns >= facts.ktime_ns.saturating_add(PATIENCE_NS);
             if is_over {
                 released.push(held.reset);
@@ -198,17 +207,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_found_is_looked_for_once_more_and_let_go() {
+    fn what_is_not_found_is_looked_for_less_and_less_often() {
         let mut hold = hold([1], 100 * MS);
+        let mut walks = vec![];
         let mut now = 100 * MS;
-        for _ in 0..2 {
-            assert!(hold.release(now, |_, _| Found::default()).is_empty());
-            now = hold.deadline_ns().expect("one waits").max(now);
-            assert!(hold.next_walk(now).is_some());
-            hold.walked(now, now + 1000);
+        loop {
+            if hold.next_walk(now).is_some() {
+                walks.push(now / MS - 100);
+                hold.walked(now, now);
+            }
+            if !hold.release(now, |_, _| Found::default()).is_empty() {
+                break;
+            }
+            now = hold.deadline_ns().expect("one waits");
         }
-        assert!(now <= 102 * MS);
-        assert_eq!(sockets(&hold.release(now, |_, _| Found::default())), [Some(1)]);
+        assert_eq!((now, walks), (600 * MS, vec![0, 1, 5, 21, 85, 341]));
+    }
+
+    #[test]
+    fn one_that_came_later_is_looked_for_at_once() {
+        let mut hold = hold([1], 100 * MS);
+        for now in [100 * MS, 101 * MS, 105 * MS] {
+            assert!(hold.next_walk(now).is_some());
+            hold.walked(now, now);
+        }
+        assert!(hold.take(reset(2, 110 * MS)).is_none());
+        assert!(hold.next_walk(110 * MS).is_some());
     }
 
     #[test]

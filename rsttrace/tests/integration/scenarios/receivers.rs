@@ -87,7 +87,7 @@ exec /lib/systemd/systemd-journald";
 
     /// What it sees as `/run`.
     fn run(&self) -> PathBuf {
-        format!("/proc/{}/root/run", self.daemon.id()).into()
+        Path::new("/proc").join(self.daemon.id().to_string()).join("root/run")
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
