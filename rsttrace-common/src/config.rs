@@ -69,3 +69,10 @@ pub const FINDINGS_PLACES: u32 = 8192;
 pub const PROCESSES: u32 = 2048;
 // A division for each owner seen at work otherwise.
 const _: () = assert!(PROCESSES.is_power_of_two());
+/// Resets to closed ports that each CPU hands over one by one before it begins to count them, between two times that the
+/// user side fetches what was counted.
+pub const FOLD_FROM: u32 = 256;
+/// Places in which each CPU counts.
+pub const FOLDS_OF_CPU: usize = 64;
+/// Resets to closed ports that may be in one CPU's buffer.
+pub const NOISE_ROOM: u32 = 512;

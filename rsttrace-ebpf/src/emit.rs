@@ -96,7 +96,7 @@ fn zeroed<'a>(event: *mut ResetEvent) -> &'a mut ResetEvent {
 /// soft interrupt, which counts in the other slot), so a plain addition is exact. BPF's atomic addition is out of reach
 /// of stable Rust.
 #[inline(always)]
-fn lose(origin: Origin) {
+pub(crate) fn lose(origin: Origin) {
     let slot = match origin {
         Origin { kind: KIND_IGNORED | KIND_FORWARDED, .. } => LOST_OTHERS,
         Origin { kind: KIND_RECEIVED, in_task: true } => LOST_RECEIVED_IN_TASK,

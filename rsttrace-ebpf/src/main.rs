@@ -25,6 +25,7 @@ mod departed;
 mod emit;
 mod fields;
 mod filter;
+mod flood;
 mod header;
 mod log;
 mod maps;

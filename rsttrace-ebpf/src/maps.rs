@@ -11,12 +11,13 @@ use aya_ebpf::{
 };
 use rsttrace_common::{
     config::{self, Filter, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
-    event::{Address, Arguments, Findings, LOST_SLOTS},
+    event::{Address, Arguments, Findings, Folds, LOST_SLOTS, Pace},
 };
 
 use crate::{
     connection::Connection,
     departed::Departed,
+    flood::Noise,
     header,
     table::{Table, Tags},
     turns,
@@ -106,6 +107,22 @@ pub(crate) static ARGUMENTS: Array<Arguments> = Array::with_max_entries(config::
 /// Whose turn it is in the maps that each CPU uses place after place.
 #[map]
 pub(crate) static TURNS: PerCpuArray<[u32; turns::MAPS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Resets to closed ports that have been counted: the places of each CPU, by its number.
+#[map]
+pub(crate) static FOLDS: Array<Folds> = Array::with_max_entries(1, 0);
+
+/// How many of each place the user side has fetched, written by it.
+#[map]
+pub(crate) static FOLDS_SEEN: Array<[u64; config::FOLDS_OF_CPU]> = Array::with_max_entries(1, 0);
+
+/// How far the user side has come, written by it (one slot).
+#[map]
+pub(crate) static PACE: Array<Pace> = Array::with_max_entries(1, 0);
+
+/// Each CPU's state in a flood.
+#[map]
+pub(crate) static NOISE: PerCpuArray<Noise> = PerCpuArray::with_max_entries(1, 0);
 
 /// The number of the walk of open files that the user side has under way (one slot); 0 during the first, at start.
 #[map]

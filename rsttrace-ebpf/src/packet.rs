@@ -27,6 +27,18 @@ pub(crate) struct Headers {
     version: u8,
 }
 
+impl Headers {
+    /// There are none. An `Option` leaves the rest undefined then, and the compiler may well carry that in a register to
+    /// where nobody looks at it, which the verifier does not allow.
+    pub(crate) const NONE: Self = Self { network: 0, transport: 0, version: 0 };
+
+    /// The headers, if there are some.
+    #[inline(always)]
+    pub(crate) fn known(self) -> Option<Self> {
+        (self.version != 0).then_some(self)
+    }
+}
+
 /// Finds the headers of an incoming packet. The transport header's place comes from the `sk_buff`, so IP options and
 /// extension headers do not matter.
 ///

@@ -14,12 +14,18 @@ pub(crate) const MAPS: usize = 2;
 /// The next place of this CPU, of so many that it has. Who interrupts us here may take the same.
 #[inline(always)]
 pub(crate) fn next(map: usize, places: u32) -> u32 {
-    // SAFETY: takes no arguments and cannot fail.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let cpu = cpu();
     let Some(turns) = TURNS.get_ptr_mut(0) else { return cpu };
     // SAFETY: this CPU's value of the map.
     let turn = unsafe { &mut (*turns)[map] };
     let place = *turn;
     *turn = if place + 1 < places { place + 1 } else { 0 };
     cpu * places + place
+}
+
+/// The number of this CPU.
+#[inline(always)]
+pub(crate) fn cpu() -> u32 {
+    // SAFETY: takes no arguments and cannot fail.
+    unsafe { bpf_get_smp_processor_id() }
 }

@@ -139,7 +139,7 @@ pub struct Filters {
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
     /// Only this cause, by its code (repeatable)
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = cause)]
     pub cause: Vec<String>,
     /// Only resets that these have something to change about
     #[arg(long, value_name = "WHO", value_delimiter = ',')]
@@ -254,6 +254,12 @@ pub enum TransportChoice {
     Ring,
     /// perf ring buffer
     Perf,
+}
+
+/// A code of the catalogue.
+fn cause(text: &str) -> Result<String, String> {
+    let known = crate::diagnose::catalogue::find(text).map(|row| row.code.to_owned());
+    known.ok_or_else(|| "'rsttrace explain' lists the codes".into())
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {

@@ -193,6 +193,7 @@ mod tests {
             ("duration = true", "1:12: a boolean does not fit here"),
             ("sink = ['pigeon']", "1:9: "),
             ("config = 'x'", "1:1: there is no setting 'config'"),
+            ("cause = ['x']", "1:10: invalid value 'x'"),
             ("[filters]\nsent = true", "1:2: there is no setting 'filters'"),
             ("sent = true\nsent = true", "2:1: duplicate key"),
             ("sent = ", "1:8: "),

@@ -88,7 +88,8 @@ impl Report {
 }
 
 fn try_object(kernel: &Kernel, object: Object, name: &str) -> Result<Option<Loaded>, Failure> {
-    let options = Options { object, ring_bytes: 1 << 16, remember: None, filters: &Filters::default(), netns: None };
+    let filters = Filters::default();
+    let options = Options { object, buffer_bytes: Some(1 << 16), remember: None, filters: &filters, netns: None };
     match Loaded::load(kernel, &options) {
         Ok(loaded) => {
             row("ok", name, &"works")?;

@@ -1,14 +1,10 @@
 //! Exit status and the one sentence that goes with it.
 
-use std::{
-    fmt::Display,
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{fmt::Display, io, process::ExitCode};
 
 use anyhow::Error;
 
-use crate::sink::sanitize::HarmlessLines;
+use crate::{sink::sanitize::HarmlessLines, stderr};
 
 /// Why the program ends with a status other than 0.
 #[derive(Debug)]
@@ -85,9 +81,8 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 
 /// Says something to the person at the terminal on standard error, which carries everything that is no record.
 pub fn note(message: impl Display) {
-    let message = message.to_string();
-    // Nothing is left to do about a standard error that cannot be written.
-    writeln!(io::stderr().lock(), "rsttrace: {}", HarmlessLines(&message)).unwrap_or_default();
+    // In one piece: standard error has no buffer, and each character would be a call of its own.
+    stderr::write(format!("rsttrace: {}\n", HarmlessLines(&message.to_string())).as_bytes());
 }
 
 /// Whether this error is a reader that went away.

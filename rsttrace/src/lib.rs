@@ -26,6 +26,7 @@ pub mod reset;
 pub mod select;
 mod service;
 pub mod sink;
+mod stderr;
 pub mod summary;
 mod transport;
 
@@ -40,6 +41,7 @@ use crate::{
 /// Runs the command line of this process and returns its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
+    stderr::open();
     let cli = match config::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Refusal::Usage(error)) => return exit::usage(&error),

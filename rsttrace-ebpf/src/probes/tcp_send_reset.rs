@@ -20,8 +20,9 @@ use crate::{
     emit::{self, Origin},
     fields::{SKC_COOKIE, SKC_NET, TW_SUBSTATE, copy, field},
     filter,
+    flood::{self, Passage},
     log::debug,
-    packet,
+    packet::{self, Headers},
     sock::{self, Tuple},
     story, task,
 };
@@ -57,12 +58,12 @@ pub(super) fn report(ctx: &impl EbpfContext, sk: u64, skb: u64, sockets: Sockets
     debug!(ctx, "state {} packet {}", state, u8::from(skb != 0));
     let full = sockets == Sockets::All && sk != 0 && sock::is_full(state);
     // The packet that provoked the reset; none when this host gives up of its own accord.
-    let headers = if skb == 0 { None } else { packet::headers(skb) };
+    let headers = if skb == 0 { Headers::NONE } else { packet::headers(skb).unwrap_or(Headers::NONE) };
     // Who the reset goes to: the socket knows, or, for listeners, TIME_WAIT and no socket, the packet does.
     let mut tuple = Tuple::EMPTY;
     if full && state != tcp::LISTEN {
         sock::ends(sk, &mut tuple);
-    } else if let Some(headers) = headers {
+    } else if let Some(headers) = headers.known() {
         packet::ends(skb, headers, &mut tuple);
         if sk != 0 {
             tuple.netns = sock::netns(field(sk, &SKC_NET));
@@ -80,14 +81,26 @@ pub(super) fn report(ctx: &impl EbpfContext, sk: u64, skb: u64, sockets: Sockets
     if !filter::wants_owner(&filter, story::certain_owner(story, in_task)) {
         return;
     }
-    emit::event(ctx, Origin { kind: KIND_SENT, in_task }, |event| {
+    let origin = Origin { kind: KIND_SENT, in_task };
+    // Of a closed port nothing is known but the packet: there may be very many of these.
+    if sk == 0
+        && story.is_none()
+        && let Some(headers) = headers.known()
+    {
+        match flood::pass(&tuple, headers, reason) {
+            Passage::HandOver => {}
+            Passage::Counted => return,
+            Passage::Lost => return emit::lose(origin),
+        }
+    }
+    emit::event(ctx, origin, |event| {
         identify(event, sk, state, &tuple);
         if let Some(reason) = reason {
             event.flags |= EVENT_HAS_REASON;
             event.reason = reason;
         }
         if skb != 0 {
-            packet::snapshot(headers, event);
+            packet::snapshot(headers.known(), event);
         }
         if full {
             sock::snapshot(sk, event);

@@ -3,7 +3,7 @@
 use std::{io, mem::offset_of};
 
 use libc::{
-    BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    BPF_ABS, BPF_JEQ, BPF_JGT, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_FILTER_FLAG_SPEC_ALLOW,
     SECCOMP_FILTER_FLAG_TSYNC, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_SET_MODE_FILTER, seccomp_data,
     sock_filter, sock_fprog,
 };
@@ -65,6 +65,8 @@ fn program(machine: u32, calls: &[Call]) -> io::Result<Vec<sock_filter>> {
         jump(BPF_JEQ, machine, 1, 0),
         answer(REFUSE),
         load(offset_of!(seccomp_data, nr))?,
+        jump(BPF_JGT, calls::NEWEST, 0, 1),
+        answer(ABSENT),
     ];
     for call in calls {
         let block = block(&call.when)?;
@@ -83,6 +85,14 @@ fn block(when: &When) -> io::Result<Vec<sock_filter>> {
     Ok(match *when {
         When::Always => vec![answer(SECCOMP_RET_ALLOW)],
         When::Absent => vec![answer(ABSENT)],
+        When::Own(arguments) => {
+            let mut block = Vec::new();
+            for &argument in arguments {
+                block.extend([low_half(argument)?, jump(BPF_JEQ, 0, 1, 0), answer(REFUSE)]);
+            }
+            block.push(answer(SECCOMP_RET_ALLOW));
+            block
+        }
         When::With(argument, bit) => {
             vec![low_half(argument)?, jump(BPF_JSET, bit, 1, 0), answer(REFUSE), answer(SECCOMP_RET_ALLOW)]
         }
@@ -135,6 +145,8 @@ mod tests {
         thread,
     };
 
+    use libc::c_long;
+
     use super::*;
 
     /// Does something behind the fence, in a thread that ends with it.
@@ -158,6 +170,8 @@ mod tests {
             assert_eq!(started.join().ok(), Some(7));
             assert!(fs::read("/proc/self/stat").is_ok_and(|stat| !stat.is_empty()));
             assert!(fs::read_dir("/proc").expect("it can be read").count() > 1);
+            // SAFETY: takes integers.
+            assert_eq!(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) }, 0, "a thread may be nice");
             assert!(fs::read_link("/proc/self/exe").is_ok() && fs::metadata("/proc/self/ns/net").is_ok());
             assert!(jiff::Timestamp::now().as_second() > 0);
             nix::net::if_::if_indextoname(1).is_ok()
@@ -189,6 +203,11 @@ mod tests {
                     libc::syscall(libc::SYS_bpf, 5, 0, 0),
                     libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0),
                     libc::syscall(libc::SYS_prctl, libc::PR_SET_DUMPABLE, 1, 0, 0, 0),
+                    libc::syscall(libc::SYS_fcntl, 0, libc::F_SETOWN, own),
+                    libc::syscall(libc::SYS_prlimit64, 1, libc::RLIMIT_CPU, 0, 0),
+                    libc::syscall(libc::SYS_setpriority, libc::PRIO_USER, 0, 19),
+                    // Newer than the table: as if it were not there.
+                    libc::syscall(c_long::from(calls::NEWEST) + 1),
                     libc::syscall(
                         libc::SYS_mmap,
                         0,

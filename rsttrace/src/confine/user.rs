@@ -29,6 +29,9 @@ impl User {
     /// Becomes it, with its own group alone and what capabilities this process may have; none of them is in effect then.
     pub(super) fn become_it(&self) -> Result<(), Failure> {
         if unistd::getresuid().is_ok_and(|now| [now.real, now.effective, now.saved] == [self.uid; 3]) {
+            // Whoever started it so may have left it groups, which not everybody may give up.
+            setgroups(&[self.gid]).unwrap_or_default();
+            setresgid(self.gid, self.gid, self.gid).unwrap_or_default();
             return Ok(());
         }
         // SAFETY: takes integers; the kernel keeps the permitted capabilities through the change of user.

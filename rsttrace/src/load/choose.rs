@@ -7,11 +7,7 @@ use crate::{
     cli::{Filters, TransportChoice},
     degraded::Degraded,
     exit::{Failure, note, sentence},
-    transport::buffer_bytes,
 };
-
-/// Size of the BPF ring buffer that all CPUs share, unless the user says otherwise: 13,000 events.
-const RING_BYTES: u32 = 4 << 20;
 
 /// What the user wants.
 pub struct Choice<'a> {
@@ -32,10 +28,14 @@ pub struct Choice<'a> {
 /// Loads the object for the wanted transport. `auto` takes the BPF ring buffer where the kernel has it: it keeps the
 /// order of events over all CPUs, shares its memory between them, and costs less per event.
 pub fn choose(kernel: &Kernel, choice: &Choice<'_>) -> Result<(Object, Loaded), Failure> {
-    let ring_bytes = buffer_bytes(choice.bytes.unwrap_or(RING_BYTES));
     let try_load = |object| {
-        let options =
-            Options { object, ring_bytes, remember: choice.remember, filters: choice.filters, netns: choice.netns };
+        let options = Options {
+            object,
+            buffer_bytes: choice.bytes,
+            remember: choice.remember,
+            filters: choice.filters,
+            netns: choice.netns,
+        };
         Loaded::load(kernel, &options).map(|loaded| (object, loaded))
     };
     if choice.debug {

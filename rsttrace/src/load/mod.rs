@@ -7,6 +7,7 @@ mod attach;
 pub mod btf;
 mod choose;
 mod filter;
+mod flood;
 pub mod preflight;
 pub mod probes;
 mod search;
@@ -39,6 +40,7 @@ use crate::{
     load::{
         attach::Attacher,
         btf::{FieldOffset, KERNEL_BTF, KernelTypes},
+        flood::Counters,
         probes::{Attach, PROBES, Way},
         search::Search,
         sizes::Sizes,
@@ -118,6 +120,8 @@ pub struct Loaded {
     ebpf: Option<Ebpf>,
     lost: PerCpuArray<MapData, u64>,
     search: Search,
+    counters: Counters,
+    noise_limit: u32,
     /// What the kernel says of the programs whose events must not be missed, opened while this process may.
     missed: Vec<File>,
     /// What is attached.
@@ -130,8 +134,8 @@ pub struct Loaded {
 pub struct Options<'a> {
     /// Which object.
     pub object: Object,
-    /// Size of the BPF ring buffer in bytes (a power of two of pages).
-    pub ring_bytes: u32,
+    /// Size of the BPF ring buffer, or of each CPU's perf ring buffer, in bytes, if not the usual one.
+    pub buffer_bytes: Option<u32>,
     /// Connections to remember, if not as many as usual.
     pub remember: Option<u32>,
     /// What the kernel side may drop.
@@ -149,16 +153,23 @@ impl Loaded {
         }
         let accept_arguments = kernel.accept_arguments();
         loader.override_global("ACCEPT_ARGUMENTS", &accept_arguments, true);
-        if options.object != Object::Perf {
-            loader.map_max_entries("EVENTS", options.ring_bytes);
-        }
-        let sizes = Sizes::of(options.remember)?;
+        let sizes = Sizes::of(options)?;
         sizes.apply(&mut loader);
         let mut ebpf = loader.load(options.object.bytes()).context("the kernel refuses the maps of the programs")?;
         filter::write(&mut ebpf, options.filters, options.netns)?;
         let lost = PerCpuArray::try_from(take_map(&mut ebpf, "LOST")?)?;
         let search = Search::of(&mut ebpf)?;
-        Ok(Self { ebpf: Some(ebpf), lost, search, missed: Vec::new(), attached: Vec::new(), degraded: Vec::new() })
+        let counters = Counters::of(&mut ebpf)?;
+        Ok(Self {
+            ebpf: Some(ebpf),
+            lost,
+            search,
+            counters,
+            noise_limit: sizes.noise_limit,
+            missed: Vec::new(),
+            attached: Vec::new(),
+            degraded: Vec::new(),
+        })
     }
 
     /// Attaches every probe of the table that is wanted. Fails only where a required one is refused.

@@ -2,7 +2,14 @@
 
 use anyhow::{Context as _, Result};
 use aya::{EbpfLoader, util::nr_cpus};
-use rsttrace_common::config;
+use rsttrace_common::{config, event::ResetEvent};
+
+use super::{Object, Options};
+use crate::transport::{PERF_BYTES, RING_BYTES, buffer_bytes};
+
+/// What resets to closed ports may take of a buffer: between two readings they may take it twice, and the other half is for
+/// the resets of connections.
+const NOISE_SHARE: u32 = 4;
 
 /// How many places each map has. The programs have the same figures as constants.
 pub(super) struct Sizes {
@@ -11,14 +18,24 @@ pub(super) struct Sizes {
     departed_of_cpu: u32,
     departed_ends: u32,
     findings_of_cpu: u32,
+    /// Bytes of the BPF ring buffer; `None` where events go through perf ring buffers, which have their size elsewhere.
+    ring_bytes: Option<u32>,
+    /// Resets to closed ports that may be in one CPU's buffer.
+    pub(super) noise_limit: u32,
     cpus: u32,
 }
 
 impl Sizes {
-    /// The usual ones, or for so many connections.
-    pub(super) fn of(remember: Option<u32>) -> Result<Self> {
+    /// The usual ones, or as the options say.
+    pub(super) fn of(options: &Options<'_>) -> Result<Self> {
         let cpus = nr_cpus().map_err(|(_, error)| error).context("the CPUs of this host cannot be counted")?;
         let cpus = u32::try_from(cpus)?;
+        let remember = options.remember;
+        let ring_bytes =
+            (options.object != Object::Perf).then(|| buffer_bytes(options.buffer_bytes.unwrap_or(RING_BYTES)));
+        let bytes_of_cpu =
+            ring_bytes.map_or_else(|| buffer_bytes(options.buffer_bytes.unwrap_or(PERF_BYTES)), |bytes| bytes / cpus);
+        let events_of_cpu = bytes_of_cpu / u32::try_from(size_of::<ResetEvent>())?;
         let findings = remember.unwrap_or(config::FINDINGS_PLACES);
         let departed = remember.unwrap_or(config::DEPARTED_PLACES);
         let sets = remember.map(|connections| (connections / config::WAYS).max(1));
@@ -28,6 +45,8 @@ impl Sizes {
             departed_of_cpu: (departed / cpus).max(1),
             departed_ends: remember.unwrap_or(config::DEPARTED_ENDS),
             findings_of_cpu: (findings / cpus).max(1),
+            ring_bytes,
+            noise_limit: (events_of_cpu / NOISE_SHARE).max(1),
             cpus,
         })
     }
@@ -40,6 +59,7 @@ impl Sizes {
             ("DEPARTED_OF_CPU", &self.departed_of_cpu),
             ("DEPARTED_ENDS", &self.departed_ends),
             ("FINDINGS_OF_CPU", &self.findings_of_cpu),
+            ("NOISE_LIMIT", &self.noise_limit),
         ] {
             loader.override_global(global, value, true);
         }
@@ -51,8 +71,13 @@ impl Sizes {
             ("DEPARTED", self.departed_of_cpu * self.cpus),
             ("DEPARTED_BY_ENDS", self.departed_ends),
             ("FINDINGS", self.findings_of_cpu * self.cpus),
+            ("FOLDS", self.cpus),
+            ("FOLDS_SEEN", self.cpus),
         ] {
             loader.map_max_entries(map, entries);
+        }
+        if let Some(bytes) = self.ring_bytes {
+            loader.map_max_entries("EVENTS", bytes);
         }
     }
 }

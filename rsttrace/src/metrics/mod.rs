@@ -26,7 +26,7 @@ pub(crate) use serve::Scrape;
 use crate::{
     aside::{Forwarded, Ignored},
     reset::{Direction, Reset},
-    sink::{Lost, LostWhere},
+    sink::{Lost, LostWhere, sanitize::Harmless},
     summary::Summary,
 };
 
@@ -157,7 +157,7 @@ impl Metrics {
             Direction::Received => "received",
         };
         let process = reset.process.as_ref().map_or_else(String::new, |process| {
-            name(&mut self.processes, PROCESSES, &process.comm, ToString::to_string)
+            name(&mut self.processes, PROCESSES, &process.comm, |comm| Harmless(comm).to_string())
         });
         let labels = vec![
             ("direction", direction.to_owned()),

@@ -2,6 +2,7 @@
 //!
 //! The kernel side has dropped what certainly does not match; this is the truth.
 
+pub mod flood;
 pub mod peers;
 pub mod ports;
 
@@ -15,7 +16,6 @@ use crate::{
     aside::Forwarded,
     attribute::cgroup,
     cli::Filters,
-    diagnose::catalogue,
     exit::Failure,
     reset::{Direction, Family, Reset},
     select::ports::PortRange,
@@ -34,10 +34,6 @@ pub struct Selection {
 impl Selection {
     /// Checks what can only be checked on this host.
     pub fn new(filters: Filters) -> Result<Self, Failure> {
-        let known = |code: &String| catalogue::find(code).is_some();
-        if let Some(code) = filters.cause.iter().find(|code| !known(code)) {
-            return Err(Failure::usage(format_args!("there is no cause '{code}': 'rsttrace explain' lists the codes")));
-        }
         let netns = filters.netns.as_deref().map(netns_inode).transpose()?;
         let cgroup = filters.cgroup.as_deref().map(|path| below_mount(path, cgroup::mount().as_deref()));
         Ok(Self { filters, netns, cgroup })
@@ -161,11 +157,7 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_is_refused() {
-        for filters in [
-            Filters { cause: vec!["no-such-cause".into()], ..Filters::default() },
-            Filters { netns: Some("/no/such/namespace".into()), ..Filters::default() },
-        ] {
-            assert!(matches!(Selection::new(filters), Err(Failure::Usage(_))));
-        }
+        let filters = Filters { netns: Some("/no/such/namespace".into()), ..Filters::default() };
+        assert!(matches!(Selection::new(filters), Err(Failure::Usage(_))));
     }
 }

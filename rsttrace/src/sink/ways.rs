@@ -19,10 +19,9 @@ pub(crate) struct Ways {
 }
 
 impl Ways {
-    /// Starts to write to standard output with this sink. Alone, it is waited for; beside outlets it is one of them and
-    /// has a queue of so many records.
-    pub(crate) fn start(sink: Option<Box<dyn Sink>>, crew: Crew, limit: usize) -> Result<Self> {
-        let limit = (!crew.is_empty()).then_some(limit);
+    /// Starts to write to standard output with this sink. Without a limit it is waited for; with one, since there are other
+    /// ways out, it has a queue of so many records.
+    pub(crate) fn start(sink: Option<Box<dyn Sink>>, crew: Crew, limit: Option<usize>) -> Result<Self> {
         Ok(Self { writer: sink.map(|sink| Writer::start(sink, limit)).transpose()?, crew })
     }
 
@@ -37,6 +36,7 @@ impl Ways {
     /// Hands records over; false when standard output has failed. Cancelling it loses nothing: what has not been handed
     /// over stays in the outbox.
     pub(crate) async fn send(&mut self, outbox: &mut Vec<Record>) -> bool {
+        let mut goes_on = true;
         while !outbox.is_empty() {
             let batch = outbox.len().min(BATCH);
             let take = |outbox: &mut Vec<Record>| {
@@ -45,20 +45,19 @@ impl Ways {
             };
             match &mut self.writer {
                 None => self.crew.offer(&take(outbox)),
-                Some(writer) if self.crew.is_empty() => {
+                Some(writer) if writer.is_awaited() => {
                     let Some(place) = writer.place().await else { return false };
                     place.send(take(outbox));
                 }
                 Some(writer) => {
                     let records = take(outbox);
                     self.crew.offer(&records);
-                    if !writer.offer(&records) {
-                        return false;
-                    }
+                    // Its end is the run's, but what there is goes to the others.
+                    goes_on &= writer.offer(&records);
                 }
             }
         }
-        true
+        goes_on
     }
 
     /// Tells the outlets to begin new files.
@@ -73,7 +72,7 @@ impl Ways {
 
     /// What every way has delivered, where there are several.
     pub(crate) fn counts(&self) -> Vec<SinkCount> {
-        let stdout = self.writer.as_ref().filter(|_| !self.crew.is_empty()).map(Writer::count);
+        let stdout = self.writer.as_ref().filter(|writer| !writer.is_awaited()).map(Writer::count);
         stdout.into_iter().chain(self.crew.counts()).collect()
     }
 

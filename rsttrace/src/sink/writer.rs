@@ -80,6 +80,11 @@ impl Writer {
         Ok(Self { batches, done, written, handed_over: 0, limit, missed: 0 })
     }
 
+    /// Whether everybody waits for its reader.
+    pub(crate) const fn is_awaited(&self) -> bool {
+        self.limit.is_none()
+    }
+
     /// Hands over records without waiting, if this one is not to be waited for. False if it is, or if it has ended.
     pub(crate) fn offer(&mut self, records: &[Record]) -> bool {
         let Some(limit) = self.limit else { return false };
@@ -90,7 +95,10 @@ impl Writer {
             match self.batches.try_send(fitting.to_vec()) {
                 Ok(()) => self.handed_over += fitting.len() as u64,
                 Err(mpsc::error::TrySendError::Full(_)) => return self.miss(records.len()),
-                Err(mpsc::error::TrySendError::Closed(_)) => return false,
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    self.missed += records.len() as u64;
+                    return false;
+                }
             }
         }
         self.miss(rest.len())

@@ -84,11 +84,16 @@ impl Watch {
             let counters = read(now.get(&netns)?)?;
             Some(Namespace { netns, counters: self.compare(netns, &counters, seen, complete) })
         });
+        Coverage { others: others.take(OTHERS).collect(), ..self.own(complete) }
+    }
+
+    /// The comparison of our own namespace alone, for which no other process is looked at.
+    pub fn own(&self, complete: bool) -> Coverage {
         let own = self.own.and_then(|own| {
             let seen = self.seen.get(&own).copied().unwrap_or_default();
             Some(self.compare(own, &read("self")?, seen, complete))
         });
-        Coverage { netns: self.own, counters: own.unwrap_or_default(), others: others.take(OTHERS).collect() }
+        Coverage { netns: self.own, counters: own.unwrap_or_default(), others: Vec::new() }
     }
 
     fn compare(&self, netns: u32, now: &Counters, seen: Seen, complete: bool) -> Vec<Counter> {

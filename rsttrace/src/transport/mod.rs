@@ -1,5 +1,6 @@
 //! Bringing events from the kernel: two buffers behind one interface.
 
+mod pause;
 mod perf;
 mod ring;
 
@@ -8,7 +9,13 @@ use std::io;
 use anyhow::{Result, bail};
 use aya::maps::Map;
 
-pub(crate) use self::{perf::PerfTransport, ring::RingTransport};
+pub(crate) use self::{pause::Pause, perf::PerfTransport, ring::RingTransport};
+
+/// Size of each CPU's perf ring buffer unless the user says otherwise: 2,500 events.
+pub(crate) const PERF_BYTES: u32 = 1 << 20;
+
+/// Size of the BPF ring buffer that all CPUs share, unless the user says otherwise: 10,000 events.
+pub(crate) const RING_BYTES: u32 = 4 << 20;
 
 /// Takes the raw samples; each in up to two parts, since a sample may straddle the end of the perf ring.
 pub(crate) type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]);

@@ -1,14 +1,15 @@
-//! Resets that nobody sent: what a middlebox or an attacker puts on the wire in another's name. IPv4.
+//! Packets that nobody sent: what a middlebox or an attacker puts on the wire in another's name. IPv4.
 
 use std::{
     io,
     mem::zeroed,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
 const ACK: u8 = 1 << 4;
 const RST: u8 = 1 << 2;
+const SYN: u8 = 1 << 1;
 
 /// Listens on every interface of the calling thread's namespace.
 pub(crate) struct Eavesdropper(OwnedFd);
@@ -41,44 +42,80 @@ impl Eavesdropper {
     }
 }
 
+/// A raw socket of the calling thread's namespace, for packets in anybody's name.
+pub(crate) struct Forger(OwnedFd);
+
+impl Forger {
+    pub(crate) fn start() -> Self {
+        Self(socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW))
+    }
+
+    /// Sends a bare reset in the name of `from`.
+    pub(crate) fn reset(&self, from: SocketAddr, to: SocketAddr, seq: u32, ttl: u8) {
+        let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else { panic!("IPv4 alone is forged") };
+        self.send(from, to, &Segment { seq, ttl, flags: RST });
+    }
+
+    /// Sends a request for a connection in the name of `from`.
+    pub(crate) fn syn(&self, from: SocketAddrV4, to: SocketAddrV4) {
+        self.send(from, to, &Segment { seq: 7, ttl: 64, flags: SYN });
+    }
+
+    fn send(&self, from: SocketAddrV4, to: SocketAddrV4, segment: &Segment) {
+        let packet = segment.packet(from, to);
+        // SAFETY: all zeros is a valid address.
+        let mut address: libc::sockaddr_in = unsafe { zeroed() };
+        address.sin_family = libc::sa_family_t::try_from(libc::AF_INET).unwrap();
+        address.sin_addr.s_addr = u32::from_ne_bytes(to.ip().octets());
+        // SAFETY: packet and address live through the call and have the lengths that are given.
+        let sent = unsafe {
+            libc::sendto(
+                self.0.as_raw_fd(),
+                packet.as_ptr().cast(),
+                packet.len(),
+                0,
+                (&raw const address).cast(),
+                libc::socklen_t::try_from(size_of_val(&address)).unwrap(),
+            )
+        };
+        assert_eq!(usize::try_from(sent).ok(), Some(packet.len()), "sendto: {}", io::Error::last_os_error());
+    }
+}
+
+/// A TCP segment without data.
+struct Segment {
+    seq: u32,
+    ttl: u8,
+    flags: u8,
+}
+
+impl Segment {
+    fn packet(&self, from: SocketAddrV4, to: SocketAddrV4) -> Vec<u8> {
+        let mut tcp = Vec::new();
+        tcp.extend(from.port().to_be_bytes());
+        tcp.extend(to.port().to_be_bytes());
+        tcp.extend(self.seq.to_be_bytes());
+        // No acknowledgement; five words; flags; no window, checksum below, nothing urgent.
+        tcp.extend([0, 0, 0, 0, 5 << 4, self.flags, 0, 0, 0, 0, 0, 0]);
+        let length = u16::try_from(tcp.len()).unwrap();
+        let mut pseudo: Vec<u8> = [from.ip().octets(), to.ip().octets()].concat();
+        pseudo.extend([0, 6]);
+        pseudo.extend(length.to_be_bytes());
+        pseudo.extend(&tcp);
+        tcp[16..18].copy_from_slice(&checksum(&pseudo).to_be_bytes());
+
+        // The kernel fills in what is zero of length, identification and checksum.
+        let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, self.ttl, 6, 0, 0];
+        packet.extend(from.ip().octets());
+        packet.extend(to.ip().octets());
+        packet.extend(tcp);
+        packet
+    }
+}
+
 /// Sends a bare reset in the name of `from`, out of the calling thread's namespace.
 pub(crate) fn reset(from: SocketAddr, to: SocketAddr, seq: u32, ttl: u8) {
-    let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else { panic!("IPv4 alone is forged") };
-    let mut tcp = Vec::new();
-    tcp.extend(from.port().to_be_bytes());
-    tcp.extend(to.port().to_be_bytes());
-    tcp.extend(seq.to_be_bytes());
-    // No acknowledgement; five words; RST; no window, checksum below, nothing urgent.
-    tcp.extend([0, 0, 0, 0, 5 << 4, RST, 0, 0, 0, 0, 0, 0]);
-    let length = u16::try_from(tcp.len()).unwrap();
-    let mut pseudo: Vec<u8> = [from.ip().octets(), to.ip().octets()].concat();
-    pseudo.extend([0, 6]);
-    pseudo.extend(length.to_be_bytes());
-    pseudo.extend(&tcp);
-    tcp[16..18].copy_from_slice(&checksum(&pseudo).to_be_bytes());
-
-    // The kernel fills in what is zero of length, identification and checksum.
-    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, ttl, 6, 0, 0];
-    packet.extend(from.ip().octets());
-    packet.extend(to.ip().octets());
-    packet.extend(tcp);
-    let socket = socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW);
-    // SAFETY: all zeros is a valid address.
-    let mut address: libc::sockaddr_in = unsafe { zeroed() };
-    address.sin_family = libc::sa_family_t::try_from(libc::AF_INET).unwrap();
-    address.sin_addr.s_addr = u32::from_ne_bytes(to.ip().octets());
-    // SAFETY: packet and address live through the call and have the lengths that are given.
-    let sent = unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            packet.as_ptr().cast(),
-            packet.len(),
-            0,
-            (&raw const address).cast(),
-            libc::socklen_t::try_from(size_of_val(&address)).unwrap(),
-        )
-    };
-    assert_eq!(usize::try_from(sent).ok(), Some(packet.len()), "sendto: {}", io::Error::last_os_error());
+    Forger::start().reset(from, to, seq, ttl);
 }
 
 /// RFC 1071.

@@ -15,6 +15,8 @@ pub(crate) enum Lack {
     Kernel(String),
     /// The project's virtual machines are not given it: too big, or too slow in software emulation.
     Guest(String),
+    /// It would change the machine for everybody on it.
+    Host(String),
     /// It is to be installed; where everything is to be there, this is a failure.
     Missing(String),
 }
@@ -45,6 +47,12 @@ pub(crate) fn lacks_drop_reasons() -> Option<Lack> {
 pub(crate) fn lacks_reset_headers() -> Option<Lack> {
     let old = || Lack::Kernel("tcp_reset does not have the packet before 5.11".to_owned());
     lacks_hooks_on_functions().or_else(|| (version() < (5, 11)).then(old))
+}
+
+/// For scenarios that change the whole machine.
+pub(crate) fn lacks_a_machine_of_its_own() -> Option<Lack> {
+    let why = "it changes the whole machine: only in a virtual machine of the tests' own";
+    (!is_guest()).then(|| Lack::Host(why.to_owned()))
 }
 
 /// For scenarios that are nothing without kprobes.

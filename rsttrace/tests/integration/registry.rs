@@ -1,6 +1,11 @@
 //! Every scenario, a row each.
 
-use std::{cell::RefCell, panic, thread};
+use std::{
+    cell::RefCell,
+    panic,
+    sync::{PoisonError, RwLock},
+    thread,
+};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
@@ -9,9 +14,9 @@ use crate::{
     host::{self, Lack},
     scenarios::{
         aborts, after_close, belongs, cross_check, deploy, destroy, endings, endings_of_peers, exactly_once, faults,
-        filters, forwarded, functions, handed_over, hostile, idle, ignored, injected, keepalive, listener, long, lost,
-        mapped, namespaces, own_words, owners, privileges, programs, receivers, refused, rejected, routed, sinks,
-        snapshot, summary, timers, zoo,
+        filters, flood, forwarded, functions, handed_over, hostile, idle, ignored, injected, keepalive, listener, long,
+        lost, machine, mapped, namespaces, own_words, owners, privileges, programs, receivers, refused, rejected,
+        routed, sinks, snapshot, summary, timers, zoo,
     },
     stage::{Stage, Transport},
 };
@@ -25,18 +30,25 @@ struct Row {
     lack: fn() -> Option<Lack>,
     /// Only when it is asked for, with `--ignored`.
     on_demand: bool,
+    /// Nothing else is played meanwhile.
+    is_alone: bool,
 }
 
 const fn row(name: &'static str, play: fn(&Stage)) -> Row {
-    Row { name, play, lack: || None, on_demand: false }
+    needing(|| None, name, play)
 }
 
 const fn needing(lack: fn() -> Option<Lack>, name: &'static str, play: fn(&Stage)) -> Row {
-    Row { name, play, lack, on_demand: false }
+    Row { name, play, lack, on_demand: false, is_alone: false }
+}
+
+/// In a virtual machine, and alone there.
+const fn alone(name: &'static str, play: fn(&Stage)) -> Row {
+    Row { is_alone: true, ..needing(host::lacks_a_machine_of_its_own, name, play) }
 }
 
 const fn on_demand(name: &'static str, play: fn(&Stage)) -> Row {
-    Row { name, play, lack: || None, on_demand: true }
+    Row { on_demand: true, ..row(name, play) }
 }
 
 const ROWS: &[Row] = &[
@@ -137,6 +149,10 @@ const ROWS: &[Row] = &[
     row("filters::ipv6", filters::ipv6),
     row("summary::counters_of_another_namespace", summary::counters_of_another_namespace),
     row("summary::at_intervals", summary::at_intervals),
+    needing(host::lacks_resets_without_socket, "flood::of_one_peer", flood::of_one_peer),
+    needing(host::lacks_resets_without_socket, "flood::of_many_peers", flood::of_many_peers),
+    needing(host::lacks_resets_without_socket, "flood::while_nobody_reads", flood::while_nobody_reads),
+    needing(host::lacks_resets_without_socket, "flood::connections_come_through", flood::connections_come_through),
     needing(deploy::lacks_setpriv, "deploy::service", deploy::service),
     needing(deploy::lack, "deploy::by_their_programs", deploy::by_their_programs),
     needing(deploy::lack, "deploy::by_what_they_say", deploy::by_what_they_say),
@@ -158,6 +174,7 @@ const ROWS: &[Row] = &[
     row("endings::closed_pipe", endings::closed_pipe),
     row("endings::full_device", endings::full_device),
     row("endings::stuck_reader", endings::stuck_reader),
+    row("endings::stuck_reader_of_both", endings::stuck_reader_of_both),
     row("endings::not_root", endings::not_root),
     row("endings::bad_usage", endings::bad_usage),
     row("faults::killed", faults::killed),
@@ -179,6 +196,8 @@ const ROWS: &[Row] = &[
     row("privileges::with_three_capabilities_alone", privileges::with_three_capabilities_alone),
     row("privileges::user_that_cannot_be_had", privileges::user_that_cannot_be_had),
     row("cross_check::counters_and_wire", cross_check::counters_and_wire),
+    alone("machine::cpu_offline", machine::cpu_offline),
+    alone("machine::clock_set", machine::clock_set),
     needing(host::lacks_hooks_on_functions, "functions::are_hooked_by_both_ways", functions::are_hooked_by_both_ways),
     needing(chain::lack, "routed::abort_v4", routed::abort_v4),
     needing(chain::lack, "routed::abort_v6", routed::abort_v6),
@@ -257,6 +276,9 @@ thread_local! {
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
+/// Held by every scenario that shares the machine with others, and by one that does not.
+static MACHINE: RwLock<()> = RwLock::new(());
+
 /// Every scenario, once for each transport.
 pub(crate) fn trials() -> Vec<Trial> {
     panic::set_hook(Box::new(|panic| PANIC.with_borrow_mut(|text| *text = panic.to_string())));
@@ -272,10 +294,13 @@ fn run(row: &'static Row, transport: Transport) -> Result<Completion, Failed> {
     match (row.lack)() {
         None => {}
         Some(Lack::Missing(what)) if host::nothing_may_be_missing() => return Err(what.into()),
-        Some(Lack::Kernel(what) | Lack::Guest(what) | Lack::Missing(what)) => {
+        Some(Lack::Kernel(what) | Lack::Guest(what) | Lack::Host(what) | Lack::Missing(what)) => {
             return Ok(Completion::ignored_with(what));
         }
     }
+    // A scenario panics in a thread of its own, so that nothing is ever poisoned.
+    let _beside_others = (!row.is_alone).then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));
+    let _alone = row.is_alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
     let play = move || {
         let play = || (row.play)(&Stage::set(transport));
         panic::catch_unwind(play).map_err(|_said_by_the_hook| PANIC.with_borrow(Clone::clone))

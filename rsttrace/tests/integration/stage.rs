@@ -1,6 +1,11 @@
 //! What a scenario is given: a namespace of its own, puppets, and rsttrace watching.
 
-use std::net::SocketAddr;
+use std::{
+    io::{self, Read as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+};
+
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::{
     netns,
@@ -46,6 +51,11 @@ impl Stage {
     /// Moves the calling thread to a new namespace.
     pub(crate) fn set(transport: Transport) -> Self {
         Self { transport, netns: netns::enter_new() }
+    }
+
+    /// How the kernel hands events over here.
+    pub(crate) const fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// rsttrace, watching this namespace alone.
@@ -171,4 +181,14 @@ impl Run {
     pub(crate) fn the_received(&self) -> &Reset {
         self.received().next().expect("one was received")
     }
+}
+
+/// One more connection to a listener of this process, which the client resets; both ends are gone afterwards.
+pub(crate) fn reset_one(listener: &TcpListener) {
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    setsockopt(&client, sockopt::Linger, &linger).unwrap();
+    drop(client);
+    assert_eq!(server.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, PipeReader},
+    io::{self, PipeReader, PipeWriter},
     os::{
         fd::{AsRawFd as _, BorrowedFd},
         unix::process::CommandExt as _,
@@ -72,7 +72,7 @@ impl Tracer {
     /// Starts rsttrace by a command that says how, with standard output to a file. `last` is done just before; it may only
     /// do what is allowed between fork and exec.
     pub(crate) fn start_command(namespace: &File, command: Command, output: Stdio, last: Last) -> Self {
-        let (child, ready) = spawn(namespace, command, output, last);
+        let (child, ready) = spawn(namespace, command, output, Stdio::piped(), last);
         let mut tracer = Self::of(child);
         let answer = Lines::of(ready).next(Instant::now() + PATIENCE);
         if !matches!(answer, Next::Line(_)) {
@@ -80,6 +80,15 @@ impl Tracer {
             panic!("rsttrace is not ready: {}", tracer.stderr.rest());
         }
         tracer
+    }
+
+    /// Starts it by a command with both standard output and standard error to a pipe, and waits until it is ready.
+    pub(crate) fn start_saying_all_to(command: Command, pipe: PipeWriter) -> Guard {
+        let output = pipe.try_clone().unwrap().into();
+        let (child, ready) = spawn(netns::original(), command, output, pipe.into(), || Ok(()));
+        let child = Guard(child);
+        assert!(matches!(Lines::of(ready).next(Instant::now() + PATIENCE), Next::Line(_)), "rsttrace is not ready");
+        child
     }
 
     /// Starts it with standard output to a file and waits until it is ready.
@@ -217,11 +226,11 @@ impl Tracer {
 }
 
 /// Starts it with a descriptor on which it says that it is ready.
-fn spawn(namespace: &File, mut command: Command, output: Stdio, last: Last) -> (Child, PipeReader) {
+fn spawn(namespace: &File, mut command: Command, output: Stdio, errors: Stdio, last: Last) -> (Child, PipeReader) {
     let (ready, said) = io::pipe().unwrap();
     let said_number = said.as_raw_fd();
     let namespace = namespace.as_raw_fd();
-    command.args(["--ready-fd", &said_number.to_string()]).stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
+    command.args(["--ready-fd", &said_number.to_string()]).stdin(Stdio::null()).stdout(output).stderr(errors);
     // SAFETY: nothing but system calls between fork and exec, and the caller keeps the namespace open.
     unsafe {
         command.pre_exec(move || {

@@ -156,8 +156,10 @@ impl Crew {
             let is_done = matches!(timeout_at(deadline, done).await, Ok(Ok(())));
             let waiting = counts.waiting.load(Ordering::Acquire) as u64;
             let undelivered = counts.undelivered.load(Ordering::Relaxed) + waiting;
-            if undelivered > 0 || !is_done {
+            if undelivered > 0 {
                 note(format_args!("sink {name}: {undelivered} records were not delivered"));
+            } else if !is_done {
+                note(format_args!("sink {name}: it did not end in time"));
             }
         }
     }

@@ -177,9 +177,11 @@ impl Outlet for JsonFile {
     }
 
     fn reopen(&mut self) -> Result<()> {
-        self.finish()?;
+        let synced = self.finish();
+        // The old one is let go in any case: it is somebody else's by now.
         self.open = None;
-        self.opened().map(drop)
+        self.opened()?;
+        synced
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -244,7 +246,8 @@ fn repair(file: &mut File, path: &Path) -> io::Result<u64> {
     if torn.is_empty() {
         return Ok(length);
     }
-    let is_ours = torn.starts_with(BEGINNING) || BEGINNING.starts_with(torn);
+    // Some file systems leave zeros where a crash has kept the bytes from the disk.
+    let is_ours = torn.starts_with(BEGINNING) || BEGINNING.starts_with(torn) || torn.iter().all(|&byte| byte == 0);
     if is_ours && serde_json::from_slice::<serde::de::IgnoredAny>(torn).is_err() {
         let whole = length - torn.len() as u64;
         file.set_len(whole)?;

@@ -1,14 +1,15 @@
 //! How rsttrace ends, and what it says then.
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
-    io,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    fs::OpenOptions,
+    io::{self, Read as _},
+    os::unix::process::CommandExt as _,
     process::Command,
 };
 
 use nix::sys::signal::Signal;
 
+use super::receivers::wait_until;
 use crate::{
     host,
     puppet::Puppet,
@@ -80,6 +81,27 @@ pub(crate) fn stuck_reader(stage: &Stage) {
     no_backtrace(&stderr);
 }
 
+/// One reader of both streams, who takes nothing: neither keeps the run from ending.
+pub(crate) fn stuck_reader_of_both(stage: &Stage) {
+    const CONNECTIONS: usize = 2_000;
+    let (mut reader, writer) = io::pipe().unwrap();
+    let netns = stage.netns.to_string();
+    let mut command = Command::new(host::rsttrace());
+    // So small a buffer that losses are said, again and again.
+    command.args([&stage.arguments()[..], &["--netns", &netns, "--buffer-size", "4096"]].concat());
+    let mut tracer = Tracer::start_saying_all_to(command, writer);
+    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
+    for number in 0..4 {
+        let server_end = server.listen(&format!("l{number}"), V4, 1024);
+        client.tell(format_args!("burst {server_end} {}", CONNECTIONS / 4));
+    }
+    tracer.signal(Signal::SIGINT).unwrap();
+    wait_until("its end", || tracer.try_wait().unwrap().is_some());
+    let mut said = Vec::new();
+    reader.read_to_end(&mut said).unwrap();
+    assert!(!said.is_empty());
+}
+
 /// Resets a connection while rsttrace writes to `output`, which does not go well.
 fn abort_with_output(stage: &Stage, output: std::process::Stdio) -> (Option<i32>, String) {
     let netns = stage.netns.to_string();
@@ -93,11 +115,8 @@ fn abort_with_output(stage: &Stage, output: std::process::Stdio) -> (Option<i32>
 
 /// Without rights it says which, and how to get them.
 pub(crate) fn not_root(stage: &Stage) {
-    // The program may lie where nobody can reach it.
-    let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let directory = super::privileges::readable_copy();
     let program = directory.path().join("rsttrace");
-    fs::copy(host::rsttrace(), &program).unwrap();
     let output = Command::new(program)
         .args(stage.arguments())
         .env("RUST_BACKTRACE", "1")

@@ -122,7 +122,7 @@ pub(crate) fn restart(stage: &Stage) {
     }
     assert_eq!(pair.client.ask(format_args!("connect again {}", pair.server_end)), Err("ECONNREFUSED".to_owned()));
 
-    let run = stage.finish(tracer, 3 + u64::from(host::traces_without_socket()), 4);
+    let run = stage.finish(tracer, 3 + u64::from(host::shows_without_socket()), 4);
     let received: Vec<_> = run.received().collect();
     received[0].cause("peer-aborted");
     for later in &received[1..3] {
@@ -177,7 +177,7 @@ pub(crate) fn vanished(stage: &Stage) {
     pair.server.tell("vanish s");
     pair.client.tell("send c 5");
     pair.client.wait_error("c", "ECONNRESET");
-    let run = stage.finish(tracer, host::traces_without_socket().into(), 1);
+    let run = stage.finish(tracer, host::shows_without_socket().into(), 1);
     for sent in run.sent() {
         sent.is("/socket", serde_json::Value::Null).cause("no-connection");
     }

@@ -5,8 +5,8 @@ use std::{
     env,
     ffi::CString,
     fs::{self, File},
-    io::{self, BufRead as _, BufReader, Read as _},
-    net::{TcpListener, TcpStream},
+    io::{self, BufRead as _, BufReader},
+    net::TcpListener,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -31,7 +31,7 @@ use crate::{
     host::{self, Lack},
     netns,
     puppet::Puppet,
-    stage::{Pair, Stage, V4},
+    stage::{Pair, Stage, V4, reset_one},
     tracer::Tracer,
 };
 
@@ -296,11 +296,7 @@ pub(crate) fn namespaces_come_and_go(stage: &Stage) {
         thread::spawn(move || {
             let netns = netns::enter_new();
             let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-            let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            let (mut server, _) = listener.accept().unwrap();
-            client.set_linger_to_zero();
-            drop(client);
-            assert_eq!(server.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+            reset_one(&listener);
             netns
         })
     };
@@ -330,17 +326,6 @@ pub(crate) fn namespaces_come_and_go(stage: &Stage) {
     }
     for reset in &run.resets {
         reset.is("/process/pid", std::process::id());
-    }
-}
-
-trait Linger {
-    fn set_linger_to_zero(&self);
-}
-
-impl Linger for TcpStream {
-    fn set_linger_to_zero(&self) {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        nix::sys::socket::setsockopt(self, nix::sys::socket::sockopt::Linger, &linger).unwrap();
     }
 }
 

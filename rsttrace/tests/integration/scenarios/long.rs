@@ -2,17 +2,17 @@
 
 use std::{
     env, fs, io,
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
-use nix::sys::{signal::Signal, socket};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
     netns,
-    stage::{Stage, V4},
+    stage::{Stage, V4, reset_one},
     tracer::Tracer,
 };
 
@@ -39,17 +39,13 @@ pub(crate) fn an_hour_of_churn(stage: &Stage) {
         let listener = TcpListener::bind(V4).unwrap();
         let address = listener.local_addr().unwrap();
         for number in 0..TO_ONE {
-            let client = TcpStream::connect(address).unwrap();
-            let (mut server, _) = listener.accept().unwrap();
             connections += 1;
             if number % 10 == 0 {
-                let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-                socket::setsockopt(&client, socket::sockopt::Linger, &linger).unwrap();
-                drop(client);
-                assert_eq!(server.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+                reset_one(&listener);
                 resets += 1;
             } else {
-                drop(server);
+                let client = TcpStream::connect(address).unwrap();
+                drop(listener.accept().unwrap());
                 drop(client);
             }
         }

@@ -19,6 +19,9 @@ use super::{
 };
 use crate::sink::{Look, Record};
 
+/// Bytes of a request, by its records: servers of gRPC take 4 MB unless told otherwise, and a larger one never gets through.
+const REQUEST_BYTES: usize = 2 << 20;
+
 /// Where the collector is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
@@ -78,12 +81,23 @@ impl Collector {
         Ok(Self { runtime, client, resource, words: Words::new(look), not_before: None })
     }
 
-    fn request(&mut self, records: &[Record]) -> Vec<u8> {
-        let log_records = records.iter().map(|record| log_record(record, self.words.of(record))).collect();
+    /// A request with the first of these, as many as fit, and how many these are.
+    fn request(&mut self, records: &[Record]) -> (Vec<u8>, usize) {
+        let mut log_records = Vec::with_capacity(records.len());
+        let mut bytes = 0;
+        for record in records {
+            let made = log_record(record, self.words.of(record));
+            bytes += made.encoded_len();
+            if bytes > REQUEST_BYTES && !log_records.is_empty() {
+                break;
+            }
+            log_records.push(made);
+        }
+        let taken = log_records.len();
         let scope = Scope { name: "rsttrace".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
         let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records }];
         let logs = ResourceLogs { resource: Some(self.resource.clone()), scope_logs };
-        ExportRequest { resource_logs: vec![logs] }.encode_to_vec()
+        (ExportRequest { resource_logs: vec![logs] }.encode_to_vec(), taken)
     }
 }
 
@@ -107,22 +121,18 @@ fn log_record(record: &Record, words: String) -> LogRecord {
 
 impl Outlet for Collector {
     fn deliver(&mut self, records: &[Record]) -> Delivery {
-        if self.not_before.take_if(|moment| *moment > Instant::now()).is_some() {
+        if self.not_before.is_some_and(|moment| moment > Instant::now()) {
             return Delivery::stopped(0, Error::msg("the collector has asked to be left alone for a while"));
         }
-        let request = self.request(records);
+        let (request, records) = self.request(records);
         match self.runtime.block_on(self.client.send(request)) {
             Ok(Answer::Taken { rejected, message }) => {
-                let refused = usize::try_from(rejected).unwrap_or(0).min(records.len());
+                let refused = usize::try_from(rejected).unwrap_or(0).min(records);
                 let refusal = (refused > 0).then(|| Error::msg(message));
-                Delivery {
-                    delivered: records.len() - refused,
-                    refused: refusal.map(|why| (refused, why)),
-                    trouble: None,
-                }
+                Delivery { delivered: records - refused, refused: refusal.map(|why| (refused, why)), trouble: None }
             }
             Ok(Answer::Refused(why)) => {
-                Delivery { delivered: 0, refused: Some((records.len(), Error::msg(why))), trouble: None }
+                Delivery { delivered: 0, refused: Some((records, Error::msg(why))), trouble: None }
             }
             Ok(Answer::Later { why, after }) => {
                 self.not_before = after.map(|after| Instant::now() + after);

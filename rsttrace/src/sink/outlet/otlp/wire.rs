@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{Endpoint, message::ExportResponse};
+use crate::sink::sanitize::Harmless;
 
 /// How long the collector may take for a connection, and for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -91,7 +92,7 @@ impl Client {
         let cannot = || format!("cannot reach {authority}");
         let mut last = Err(std::io::ErrorKind::NotFound.into());
         for address in authority.to_socket_addrs().with_context(cannot)? {
-            last = timeout(PATIENCE, TcpStream::connect(address)).await.with_context(cannot)?;
+            last = timeout(PATIENCE, TcpStream::connect(address)).await.unwrap_or_else(|late| Err(late.into()));
             if last.is_ok() {
                 break;
             }
@@ -173,5 +174,5 @@ fn of_grpc(trailers: &HeaderMap, body: &[u8]) -> Answer {
 /// Said to be taken, perhaps not all. An answer that cannot be read is not a no.
 fn taken(body: &[u8]) -> Answer {
     let partial = ExportResponse::decode(body).unwrap_or_default().partial_success.unwrap_or_default();
-    Answer::Taken { rejected: partial.rejected, message: partial.error_message }
+    Answer::Taken { rejected: partial.rejected, message: Harmless(&partial.error_message).to_string() }
 }

@@ -1,8 +1,10 @@
-//! The corridor: the only file that knows every room. Events come in at one end, records go out at the other.
+//! The corridor: the only room that knows every other. Events come in at one end, records go out at the other.
+
+mod say;
+mod wait;
 
 use std::{
     fs::File,
-    future::pending,
     io::{self, Write as _},
     os::fd::{BorrowedFd, FromRawFd as _, OwnedFd},
     sync::Arc,
@@ -12,42 +14,41 @@ use std::{
 use anstream::ColorChoice;
 use anyhow::{Context as _, Result};
 use bytes::Buf as _;
-use jiff::{Timestamp, tz::TimeZone};
-use nix::time::{ClockId, clock_gettime};
-use rsttrace_common::event::{KIND_FORWARDED, KIND_IGNORED, ResetEvent};
+use jiff::tz::TimeZone;
+use rsttrace_common::event::{KIND_FORWARDED, KIND_IGNORED, Pace, ResetEvent};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::sleep,
 };
 
+use self::wait::{after, asked, at, hang_up, hung_up, monotonic_ns, read_clocks};
 use crate::{
     attribute::{Attribution, hold::Hold, owner},
     cli::{Format, TimeFormat, Trace},
     confine::{Needs, User, confine},
     decode::{self, Decoder, Reasons, clock::WallClock, sample, settle::Settle},
-    degraded::{self, Degraded},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note, sentence},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
     metrics::{Metrics, Scrape},
     reset::Reset,
-    select::Selection,
+    select::{Selection, flood::Flood},
     service::Service,
     sink::{
-        self, Look, Lost, LostWhere, Record,
+        self, Look, LostWhere, Record,
         outlet::{Given, Reach, crew::Crew},
         ways::Ways,
     },
-    summary::{Circumstances, Summary, Tally, coverage::Watch},
-    transport::Transport,
+    summary::{Tally, coverage::Watch},
+    transport::{PERF_BYTES, Pause, Transport},
 };
-
-/// Size of each CPU's perf ring buffer: 3,000 events.
-const PERF_BYTES: u32 = 1 << 20;
 
 /// Descriptors that the event loop and the signals take, and some.
 const DESCRIPTORS: usize = 16;
+
+/// Batches that are read at the end while more may come. What is left is read when none can.
+const LAST_READINGS: usize = 64;
 
 /// How long after the last event the kernel's loss counters are still looked at. Loss without a later event shows
 /// there; an idle run looks at nothing.
@@ -86,6 +87,7 @@ struct Run {
     attribution: Attribution,
     diagnosis: Diagnosis,
     hold: Hold,
+    flood: Flood,
     tally: Tally,
     watch: Watch,
     started: Instant,
@@ -115,6 +117,7 @@ impl Run {
         let (object, loaded) = load::choose(&kernel_types, &choice)?;
         let reasons = Reasons { reset: kernel_types.types.reset_reasons(), drop: kernel_types.types.drop_reasons() };
         let decoder = Decoder::new(host_name().into(), reasons, kernel_types.chrono_shift());
+        let flood = Flood::new(loaded.counting_cpus(), loaded.noise_limit());
         Ok(Self {
             trace,
             selection,
@@ -126,6 +129,7 @@ impl Run {
             attribution: Attribution::default(),
             diagnosis,
             hold: Hold::new(false),
+            flood,
             tally: Tally::default(),
             watch: Watch::default(),
             started: Instant::now(),
@@ -149,8 +153,9 @@ impl Run {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
-        // Without a file to begin anew it means what it always means: the terminal has gone.
-        let mut hang_up = if self.trace.output.sink.is_empty() { None } else { Some(hang_up()?) };
+        // To a run with other ways out it says to begin new files; to any other that the terminal has gone.
+        let has_others = !self.trace.output.sink.is_empty() || self.trace.output.metrics.is_some();
+        let mut hang_up = has_others.then(hang_up).transpose()?;
         if !self.trace.output.no_summary || self.trace.output.metrics.is_some() {
             self.watch = Watch::start(!self.kernel_types.types.reset_reasons().is_empty());
         }
@@ -172,6 +177,8 @@ impl Run {
         let mut next_summary = self.next_summary();
         let mut batch: Vec<ResetEvent> = Vec::new();
         let mut check_loss = false;
+        // A part of what is read is not read at once, but no more than the kernel has room for.
+        let mut pause = Pause::new(self.loaded.noise_limit().into());
         loop {
             let mut keep = |head: &[u8], tail: &[u8]| keep(head, tail, &mut batch, &mut self.malformed);
             // Every event up to here has been read.
@@ -197,14 +204,20 @@ impl Run {
                     seen_ns = if emptied { now_ns } else { batch.last().map_or(0, |event| event.ktime_ns) };
                 }
                 () = after(self.hold.deadline_ns()) => {}
+                () = after(self.flood.deadline_ns()) => self.fetch_counted(),
                 scrape = asked(&mut scrapes) => {
+                    // Whoever asks without end must not keep events from being read.
+                    transport.drain(&mut keep);
+                    check_loss = true;
                     self.count_losses();
                     self.answer(scrape, &ways);
                 }
-                read = transport.read(&mut keep) => {
+                read = transport.read(&mut keep), if pause.until_ns().is_none() => {
                     read.context("cannot read events")?;
                     check_loss = true;
+                    pause.read(batch.len(), monotonic_ns().unwrap_or(0));
                 }
+                () = after(pause.until_ns()) => pause.end(),
                 () = sleep(LOSS_CHECK), if check_loss => check_loss = false,
             }
             self.service.is_alive();
@@ -243,7 +256,11 @@ impl Run {
     ) -> Result<(), Failure> {
         self.service.stopping();
         // While the programs are there, what waits for its owner can still be looked for.
-        while !transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed)) {}
+        for _ in 0..LAST_READINGS {
+            if transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed)) {
+                break;
+            }
+        }
         self.process(&mut batch, 0);
         self.hold.hurry();
         self.search();
@@ -252,6 +269,7 @@ impl Run {
         self.loaded.detach();
         while !transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed)) {}
         self.process(&mut batch, u64::MAX);
+        self.fetch_counted();
         self.release(u64::MAX);
         self.count_losses();
         self.lose(missed, LostWhere::Kernel);
@@ -260,7 +278,7 @@ impl Run {
             ways.send(&mut self.outbox).await;
             ways.settle().await;
         }
-        let summary = (!self.trace.output.no_summary).then(|| self.summary(true, &ways));
+        let summary = (!self.trace.output.no_summary).then(|| self.summary(true, Watch::finish, &ways));
         if let Some(summary) = &summary {
             self.outbox.push(Record::Summary(Arc::new(summary.clone())));
         }
@@ -279,36 +297,66 @@ impl Run {
         batch.sort_by_key(|event| event.ktime_ns);
         let mut events = Vec::with_capacity(batch.len());
         for event in batch.drain(..) {
+            self.flood.see(&event, clock.monotonic_ns);
             events.extend(self.settle.next(event));
+        }
+        if let Some(pace) = self.flood.next_pace() {
+            self.keep_pace(pace);
         }
         events.extend(self.settle.release(seen_ns));
         for event in events {
-            if event.kind == KIND_FORWARDED {
-                let forwarded = self.decoder.forwarded(&event, &clock, interface_name(event.interface));
-                if self.selection.wants_forwarded(&forwarded) {
-                    self.metrics.as_ref().inspect(|metrics| metrics.forward(&forwarded));
-                    self.outbox.push(Record::Forwarded(Arc::new(forwarded)));
-                }
-                continue;
-            }
-            let mut reset = self.decoder.reset(&event, &clock);
-            if event.kind == KIND_IGNORED {
-                // Nothing was reset: neither the memory of neighbours nor any count may see it.
-                self.attribution.attribute(&mut reset, |task| self.loaded.arguments(task.tgid, task.start_boottime_ns));
-                if self.selection.wants(&reset) {
-                    let ignored = reset.into();
-                    self.metrics.as_ref().inspect(|metrics| metrics.ignore(&ignored));
-                    self.outbox.push(Record::Ignored(Arc::new(ignored)));
-                }
-                continue;
-            }
-            // In the order of events, which the memory of earlier ones goes by.
-            self.diagnosis.diagnose(&mut reset);
-            let reset = if self.attribution.is_open(&mut reset) { self.hold.take(reset) } else { Some(reset) };
-            if let Some(reset) = reset {
-                self.conclude(reset);
-            }
+            self.take(&event, 1, &clock);
         }
+    }
+
+    /// An event to a record that stands for `count` resets.
+    fn take(&mut self, event: &ResetEvent, count: u64, clock: &WallClock) {
+        if event.kind == KIND_FORWARDED {
+            let forwarded = self.decoder.forwarded(event, clock, interface_name(event.interface));
+            if self.selection.wants_forwarded(&forwarded) {
+                self.metrics.as_ref().inspect(|metrics| metrics.forward(&forwarded));
+                self.outbox.push(Record::Forwarded(Arc::new(forwarded)));
+            }
+            return;
+        }
+        let mut reset = self.decoder.reset(event, clock);
+        reset.count = count;
+        if event.kind == KIND_IGNORED {
+            // Nothing was reset: neither the memory of neighbours nor any count may see it.
+            self.attribute(&mut reset);
+            if self.selection.wants(&reset) {
+                let ignored = reset.into();
+                self.metrics.as_ref().inspect(|metrics| metrics.ignore(&ignored));
+                self.outbox.push(Record::Ignored(Arc::new(ignored)));
+            }
+            return;
+        }
+        // In the order of events, which the memory of earlier ones goes by.
+        self.diagnosis.diagnose(&mut reset);
+        let reset = if self.attribution.is_open(&mut reset) { self.hold.take(reset) } else { Some(reset) };
+        if let Some(reset) = reset {
+            self.conclude(reset);
+        }
+    }
+
+    /// Takes the resets that the kernel side has counted instead of handing them over.
+    fn fetch_counted(&mut self) {
+        let Some(clock) = read_clocks() else { return };
+        // The maps are ours; reading them cannot fail once they could be opened.
+        let folds: Vec<_> = (0..self.loaded.counting_cpus()).filter_map(|cpu| self.loaded.folds(cpu).ok()).collect();
+        let (alike, seen, pace) = self.flood.fetch(&folds);
+        for (cpu, totals) in (0..).zip(seen) {
+            self.loaded.have_seen(cpu, *totals).unwrap_or_default();
+        }
+        self.keep_pace(pace);
+        for (event, count) in alike {
+            self.take(&event, count, &clock);
+        }
+    }
+
+    fn keep_pace(&mut self, pace: Pace) {
+        // As above; without it more is counted or lost, and both are said.
+        self.loaded.keep_pace(pace).unwrap_or_default();
     }
 
     /// Looks for the owners of the records that wait for theirs.
@@ -336,22 +384,6 @@ impl Run {
         self.release(now_ns);
     }
 
-    /// Says that open files cannot be walked, once for each time that it begins.
-    fn cannot_walk(&mut self, error: &anyhow::Error) {
-        if std::mem::replace(&mut self.walks_fail, true) {
-            return;
-        }
-        let degraded = Degraded {
-            what: "walks of open files".to_owned(),
-            why: sentence(error),
-            loss: "owners of accepted connections are less sure meanwhile".to_owned(),
-        };
-        note(format_args!("degraded: {degraded}"));
-        if !self.loaded.degraded.contains(&degraded) {
-            self.loaded.degraded.push(degraded);
-        }
-    }
-
     /// Lets go of the records that need not wait any longer for their owner.
     fn release(&mut self, now_ns: u64) {
         let released = self.hold.release(now_ns, |number, first_walk| {
@@ -365,9 +397,13 @@ impl Run {
         }
     }
 
+    fn attribute(&mut self, reset: &mut Reset) {
+        self.attribution.attribute(reset, |task| self.loaded.arguments(task.tgid, task.start_boottime_ns));
+    }
+
     /// Says whose the reset was, and hands it on if it is wanted.
     fn conclude(&mut self, mut reset: Reset) {
-        self.attribution.attribute(&mut reset, |task| self.loaded.arguments(task.tgid, task.start_boottime_ns));
+        self.attribute(&mut reset);
         self.watch.see(&reset);
         if self.selection.wants(&reset) && !self.is_enough() {
             self.emit(reset);
@@ -391,33 +427,6 @@ impl Run {
         self.trace.run.count.is_some_and(|count| self.emitted >= count)
     }
 
-    /// Reports what has been lost since the last time.
-    fn count_losses(&mut self) {
-        // The map is ours; reading it cannot fail once it could be opened.
-        let lost = self.loaded.lost().unwrap_or(self.lost_in_kernel);
-        self.lose(lost.saturating_sub(self.lost_in_kernel), LostWhere::Kernel);
-        self.lost_in_kernel = lost;
-        let asides = self.loaded.lost_asides().unwrap_or(self.lost_asides);
-        if asides > self.lost_asides {
-            let count = asides - self.lost_asides;
-            note(format_args!("{count} ignored or forwarded resets were lost: {}", remedy(LostWhere::Kernel)));
-            self.lost_asides = asides;
-        }
-        let malformed = std::mem::take(&mut self.malformed);
-        self.lose(malformed, LostWhere::Userspace);
-    }
-
-    fn lose(&mut self, count: u64, place: LostWhere) {
-        if count == 0 {
-            return;
-        }
-        self.tally.lose(count);
-        note(format_args!("{count} resets were lost: {}", remedy(place)));
-        let lost = Lost { time: Timestamp::now(), count, r#where: place };
-        self.metrics.as_ref().inspect(|metrics| metrics.lose(&lost));
-        self.outbox.push(Record::Lost(lost));
-    }
-
     /// Begins to count for Prometheus, if that is wanted.
     fn start_metrics(&mut self) -> Result<Option<mpsc::Receiver<Scrape>>> {
         let Some(address) = self.trace.output.metrics else { return Ok(None) };
@@ -426,20 +435,11 @@ impl Run {
         Ok(Some(scrapes))
     }
 
-    /// Tells Prometheus.
-    fn answer(&self, scrape: Scrape, ways: &Ways) {
-        if let Some(metrics) = &self.metrics {
-            // Whoever asked may have gone.
-            scrape.send(metrics.show(&self.summary(false, ways))).unwrap_or_default();
-        }
-    }
-
     /// Whether somebody shows the evidence.
     fn explains(&self) -> bool {
         matches!(self.trace.output.output, Format::Long | Format::Json) || !self.trace.output.sink.is_empty()
     }
 
-    /// The ways out.
     /// What the rest of the run does beside looking at processes and writing to what is open.
     fn needs(&self) -> Needs {
         let reaches = |reach| self.trace.output.sink.iter().any(|sink| sink.reach() == reach);
@@ -450,6 +450,7 @@ impl Run {
         }
     }
 
+    /// The ways out.
     fn ways(&self) -> Result<Ways> {
         let output = &self.trace.output;
         let limit = output.sink_queue;
@@ -457,32 +458,8 @@ impl Run {
         let given = Given { look: Look { color: false, time: TimeFormat::None, ..look.clone() } };
         let crew = Crew::start(&output.sink, limit, &given)?;
         let stdout = (output.output != Format::None).then(|| sink::sink(output.output, look));
-        Ways::start(stdout, crew, limit)
-    }
-
-    /// When the next summary is due.
-    fn next_summary(&self) -> Option<Instant> {
-        self.trace.output.summary_interval.map(|interval| Instant::now() + interval)
-    }
-
-    /// Says what the run has come to so far.
-    fn summarise(&mut self, ways: &Ways) {
-        let summary = self.summary(false, ways);
-        note(&summary);
-        self.outbox.push(Record::Summary(Arc::new(summary)));
-    }
-
-    fn summary(&self, last: bool, ways: &Ways) -> Summary {
-        let complete = self.selection.is_everything() && !self.tally.has_lost();
-        self.tally.summary(Circumstances {
-            time: Timestamp::now(),
-            duration: self.started.elapsed(),
-            last,
-            timeouts: self.diagnosis.timeouts(),
-            coverage: self.watch.finish(complete),
-            degraded: &self.loaded.degraded,
-            sinks: ways.counts(),
-        })
+        let is_one_of_many = !crew.is_empty() || output.metrics.is_some();
+        Ways::start(stdout, crew, is_one_of_many.then_some(limit))
     }
 
     fn look(&self) -> Look {
@@ -493,19 +470,6 @@ impl Run {
             started_ns: self.started_ns,
             zone: TimeZone::system(),
             names: !self.trace.output.numeric,
-        }
-    }
-
-    /// One line that says what is watched, and one for each thing that is not.
-    fn announce(&self, transport: &Transport) {
-        let buffer = match transport {
-            Transport::Perf(_) => "perf ring buffers",
-            Transport::Ring(_) => "a BPF ring buffer",
-        };
-        let hooks: Vec<&str> = self.loaded.attached.iter().map(|attached| attached.hook).collect();
-        note(format_args!("tracing {} through {buffer}; Ctrl-C stops", hooks.join(", ")));
-        for degraded in degraded::grouped(&self.loaded.degraded) {
-            note(format_args!("degraded: {degraded}"));
         }
     }
 
@@ -554,69 +518,6 @@ fn interface_name(index: u32) -> Option<Arc<str>> {
     Some(name.to_string_lossy().into())
 }
 
-const fn remedy(place: LostWhere) -> &'static str {
-    match place {
-        LostWhere::Kernel => "they came faster than they were read; raise --buffer-size or filter",
-        LostWhere::Userspace => "the kernel side and this program do not fit together",
-    }
-}
-
 fn host_name() -> String {
     nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-fn read_clocks() -> Option<WallClock> {
-    Some(WallClock { monotonic_ns: monotonic_ns()?, wall: Timestamp::now() })
-}
-
-/// The clock of the events.
-fn monotonic_ns() -> Option<u64> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
-    Duration::from(now).as_nanos().try_into().ok()
-}
-
-/// SIGHUP.
-fn hang_up() -> Result<Signal> {
-    signal(SignalKind::hangup()).context("cannot watch for signals")
-}
-
-/// Waits for SIGHUP; for ever where it is not looked for.
-async fn hung_up(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        None => pending().await,
-    }
-}
-
-/// The next scrape; never where nobody may ask.
-async fn asked(scrapes: &mut Option<mpsc::Receiver<Scrape>>) -> Scrape {
-    match scrapes {
-        Some(scrapes) => match scrapes.recv().await {
-            Some(scrape) => scrape,
-            // The server has ended.
-            None => pending().await,
-        },
-        None => pending().await,
-    }
-}
-
-/// Waits until a moment; for ever without one.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => pending().await,
-    }
-}
-
-/// Waits until a moment on the clock of the events; for ever without one.
-async fn after(deadline_ns: Option<u64>) {
-    match deadline_ns {
-        Some(deadline) => {
-            let left = deadline.saturating_sub(monotonic_ns().unwrap_or(deadline));
-            sleep(Duration::from_nanos(left)).await;
-        }
-        None => pending().await,
-    }
 }

@@ -1,0 +1,120 @@
+//! What a run says of itself: what is watched and what not, what was lost, what it came to.
+
+use std::{sync::Arc, time::Instant};
+
+use jiff::Timestamp;
+
+use super::{Run, wait::monotonic_ns};
+use crate::{
+    degraded::{self, Degraded},
+    exit::{note, sentence},
+    metrics::Scrape,
+    sink::{Lost, LostWhere, Record, ways::Ways},
+    summary::{
+        Circumstances, Summary,
+        coverage::{Coverage, Watch},
+    },
+    transport::Transport,
+};
+
+impl Run {
+    /// Says that open files cannot be walked, once for each time that it begins.
+    pub(super) fn cannot_walk(&mut self, error: &anyhow::Error) {
+        if std::mem::replace(&mut self.walks_fail, true) {
+            return;
+        }
+        let degraded = Degraded {
+            what: "walks of open files".to_owned(),
+            why: sentence(error),
+            loss: "owners of accepted connections are less sure meanwhile".to_owned(),
+        };
+        note(format_args!("degraded: {degraded}"));
+        if !self.loaded.degraded.contains(&degraded) {
+            self.loaded.degraded.push(degraded);
+        }
+    }
+
+    /// Reports what has been lost since the last time.
+    pub(super) fn count_losses(&mut self) {
+        // The map is ours; reading it cannot fail once it could be opened.
+        let lost = self.loaded.lost().unwrap_or(self.lost_in_kernel);
+        let new = lost.saturating_sub(self.lost_in_kernel);
+        if new > 0 {
+            self.flood.suspect(monotonic_ns().unwrap_or(0));
+        }
+        self.lose(new, LostWhere::Kernel);
+        self.lost_in_kernel = lost;
+        let asides = self.loaded.lost_asides().unwrap_or(self.lost_asides);
+        if asides > self.lost_asides {
+            let count = asides - self.lost_asides;
+            note(format_args!("{count} ignored or forwarded resets were lost: {}", remedy(LostWhere::Kernel)));
+            self.lost_asides = asides;
+        }
+        let malformed = std::mem::take(&mut self.malformed);
+        self.lose(malformed, LostWhere::Userspace);
+    }
+
+    pub(super) fn lose(&mut self, count: u64, place: LostWhere) {
+        if count == 0 {
+            return;
+        }
+        self.tally.lose(count);
+        note(format_args!("{count} resets were lost: {}", remedy(place)));
+        let lost = Lost { time: Timestamp::now(), count, r#where: place };
+        self.metrics.as_ref().inspect(|metrics| metrics.lose(&lost));
+        self.outbox.push(Record::Lost(lost));
+    }
+
+    /// Tells Prometheus.
+    pub(super) fn answer(&self, scrape: Scrape, ways: &Ways) {
+        if let Some(metrics) = &self.metrics {
+            // Whoever asked may have gone.
+            scrape.send(metrics.show(&self.summary(false, Watch::own, ways))).unwrap_or_default();
+        }
+    }
+
+    /// When the next summary is due.
+    pub(super) fn next_summary(&self) -> Option<Instant> {
+        self.trace.output.summary_interval.map(|interval| Instant::now() + interval)
+    }
+
+    /// Says what the run has come to so far.
+    pub(super) fn summarise(&mut self, ways: &Ways) {
+        let summary = self.summary(false, Watch::finish, ways);
+        note(&summary);
+        self.outbox.push(Record::Summary(Arc::new(summary)));
+    }
+
+    pub(super) fn summary(&self, last: bool, compare: fn(&Watch, bool) -> Coverage, ways: &Ways) -> Summary {
+        let complete = self.selection.is_everything() && !self.tally.has_lost();
+        self.tally.summary(Circumstances {
+            time: Timestamp::now(),
+            duration: self.started.elapsed(),
+            last,
+            timeouts: self.diagnosis.timeouts(),
+            coverage: compare(&self.watch, complete),
+            degraded: &self.loaded.degraded,
+            sinks: ways.counts(),
+        })
+    }
+
+    /// One line that says what is watched, and one for each thing that is not.
+    pub(super) fn announce(&self, transport: &Transport) {
+        let buffer = match transport {
+            Transport::Perf(_) => "perf ring buffers",
+            Transport::Ring(_) => "a BPF ring buffer",
+        };
+        let hooks: Vec<&str> = self.loaded.attached.iter().map(|attached| attached.hook).collect();
+        note(format_args!("tracing {} through {buffer}; Ctrl-C stops", hooks.join(", ")));
+        for degraded in degraded::grouped(&self.loaded.degraded) {
+            note(format_args!("degraded: {degraded}"));
+        }
+    }
+}
+
+const fn remedy(place: LostWhere) -> &'static str {
+    match place {
+        LostWhere::Kernel => "they came faster than they were read; raise --buffer-size or filter",
+        LostWhere::Userspace => "the kernel side and this program do not fit together",
+    }
+}

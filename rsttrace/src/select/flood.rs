@@ -1,0 +1,219 @@
+//! Folding of floods: what the kernel side has counted, as records that stand for many. Pure.
+//!
+//! A CPU that has handed over [`FOLD_FROM`] resets to closed ports, or as many as its buffer may hold, begins to count them.
+//! So a flood is seen coming: half as many, of all CPUs together, are the sign to fetch a while later what is counted, and
+//! to begin anew. Another is that something was lost.
+
+use std::collections::HashMap;
+
+use rsttrace_common::{
+    config::{FOLD_FROM, FOLDS_OF_CPU},
+    event::{EVENT_HAS_PACKET, Fold, Folds, KIND_SENT, Pace, ResetEvent},
+    names::{AF_INET, AF_INET6},
+};
+
+/// How long the kernel side counts until it is asked.
+const TICK_NS: u64 = 500_000_000;
+
+/// How far floods have been followed.
+#[derive(Debug)]
+pub struct Flood {
+    pace: Pace,
+    /// Resets to closed ports read since `pace.tick` and `pace.read` were told.
+    in_tick: u32,
+    unread: u32,
+    /// What one CPU's buffer may hold of them.
+    limit: u32,
+    /// When to fetch, nanoseconds of the events' clock.
+    fetch_ns: Option<u64>,
+    /// Of each CPU, how many of each place have been fetched.
+    seen: Vec<[u64; FOLDS_OF_CPU]>,
+}
+
+/// Resets that are alike: an event of the last of them, and how many they are.
+pub type Alike = (ResetEvent, u64);
+
+impl Flood {
+    /// `limit` is how many resets to closed ports one CPU's buffer may hold, before any that it would hold more are lost.
+    pub fn new(cpus: u32, limit: u32) -> Self {
+        let seen = vec![[0; FOLDS_OF_CPU]; cpus as usize];
+        Self { pace: Pace::default(), in_tick: 0, unread: 0, limit, fetch_ns: None, seen }
+    }
+
+    /// An event has been read.
+    pub fn see(&mut self, event: &ResetEvent, now_ns: u64) {
+        if event.kind != KIND_SENT || event.sk != 0 {
+            return;
+        }
+        self.in_tick = self.in_tick.saturating_add(1);
+        self.unread = self.unread.saturating_add(1);
+        if self.in_tick >= (FOLD_FROM.min(self.limit) / 2).max(1) {
+            self.suspect(now_ns);
+        }
+    }
+
+    /// The kernel side may be counting.
+    pub fn suspect(&mut self, now_ns: u64) {
+        if self.fetch_ns.is_none() {
+            self.fetch_ns = Some(now_ns.saturating_add(TICK_NS));
+        }
+    }
+
+    /// When to fetch what is counted; `None` while nothing can be.
+    pub const fn deadline_ns(&self) -> Option<u64> {
+        self.fetch_ns
+    }
+
+    /// What the kernel side has to be told, after a batch has been read: that there is room again.
+    pub fn next_pace(&mut self) -> Option<Pace> {
+        if self.unread < (self.limit / 4).max(1) {
+            return None;
+        }
+        self.unread = 0;
+        self.pace.read = self.pace.read.wrapping_add(1);
+        Some(self.pace)
+    }
+
+    /// Takes what each CPU has counted by now. Returns it, with what the kernel side has to be told: how far each place has
+    /// been fetched, and that the next tick has begun.
+    pub fn fetch(&mut self, folds: &[Folds]) -> (Vec<Alike>, &[[u64; FOLDS_OF_CPU]], Pace) {
+        let mut alike: HashMap<Like, Alike> = HashMap::new();
+        for (folds, seen) in folds.iter().zip(&mut self.seen) {
+            for (fold, seen) in folds.iter().zip(seen) {
+                // One that is being written is whole the next time.
+                if fold.total == *seen || fold.seal != fold.sum() {
+                    continue;
+                }
+                let count = fold.total.wrapping_sub(*seen);
+                *seen = fold.total;
+                let (event, sum) = alike.entry(Like::of(fold)).or_insert_with(|| (event(fold), 0));
+                *sum += count;
+                event.ktime_ns = event.ktime_ns.max(fold.last_ns);
+            }
+        }
+        let mut alike: Vec<_> = alike.into_values().collect();
+        alike.sort_by_key(|(event, _)| event.ktime_ns);
+        // Without another sign of it the flood is over.
+        self.fetch_ns = None;
+        self.in_tick = 0;
+        self.pace.tick = self.pace.tick.wrapping_add(1);
+        (alike, &self.seen, self.pace)
+    }
+}
+
+/// What makes resets alike.
+#[derive(PartialEq, Eq, Hash)]
+struct Like {
+    local_address: [u32; 4],
+    peer_address: [u32; 4],
+    netns: u32,
+    local_port: u16,
+    reason: u32,
+    packet_flags: u8,
+}
+
+impl Like {
+    const fn of(fold: &Fold) -> Self {
+        Self {
+            local_address: fold.local_address,
+            peer_address: fold.peer_address,
+            netns: fold.netns,
+            local_port: fold.local_port,
+            reason: fold.reason,
+            packet_flags: fold.packet.flags,
+        }
+    }
+}
+
+fn event(fold: &Fold) -> ResetEvent {
+    ResetEvent {
+        ktime_ns: fold.last_ns,
+        kind: KIND_SENT,
+        flags: fold.flags | EVENT_HAS_PACKET,
+        reason: fold.reason,
+        netns: fold.netns,
+        local_address: fold.local_address,
+        peer_address: fold.peer_address,
+        local_port: fold.local_port,
+        peer_port: fold.peer_port,
+        family: if fold.peer_address[..3] == [0, 0, 0xffff_u32.to_be()] { AF_INET } else { AF_INET6 },
+        packet: fold.packet,
+        ..ResetEvent::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn noise() -> ResetEvent {
+        ResetEvent { kind: KIND_SENT, ..ResetEvent::default() }
+    }
+
+    fn fold(local_port: u16, total: u64, last_ns: u64) -> Fold {
+        let mut fold = Fold { local_port, total, last_ns, ..Fold::default() };
+        fold.seal = fold.sum();
+        fold
+    }
+
+    fn places(first: Fold) -> Folds {
+        let mut folds = [Fold::default(); FOLDS_OF_CPU];
+        folds[5] = first;
+        folds
+    }
+
+    fn told(alike: &[Alike]) -> Vec<(u16, u64)> {
+        alike.iter().map(|(event, count)| (event.local_port, *count)).collect()
+    }
+
+    #[test]
+    fn a_few_are_no_flood() {
+        let mut flood = Flood::new(2, 512);
+        for _ in 0..FOLD_FROM / 2 - 1 {
+            flood.see(&noise(), 0);
+        }
+        assert_eq!((flood.deadline_ns(), flood.next_pace()), (None, None));
+        let of_a_connection = ResetEvent { sk: 7, ..noise() };
+        flood.see(&of_a_connection, 0);
+        assert_eq!(flood.deadline_ns(), None);
+        flood.see(&noise(), 3 * MS);
+        flood.see(&noise(), 4 * MS);
+        assert_eq!(flood.deadline_ns(), Some(503 * MS));
+    }
+
+    #[test]
+    fn the_kernel_side_is_told_of_room_before_it_has_none() {
+        let mut flood = Flood::new(1, 8);
+        flood.see(&noise(), 0);
+        assert_eq!(flood.next_pace(), None);
+        flood.see(&noise(), 0);
+        assert_eq!(flood.next_pace(), Some(Pace { tick: 0, read: 1 }));
+        assert_eq!(flood.next_pace(), None);
+    }
+
+    #[test]
+    fn what_is_new_since_the_last_time_is_told_once_for_all_cpus() {
+        let mut flood = Flood::new(2, 512);
+        flood.suspect(0);
+        let (alike, seen, pace) = flood.fetch(&[places(fold(80, 10, 3)), places(fold(80, 5, 7))]);
+        assert_eq!(told(&alike), [(80, 15)]);
+        assert_eq!(alike[0].0.ktime_ns, 7);
+        assert_eq!((seen[0][5], seen[1][5], pace.tick), (10, 5, 1));
+        assert_eq!(flood.deadline_ns(), None);
+        // The second CPU's place has gone to another port since.
+        let (alike, ..) = flood.fetch(&[places(fold(80, 12, 9)), places(fold(81, 6, 8))]);
+        assert_eq!(told(&alike), [(81, 1), (80, 2)]);
+        assert!(flood.fetch(&[places(fold(80, 12, 9)), places(fold(81, 6, 8))]).0.is_empty());
+    }
+
+    #[test]
+    fn what_is_being_written_waits() {
+        let mut flood = Flood::new(1, 512);
+        let mut torn = fold(80, 10, 3);
+        torn.total += 1;
+        assert!(flood.fetch(&[places(torn)]).0.is_empty());
+        assert_eq!(told(&flood.fetch(&[places(fold(80, 11, 3))]).0), [(80, 11)]);
+    }
+}
