@@ -1,10 +1,16 @@
 //! What the running kernel says about itself in BTF: offsets of fields, names of reasons, arguments of tracepoints.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result, bail};
 use btf_rs::{Backend, Btf, Member, Struct, Type};
 use rsttrace_common::offsets::ABSENT;
+
+use super::names::{Mapped, Names};
 
 /// Where the kernel keeps its BTF.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -13,7 +19,10 @@ pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 const LINKS: usize = 32;
 
 /// The running kernel's types.
-pub struct KernelTypes(Btf);
+pub struct KernelTypes {
+    btf: Btf,
+    names: Names,
+}
 
 /// One row of the table of fields with the place where this kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,24 +85,29 @@ rsttrace_common::for_each_field!(rows);
 impl KernelTypes {
     /// Reads the BTF at this path.
     pub fn read(path: &Path) -> Result<Self> {
-        // Mapping the file is forty times faster than reading it, where the kernel allows it (6.16 and later do).
-        let btf = Btf::from_file_with_backend(path, Backend::Mmap)
-            .or_else(|_| Btf::from_file(path))
-            .with_context(|| format!("cannot read the kernel's type information (BTF) in {}", path.display()))?;
-        Ok(Self(btf))
+        let cannot = || format!("cannot read the kernel's type information (BTF) in {}", path.display());
+        let mapped = Mapped::open(path).with_context(cannot)?;
+        let names = Names::of(&mapped.bytes).context("it is torn, or newer than this program").with_context(cannot)?;
+        // It reads each type when it is asked for, where its other way is to read all at once.
+        let btf = Btf::from_file_with_backend(&mapped.path, Backend::Mmap).with_context(cannot)?;
+        Ok(Self { btf, names })
     }
 
     /// From bytes that need not be a kernel's.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn of(bytes: &[u8]) -> Result<Self> {
-        Ok(Self(Btf::from_bytes(bytes)?))
+        let names = Names::of(&bytes::Bytes::copy_from_slice(bytes)).context("no BTF")?;
+        Ok(Self { btf: Btf::from_bytes(bytes)?, names })
     }
 
     /// Looks up every field of the table. Fails when one that is required is missing.
     pub fn offsets(&self) -> Result<Vec<FieldOffset>> {
         let mut offsets = Vec::with_capacity(ROWS.len());
+        // Many rows are of one structure, and some of these have hundreds of members.
+        let mut structures: HashMap<&str, Option<Struct>> = HashMap::new();
         for &(global, parent, path, name, need) in ROWS {
-            let found = self.structure(parent).and_then(|found| self.field(&found, path));
+            let structure = structures.entry(parent).or_insert_with(|| self.structure(parent));
+            let found = structure.as_ref().and_then(|found| self.field(found, path));
             if found.is_none() && need == Need::Required {
                 bail!("this kernel has no field {name}, without which its sockets cannot be read");
             }
@@ -122,7 +136,7 @@ impl KernelTypes {
             .members
             .iter()
             .filter_map(|member| {
-                let name = self.0.resolve_name(member).ok()?;
+                let name = self.btf.resolve_name(member).ok()?;
                 Some((member.val(), Arc::from(name.strip_prefix(prefix).unwrap_or(&name))))
             })
             .collect()
@@ -150,14 +164,14 @@ impl KernelTypes {
         for _ in 0..LINKS {
             match next {
                 Type::FuncProto(prototype) => return Some(prototype.parameters.len()),
-                other => next = self.0.resolve_chained_type(other.as_btf_type()?).ok()?,
+                other => next = self.btf.resolve_chained_type(other.as_btf_type()?).ok()?,
             }
         }
         None
     }
 
     fn named(&self, name: &str) -> Vec<Type> {
-        self.0.resolve_types_by_name(name).unwrap_or_default()
+        self.names.ids(name).into_iter().filter_map(|id| self.btf.resolve_type_by_id(id).ok()).collect()
     }
 
     fn structure(&self, name: &str) -> Option<Struct> {
@@ -182,7 +196,7 @@ impl KernelTypes {
     fn member(&self, structure: &Struct, wanted: &str, depth: usize) -> Option<(u32, Member)> {
         let depth = depth.checked_sub(1)?;
         structure.members.iter().find_map(|member| {
-            let name = self.0.resolve_name(member).unwrap_or_default();
+            let name = self.btf.resolve_name(member).unwrap_or_default();
             if name == wanted {
                 return Some((member.bit_offset(), member.clone()));
             }
@@ -196,12 +210,12 @@ impl KernelTypes {
 
     /// The struct or union that a member is, through typedefs and qualifiers.
     fn aggregate(&self, member: &Member) -> Option<Struct> {
-        let mut next = self.0.resolve_chained_type(member).ok()?;
+        let mut next = self.btf.resolve_chained_type(member).ok()?;
         for _ in 0..LINKS {
             match next {
                 Type::Struct(found) | Type::Union(found) => return Some(found),
                 Type::Typedef(_) | Type::Const(_) | Type::Volatile(_) | Type::TypeTag(_) => {
-                    next = self.0.resolve_chained_type(next.as_btf_type()?).ok()?;
+                    next = self.btf.resolve_chained_type(next.as_btf_type()?).ok()?;
                 }
                 _ => return None,
             }

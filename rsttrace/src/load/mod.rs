@@ -8,6 +8,7 @@ pub mod btf;
 mod choose;
 mod filter;
 mod flood;
+mod names;
 pub mod preflight;
 pub mod probes;
 mod search;

@@ -69,7 +69,9 @@ pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
     reserve_descriptors()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
-    let result = runtime.block_on(Run::start(trace, selection, diagnosis)?.until_stopped(ready, user));
+    let kernel_types = Kernel::read()?;
+    let run = Run::start(trace, selection, diagnosis, &kernel_types)?;
+    let result = runtime.block_on(run.until_stopped(kernel_types, ready, user));
     // A writer that is stuck in a write must not keep the process.
     runtime.shutdown_background();
     result
@@ -80,7 +82,6 @@ struct Run {
     trace: Trace,
     selection: Selection,
     loaded: Loaded,
-    kernel_types: Kernel,
     object: Object,
     decoder: Decoder,
     settle: Settle,
@@ -104,8 +105,7 @@ struct Run {
 
 impl Run {
     /// Loads what this kernel takes; nothing is attached yet.
-    fn start(trace: Trace, selection: Selection, diagnosis: Diagnosis) -> Result<Self, Failure> {
-        let kernel_types = Kernel::read()?;
+    fn start(trace: Trace, selection: Selection, diagnosis: Diagnosis, kernel_types: &Kernel) -> Result<Self, Failure> {
         let choice = Choice {
             transport: trace.run.transport,
             debug: trace.run.debug_kernel,
@@ -114,7 +114,7 @@ impl Run {
             filters: selection.filters(),
             netns: selection.netns,
         };
-        let (object, loaded) = load::choose(&kernel_types, &choice)?;
+        let (object, loaded) = load::choose(kernel_types, &choice)?;
         let reasons = Reasons { reset: kernel_types.types.reset_reasons(), drop: kernel_types.types.drop_reasons() };
         let decoder = Decoder::new(host_name().into(), reasons, kernel_types.chrono_shift());
         let flood = Flood::new(loaded.counting_cpus(), loaded.noise_limit());
@@ -122,7 +122,6 @@ impl Run {
             trace,
             selection,
             loaded,
-            kernel_types,
             object,
             decoder,
             settle: Settle::default(),
@@ -145,7 +144,12 @@ impl Run {
         })
     }
 
-    async fn until_stopped(mut self, ready: Option<File>, user: Option<User>) -> Result<(), Failure> {
+    async fn until_stopped(
+        mut self,
+        kernel_types: Kernel,
+        ready: Option<File>,
+        user: Option<User>,
+    ) -> Result<(), Failure> {
         let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
         let events = self.loaded.take_events().map_err(Failure::Host)?;
         let mut transport = Transport::open(events, per_cpu).map_err(Failure::Host)?;
@@ -157,9 +161,11 @@ impl Run {
         let has_others = !self.trace.output.sink.is_empty() || self.trace.output.metrics.is_some();
         let mut hang_up = has_others.then(hang_up).transpose()?;
         if !self.trace.output.no_summary || self.trace.output.metrics.is_some() {
-            self.watch = Watch::start(!self.kernel_types.types.reset_reasons().is_empty());
+            self.watch = Watch::start(!kernel_types.types.reset_reasons().is_empty());
         }
-        self.loaded.attach(&self.kernel_types, &self.trace.more)?;
+        self.loaded.attach(&kernel_types, &self.trace.more)?;
+        drop(kernel_types);
+        give_memory_back();
         // Before there is any other thread, which would keep what it has.
         self.loaded.degraded.extend(confine(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
@@ -479,6 +485,15 @@ impl Run {
             .kernel_log()
             .inspect_err(|error| note(format_args!("the kernel side's messages cannot be read: {}", sentence(error))))
             .ok()
+    }
+}
+
+/// What reading the kernel's types took is more than all that comes after it.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
