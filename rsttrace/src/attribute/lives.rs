@@ -9,9 +9,11 @@ use std::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
+    time::Duration,
 };
 
 use lru::LruCache;
+use nix::time::{ClockId, clock_gettime};
 
 use super::proc::Identity;
 use crate::reset::KernelTask;
@@ -30,8 +32,12 @@ pub(super) struct Lives {
 }
 
 enum Watch {
-    /// Becomes readable when the process has ended.
-    By(OwnedFd),
+    By {
+        /// Becomes readable when the process has ended.
+        fd: OwnedFd,
+        /// Until when it is known to have lived, nanoseconds of `CLOCK_MONOTONIC`.
+        until_ns: u64,
+    },
     Ended,
 }
 
@@ -46,25 +52,29 @@ impl Default for Lives {
 }
 
 impl Lives {
-    /// Whether the process has ended. `false` where that cannot be found out.
-    pub(super) fn has_ended(&mut self, task: &KernelTask) -> bool {
+    /// Whether the process had ended at this moment, or has since: of a batch of events only the first asks the kernel.
+    /// `false` where that cannot be found out.
+    pub(super) fn had_ended(&mut self, task: &KernelTask, at_ns: u64) -> bool {
         if !self.is_in_first_namespace {
             return false;
         }
         let key = (task.tgid, task.start_boottime_ns);
-        let watch = match self.watched.get(&key) {
-            Some(watch) => watch,
-            None => match watch(task) {
-                Some(watch) => self.watched.get_or_insert(key, || watch),
-                None => return false,
-            },
-        };
-        let Watch::By(fd) = watch else { return true };
-        let ended = is_readable(fd);
-        if ended {
-            self.watched.put(key, Watch::Ended);
+        if !self.watched.contains(&key) {
+            let Some(watch) = watch(task) else { return false };
+            self.watched.put(key, watch);
         }
-        ended
+        let Some(watch) = self.watched.get_mut(&key) else { return false };
+        let Watch::By { fd, until_ns } = watch else { return true };
+        if at_ns <= *until_ns {
+            return false;
+        }
+        let now_ns = monotonic_ns();
+        if is_readable(fd) {
+            *watch = Watch::Ended;
+            return true;
+        }
+        *until_ns = now_ns;
+        false
     }
 }
 
@@ -80,11 +90,17 @@ fn watch(task: &KernelTask) -> Option<Watch> {
     let fd = unsafe { OwnedFd::from_raw_fd(raw) };
     // Only now: from here on the descriptor stands for whoever has this PID, and that shows whether it is the one.
     match Identity::of(task).has_the_pid() {
-        Some(true) => Some(Watch::By(fd)),
+        Some(true) => Some(Watch::By { fd, until_ns: 0 }),
         Some(false) => Some(Watch::Ended),
         // It has ended just now, or /proc hides it (`hidepid`).
         None => is_readable(&fd).then_some(Watch::Ended),
     }
+}
+
+/// The clock of the events; 0, which is before all of them, if it cannot be read.
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    now.as_nanos().try_into().unwrap_or(0)
 }
 
 fn is_readable(fd: &OwnedFd) -> bool {
@@ -105,17 +121,20 @@ mod tests {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("cat is everywhere");
         let task = Identity::of_program(child.id()).expect("it runs").task();
         let mut lives = Lives { is_in_first_namespace: true, ..Lives::default() };
-        assert!(!lives.has_ended(&task));
+        assert!(!lives.had_ended(&task, monotonic_ns()));
+        let before_ns = monotonic_ns();
+        assert!(!lives.had_ended(&task, before_ns));
         let another = KernelTask { start_boottime_ns: task.start_boottime_ns + 20_000_000, ..task.clone() };
-        assert!(lives.has_ended(&another), "the PID is another's");
+        assert!(lives.had_ended(&another, monotonic_ns()), "the PID is another's");
         drop(child.stdin.take());
         // It is a zombie when this returns, which is as good as gone: it holds nothing.
-        while !lives.has_ended(&task) {
+        assert!(!lives.had_ended(&task, before_ns), "it lived then");
+        while !lives.had_ended(&task, monotonic_ns()) {
             std::thread::yield_now();
         }
         child.wait().expect("it ended");
-        assert!(lives.has_ended(&task));
-        let gone = Lives { is_in_first_namespace: true, ..Lives::default() }.has_ended(&task);
+        assert!(lives.had_ended(&task, monotonic_ns()));
+        let gone = Lives { is_in_first_namespace: true, ..Lives::default() }.had_ended(&task, 0);
         assert!(gone, "and it is found gone by whoever comes later");
     }
 
@@ -123,6 +142,6 @@ mod tests {
     fn in_a_namespace_of_its_own_it_knows_nothing() {
         let nobody = KernelTask { tgid: 4_000_000, start_boottime_ns: 0, uid: None, comm: "x".into() };
         let mut lives = Lives { is_in_first_namespace: false, ..Lives::default() };
-        assert!(!lives.has_ended(&nobody));
+        assert!(!lives.had_ended(&nobody, monotonic_ns()));
     }
 }

@@ -47,7 +47,7 @@ impl Attribution {
         let facts = &mut reset.facts;
         let matters = facts.findings.is_some() || facts.holder.is_some() && facts.holder != facts.owner;
         if let Some(owner) = facts.owner.as_ref().filter(|_| matters) {
-            facts.owner_ended = self.lives.has_ended(owner);
+            facts.owner_ended = self.lives.had_ended(owner, facts.ktime_ns);
             // Now, and not after the search: it may end before that.
             self.processes.details(owner);
         }

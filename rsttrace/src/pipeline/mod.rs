@@ -372,6 +372,8 @@ impl Run {
             return;
         }
         let mut now_ns = began_ns;
+        // Where the end of the socket tells it already, nobody need walk.
+        self.release(began_ns);
         if let Some(number) = self.hold.next_walk(began_ns) {
             match self.loaded.walk(number) {
                 Ok(()) => {

@@ -13,10 +13,10 @@ use crate::{
     chain,
     host::{self, Lack},
     scenarios::{
-        aborts, after_close, belongs, cross_check, deploy, destroy, endings, endings_of_peers, exactly_once, faults,
-        filters, flood, forwarded, functions, handed_over, hostile, idle, ignored, injected, keepalive, listener, long,
-        lost, machine, mapped, namespaces, own_words, owners, privileges, programs, receivers, refused, rejected,
-        routed, sinks, snapshot, summary, timers, zoo,
+        aborts, after_close, belongs, blocks, cross_check, deploy, destroy, endings, endings_of_peers, exactly_once,
+        faults, filters, flood, forwarded, functions, handed_over, hostile, idle, ignored, injected, keepalive,
+        listener, long, lost, machine, mapped, namespaces, own_words, owners, privileges, programs, receivers, refused,
+        rejected, routed, sinks, snapshot, summary, timers, zoo,
     },
     stage::{Stage, Transport},
 };
@@ -173,6 +173,8 @@ const ROWS: &[Row] = &[
     row("endings::on_sigterm", endings::on_sigterm),
     row("endings::closed_pipe", endings::closed_pipe),
     row("endings::full_device", endings::full_device),
+    needing(blocks::lack, "blocks::last_line_of_a_burst", blocks::last_line_of_a_burst),
+    needing(blocks::lack, "blocks::single_reset", blocks::single_reset),
     row("endings::stuck_reader", endings::stuck_reader),
     row("endings::stuck_reader_of_both", endings::stuck_reader_of_both),
     row("endings::not_root", endings::not_root),

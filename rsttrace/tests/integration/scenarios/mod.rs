@@ -3,6 +3,7 @@
 pub(crate) mod aborts;
 pub(crate) mod after_close;
 pub(crate) mod belongs;
+pub(crate) mod blocks;
 pub(crate) mod cross_check;
 pub(crate) mod deploy;
 pub(crate) mod destroy;
