@@ -1,7 +1,7 @@
 //! One [`ResetEvent`] to one [`Reset`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::Duration,
@@ -44,12 +44,29 @@ pub struct Decoder {
     reasons: Reasons,
     chrono_shift: Option<u32>,
     ticks: Option<Ticks>,
+    names: Names,
+}
+
+/// Names of processes, of which a flood of events has few.
+#[derive(Default)]
+struct Names(HashMap<[u8; 16], Arc<str>>);
+
+impl Names {
+    /// How many are remembered; whoever may start processes may name them.
+    const MAX: usize = 256;
+
+    fn of(&mut self, comm: [u8; 16]) -> Arc<str> {
+        if self.0.len() >= Self::MAX && !self.0.contains_key(&comm) {
+            self.0.clear();
+        }
+        Arc::clone(self.0.entry(comm).or_insert_with(|| name(comm)))
+    }
 }
 
 impl Decoder {
     /// `chrono_shift` is where two bits of a field are (see `Kernel::chrono_shift`).
-    pub const fn new(host: Arc<str>, reasons: Reasons, chrono_shift: Option<u32>) -> Self {
-        Self { host, reasons, chrono_shift, ticks: None }
+    pub fn new(host: Arc<str>, reasons: Reasons, chrono_shift: Option<u32>) -> Self {
+        Self { host, reasons, chrono_shift, ticks: None, names: Names::default() }
     }
 
     /// The record of an event.
@@ -57,7 +74,7 @@ impl Decoder {
         if self.ticks.is_none() {
             self.ticks = Ticks::from_reading(event.ktime_ns, event.now_jiffies);
         }
-        let mut facts = facts(event);
+        let mut facts = facts(event, &mut self.names);
         facts.tick_ms = self.ticks.map(|ticks| ticks.ms(1));
         let received = matches!(event.kind, KIND_RECEIVED | KIND_IGNORED);
         let direction = if received { Direction::Received } else { Direction::Sent };
@@ -231,14 +248,14 @@ fn before(event: &ResetEvent, moment_ns: u64) -> Option<f64> {
     (moment_ns != 0).then(|| Duration::from_nanos(event.ktime_ns.saturating_sub(moment_ns)).as_secs_f64() * 1e3)
 }
 
-fn facts(event: &ResetEvent) -> Facts {
+fn facts(event: &ResetEvent, names: &mut Names) -> Facts {
     let has = |flag: u32| event.flags & flag != 0;
     Facts {
         ktime_ns: event.ktime_ns,
-        owner: task(&event.owner),
+        owner: task(&event.owner, |comm| names.of(comm)),
         provenance: event.provenance,
         shared: has(EVENT_SHARED),
-        holder: if has(EVENT_OWNED) { task(&event.actor) } else { None },
+        holder: if has(EVENT_OWNED) { task(&event.actor, |comm| names.of(comm)) } else { None },
         holder_exiting: has(EVENT_EXITING),
         time_wait_substate: has(EVENT_TIME_WAIT).then_some(event.substate),
         raw_state: event.state,
@@ -262,26 +279,28 @@ fn facts(event: &ResetEvent) -> Facts {
 pub fn found(findings: &Findings, first_walk: u32) -> Found {
     let walked = findings.walk >= first_walk;
     Found {
-        holder: if walked { task(&findings.holder) } else { None },
+        holder: if walked { task(&findings.holder, name) } else { None },
         several: walked && findings.several != 0,
         descriptors: if walked { findings.descriptors } else { 0 },
         known_holds: walked && findings.known_holds != 0,
-        closer: task(&findings.closer),
+        closer: task(&findings.closer, name),
         gone: findings.destroyed_ns != 0,
     }
 }
 
-fn task(task: &Task) -> Option<KernelTask> {
-    (task.tgid != 0).then(|| {
-        let end = task.comm.iter().position(|&byte| byte == 0).unwrap_or(task.comm.len());
-        let comm = task.comm.get(..end).unwrap_or_default();
-        KernelTask {
-            tgid: task.tgid,
-            start_boottime_ns: task.start_boottime_ns,
-            uid: (task.uid != UID_UNKNOWN).then_some(task.uid),
-            comm: String::from_utf8_lossy(comm).into(),
-        }
+fn task(task: &Task, name: impl FnOnce([u8; 16]) -> Arc<str>) -> Option<KernelTask> {
+    (task.tgid != 0).then(|| KernelTask {
+        tgid: task.tgid,
+        start_boottime_ns: task.start_boottime_ns,
+        uid: (task.uid != UID_UNKNOWN).then_some(task.uid),
+        comm: name(task.comm),
     })
+}
+
+/// A name up to the zero that ends it.
+fn name(comm: [u8; 16]) -> Arc<str> {
+    let end = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len());
+    String::from_utf8_lossy(comm.get(..end).unwrap_or_default()).into()
 }
 
 #[cfg(test)]

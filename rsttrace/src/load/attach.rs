@@ -10,8 +10,8 @@ use aya::{
 };
 
 use super::{
-    Kernel,
-    probes::{Arguments, Attach, Probe, Way},
+    Kernel, functions,
+    probes::{Arguments, Attach, PROBES, Probe, Way},
 };
 use crate::{cli::More, exit::sentence};
 
@@ -23,7 +23,7 @@ pub(super) struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
     kernel: &'a Kernel,
     more: &'a More,
-    /// aya's own reading of the kernel's types, which takes some time: made when it is first needed.
+    /// The functions of the kernel that programs are for: made when it is first needed.
     btf: OnceCell<Btf>,
 }
 
@@ -140,7 +140,12 @@ impl<'a> Attacher<'a> {
 
     fn read_btf(&mut self) -> Result<()> {
         if self.btf.get().is_none() {
-            self.btf = OnceCell::from(Btf::from_sys_fs()?);
+            let ways = PROBES.iter().flat_map(|probe| probe.ways);
+            let known = ways.filter_map(|way| {
+                let name = way.attach.function()?;
+                Some((self.kernel.types.function_id(&name)?, name))
+            });
+            self.btf = OnceCell::from(functions::btf(known)?);
         }
         Ok(())
     }

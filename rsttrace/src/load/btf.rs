@@ -152,6 +152,12 @@ impl KernelTypes {
         self.parameters(typedef)?.checked_sub(1)
     }
 
+    /// The number of a function of the kernel proper among all types; `None` when there is no such function.
+    pub fn function_id(&self, function: &str) -> Option<u32> {
+        let is_function = |id: &u32| matches!(self.btf.resolve_type_by_id(*id), Ok(Type::Func(_)));
+        self.names.ids(function).into_iter().find(is_function)
+    }
+
     /// How many arguments a function of the kernel proper has; `None` when there is no such function.
     pub fn function_arguments(&self, function: &str) -> Option<usize> {
         self.parameters(self.named(function).into_iter().find(|found| matches!(found, Type::Func(_)))?)

@@ -8,6 +8,7 @@ pub mod btf;
 mod choose;
 mod filter;
 mod flood;
+mod functions;
 mod names;
 pub mod preflight;
 pub mod probes;
@@ -149,6 +150,10 @@ impl Loaded {
     /// Puts the object into the kernel; nothing is attached yet.
     pub fn load(kernel: &Kernel, options: &Options<'_>) -> Result<Self> {
         let mut loader = EbpfLoader::new();
+        // It has read all types of the kernel, for relocations that our programs do not have. Away with them before there
+        // are maps: 64 MB are enough for both only one after the other.
+        loader.btf(None);
+        give_memory_back();
         for field in &kernel.offsets {
             loader.override_global(field.global, &field.offset, true);
         }
@@ -249,6 +254,15 @@ impl Loaded {
     /// Takes every program out of the kernel; what is in the buffer stays readable.
     pub fn detach(&mut self) {
         self.ebpf = None;
+    }
+}
+
+/// What reading the kernel's types took is more than all that comes after it.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

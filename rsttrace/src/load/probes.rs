@@ -27,6 +27,15 @@ pub enum Attach {
 }
 
 impl Attach {
+    /// The function of the kernel that a program is loaded for; `None` where it is for none, or goes by another way.
+    pub fn function(self) -> Option<String> {
+        match self {
+            Self::Iterator(name) | Self::OnDemand(name) => Some(format!("bpf_iter_{name}")),
+            Self::Fentry(name) | Self::Fexit(name) => Some(name.to_owned()),
+            Self::RawTracepoint(_) | Self::Kprobe(_) | Self::Kretprobe(_) | Self::Classifier => None,
+        }
+    }
+
     /// What people call this way.
     pub const fn name(self) -> &'static str {
         match self {

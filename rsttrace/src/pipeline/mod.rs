@@ -165,7 +165,7 @@ impl Run {
         }
         self.loaded.attach(&kernel_types, &self.trace.more)?;
         drop(kernel_types);
-        give_memory_back();
+        load::give_memory_back();
         // Before there is any other thread, which would keep what it has.
         self.loaded.degraded.extend(confine(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
@@ -487,15 +487,6 @@ impl Run {
             .kernel_log()
             .inspect_err(|error| note(format_args!("the kernel side's messages cannot be read: {}", sentence(error))))
             .ok()
-    }
-}
-
-/// What reading the kernel's types took is more than all that comes after it.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: takes a number.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

@@ -5,13 +5,6 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Record, Sink, sanitize};
-use crate::{
-    aside::{Forwarded, Ignored},
-    reset::Reset,
-    sink::Lost,
-    summary::Summary,
-};
-
 /// Version of the contract. Fields may be added; nothing is renamed, retyped or dropped without raising it.
 const SCHEMA: u32 = 1;
 
@@ -22,36 +15,30 @@ pub(super) struct Json {
     line: Vec<u8>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    schema: u32,
-    #[serde(flatten)]
-    body: Body<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Body<'a> {
-    Reset(&'a Reset),
-    Ignored(&'a Ignored),
-    Forwarded(&'a Forwarded),
-    Lost(&'a Lost),
-    Summary(&'a Summary),
-}
-
 impl Sink for Json {
     fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
-        let body = match record {
-            Record::Reset(reset) => Body::Reset(reset),
-            Record::Ignored(ignored) => Body::Ignored(ignored),
-            Record::Forwarded(forwarded) => Body::Forwarded(forwarded),
-            Record::Lost(lost) => Body::Lost(lost),
-            Record::Summary(summary) => Body::Summary(summary),
-        };
         self.line.clear();
-        serde_json::to_writer(&mut self.line, &Line { schema: SCHEMA, body })?;
+        match record {
+            Record::Reset(reset) => self.object("reset", &**reset),
+            Record::Ignored(ignored) => self.object("ignored", &**ignored),
+            Record::Forwarded(forwarded) => self.object("forwarded", &**forwarded),
+            Record::Lost(lost) => self.object("lost", lost),
+            Record::Summary(summary) => self.object("summary", &**summary),
+        }?;
         sanitize::escape_json(&mut self.line);
         self.line.push(b'\n');
         out.write_all(&self.line)
+    }
+}
+
+impl Json {
+    /// A record with what every line begins with. (serde's own way, `flatten`, took a fifth of the whole line's time.)
+    fn object(&mut self, kind: &str, record: &impl Serialize) -> io::Result<()> {
+        write!(self.line, "{{\"schema\":{SCHEMA},\"type\":\"{kind}\"")?;
+        let end = self.line.len();
+        serde_json::to_writer(&mut self.line, record)?;
+        // Its opening brace, for it has fields.
+        self.line[end] = b',';
+        Ok(())
     }
 }

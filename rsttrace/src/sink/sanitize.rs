@@ -57,12 +57,9 @@ pub fn cut(text: &str, width: usize) -> String {
 /// Writes what is harmful in a line of JSON as JSON's own escapes, which say the same. serde leaves everything beyond
 /// ASCII as it is, the control characters from 0x7f to 0x9f and the separators at which some readers end a line too.
 pub(super) fn escape_json(line: &mut Vec<u8>) {
-    // Nearly every line is plain.
-    if line.iter().all(|byte| (b' '..=b'~').contains(byte)) {
-        return;
-    }
     let Ok(text) = std::str::from_utf8(line) else { return };
-    if !text.chars().any(is_harmful) {
+    // Nearly every line has nothing of the kind. (serde has escaped what comes before the space.)
+    if memchr::memchr(0x7f, line).is_none() && !beyond_ascii(text).any(is_harmful) {
         return;
     }
     let mut escaped = String::with_capacity(text.len() + 64);
@@ -77,6 +74,32 @@ pub(super) fn escape_json(line: &mut Vec<u8>) {
         }
     }
     *line = escaped.into_bytes();
+}
+
+/// The characters beyond ASCII. What is ASCII is passed over in blocks.
+fn beyond_ascii(text: &str) -> impl Iterator<Item = char> {
+    const BLOCK: usize = 64;
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        loop {
+            let bytes = rest.as_bytes();
+            let block = bytes.get(..BLOCK).unwrap_or(bytes);
+            let ascii =
+                if block.is_ascii() { block.len() } else { block.iter().take_while(|byte| byte.is_ascii()).count() };
+            // Behind ASCII a character begins.
+            rest = rest.get(ascii..)?;
+            let is_found = ascii < block.len();
+            if is_found {
+                let mut characters = rest.chars();
+                let character = characters.next()?;
+                rest = characters.as_str();
+                return Some(character);
+            }
+            if rest.is_empty() {
+                return None;
+            }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -95,6 +118,16 @@ mod tests {
             assert_eq!(Harmless(text).to_string(), text);
         }
         assert_eq!(HarmlessLines("a\n\tb\r\n").to_string(), "a\n\\u{9}b\\u{d}\n");
+    }
+
+    #[test]
+    fn characters_beyond_ascii_are_found_wherever_they_are() {
+        for length in [0, 1, 62, 63, 64, 65, 127, 128, 200] {
+            let plain = "x".repeat(length);
+            assert_eq!(beyond_ascii(&plain).count(), 0);
+            let text = format!("{plain}µ\u{202e}日x{plain}\u{e0041}");
+            assert_eq!(beyond_ascii(&text).collect::<String>(), "µ\u{202e}日\u{e0041}");
+        }
     }
 
     #[test]
