@@ -38,6 +38,9 @@ pub(crate) struct Tracer {
     /// What has been read of standard error.
     heard: String,
     seen: Vec<Value>,
+    /// The sum of the counts of what has been seen.
+    resets: u64,
+    lost: u64,
 }
 
 /// What a run has said, all of it.
@@ -101,7 +104,7 @@ impl Tracer {
     fn of(mut child: Child) -> Self {
         let stdout = child.stdout.take().map(Lines::of);
         let stderr = Lines::of(child.stderr.take().expect("a pipe"));
-        Self { child: Guard(child), stdout, stderr, heard: String::new(), seen: Vec::new() }
+        Self { child: Guard(child), stdout, stderr, heard: String::new(), seen: Vec::new(), resets: 0, lost: 0 }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -114,25 +117,25 @@ impl Tracer {
 
     /// Reads until so many resets have been reported.
     pub(crate) fn expect(&mut self, resets: u64) -> &mut Self {
-        self.read_until(&format!("{resets} resets"), |seen| total(seen, "reset") >= resets)
+        self.read_until(&format!("{resets} resets"), |tracer| tracer.resets >= resets)
     }
 
     /// Reads until there are so many lines of this type.
     pub(crate) fn expect_lines(&mut self, kind: &str, lines: usize) -> &mut Self {
-        self.read_until(&format!("{lines} {kind}"), |seen| {
-            seen.iter().filter(|line| line["type"] == kind).count() >= lines
+        self.read_until(&format!("{lines} {kind}"), |tracer| {
+            tracer.seen.iter().filter(|line| line["type"] == kind).count() >= lines
         })
     }
 
     /// Reads until losses have been reported.
     pub(crate) fn expect_lost(&mut self) -> &mut Self {
-        self.read_until("a loss", |seen| total(seen, "lost") > 0)
+        self.read_until("a loss", |tracer| tracer.lost > 0)
     }
 
     /// Reads until a summary has come that counts so many resets, with the run still going on.
     pub(crate) fn expect_summary(&mut self, resets: u64) -> &mut Self {
-        self.read_until("a summary", |seen| {
-            seen.iter().any(|line| line["type"] == "summary" && line["resets"] == resets)
+        self.read_until("a summary", |tracer| {
+            tracer.seen.iter().any(|line| line["type"] == "summary" && line["resets"] == resets)
         })
     }
 
@@ -161,12 +164,12 @@ impl Tracer {
     /// Reads one more record.
     pub(crate) fn read_one(&mut self) -> &mut Self {
         let before = self.seen.len();
-        self.read_until("one more record", |seen| seen.len() > before)
+        self.read_until("one more record", |tracer| tracer.seen.len() > before)
     }
 
-    fn read_until(&mut self, what: &str, enough: impl Fn(&[Value]) -> bool) -> &mut Self {
+    fn read_until(&mut self, what: &str, enough: impl Fn(&Self) -> bool) -> &mut Self {
         let deadline = Instant::now() + PATIENCE;
-        while !enough(&self.seen) {
+        while !enough(self) {
             match self.stdout.as_ref().expect("standard output is a pipe").next(deadline) {
                 Next::Line(line) => self.take(&line),
                 Next::End => panic!("rsttrace ended before {what}: {}\n{}", self.said(), self.stderr.rest()),
@@ -184,6 +187,12 @@ impl Tracer {
         assert!(!shows_kernel_address(line), "a kernel address in {line}");
         let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
         schema::check(&value);
+        let count = value["count"].as_u64().unwrap_or(0);
+        match value["type"].as_str() {
+            Some("reset") => self.resets += count,
+            Some("lost") => self.lost += count,
+            _ => {}
+        }
         self.seen.push(value);
     }
 
@@ -204,11 +213,10 @@ impl Tracer {
                 Next::Late => panic!("rsttrace does not end, after:\n{}", self.said()),
             }
         }
-        let seen = std::mem::take(&mut self.seen);
+        let (seen, lost) = (std::mem::take(&mut self.seen), self.lost);
         let (status, stderr) = self.status();
         assert!(status.success(), "{status}: {stderr}");
         check_run(&seen, &stderr);
-        let lost = total(&seen, "lost");
         let summaries = seen.iter().filter(|line| line["type"] == "summary").cloned().collect();
         let is_other = |line: &&Value| line["type"] == "ignored" || line["type"] == "forwarded";
         let others = seen.iter().filter(is_other).cloned().collect();
