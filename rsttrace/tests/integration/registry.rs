@@ -47,6 +47,11 @@ const fn alone(name: &'static str, play: fn(&Stage)) -> Row {
     Row { is_alone: true, ..needing(host::lacks_a_machine_of_its_own, name, play) }
 }
 
+/// Alone, where resets without a socket are seen.
+const fn flood(name: &'static str, play: fn(&Stage)) -> Row {
+    Row { is_alone: true, ..needing(host::lacks_resets_without_socket, name, play) }
+}
+
 const fn on_demand(name: &'static str, play: fn(&Stage)) -> Row {
     Row { on_demand: true, ..row(name, play) }
 }
@@ -149,10 +154,10 @@ const ROWS: &[Row] = &[
     row("filters::ipv6", filters::ipv6),
     row("summary::counters_of_another_namespace", summary::counters_of_another_namespace),
     row("summary::at_intervals", summary::at_intervals),
-    needing(host::lacks_resets_without_socket, "flood::of_one_peer", flood::of_one_peer),
-    needing(host::lacks_resets_without_socket, "flood::of_many_peers", flood::of_many_peers),
-    needing(host::lacks_resets_without_socket, "flood::while_nobody_reads", flood::while_nobody_reads),
-    needing(host::lacks_resets_without_socket, "flood::connections_come_through", flood::connections_come_through),
+    flood("flood::of_one_peer", flood::of_one_peer),
+    flood("flood::of_many_peers", flood::of_many_peers),
+    flood("flood::while_nobody_reads", flood::while_nobody_reads),
+    flood("flood::connections_come_through", flood::connections_come_through),
     needing(deploy::lacks_setpriv, "deploy::service", deploy::service),
     needing(deploy::lack, "deploy::by_their_programs", deploy::by_their_programs),
     needing(deploy::lack, "deploy::by_what_they_say", deploy::by_what_they_say),
