@@ -1,7 +1,5 @@
 //! The record that crosses the buffer: one reset, with everything that the kernel knew at that instant.
 
-use crate::config::FOLDS_OF_CPU;
-
 /// The process that a record speaks of, as the kernel names it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,162 +185,6 @@ pub struct ResetEvent {
     pub findings: u64,
 }
 
-/// What is found out about who holds a socket after its reset: a value of the map `FINDINGS`. Each part has one writer.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "user",
-    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)
-)]
-pub struct Findings {
-    /// The number that an event carries as `findings`; another's if the place has been taken since.
-    pub number: u64,
-    /// The first process that the walk of open files found with the socket.
-    pub holder: Task,
-    /// The process that closed the socket for the last time, in its own context; `tgid` 0 when nobody did.
-    pub closer: Task,
-    /// When the socket was destroyed, nanoseconds of `CLOCK_MONOTONIC`; 0 while it lives.
-    pub destroyed_ns: u64,
-    /// Start of the process that was taken for the owner, and below its PID.
-    pub known_start_boottime_ns: u64,
-    /// PID of that process.
-    pub known_tgid: u32,
-    /// Number of the walk that found `holder`; 0 before the first.
-    pub walk: u32,
-    /// 1 when that walk found another process with the socket as well.
-    pub several: u32,
-    /// 1 when that walk found the known process among the holders.
-    pub known_holds: u32,
-    /// Descriptors that that walk found.
-    pub descriptors: u32,
-    /// Zero.
-    pub padding: u32,
-}
-
-impl Findings {
-    /// Low bits of a number: the place in the map.
-    pub const PLACE_BITS: u32 = 16;
-
-    /// Where what is gathered under a number is.
-    pub const fn place(number: u64) -> u32 {
-        (number & ((1 << Self::PLACE_BITS) - 1)) as u32
-    }
-}
-
-// SAFETY: plain integers without padding.
-#[cfg(feature = "user")]
-unsafe impl aya::Pod for Findings {}
-
-/// Resets to closed ports that were so many that the kernel side has counted them instead of handing over each: a place
-/// of the map `FOLDS`. All of them were sent for like packets from one address to one port.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fold {
-    /// [`Fold::sum`], if it is whole: somebody may read it while it is written.
-    pub seal: u64,
-    /// Resets that were counted in this place since the start, whoever they went to. The user side subtracts what it
-    /// has seen before; until it has, the place is not given to another peer or port.
-    pub total: u64,
-    /// Time of the last one, nanoseconds of `CLOCK_MONOTONIC`.
-    pub last_ns: u64,
-    /// Address of this host's end.
-    pub local_address: Address,
-    /// Address of the peer.
-    pub peer_address: Address,
-    /// Inode number of the network namespace.
-    pub netns: u32,
-    /// Port of this host's end, in host byte order.
-    pub local_port: u16,
-    /// Port of the peer's end of the first one.
-    pub peer_port: u16,
-    /// `EVENT_HAS_REASON` or 0.
-    pub flags: u32,
-    /// As [`ResetEvent::reason`].
-    pub reason: u32,
-    /// Header of the packet that provoked the first one.
-    pub packet: Header,
-}
-
-impl Fold {
-    /// A sum over all but the seal.
-    #[inline]
-    pub const fn sum(&self) -> u64 {
-        // SAFETY: plain integers without padding, so many words of them.
-        let words: [u64; size_of::<Self>() / 8] = unsafe { core::mem::transmute(*self) };
-        let mut sum = 0_u64;
-        let mut index = 1;
-        while index < words.len() {
-            sum = sum.rotate_left(11) ^ words[index];
-            index += 1;
-        }
-        sum
-    }
-}
-
-/// One CPU's places of the map `FOLDS`.
-pub type Folds = [Fold; FOLDS_OF_CPU];
-
-/// How far the user side has come, for the kernel side: the map `PACE`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pace {
-    /// Goes up when what was counted has been fetched: each CPU then hands over [`FOLD_FROM`](crate::config::FOLD_FROM) resets to closed ports again
-    /// before it counts.
-    pub tick: u32,
-    /// Goes up when resets to closed ports have been read from the buffer: there is room for others.
-    pub read: u32,
-}
-
-// SAFETY: plain integers without padding.
-#[cfg(feature = "user")]
-unsafe impl aya::Pod for Fold {}
-
-// SAFETY: plain integers without padding.
-#[cfg(feature = "user")]
-unsafe impl aya::Pod for Pace {}
-
-/// Bytes of a command line that the kernel side keeps.
-pub const ARGUMENTS_BYTES: usize = 256;
-
-/// The beginning of the command line of a process that has opened connections.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Arguments {
-    /// Start of the process, nanoseconds of `CLOCK_BOOTTIME`.
-    pub start_boottime_ns: u64,
-    /// Its name.
-    pub name: [u64; 2],
-    /// [`Arguments::sum`] of the rest, if it has been written by one alone.
-    pub seal: u64,
-    /// PID in the host's namespace.
-    pub tgid: u32,
-    /// How many of the bytes there are; a longer command line is cut.
-    pub length: u32,
-    /// Arguments as the process has them, each with a zero behind it.
-    pub bytes: [u64; ARGUMENTS_BYTES / 8],
-}
-
-impl Arguments {
-    /// Where those of a process are in the map.
-    pub const fn place(tgid: u32) -> u32 {
-        tgid % crate::config::PROCESSES
-    }
-
-    /// A sum over all but name and seal; never 0.
-    #[inline]
-    pub fn sum(&self) -> u64 {
-        let mut sum = self.start_boottime_ns ^ u64::from(self.tgid) << 32 ^ u64::from(self.length);
-        for word in self.bytes {
-            sum = sum.rotate_left(11) ^ word;
-        }
-        sum | 1
-    }
-}
-
-// SAFETY: plain integers without padding.
-#[cfg(feature = "user")]
-unsafe impl aya::Pod for Arguments {}
-
 /// `ResetEvent::references` when the kernel side could not count them.
 pub const REFERENCES_UNKNOWN: u16 = u16::MAX;
 
@@ -423,14 +265,6 @@ pub const LOST_OTHERS: u32 = 4;
 /// Slots of the `LOST` map.
 pub const LOST_SLOTS: u32 = 5;
 
-macro_rules! assert_offsets {
-    ($type:ty, $($field:ident @ $offset:literal),+ $(,)?) => {
-        const _: () = {
-            $(assert!(core::mem::offset_of!($type, $field) == $offset);)+
-        };
-    };
-}
-
 const _: () = assert!(size_of::<Task>() == 32 && align_of::<Task>() == 8);
 assert_offsets!(Task, start_boottime_ns @ 0, tgid @ 8, uid @ 12, comm @ 16);
 
@@ -450,11 +284,4 @@ assert_offsets!(
     local_port @ 300, peer_port @ 302, socket_error @ 304, kind @ 306, family @ 307, state @ 308,
     previous_state @ 309, substate @ 310, shutdown @ 311, provenance @ 312, role @ 313, chrono_type @ 314,
     probes_out @ 315, references @ 316, handshake_ttl @ 318, netfilter_hook @ 319, findings @ 320,
-);
-
-const _: () = assert!(size_of::<Findings>() == 112 && align_of::<Findings>() == 8);
-assert_offsets!(
-    Findings,
-    number @ 0, holder @ 8, closer @ 40, destroyed_ns @ 72, known_start_boottime_ns @ 80, known_tgid @ 88, walk @ 92,
-    several @ 96, known_holds @ 100, descriptors @ 104, padding @ 108,
 );

@@ -5,7 +5,18 @@
 //! not a value to be trusted.
 #![no_std]
 
+/// Where the fields of a type are, whoever compiles it.
+macro_rules! assert_offsets {
+    ($type:ty, $($field:ident @ $offset:literal),+ $(,)?) => {
+        const _: () = {
+            $(assert!(core::mem::offset_of!($type, $field) == $offset);)+
+        };
+    };
+}
+
 pub mod config;
 pub mod event;
+pub mod flood;
 pub mod names;
 pub mod offsets;
+pub mod owner;

@@ -7,8 +7,9 @@
 use aya_ebpf::Global;
 use rsttrace_common::{
     config::FINDINGS_PLACES,
-    event::{EVENT_ORPHAN, Findings, ResetEvent, Task},
+    event::{EVENT_ORPHAN, ResetEvent, Task},
     names::tcp,
+    owner::Findings,
 };
 
 use crate::{

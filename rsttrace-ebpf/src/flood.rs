@@ -26,7 +26,7 @@ static NOISE_LIMIT: Global<u32> = Global::new(NOISE_ROOM);
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Noise {
-    /// What [`Pace`](rsttrace_common::event::Pace) said last.
+    /// What [`Pace`](rsttrace_common::flood::Pace) said last.
     tick: u32,
     read: u32,
     /// Handed over since `tick` has changed.

@@ -11,7 +11,9 @@ use aya_ebpf::{
 };
 use rsttrace_common::{
     config::{self, Filter, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
-    event::{Address, Arguments, Findings, Folds, LOST_SLOTS, Pace},
+    event::{Address, LOST_SLOTS},
+    flood::{Folds, Pace},
+    owner::{Arguments, Findings},
 };
 
 use crate::{

@@ -1,7 +1,10 @@
 //! The command lines of processes that have opened connections: whoever is gone before its first reset has none in `/proc`.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
-use rsttrace_common::event::{ARGUMENTS_BYTES, Arguments, Task};
+use rsttrace_common::{
+    event::Task,
+    owner::{ARGUMENTS_BYTES, Arguments},
+};
 
 use crate::{
     fields::{MM_ARG_END, MM_ARG_START, TASK_MM, field, has},

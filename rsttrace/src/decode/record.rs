@@ -10,10 +10,11 @@ use std::{
 use rsttrace_common::{
     event::{
         Address, EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN,
-        EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, Findings, Header, KIND_IGNORED, KIND_RECEIVED, KIND_REJECTED,
+        EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, Header, KIND_IGNORED, KIND_RECEIVED, KIND_REJECTED,
         REFERENCES_UNKNOWN, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task, UID_UNKNOWN,
     },
     names::{AF_INET6, sock_flag, tcp},
+    owner::Findings,
 };
 
 use super::{
@@ -64,6 +65,11 @@ impl Names {
 }
 
 impl Decoder {
+    /// The name of this host.
+    pub const fn host(&self) -> &Arc<str> {
+        &self.host
+    }
+
     /// `chrono_shift` is where two bits of a field are (see `Kernel::chrono_shift`).
     pub fn new(host: Arc<str>, reasons: Reasons, chrono_shift: Option<u32>) -> Self {
         Self { host, reasons, chrono_shift, ticks: None, names: Names::default() }

@@ -7,7 +7,7 @@ use aya::{
 };
 use rsttrace_common::{
     config::FOLDS_OF_CPU,
-    event::{Folds, Pace},
+    flood::{Folds, Pace},
 };
 
 use super::take_map;

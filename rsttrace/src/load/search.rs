@@ -8,7 +8,7 @@ use aya::{
     maps::{Array, MapData},
     programs::Iter,
 };
-use rsttrace_common::event::{Arguments, Findings};
+use rsttrace_common::owner::{Arguments, Findings};
 
 use super::{probes, take_map};
 

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 
 use rsttrace_common::{
     config::{FOLD_FROM, FOLDS_OF_CPU},
-    event::{EVENT_HAS_PACKET, Fold, Folds, KIND_SENT, Pace, ResetEvent},
+    event::{EVENT_HAS_PACKET, KIND_SENT, ResetEvent},
+    flood::{Fold, Folds, Pace},
     names::{AF_INET, AF_INET6},
 };
 
