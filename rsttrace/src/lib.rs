@@ -19,7 +19,7 @@ mod explain;
 pub mod fuzz;
 mod generate;
 pub mod load;
-mod metrics;
+pub mod metrics;
 mod pipeline;
 mod requirements;
 pub mod reset;

@@ -18,7 +18,6 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
-use serde::Serialize;
 use tokio::sync::mpsc;
 
 pub(crate) use serve::Scrape;
@@ -26,7 +25,7 @@ pub(crate) use serve::Scrape;
 use crate::{
     aside::{Forwarded, Ignored},
     reset::{Direction, Reset},
-    sink::{Lost, LostWhere, sanitize::Harmless},
+    sink::{Lost, LostWhere, sanitize::Harmless, word},
     summary::Summary,
 };
 
@@ -50,7 +49,8 @@ type Gauges = Family<Labels, Gauge>;
 type Decimals = Gauge<f64, AtomicU64>;
 
 /// Every count of a run, where they are asked for.
-pub(crate) struct Metrics {
+#[derive(Debug)]
+pub struct Metrics {
     registry: Arc<Registry>,
     resets: Counters,
     peer_resets: Counters,
@@ -80,7 +80,9 @@ impl Metrics {
         Ok((metrics, scrapes))
     }
 
-    fn new(peer_limit: usize) -> Self {
+    /// Begins to count; so many peers have names.
+    #[must_use]
+    pub fn new(peer_limit: usize) -> Self {
         let mut registry = Registry::default();
         let ours = registry.sub_registry_with_prefix("rsttrace");
         let counters = |registry: &mut Registry, name: &str, help: &str| {
@@ -151,7 +153,7 @@ impl Metrics {
     }
 
     /// Counts a reset that was let out.
-    pub(crate) fn count(&mut self, reset: &Reset) {
+    pub fn count(&mut self, reset: &Reset) {
         let direction = match reset.direction {
             Direction::Sent => "sent",
             Direction::Received => "received",
@@ -197,7 +199,8 @@ impl Metrics {
     }
 
     /// Everything, for whoever asks; what only the summary knows is taken from it.
-    pub(crate) fn show(&self, summary: &Summary) -> String {
+    #[must_use]
+    pub fn show(&self, summary: &Summary) -> String {
         let set = |family: &Counters, label: &'static str, of: &str, value: u64| {
             family.get_or_create(&vec![(label, of.to_owned())]).inner().store(value, Ordering::Relaxed);
         };
@@ -239,14 +242,6 @@ fn name<T: Clone + Eq + std::hash::Hash>(
     }
     known.insert(one.clone());
     text(one)
-}
-
-/// The word that serde has for a value without fields.
-fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
-    }
 }
 
 fn signed(number: u64) -> i64 {

@@ -15,7 +15,10 @@ use anstream::ColorChoice;
 use anyhow::{Context as _, Result};
 use bytes::Buf as _;
 use jiff::tz::TimeZone;
-use rsttrace_common::event::{KIND_FORWARDED, KIND_IGNORED, Pace, ResetEvent};
+use rsttrace_common::{
+    event::{KIND_FORWARDED, KIND_IGNORED, ResetEvent},
+    flood::Pace,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -463,7 +466,8 @@ impl Run {
         let output = &self.trace.output;
         let limit = output.sink_queue;
         let look = self.look();
-        let given = Given { look: Look { color: false, time: TimeFormat::None, ..look.clone() } };
+        let look_of_lines = Look { color: false, time: TimeFormat::None, ..look.clone() };
+        let given = Given { look: look_of_lines, host: Arc::clone(self.decoder.host()) };
         let crew = Crew::start(&output.sink, limit, &given)?;
         let stdout = (output.output != Format::None).then(|| sink::sink(output.output, look));
         let is_one_of_many = !crew.is_empty() || output.metrics.is_some();

@@ -41,7 +41,10 @@ impl Long {
     }
 
     fn process(&self, reset: &Reset) -> String {
-        let Some(process) = &reset.process else { return "not known".to_owned() };
+        let Some(process) = &reset.process else {
+            // Nobody owns what is not there.
+            return if reset.socket.is_some() { "not known" } else { "none, since there is no socket" }.to_owned();
+        };
         let mut shown = format!("{}[{}]", Harmless(&process.comm), process.pid);
         if let Some(line) = process.command_line.as_deref().or(process.executable.as_deref()) {
             shown = format!("{shown}: {}", sanitize::cut(line, COMMAND_LINE));

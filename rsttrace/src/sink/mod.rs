@@ -63,6 +63,14 @@ pub enum LostWhere {
     Userspace,
 }
 
+/// The word that serde has for a value without fields.
+pub(crate) fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
 /// Prints records.
 pub trait Sink: Send {
     /// Prints one record, whole lines only.

@@ -9,7 +9,11 @@
 #[expect(dead_code, reason = "the cases are the golden test's, which asks more of them")]
 mod cases;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use clap::ValueEnum as _;
 use jiff::{Timestamp, tz::TimeZone};
@@ -19,8 +23,9 @@ use rsttrace::{
     cli::{Format, TimeFormat},
     decode::{Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, timeouts::Timeouts},
+    metrics::Metrics,
     reset::{Actor, Container, OwnerConfidence, Process, Provenance, Reset},
-    sink::{self, Look, Record},
+    sink::{self, Look, Record, outlet::Forms},
     summary::{Circumstances, Tally, coverage::Coverage},
 };
 use rsttrace_common::event::{ResetEvent, Task};
@@ -141,21 +146,102 @@ fn records(case: usize, names: &[String]) -> [Record; 4] {
     ]
 }
 
-fn printed(format: Format, color: bool, records: &[Record]) -> String {
-    let look = Look {
+fn look(color: bool) -> Look {
+    Look {
         color,
         time: TimeFormat::Utc,
         started_ns: 0,
         zone: TimeZone::UTC,
         // Of users; the names of ports are this machine's.
         names: true,
-    };
-    let mut sink = sink::sink(format, look);
+    }
+}
+
+fn printed(format: Format, color: bool, records: &[Record]) -> String {
+    let mut sink = sink::sink(format, look(color));
     let mut out = Vec::new();
     for record in records {
         sink.write(record, &mut out).expect("a vector takes everything");
     }
     String::from_utf8(out).expect("UTF-8")
+}
+
+fn forms(record: &Record, names: &[String]) -> Forms {
+    Forms::of(record, look(false), &names[0])
+}
+
+/// The fields of a datagram for the journal, read as systemd's "Native Journal Protocol" has it.
+fn journal_fields(mut entry: &[u8]) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let mut fields = Vec::new();
+    while let Some(end) = entry.iter().position(|&byte| byte == b'\n') {
+        let (line, rest) = (&entry[..end], &entry[end + 1..]);
+        if let Some(equals) = line.iter().position(|&byte| byte == b'=') {
+            fields.push((text(&line[..equals]), text(&line[equals + 1..])));
+            entry = rest;
+        } else {
+            let (length, rest) = rest.split_first_chunk().expect("a length");
+            let (value, rest) = rest.split_at(u64::from_le_bytes(*length).try_into().expect("a length"));
+            fields.push((text(line), text(value)));
+            entry = rest.strip_prefix(b"\n").expect("the end of a field");
+        }
+    }
+    assert!(entry.is_empty(), "an end");
+    fields
+}
+
+/// The structured data of a message and its text, read as RFC 5424 has it.
+fn syslog_fields(message: &str) -> (Vec<(String, String)>, &str) {
+    let mut fields = Vec::new();
+    let (_, data) = message.split_once(" [rsttrace@32473").expect("structured data");
+    let mut rest = data;
+    while let Some(parameter) = rest.strip_prefix(' ') {
+        let (name, quoted) = parameter.split_once("=\"").expect("a value");
+        let (mut value, mut characters) = (String::new(), quoted.char_indices());
+        let end = loop {
+            match characters.next().expect("an end of the value") {
+                (end, '"') => break end,
+                (_, '\\') => value.push(characters.next().expect("what is escaped").1),
+                (_, ']') => panic!("a bracket that is not escaped in {message}"),
+                (_, character) => value.push(character),
+            }
+        };
+        fields.push((name.to_owned(), value));
+        rest = &quoted[end + 1..];
+    }
+    (fields, rest.strip_prefix("] \u{feff}").expect("the end of the data, and the text"))
+}
+
+fn names_of(fields: &[(String, String)]) -> Vec<&str> {
+    fields.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+fn value_of<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    fields.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
+}
+
+/// What a scrape gets after these records.
+fn scraped(case: usize, names: &[Vec<String>]) -> String {
+    let (mut metrics, mut tally) = (Metrics::new(10), Tally::default());
+    for (index, names) in names.iter().enumerate() {
+        let reset = dressed(case + index, names);
+        tally.count(&reset);
+        metrics.count(&reset);
+    }
+    metrics.show(&tally.summary(circumstances()))
+}
+
+fn circumstances() -> Circumstances<'static> {
+    static TIMEOUTS: LazyLock<Timeouts> = LazyLock::new(Timeouts::default);
+    Circumstances {
+        time: Timestamp::UNIX_EPOCH,
+        duration: Duration::from_secs(1),
+        last: true,
+        timeouts: &TIMEOUTS,
+        coverage: Coverage::default(),
+        degraded: &[],
+        sinks: Vec::new(),
+    }
 }
 
 fn plain() -> Vec<String> {
@@ -216,6 +302,84 @@ proptest! {
         }
     }
 
+    /// The journal gets the fields that it would get anyway, and every name in them as it was.
+    #[test]
+    fn journal_fields_are_ours(case in 0..500_usize, names in names()) {
+        for (record, plain) in records(case, &names).iter().zip(&records(case, &plain())) {
+            let fields = journal_fields(&forms(record, &names).journal);
+            let usual = journal_fields(&forms(plain, &names).journal);
+            prop_assert_eq!(names_of(&fields), names_of(&usual));
+            let message = value_of(&fields, "MESSAGE").expect("a message");
+            prop_assert_eq!(message.chars().find(|&character| does_harm(character)), None, "{}", message);
+            if let Record::Reset(_) = record {
+                prop_assert_eq!(value_of(&fields, "RSTTRACE_PROCESS"), Some(&*names[1]));
+                prop_assert_eq!(value_of(&fields, "RSTTRACE_COMMAND_LINE"), Some(&*names[3]));
+                prop_assert_eq!(value_of(&fields, "RSTTRACE_CONTAINER_ID"), Some(&*names[10]));
+            }
+        }
+    }
+
+    /// A message of syslog is one line with the parameters that it would have anyway.
+    #[test]
+    fn syslog_messages_stay_one(case in 0..500_usize, names in names()) {
+        for (record, plain) in records(case, &names).iter().zip(&records(case, &plain())) {
+            let (message, usual) = (forms(record, &names).syslog, forms(plain, &names).syslog);
+            let ((fields, text), (usual, _)) = (syslog_fields(&message), syslog_fields(&usual));
+            prop_assert_eq!(names_of(&fields), names_of(&usual));
+            let values = fields.iter().map(|(_, value)| value.as_str()).chain([text]);
+            let header = message.split_once(" [rsttrace@").expect("a header").0;
+            for part in values.chain([header]) {
+                prop_assert_eq!(part.chars().find(|&character| does_harm(character)), None, "{}", part);
+            }
+            // Version, time, host, program, process, kind.
+            prop_assert_eq!(header.split(' ').count(), 6, "{}", header);
+        }
+    }
+
+    /// A collector can decode the record, and finds every name as it was.
+    #[test]
+    fn collectors_get_the_names_as_they_were(case in 0..500_usize, names in names()) {
+        for record in records(case, &names) {
+            let otlp = forms(&record, &names).otlp;
+            if let Record::Reset(_) = record {
+                for name in [&names[1], &names[2], &names[3], &names[4], &names[5], &names[6], &names[10]] {
+                    let found = otlp.windows(name.len().max(1)).any(|window| window == name.as_bytes());
+                    prop_assert!(name.is_empty() || found, "{name:?}");
+                }
+            }
+        }
+    }
+
+    /// Each line of the metrics stays one, with the labels that it has.
+    #[test]
+    fn metrics_are_harmless(case in 0..500_usize, names in collection::vec(names(), 1..4)) {
+        let shown = scraped(case, &names);
+        let harm = shown.chars().find(|&character| character != '\n' && does_harm(character));
+        prop_assert_eq!(harm, None, "{}", shown);
+        for line in shown.lines().filter(|line| !line.starts_with('#')) {
+            let value = line.rsplit_once(' ').expect("a value").1;
+            prop_assert!(value.parse::<f64>().is_ok(), "{}", line);
+            if let Some((_, labels)) = line.split_once('{') {
+                let labels = labels.strip_suffix(value).and_then(|labels| labels.strip_suffix("} "));
+                let mut rest = labels.expect("the end of the labels");
+                loop {
+                    let (name, quoted) = rest.split_once("=\"").expect("a label");
+                    prop_assert!(name.chars().all(|character| character.is_ascii_lowercase()), "{}", line);
+                    let mut is_escaped = false;
+                    let end = quoted.find(|character| {
+                        let ends = character == '"' && !is_escaped;
+                        is_escaped = character == '\\' && !is_escaped;
+                        ends
+                    });
+                    match quoted[end.expect("an end of the value") + 1..].strip_prefix(',') {
+                        Some(more) => rest = more,
+                        None => break,
+                    }
+                }
+            }
+        }
+    }
+
     /// A name is as long as it is, and what it holds adds no line to the summary.
     #[test]
     fn summaries_are_harmless(case in 0..500_usize, names in collection::vec(names(), 1..4)) {
@@ -224,15 +388,7 @@ proptest! {
             for (index, _) in names.iter().enumerate() {
                 tally.count(&dressed(case + index, &dress(index)));
             }
-            tally.summary(Circumstances {
-                time: Timestamp::UNIX_EPOCH,
-                duration: Duration::from_secs(1),
-                last: true,
-                timeouts: &Timeouts::default(),
-                coverage: Coverage::default(),
-                degraded: &[],
-                sinks: Vec::new(),
-            })
+            tally.summary(circumstances())
         };
         let hostile = summary(&|index| names[index].clone());
         let shown = hostile.to_string();

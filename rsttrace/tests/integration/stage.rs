@@ -133,6 +133,12 @@ impl Pair {
         end
     }
 
+    /// The client resets the connection that it was opened with, and the server has seen it.
+    pub(crate) fn client_aborts(&mut self) {
+        self.client.abort("c");
+        self.server.wait_error("s", "ECONNRESET");
+    }
+
     /// A request and its answer.
     pub(crate) fn exchange(&mut self, client: &str, server: &str) {
         self.client.tell(format_args!("send {client} 5"));

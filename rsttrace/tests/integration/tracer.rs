@@ -1,13 +1,14 @@
 //! rsttrace itself, and the promises that every run of it keeps.
 
 use std::{
-    fs::File,
+    fmt::Write as _,
+    fs::{self, File},
     io::{self, PipeReader, PipeWriter},
     os::{
         fd::{AsRawFd as _, BorrowedFd},
         unix::process::CommandExt as _,
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::Instant,
 };
@@ -173,10 +174,24 @@ impl Tracer {
             match self.stdout.as_ref().expect("standard output is a pipe").next(deadline) {
                 Next::Line(line) => self.take(&line),
                 Next::End => panic!("rsttrace ended before {what}: {}\n{}", self.said(), self.stderr.rest()),
-                Next::Late => panic!("{what} did not come in time, only:\n{}", self.said()),
+                Next::Late => self.give_up(what),
             }
         }
         self
+    }
+
+    /// Fails with everything that it says when it is ended: whether what is missing was stuck, lost or never seen.
+    fn give_up(&mut self, what: &str) -> ! {
+        let before = self.said();
+        let threads = threads(self.child.id());
+        self.seen.clear();
+        self.signal(Signal::SIGINT);
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(Next::Line(line)) = self.stdout.as_ref().map(|stdout| stdout.next(deadline)) {
+            self.take(&line);
+        }
+        let (after, errors) = (self.said(), self.stderr.rest());
+        panic!("{what} did not come in time, only:\n{before}\n{threads}At its end came:\n{after}\n{errors}");
     }
 
     fn said(&self) -> String {
@@ -248,6 +263,17 @@ fn spawn(namespace: &File, mut command: Command, output: Stdio, errors: Stdio, l
         });
     }
     (command.spawn().unwrap_or_else(|error| panic!("{}: {error}", host::rsttrace().display())), ready)
+}
+
+/// Where the threads of a process stand in the kernel, a line each.
+fn threads(pid: u32) -> String {
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.fold(String::new(), |mut lines, task| {
+        let [name, place] = ["comm", "wchan"].map(|file| read(task.path().join(file)));
+        writeln!(lines, "thread {name} in {place}").unwrap();
+        lines
+    })
 }
 
 /// The sum of the counts of all lines of one type.

@@ -4,11 +4,10 @@
 use std::{borrow::Cow, fmt::Display, io::Write as _};
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use crate::{
     reset::{Cause, Container, Endpoint, Fault, Netns, Packet, Process, Reset, Socket},
-    sink::{Look, Record, Sink as _, text::Text},
+    sink::{Look, Record, Sink as _, text::Text, word},
 };
 
 /// What a field holds.
@@ -112,14 +111,6 @@ impl Words {
         // A vector takes everything.
         .unwrap_or_default();
         String::from_utf8_lossy(&line).trim_end().to_owned()
-    }
-}
-
-/// The word that serde has for a value without fields.
-fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
     }
 }
 

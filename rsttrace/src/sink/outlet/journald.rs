@@ -44,24 +44,25 @@ impl Journal {
         setsockopt(&socket, SndBuf, &SEND_BUFFER_BYTES).unwrap_or_default();
         Ok(Self { path: path.unwrap_or(SOCKET).into(), socket, words: Words::new(look), entry: Vec::new() })
     }
+}
 
-    fn make(&mut self, record: &Record) {
-        self.entry.clear();
-        let kind = fields::kind(record);
-        let id = MESSAGE_IDS.iter().find(|(of, _)| *of == kind).map_or("", |(_, id)| id);
-        field(&mut self.entry, format_args!("MESSAGE"), &self.words.of(record));
-        field(&mut self.entry, format_args!("PRIORITY"), &(fields::priority(record) as u8).to_string());
-        field(&mut self.entry, format_args!("SYSLOG_IDENTIFIER"), "rsttrace");
-        field(&mut self.entry, format_args!("MESSAGE_ID"), id);
-        field(&mut self.entry, format_args!("RSTTRACE_TIME"), &format!("{:.9}", fields::time(record)));
-        for made in fields::of(record) {
-            let value = made.value.to_string();
-            if made.name == "pid" {
-                // The journal adds what it knows of that process, and `journalctl --unit` finds it there.
-                field(&mut self.entry, format_args!("OBJECT_PID"), &value);
-            }
-            field(&mut self.entry, format_args!("RSTTRACE_{}", made.name.to_ascii_uppercase()), &value);
+/// Puts a record into a datagram.
+pub(super) fn make(record: &Record, words: &str, entry: &mut Vec<u8>) {
+    entry.clear();
+    let kind = fields::kind(record);
+    let id = MESSAGE_IDS.iter().find(|(of, _)| *of == kind).map_or("", |(_, id)| id);
+    field(entry, format_args!("MESSAGE"), words);
+    field(entry, format_args!("PRIORITY"), &(fields::priority(record) as u8).to_string());
+    field(entry, format_args!("SYSLOG_IDENTIFIER"), "rsttrace");
+    field(entry, format_args!("MESSAGE_ID"), id);
+    field(entry, format_args!("RSTTRACE_TIME"), &format!("{:.9}", fields::time(record)));
+    for made in fields::of(record) {
+        let value = made.value.to_string();
+        if made.name == "pid" {
+            // The journal adds what it knows of that process, and `journalctl --unit` finds it there.
+            field(entry, format_args!("OBJECT_PID"), &value);
         }
+        field(entry, format_args!("RSTTRACE_{}", made.name.to_ascii_uppercase()), &value);
     }
 }
 
@@ -82,7 +83,7 @@ fn field(entry: &mut Vec<u8>, name: std::fmt::Arguments<'_>, value: &str) {
 impl Outlet for Journal {
     fn deliver(&mut self, records: &[Record]) -> Delivery {
         for (index, record) in records.iter().enumerate() {
-            self.make(record);
+            make(record, &self.words.of(record), &mut self.entry);
             match self.socket.send_to(&self.entry, &self.path) {
                 Ok(_) => {}
                 // It will not get smaller.

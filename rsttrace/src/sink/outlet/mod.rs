@@ -4,6 +4,7 @@
 pub(crate) mod crew;
 mod fields;
 mod file;
+mod host;
 mod journald;
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -16,6 +17,8 @@ mod tls;
 pub(crate) use spec::Reach;
 pub use spec::Spec;
 
+use std::sync::Arc;
+
 use anyhow::{Error, Result};
 
 use super::{Look, Record};
@@ -24,6 +27,8 @@ use super::{Look, Record};
 pub(crate) struct Given {
     /// How lines of text look: without colours and times, which the receiver adds itself.
     pub(crate) look: Look,
+    /// The name of this host.
+    pub(crate) host: Arc<str>,
 }
 
 /// What became of the records that an outlet was handed, from the first of them on.
@@ -46,6 +51,36 @@ impl Delivery {
     /// The first went, the others did not.
     pub(crate) const fn stopped(delivered: usize, trouble: Error) -> Self {
         Self { delivered, refused: None, trouble: Some(trouble) }
+    }
+}
+
+/// A record in the form in which each outlet sends it, without being sent: the tests put into records what strangers may
+/// choose, and look what comes out.
+#[derive(Debug)]
+pub struct Forms {
+    /// A datagram for the journal.
+    pub journal: Vec<u8>,
+    /// A message of syslog, without a frame.
+    pub syslog: String,
+    /// A `LogRecord` of OpenTelemetry.
+    #[cfg(feature = "otlp")]
+    pub otlp: Vec<u8>,
+}
+
+impl Forms {
+    /// Of a record; lines of text look like this.
+    #[must_use]
+    pub fn of(record: &Record, look: Look, host: &str) -> Self {
+        let words = fields::Words::new(look).of(record);
+        let mut journal = Vec::new();
+        journald::make(record, &words, &mut journal);
+        let syslog = syslog::message(record, host, &words);
+        Self {
+            journal,
+            syslog,
+            #[cfg(feature = "otlp")]
+            otlp: otlp::encoded(record, words),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which outlets there are, a row each, and how the command line names one.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use anyhow::{Context as _, Error, Result};
 
@@ -55,7 +55,7 @@ const ROWS: &[Row] = &[
         check: |rest| otlp::Endpoint::of(rest).map(drop),
         open: |rest, given| {
             let endpoint = otlp::Endpoint::of(rest).map_err(Error::msg)?;
-            Ok(Box::new(otlp::Collector::open(endpoint, given.look.clone())?))
+            Ok(Box::new(otlp::Collector::open(endpoint, given.look.clone(), &given.host)?))
         },
         reach: Reach::Sockets,
     },
@@ -65,7 +65,7 @@ const ROWS: &[Row] = &[
         check: |rest| syslog::Address::of(rest).map(drop),
         open: |rest, given| {
             let address = syslog::Address::of(rest).map_err(Error::msg)?;
-            Ok(Box::new(syslog::Syslog::open(address, given.look.clone())))
+            Ok(Box::new(syslog::Syslog::open(address, given.look.clone(), Arc::clone(&given.host))))
         },
         reach: Reach::Sockets,
     },

@@ -6,6 +6,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket},
     os::{fd::AsRawFd as _, unix::net::UnixDatagram},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,6 +27,7 @@ use super::tls::Secured;
 use super::{
     Delivery, Outlet,
     fields::{self, Words},
+    host::with_port,
 };
 use crate::sink::{Look, Record, sanitize::Harmless};
 
@@ -65,20 +67,6 @@ impl Address {
             Some(Ok(("tls", _))) => Err("this rsttrace was built without TLS (the feature tls)".into()),
             Some(_) => Err("an address is a path, or udp://, tcp:// or tls://HOST[:PORT]".into()),
         }
-    }
-}
-
-/// `HOST:PORT`, with this port if there is none.
-pub(super) fn with_port(host: &str, port: u16) -> Result<String, String> {
-    let is_good = |character: char| character.is_ascii_alphanumeric() || ".-_:[]%".contains(character);
-    if !host.chars().all(is_good) {
-        return Err(format!("'{host}' is no host with or without a port"));
-    }
-    let name = host.rsplit_once(':').filter(|(name, _)| !name.contains(':') || name.ends_with(']'));
-    match name {
-        Some((name, port)) if !name.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(host.to_owned()),
-        None if !host.is_empty() && (!host.contains(':') || host.ends_with(']')) => Ok(format!("{host}:{port}")),
-        _ => Err(format!("'{host}' is no host with or without a port")),
     }
 }
 
@@ -212,7 +200,7 @@ pub(super) struct Syslog {
     address: Address,
     link: Option<Link>,
     words: Words,
-    host: String,
+    host: Arc<str>,
     /// Messages on their way, and where each ends.
     messages: Vec<u8>,
     ends: Vec<usize>,
@@ -220,9 +208,7 @@ pub(super) struct Syslog {
 
 impl Syslog {
     /// Gets ready; whether the receiver is there shows with the first record.
-    pub(super) fn open(address: Address, look: Look) -> Self {
-        let host =
-            nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned());
+    pub(super) fn open(address: Address, look: Look, host: Arc<str>) -> Self {
         Self { address, link: None, words: Words::new(look), host, messages: Vec::new(), ends: Vec::new() }
     }
 
@@ -291,7 +277,7 @@ impl Outlet for Syslog {
 }
 
 /// A record as RFC 5424 has it, without a frame.
-fn message(record: &Record, host: &str, words: &str) -> String {
+pub(super) fn message(record: &Record, host: &str, words: &str) -> String {
     use std::fmt::Write as _;
 
     let priority = FACILITY * 8 + fields::priority(record) as u8;

@@ -22,8 +22,7 @@ fn linger_zero_at(stage: &Stage, address: &str) {
     let tracer = stage.trace();
     let mut pair = Pair::open(address);
     pair.leave_unread("c", "s", 3);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
 
     let run = stage.finish(tracer, 1, 1);
     run.the_sent()

@@ -84,8 +84,7 @@ fn name_of_root() -> Option<String> {
 pub(crate) fn program_and_user(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
 
     let run = stage.finish(tracer, 1, 1);
     for (reset, puppet) in [(run.the_sent(), &pair.client), (run.the_received(), &pair.server)] {
@@ -101,8 +100,7 @@ pub(crate) fn died_after_another_reset(stage: &Stage) {
     let mut tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.connect("c2", "s2");
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     tracer.expect(2);
     pair.leave_unread("c2", "s2", 7);
     pair.server.kill();

@@ -78,8 +78,7 @@ pub(crate) fn single_reset(stage: &Stage) {
     let mut pair = Pair::open(V4);
     let mut late = Vec::new();
     for _ in 0..7 {
-        pair.client.abort("c");
-        pair.server.wait_error("s", "ECONNRESET");
+        pair.client_aborts();
         let both = [0, 1].map(|_| {
             let Next::Line(line) = lines.next(Instant::now() + PATIENCE) else { panic!("a reset does not come out") };
             age(&line, Timestamp::now())

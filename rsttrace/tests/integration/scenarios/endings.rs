@@ -25,8 +25,7 @@ pub(crate) fn after_a_count(stage: &Stage) {
     let tracer = stage.trace_with(&["--count", "3"]);
     let mut pair = Pair::open(V4);
     for _ in 0..5 {
-        pair.client.abort("c");
-        pair.server.wait_error("s", "ECONNRESET");
+        pair.client_aborts();
         pair.connect("c", "s");
     }
     let run = tracer.wait();
@@ -43,8 +42,7 @@ pub(crate) fn after_a_duration(stage: &Stage) {
 pub(crate) fn on_sigterm(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     tracer.signal(Signal::SIGTERM);
     tracer.wait().check_counts(1, 1);
 }

@@ -14,8 +14,7 @@ pub(crate) fn client_does_not_wait(stage: &Stage) {
     let mut pair = Pair::open(V4);
     pair.client.tell("send c 300");
     pair.server.tell("recv s 300");
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     let run = stage.finish(tracer, 1, 1);
     run.the_sent().cause("linger-zero");
     run.the_received().owner(&pair.server).cause("client-gave-up").is("/cause/fault", "local");
@@ -41,8 +40,7 @@ pub(crate) fn client_ends_what_is_done(stage: &Stage) {
     let mut pair = Pair::open(V4);
     pair.exchange("c", "s");
     pair.client.tell("idle c 100");
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     stage.finish(tracer, 1, 1).the_received().owner(&pair.server).cause("peer-aborted");
 }
 
@@ -141,8 +139,7 @@ pub(crate) fn health_check(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     for _ in 0..3 {
-        pair.client.abort("c");
-        pair.server.wait_error("s", "ECONNRESET");
+        pair.client_aborts();
         pair.server.tell("idle l 200");
         pair.connect("c", "s");
     }

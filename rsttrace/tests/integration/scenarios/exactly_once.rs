@@ -9,12 +9,10 @@ pub(crate) fn twenty_three(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let mut ends = BTreeSet::from([pair.client_end]);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     for _ in 1..23 {
         ends.insert(pair.connect("c", "s"));
-        pair.client.abort("c");
-        pair.server.wait_error("s", "ECONNRESET");
+        pair.client_aborts();
     }
 
     let run = stage.finish(tracer, 23, 23);

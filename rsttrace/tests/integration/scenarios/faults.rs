@@ -42,8 +42,7 @@ const MANY: u64 = 23;
 pub(crate) fn killed(stage: &Stage) {
     let mut tracer = stage.trace();
     let mut pair = Pair::open(V4);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     tracer.expect(2);
     let held = held(tracer.pid());
     for kind in ["prog_id", "map_id"] {
@@ -155,8 +154,7 @@ pub(crate) fn reader_goes_in_the_middle(stage: &Stage) {
     let (reader, writer) = io::pipe().unwrap();
     let tracer = Tracer::start_writing_to(&arguments(stage, &[]), writer.into());
     let mut pair = Pair::open(V4);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     let mut reader = BufReader::new(reader);
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
@@ -180,8 +178,7 @@ pub(crate) fn no_standard_output(stage: &Stage) {
     let tracer = Tracer::start_command(netns::original(), command, Stdio::null(), close);
     assert_eq!(fs::read_link(format!("/proc/{}/fd/1", tracer.pid())).unwrap(), Path::new("/dev/null"));
     let mut pair = Pair::open(V4);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     let (status, stderr) = tracer.status();
     assert_eq!(status.code(), Some(0), "{stderr}");
     assert!(stderr.contains("rsttrace: 2 resets in"), "{stderr}");
@@ -221,8 +218,7 @@ pub(crate) fn descriptors_run_out(stage: &Stage) {
     let mut tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let reset_one = |tracer: &mut Tracer, pair: &mut Pair, told: u64| {
-        pair.client.abort("c");
-        pair.server.wait_error("s", "ECONNRESET");
+        pair.client_aborts();
         tracer.expect(told);
         pair.connect("c", "s");
     };
@@ -273,8 +269,7 @@ fn behind_hidepid(stage: &Stage, last: fn() -> io::Result<()>) -> crate::tracer:
     command.args(arguments(stage, &[])).current_dir("/");
     let tracer = Tracer::start_command(netns::original(), command, Stdio::piped(), last);
     let mut pair = Pair::open(V4);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     let run = stage.finish(tracer, 1, 1);
     run.the_sent().owner(&pair.client).provenance("connect").is("/process/confidence", "exact");
     run.the_received().owner(&pair.server).is("/process/confidence", "exact");
@@ -334,8 +329,7 @@ pub(crate) fn a_second_one(stage: &Stage) {
     let (mut first, mut second) = (stage.trace(), stage.trace());
     let mut pair = Pair::open(V4);
     let mut reset_one = || {
-        pair.client.abort("c");
-        pair.server.wait_error("s", "ECONNRESET");
+        pair.client_aborts();
         pair.connect("c", "s");
     };
     for _ in 0..MANY {
@@ -364,15 +358,13 @@ pub(crate) fn stopped_and_continued(stage: &Stage) {
     stop(&tracer);
     let before = jiff::Timestamp::now();
     for _ in 0..MANY {
-        pair.client.abort("c");
-        pair.server.wait_error("s", "ECONNRESET");
+        pair.client_aborts();
         pair.connect("c", "s");
     }
     let after = jiff::Timestamp::now();
     tracer.signal(Signal::SIGCONT);
     tracer.expect(2 * MANY);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     let run = stage.finish(tracer, MANY + 1, MANY + 1);
     let mut times: Vec<jiff::Timestamp> =
         run.resets.iter().map(|reset| reset["time"].as_str().unwrap().parse().unwrap()).collect();

@@ -47,8 +47,7 @@ pub(crate) fn names_in_every_format(stage: &Stage) {
         let client = Puppet::start_as(&own, &["ü".repeat(50_000).into()], OF_CLIENT);
         groups.take_in(&server);
         let mut pair = Pair::between(server, client, V4);
-        pair.client.abort("c");
-        pair.server.wait_error("s", "ECONNRESET");
+        pair.client_aborts();
 
         let run = stage.finish(json, 1, 1);
         let line = command_line(pair.server.pid());

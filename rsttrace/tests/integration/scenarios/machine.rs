@@ -135,8 +135,7 @@ pub(crate) fn clock_set(stage: &Stage) {
         let before = Timestamp::now();
         for _ in 0..MANY {
             ends.push(end);
-            pair.client.abort("c");
-            pair.server.wait_error("s", "ECONNRESET");
+            pair.client_aborts();
             end = pair.connect("c", "s");
         }
         // All are out before the clock is set again: which clock is that of their moment is beyond doubt.

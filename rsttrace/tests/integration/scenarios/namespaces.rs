@@ -10,8 +10,7 @@ pub(crate) fn every_one_is_seen(stage: &Stage) {
     let client_port = pair.client_end.port().to_string();
     // Both ends' ports, since another scenario may be given one of them.
     let mut tracer = stage.trace_everywhere(&["--port", &port, "--port", &client_port]);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
 
     tracer.expect(2);
     let mut run = tracer.finish();
@@ -26,8 +25,7 @@ pub(crate) fn filter_by_path(stage: &Stage) {
     let mut pair = Pair::open(V4);
     let path = format!("/proc/{}/ns/net", pair.server.pid());
     let tracer = stage.trace_everywhere(&["--netns", &path]);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
 
     stage.finish(tracer, 1, 1);
 }

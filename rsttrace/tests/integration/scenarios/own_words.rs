@@ -24,8 +24,7 @@ pub(crate) fn doctor(_: &Stage) {
 pub(crate) fn kernel_messages(stage: &Stage) {
     let tracer = stage.trace_with(&["--debug-kernel"]);
     let mut pair = Pair::open(V4);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
 
     let run = stage.finish(tracer, 1, 1);
     for probe in ["tcp_send_reset", "tcp_receive_reset"] {

@@ -81,8 +81,7 @@ pub(crate) fn shared_by_two(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.server.tell("twin");
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
 
     let run = stage.finish(tracer, 1, 1);
     run.the_received().between(pair.server_end, pair.client_end).owner(&pair.server).only_likely();
@@ -94,8 +93,7 @@ pub(crate) fn parent_alone_again(stage: &Stage) {
     let mut pair = Pair::open(V4);
     pair.server.tell("twin");
     pair.server.tell("dismiss");
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
 
     let run = stage.finish(tracer, 1, 1);
     run.the_received().between(pair.server_end, pair.client_end).owner(&pair.server).certain();
@@ -134,8 +132,7 @@ pub(crate) fn heir_of_an_ended_opener_resets(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let child: u32 = pair.client.tell("fork leave").parse().unwrap();
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
 
     let run = stage.finish(tracer, 1, 1);
     run.the_sent()

@@ -35,8 +35,7 @@ pub(crate) fn given_up_after_attaching(stage: &Stage) {
         is_confined(&status);
         assert_eq!(field(&status, "Uid:"), "0 0 0 0");
     }
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     knows_the_programs(&stage.finish(tracer, 1, 1), &pair);
 }
 
@@ -51,8 +50,7 @@ pub(crate) fn as_another_user(stage: &Stage) {
         }
         assert_eq!(field(&status, "Groups:"), NOBODY.to_string());
     }
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     let run = stage.finish(tracer, 1, 1);
     knows_the_programs(&run, &pair);
     // The counters of this process's own namespace are there.
@@ -74,8 +72,7 @@ pub(crate) fn with_three_capabilities_alone(stage: &Stage) {
         let has = has(&status, "CapPrm:");
         assert_eq!((has, field(&status, "NoNewPrivs:"), field(&status, "Seccomp:")), (kept(), "1".into(), "2".into()));
     }
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     let run = stage.finish(tracer, 1, 1);
     knows_the_programs(&run, &pair);
     assert_eq!(watched(&run), said_to_root);

@@ -20,8 +20,7 @@ fn abort(stage: &Stage, open: fn(&Chain) -> Pair) {
     let tracer = chain.trace(stage, &[]);
     let mut pair = open(&chain);
     pair.leave_unread("c", "s", 3);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
 
     let run = chain.finish(tracer, 1, 1);
     run.the_sent()

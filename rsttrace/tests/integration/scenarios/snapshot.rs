@@ -6,8 +6,7 @@ use crate::stage::{Pair, Stage, V4};
 pub(crate) fn connection(stage: &Stage) {
     let mut pair = Pair::open(V4);
     let tracer = stage.trace();
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
 
     let run = stage.finish(tracer, 1, 1);
     run.the_sent()

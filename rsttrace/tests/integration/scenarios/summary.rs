@@ -9,8 +9,7 @@ pub(crate) fn counters_of_another_namespace(stage: &Stage) {
     let mut pair = Pair::open(V4);
     let mut tracer = stage.trace_everywhere(&[]);
     for _ in 0..3 {
-        pair.client.abort("c");
-        pair.server.wait_error("s", "ECONNRESET");
+        pair.client_aborts();
         pair.connect("c", "s");
     }
     // Other scenarios go on beside this one, so the records alone do not say when these are there.
@@ -34,8 +33,7 @@ pub(crate) fn counters_of_another_namespace(stage: &Stage) {
 pub(crate) fn at_intervals(stage: &Stage) {
     let mut tracer = stage.trace_with(&["--summary-interval", "200ms"]);
     let mut pair = Pair::open(V4);
-    pair.client.abort("c");
-    pair.server.wait_error("s", "ECONNRESET");
+    pair.client_aborts();
     tracer.expect(2).expect_summary(2);
     pair.connect("c", "s");
     pair.client.abort("c");

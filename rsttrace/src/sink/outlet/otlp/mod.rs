@@ -15,7 +15,7 @@ use self::wire::{Answer, Client};
 use super::{
     Delivery, Outlet,
     fields::{self, Priority, Value, Words},
-    syslog::with_port,
+    host::with_port,
 };
 use crate::sink::{Look, Record};
 
@@ -66,15 +66,13 @@ pub(super) struct Collector {
 
 impl Collector {
     /// Gets ready; whether the collector is there shows with the first record.
-    pub(super) fn open(endpoint: Endpoint, look: Look) -> Result<Self> {
+    pub(super) fn open(endpoint: Endpoint, look: Look, host: &str) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot start an event loop")?;
-        let host =
-            nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned());
         let text = |text: &'static str| Value::Text(Cow::Borrowed(text));
         let attributes = vec![
             KeyValue::new("service.name", text("rsttrace")),
             KeyValue::new("service.version", text(env!("CARGO_PKG_VERSION"))),
-            KeyValue::new("host.name", Value::Text(host.into())),
+            KeyValue::new("host.name", Value::Text(Cow::Borrowed(host))),
             KeyValue::new("os.type", text("linux")),
         ];
         let (client, resource) = (Client::new(endpoint), Resource { attributes });
@@ -99,6 +97,11 @@ impl Collector {
         let logs = ResourceLogs { resource: Some(self.resource.clone()), scope_logs };
         (ExportRequest { resource_logs: vec![logs] }.encode_to_vec(), taken)
     }
+}
+
+/// A record as a collector gets it.
+pub(super) fn encoded(record: &Record, words: String) -> Vec<u8> {
+    log_record(record, words).encode_to_vec()
 }
 
 fn log_record(record: &Record, words: String) -> LogRecord {
