@@ -57,10 +57,15 @@ pub fn decide(reset: &Reset) -> Verdict {
         Some(owner) if same(&owner.task, &user) => {
             Verdict { owner: Some(Owner { task: user, confidence: OwnerConfidence::Exact, ..owner }), actor: None }
         }
-        Some(owner) if owner.confidence == OwnerConfidence::Exact && !reset.facts.owner_ended => {
+        // Whoever accepted may have handed it on since; who has it in hand now is seen.
+        Some(owner)
+            if owner.confidence == OwnerConfidence::Exact
+                && owner.provenance != Provenance::Accept
+                && !reset.facts.owner_ended =>
+        {
             Verdict { owner: Some(owner), actor: Some(user) }
         }
-        // A guess, or the memory of a process that has ended, gives way to somebody who was seen with the socket in
+        // A guess, who accepted, or the memory of a process that has ended gives way to somebody who was seen with the socket in
         // hand.
         Some(_) | None => Verdict { owner: Some(in_hand(reset, user)), actor: None },
     }
@@ -447,6 +452,20 @@ mod tests {
         assert_eq!(closed(Some(2), 8), (Some((8, Provenance::Current, OwnerConfidence::Likely)), None));
         assert_eq!(closed(None, 8), (Some((8, Provenance::Current, OwnerConfidence::Likely)), None));
         assert_eq!(closed(Some(2), 7), (Some((7, Provenance::Current, OwnerConfidence::Likely)), None));
+    }
+
+    #[test]
+    fn what_was_accepted_is_whose_hand_it_is_in() {
+        let closed = |references, by| {
+            verdict(|event| {
+                known(event, 7, PROVENANCE_ACCEPT, ROLE_SERVER);
+                event.references = references;
+                held_by(event, by);
+            })
+        };
+        assert_eq!(closed(1, 7), (Some((7, Provenance::Accept, OwnerConfidence::Exact)), None));
+        assert_eq!(closed(1, 8), (Some((8, Provenance::Current, OwnerConfidence::Exact)), None));
+        assert_eq!(closed(2, 8), (Some((8, Provenance::Current, OwnerConfidence::Likely)), None));
     }
 
     #[test]

@@ -30,7 +30,7 @@ const REMEMBERED_BYTES: usize = 4 << 20;
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How long a record waits for `/proc`. Without a process that hangs the answer takes some 70 µs.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Threads that may be stuck in a process that hangs; with so many, nobody is asked for command lines any more.
 const STUCK_MAX: usize = 4;

@@ -6,6 +6,11 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /tmp
+# What every Debian has there: programs write their messages to /dev/stderr.
+ln -s /proc/self/fd /dev/fd
+ln -s fd/0 /dev/stdin
+ln -s fd/1 /dev/stdout
+ln -s fd/2 /dev/stderr
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 # The kernel loads what it needs by itself.
 mount --bind /guest/modules /usr/lib/modules

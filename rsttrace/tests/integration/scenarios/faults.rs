@@ -114,22 +114,24 @@ fn arguments(stage: &Stage, more: &[&'static str]) -> Vec<&'static str> {
 
 /// The disk is full after some lines: it fails, and says how many are missing.
 pub(crate) fn full_disk(stage: &Stage) {
-    const CONNECTIONS: u64 = 401;
     let directory = tempfile::tempdir().unwrap();
     leave_mounts().unwrap();
     mount("tmpfs", directory.path().to_str().unwrap(), "size=128k").unwrap();
     let path = directory.path().join("records");
     let tracer = Tracer::start_writing_to(&arguments(stage, &[]), File::create(&path).unwrap().into());
-    let (_server, burst) = burst(CONNECTIONS);
+    let (_server, burst) = burst(401);
     burst.join().unwrap();
     let (status, stderr) = tracer.status();
     assert_eq!(status.code(), Some(1), "{stderr}");
+    // It may have ended before the last of them.
+    let told =
+        stderr.lines().find_map(|line| line.strip_prefix("rsttrace: ")?.split_once(" resets in ")).expect("a count").0;
     let said = stderr.lines().find_map(|line| line.split_once("cannot write to standard output, ")).expect("why").1;
     assert!(said.contains("No space left on device"), "{said}");
     let missing: u64 = said.split(' ').next().unwrap().parse().unwrap();
     let written = fs::read(&path).unwrap().split(|&byte| byte == b'\n').count() as u64 - 1;
     // The summary is a record too. Lines of the block that did not get in whole count as missing, some of which are there.
-    let all = 2 * CONNECTIONS + 1;
+    let all = told.replace(',', "").parse::<u64>().unwrap() + 1;
     assert!(written > 0 && (1..=all).contains(&missing) && written + missing >= all, "{written} {missing}");
 }
 
@@ -213,7 +215,7 @@ fn limit_descriptors(pid: u32, limit: u64) -> io::Result<()> {
 }
 
 /// When descriptors run out, open files cannot be walked and `/proc` cannot be read, but every reset is told; when there
-/// are some again, owners are found again.
+/// are some again, owners are found again. Where accept is seen, nobody has to walk.
 pub(crate) fn descriptors_run_out(stage: &Stage) {
     let mut tracer = stage.trace();
     let mut pair = Pair::open(V4);
@@ -230,6 +232,11 @@ pub(crate) fn descriptors_run_out(stage: &Stage) {
     let found_before = found(&tracer);
     limit_descriptors(tracer.pid(), 1024).unwrap();
     let mut told = 2 * MANY;
+    if host::hooks_functions() {
+        let run = stage.finish(tracer, MANY, MANY);
+        assert!(!run.stderr.contains("walks of open files"), "{}", run.stderr);
+        return;
+    }
     wait_until("the next walk", || {
         told += 2;
         reset_one(&mut tracer, &mut pair, told);

@@ -54,9 +54,9 @@ pub(crate) fn no_tls() -> Option<Lack> {
         return Some(Lack::Guest("built without the feature tls".to_owned()));
     }
     let driver = fs::read_dir("/usr/lib").ok()?.flatten().any(|it| it.path().join("rsyslog/lmnsd_ossl.so").exists());
-    (!driver)
-        .then(|| Lack::Missing("rsyslog-openssl is not installed".to_owned()))
+    host::lacks_runtime("rsyslogd")
         .or_else(|| host::lacks_runtime("openssl"))
+        .or_else(|| (!driver).then(|| Lack::Missing("rsyslog-openssl is not installed".to_owned())))
 }
 
 /// A journal in a mount namespace of its own.
