@@ -3,6 +3,8 @@
 //! An event that finds no room is counted in `LOST`, on the CPU where it was lost.
 
 use aya_ebpf::EbpfContext;
+#[cfg(not(feature = "ring"))]
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use rsttrace_common::event::{
     KIND_FORWARDED, KIND_IGNORED, KIND_RECEIVED, LOST_OTHERS, LOST_RECEIVED, LOST_RECEIVED_IN_TASK, LOST_SENT,
     LOST_SENT_IN_TASK, ResetEvent,
@@ -41,21 +43,12 @@ pub(crate) fn event(_ctx: &impl EbpfContext, origin: Origin, fill: impl FnOnce(&
 pub(crate) fn event(ctx: &impl EbpfContext, origin: Origin, fill: impl FnOnce(&mut ResetEvent)) {
     use aya_ebpf::{bindings::BPF_F_CURRENT_CPU, helpers::generated::bpf_perf_event_output};
 
-    use crate::maps::{SCRATCH, SCRATCH_LEVEL, SCRATCH_LEVELS};
+    use crate::maps::SCRATCH;
 
-    let (Some(level), Some(scratch)) = (SCRATCH_LEVEL.get_ptr_mut(0), SCRATCH.get_ptr_mut(0)) else {
+    let Some(slot) = SCRATCH.get_ptr_mut(slot(origin)) else {
         lose(origin);
         return;
     };
-    // SAFETY: `level` points into this CPU's slot; whoever interrupts us leaves it as it was.
-    let index = unsafe { *level } as usize;
-    if index >= SCRATCH_LEVELS {
-        lose(origin);
-        return;
-    }
-    // SAFETY: as above.
-    unsafe { *level = index as u32 + 1 };
-    let slot = scratch.cast::<ResetEvent>().wrapping_add(index);
     let event = zeroed(slot);
     event.kind = origin.kind;
     fill(event);
@@ -70,12 +63,34 @@ pub(crate) fn event(ctx: &impl EbpfContext, origin: Origin, fill: impl FnOnce(&m
             size_of::<ResetEvent>() as u64,
         )
     };
-    // SAFETY: as above.
-    unsafe { *level = index as u32 };
     if result != 0 {
         lose(origin);
     }
 }
+
+/// Where an event is put together: whoever interrupts another program in the middle has another place. Tasks are
+/// interrupted by soft interrupts, and from 7.0 on by other tasks; a packet that is thrown away may be an interrupt's.
+#[cfg(not(feature = "ring"))]
+#[inline(always)]
+fn slot(origin: Origin) -> u32 {
+    match origin {
+        Origin { in_task: true, .. } => {
+            // SAFETY: takes no arguments and cannot fail.
+            let ids = unsafe { bpf_get_current_pid_tgid() };
+            ids as u32 % TASKS
+        }
+        Origin { kind: KIND_IGNORED, .. } => TASKS,
+        _ => TASKS + 1,
+    }
+}
+
+/// Tasks by their PID: two that are in the middle of a reset on one CPU seldom have the same slot.
+#[cfg(not(feature = "ring"))]
+const TASKS: u32 = 8;
+
+/// Slots in all.
+#[cfg(not(feature = "ring"))]
+pub(crate) const SLOTS: u32 = TASKS + 2;
 
 /// A record of zeros. Word by word: a `memset` of this size becomes a loop over bytes in BPF.
 #[inline(always)]

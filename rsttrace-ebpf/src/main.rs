@@ -29,6 +29,7 @@ mod flood;
 mod header;
 mod log;
 mod maps;
+mod nested;
 mod packet;
 mod probes;
 mod process;

@@ -21,6 +21,7 @@ use crate::{
     departed::Departed,
     flood::Noise,
     header,
+    nested::{self, Words},
     table::{Table, Tags},
     turns,
 };
@@ -35,21 +36,16 @@ pub(crate) static EVENTS: PerfEventArray<rsttrace_common::event::ResetEvent> = P
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Where an event is put together before it is copied into the perf ring buffer: the stack is too small for it. One
-/// slot for each level of nesting, since a soft interrupt may run a program while another is in the middle.
+/// Where an event is put together before it is copied into the perf ring buffer: the stack is too small for it. See
+/// `emit::slot`.
 #[cfg(not(feature = "ring"))]
 #[map]
-pub(crate) static SCRATCH: PerCpuArray<[rsttrace_common::event::ResetEvent; SCRATCH_LEVELS]> =
-    PerCpuArray::with_max_entries(1, 0);
+pub(crate) static SCRATCH: PerCpuArray<rsttrace_common::event::ResetEvent> =
+    PerCpuArray::with_max_entries(crate::emit::SLOTS, 0);
 
-/// Levels of nesting: task, soft interrupt, hard interrupt, and one more than there can be.
-#[cfg(not(feature = "ring"))]
-pub(crate) const SCRATCH_LEVELS: usize = 4;
-
-/// The level of nesting in use.
-#[cfg(not(feature = "ring"))]
+/// What each of the programs that report resets has been run for.
 #[map]
-pub(crate) static SCRATCH_LEVEL: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static WORDS: PerCpuArray<Words> = PerCpuArray::with_max_entries(nested::PLACES, 0);
 
 /// Events that found no room, by `LOST_*`.
 #[map]

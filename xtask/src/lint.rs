@@ -28,15 +28,7 @@ pub(crate) fn main() -> Result<()> {
             .args(["--", "-D", "warnings"]),
     )?;
 
-    // It is a program of its own, and takes long to build.
-    if process::output(process::cargo()?.args(["deny", "--version"])).is_ok() {
-        eprintln!("cargo deny: licences, advisories and sources");
-        process::run(process::cargo()?.args(["deny", "--locked", "--all-features", "check"]))?;
-    } else {
-        eprintln!(
-            "cargo deny is not installed (`cargo install cargo-deny`): licences, advisories and sources go unchecked"
-        );
-    }
+    dependencies()?;
 
     let toolchain = Toolchain::choose()?;
     let target_dir = workspace::target_dir()?.join("bpf-lint");
@@ -45,4 +37,33 @@ pub(crate) fn main() -> Result<()> {
         process::run(toolchain.clippy(&target_dir)?.args(ebpf::features(variant)).args(["--", "-D", "warnings"]))?;
     }
     Ok(())
+}
+
+/// Licences, sources and advisories of what is depended on, and that the fuzz targets, which are no part of the workspace,
+/// still compile.
+fn dependencies() -> Result<()> {
+    let deny = || -> Result<_> {
+        let mut command = process::cargo()?;
+        command.args(["deny", "--locked", "--all-features"]);
+        Ok(command)
+    };
+    process::output(deny()?.arg("--version"))
+        .context("cargo deny is missing: run `cargo xtask setup` as root, or `cargo install cargo-deny`")?;
+    let mut checks = vec!["bans", "licenses", "sources"];
+    // The database lies elsewhere, and not every network reaches it.
+    if process::output(deny()?.args(["fetch", "db"])).is_ok() {
+        checks.push("advisories");
+    } else {
+        eprintln!("the database of advisories cannot be fetched here: they go unchecked");
+    }
+    eprintln!("cargo deny: {}", checks.join(", "));
+    process::run(deny()?.arg("check").args(checks))?;
+
+    eprintln!("the fuzz targets");
+    let mut fuzz = process::cargo()?;
+    fuzz.args(["check", "--locked", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
+    fuzz.arg("--target-dir").arg(workspace::target_dir()?.join("fuzz"));
+    fuzz.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "--cfg fuzzing");
+    // It need not be there: nothing is linked. Without this it would be built.
+    process::run(fuzz.env("CUSTOM_LIBFUZZER_PATH", "none/libfuzzer.a"))
 }

@@ -68,6 +68,8 @@ pub(crate) const IN_GUESTS: [&str; 1] = ["kmod"];
 const PYTHON: &str = "/usr/local/lib/rsttrace-tests/python";
 
 const LINKER: &str = "bpf-linker 0.13.0";
+/// Checks licences, sources and advisories of what is depended on.
+const DENY: &str = "cargo-deny 0.20.2";
 
 /// What to run, as root, so that everything is there.
 const SETUP: &str = "cargo xtask setup";
@@ -86,12 +88,14 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let packages = missing(
         KERNEL_PACKAGES.into_iter().chain(TEST_PACKAGES).chain(RUNTIME_PACKAGES).chain(for_vm.iter().copied()),
     )?;
-    let needs_linker = linker_version().as_deref() != Some(LINKER);
-    if packages.is_empty() && !needs_linker && has_messages() {
+    let mut tools = Vec::new();
+    tools.extend((linker_version().as_deref() != Some(LINKER)).then_some(LINKER));
+    tools.extend((deny_version().as_deref() != Some(DENY)).then_some(DENY));
+    if packages.is_empty() && tools.is_empty() && has_messages() {
         eprintln!("setup: everything is there");
         return Ok(());
     }
-    install(&packages, needs_linker, SETUP)?;
+    install(&packages, &tools, SETUP)?;
     install_messages()
 }
 
@@ -99,7 +103,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 pub(crate) fn for_tests() -> Result<()> {
     let packages = missing(TEST_PACKAGES.into_iter().chain(RUNTIME_PACKAGES))?;
     if !packages.is_empty() || !has_messages() {
-        install(&packages, false, SETUP)?;
+        install(&packages, &[], SETUP)?;
     }
     install_messages()
 }
@@ -107,12 +111,13 @@ pub(crate) fn for_tests() -> Result<()> {
 /// Installs what the virtual machines need, and what they take along.
 pub(crate) fn for_vm() -> Result<()> {
     let packages = missing(VM_PACKAGES.into_iter().chain(TEST_PACKAGES))?;
-    if packages.is_empty() { Ok(()) } else { install(&packages, false, "cargo xtask setup --vm") }
+    if packages.is_empty() { Ok(()) } else { install(&packages, &[], "cargo xtask setup --vm") }
 }
 
-/// Says what it will install, and does it if this is root; otherwise says what to run as root.
-fn install(packages: &[&str], with_linker: bool, remedy: &str) -> Result<()> {
-    let all = packages.iter().copied().chain(with_linker.then_some(LINKER)).collect::<Vec<_>>().join(" ");
+/// Says what it will install, packages of Debian and tools of cargo, and does it if this is root; otherwise says what to run
+/// as root.
+fn install(packages: &[&str], tools: &[&str], remedy: &str) -> Result<()> {
+    let all = [packages, tools].concat().join(" ");
     if !process::is_root() {
         bail!("this needs {all}: run `{remedy}` as root");
     }
@@ -123,7 +128,7 @@ fn install(packages: &[&str], with_linker: bool, remedy: &str) -> Result<()> {
         process::run(apt_get().args(["update", "--quiet"]))?;
         process::run(apt_get().args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages))?;
     }
-    if with_linker { install_linker() } else { Ok(()) }
+    tools.iter().try_for_each(|tool| install_tool(tool))
 }
 
 /// Whether Python can read the messages of OpenTelemetry.
@@ -141,14 +146,15 @@ fn install_messages() -> Result<()> {
     process::run(Command::new(format!("{PYTHON}/bin/pip")).args(["install", "--quiet", OTLP_MESSAGES]))
 }
 
-fn install_linker() -> Result<()> {
-    let (name, version) = LINKER.split_once(' ').context("the linker is named with its version")?;
-    process::run(
-        process::cargo()?
-            .args(["install", name, "--version", version, "--locked", "--force"])
-            .args(["--no-default-features", "--features", "llvm-22"])
-            .env("PATH", process::path_with(vec![PathBuf::from(LLVM_DIR)])?),
-    )
+fn install_tool(tool: &str) -> Result<()> {
+    let (name, version) = tool.split_once(' ').context("a tool is named with its version")?;
+    let mut command = process::cargo()?;
+    command.args(["install", name, "--version", version, "--locked", "--force"]);
+    if tool == LINKER {
+        command.args(["--no-default-features", "--features", "llvm-22"]);
+        command.env("PATH", process::path_with(vec![PathBuf::from(LLVM_DIR)])?);
+    }
+    process::run(&mut command)
 }
 
 /// Those of the packages that are not installed.
@@ -162,6 +168,10 @@ fn missing<'a>(packages: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a st
         query.is_ok_and(|status| status == "installed")
     };
     Ok(packages.into_iter().filter(|package| !installed(package)).collect())
+}
+
+fn deny_version() -> Option<String> {
+    process::text(process::cargo().ok()?.args(["deny", "--version"])).ok()
 }
 
 fn linker_version() -> Option<String> {

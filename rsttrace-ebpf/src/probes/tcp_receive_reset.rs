@@ -16,6 +16,7 @@ use crate::{
     emit::{self, Origin},
     filter, header,
     log::debug,
+    nested::{self, Arguments},
     sock::{self, Tuple},
     story,
 };
@@ -26,13 +27,21 @@ const RCV_SHUTDOWN: u8 = 1;
 /// `(struct sock *sk)`, from 4.15 to today.
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 pub(crate) fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
-    report(&ctx);
+    nested::leave_word(nested::RECEIVED, Arguments { sk: ctx.arg(0), skb: 0 });
+    report(&ctx, ctx.arg(0));
+    0
+}
+
+/// Behind it.
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub(crate) fn tcp_receive_reset_left_out(ctx: RawTracePointContext) -> i32 {
+    let sk = ctx.arg(0);
+    nested::if_left_out(nested::RECEIVED, Arguments { sk, skb: 0 }, || report(&ctx, sk));
     0
 }
 
 #[inline(always)]
-fn report(ctx: &RawTracePointContext) {
-    let sk = ctx.arg::<u64>(0);
+fn report(ctx: &RawTracePointContext, sk: u64) {
     let state = sock::state(sk);
     debug!(ctx, "state {}", state);
     // From `tcp_reset`, where the kernel lets us see it.

@@ -22,6 +22,7 @@ use crate::{
     filter,
     flood::{self, Passage},
     log::debug,
+    nested::{self, Arguments},
     packet::{self, Headers},
     sock::{self, Tuple},
     story, task,
@@ -30,15 +31,38 @@ use crate::{
 /// From 6.10 on: `(const struct sock *sk, const struct sk_buff *skb, enum sk_rst_reason reason)`.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
-    report(&ctx, ctx.arg(0), ctx.arg(1), Sockets::All, Some(ctx.arg::<u64>(2) as u32));
+    nested::leave_word(nested::SENT, arguments(&ctx));
+    report(&ctx, arguments(&ctx), Sockets::All, Some(ctx.arg::<u64>(2) as u32));
+    0
+}
+
+/// Behind it.
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset_left_out(ctx: RawTracePointContext) -> i32 {
+    let of = arguments(&ctx);
+    nested::if_left_out(nested::SENT, of, || report(&ctx, of, Sockets::All, Some(ctx.arg::<u64>(2) as u32)));
     0
 }
 
 /// Up to 6.9: `(const struct sock *sk, const struct sk_buff *skb)`.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset_without_reason(ctx: RawTracePointContext) -> i32 {
-    report(&ctx, ctx.arg(0), ctx.arg(1), Sockets::All, None);
+    nested::leave_word(nested::SENT, arguments(&ctx));
+    report(&ctx, arguments(&ctx), Sockets::All, None);
     0
+}
+
+/// Behind it.
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset_without_reason_left_out(ctx: RawTracePointContext) -> i32 {
+    let of = arguments(&ctx);
+    nested::if_left_out(nested::SENT, of, || report(&ctx, of, Sockets::All, None));
+    0
+}
+
+#[inline(always)]
+fn arguments(ctx: &RawTracePointContext) -> Arguments {
+    Arguments { sk: ctx.arg(0), skb: ctx.arg(1) }
 }
 
 /// What a program may be handed.
@@ -51,9 +75,10 @@ pub(super) enum Sockets {
     NotFull,
 }
 
-/// `sk` and `skb` may be NULL, `ctx` is the program's.
+/// `sk` or `skb` may be NULL, `ctx` is the program's.
 #[inline(always)]
-pub(super) fn report(ctx: &impl EbpfContext, sk: u64, skb: u64, sockets: Sockets, reason: Option<u32>) {
+pub(super) fn report(ctx: &impl EbpfContext, of: Arguments, sockets: Sockets, reason: Option<u32>) {
+    let Arguments { sk, skb } = of;
     let state = if sk == 0 { 0 } else { sock::state(sk) };
     debug!(ctx, "state {} packet {}", state, u8::from(skb != 0));
     let full = sockets == Sockets::All && sk != 0 && sock::is_full(state);

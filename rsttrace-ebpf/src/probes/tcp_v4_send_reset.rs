@@ -8,7 +8,7 @@ use aya_ebpf::{
 use rsttrace_common::names::tcp_flag;
 
 use super::tcp_send_reset::{self, Sockets};
-use crate::{arguments::Entry, packet, sock};
+use crate::{arguments::Entry, nested::Arguments, packet, sock};
 
 /// `(const struct sock *sk, struct sk_buff *skb)`, up to 6.9.
 #[fentry(function = "tcp_v4_send_reset")]
@@ -42,5 +42,5 @@ fn report(ctx: &impl Entry) {
     if packet::headers(skb).is_some_and(|headers| packet::flags(headers) & tcp_flag::RST != 0) {
         return;
     }
-    tcp_send_reset::report(ctx, sk, skb, Sockets::NotFull, None);
+    tcp_send_reset::report(ctx, Arguments { sk, skb }, Sockets::NotFull, None);
 }

@@ -1,16 +1,16 @@
 //! Attaching one probe, in the best way that the running kernel takes.
 
-use std::{cell::OnceCell, io::Read as _, path::Path};
+use std::{cell::OnceCell, io::Read as _, path::Path, thread};
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf,
-    programs::{FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint, SchedClassifier, TcAttachType, tc},
+    programs::{FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, SchedClassifier, TcAttachType, tc},
     util::KernelVersion,
 };
 
 use super::{
-    Kernel, functions,
+    Kernel, functions, left_out,
     probes::{Arguments, Attach, PROBES, Probe, Way},
 };
 use crate::{cli::More, exit::sentence};
@@ -30,6 +30,26 @@ pub(super) struct Attacher<'a> {
 impl<'a> Attacher<'a> {
     pub(super) const fn new(ebpf: &'a mut Ebpf, kernel: &'a Kernel, more: &'a More) -> Self {
         Self { ebpf, kernel, more, btf: OnceCell::new() }
+    }
+
+    /// Puts the programs of tracepoints into the kernel, all at once: to verify the large ones is half of the start, and
+    /// takes one CPU each. What is refused is tried again, and the reason told, when it is attached.
+    pub(super) fn load_ahead(&mut self) {
+        let is_wanted = |probe: &&Probe| probe.is_wanted(&self.kernel.types, self.more);
+        let first_way = |probe: &Probe| {
+            let mut ways = probe.ways.iter().filter(|way| matches!(way.attach, Attach::RawTracepoint(_)));
+            ways.find(|way| self.fits(way).is_ok()).map(|way| way.program)
+        };
+        let first: Vec<&str> = PROBES.iter().filter(is_wanted).filter_map(first_way).collect();
+        let second = first.iter().filter_map(|first| left_out::second(first));
+        let names: Vec<&str> = first.iter().copied().chain(second).collect();
+        thread::scope(|scope| {
+            for (name, program) in self.ebpf.programs_mut() {
+                if let (true, Program::RawTracePoint(program)) = (names.contains(&name), program) {
+                    scope.spawn(|| program.load().unwrap_or_default());
+                }
+            }
+        });
     }
 
     /// Tries the ways of a probe in their order; the way that the kernel took.
@@ -81,7 +101,7 @@ impl<'a> Attacher<'a> {
         match way.attach {
             Attach::RawTracepoint(tracepoint) => {
                 let program: &mut RawTracePoint = self.program(way.program)?;
-                program.load().map_err(explain)?;
+                load(program)?;
                 program.attach(tracepoint).map_err(explain)?;
             }
             Attach::Iterator(iterator) => {
@@ -152,15 +172,15 @@ impl<'a> Attacher<'a> {
 
     fn program<T>(&mut self, name: &str) -> Result<&mut T>
     where
-        for<'b> &'b mut T: TryFrom<&'b mut aya::programs::Program, Error = ProgramError>,
+        for<'b> &'b mut T: TryFrom<&'b mut Program, Error = ProgramError>,
     {
         program(self.ebpf, name)
     }
 }
 
-fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
+pub(super) fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
 where
-    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
 {
     let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
     Ok(program.try_into()?)
@@ -193,8 +213,16 @@ fn refused_fentry(error: ProgramError) -> Error {
     }
 }
 
+/// Puts a program into the kernel, unless that has been done ahead.
+pub(super) fn load(program: &mut RawTracePoint) -> Result<()> {
+    if program.fd().is_err() {
+        program.load().map_err(explain)?;
+    }
+    Ok(())
+}
+
 /// The error of a refused program, with the last line of what the verifier said instead of all of it.
-fn explain(error: ProgramError) -> Error {
+pub(super) fn explain(error: ProgramError) -> Error {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();

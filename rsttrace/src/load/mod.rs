@@ -9,6 +9,7 @@ mod choose;
 mod filter;
 mod flood;
 mod functions;
+mod left_out;
 mod names;
 pub mod preflight;
 pub mod probes;
@@ -17,18 +18,12 @@ mod sizes;
 
 pub use self::choose::{Choice, choose};
 
-use std::{
-    fs::File,
-    io::{self, Read as _, Seek as _},
-    os::fd::{AsFd as _, AsRawFd as _},
-    path::Path,
-};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{Map, MapData, PerCpuArray},
-    programs::Program,
 };
 use rsttrace_common::{
     event::{LOST_OTHERS, LOST_RESETS},
@@ -43,6 +38,7 @@ use crate::{
         attach::Attacher,
         btf::{FieldOffset, KERNEL_BTF, KernelTypes},
         flood::Counters,
+        left_out::LeftOut,
         probes::{Attach, PROBES, Way},
         search::Search,
         sizes::Sizes,
@@ -124,8 +120,7 @@ pub struct Loaded {
     search: Search,
     counters: Counters,
     noise_limit: u32,
-    /// What the kernel says of the programs whose events must not be missed, opened while this process may.
-    missed: Vec<File>,
+    left_out: LeftOut,
     /// What is attached.
     pub attached: Vec<Attached>,
     /// What is not, or less than it could be.
@@ -166,13 +161,14 @@ impl Loaded {
         let lost = PerCpuArray::try_from(take_map(&mut ebpf, "LOST")?)?;
         let search = Search::of(&mut ebpf)?;
         let counters = Counters::of(&mut ebpf)?;
+        let left_out = LeftOut::of(&mut ebpf)?;
         Ok(Self {
             ebpf: Some(ebpf),
             lost,
             search,
             counters,
             noise_limit: sizes.noise_limit,
-            missed: Vec::new(),
+            left_out,
             attached: Vec::new(),
             degraded: Vec::new(),
         })
@@ -180,8 +176,9 @@ impl Loaded {
 
     /// Attaches every probe of the table that is wanted. Fails only where a required one is refused.
     pub fn attach(&mut self, kernel: &Kernel, more: &More) -> Result<(), Failure> {
-        let mut attacher =
-            Attacher::new(self.ebpf.as_mut().context("the programs are gone").map_err(Failure::Host)?, kernel, more);
+        let ebpf = self.ebpf.as_mut().context("the programs are gone").map_err(Failure::Host)?;
+        let mut attacher = Attacher::new(ebpf, kernel, more);
+        attacher.load_ahead();
         for probe in PROBES {
             if !probe.is_wanted(&kernel.types, more) {
                 continue;
@@ -207,7 +204,13 @@ impl Loaded {
                 }),
             }
         }
-        self.missed = self.ebpf.iter().flat_map(Ebpf::programs).filter_map(facts).collect();
+        if let Err(error) = self.left_out.attach(ebpf, &self.attached) {
+            self.degraded.push(Degraded {
+                what: "resets in the middle of others".to_owned(),
+                why: sentence(&error),
+                loss: "a reset that interrupts another is counted as lost".to_owned(),
+            });
+        }
         Ok(())
     }
 
@@ -243,7 +246,7 @@ impl Loaded {
     /// Events for which the kernel did not run a program because the same one was in the middle of another event on
     /// that CPU (5.19 and later), since the start.
     pub fn missed(&self) -> u64 {
-        self.missed.iter().filter_map(|file| misses(file).ok().flatten()).sum()
+        self.left_out.count()
     }
 
     /// Whether taking the programs out of the kernel takes more than closing descriptors.
@@ -264,23 +267,6 @@ pub fn give_memory_back() {
     unsafe {
         libc::malloc_trim(0);
     }
-}
-
-/// The file in which the kernel says what it knows of a program that reports resets.
-fn facts((name, program): (&str, &Program)) -> Option<File> {
-    if !name.starts_with("tcp_send_reset") && !name.starts_with("tcp_receive_reset") {
-        return None;
-    }
-    File::open(format!("/proc/self/fdinfo/{}", program.fd().ok()?.as_fd().as_raw_fd())).ok()
-}
-
-/// How many events a program has missed; `None` where the kernel does not say.
-fn misses(mut facts: &File) -> io::Result<Option<u64>> {
-    let mut text = String::new();
-    facts.rewind()?;
-    facts.read_to_string(&mut text)?;
-    let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
-    Ok(line.and_then(|number| number.trim().parse().ok()))
 }
 
 fn map_of<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {

@@ -65,6 +65,11 @@ fn open_one(map: &mut PerfEventArray<MapData>, cpu: u32, bytes: u32) -> Result<P
         match map.open(cpu, Some(pages)) {
             // Without CAP_IPC_LOCK the memory counts against limits: less of it is better than none.
             Err(PerfBufferError::MMapError { .. }) if pages > 1 => pages /= 2,
+            Err(PerfBufferError::OpenError { io_error }) if io_error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(anyhow!(io_error).context(
+                    "the kernel refuses perf ring buffers: give CAP_SYS_ADMIN, lower kernel.perf_event_paranoid to 2, or choose --transport ring",
+                ));
+            }
             result => {
                 return result.with_context(|| {
                     format!("cannot open the perf ring buffer of CPU {cpu}: lower --buffer-size or raise kernel.perf_event_mlock_kb")

@@ -21,6 +21,7 @@ mod forge;
 mod hooks;
 mod host;
 mod lines;
+mod mounts;
 mod netns;
 mod puppet;
 mod registry;

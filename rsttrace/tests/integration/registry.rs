@@ -158,6 +158,10 @@ const ROWS: &[Row] = &[
     flood("flood::of_many_peers", flood::of_many_peers),
     flood("flood::while_nobody_reads", flood::while_nobody_reads),
     flood("flood::connections_come_through", flood::connections_come_through),
+    Row {
+        is_alone: true,
+        ..needing(flood::no_steering, "flood::in_the_middle_of_others", flood::in_the_middle_of_others)
+    },
     needing(deploy::lacks_setpriv, "deploy::service", deploy::service),
     needing(deploy::lack, "deploy::by_their_programs", deploy::by_their_programs),
     needing(deploy::lack, "deploy::by_what_they_say", deploy::by_what_they_say),

@@ -99,15 +99,11 @@ pub(crate) fn user_that_cannot_be_had(stage: &Stage) {
     }
 }
 
-/// What rsttrace says at the start that it watches, and what it cannot. (Why not, may be another reason: Debian's kernels
-/// ask for CAP_SYS_ADMIN before they look for a function.)
+/// What rsttrace says at the start that it watches. Whether the packet filter's functions are there depends on what other
+/// scenarios do.
 fn watched(run: &Run) -> Vec<String> {
-    let of_the_start = |line: &&str| line.starts_with("rsttrace: tracing") || line.starts_with("rsttrace: degraded");
-    let without_why = |line: &str| match line.strip_prefix("rsttrace: degraded: ") {
-        Some(what) => what.split(": ").next().unwrap_or_default().to_owned(),
-        None => line.to_owned(),
-    };
-    run.stderr.lines().filter(of_the_start).map(without_why).collect()
+    let line = run.stderr.lines().find_map(|line| line.strip_prefix("rsttrace: tracing ")).expect("a start line");
+    line.split(", ").filter(|hook| !hook.starts_with("nf_")).map(str::to_owned).collect()
 }
 
 #[track_caller]

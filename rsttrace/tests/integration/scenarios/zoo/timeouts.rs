@@ -62,8 +62,10 @@ fn uses_what_the_server_closed<G>(stage: &Stage, start: impl FnOnce() -> G) {
     let _server = start();
     let tracer = stage.trace_with(&["--received"]);
     let mut client = Puppet::start("the-client");
-    let (_, _) = visit_web(&mut client, "c");
+    let (server_end, _) = visit_web(&mut client, "c");
     client.tell("eof c");
+    // On a slow machine there is time to ask once more between its shutdown and its close.
+    server_end.is_closed();
     client.tell("quickack c");
     client.tell("say c GET /pid HTTP/1.1|Host: zoo");
     client.wait_error("c", "EPIPE");
@@ -122,7 +124,10 @@ pub(crate) fn nginx_does_not_linger(stage: &Stage) {
     }
     // What was still on its way may be answered with resets too, which find nobody.
     let run = tracer.finish();
-    run.the_received().between(client_end, door()).cause("peer-closed-unread").is("/cause/fault", "peer");
+    let received = run.the_received().between(client_end, door()).is("/cause/fault", "peer");
+    // What came in the same moment elsewhere takes seconds where a processor is emulated.
+    let codes = ["peer-closed-unread", "peer-aborted"];
+    received.is_one_of("/cause/code", codes.into_iter().take(if host::is_guest() { 2 } else { 1 }));
     let sent = run.sent().find(|sent| sent["process"]["comm"] == "nginx");
     // Kernels before 6.10 say nothing of a reset for a TIME_WAIT socket.
     assert!(sent.is_some() || !host::traces_without_socket(), "nginx's own reset is missing");

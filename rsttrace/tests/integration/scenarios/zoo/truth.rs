@@ -67,6 +67,12 @@ impl End {
         until(&format!("{bytes} bytes wait at {}", self.local), || unread() == Some(bytes));
     }
 
+    /// Its process has closed it: no file is left of it.
+    pub(super) fn is_closed(&self) {
+        let is_so = || socket(self.local, self.peer).is_none_or(|socket| socket.inode == "0");
+        until(&format!("the process has closed {}", self.local), is_so);
+    }
+
     /// What is wrong with the owner in this record.
     fn fault(&self, reset: &Reset) -> Option<String> {
         let process = &reset["process"];

@@ -1,0 +1,22 @@
+//! Mount namespaces.
+
+use std::{ffi::CString, io, ptr};
+
+use nix::sched::{CloneFlags, unshare};
+
+/// A mount namespace of the calling thread's own, whose mounts nobody else sees.
+pub(crate) fn leave() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    // SAFETY: a path that lives through the call; the rest is not looked at.
+    let result =
+        unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), libc::MS_REC | libc::MS_PRIVATE, ptr::null()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Mounts a file system of this kind.
+pub(crate) fn mount(kind: &str, at: &str, options: &str) -> io::Result<()> {
+    let [kind, at, options] = [kind, at, options].map(|text| CString::new(text).unwrap_or_default());
+    // SAFETY: texts that live through the call.
+    let result = unsafe { libc::mount(kind.as_ptr(), at.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
