@@ -3,7 +3,7 @@
 //! Process names, command lines, paths, units, containers, users, interfaces and the host's own name are put into the
 //! golden cases, whatever they hold. What is harmful is said here anew, not asked of the program.
 
-#![expect(clippy::expect_used, reason = "what fails here fails the test")]
+#![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
 
 #[path = "../golden/cases/mod.rs"]
 #[expect(dead_code, reason = "the cases are the golden test's, which asks more of them")]
