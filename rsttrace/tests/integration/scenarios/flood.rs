@@ -141,9 +141,9 @@ pub(crate) fn in_the_middle_of_others(stage: &Stage) {
     });
     let [received, sent, bare] = kinds;
     assert_eq!((received, sent), (CONNECTIONS, CONNECTIONS), "{} lost", run.lost);
-    // Without the programs for it, one in thirty is missing; with them hardly any, see docs/limitations.md.
+    // Some are missing that even the kernel has not counted, see docs/limitations.md.
     let asked = all - CONNECTIONS;
-    assert!(bare + run.lost <= asked && (asked - bare) * 64 <= asked, "{bare} of {asked}, {} lost", run.lost);
+    assert!(bare + run.lost <= asked && (asked - bare) * 32 <= asked, "{bare} of {asked}, {} lost", run.lost);
 }
 
 /// Asks for connections, each in the name of a host of this number, and waits until all have been refused.
