@@ -13,6 +13,7 @@ pub mod decode;
 pub mod degraded;
 pub mod diagnose;
 mod doctor;
+pub mod evidence;
 pub mod exit;
 mod explain;
 #[cfg(any(test, fuzzing))]

@@ -8,6 +8,8 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use crate::evidence::Evidence;
+
 /// One reset, or several identical ones folded into one record.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reset {
@@ -354,7 +356,7 @@ pub struct Cause {
     /// One sentence.
     pub summary: Cow<'static, str>,
     /// What decided it, with figures; empty until [`crate::diagnose::Diagnosis::explain`] has been asked for it.
-    pub evidence: Vec<String>,
+    pub evidence: Evidence,
     /// What to do, with the setting of the owner's program where that is known.
     pub advice: Cow<'static, str>,
 }

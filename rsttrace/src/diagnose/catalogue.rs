@@ -3,13 +3,16 @@
 //! Codes are stable. The rows stand in `sent.rs` and `received.rs`, each beside its rule.
 
 use super::{received, sent, timeouts::Timeouts};
-use crate::reset::{CauseConfidence, Direction, Fault, Reset, Sender};
+use crate::{
+    evidence::Evidence,
+    reset::{CauseConfidence, Direction, Fault, Reset, Sender},
+};
 
 /// Decides whether a record has a cause, and how sure that is.
 pub type Rule = fn(&Reset, &Timeouts) -> Option<CauseConfidence>;
 
 /// Says with figures what decided it, the most telling first.
-pub type Because = fn(&Reset, &Timeouts, &mut Vec<String>);
+pub type Because = fn(&Reset, &Timeouts, &mut Evidence);
 
 /// One cause.
 pub struct Row {
@@ -71,7 +74,7 @@ pub(super) fn never(_: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 }
 
 /// Nothing to say beside the facts that every record has.
-pub(super) fn plain(_: &Reset, _: &Timeouts, _: &mut Vec<String>) {}
+pub(super) fn plain(_: &Reset, _: &Timeouts, _: &mut Evidence) {}
 
 /// The table of one direction: code, sender, fault, rule, what it adds to the evidence; summary, advice, fingerprint.
 macro_rules! table {

@@ -1,11 +1,16 @@
 //! Rules that need more than one reset: what breaks together, and what comes again and again.
 
+use std::fmt;
+
 use super::{
     evidence::{many, span},
     story::Story,
     timeouts::Timeouts,
 };
-use crate::reset::{CauseConfidence, Reset, Role};
+use crate::{
+    evidence::Evidence,
+    reset::{CauseConfidence, Reset, Role},
+};
 
 /// Connections in a row that break on their first data, this one among them, from which on somebody does that on
 /// purpose.
@@ -46,9 +51,9 @@ pub(super) fn policy(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     }
 }
 
-pub(super) fn first_data_again(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
+pub(super) fn first_data_again(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     let before = &reset.facts.neighbours;
-    evidence.push(format!(
+    evidence.push(format_args!(
         "{} connections in a row to this address and port were reset on their first data, within {}",
         before.first_data + 1,
         span(before.first_data_since_ms)
@@ -82,12 +87,12 @@ fn never_taken(story: Story<'_>) -> bool {
         && story.reset.facts.established_ms.is_some_and(|since| since >= NEVER_TAKEN_MS)
 }
 
-pub(super) fn with_the_handshake(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
+pub(super) fn with_the_handshake(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     let Some(story) = Story::of(reset) else { return };
     if never_taken(story) {
-        evidence.push("the peer had agreed to the connection and acknowledged none of our data".to_owned());
+        evidence.push("the peer had agreed to the connection and acknowledged none of our data");
     } else if let Some(since) = reset.facts.established_ms {
-        evidence.push(format!("it came {} after the handshake, as its answer would", span(since)));
+        evidence.push(format_args!("it came {} after the handshake, as its answer would", span(since)));
     }
     match reset.facts.neighbours.newborn {
         0 => {}
@@ -103,14 +108,14 @@ pub(super) fn peer_restarted(reset: &Reset, _: &Timeouts) -> Option<CauseConfide
         .then_some(CauseConfidence::Likely)
 }
 
-pub(super) fn broke_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
+pub(super) fn broke_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     let before = &reset.facts.neighbours;
     if before.broken > 0 {
-        let broke = format!("broke in the {} before", span(before.broken_since_ms));
+        let broke = fmt::from_fn(|formatter| write!(formatter, "broke in the {} before", span(before.broken_since_ms)));
         evidence.push(many(before.broken.into(), OTHER, &broke, &broke));
     }
     if let Some(ms) = before.refused_ms.filter(|&ms| ms <= REFUSED_MS) {
-        evidence.push(format!("it refused a connection {} before", span(ms)));
+        evidence.push(format_args!("it refused a connection {} before", span(ms)));
     }
 }
 
@@ -120,8 +125,11 @@ pub(super) fn health_probe(reset: &Reset, _: &Timeouts) -> Option<CauseConfidenc
     (short && reset.facts.neighbours.probes >= 1).then_some(CauseConfidence::Likely)
 }
 
-pub(super) fn probed_again(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
+pub(super) fn probed_again(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     let before = &reset.facts.neighbours;
-    let times = if before.probes == 1 { "once".to_owned() } else { format!("{} times", before.probes) };
-    evidence.push(format!("the same source has done so {times}, last {} before", span(before.probe_gap_ms)));
+    let last = span(before.probe_gap_ms);
+    match before.probes {
+        1 => evidence.push(format_args!("the same source has done so once, last {last} before")),
+        probes => evidence.push(format_args!("the same source has done so {probes} times, last {last} before")),
+    }
 }

@@ -21,6 +21,7 @@ use crate::{
         neighbours::Memory,
         timeouts::Timeouts,
     },
+    evidence::Evidence,
     reset::{Cause, CauseConfidence, Fault, Reset},
 };
 
@@ -37,7 +38,7 @@ fn cause(row: &Row, confidence: CauseConfidence) -> Cause {
         confidence,
         benign: row.fault == Fault::None,
         summary: Cow::Borrowed(row.summary),
-        evidence: Vec::new(),
+        evidence: Evidence::default(),
         advice: Cow::Borrowed(row.advice),
     }
 }
@@ -64,7 +65,7 @@ impl Diagnosis {
 
     /// Fills in the evidence, and the setting of the owner's program to look at.
     pub fn explain(&self, reset: &mut Reset) {
-        let mut evidence = Vec::new();
+        let mut evidence = Evidence::default();
         if let Some(row) = catalogue::find(reset.cause.code) {
             (row.because)(reset, &self.timeouts, &mut evidence);
         }

@@ -15,7 +15,10 @@ use super::{
     story::{Order, Story, foreign_ttl},
     timeouts::{Kind, Timeouts},
 };
-use crate::reset::{CauseConfidence, Reset, Role};
+use crate::{
+    evidence::Evidence,
+    reset::{CauseConfidence, Reset, Role},
+};
 
 /// From this silence on it is more likely that something on the path forgot the connection than that an end closed it.
 const PATH_SILENCE_MS: f64 = 239_000.0;
@@ -129,12 +132,12 @@ fn refused_by_firewall(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 }
 
 /// Why the peer cannot have sent it.
-fn not_the_peer(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
+fn not_the_peer(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     if let Some((answered, rtt)) = too_soon(reset) {
-        evidence.push(format!("it came {} after our SYN, and the peer is {} away", span(answered), span(rtt)));
+        evidence.push(format_args!("it came {} after our SYN, and the peer is {} away", span(answered), span(rtt)));
     }
     if let Some(packet) = reset.packet.as_ref().filter(|packet| odd_window(packet.ack, packet.window)) {
-        evidence.push(format!("it has a window of {} and acknowledges nothing", packet.window));
+        evidence.push(format_args!("it has a window of {} and acknowledges nothing", packet.window));
     }
 }
 
@@ -144,12 +147,12 @@ fn connection_refused(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     if foreign_ttl(reset) == Some(false) { CERTAIN } else { LIKELY }
 }
 
-fn broke_before(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
+fn broke_before(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     if let Some(ms) = reset.facts.neighbours.refused_ms {
-        evidence.push(format!("connections to this address and port broke {} before", span(ms)));
+        evidence.push(format_args!("connections to this address and port broke {} before", span(ms)));
     }
     if reset.socket.as_ref().and_then(|socket| socket.retransmits).is_some_and(|count| count > 0) {
-        evidence.push("earlier SYNs had no answer at all".to_owned());
+        evidence.push("earlier SYNs had no answer at all");
     }
 }
 
@@ -172,17 +175,20 @@ fn reused_closed_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfiden
     }
 }
 
-fn sent_after_fin(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
+fn sent_after_fin(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     let Some(story) = Story::of(reset) else { return };
     let bytes = story.socket.unacked_bytes.unwrap_or(0);
-    evidence.push(match story.socket.fin_received_ms {
-        Some(fin) => {
-            format!("the peer's FIN had come {} before the reset, and only then were {bytes} bytes sent", span(fin))
-        }
-        None => format!("the peer's FIN had come before rsttrace was started, and {bytes} bytes were sent since"),
-    });
+    match story.socket.fin_received_ms {
+        Some(fin) => evidence.push(format_args!(
+            "the peer's FIN had come {} before the reset, and only then were {bytes} bytes sent",
+            span(fin)
+        )),
+        None => evidence.push(format_args!(
+            "the peer's FIN had come before rsttrace was started, and {bytes} bytes were sent since"
+        )),
+    }
     if story.may_be_closing_alert() {
-        evidence.push(format!("{bytes} bytes may be a TLS closing alert, with which nothing is lost"));
+        evidence.push(format_args!("{bytes} bytes may be a TLS closing alert, with which nothing is lost"));
     }
 }
 
@@ -233,16 +239,17 @@ fn idle_reset(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
 }
 
 /// What the silence matches.
-fn silence(reset: &Reset, timeouts: &Timeouts, evidence: &mut Vec<String>) {
+fn silence(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     let Some(story) = Story::of(reset) else { return };
     let Some(silence) = story.telling_silence_ms().filter(|&silence| silence >= AT_WORK_MS) else { return };
     let what = if story.in_flight() { AFTER_SILENCE } else { "nothing had gone either way for" };
-    evidence.push(match timeouts.names(silence) {
-        Some(names) => format!("{what} {} ({names})", span(silence)),
-        None => format!("{what} {}, which is no timeout that is known", span(silence)),
-    });
+    let time = span(silence);
+    match timeouts.names(silence) {
+        Some(names) => evidence.push(format_args!("{what} {time} ({names})")),
+        None => evidence.push(format_args!("{what} {time}, which is no timeout that is known")),
+    }
     if reset.facts.probes_out > 0 {
-        evidence.push("it answers a keep-alive probe".to_owned());
+        evidence.push("it answers a keep-alive probe");
     }
 }
 
@@ -270,7 +277,7 @@ fn client_gave_up(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 }
 
 /// How long a question had waited for its answer.
-fn waited(reset: &Reset, timeouts: &Timeouts, evidence: &mut Vec<String>) {
+fn waited(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     let Some(story) = Story::of(reset) else { return };
     let asked = match story.socket.role {
         Some(Role::Server) => story.socket.since_receive_ms,
@@ -279,7 +286,7 @@ fn waited(reset: &Reset, timeouts: &Timeouts, evidence: &mut Vec<String>) {
     match asked.filter(|&asked| story.awaits_answer() && asked >= WAITED_MS) {
         Some(asked) => {
             let round = if is_round(asked) { ", a round figure, as timeouts have" } else { "" };
-            evidence.push(format!("the last request had waited {} for an answer{round}", span(asked)));
+            evidence.push(format_args!("the last request had waited {} for an answer{round}", span(asked)));
         }
         None => silence(reset, timeouts, evidence),
     }
@@ -316,10 +323,10 @@ fn peer_closed_unread(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     }
 }
 
-fn closed_while_sending(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
+fn closed_while_sending(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     let Some(story) = Story::of(reset) else { return };
     if let Some(fin) = story.socket.fin_received_ms {
-        evidence.push(format!(
+        evidence.push(format_args!(
             "the peer's FIN came {} before the reset, and our data were on their way by then",
             span(fin)
         ));

@@ -8,7 +8,10 @@ use super::{
     evidence::{many, span},
     timeouts::Timeouts,
 };
-use crate::reset::{CauseConfidence, Direction, Reset, Role};
+use crate::{
+    evidence::Evidence,
+    reset::{CauseConfidence, Direction, Reset, Role},
+};
 
 /// Different closed ports from which on it is a scan.
 const SCAN_PORTS: u32 = 10;
@@ -119,9 +122,9 @@ fn port_scan(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
     port_closed(reset, timeouts).filter(|_| reset.facts.neighbours.closed_ports >= SCAN_PORTS).and(LIKELY)
 }
 
-fn scanned(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
+fn scanned(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     let ports = reset.facts.neighbours.closed_ports;
-    evidence.push(format!("this peer has tried {ports} or more different closed ports within a minute"));
+    evidence.push(format_args!("this peer has tried {ports} or more different closed ports within a minute"));
 }
 
 fn port_closed(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -129,9 +132,9 @@ fn port_closed(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 }
 
 /// What happened to the listener on this port.
-fn after_listener(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
+fn after_listener(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     if let Some(ms) = reset.facts.neighbours.listener_gone_ms {
-        evidence.push(format!("a listener on this port closed, or its process ended, {} before", span(ms)));
+        evidence.push(format_args!("a listener on this port closed, or its process ended, {} before", span(ms)));
     }
 }
 
@@ -182,8 +185,8 @@ fn user_timeout(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         .then_some(CauseConfidence::Likely)
 }
 
-fn user_timeout_ran_out(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
-    evidence.push(format!("TCP_USER_TIMEOUT was {}", span(f64::from(reset.facts.user_timeout_ms))));
+fn user_timeout_ran_out(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    evidence.push(format_args!("TCP_USER_TIMEOUT was {}", span(f64::from(reset.facts.user_timeout_ms))));
 }
 
 fn keepalive_timeout(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -229,15 +232,14 @@ fn process_died(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     (by_close(reset) && reset.facts.holder_exiting).then_some(CauseConfidence::Certain)
 }
 
-fn died_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Vec<String>) {
+fn died_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     let others = reset.facts.neighbours.same_process;
     if others > 0 {
-        let same = "in the same tenth of a second";
         evidence.push(many(
             others.into(),
             "other socket of this process",
-            &format!("was reset {same}"),
-            &format!("were reset {same}"),
+            "was reset in the same tenth of a second",
+            "were reset in the same tenth of a second",
         ));
     }
 }

@@ -222,9 +222,9 @@ impl Run {
                     self.answer(scrape, &ways);
                 }
                 read = transport.read(&mut keep), if pause.until_ns().is_none() => {
-                    read.context("cannot read events")?;
+                    let emptied = read.context("cannot read events")?;
                     check_loss = true;
-                    pause.read(batch.len(), monotonic_ns().unwrap_or(0));
+                    pause.read(batch.len(), emptied, monotonic_ns().unwrap_or(0));
                 }
                 () = after(pause.until_ns()) => pause.end(),
                 () = sleep(LOSS_CHECK), if check_loss => check_loss = false,

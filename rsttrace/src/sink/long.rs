@@ -100,7 +100,7 @@ impl Sink for Long {
         }
         row("cause", &format_args!("{} ({})", reset.cause.summary, confidence(reset.cause.confidence)))?;
         row("whose", &format_args!("sent by {}; {}", reset.cause.sender.in_words(), reset.cause.fault.in_words()))?;
-        for (index, evidence) in reset.cause.evidence.iter().enumerate() {
+        for (index, evidence) in reset.cause.evidence.lines().enumerate() {
             row(if index == 0 { "evidence" } else { "" }, &Harmless(evidence))?;
         }
         row("advice", &reset.cause.advice)?;

@@ -1,6 +1,9 @@
 //! Text that came from outside, made harmless: for a terminal, and for whatever reads JSON line by line.
 
-use std::fmt::{self, Display, Formatter, Write as _};
+use std::{
+    fmt::{self, Display, Formatter, Write as _},
+    io::Write as _,
+};
 
 /// Shows text without anything that a terminal obeys or that does not show: control characters, escape sequences, marks
 /// that turn the direction of writing, and characters without a shape come out as `\u{1b}`.
@@ -34,7 +37,7 @@ fn show(character: char, formatter: &mut Formatter<'_>) -> fmt::Result {
 
 /// Control characters of both sets, line and paragraph separators, marks of direction, and what Unicode calls ignorable
 /// by default: no shape, so that two names look alike. Variation selectors may stay, they belong to pictures.
-fn is_harmful(character: char) -> bool {
+pub(super) fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -57,49 +60,23 @@ pub fn cut(text: &str, width: usize) -> String {
 /// Writes what is harmful in a line of JSON as JSON's own escapes, which say the same. serde leaves everything beyond
 /// ASCII as it is, the control characters from 0x7f to 0x9f and the separators at which some readers end a line too.
 pub(super) fn escape_json(line: &mut Vec<u8>) {
-    let Ok(text) = std::str::from_utf8(line) else { return };
-    // Nearly every line has nothing of the kind. (serde has escaped what comes before the space.)
-    if memchr::memchr(0x7f, line).is_none() && !beyond_ascii(text).any(is_harmful) {
-        return;
-    }
-    let mut escaped = String::with_capacity(text.len() + 64);
-    for character in text.chars() {
+    let mut escaped = Vec::with_capacity(line.len() + 64);
+    for character in String::from_utf8_lossy(line).chars() {
         if is_harmful(character) {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                // Writing to a string cannot fail.
-                write!(escaped, "\\u{unit:04x}").unwrap_or_default();
-            }
+            escape_in_json(character, &mut escaped);
         } else {
-            escaped.push(character);
+            escaped.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
-    *line = escaped.into_bytes();
+    *line = escaped;
 }
 
-/// The characters beyond ASCII. What is ASCII is passed over in blocks.
-fn beyond_ascii(text: &str) -> impl Iterator<Item = char> {
-    const BLOCK: usize = 64;
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        loop {
-            let bytes = rest.as_bytes();
-            let block = bytes.get(..BLOCK).unwrap_or(bytes);
-            let ascii =
-                if block.is_ascii() { block.len() } else { block.iter().take_while(|byte| byte.is_ascii()).count() };
-            // Behind ASCII a character begins.
-            rest = rest.get(ascii..)?;
-            let is_found = ascii < block.len();
-            if is_found {
-                let mut characters = rest.chars();
-                let character = characters.next()?;
-                rest = characters.as_str();
-                return Some(character);
-            }
-            if rest.is_empty() {
-                return None;
-            }
-        }
-    })
+/// Appends a character as JSON escapes it.
+pub(super) fn escape_in_json(character: char, to: &mut Vec<u8>) {
+    for unit in character.encode_utf16(&mut [0; 2]) {
+        // Memory takes everything.
+        write!(to, "\\u{unit:04x}").unwrap_or_default();
+    }
 }
 
 #[cfg(test)]
@@ -118,16 +95,6 @@ mod tests {
             assert_eq!(Harmless(text).to_string(), text);
         }
         assert_eq!(HarmlessLines("a\n\tb\r\n").to_string(), "a\n\\u{9}b\\u{d}\n");
-    }
-
-    #[test]
-    fn characters_beyond_ascii_are_found_wherever_they_are() {
-        for length in [0, 1, 62, 63, 64, 65, 127, 128, 200] {
-            let plain = "x".repeat(length);
-            assert_eq!(beyond_ascii(&plain).count(), 0);
-            let text = format!("{plain}µ\u{202e}日x{plain}\u{e0041}");
-            assert_eq!(beyond_ascii(&text).collect::<String>(), "µ\u{202e}日\u{e0041}");
-        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Record, Sink,
     outlet::crew::Crew,
-    writer::{BATCH, GRACE, PATIENCE, Writer},
+    writer::{GRACE, PATIENCE, Writer},
 };
 use crate::summary::SinkCount;
 
@@ -38,24 +38,19 @@ impl Ways {
     pub(crate) async fn send(&mut self, outbox: &mut Vec<Record>) -> bool {
         let mut goes_on = true;
         while !outbox.is_empty() {
-            let batch = outbox.len().min(BATCH);
-            let take = |outbox: &mut Vec<Record>| {
-                let rest = outbox.split_off(batch);
-                std::mem::replace(outbox, rest)
-            };
-            match &mut self.writer {
-                None => self.crew.offer(&take(outbox)),
+            let taken = match &mut self.writer {
                 Some(writer) if writer.is_awaited() => {
                     let Some(place) = writer.place().await else { return false };
-                    place.send(take(outbox));
+                    place.send(outbox)
                 }
-                Some(writer) => {
-                    let records = take(outbox);
-                    self.crew.offer(&records);
+                writer => {
+                    self.crew.offer(outbox);
                     // Its end is the run's, but what there is goes to the others.
-                    goes_on &= writer.offer(&records);
+                    goes_on &= writer.as_mut().is_none_or(|writer| writer.offer(outbox));
+                    outbox.len()
                 }
-            }
+            };
+            outbox.drain(..taken);
         }
         goes_on
     }

@@ -1,5 +1,8 @@
 //! The thread that writes to standard output, so that a slow reader stops neither signals nor the kernel's buffer from
 //! being looked after. Where there are other ways out, it stops these neither.
+//!
+//! Records become lines before they go there: a record is some ten pieces of memory, and to give those back in another
+//! thread than the one that took them cost more than to write the line.
 
 use std::{
     fs::File,
@@ -22,15 +25,12 @@ use tokio::{
 use super::{Record, Sink, outlet::pace::Pace};
 use crate::{exit::note, summary::SinkCount};
 
-/// Batches that may wait for the writer. When they do, the pipeline waits, and then the kernel's buffer fills, where
+/// Chunks that may wait for the writer. When they do, the pipeline waits, and then the kernel's buffer fills, where
 /// losses are counted.
 const QUEUE: usize = 16;
 
-/// Records in a batch at most.
-pub(crate) const BATCH: usize = 256;
-
-/// Bytes after which the buffer is written even though more records are waiting.
-const BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes after which a chunk is handed over, and written, even though more records are waiting.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How long the end of the run waits for a reader that takes nothing.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
@@ -38,9 +38,39 @@ pub(crate) const GRACE: Duration = Duration::from_secs(2);
 /// How long it waits for one that takes something.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Whole lines.
+#[derive(Default)]
+struct Chunk {
+    lines: Vec<u8>,
+    /// What they stand for.
+    records: u64,
+}
+
+impl Chunk {
+    /// Prints records until the chunk is full; how many.
+    fn fill(&mut self, records: &[Record], sink: &mut dyn Sink) -> usize {
+        let before = self.records;
+        for record in records {
+            if self.lines.len() >= CHUNK_BYTES {
+                break;
+            }
+            // Memory takes everything.
+            sink.write(record, &mut self.lines).unwrap_or_default();
+            self.records += 1;
+        }
+        usize::try_from(self.records - before).unwrap_or(usize::MAX)
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.lines.append(&mut other.lines);
+        self.records += other.records;
+    }
+}
+
 /// The way to the writing thread.
 pub(crate) struct Writer {
-    batches: mpsc::Sender<Vec<Record>>,
+    sink: Box<dyn Sink>,
+    chunks: mpsc::Sender<Chunk>,
     done: oneshot::Receiver<io::Result<()>>,
     written: Arc<AtomicU64>,
     handed_over: u64,
@@ -49,17 +79,21 @@ pub(crate) struct Writer {
     missed: u64,
 }
 
-/// Room for one batch.
+/// Room for one chunk.
 pub(crate) struct Place<'a> {
-    permit: mpsc::Permit<'a, Vec<Record>>,
+    permit: mpsc::Permit<'a, Chunk>,
+    sink: &'a mut dyn Sink,
     handed_over: &'a mut u64,
 }
 
 impl Place<'_> {
-    /// Hands over a batch.
-    pub(crate) fn send(self, batch: Vec<Record>) {
-        *self.handed_over += batch.len() as u64;
-        self.permit.send(batch);
+    /// Hands over as many records as a chunk takes; how many that were.
+    pub(crate) fn send(self, records: &[Record]) -> usize {
+        let mut chunk = Chunk::default();
+        let taken = chunk.fill(records, self.sink);
+        *self.handed_over += chunk.records;
+        self.permit.send(chunk);
+        taken
     }
 }
 
@@ -67,17 +101,17 @@ impl Writer {
     /// Starts the thread. With a limit, records that find so many waiting are missed instead of waited for.
     pub(crate) fn start(sink: Box<dyn Sink>, limit: Option<usize>) -> Result<Self> {
         let stdout = io::stdout().as_fd().try_clone_to_owned().context("standard output is not open")?;
-        let (batches, receiver) = mpsc::channel(limit.unwrap_or(QUEUE));
+        let (chunks, receiver) = mpsc::channel(limit.unwrap_or(QUEUE));
         let clock = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (finished, done) = oneshot::channel();
         let written = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&written);
         thread::Builder::new().name("rsttrace-writer".to_owned()).spawn(move || {
-            let result = clock.block_on(write_all(receiver, sink, &mut File::from(stdout), &counter));
+            let result = clock.block_on(write_all(receiver, &mut File::from(stdout), &counter));
             // The pipeline may have gone without waiting.
             drop(finished.send(result));
         })?;
-        Ok(Self { batches, done, written, handed_over: 0, limit, missed: 0 })
+        Ok(Self { sink, chunks, done, written, handed_over: 0, limit, missed: 0 })
     }
 
     /// Whether everybody waits for its reader.
@@ -90,16 +124,19 @@ impl Writer {
         let Some(limit) = self.limit else { return false };
         let waiting = self.handed_over.saturating_sub(self.written.load(Ordering::Relaxed));
         let room = usize::try_from(waiting).map_or(0, |waiting| limit.saturating_sub(waiting)).min(records.len());
-        let (fitting, rest) = records.split_at(room);
-        if !fitting.is_empty() {
-            match self.batches.try_send(fitting.to_vec()) {
-                Ok(()) => self.handed_over += fitting.len() as u64,
-                Err(mpsc::error::TrySendError::Full(_)) => return self.miss(records.len()),
+        let (mut fitting, rest) = records.split_at(room);
+        while !fitting.is_empty() {
+            let mut chunk = Chunk::default();
+            let (taken, left) = fitting.split_at(chunk.fill(fitting, &mut *self.sink));
+            match self.chunks.try_send(chunk) {
+                Ok(()) => self.handed_over += taken.len() as u64,
+                Err(mpsc::error::TrySendError::Full(_)) => return self.miss(fitting.len() + rest.len()),
                 Err(mpsc::error::TrySendError::Closed(_)) => {
-                    self.missed += records.len() as u64;
+                    self.missed += (fitting.len() + rest.len()) as u64;
                     return false;
                 }
             }
+            fitting = left;
         }
         self.miss(rest.len())
     }
@@ -119,15 +156,16 @@ impl Writer {
         SinkCount { sink: "stdout".into(), delivered, undelivered: self.missed, waiting }
     }
 
-    /// Waits for room for one more batch. `None` when the writer has ended, for a reason that [`Writer::finish`]
+    /// Waits for room for one more chunk. `None` when the writer has ended, for a reason that [`Writer::finish`]
     /// tells.
     pub(crate) async fn place(&mut self) -> Option<Place<'_>> {
-        Some(Place { permit: self.batches.reserve().await.ok()?, handed_over: &mut self.handed_over })
+        let permit = self.chunks.reserve().await.ok()?;
+        Some(Place { permit, sink: &mut *self.sink, handed_over: &mut self.handed_over })
     }
 
     /// Waits until the writer has ended of itself, because it could not write.
     pub(crate) async fn failed(&self) {
-        self.batches.closed().await;
+        self.chunks.closed().await;
     }
 
     /// Records that have been written.
@@ -138,7 +176,7 @@ impl Writer {
     /// Lets the writer finish until a deadline, or until it gets no further. An error tells what was not written, `left`
     /// records that could not be handed over included.
     pub(crate) async fn finish(mut self, deadline: Instant, left: usize) -> Result<()> {
-        drop(self.batches);
+        drop(self.chunks);
         let result = loop {
             let before = self.written.load(Ordering::Relaxed);
             match timeout_at(deadline.min(Instant::now() + GRACE), &mut self.done).await {
@@ -153,48 +191,27 @@ impl Writer {
     }
 }
 
-async fn write_all(
-    mut batches: mpsc::Receiver<Vec<Record>>,
-    mut sink: Box<dyn Sink>,
-    out: &mut File,
-    written: &AtomicU64,
-) -> io::Result<()> {
-    let mut buffer = Vec::with_capacity(BUFFER_BYTES * 2);
+async fn write_all(mut chunks: mpsc::Receiver<Chunk>, out: &mut File, written: &AtomicU64) -> io::Result<()> {
     // Somebody who watches sees each line as it comes.
     let mut pace = (!out.is_terminal()).then(Pace::default);
-    while let Some(batch) = batches.recv().await {
-        let mut buffered = 0;
-        let mut next = Some(batch);
-        while let Some(batch) = next {
-            for record in &batch {
-                sink.write(record, &mut buffer)?;
-                buffered += 1;
-                if buffer.len() >= BUFFER_BYTES {
-                    flush(&mut buffer, &mut buffered, out, written)?;
-                }
-            }
-            next = match batches.try_recv() {
-                Ok(batch) => Some(batch),
-                Err(_) => more(&mut batches, pace.as_mut()).await,
+    while let Some(mut chunk) = chunks.recv().await {
+        while chunk.lines.len() < CHUNK_BYTES {
+            let next = match chunks.try_recv() {
+                Ok(next) => Some(next),
+                Err(_) => more(&mut chunks, pace.as_mut()).await,
             };
+            let Some(next) = next else { break };
+            chunk.append(next);
         }
-        // Nothing more is waiting: what there is goes out now.
-        flush(&mut buffer, &mut buffered, out, written)?;
+        // It is full, or nothing more is waiting: what there is goes out now.
+        out.write_all(&chunk.lines)?;
+        written.fetch_add(chunk.records, Ordering::Relaxed);
     }
     Ok(())
 }
 
 /// Under load, what comes soon enough to go out together with what there is.
-async fn more(batches: &mut mpsc::Receiver<Vec<Record>>, pace: Option<&mut Pace>) -> Option<Vec<Record>> {
+async fn more(chunks: &mut mpsc::Receiver<Chunk>, pace: Option<&mut Pace>) -> Option<Chunk> {
     let delay = pace.map_or(Duration::ZERO, |pace| pace.delay(std::time::Instant::now()));
-    if delay.is_zero() { None } else { timeout(delay, batches.recv()).await.ok().flatten() }
-}
-
-/// Writes whole lines.
-fn flush(buffer: &mut Vec<u8>, buffered: &mut u64, out: &mut File, written: &AtomicU64) -> io::Result<()> {
-    out.write_all(buffer)?;
-    written.fetch_add(*buffered, Ordering::Relaxed);
-    buffer.clear();
-    *buffered = 0;
-    Ok(())
+    if delay.is_zero() { None } else { timeout(delay, chunks.recv()).await.ok().flatten() }
 }

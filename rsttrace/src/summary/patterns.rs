@@ -258,7 +258,7 @@ impl Cluster {
 
     /// `60.0 s to 60.1 s`.
     fn length(&self) -> String {
-        let (from, to) = (span(self.from_s * 1000.0), span(self.to_s * 1000.0));
+        let [from, to] = [self.from_s, self.to_s].map(|seconds| span(seconds * 1000.0).to_string());
         if from == to { from } else { format!("{from} to {to}") }
     }
 

@@ -39,8 +39,9 @@ impl Transport {
         })
     }
 
-    /// Waits until there are events and hands them over. Cancelling it loses nothing.
-    pub(crate) async fn read(&mut self, each: Each<'_>) -> io::Result<()> {
+    /// Waits until there are events and hands them over; `false` when there may be more, as with [`Self::drain`]. Cancelling
+    /// it loses nothing.
+    pub(crate) async fn read(&mut self, each: Each<'_>) -> io::Result<bool> {
         match self {
             Self::Perf(perf) => perf.read(each).await,
             Self::Ring(ring) => ring.read(each).await,

@@ -17,6 +17,8 @@ const SHARE: u64 = 8;
 pub(crate) struct Pause {
     /// Events that the smallest buffer holds.
     capacity: u64,
+    /// Read since the buffer was last seen empty.
+    events: u64,
     last_ns: u64,
     until_ns: Option<u64>,
 }
@@ -24,11 +26,16 @@ pub(crate) struct Pause {
 impl Pause {
     /// For buffers of this size.
     pub(crate) const fn new(capacity: u64) -> Self {
-        Self { capacity, last_ns: 0, until_ns: None }
+        Self { capacity, events: 0, last_ns: 0, until_ns: None }
     }
 
-    /// So many events have been read.
-    pub(crate) fn read(&mut self, events: usize, now_ns: u64) {
+    /// So many events have been read, and the buffer was seen empty then, or not.
+    pub(crate) fn read(&mut self, events: usize, emptied: bool, now_ns: u64) {
+        self.events += events as u64;
+        if !emptied {
+            return;
+        }
+        let events = std::mem::take(&mut self.events).max(1);
         let since = now_ns.saturating_sub(self.last_ns).max(1);
         self.last_ns = now_ns;
         if since > SOON_NS {
@@ -37,7 +44,7 @@ impl Pause {
         }
         let may_gather = self.capacity / SHARE;
         // At the rate of now.
-        let time = may_gather.saturating_mul(since) / u64::try_from(events).unwrap_or(u64::MAX).max(1);
+        let time = may_gather.saturating_mul(since) / events;
         self.until_ns = Some(now_ns.saturating_add(time.min(PAUSE_NS)));
     }
 
@@ -62,7 +69,7 @@ mod tests {
     fn the_first_after_a_silence_is_read_at_once() {
         let mut pause = Pause::new(10_000);
         for now in [100 * MS, 200 * MS, 205 * MS] {
-            pause.read(1, now);
+            pause.read(1, true, now);
             assert_eq!(pause.until_ns(), None);
         }
     }
@@ -70,24 +77,37 @@ mod tests {
     #[test]
     fn what_follows_closely_gathers() {
         let mut pause = Pause::new(10_000);
-        pause.read(1, 100 * MS);
-        pause.read(1, 101 * MS);
+        pause.read(1, true, 100 * MS);
+        pause.read(1, true, 101 * MS);
         assert_eq!(pause.until_ns(), Some(103 * MS));
-        pause.read(300, 103 * MS);
+        pause.read(300, true, 103 * MS);
         assert_eq!(pause.until_ns(), Some(105 * MS));
         pause.end();
         assert_eq!(pause.until_ns(), None);
     }
 
     #[test]
+    fn nothing_gathers_while_there_is_more() {
+        let mut pause = Pause::new(8_000);
+        pause.read(1, true, 100 * MS);
+        for now in [100 * MS + MS / 2, 101 * MS] {
+            pause.read(500, false, now);
+            assert_eq!(pause.until_ns(), None);
+        }
+        // All of them came in this time.
+        pause.read(1_000, true, 102 * MS);
+        assert_eq!(pause.until_ns(), Some(103 * MS));
+    }
+
+    #[test]
     fn a_small_buffer_leaves_no_time() {
         let mut pause = Pause::new(80);
-        pause.read(1, 100 * MS);
-        pause.read(100, 101 * MS);
+        pause.read(1, true, 100 * MS);
+        pause.read(100, true, 101 * MS);
         assert_eq!(pause.until_ns(), Some(101 * MS + MS / 10));
         let mut tiny = Pause::new(7);
-        tiny.read(1, 100 * MS);
-        tiny.read(1, 101 * MS);
+        tiny.read(1, true, 100 * MS);
+        tiny.read(1, true, 101 * MS);
         assert_eq!(tiny.until_ns(), Some(101 * MS));
     }
 }

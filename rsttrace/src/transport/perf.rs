@@ -34,7 +34,7 @@ impl PerfTransport {
         Ok(Self { buffers, _map: map })
     }
 
-    pub(super) async fn read(&mut self, each: Each<'_>) -> io::Result<()> {
+    pub(super) async fn read(&mut self, each: Each<'_>) -> io::Result<bool> {
         poll_fn(|context| {
             let mut some = false;
             for buffer in &mut self.buffers {
@@ -46,7 +46,7 @@ impl PerfTransport {
                     some = true;
                 }
             }
-            if some { Poll::Ready(Ok(())) } else { Poll::Pending }
+            if some { Poll::Ready(Ok(true)) } else { Poll::Pending }
         })
         .await
     }

@@ -8,8 +8,9 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::Each;
 
-/// Events handed over at a time, so that a flood does not keep the signals waiting.
-const BATCH: usize = 4096;
+/// Events handed over at a time, so that a flood does not keep the signals waiting. Their records take some 3 KB each until
+/// they are lines.
+const BATCH: usize = 512;
 
 /// The one buffer of all CPUs.
 pub(crate) struct RingTransport(AsyncFd<RingBuf<MapData>>);
@@ -22,13 +23,14 @@ impl RingTransport {
         Ok(Self(fd))
     }
 
-    pub(super) async fn read(&mut self, each: Each<'_>) -> io::Result<()> {
+    pub(super) async fn read(&mut self, each: Each<'_>) -> io::Result<bool> {
         let mut guard = self.0.readable_mut().await?;
-        if hand_over(guard.get_inner_mut(), each) {
+        let emptied = hand_over(guard.get_inner_mut(), each);
+        if emptied {
             // Only now: an event that comes after this makes the descriptor ready again.
             guard.clear_ready();
         }
-        Ok(())
+        Ok(emptied)
     }
 
     pub(super) fn drain(&mut self, each: Each<'_>) -> bool {

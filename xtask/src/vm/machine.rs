@@ -31,6 +31,9 @@ pub(super) struct Outcome {
     tests: Option<i32>,
     /// The runner's closing line.
     closing: Option<String>,
+    /// Scenarios that failed and were played again, alone, and those of them that failed again.
+    again: Vec<String>,
+    failed_again: Vec<String>,
     /// From power on to power off.
     time: Duration,
 }
@@ -43,12 +46,14 @@ impl Outcome {
 
     fn take(&mut self, line: &str) {
         if line.starts_with("test result:") {
-            self.closing = Some(line.to_owned());
+            self.closing.get_or_insert_with(|| line.to_owned());
         } else if let Some((what, value)) = line.strip_prefix("vm: ").and_then(|said| said.split_once(' ')) {
             match what {
                 "kernel" => self.release = Some(value.to_owned()),
                 "doctor" => self.doctor = value.parse().ok(),
                 "tests" => self.tests = value.parse().ok(),
+                "again" => self.again.push(value.to_owned()),
+                "failed-again" => self.failed_again.push(value.to_owned()),
                 _ => {}
             }
         }
@@ -65,6 +70,11 @@ impl fmt::Display for Outcome {
         match &self.closing {
             Some(closing) => f.write_str(closing)?,
             None => write!(f, "no closing line, status of the tests: {}", status(self.tests))?,
+        }
+        for (scenarios, what) in [(&self.again, "played again"), (&self.failed_again, "failed again")] {
+            if !scenarios.is_empty() {
+                write!(f, ", {what}: {}", scenarios.join(" "))?;
+            }
         }
         write!(f, ", {} s from power on to power off", self.time.as_secs())
     }

@@ -223,7 +223,7 @@ impl<'a> Fields<'a> {
         self.truth("benign", "rsttrace.benign", cause.benign);
         self.text("summary", "rsttrace.summary", &*cause.summary);
         if !cause.evidence.is_empty() {
-            self.text("evidence", "rsttrace.evidence", cause.evidence.join("; "));
+            self.text("evidence", "rsttrace.evidence", cause.evidence.to_string());
         }
         self.text("advice", "rsttrace.advice", &*cause.advice);
     }
