@@ -14,6 +14,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// With room for what most records have.
+    pub fn with_room() -> Self {
+        Self { text: String::with_capacity(448), ends: Vec::with_capacity(12) }
+    }
+
     /// Adds a line.
     pub fn push(&mut self, line: impl Display) {
         // Writing to a string cannot fail.

@@ -3,6 +3,8 @@
 //! One walk of the open files serves all that wait. Walks are rationed, so that they cost a small part of one CPU at
 //! most; what is not found in time goes on with its honest, lower confidence.
 
+use std::sync::Arc;
+
 use crate::reset::{Found, Reset};
 
 /// Longest wait of a record, from the reset on: for where looking takes long, since open files are hundreds of thousands or
@@ -25,7 +27,8 @@ const HELD_MAX: usize = 4096;
 /// A record that waits.
 #[derive(Debug)]
 struct Held {
-    reset: Reset,
+    /// Nobody else has it.
+    reset: Arc<Reset>,
     /// Number of the first walk that began after it came.
     first_walk: u32,
     /// Walks since then.
@@ -53,7 +56,7 @@ impl Hold {
     }
 
     /// Takes a record; gives it back when too many wait already.
-    pub fn take(&mut self, reset: Reset) -> Option<Reset> {
+    pub fn take(&mut self, reset: Arc<Reset>) -> Option<Arc<Reset>> {
         if self.held.len() >= HELD_MAX {
             return Some(reset);
         }
@@ -109,10 +112,10 @@ impl Hold {
 
     /// Records that need not wait any longer, in their order. `find` is asked for what has been gathered of the
     /// holder under a number since a walk. [`u64::MAX`] for now releases everything.
-    pub fn release(&mut self, now_ns: u64, mut find: impl FnMut(u64, u32) -> Found) -> Vec<Reset> {
+    pub fn release(&mut self, now_ns: u64, mut find: impl FnMut(u64, u32) -> Found) -> Vec<Arc<Reset>> {
         let mut released = Vec::new();
         for mut held in std::mem::take(&mut self.held) {
-            let facts = &mut held.reset.facts;
+            let facts = &mut Arc::make_mut(&mut held.reset).facts;
             let Some(number) = facts.findings else {
                 released.push(held.reset);
                 continue;
@@ -144,7 +147,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn reset(sk: u64, ktime_ns: u64) -> Reset {
+    fn reset(sk: u64, ktime_ns: u64) -> Arc<Reset> {
         let event = ResetEvent {
             kind: KIND_RECEIVED,
             flags: EVENT_HAS_SOCKET,
@@ -153,7 +156,7 @@ mod tests {
             ..ResetEvent::default()
         };
         let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
-        Decoder::new("host".into(), Reasons::default(), None).reset(&event, &clock)
+        Arc::new(Decoder::new("host".into(), Reasons::default(), None).reset(&event, &clock))
     }
 
     fn hold(sockets: impl IntoIterator<Item = u64>, ktime_ns: u64) -> Hold {
@@ -169,7 +172,7 @@ mod tests {
         Found { holder: Some(task), ..Found::default() }
     }
 
-    fn sockets(released: &[Reset]) -> Vec<Option<u64>> {
+    fn sockets(released: &[Arc<Reset>]) -> Vec<Option<u64>> {
         released.iter().map(|reset| reset.facts.findings).collect()
     }
 

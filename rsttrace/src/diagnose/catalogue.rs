@@ -56,7 +56,9 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 
 /// The cause with this code.
 pub fn find(code: &str) -> Option<&'static Row> {
-    rows().chain([&UNKNOWN]).find(|row| row.code == code)
+    // A record's code is the row's own, and a look at where it is tells; words have to be compared.
+    let is_own = |row: &&Row| std::ptr::eq(row.code, code);
+    rows().find(is_own).or_else(|| rows().chain([&UNKNOWN]).find(|row| row.code == code))
 }
 
 /// The first row whose rule fits, and how sure it is.

@@ -65,7 +65,7 @@ impl Diagnosis {
 
     /// Fills in the evidence, and the setting of the owner's program to look at.
     pub fn explain(&self, reset: &mut Reset) {
-        let mut evidence = Evidence::default();
+        let mut evidence = Evidence::with_room();
         if let Some(row) = catalogue::find(reset.cause.code) {
             (row.because)(reset, &self.timeouts, &mut evidence);
         }

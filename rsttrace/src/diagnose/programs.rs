@@ -267,9 +267,13 @@ pub(super) fn setting(process: &Process, code: &str) -> Option<&'static str> {
     let named =
         |name: &&str| [Some(&*process.comm), executable].into_iter().flatten().any(|own| own.starts_with(*name));
     let fits =
-        |program: &&Program| program.words.iter().any(|word| line.contains(word)) || program.names.iter().any(&named);
-    let mut settings = PROGRAMS.iter().filter(fits).flat_map(|program| program.settings);
-    settings.find(|(codes, _)| codes.contains(&code)).map(|&(_, setting)| setting)
+        |program: &Program| program.words.iter().any(|word| line.contains(word)) || program.names.iter().any(&named);
+    // Most causes concern few programs, and to look through a command line takes longer than to see that.
+    let of = |program: &'static Program| {
+        let (_, setting) = program.settings.iter().find(|(codes, _)| codes.contains(&code))?;
+        Some((program, *setting))
+    };
+    PROGRAMS.iter().filter_map(of).find(|(program, _)| fits(program)).map(|(_, setting)| setting)
 }
 
 #[cfg(test)]

@@ -342,7 +342,10 @@ impl Run {
         }
         // In the order of events, which the memory of earlier ones goes by.
         self.diagnosis.diagnose(&mut reset);
-        let reset = if self.attribution.is_open(&mut reset) { self.hold.take(reset) } else { Some(reset) };
+        let is_open = self.attribution.is_open(&mut reset);
+        // From here on it stays where it is in memory.
+        let reset = Arc::new(reset);
+        let reset = if is_open { self.hold.take(reset) } else { Some(reset) };
         if let Some(reset) = reset {
             self.conclude(reset);
         }
@@ -413,25 +416,24 @@ impl Run {
     }
 
     /// Says whose the reset was, and hands it on if it is wanted.
-    fn conclude(&mut self, mut reset: Reset) {
-        self.attribute(&mut reset);
-        self.watch.see(&reset);
-        if self.selection.wants(&reset) && !self.is_enough() {
-            self.emit(reset);
+    fn conclude(&mut self, mut record: Arc<Reset>) {
+        // Nobody else has it yet, so nothing is copied.
+        let reset = Arc::make_mut(&mut record);
+        self.attribute(reset);
+        self.watch.see(reset);
+        if !self.selection.wants(reset) || self.is_enough() {
+            return;
         }
-    }
-
-    fn emit(&mut self, mut reset: Reset) {
         self.emitted += 1;
         reset.seq = self.emitted;
         if self.explains() {
-            self.diagnosis.explain(&mut reset);
+            self.diagnosis.explain(reset);
         }
-        self.tally.count(&reset);
+        self.tally.count(reset);
         if let Some(metrics) = &mut self.metrics {
-            metrics.count(&reset);
+            metrics.count(reset);
         }
-        self.outbox.push(Record::Reset(Arc::new(reset)));
+        self.outbox.push(Record::Reset(record));
     }
 
     fn is_enough(&self) -> bool {

@@ -11,6 +11,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender},
     },
     thread,
     time::Duration,
@@ -47,6 +48,11 @@ struct Chunk {
 }
 
 impl Chunk {
+    /// An empty one, in memory that has been used before if there is some.
+    fn new(empty: &Receiver<Vec<u8>>) -> Self {
+        Self { lines: empty.try_recv().unwrap_or_default(), records: 0 }
+    }
+
     /// Prints records until the chunk is full; how many.
     fn fill(&mut self, records: &[Record], sink: &mut dyn Sink) -> usize {
         let before = self.records;
@@ -61,8 +67,8 @@ impl Chunk {
         usize::try_from(self.records - before).unwrap_or(usize::MAX)
     }
 
-    fn append(&mut self, mut other: Self) {
-        self.lines.append(&mut other.lines);
+    fn append(&mut self, other: &Self) {
+        self.lines.extend_from_slice(&other.lines);
         self.records += other.records;
     }
 }
@@ -71,6 +77,8 @@ impl Chunk {
 pub(crate) struct Writer {
     sink: Box<dyn Sink>,
     chunks: mpsc::Sender<Chunk>,
+    /// What has been written and can be filled again.
+    empty: Receiver<Vec<u8>>,
     done: oneshot::Receiver<io::Result<()>>,
     written: Arc<AtomicU64>,
     handed_over: u64,
@@ -82,6 +90,7 @@ pub(crate) struct Writer {
 /// Room for one chunk.
 pub(crate) struct Place<'a> {
     permit: mpsc::Permit<'a, Chunk>,
+    chunk: Chunk,
     sink: &'a mut dyn Sink,
     handed_over: &'a mut u64,
 }
@@ -89,10 +98,10 @@ pub(crate) struct Place<'a> {
 impl Place<'_> {
     /// Hands over as many records as a chunk takes; how many that were.
     pub(crate) fn send(self, records: &[Record]) -> usize {
-        let mut chunk = Chunk::default();
-        let taken = chunk.fill(records, self.sink);
-        *self.handed_over += chunk.records;
-        self.permit.send(chunk);
+        let Self { permit, mut chunk, sink, handed_over } = self;
+        let taken = chunk.fill(records, sink);
+        *handed_over += chunk.records;
+        permit.send(chunk);
         taken
     }
 }
@@ -104,14 +113,15 @@ impl Writer {
         let (chunks, receiver) = mpsc::channel(limit.unwrap_or(QUEUE));
         let clock = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (finished, done) = oneshot::channel();
+        let (emptied, empty) = std::sync::mpsc::sync_channel(QUEUE);
         let written = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&written);
         thread::Builder::new().name("rsttrace-writer".to_owned()).spawn(move || {
-            let result = clock.block_on(write_all(receiver, &mut File::from(stdout), &counter));
+            let result = clock.block_on(write_all(receiver, &emptied, &mut File::from(stdout), &counter));
             // The pipeline may have gone without waiting.
             drop(finished.send(result));
         })?;
-        Ok(Self { sink, chunks, done, written, handed_over: 0, limit, missed: 0 })
+        Ok(Self { sink, chunks, empty, done, written, handed_over: 0, limit, missed: 0 })
     }
 
     /// Whether everybody waits for its reader.
@@ -126,7 +136,7 @@ impl Writer {
         let room = usize::try_from(waiting).map_or(0, |waiting| limit.saturating_sub(waiting)).min(records.len());
         let (mut fitting, rest) = records.split_at(room);
         while !fitting.is_empty() {
-            let mut chunk = Chunk::default();
+            let mut chunk = Chunk::new(&self.empty);
             let (taken, left) = fitting.split_at(chunk.fill(fitting, &mut *self.sink));
             match self.chunks.try_send(chunk) {
                 Ok(()) => self.handed_over += taken.len() as u64,
@@ -160,7 +170,8 @@ impl Writer {
     /// tells.
     pub(crate) async fn place(&mut self) -> Option<Place<'_>> {
         let permit = self.chunks.reserve().await.ok()?;
-        Some(Place { permit, sink: &mut *self.sink, handed_over: &mut self.handed_over })
+        let chunk = Chunk::new(&self.empty);
+        Some(Place { permit, chunk, sink: &mut *self.sink, handed_over: &mut self.handed_over })
     }
 
     /// Waits until the writer has ended of itself, because it could not write.
@@ -191,7 +202,17 @@ impl Writer {
     }
 }
 
-async fn write_all(mut chunks: mpsc::Receiver<Chunk>, out: &mut File, written: &AtomicU64) -> io::Result<()> {
+async fn write_all(
+    mut chunks: mpsc::Receiver<Chunk>,
+    emptied: &SyncSender<Vec<u8>>,
+    out: &mut File,
+    written: &AtomicU64,
+) -> io::Result<()> {
+    // One too many is given back to the allocator.
+    let reuse = |mut lines: Vec<u8>| {
+        lines.clear();
+        emptied.try_send(lines).unwrap_or_default();
+    };
     // Somebody who watches sees each line as it comes.
     let mut pace = (!out.is_terminal()).then(Pace::default);
     while let Some(mut chunk) = chunks.recv().await {
@@ -201,11 +222,13 @@ async fn write_all(mut chunks: mpsc::Receiver<Chunk>, out: &mut File, written: &
                 Err(_) => more(&mut chunks, pace.as_mut()).await,
             };
             let Some(next) = next else { break };
-            chunk.append(next);
+            chunk.append(&next);
+            reuse(next.lines);
         }
         // It is full, or nothing more is waiting: what there is goes out now.
         out.write_all(&chunk.lines)?;
         written.fetch_add(chunk.records, Ordering::Relaxed);
+        reuse(chunk.lines);
     }
     Ok(())
 }
