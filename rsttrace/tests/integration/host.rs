@@ -55,6 +55,13 @@ pub(crate) fn lacks_a_machine_of_its_own() -> Option<Lack> {
     (!is_guest()).then(|| Lack::Host(why.to_owned()))
 }
 
+/// For scenarios that take a processor away.
+pub(crate) fn lacks_a_second_processor() -> Option<Lack> {
+    let is_alone = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);
+    let why = "one processor: play it with `cargo xtask vm 6.12 --cpus 2 -- machine::`";
+    lacks_a_machine_of_its_own().or_else(|| is_alone.then(|| Lack::Host(why.to_owned())))
+}
+
 /// For scenarios that are nothing without kprobes.
 pub(crate) fn lacks_kprobes() -> Option<Lack> {
     (!has_kprobes()).then(|| Lack::Kernel("the kernel has no kprobes".to_owned()))

@@ -42,8 +42,8 @@ use libtest_mimic::Arguments;
 
 /// Scenarios at once. Each spends its time waiting for other processes.
 const THREADS: usize = 4;
-/// The same where a processor is emulated, and most of the time goes into loading rsttrace's programs: as many as there
-/// are processors, so that each is done sooner.
+/// The same where a processor is emulated, and most of the time goes into loading rsttrace's programs: just enough that
+/// one plays while another waits.
 const THREADS_IN_GUEST: usize = 2;
 
 fn main() -> ExitCode {

@@ -207,7 +207,7 @@ const ROWS: &[Row] = &[
     row("privileges::with_three_capabilities_alone", privileges::with_three_capabilities_alone),
     row("privileges::user_that_cannot_be_had", privileges::user_that_cannot_be_had),
     row("cross_check::counters_and_wire", cross_check::counters_and_wire),
-    alone("machine::cpu_offline", machine::cpu_offline),
+    Row { lack: host::lacks_a_second_processor, ..alone("machine::cpu_offline", machine::cpu_offline) },
     alone("machine::clock_set", machine::clock_set),
     needing(host::lacks_hooks_on_functions, "functions::are_hooked_by_both_ways", functions::are_hooked_by_both_ways),
     needing(chain::lack, "routed::abort_v4", routed::abort_v4),

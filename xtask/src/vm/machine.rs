@@ -13,9 +13,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::guest::Guest;
 
-/// Emulated in software: slower, and the same everywhere, also where there is no KVM. Both processors in one thread, because
+/// Emulated in software: slower, and the same everywhere, also where there is no KVM. All processors in one thread, because
 /// qemu 7.2 with two once ran an instruction that the kernel was just patching, and the guest died of the breakpoint in it.
-const HARDWARE: [&str; 6] = ["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2"];
+const HARDWARE: [&str; 4] = ["-accel", "tcg,thread=single", "-cpu", "max"];
 /// The serial line is the guest's console, and nothing else is on it.
 const CONSOLE: [&str; 10] = ["-m", "2048", "-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none"];
 /// A kernel that panics is to be the end of the machine. It is to do without `cmpxchg16b` (141), after which qemu 7.2 takes
@@ -81,9 +81,9 @@ impl fmt::Display for Outcome {
 }
 
 /// Boots a machine, lets its console through, each line after the machine's name, and reads from it how the tests ended.
-pub(super) fn boot(name: &str, guest: &Guest, limit: Duration) -> Result<Outcome> {
+pub(super) fn boot(name: &str, guest: &Guest, cpus: u8, limit: Duration) -> Result<Outcome> {
     let mut command = Command::new("qemu-system-x86_64");
-    command.args(HARDWARE).args(CONSOLE).arg("-no-reboot");
+    command.args(HARDWARE).args(["-smp", &cpus.to_string()]).args(CONSOLE).arg("-no-reboot");
     command.arg("-kernel").arg(&guest.kernel).arg("-initrd").arg(&guest.initramfs).args(["-append", KERNEL_ARGUMENTS]);
     for disk in &guest.disks {
         // What the guest writes is gone with it.

@@ -24,10 +24,12 @@ use self::{
 };
 use crate::{setup, workspace};
 
-/// Machines at once. Each has two processors and does not always keep both busy.
+/// Machines at once. Each is one thread.
 const AT_ONCE: usize = 2;
+/// What is about processors, and is played once more on a machine that has two.
+const OF_PROCESSORS: &str = "machine::";
 /// The longest that one kernel may take, in seconds, on a machine that has other things to do.
-const LIMIT: u64 = 2400;
+const LIMIT: u64 = 3600;
 
 /// Run the integration tests on other kernels, each in a virtual machine (software emulation, a few minutes each)
 #[derive(clap::Args)]
@@ -41,6 +43,9 @@ pub(crate) struct Args {
     /// The longest that one kernel may take
     #[arg(long, value_name = "SECONDS", default_value_t = LIMIT)]
     limit: u64,
+    /// Processors of each machine. Where there are several, they wait for each other, and all takes twice as long
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    cpus: u8,
     /// What the integration runner is given: `cargo xtask vm 6.1 -- filter`
     #[arg(last = true)]
     tests: Vec<String>,
@@ -65,9 +70,14 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { bail!("tests failed on {}", failed.join(", ")) }
 }
 
-/// Every kernel, with these arguments for the runner.
+/// Every kernel, with these arguments for the runner; without any, what is about processors on two of them as well.
 pub(crate) fn play_all(tests: Vec<String>) -> Result<Vec<Run>> {
-    play(&Args { kernels: Vec::new(), refresh: false, limit: LIMIT, tests })
+    let args = Args { kernels: Vec::new(), refresh: false, limit: LIMIT, cpus: 1, tests };
+    let mut runs = play(&args)?;
+    if args.tests.is_empty() {
+        runs.extend(play(&Args { kernels: vec![Kernel::Trixie], cpus: 2, tests: vec![OF_PROCESSORS.into()], ..args })?);
+    }
+    Ok(runs)
 }
 
 fn play(args: &Args) -> Result<Vec<Run>> {
@@ -84,7 +94,7 @@ fn play(args: &Args) -> Result<Vec<Run>> {
     let waiting = Mutex::new(guests.into_iter());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let limit = Duration::from_secs(args.limit);
-    let boot = |name, guest: Result<Guest>| machine::boot(name, &guest?, limit);
+    let boot = |name, guest: Result<Guest>| machine::boot(name, &guest?, args.cpus, limit);
     let player = || std::iter::from_fn(&next).map(|(name, guest)| run(name, boot(name, guest))).collect::<Vec<_>>();
     thread::scope(|scope| {
         let players: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(player)).collect();

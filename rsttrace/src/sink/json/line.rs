@@ -92,8 +92,8 @@ impl Line<'_> {
 
 /// Whether no byte has to be escaped.
 fn is_plain(bytes: &[u8]) -> bool {
-    // Without a branch, so that many are looked at at once.
-    bytes.iter().fold(true, |plain, &byte| plain & matches!(byte, 0x20..0x7f) & (byte != b'"') & (byte != b'\\'))
+    // Counted to the end, and not looked for the first: that way many are looked at at once.
+    bytes.iter().filter(|byte| !matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')).count() == 0
 }
 
 /// Appends a text without the quotes around it.
@@ -108,7 +108,7 @@ fn escape(text: &str, to: &mut Vec<u8>) {
             rest = rest.get(block.len()..).unwrap_or_default();
             continue;
         }
-        let plain = block.iter().take_while(|byte| is_plain(&[**byte])).count();
+        let plain = block.iter().take_while(|byte| is_plain(std::slice::from_ref(byte))).count();
         to.extend_from_slice(block.get(..plain).unwrap_or_default());
         let mut characters = rest.get(plain..).unwrap_or_default().chars();
         if let Some(character) = characters.next() {
