@@ -1,5 +1,7 @@
 //! The kernel's clocks: monotonic nanoseconds to wall time, and ticks (jiffies) to milliseconds.
 
+use std::ops::RangeInclusive;
+
 use jiff::{SignedDuration, Timestamp};
 
 /// The two clocks read together, so that a time of one can be told as a time of the other. Taken anew for every batch
@@ -23,6 +25,17 @@ impl WallClock {
 /// Rates that Linux is built with (`CONFIG_HZ` of every architecture), the common ones first.
 const RATES_HZ: [u32; 12] = [250, 1000, 100, 300, 128, 64, 32, 24, 48, 200, 256, 1024];
 
+/// Those that distributions choose.
+const COMMON_RATES_HZ: [u32; 4] = [250, 1000, 100, 300];
+
+/// How far the tick counter may be behind the monotonic clock, and for rounding before it: they start some tens of
+/// milliseconds apart.
+const SOON_MS: RangeInclusive<i64> = -500..=500;
+
+/// The same where nothing else explains a reading: what the kernel does between the two starts may take seconds (all that
+/// it has said so far goes out by a slow serial line, or its processor is emulated). The counter is never before the clock.
+const LATE_MS: RangeInclusive<i64> = 0..=10_000;
+
 /// Ticks to milliseconds.
 ///
 /// The kernel does not tell user space its tick rate everywhere (`CONFIG_HZ`; /proc/config.gz is often not there), but
@@ -38,18 +51,21 @@ impl Ticks {
     /// `None` when several rates would give the reading, as they all do five minutes after the start of the system,
     /// or none does.
     pub fn from_reading(ktime_ns: u64, jiffies: u32) -> Option<Self> {
-        // The tick counter and the clock start some tens of milliseconds apart.
-        const TOLERANCE_MS: u64 = 500;
         let uptime_ms = ktime_ns / 1_000_000;
-        let mut fits = RATES_HZ.into_iter().filter(|&hz| {
-            let expected = low_half(uptime_ms, hz);
-            let difference = jiffies.wrapping_sub(expected).cast_signed().unsigned_abs();
-            u64::from(difference) * 1000 <= TOLERANCE_MS * u64::from(hz)
-        });
-        match (fits.next(), fits.next()) {
-            (Some(hz), None) => Some(Self { hz }),
-            _ => None,
-        }
+        // How far the counter is behind the clock, if it counts at this rate.
+        let lag_ms = |hz: u32| {
+            let lag = low_half(uptime_ms, hz).wrapping_sub(jiffies).cast_signed();
+            i64::from(lag) * 1000 / i64::from(hz)
+        };
+        let mut soon = RATES_HZ.into_iter().filter(|&hz| SOON_MS.contains(&lag_ms(hz)));
+        let mut late = COMMON_RATES_HZ.into_iter().filter(|&hz| LATE_MS.contains(&lag_ms(hz)));
+        let hz = match (soon.next(), soon.next()) {
+            (Some(hz), None) if COMMON_RATES_HZ.contains(&hz) => hz,
+            (Some(hz), None) => late.next().is_none().then_some(hz)?,
+            (None, _) => late.next().filter(|_| late.next().is_none())?,
+            (Some(_), Some(_)) => return None,
+        };
+        Some(Self { hz })
     }
 
     /// Milliseconds of a number of ticks.
@@ -75,12 +91,29 @@ mod tests {
 
     #[test]
     fn the_rate_shows_in_one_reading() {
+        for hz in COMMON_RATES_HZ {
+            assert_eq!(Ticks::from_reading(100_000_000_000, jiffies(hz, 100_000)), Some(Ticks { hz }));
+        }
         for hz in RATES_HZ {
-            for uptime_ms in [100_000, 299_000_000, 3_600_000, 86_400_000 * 400] {
+            for uptime_ms in [1_000_000, 299_000_000, 3_600_000, 86_400_000 * 400] {
                 let ticks = Ticks::from_reading(uptime_ms * 1_000_000, jiffies(hz, uptime_ms));
                 assert_eq!(ticks, Some(Ticks { hz }), "{hz} Hz after {uptime_ms} ms");
             }
         }
+    }
+
+    #[test]
+    fn a_counter_that_started_late_is_understood() {
+        for hz in COMMON_RATES_HZ {
+            for uptime_ms in [60_000, 900_000, 86_400_000 * 400] {
+                let ticks = Ticks::from_reading(uptime_ms * 1_000_000, jiffies(hz, uptime_ms - 2_000));
+                assert_eq!(ticks, Some(Ticks { hz }), "{hz} Hz after {uptime_ms} ms");
+            }
+        }
+        // 256 Hz from the start, or 250 Hz two seconds later.
+        assert_eq!(Ticks::from_reading(217_000_000_000, jiffies(250, 215_000)), None);
+        // It cannot have started before the clock.
+        assert_eq!(Ticks::from_reading(900_000_000_000, jiffies(250, 902_000)), None);
     }
 
     #[test]
