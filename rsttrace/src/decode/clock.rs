@@ -32,8 +32,8 @@ const COMMON_RATES_HZ: [u32; 4] = [250, 1000, 100, 300];
 /// milliseconds apart.
 const SOON_MS: RangeInclusive<i64> = -500..=500;
 
-/// The same where nothing else explains a reading: what the kernel does between the two starts may take seconds (all that
-/// it has said so far goes out by a slow serial line, or its processor is emulated). The counter is never before the clock.
+/// The same where what the kernel does between the two starts takes seconds: all that it has said so far goes out by a slow
+/// serial line, or its processor is emulated. The counter is never before the clock.
 const LATE_MS: RangeInclusive<i64> = 0..=10_000;
 
 /// Ticks to milliseconds.
@@ -57,15 +57,14 @@ impl Ticks {
             let lag = low_half(uptime_ms, hz).wrapping_sub(jiffies).cast_signed();
             i64::from(lag) * 1000 / i64::from(hz)
         };
-        let mut soon = RATES_HZ.into_iter().filter(|&hz| SOON_MS.contains(&lag_ms(hz)));
-        let mut late = COMMON_RATES_HZ.into_iter().filter(|&hz| LATE_MS.contains(&lag_ms(hz)));
-        let hz = match (soon.next(), soon.next()) {
-            (Some(hz), None) if COMMON_RATES_HZ.contains(&hz) => hz,
-            (Some(hz), None) => late.next().is_none().then_some(hz)?,
-            (None, _) => late.next().filter(|_| late.next().is_none())?,
-            (Some(_), Some(_)) => return None,
-        };
-        Some(Self { hz })
+        let mut fits = RATES_HZ.into_iter().filter(|hz| {
+            let lag_ms = lag_ms(*hz);
+            SOON_MS.contains(&lag_ms) || COMMON_RATES_HZ.contains(hz) && LATE_MS.contains(&lag_ms)
+        });
+        match (fits.next(), fits.next()) {
+            (Some(hz), None) => Some(Self { hz }),
+            _ => None,
+        }
     }
 
     /// Milliseconds of a number of ticks.
@@ -110,10 +109,24 @@ mod tests {
                 assert_eq!(ticks, Some(Ticks { hz }), "{hz} Hz after {uptime_ms} ms");
             }
         }
-        // 256 Hz from the start, or 250 Hz two seconds later.
-        assert_eq!(Ticks::from_reading(217_000_000_000, jiffies(250, 215_000)), None);
         // It cannot have started before the clock.
         assert_eq!(Ticks::from_reading(900_000_000_000, jiffies(250, 902_000)), None);
+    }
+
+    #[test]
+    fn no_rate_is_taken_for_another() {
+        for (hz, uptime_s, lag_ms) in COMMON_RATES_HZ
+            .into_iter()
+            .flat_map(|hz| (10..1200).flat_map(move |s| [0, 700, 2_000, 9_900].map(|lag| (hz, s, lag))))
+        {
+            let ticks = Ticks::from_reading(uptime_s * 1_000_000_000, jiffies(hz, uptime_s * 1000 - lag_ms));
+            assert!(
+                ticks.is_none_or(|ticks| ticks.hz == hz),
+                "{hz} Hz {lag_ms} ms late, after {uptime_s} s: {ticks:?}"
+            );
+            let is_known = !(70..=370).contains(&uptime_s);
+            assert!(!is_known || ticks.is_some(), "{hz} Hz {lag_ms} ms late, after {uptime_s} s");
+        }
     }
 
     #[test]

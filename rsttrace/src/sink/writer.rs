@@ -45,12 +45,14 @@ struct Chunk {
     lines: Vec<u8>,
     /// What they stand for.
     records: u64,
+    /// Why the record behind them could not be printed: nothing comes after it.
+    trouble: Option<io::Error>,
 }
 
 impl Chunk {
     /// An empty one, in memory that has been used before if there is some.
     fn new(empty: &Receiver<Vec<u8>>) -> Self {
-        Self { lines: empty.try_recv().unwrap_or_default(), records: 0 }
+        Self { lines: empty.try_recv().unwrap_or_default(), ..Self::default() }
     }
 
     /// Prints records until the chunk is full; how many.
@@ -60,16 +62,21 @@ impl Chunk {
             if self.lines.len() >= CHUNK_BYTES {
                 break;
             }
-            // Memory takes everything.
-            sink.write(record, &mut self.lines).unwrap_or_default();
+            if let Err(trouble) = sink.write(record, &mut self.lines) {
+                self.trouble = Some(trouble);
+                break;
+            }
             self.records += 1;
         }
         usize::try_from(self.records - before).unwrap_or(usize::MAX)
     }
 
-    fn append(&mut self, other: &Self) {
+    /// Adds another, whose memory can be used again then.
+    fn append(&mut self, other: Self) -> Vec<u8> {
         self.lines.extend_from_slice(&other.lines);
         self.records += other.records;
+        self.trouble = other.trouble;
+        other.lines
     }
 }
 
@@ -216,18 +223,20 @@ async fn write_all(
     // Somebody who watches sees each line as it comes.
     let mut pace = (!out.is_terminal()).then(Pace::default);
     while let Some(mut chunk) = chunks.recv().await {
-        while chunk.lines.len() < CHUNK_BYTES {
+        while chunk.lines.len() < CHUNK_BYTES && chunk.trouble.is_none() {
             let next = match chunks.try_recv() {
                 Ok(next) => Some(next),
                 Err(_) => more(&mut chunks, pace.as_mut()).await,
             };
             let Some(next) = next else { break };
-            chunk.append(&next);
-            reuse(next.lines);
+            reuse(chunk.append(next));
         }
         // It is full, or nothing more is waiting: what there is goes out now.
         out.write_all(&chunk.lines)?;
         written.fetch_add(chunk.records, Ordering::Relaxed);
+        if let Some(trouble) = chunk.trouble {
+            return Err(trouble);
+        }
         reuse(chunk.lines);
     }
     Ok(())
@@ -237,4 +246,40 @@ async fn write_all(
 async fn more(chunks: &mut mpsc::Receiver<Chunk>, pace: Option<&mut Pace>) -> Option<Chunk> {
     let delay = pace.map_or(Duration::ZERO, |pace| pace.delay(std::time::Instant::now()));
     if delay.is_zero() { None } else { timeout(delay, chunks.recv()).await.ok().flatten() }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::sink::{Lost, LostWhere};
+
+    /// Prints counts, and cannot count beyond two.
+    struct UpToTwo;
+
+    impl Sink for UpToTwo {
+        fn write(&mut self, record: &Record, out: &mut dyn io::Write) -> io::Result<()> {
+            match record {
+                Record::Lost(Lost { count: count @ ..=2, .. }) => writeln!(out, "{count}"),
+                _ => Err(io::Error::other("too many")),
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_printed_ends_the_writer_and_is_not_counted() {
+        let lost = |count| Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count, r#where: LostWhere::Kernel });
+        let mut chunk = Chunk::default();
+        assert_eq!(chunk.fill(&[1, 2, 3, 4].map(lost), &mut UpToTwo), 2);
+        let written = AtomicU64::new(0);
+        let (chunks, receiver) = mpsc::channel(1);
+        chunks.try_send(chunk).expect("room for one");
+        let (emptied, _empty) = std::sync::mpsc::sync_channel(1);
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a clock");
+        let mut out = tempfile::tempfile().expect("a file");
+        let error = clock.block_on(write_all(receiver, &emptied, &mut out, &written)).expect_err("it has ended");
+        assert_eq!((error.to_string().as_str(), written.load(Ordering::Relaxed)), ("too many", 2));
+        assert_eq!(out.metadata().expect("its size").len(), 4);
+    }
 }

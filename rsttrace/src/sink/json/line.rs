@@ -64,7 +64,7 @@ impl SerializeStruct for Begun<'_> {
     type Error = Error;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Error> {
-        debug_assert!(is_plain(name.as_bytes()), "{name}");
+        debug_assert!(are_plain(name.as_bytes()), "{name}");
         self.to.reserve(name.len() + 4);
         self.separate();
         self.to.push(b'"');
@@ -80,20 +80,20 @@ impl SerializeStruct for Begun<'_> {
 }
 
 impl Line<'_> {
-    /// A number.
-    fn number(self, value: impl Serialize) -> Result<(), Error> {
-        serde_json::to_writer(self.0, &value).map_err(ser::Error::custom)
-    }
-
     fn word(self, word: &[u8]) {
         self.0.extend_from_slice(word);
     }
 }
 
-/// Whether no byte has to be escaped.
-fn is_plain(bytes: &[u8]) -> bool {
+/// Whether a byte stands in a text of JSON as it is.
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')
+}
+
+/// The same for all of them.
+fn are_plain(bytes: &[u8]) -> bool {
     // Counted to the end, and not looked for the first: that way many are looked at at once.
-    bytes.iter().filter(|byte| !matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')).count() == 0
+    bytes.iter().filter(|byte| !is_plain(**byte)).count() == 0
 }
 
 /// Appends a text without the quotes around it.
@@ -102,13 +102,13 @@ fn escape(text: &str, to: &mut Vec<u8>) {
     let mut rest = text;
     while !rest.is_empty() {
         let block = rest.as_bytes().get(..BLOCK).unwrap_or(rest.as_bytes());
-        if is_plain(block) {
+        if are_plain(block) {
             to.extend_from_slice(block);
             // Behind ASCII a character begins.
             rest = rest.get(block.len()..).unwrap_or_default();
             continue;
         }
-        let plain = block.iter().take_while(|byte| is_plain(std::slice::from_ref(byte))).count();
+        let plain = block.iter().take_while(|byte| is_plain(**byte)).count();
         to.extend_from_slice(block.get(..plain).unwrap_or_default());
         let mut characters = rest.get(plain..).unwrap_or_default().chars();
         if let Some(character) = characters.next() {
@@ -141,6 +141,15 @@ impl fmt::Write for Pieces<'_> {
     }
 }
 
+/// Every kind of number is `serde_json`'s.
+macro_rules! numbers {
+    ($($method:ident $kind:ty,)+) => {
+        $(fn $method(self, value: $kind) -> Result<(), Error> {
+            serde_json::to_writer(self.0, &value).map_err(ser::Error::custom)
+        })+
+    };
+}
+
 impl<'a> Serializer for Line<'a> {
     type Ok = ();
     type Error = Error;
@@ -157,44 +166,10 @@ impl<'a> Serializer for Line<'a> {
         Ok(())
     }
 
-    fn serialize_i8(self, value: i8) -> Result<(), Error> {
-        self.number(value)
-    }
-
-    fn serialize_i16(self, value: i16) -> Result<(), Error> {
-        self.number(value)
-    }
-
-    fn serialize_i32(self, value: i32) -> Result<(), Error> {
-        self.number(value)
-    }
-
-    fn serialize_i64(self, value: i64) -> Result<(), Error> {
-        self.number(value)
-    }
-
-    fn serialize_u8(self, value: u8) -> Result<(), Error> {
-        self.number(value)
-    }
-
-    fn serialize_u16(self, value: u16) -> Result<(), Error> {
-        self.number(value)
-    }
-
-    fn serialize_u32(self, value: u32) -> Result<(), Error> {
-        self.number(value)
-    }
-
-    fn serialize_u64(self, value: u64) -> Result<(), Error> {
-        self.number(value)
-    }
-
-    fn serialize_f32(self, value: f32) -> Result<(), Error> {
-        self.number(value)
-    }
-
-    fn serialize_f64(self, value: f64) -> Result<(), Error> {
-        self.number(value)
+    numbers! {
+        serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64,
+        serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64,
+        serialize_f32 f32, serialize_f64 f64,
     }
 
     fn serialize_char(self, value: char) -> Result<(), Error> {
