@@ -30,7 +30,7 @@ const NOBODY: Task = Task { start_boottime_ns: 0, tgid: 0, uid: 0, comm: [0; 16]
 /// Begins to await the holder of the event's socket, where somebody holds it: of a connection that waits in the accept
 /// queue, the holder of the listener. The event is complete but for this.
 #[inline(always)]
-pub(crate) fn await_holder(sk: u64, story: Option<&'static Connection>, event: &mut ResetEvent) {
+pub(crate) fn await_holder(sk: u64, story: &Connection, event: &mut ResetEvent) {
     let awaited = if event.flags & EVENT_ORPHAN == 0 {
         // The last close of a socket shows who holds it; afterwards nobody does.
         match (event.references, event.state) {
@@ -39,7 +39,7 @@ pub(crate) fn await_holder(sk: u64, story: Option<&'static Connection>, event: &
             _ => CONNECTIONS.any(sk).or_else(|| story::begin(sk)),
         }
     } else if event.socket_flags & SOCK_DEAD == 0 {
-        story.and_then(|story| LISTENERS.open(story.listener))
+        LISTENERS.open(story.listener)
     } else {
         None
     };

@@ -55,6 +55,12 @@ impl Connection {
         self.seal = self.sum(sk);
     }
 
+    /// Whether there is anything to tell: only of nobody nothing was ever written.
+    #[inline(always)]
+    pub(crate) fn is_known(&self) -> bool {
+        self.seal != 0
+    }
+
     /// Whether it is whole, and this socket's.
     #[inline(always)]
     pub(crate) fn is_whole(&self, sk: u64) -> bool {

@@ -11,7 +11,7 @@ use crate::{
     connection::Connection,
     maps::{DEPARTED, DEPARTED_BY_ENDS},
     sock::Tuple,
-    table::scale,
+    table::{self, scale},
     turns,
 };
 
@@ -52,8 +52,14 @@ pub(crate) fn keep(sk: u64, tuple: &Tuple, connection: &Connection) {
 pub(crate) fn find(tuple: &Tuple) -> Option<&'static Connection> {
     // SAFETY: as above.
     let departed = unsafe { &*DEPARTED.get_ptr(*DEPARTED_BY_ENDS.get(entry(tuple))?)? };
-    let connection = &departed.connection;
-    (departed.tuple.is(tuple) && connection.is_whole(departed.sk)).then_some(connection)
+    if !departed.tuple.is(tuple) {
+        return None;
+    }
+    // Soft interrupts are off where there is no full socket, so that this CPU's place is ours.
+    // SAFETY: as above.
+    let connection = unsafe { &mut *table::at_hand()? };
+    *connection = departed.connection;
+    connection.is_whole(departed.sk).then_some(connection)
 }
 
 #[inline(always)]

@@ -3,13 +3,20 @@
 //! An event that finds no room is counted in `LOST`, on the CPU where it was lost.
 
 use aya_ebpf::EbpfContext;
+#[cfg(feature = "ring")]
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 #[cfg(not(feature = "ring"))]
-use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use aya_ebpf::{
+    bindings::BPF_F_CURRENT_CPU,
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_perf_event_output},
+};
 use rsttrace_common::event::{
     KIND_FORWARDED, KIND_IGNORED, KIND_RECEIVED, LOST_OTHERS, LOST_RECEIVED, LOST_RECEIVED_IN_TASK, LOST_SENT,
     LOST_SENT_IN_TASK, ResetEvent,
 };
 
+#[cfg(not(feature = "ring"))]
+use crate::maps::SCRATCH;
 use crate::maps::{EVENTS, LOST};
 
 /// Where an event comes from.
@@ -22,49 +29,81 @@ pub(crate) struct Origin {
     pub(crate) in_task: bool,
 }
 
-/// Hands over one event, which `fill` describes in a record of zeros. `ctx` is the context of the program.
-#[cfg(feature = "ring")]
-#[inline(always)]
-pub(crate) fn event(_ctx: &impl EbpfContext, origin: Origin, fill: impl FnOnce(&mut ResetEvent)) {
-    let Some(mut entry) = EVENTS.reserve::<ResetEvent>(0) else {
-        lose(origin);
-        return;
-    };
-    let event = zeroed(entry.as_mut_ptr());
-    event.kind = origin.kind;
-    fill(event);
-    // 0: wake the reader when it waits, and not while it is still busy with earlier events.
-    entry.submit(0);
+/// An event that is being put together: a record of zeros at first. It must be handed over.
+// No closure that fills it: the compiler makes a function of a large one, and its own stack, and what it captures, are
+// 150 bytes of the 512.
+pub(crate) struct Draft {
+    #[cfg(feature = "ring")]
+    entry: RingBufEntry<ResetEvent>,
+    #[cfg(not(feature = "ring"))]
+    slot: *mut ResetEvent,
+    #[cfg(not(feature = "ring"))]
+    origin: Origin,
 }
 
-/// Hands over one event, which `fill` describes in a record of zeros. `ctx` is the context of the program.
+#[cfg(feature = "ring")]
+impl Draft {
+    /// `None` when there is no room, which counts.
+    #[inline(always)]
+    pub(crate) fn begin(origin: Origin) -> Option<Self> {
+        let Some(mut entry) = EVENTS.reserve::<ResetEvent>(0) else {
+            lose(origin);
+            return None;
+        };
+        zeroed(entry.as_mut_ptr()).kind = origin.kind;
+        Some(Self { entry })
+    }
+
+    #[inline(always)]
+    pub(crate) fn event(&mut self) -> &mut ResetEvent {
+        // SAFETY: `begin` has written all of it.
+        unsafe { self.entry.assume_init_mut() }
+    }
+
+    /// `ctx` is the context of the program.
+    #[inline(always)]
+    pub(crate) fn hand_over(self, _ctx: &impl EbpfContext) {
+        // 0: wake the reader when it waits, and not while it is still busy with earlier events.
+        self.entry.submit(0);
+    }
+}
+
 #[cfg(not(feature = "ring"))]
-#[inline(always)]
-pub(crate) fn event(ctx: &impl EbpfContext, origin: Origin, fill: impl FnOnce(&mut ResetEvent)) {
-    use aya_ebpf::{bindings::BPF_F_CURRENT_CPU, helpers::generated::bpf_perf_event_output};
+impl Draft {
+    /// `None` when there is no room, which counts.
+    #[inline(always)]
+    pub(crate) fn begin(origin: Origin) -> Option<Self> {
+        let Some(slot) = SCRATCH.get_ptr_mut(slot(origin)) else {
+            lose(origin);
+            return None;
+        };
+        zeroed(slot).kind = origin.kind;
+        Some(Self { slot, origin })
+    }
 
-    use crate::maps::SCRATCH;
+    #[inline(always)]
+    pub(crate) fn event(&mut self) -> &mut ResetEvent {
+        // SAFETY: `begin` has written all of it, and values of the map are valid as long as the program runs.
+        unsafe { &mut *self.slot }
+    }
 
-    let Some(slot) = SCRATCH.get_ptr_mut(slot(origin)) else {
-        lose(origin);
-        return;
-    };
-    let event = zeroed(slot);
-    event.kind = origin.kind;
-    fill(event);
-    // The helper itself, since aya's wrapper throws the result away and a full buffer must be counted.
-    // SAFETY: the context is the kernel's, the map is a perf event array, and the record is whole.
-    let result = unsafe {
-        bpf_perf_event_output(
-            ctx.as_ptr(),
-            (&raw const EVENTS).cast_mut().cast(),
-            BPF_F_CURRENT_CPU,
-            slot.cast(),
-            size_of::<ResetEvent>() as u64,
-        )
-    };
-    if result != 0 {
-        lose(origin);
+    /// `ctx` is the context of the program.
+    #[inline(always)]
+    pub(crate) fn hand_over(self, ctx: &impl EbpfContext) {
+        // The helper itself, since aya's wrapper throws the result away and a full buffer must be counted.
+        // SAFETY: the context is the kernel's, the map is a perf event array, and the record is whole.
+        let result = unsafe {
+            bpf_perf_event_output(
+                ctx.as_ptr(),
+                (&raw const EVENTS).cast_mut().cast(),
+                BPF_F_CURRENT_CPU,
+                self.slot.cast(),
+                size_of::<ResetEvent>() as u64,
+            )
+        };
+        if result != 0 {
+            lose(self.origin);
+        }
     }
 }
 

@@ -11,8 +11,10 @@ use rsttrace_common::{
 use aya_ebpf::maps::lpm_trie::Key;
 
 use crate::{
+    connection::Connection,
     maps::{FILTER, PEERS, PIDS, PORTS},
     sock::{Tuple, wire_family},
+    story,
 };
 
 /// The filters of this run.
@@ -65,15 +67,12 @@ pub(crate) fn wants_ends(filter: &Filter, tuple: &Tuple) -> bool {
     flags & FILTER_PEER == 0 || PEERS.get(Key::new(128, tuple.peer)).is_some()
 }
 
-/// Whether a reset of a socket with this certain owner can be wanted. An owner that is not certain is for the user
-/// side to find.
+/// Whether a reset of a socket with this story can be wanted: `in_task` says whether the task that the CPU runs holds the
+/// socket's lock. An owner that is not certain is for the user side to find.
 #[inline(always)]
-pub(crate) fn wants_owner(filter: &Filter, owner: Option<u32>) -> bool {
-    match owner {
-        // SAFETY: the value is not dereferenced.
-        Some(tgid) if filter.flags & FILTER_PID != 0 => PIDS.get_ptr(tgid).is_some(),
-        _ => true,
-    }
+pub(crate) fn wants_owner(filter: &Filter, story: &Connection, in_task: bool) -> bool {
+    filter.flags & FILTER_PID == 0
+        || story::certain_owner(story, in_task).is_none_or(|tgid| PIDS.get_ptr(tgid).is_some())
 }
 
 #[inline(always)]

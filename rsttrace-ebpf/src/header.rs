@@ -26,7 +26,8 @@ fn slot(sk: u64) -> Option<*mut Slot> {
 /// Leaves the header of the packet for the socket.
 #[inline(always)]
 pub(crate) fn leave(sk: u64, skb: u64) {
-    let (Some(slot), Some(headers)) = (slot(sk), packet::headers(skb)) else { return };
+    let headers = packet::headers(skb);
+    let Some(slot) = slot(sk).filter(|_| headers.are_known()) else { return };
     // SAFETY: this CPU's slot of this context.
     unsafe { *slot = Slot { sk, header: packet::of(headers) } };
 }

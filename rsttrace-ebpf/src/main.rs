@@ -26,6 +26,7 @@ mod emit;
 mod fields;
 mod filter;
 mod flood;
+mod forget;
 mod header;
 mod log;
 mod maps;

@@ -55,35 +55,29 @@ pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST_SL
 #[map]
 pub(crate) static HEADERS: PerCpuArray<header::Slots> = PerCpuArray::with_max_entries(1, 0);
 
-/// The sockets in [`CONNECTIONS`].
+/// The sockets in [`CONNECTIONS`], set after set, and behind them those in [`LISTENERS`].
 #[map]
-static CONNECTION_TAGS: Array<Tags> = Array::with_max_entries(config::CONNECTION_SETS, 0);
+pub(crate) static TAGS: Array<Tags> = Array::with_max_entries(config::CONNECTION_SETS + config::LISTENER_SETS, 0);
 
-/// The story of each connection, by the address of its socket, eight places to a set.
+/// The stories: those of [`CONNECTIONS`], eight places to a set, those of [`LISTENERS`], that of nobody, and for each CPU one
+/// of [`DEPARTED`]. All in one map, because to the verifier a pointer into another map, or NULL, is another thing, of which
+/// it walks everything again.
 #[map]
-static CONNECTION_PLACES: Array<Connection> = Array::with_max_entries(config::CONNECTION_SETS * config::WAYS, 0);
+pub(crate) static STORIES: Array<Connection> =
+    Array::with_max_entries((config::CONNECTION_SETS + config::LISTENER_SETS) * config::WAYS + 2, 0);
 
 #[unsafe(no_mangle)]
 static CONNECTION_SETS: Global<u32> = Global::new(config::CONNECTION_SETS);
 
-/// The story of each connection that a socket exists for.
-pub(crate) static CONNECTIONS: Table =
-    Table { tags: &CONNECTION_TAGS, connections: &CONNECTION_PLACES, sets: &CONNECTION_SETS };
-
-/// The sockets in [`LISTENERS`].
-#[map]
-static LISTENER_TAGS: Array<Tags> = Array::with_max_entries(config::LISTENER_SETS, 0);
-
-#[map]
-static LISTENER_PLACES: Array<Connection> = Array::with_max_entries(config::LISTENER_SETS * config::WAYS, 0);
+/// The story of each connection that a socket exists for, by the address of the socket.
+pub(crate) static CONNECTIONS: Table = Table { before: None, sets: &CONNECTION_SETS };
 
 #[unsafe(no_mangle)]
 static LISTENER_SETS: Global<u32> = Global::new(config::LISTENER_SETS);
 
 /// Who listens; its connections inherit the owner from here. A table of its own, so that no number of connections pushes
 /// out a listener.
-pub(crate) static LISTENERS: Table =
-    Table { tags: &LISTENER_TAGS, connections: &LISTENER_PLACES, sets: &LISTENER_SETS };
+pub(crate) static LISTENERS: Table = Table { before: Some(&CONNECTION_SETS), sets: &LISTENER_SETS };
 
 /// The story of connections that have ended.
 #[map]

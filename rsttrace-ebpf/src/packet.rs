@@ -19,12 +19,13 @@ const IPV6_HEADER_BYTES: u16 = 40;
 pub(crate) const ETH_P_IP: u16 = 0x0800_u16.to_be();
 pub(crate) const ETH_P_IPV6: u16 = 0x86dd_u16.to_be();
 
-/// Where the headers of a packet are, and how far the network header goes.
+/// Where the headers of a packet are, if they are known.
 #[derive(Clone, Copy)]
 pub(crate) struct Headers {
     network: u64,
     transport: u64,
-    version: u8,
+    /// 4 or 6, of a packet that can be read.
+    version: u64,
 }
 
 impl Headers {
@@ -32,24 +33,24 @@ impl Headers {
     /// where nobody looks at it, which the verifier does not allow.
     pub(crate) const NONE: Self = Self { network: 0, transport: 0, version: 0 };
 
-    /// The headers, if there are some.
+    /// Whether they are headers of IPv4 or IPv6.
     #[inline(always)]
-    pub(crate) fn known(self) -> Option<Self> {
-        (self.version != 0).then_some(self)
+    pub(crate) fn are_known(self) -> bool {
+        self.version == 4 || self.version == 6
     }
 }
 
 /// Finds the headers of an incoming packet. The transport header's place comes from the `sk_buff`, so IP options and
 /// extension headers do not matter.
 ///
-/// `None` when the packet is neither IPv4 nor IPv6, or cannot be read.
+/// They are not known when the packet is neither IPv4 nor IPv6, or cannot be read.
 #[inline(always)]
-pub(crate) fn headers(skb: u64) -> Option<Headers> {
+pub(crate) fn headers(skb: u64) -> Headers {
     let head: u64 = field(skb, &SKB_HEAD);
     let network = head + u64::from(field::<u16>(skb, &SKB_NETWORK_HEADER));
     let transport = head + u64::from(field::<u16>(skb, &SKB_TRANSPORT_HEADER));
-    let version = read::<u8>(network) >> 4;
-    (version == 4 || version == 6).then_some(Headers { network, transport, version })
+    let version = u64::from(read::<u8>(network) >> 4);
+    Headers { network, transport, version }
 }
 
 /// The headers of a packet that may be anything, at any place: TCP, or `None`.
@@ -85,13 +86,13 @@ pub(crate) fn ends(skb: u64, headers: Headers, tuple: &mut Tuple) {
 
 /// Copies the packet's header into the event.
 #[inline(always)]
-pub(crate) fn snapshot(headers: Option<Headers>, event: &mut ResetEvent) {
-    let Some(headers) = headers else {
+pub(crate) fn snapshot(headers: Headers, event: &mut ResetEvent) {
+    if headers.are_known() {
+        event.flags |= EVENT_HAS_PACKET;
+        event.packet = of(headers);
+    } else {
         event.flags |= EVENT_BAD_PACKET;
-        return;
-    };
-    event.flags |= EVENT_HAS_PACKET;
-    event.packet = of(headers);
+    }
 }
 
 /// What is kept of a packet's headers.

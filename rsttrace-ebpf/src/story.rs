@@ -19,7 +19,7 @@ use crate::{
     maps::{CONNECTIONS, LISTENERS},
     process,
     sock::{self, Tuple},
-    task,
+    table, task,
 };
 
 /// The listener that a child was born of. At the instant of its birth a child is a bit-wise copy of its listener, and so
@@ -251,35 +251,30 @@ pub(crate) fn found(sk: u64, state: u8, holder: u64) {
 /// What is known of the socket of a reset: `state` is what the socket says.
 #[inline(always)]
 pub(crate) fn of_socket(sk: u64, state: u8) -> Option<&'static Connection> {
-    let connection = match state {
-        tcp::LISTEN => LISTENERS.open(sk),
-        tcp::CLOSE => CONNECTIONS.ended(sk),
-        _ => CONNECTIONS.open(sk),
-    }?;
     // SAFETY: as above.
-    let connection = unsafe { &*connection };
+    let connection = unsafe { &*table::of_state(sk, state)? };
     connection.is_whole(sk).then_some(connection)
 }
 
 /// The owner, where it is beyond doubt: the story's, and at work on the socket this moment. Any other may have ended and
 /// left the socket to somebody else, which only the user side can see.
 #[inline(always)]
-pub(crate) fn certain_owner(connection: Option<&'static Connection>, in_task: bool) -> Option<u32> {
-    let connection = connection?;
-    let sure = match connection.provenance {
+pub(crate) fn certain_owner(story: &Connection, in_task: bool) -> Option<u32> {
+    let sure = match story.provenance {
         PROVENANCE_CONNECT | PROVENANCE_ACCEPT => true,
-        PROVENANCE_LISTEN => connection.role == ROLE_LISTENER,
+        PROVENANCE_LISTEN => story.role == ROLE_LISTENER,
         _ => false,
     };
-    let tgid = connection.owner.tgid;
-    (in_task && sure && connection.shared == 0 && tgid == task::current_tgid()).then_some(tgid)
+    let tgid = story.owner.tgid;
+    (in_task && sure && story.shared == 0 && tgid == task::current_tgid()).then_some(tgid)
 }
 
 /// Copies the story into the event.
 #[inline(always)]
-pub(crate) fn tell(connection: Option<&'static Connection>, event: &mut ResetEvent) {
-    let Some(connection) = connection else { return };
-    event.flags |= EVENT_HAS_STORY;
+pub(crate) fn tell(connection: &Connection, event: &mut ResetEvent) {
+    if connection.is_known() {
+        event.flags |= EVENT_HAS_STORY;
+    }
     if connection.shared != 0 {
         event.flags |= EVENT_SHARED;
     }

@@ -8,12 +8,12 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use rsttrace_common::{
-    event::{Address, EVENT_HAS_PACKET, Header, KIND_FORWARDED, ResetEvent},
+    event::{Address, EVENT_HAS_PACKET, Header, KIND_FORWARDED},
     names::{AF_INET, AF_INET6, IPPROTO_TCP, tcp_flag},
 };
 
 use crate::{
-    emit::{self, Origin},
+    emit::{Draft, Origin},
     packet,
     sock::{self, Tuple, mapped},
 };
@@ -191,12 +191,13 @@ fn pass_on(ctx: &TcContext, skb: *mut __sk_buff, mut route: Route, tuple: &Tuple
             return;
         }
     }
-    emit::event(ctx, Origin { kind: KIND_FORWARDED, in_task: false }, |event: &mut ResetEvent| {
-        // SAFETY: takes no arguments and cannot fail.
-        event.ktime_ns = unsafe { bpf_ktime_get_ns() };
-        event.flags |= EVENT_HAS_PACKET;
-        event.packet = header;
-        event.interface = interface;
-        sock::name_ends(event, tuple);
-    });
+    let Some(mut draft) = Draft::begin(Origin { kind: KIND_FORWARDED, in_task: false }) else { return };
+    let event = draft.event();
+    // SAFETY: takes no arguments and cannot fail.
+    event.ktime_ns = unsafe { bpf_ktime_get_ns() };
+    event.flags |= EVENT_HAS_PACKET;
+    event.packet = header;
+    event.interface = interface;
+    sock::name_ends(event, tuple);
+    draft.hand_over(ctx);
 }

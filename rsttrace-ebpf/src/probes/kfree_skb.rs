@@ -14,11 +14,11 @@ use rsttrace_common::{
 
 use crate::{
     departed,
-    emit::{self, Origin},
+    emit::{Draft, Origin},
     fields::{DEV_NET, DST_DEV, SKB_DEV, SKB_DST, SKB_IIF, SKC_NET, field},
     filter, packet,
     sock::{self, Tuple},
-    story,
+    story, table,
 };
 
 /// From 6.11 on: `(struct sk_buff *skb, void *location, enum skb_drop_reason reason, struct sock *rx_sk)`.
@@ -65,25 +65,27 @@ fn report(ctx: &impl EbpfContext, skb: u64, reason: Option<u32>, sk: u64) {
     }
     let state = if sk == 0 { 0 } else { sock::state(sk) };
     let full = sk != 0 && sock::is_full(state);
-    let story = if full { story::of_socket(sk, state) } else { departed::find(&tuple) };
-    emit::event(ctx, Origin { kind: KIND_IGNORED, in_task: false }, |event| {
-        // SAFETY: takes no arguments and cannot fail.
-        event.ktime_ns = unsafe { bpf_ktime_get_ns() };
-        event.state = state;
-        event.interface = field(skb, &SKB_IIF);
-        sock::name_ends(event, &tuple);
-        packet::snapshot(Some(headers), event);
-        if let Some(reason) = reason {
-            event.flags |= EVENT_HAS_REASON;
-            event.reason = reason;
-        }
-        if full {
-            sock::snapshot(sk, event);
-        } else if state == tcp::TIME_WAIT {
-            event.flags |= EVENT_TIME_WAIT;
-        }
-        story::tell(story, event);
-    });
+    let Some(nobody) = table::nobody() else { return };
+    let story = if full { story::of_socket(sk, state) } else { departed::find(&tuple) }.unwrap_or(nobody);
+    let Some(mut draft) = Draft::begin(Origin { kind: KIND_IGNORED, in_task: false }) else { return };
+    let event = draft.event();
+    // SAFETY: takes no arguments and cannot fail.
+    event.ktime_ns = unsafe { bpf_ktime_get_ns() };
+    event.state = state;
+    event.interface = field(skb, &SKB_IIF);
+    sock::name_ends(event, &tuple);
+    packet::snapshot(headers, event);
+    if let Some(reason) = reason {
+        event.flags |= EVENT_HAS_REASON;
+        event.reason = reason;
+    }
+    if full {
+        sock::snapshot(sk, event);
+    } else if state == tcp::TIME_WAIT {
+        event.flags |= EVENT_TIME_WAIT;
+    }
+    story::tell(story, event);
+    draft.hand_over(ctx);
 }
 
 /// The namespace of a packet from where its route leads: the kernel forgets the interface of a packet that has found

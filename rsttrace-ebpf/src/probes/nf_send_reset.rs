@@ -9,7 +9,7 @@ use rsttrace_common::{
 
 use crate::{
     arguments::Entry as _,
-    emit::{self, Origin},
+    emit::{Draft, Origin},
     filter, packet,
     sock::{self, Tuple},
 };
@@ -19,9 +19,9 @@ use crate::{
 #[kprobe]
 pub(crate) fn nf_send_reset(ctx: ProbeContext) -> u32 {
     let (net, skb, hook) = (ctx.argument(0), ctx.argument(2), ctx.argument(3) as u8);
-    let Some(headers) = packet::headers(skb) else { return 0 };
+    let headers = packet::headers(skb);
     // The function itself sends none in answer to one.
-    if packet::flags(headers) & tcp_flag::RST != 0 {
+    if !headers.are_known() || packet::flags(headers) & tcp_flag::RST != 0 {
         return 0;
     }
     let mut tuple = Tuple::EMPTY;
@@ -36,12 +36,13 @@ pub(crate) fn nf_send_reset(ctx: ProbeContext) -> u32 {
         return 0;
     }
     let origin = Origin { kind: KIND_REJECTED, in_task: hook == netfilter::LOCAL_OUT };
-    emit::event(&ctx, origin, |event| {
-        // SAFETY: takes no arguments and cannot fail.
-        event.ktime_ns = unsafe { bpf_ktime_get_ns() };
-        event.netfilter_hook = hook;
-        sock::name_ends(event, &tuple);
-        packet::snapshot(Some(headers), event);
-    });
+    let Some(mut draft) = Draft::begin(origin) else { return 0 };
+    let event = draft.event();
+    // SAFETY: takes no arguments and cannot fail.
+    event.ktime_ns = unsafe { bpf_ktime_get_ns() };
+    event.netfilter_hook = hook;
+    sock::name_ends(event, &tuple);
+    packet::snapshot(headers, event);
+    draft.hand_over(&ctx);
     0
 }

@@ -24,7 +24,8 @@ pub(crate) fn tcp_init_transfer_kprobe(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn remember(ctx: &impl Entry) {
-    if let Some(headers) = packet::headers(ctx.argument(2)) {
+    let headers = packet::headers(ctx.argument(2));
+    if headers.are_known() {
         story::handshake(ctx.argument(0), packet::ttl(headers));
     }
 }

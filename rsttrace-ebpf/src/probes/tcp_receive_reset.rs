@@ -4,21 +4,25 @@
 //! for receiving; then no reset has come, and this host is about to send one (`tcp_rcv_state_process`). Only the
 //! `tcp_send_reset` that follows tells the two apart, so such an event is marked and the user side settles it.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use rsttrace_common::{
-    event::{EVENT_HAS_PACKET, EVENT_MAYBE_SENT, KIND_RECEIVED},
+    event::{EVENT_HAS_PACKET, EVENT_MAYBE_SENT, Header, KIND_RECEIVED},
     names::{tcp, tcp_flag},
 };
 
 use super::tcp_send_reset::{context, identify};
 use crate::{
     awaited,
-    emit::{self, Origin},
-    filter, header,
+    emit::{Draft, Origin},
+    filter,
+    forget::{Facts, forget},
+    header,
     log::debug,
     nested::{self, Arguments},
     sock::{self, Tuple},
-    story,
+    story, table,
 };
 
 /// `RCV_SHUTDOWN` of `include/net/sock.h`.
@@ -40,43 +44,74 @@ pub(crate) fn tcp_receive_reset_left_out(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// What a reset is about, as far as the socket says at once.
+#[derive(Clone, Copy)]
+struct Subject {
+    tuple: Tuple,
+    /// Of the packet that came, if it was seen.
+    header: Header,
+    state: u8,
+    facts: Facts,
+}
+
+impl Subject {
+    /// `false` when it is no reset.
+    #[inline(always)]
+    fn look(&mut self, sk: u64) -> bool {
+        self.state = sock::state(sk);
+        self.facts.add(Facts::IN_TASK, sock::owned(sk));
+        // From `tcp_reset`, where the kernel lets us see it.
+        if let Some(header) = header::take(sk) {
+            if header.flags & tcp_flag::RST == 0 {
+                // It is data after a shutdown; the reset that this host sends for it is reported when it is sent.
+                return false;
+            }
+            self.header = header;
+            self.facts.add(Facts::PACKET, true);
+        } else if sock::shutdown(sk) & RCV_SHUTDOWN != 0 {
+            let may_be_data =
+                matches!(self.state, tcp::FIN_WAIT1 | tcp::FIN_WAIT2 | tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
+            self.facts.add(Facts::MAYBE_SENT, may_be_data);
+        }
+        sock::ends(sk, &mut self.tuple);
+        true
+    }
+}
+
 #[inline(always)]
 fn report(ctx: &RawTracePointContext, sk: u64) {
-    let state = sock::state(sk);
+    let mut seen = Subject { tuple: Tuple::EMPTY, header: Header::default(), state: 0, facts: Facts::NONE };
+    if !seen.look(sk) {
+        return;
+    }
+    let mut subject = MaybeUninit::uninit();
+    // Ways to get here are many, and all the same from here on.
+    let Subject { tuple, header, state, facts } = forget(&seen, &mut subject);
+    let state = *state;
     debug!(ctx, "state {}", state);
-    // From `tcp_reset`, where the kernel lets us see it.
-    let header = header::take(sk);
-    let is_reset = header.map(|header| header.flags & tcp_flag::RST != 0);
-    if is_reset == Some(false) {
-        // It is data after a shutdown; the reset that this host sends for it is reported when it is sent.
-        return;
-    }
-    let maybe_sent = is_reset.is_none()
-        && sock::shutdown(sk) & RCV_SHUTDOWN != 0
-        && matches!(state, tcp::FIN_WAIT1 | tcp::FIN_WAIT2 | tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
-    let mut tuple = Tuple::EMPTY;
-    sock::ends(sk, &mut tuple);
     let filter = filter::load();
-    if !filter::wants_received(&filter) || !filter::wants_ends(&filter, &tuple) {
+    if !filter::wants_received(&filter) || !filter::wants_ends(&filter, tuple) {
         return;
     }
-    let story = story::of_socket(sk, state);
-    let in_task = sock::owned(sk);
-    if !filter::wants_owner(&filter, story::certain_owner(story, in_task)) {
+    let Some(nobody) = table::nobody() else { return };
+    let story = story::of_socket(sk, state).unwrap_or(nobody);
+    if !filter::wants_owner(&filter, story, facts.have(Facts::IN_TASK)) {
         return;
     }
-    emit::event(ctx, Origin { kind: KIND_RECEIVED, in_task }, |event| {
-        identify(event, sk, state, &tuple);
-        if maybe_sent {
-            event.flags |= EVENT_MAYBE_SENT;
-        }
-        if let Some(header) = header {
-            event.flags |= EVENT_HAS_PACKET;
-            event.packet = header;
-        }
-        sock::snapshot(sk, event);
-        context(sk, in_task, event);
-        story::tell(story, event);
-        awaited::await_holder(sk, story, event);
-    });
+    let origin = Origin { kind: KIND_RECEIVED, in_task: facts.have(Facts::IN_TASK) };
+    let Some(mut draft) = Draft::begin(origin) else { return };
+    let event = draft.event();
+    identify(event, sk, state, tuple);
+    if facts.have(Facts::MAYBE_SENT) {
+        event.flags |= EVENT_MAYBE_SENT;
+    }
+    if facts.have(Facts::PACKET) {
+        event.flags |= EVENT_HAS_PACKET;
+        event.packet = *header;
+    }
+    sock::snapshot(sk, event);
+    context(sk, facts.have(Facts::IN_TASK), event);
+    story::tell(story, event);
+    awaited::await_holder(sk, story, event);
+    draft.hand_over(ctx);
 }

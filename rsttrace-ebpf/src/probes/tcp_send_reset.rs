@@ -4,6 +4,8 @@
 //! argument is refused when it is attached; from 6.10 on there is a reason, and the event comes for closed ports (no
 //! socket) and TIME_WAIT sockets too.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
@@ -17,15 +19,16 @@ use rsttrace_common::{
 
 use crate::{
     awaited, departed,
-    emit::{self, Origin},
+    emit::{self, Draft, Origin},
     fields::{SKC_COOKIE, SKC_NET, TW_SUBSTATE, copy, field},
     filter,
     flood::{self, Passage},
+    forget::{Facts, forget},
     log::debug,
     nested::{self, Arguments},
     packet::{self, Headers},
     sock::{self, Tuple},
-    story, task,
+    story, table, task,
 };
 
 /// From 6.10 on: `(const struct sock *sk, const struct sk_buff *skb, enum sk_rst_reason reason)`.
@@ -75,72 +78,102 @@ pub(super) enum Sockets {
     NotFull,
 }
 
+/// What a reset is about, as far as the socket and the packet say at once.
+#[derive(Clone, Copy)]
+struct Subject {
+    of: Arguments,
+    /// Of the packet that provoked it; none when this host gives up of its own accord.
+    headers: Headers,
+    /// Who it goes to: the socket knows, or, for listeners, TIME_WAIT and no socket, the packet does.
+    tuple: Tuple,
+    /// 0 without a socket.
+    state: u8,
+    facts: Facts,
+}
+
+impl Subject {
+    #[inline(always)]
+    fn look(&mut self, sockets: Sockets) {
+        let Arguments { sk, skb } = self.of;
+        if skb != 0 {
+            self.facts.add(Facts::PACKET, true);
+            self.headers = packet::headers(skb);
+        }
+        let mut is_full = false;
+        if sk != 0 {
+            self.state = sock::state(sk);
+            is_full = sockets == Sockets::All && sock::is_full(self.state);
+            self.facts.add(Facts::SOCKET, true);
+            self.facts.add(Facts::FULL_SOCKET, is_full);
+            self.facts.add(Facts::IN_TASK, is_full && sock::owned(sk));
+        }
+        if is_full && self.state != tcp::LISTEN {
+            sock::ends(sk, &mut self.tuple);
+        } else if self.headers.are_known() {
+            packet::ends(skb, self.headers, &mut self.tuple);
+            if sk != 0 {
+                self.tuple.netns = sock::netns(field(sk, &SKC_NET));
+            }
+        }
+    }
+}
+
 /// `sk` or `skb` may be NULL, `ctx` is the program's.
 #[inline(always)]
 pub(super) fn report(ctx: &impl EbpfContext, of: Arguments, sockets: Sockets, reason: Option<u32>) {
-    let Arguments { sk, skb } = of;
-    let state = if sk == 0 { 0 } else { sock::state(sk) };
-    debug!(ctx, "state {} packet {}", state, u8::from(skb != 0));
-    let full = sockets == Sockets::All && sk != 0 && sock::is_full(state);
-    // The packet that provoked the reset; none when this host gives up of its own accord.
-    let headers = if skb == 0 { Headers::NONE } else { packet::headers(skb).unwrap_or(Headers::NONE) };
-    // Who the reset goes to: the socket knows, or, for listeners, TIME_WAIT and no socket, the packet does.
-    let mut tuple = Tuple::EMPTY;
-    if full && state != tcp::LISTEN {
-        sock::ends(sk, &mut tuple);
-    } else if let Some(headers) = headers.known() {
-        packet::ends(skb, headers, &mut tuple);
-        if sk != 0 {
-            tuple.netns = sock::netns(field(sk, &SKC_NET));
-        }
-    }
+    let mut seen = Subject { of, headers: Headers::NONE, tuple: Tuple::EMPTY, state: 0, facts: Facts::NONE };
+    seen.look(sockets);
+    let mut subject = MaybeUninit::uninit();
+    // Ways to get here are many, and all the same from here on.
+    let Subject { of: Arguments { sk, .. }, headers, tuple, state, facts } = forget(&seen, &mut subject);
+    let (sk, state) = (*sk, *state);
+    debug!(ctx, "state {} packet {}", state, u8::from(facts.have(Facts::PACKET)));
 
     let filter = filter::load();
     // A reset in answer to data, for a socket that is already closed, settles what `tcp_receive_reset` said just now.
-    let settles_received = skb != 0 && state == tcp::CLOSE;
-    if !filter::wants_sent(&filter, settles_received) || !filter::wants_ends(&filter, &tuple) {
+    let settles_received = state == tcp::CLOSE && facts.have(Facts::PACKET);
+    if !filter::wants_sent(&filter, settles_received) || !filter::wants_ends(&filter, tuple) {
         return;
     }
-    let story = if full { story::of_socket(sk, state) } else { departed::find(&tuple) };
-    let in_task = full && sock::owned(sk);
-    if !filter::wants_owner(&filter, story::certain_owner(story, in_task)) {
+    let is_full = || sockets == Sockets::All && facts.have(Facts::FULL_SOCKET);
+    let Some(nobody) = table::nobody() else { return };
+    let story = if is_full() { story::of_socket(sk, state) } else { departed::find(tuple) }.unwrap_or(nobody);
+    if !filter::wants_owner(&filter, story, facts.have(Facts::IN_TASK)) {
         return;
     }
-    let origin = Origin { kind: KIND_SENT, in_task };
+    let origin = Origin { kind: KIND_SENT, in_task: facts.have(Facts::IN_TASK) };
     // Of a closed port nothing is known but the packet: there may be very many of these.
-    if sk == 0
-        && story.is_none()
-        && let Some(headers) = headers.known()
-    {
-        match flood::pass(&tuple, headers, reason) {
+    if !facts.have(Facts::SOCKET) && !story.is_known() && headers.are_known() {
+        match flood::pass(tuple, *headers, reason) {
             Passage::HandOver => {}
             Passage::Counted => return,
             Passage::Lost => return emit::lose(origin),
         }
     }
-    emit::event(ctx, origin, |event| {
-        identify(event, sk, state, &tuple);
-        if let Some(reason) = reason {
-            event.flags |= EVENT_HAS_REASON;
-            event.reason = reason;
-        }
-        if skb != 0 {
-            packet::snapshot(headers.known(), event);
-        }
-        if full {
-            sock::snapshot(sk, event);
-            context(sk, in_task, event);
-        } else if sk != 0 {
-            // Of a TIME_WAIT socket only the part in common with full sockets, and its own few fields, exist.
-            event.flags |= EVENT_TIME_WAIT;
-            copy(sk, &SKC_COOKIE, &mut event.cookie);
-            copy(sk, &TW_SUBSTATE, &mut event.substate);
-        }
-        story::tell(story, event);
-        if full {
-            awaited::await_holder(sk, story, event);
-        }
-    });
+    let Some(mut draft) = Draft::begin(origin) else { return };
+    let event = draft.event();
+    identify(event, sk, state, tuple);
+    if let Some(reason) = reason {
+        event.flags |= EVENT_HAS_REASON;
+        event.reason = reason;
+    }
+    if facts.have(Facts::PACKET) {
+        packet::snapshot(*headers, event);
+    }
+    if is_full() {
+        sock::snapshot(sk, event);
+        context(sk, facts.have(Facts::IN_TASK), event);
+    } else if facts.have(Facts::SOCKET) {
+        // Of a TIME_WAIT socket only the part in common with full sockets, and its own few fields, exist.
+        event.flags |= EVENT_TIME_WAIT;
+        copy(sk, &SKC_COOKIE, &mut event.cookie);
+        copy(sk, &TW_SUBSTATE, &mut event.substate);
+    }
+    story::tell(story, event);
+    if is_full() {
+        awaited::await_holder(sk, story, event);
+    }
+    draft.hand_over(ctx);
 }
 
 /// What both directions say first: when, who with, in what state.

@@ -39,7 +39,8 @@ fn report(ctx: &impl Entry) {
         return;
     }
     // "Never send a reset in response to a reset."
-    if packet::headers(skb).is_some_and(|headers| packet::flags(headers) & tcp_flag::RST != 0) {
+    let headers = packet::headers(skb);
+    if headers.are_known() && packet::flags(headers) & tcp_flag::RST != 0 {
         return;
     }
     tcp_send_reset::report(ctx, Arguments { sk, skb }, Sockets::NotFull, None);

@@ -63,11 +63,10 @@ impl Sizes {
         ] {
             loader.override_global(global, value, true);
         }
+        let sets = self.connection_sets + self.listener_sets;
         for (map, entries) in [
-            ("CONNECTION_TAGS", self.connection_sets),
-            ("CONNECTION_PLACES", self.connection_sets * config::WAYS),
-            ("LISTENER_TAGS", self.listener_sets),
-            ("LISTENER_PLACES", self.listener_sets * config::WAYS),
+            ("TAGS", sets),
+            ("STORIES", sets * config::WAYS + 1 + self.cpus),
             ("DEPARTED", self.departed_of_cpu * self.cpus),
             ("DEPARTED_BY_ENDS", self.departed_ends),
             ("FINDINGS", self.findings_of_cpu * self.cpus),
