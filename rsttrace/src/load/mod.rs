@@ -25,6 +25,7 @@ use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{Map, MapData, PerCpuArray},
 };
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rsttrace_common::{
     event::{LOST_OTHERS, LOST_RESETS},
     offsets::ABSENT,
@@ -144,9 +145,9 @@ pub struct Options<'a> {
 impl Loaded {
     /// Puts the object into the kernel; nothing is attached yet.
     pub fn load(kernel: &Kernel, options: &Options<'_>) -> Result<Self> {
-        let mut loader = EbpfLoader::new();
-        // It has read all types of the kernel, for relocations that our programs do not have. Away with them before there
-        // are maps: 64 MB are enough for both only one after the other.
+        let mut loader = without_files(EbpfLoader::new);
+        // Where that has not helped: away with the types before there are maps, since 64 MB are enough for both only one after
+        // the other.
         loader.btf(None);
         give_memory_back();
         for field in &kernel.offsets {
@@ -258,6 +259,22 @@ impl Loaded {
     pub fn detach(&mut self) {
         self.ebpf = None;
     }
+}
+
+/// Does something while no file can be opened.
+///
+/// aya's loader reads all types of the kernel when it is made, for relocations that our programs do not have: a quarter of
+/// the time that a start takes, and 25 MB. It goes on without them where it cannot read them, and that cannot be said in
+/// another way.
+fn without_files<T>(work: impl FnOnce() -> T) -> T {
+    let Ok((usual, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return work() };
+    // Files that are open stay so, and nothing else opens any: sinks begin later. Where a limit cannot be set, it takes longer.
+    let is_set = setrlimit(Resource::RLIMIT_NOFILE, 0, most).is_ok();
+    let done = work();
+    if is_set && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, usual, most) {
+        log::warn!("the limit of open files cannot be set back: {error}");
+    }
+    done
 }
 
 /// What reading the kernel's types took is more than all that comes after it.

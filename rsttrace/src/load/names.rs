@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{self, Write as _},
+    io,
     os::fd::{AsRawFd as _, FromRawFd as _},
     path::{Path, PathBuf},
 };
@@ -42,7 +42,6 @@ impl Mapped {
     }
 
     fn copy(path: &Path) -> io::Result<Self> {
-        let bytes = std::fs::read(path)?;
         // SAFETY: the name ends in a zero; returns a descriptor or -1.
         let raw = unsafe { libc::memfd_create(c"btf".as_ptr(), libc::MFD_CLOEXEC) };
         if raw < 0 {
@@ -50,7 +49,8 @@ impl Mapped {
         }
         // SAFETY: a new descriptor that nobody else owns.
         let mut file = unsafe { File::from_raw_fd(raw) };
-        file.write_all(&bytes)?;
+        // Within the kernel: read by hand it comes a page at a time.
+        io::copy(&mut File::open(path)?, &mut file)?;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
         // SAFETY: as above.
         let bytes = unsafe { Mmap::map(&file) }?;
