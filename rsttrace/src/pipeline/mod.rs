@@ -309,7 +309,7 @@ impl Run {
             self.flood.see(&event, clock.monotonic_ns);
             events.extend(self.settle.next(event));
         }
-        if let Some(pace) = self.flood.next_pace() {
+        if let Some(pace) = self.flood.next_pace(clock.monotonic_ns) {
             self.keep_pace(pace);
         }
         events.extend(self.settle.release(seen_ns));

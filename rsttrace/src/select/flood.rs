@@ -20,9 +20,11 @@ const TICK_NS: u64 = 500_000_000;
 #[derive(Debug)]
 pub struct Flood {
     pace: Pace,
-    /// Resets to closed ports read since `pace.tick` and `pace.read` were told.
+    /// Resets to closed ports read since `pace.tick` was told.
     in_tick: u32,
-    unread: u32,
+    /// When `pace.read` was told, and how many of those that came after that have been read.
+    told_ns: u64,
+    since: u32,
     /// What one CPU's buffer may hold of them.
     limit: u32,
     /// When to fetch, nanoseconds of the events' clock.
@@ -38,7 +40,7 @@ impl Flood {
     /// `limit` is how many resets to closed ports one CPU's buffer may hold, before any that it would hold more are lost.
     pub fn new(cpus: u32, limit: u32) -> Self {
         let seen = vec![[0; FOLDS_OF_CPU]; cpus as usize];
-        Self { pace: Pace::default(), in_tick: 0, unread: 0, limit, fetch_ns: None, seen }
+        Self { pace: Pace::default(), in_tick: 0, told_ns: 0, since: 0, limit, fetch_ns: None, seen }
     }
 
     /// An event has been read.
@@ -47,7 +49,9 @@ impl Flood {
             return;
         }
         self.in_tick = self.in_tick.saturating_add(1);
-        self.unread = self.unread.saturating_add(1);
+        if event.ktime_ns >= self.told_ns {
+            self.since = self.since.saturating_add(1);
+        }
         if self.in_tick >= (FOLD_FROM.min(self.limit) / 2).max(1) {
             self.suspect(now_ns);
         }
@@ -65,12 +69,15 @@ impl Flood {
         self.fetch_ns
     }
 
-    /// What the kernel side has to be told, after a batch has been read: that there is room again.
-    pub fn next_pace(&mut self) -> Option<Pace> {
-        if self.unread < (self.limit / 4).max(1) {
+    /// What the kernel side has to be told, after a batch has been read: that there is room again. All that it handed over
+    /// before it was told so the last time has been read by then, however slowly this side reads, so that no more than twice
+    /// the limit is ever in a buffer.
+    pub fn next_pace(&mut self, now_ns: u64) -> Option<Pace> {
+        if self.since < (self.limit / 4).max(1) {
             return None;
         }
-        self.unread = 0;
+        self.since = 0;
+        self.told_ns = now_ns;
         self.pace.read = self.pace.read.wrapping_add(1);
         Some(self.pace)
     }
@@ -175,7 +182,7 @@ mod tests {
         for _ in 0..FOLD_FROM / 2 - 1 {
             flood.see(&noise(), 0);
         }
-        assert_eq!((flood.deadline_ns(), flood.next_pace()), (None, None));
+        assert_eq!((flood.deadline_ns(), flood.next_pace(0)), (None, None));
         let of_a_connection = ResetEvent { sk: 7, ..noise() };
         flood.see(&of_a_connection, 0);
         assert_eq!(flood.deadline_ns(), None);
@@ -188,10 +195,19 @@ mod tests {
     fn the_kernel_side_is_told_of_room_before_it_has_none() {
         let mut flood = Flood::new(1, 8);
         flood.see(&noise(), 0);
-        assert_eq!(flood.next_pace(), None);
+        assert_eq!(flood.next_pace(0), None);
         flood.see(&noise(), 0);
-        assert_eq!(flood.next_pace(), Some(Pace { tick: 0, read: 1 }));
-        assert_eq!(flood.next_pace(), None);
+        assert_eq!(flood.next_pace(5 * MS), Some(Pace { tick: 0, read: 1 }));
+        assert_eq!(flood.next_pace(5 * MS), None);
+        // These were in the buffer then.
+        for _ in 0..8 {
+            flood.see(&ResetEvent { ktime_ns: 5 * MS - 1, ..noise() }, 6 * MS);
+        }
+        assert_eq!(flood.next_pace(6 * MS), None);
+        for _ in 0..2 {
+            flood.see(&ResetEvent { ktime_ns: 5 * MS, ..noise() }, 6 * MS);
+        }
+        assert_eq!(flood.next_pace(6 * MS), Some(Pace { tick: 0, read: 2 }));
     }
 
     #[test]
