@@ -239,6 +239,11 @@ impl Tracer {
         Run { resets, lost, summaries, others, stderr }
     }
 
+    /// Whether it has ended by now.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// How it ended, and its standard error. It has to be ending.
     pub(crate) fn status(mut self) -> (ExitStatus, String) {
         // The end of the pipe is the signal; only then is there somebody to wait for.
