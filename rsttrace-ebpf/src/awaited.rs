@@ -38,7 +38,7 @@ pub(crate) fn await_holder(sk: u64, story: &Connection, event: &mut ResetEvent) 
             (_, tcp::LISTEN) => LISTENERS.any(sk),
             _ => CONNECTIONS.any(sk).or_else(|| story::begin(sk)),
         }
-    } else if event.socket_flags & SOCK_DEAD == 0 {
+    } else if event.socket_flags & SOCK_DEAD == 0 && story.listener != 0 {
         LISTENERS.open(story.listener)
     } else {
         None

@@ -47,15 +47,27 @@ pub(crate) fn keep(sk: u64, tuple: &Tuple, connection: &Connection) {
     }
 }
 
+impl Departed {
+    /// The last connection between these ends.
+    #[inline(always)]
+    fn between(tuple: &Tuple) -> Option<&'static Self> {
+        // SAFETY: as above.
+        let departed = unsafe { &*DEPARTED.get_ptr(*DEPARTED_BY_ENDS.get(entry(tuple))?)? };
+        departed.tuple.is(tuple).then_some(departed)
+    }
+}
+
 /// What is remembered of the last connection between these ends.
 #[inline(always)]
 pub(crate) fn find(tuple: &Tuple) -> Option<&'static Connection> {
-    // SAFETY: as above.
-    let departed = unsafe { &*DEPARTED.get_ptr(*DEPARTED_BY_ENDS.get(entry(tuple))?)? };
-    if !departed.tuple.is(tuple) {
-        return None;
-    }
-    // Soft interrupts are off where there is no full socket, so that this CPU's place is ours.
+    let Departed { sk, connection, .. } = Departed::between(tuple)?;
+    connection.is_whole(*sk).then_some(connection)
+}
+
+/// The same, copied to a place among the other stories. Only with soft interrupts off, so that this CPU's place is ours.
+#[inline(always)]
+pub(crate) fn fetch(tuple: &Tuple) -> Option<&'static Connection> {
+    let departed = Departed::between(tuple)?;
     // SAFETY: as above.
     let connection = unsafe { &mut *table::at_hand()? };
     *connection = departed.connection;

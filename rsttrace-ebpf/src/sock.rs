@@ -1,8 +1,5 @@
 //! Sockets: who they connect, and the snapshot of their state.
 
-use core::{ffi::c_void, mem::MaybeUninit};
-
-use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
 use rsttrace_common::{
     event::{Address, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, REFERENCES_UNKNOWN, ResetEvent},
     names::{AF_INET, AF_INET6, IPPROTO_TCP, tcp},
@@ -11,12 +8,12 @@ use rsttrace_common::{
 use crate::{
     fields::{
         CGROUP_KN, FILE_COUNT, FILE_REF, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID,
-        NET_INUM, SK_ACK_BACKLOG, SK_CGROUP, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK, SK_MAX_ACK_BACKLOG,
-        SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET,
-        SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE, SOCKET_INODE, TP_BYTES_ACKED,
-        TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE, TP_COPIED_SEQ,
-        TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US, TP_TOTAL_RETRANS, TP_WRITE_SEQ,
-        copy, field, has,
+        NET_INUM, Part, Room, SK_ACK_BACKLOG, SK_CGROUP, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK,
+        SK_MAX_ACK_BACKLOG, SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY,
+        SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE, SOCKET_INODE,
+        TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE,
+        TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US, TP_TOTAL_RETRANS,
+        TP_WRITE_SEQ, copy, field, has,
     },
     table::SCATTER,
 };
@@ -171,44 +168,16 @@ pub(crate) fn netns(net: u64) -> u32 {
     if net == 0 { 0 } else { field(net, &NET_INUM) }
 }
 
-/// The first bytes of a socket, fetched at one go: what is asked for most is there, and each fetch is a call.
-#[repr(C, align(8))]
-struct Common([u8; COMMON_BYTES]);
+/// The first bytes of a socket: what is asked for most is there.
+type Common<'a> = Part<'a, 96>;
 
-const COMMON_BYTES: usize = 96;
-
-impl Common {
-    #[inline(always)]
-    fn of(sk: u64) -> Self {
-        let mut common = MaybeUninit::<Self>::uninit();
-        // SAFETY: the helper fills all of it, with zeros if it may not read; every byte is a valid value.
-        unsafe {
-            bpf_probe_read_kernel(common.as_mut_ptr().cast(), COMMON_BYTES as u32, sk as *const c_void);
-            common.assume_init()
-        }
-    }
-
-    /// A field of the socket; fetched by itself where this kernel has it further behind.
-    #[inline(always)]
-    fn field<T: Copy + Default>(&self, sk: u64, offset: &Global<u32>) -> T {
-        let at = offset.load() as usize;
-        if at <= COMMON_BYTES - size_of::<T>() {
-            // SAFETY: inside, and aligned as the kernel's own struct is.
-            unsafe { self.0.as_ptr().add(at).cast::<T>().read() }
-        } else {
-            field(sk, offset)
-        }
-    }
-
-    /// The addresses of the two ends, this host's first, and the family that the socket was made for.
-    #[inline(always)]
-    fn addresses(&self, sk: u64) -> (Address, Address, u8) {
-        let family = self.field::<u16>(sk, &SKC_FAMILY) as u8;
-        if family == AF_INET6 {
-            (self.field(sk, &SKC_V6_RCV_SADDR), self.field(sk, &SKC_V6_DADDR), family)
-        } else {
-            (mapped(self.field(sk, &SKC_RCV_SADDR)), mapped(self.field(sk, &SKC_DADDR)), family)
-        }
+/// The addresses of the two ends, this host's first.
+#[inline(always)]
+fn addresses(common: &Common<'_>) -> (Address, Address) {
+    if common.field::<u16>(&SKC_FAMILY) as u8 == AF_INET6 {
+        (common.field(&SKC_V6_RCV_SADDR), common.field(&SKC_V6_DADDR))
+    } else {
+        (mapped(common.field(&SKC_RCV_SADDR)), mapped(common.field(&SKC_DADDR)))
     }
 }
 
@@ -222,11 +191,12 @@ pub(crate) fn local_port(sk: u64) -> u16 {
 /// Copies the ends of a full socket to where they belong. For a listener the peer is all zeros.
 #[inline(always)]
 pub(crate) fn ends(sk: u64, tuple: &mut Tuple) {
-    let common = Common::of(sk);
-    (tuple.local, tuple.peer, _) = common.addresses(sk);
-    tuple.netns = netns(common.field(sk, &SKC_NET));
+    let mut room = Room::new();
+    let common: Common<'_> = room.part_from(sk, 0);
+    (tuple.local, tuple.peer) = addresses(&common);
+    tuple.netns = netns(common.field(&SKC_NET));
     tuple.local_port = local_port(sk);
-    tuple.peer_port = u16::from_be(common.field(sk, &SKC_DPORT));
+    tuple.peer_port = u16::from_be(common.field(&SKC_DPORT));
 }
 
 /// Writes the ends into the event.
@@ -244,13 +214,18 @@ pub(crate) fn name_ends(event: &mut ResetEvent, tuple: &Tuple) {
 #[inline(always)]
 pub(crate) fn snapshot(sk: u64, event: &mut ResetEvent) {
     event.flags |= EVENT_HAS_SOCKET;
-    copy(sk, &SKC_COOKIE, &mut event.cookie);
-    event.socket_flags = field::<u64>(sk, &SKC_FLAGS) as u32;
-    copy(sk, &SK_UID, &mut event.socket_uid);
-    copy(sk, &SK_MARK, &mut event.mark);
-    event.socket_error = field::<i32>(sk, &SK_ERR).cast_unsigned() as u16;
+    let mut room = Room::new();
+    let identity = room.part::<16>(sk, &[&SKC_COOKIE, &SKC_FLAGS]);
+    event.cookie = identity.field(&SKC_COOKIE);
+    event.socket_flags = identity.field::<u64>(&SKC_FLAGS) as u32;
+    let settings = room.part::<64>(sk, &[&SK_MARK, &SK_UID, &SK_LINGERTIME]);
+    event.mark = settings.field(&SK_MARK);
+    event.socket_uid = settings.field(&SK_UID);
+    let linger_jiffies = settings.field::<u64>(&SK_LINGERTIME) as u32;
+    let error = room.part::<16>(sk, &[&SK_ERR, &SK_SOCKET]);
+    event.socket_error = error.field::<i32>(&SK_ERR).cast_unsigned() as u16;
+    let socket: u64 = error.field(&SK_SOCKET);
     event.cgroup_id = cgroup_id(sk);
-    let socket: u64 = field(sk, &SK_SOCKET);
     if socket == 0 {
         event.flags |= EVENT_ORPHAN;
     } else {
@@ -263,29 +238,37 @@ pub(crate) fn snapshot(sk: u64, event: &mut ResetEvent) {
         copy(sk, &SK_MAX_ACK_BACKLOG, &mut event.accept_queue_limit);
         return;
     }
-    event.linger_jiffies = field::<u64>(sk, &SK_LINGERTIME) as u32;
-    copy(sk, &ICSK_USER_TIMEOUT, &mut event.user_timeout_ms);
-    copy(sk, &ICSK_PROBES_OUT, &mut event.probes_out);
+    event.linger_jiffies = linger_jiffies;
+    let timers = room.part::<48>(sk, &[&ICSK_PROBES_OUT, &ICSK_LRCVTIME, &ICSK_USER_TIMEOUT]);
+    event.probes_out = timers.field(&ICSK_PROBES_OUT);
+    event.user_timeout_ms = timers.field(&ICSK_USER_TIMEOUT);
+    event.last_receive_jiffies = timers.field(&ICSK_LRCVTIME);
 
-    copy(sk, &TP_BYTES_SENT, &mut event.bytes_sent);
-    copy(sk, &TP_BYTES_RETRANS, &mut event.bytes_retrans);
+    let sending =
+        room.part::<48>(sk, &[&TP_BYTES_SENT, &TP_CHRONO_TYPE, &TP_CHRONO_START, &TP_WRITE_SEQ, &TP_LSNDTIME]);
+    event.bytes_sent = sending.field(&TP_BYTES_SENT);
+    event.last_send_jiffies = sending.field(&TP_LSNDTIME);
+    event.chrono_start_jiffies = sending.field(&TP_CHRONO_START);
+    // `u8 chrono_type:2` (or a u32 bit field at an offset that the user side has rounded to its byte).
+    event.chrono_type = sending.field(&TP_CHRONO_TYPE);
+    let written: u32 = sending.field(&TP_WRITE_SEQ);
+
+    let numbers =
+        room.part::<96>(sk, &[&TP_RCV_NXT, &TP_SND_NXT, &TP_SND_UNA, &TP_SRTT_US, &TP_RCV_TSTAMP, &TP_BYTES_RECEIVED]);
+    let sent: u32 = numbers.field(&TP_SND_NXT);
+    event.unacked_bytes = sent.wrapping_sub(numbers.field(&TP_SND_UNA));
+    event.unsent_bytes = written.wrapping_sub(sent);
+    event.unread_bytes = numbers.field::<u32>(&TP_RCV_NXT).wrapping_sub(field(sk, &TP_COPIED_SEQ));
+    event.rtt_us = numbers.field::<u32>(&TP_SRTT_US) >> 3;
+    event.last_ack_jiffies = numbers.field(&TP_RCV_TSTAMP);
+    event.bytes_received = numbers.field(&TP_BYTES_RECEIVED);
     copy(sk, &TP_BYTES_ACKED, &mut event.bytes_acked);
-    copy(sk, &TP_BYTES_RECEIVED, &mut event.bytes_received);
-    let sent: u32 = field(sk, &TP_SND_NXT);
-    event.unacked_bytes = sent.wrapping_sub(field(sk, &TP_SND_UNA));
-    event.unsent_bytes = field::<u32>(sk, &TP_WRITE_SEQ).wrapping_sub(sent);
-    event.unread_bytes = field::<u32>(sk, &TP_RCV_NXT).wrapping_sub(field(sk, &TP_COPIED_SEQ));
-    event.rtt_us = field::<u32>(sk, &TP_SRTT_US) >> 3;
-    copy(sk, &TP_TOTAL_RETRANS, &mut event.retransmits);
 
+    let again = room.part::<16>(sk, &[&TP_BYTES_RETRANS, &TP_TOTAL_RETRANS]);
+    event.bytes_retrans = again.field(&TP_BYTES_RETRANS);
+    event.retransmits = again.field(&TP_TOTAL_RETRANS);
     if has(&TP_LSNDTIME) && has(&ICSK_LRCVTIME) {
         event.flags |= EVENT_HAS_TIMES;
-        copy(sk, &TP_LSNDTIME, &mut event.last_send_jiffies);
-        copy(sk, &ICSK_LRCVTIME, &mut event.last_receive_jiffies);
-        copy(sk, &TP_RCV_TSTAMP, &mut event.last_ack_jiffies);
-        copy(sk, &TP_CHRONO_START, &mut event.chrono_start_jiffies);
-        // `u8 chrono_type:2` (or a u32 bit field at an offset that the user side has rounded to its byte).
-        copy(sk, &TP_CHRONO_TYPE, &mut event.chrono_type);
     }
 }
 

@@ -16,6 +16,7 @@ mod doctor;
 pub mod evidence;
 pub mod exit;
 mod explain;
+pub mod facts;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generate;

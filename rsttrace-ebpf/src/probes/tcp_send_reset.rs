@@ -137,7 +137,8 @@ pub(super) fn report(ctx: &impl EbpfContext, of: Arguments, sockets: Sockets, re
     }
     let is_full = || sockets == Sockets::All && facts.have(Facts::FULL_SOCKET);
     let Some(nobody) = table::nobody() else { return };
-    let story = if is_full() { story::of_socket(sk, state) } else { departed::find(tuple) }.unwrap_or(nobody);
+    // Where there is no full socket soft interrupts are off.
+    let story = if is_full() { story::of_socket(sk, state) } else { departed::fetch(tuple) }.unwrap_or(nobody);
     if !filter::wants_owner(&filter, story, facts.have(Facts::IN_TASK)) {
         return;
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::reset::{Found, Reset};
+use crate::{facts::Found, reset::Reset};
 
 /// Longest wait of a record, from the reset on: for where looking takes long, since open files are hundreds of thousands or
 /// this process gets no CPU. Elsewhere it is over within a millisecond.
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use crate::{
         decode::{Decoder, Reasons, clock::WallClock},
-        reset::KernelTask,
+        facts::KernelTask,
     };
 
     const MS: u64 = 1_000_000;

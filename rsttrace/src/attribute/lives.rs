@@ -16,7 +16,7 @@ use lru::LruCache;
 use nix::time::{ClockId, clock_gettime};
 
 use super::proc::Identity;
-use crate::reset::KernelTask;
+use crate::facts::KernelTask;
 
 /// Processes watched at once: each costs a descriptor, of which there may be 1,024.
 const WATCHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();

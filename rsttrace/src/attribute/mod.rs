@@ -12,7 +12,8 @@ mod users;
 
 use crate::{
     attribute::{cgroup::Cgroups, lives::Lives, process::Processes, users::Users},
-    reset::{Actor, KernelTask, Process, Reset},
+    facts::KernelTask,
+    reset::{Actor, Process, Reset},
 };
 
 /// Everything that reads files of `/proc`, cgroups and users, on any bytes.

@@ -11,7 +11,10 @@ use rsttrace_common::{
     names::tcp,
 };
 
-use crate::reset::{Direction, Facts, KernelTask, OwnerConfidence, Provenance, Reset, Role};
+use crate::{
+    facts::{Facts, KernelTask},
+    reset::{Direction, OwnerConfidence, Provenance, Reset, Role},
+};
 
 /// Who it is, how we know, and how sure that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,7 +208,7 @@ mod tests {
     use super::*;
     use crate::{
         decode::{Decoder, Reasons, clock::WallClock},
-        reset::Found,
+        facts::Found,
     };
 
     const CLOSED: u8 = tcp::CLOSE;

@@ -18,7 +18,7 @@ use std::{
 use lru::LruCache;
 
 use super::proc::{Identity, Membership};
-use crate::reset::KernelTask;
+use crate::facts::KernelTask;
 
 /// Processes remembered at once.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();

@@ -24,9 +24,9 @@ use super::{
 use crate::{
     aside::{Forwarded, Interface, Maker},
     diagnose,
+    facts::{Facts, Found, KernelTask},
     reset::{
-        Cgroup, Direction, Endpoint, Facts, Family, Found, Hook, KernelTask, Netns, Packet, ProvokingPacket, Reset,
-        Role, Socket, State, TcpFlags,
+        Cgroup, Direction, Endpoint, Family, Hook, Netns, Packet, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,
     },
 };
 

@@ -6,7 +6,10 @@ use lru::LruCache;
 use rsttrace_common::names::{tcp, tcp_flag};
 
 use super::story::{Order, Story};
-use crate::reset::{Direction, Endpoint, Neighbours, Reset, Role};
+use crate::{
+    facts::Neighbours,
+    reset::{Direction, Endpoint, Reset, Role},
+};
 
 /// Entries of each kind; beyond that the least recently used are forgotten.
 const ENTRIES: usize = 4096;

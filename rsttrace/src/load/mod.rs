@@ -145,7 +145,7 @@ pub struct Options<'a> {
 impl Loaded {
     /// Puts the object into the kernel; nothing is attached yet.
     pub fn load(kernel: &Kernel, options: &Options<'_>) -> Result<Self> {
-        let mut loader = without_files(EbpfLoader::new);
+        let mut loader = without_files(EbpfLoader::new)?;
         // Where that has not helped: away with the types before there are maps, since 64 MB are enough for both only one after
         // the other.
         loader.btf(None);
@@ -266,15 +266,16 @@ impl Loaded {
 /// aya's loader reads all types of the kernel when it is made, for relocations that our programs do not have: a quarter of
 /// the time that a start takes, and 25 MB. It goes on without them where it cannot read them, and that cannot be said in
 /// another way.
-fn without_files<T>(work: impl FnOnce() -> T) -> T {
-    let Ok((usual, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return work() };
-    // Files that are open stay so, and nothing else opens any: sinks begin later. Where a limit cannot be set, it takes longer.
+fn without_files<T>(work: impl FnOnce() -> T) -> Result<T> {
+    let Ok((usual, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(work()) };
+    // Files that are open stay so, and there is no other thread yet that would open any. Where the limit cannot be set, it
+    // takes longer.
     let is_set = setrlimit(Resource::RLIMIT_NOFILE, 0, most).is_ok();
     let done = work();
-    if is_set && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, usual, most) {
-        log::warn!("the limit of open files cannot be set back: {error}");
+    if is_set {
+        setrlimit(Resource::RLIMIT_NOFILE, usual, most).context("the limit of open files cannot be set back")?;
     }
-    done
+    Ok(done)
 }
 
 /// What reading the kernel's types took is more than all that comes after it.

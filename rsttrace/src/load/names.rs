@@ -6,7 +6,10 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _},
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _},
+        unix::fs::FileExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -49,8 +52,11 @@ impl Mapped {
         }
         // SAFETY: a new descriptor that nobody else owns.
         let mut file = unsafe { File::from_raw_fd(raw) };
-        // Within the kernel: read by hand it comes a page at a time.
-        io::copy(&mut File::open(path)?, &mut file)?;
+        // Within the kernel, where it can: read by hand it comes a page at a time.
+        if io::copy(&mut File::open(path)?, &mut file).is_err() {
+            file.set_len(0)?;
+            file.write_all_at(&std::fs::read(path)?, 0)?;
+        }
         let path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
         // SAFETY: as above.
         let bytes = unsafe { Mmap::map(&file) }?;

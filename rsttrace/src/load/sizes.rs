@@ -1,14 +1,17 @@
 //! How much the kernel side remembers.
 
 use anyhow::{Context as _, Result};
-use aya::{EbpfLoader, util::nr_cpus};
+use aya::{
+    EbpfLoader,
+    util::{nr_cpus, online_cpus},
+};
 use rsttrace_common::{config, event::ResetEvent};
 
 use super::{Object, Options};
 use crate::transport::{PERF_BYTES, RING_BYTES, buffer_bytes};
 
-/// What resets to closed ports may take of a buffer: between two readings they may take it twice, and the other half is for
-/// the resets of connections.
+/// What resets to closed ports may take of a buffer at once. Between two readings they may take it twice and a little more;
+/// the rest is for the resets of connections.
 const NOISE_SHARE: u32 = 4;
 
 /// How many places each map has. The programs have the same figures as constants.
@@ -28,8 +31,11 @@ pub(super) struct Sizes {
 impl Sizes {
     /// The usual ones, or as the options say.
     pub(super) fn of(options: &Options<'_>) -> Result<Self> {
-        let cpus = nr_cpus().map_err(|(_, error)| error).context("the CPUs of this host cannot be counted")?;
-        let cpus = u32::try_from(cpus)?;
+        let cannot = "the CPUs of this host cannot be counted";
+        let possible = u32::try_from(nr_cpus().map_err(|(_, error)| error).context(cannot)?)?;
+        // Their numbers may have gaps.
+        let last = online_cpus().map_err(|(_, error)| error).context(cannot)?.into_iter().max().unwrap_or(0);
+        let cpus = possible.max(last + 1);
         let remember = options.remember;
         let ring_bytes =
             (options.object != Object::Perf).then(|| buffer_bytes(options.buffer_bytes.unwrap_or(RING_BYTES)));

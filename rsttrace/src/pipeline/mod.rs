@@ -356,7 +356,7 @@ impl Run {
         let Some(clock) = read_clocks() else { return };
         // The maps are ours; reading them cannot fail once they could be opened.
         let folds: Vec<_> = (0..self.loaded.counting_cpus()).filter_map(|cpu| self.loaded.folds(cpu).ok()).collect();
-        let (alike, seen, pace) = self.flood.fetch(&folds);
+        let (alike, seen, pace) = self.flood.fetch(&folds, clock.monotonic_ns);
         for (cpu, totals) in (0..).zip(seen) {
             self.loaded.have_seen(cpu, *totals).unwrap_or_default();
         }

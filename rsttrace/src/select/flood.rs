@@ -69,22 +69,26 @@ impl Flood {
         self.fetch_ns
     }
 
-    /// What the kernel side has to be told, after a batch has been read: that there is room again. All that it handed over
-    /// before it was told so the last time has been read by then, however slowly this side reads, so that no more than twice
-    /// the limit is ever in a buffer.
+    /// What the kernel side has to be told, after a batch has been read: that there is room again. What it handed over before
+    /// it was told so the last time has been read by then, however slowly this side reads, so that less than three times the
+    /// limit is ever in a buffer. `now_ns` is a time before it is told: of what comes after that, as much as the limit counts.
     pub fn next_pace(&mut self, now_ns: u64) -> Option<Pace> {
         if self.since < (self.limit / 4).max(1) {
             return None;
         }
-        self.since = 0;
-        self.told_ns = now_ns;
-        self.pace.read = self.pace.read.wrapping_add(1);
+        self.grant(now_ns);
         Some(self.pace)
     }
 
+    const fn grant(&mut self, now_ns: u64) {
+        self.since = 0;
+        self.told_ns = now_ns;
+        self.pace.read = self.pace.read.wrapping_add(1);
+    }
+
     /// Takes what each CPU has counted by now. Returns it, with what the kernel side has to be told: how far each place has
-    /// been fetched, and that the next tick has begun.
-    pub fn fetch(&mut self, folds: &[Folds]) -> (Vec<Alike>, &[[u64; FOLDS_OF_CPU]], Pace) {
+    /// been fetched, and that the next tick has begun. `now_ns` is a time before it is told.
+    pub fn fetch(&mut self, folds: &[Folds], now_ns: u64) -> (Vec<Alike>, &[[u64; FOLDS_OF_CPU]], Pace) {
         let mut alike: HashMap<Like, Alike> = HashMap::new();
         for (folds, seen) in folds.iter().zip(&mut self.seen) {
             for (fold, seen) in folds.iter().zip(seen) {
@@ -105,6 +109,8 @@ impl Flood {
         self.fetch_ns = None;
         self.in_tick = 0;
         self.pace.tick = self.pace.tick.wrapping_add(1);
+        // Of those that the kernel side has counted as handed over, none may ever come: they found no room after all.
+        self.grant(now_ns);
         (alike, &self.seen, self.pace)
     }
 }
@@ -214,15 +220,27 @@ mod tests {
     fn what_is_new_since_the_last_time_is_told_once_for_all_cpus() {
         let mut flood = Flood::new(2, 512);
         flood.suspect(0);
-        let (alike, seen, pace) = flood.fetch(&[places(fold(80, 10, 3)), places(fold(80, 5, 7))]);
+        let (alike, seen, pace) = flood.fetch(&[places(fold(80, 10, 3)), places(fold(80, 5, 7))], 0);
         assert_eq!(told(&alike), [(80, 15)]);
         assert_eq!(alike[0].0.ktime_ns, 7);
         assert_eq!((seen[0][5], seen[1][5], pace.tick), (10, 5, 1));
         assert_eq!(flood.deadline_ns(), None);
         // The second CPU's place has gone to another port since.
-        let (alike, ..) = flood.fetch(&[places(fold(80, 12, 9)), places(fold(81, 6, 8))]);
+        let (alike, ..) = flood.fetch(&[places(fold(80, 12, 9)), places(fold(81, 6, 8))], 0);
         assert_eq!(told(&alike), [(81, 1), (80, 2)]);
-        assert!(flood.fetch(&[places(fold(80, 12, 9)), places(fold(81, 6, 8))]).0.is_empty());
+        assert!(flood.fetch(&[places(fold(80, 12, 9)), places(fold(81, 6, 8))], 0).0.is_empty());
+    }
+
+    #[test]
+    fn what_found_no_room_does_not_keep_others_out() {
+        let mut flood = Flood::new(1, 8);
+        flood.see(&noise(), 0);
+        // The rest of its limit was lost.
+        flood.suspect(0);
+        let (.., pace) = flood.fetch(&[], 500 * MS);
+        assert_eq!(pace, Pace { tick: 1, read: 1 });
+        flood.see(&noise(), 501 * MS);
+        assert_eq!(flood.next_pace(501 * MS), None);
     }
 
     #[test]
@@ -230,7 +248,7 @@ mod tests {
         let mut flood = Flood::new(1, 512);
         let mut torn = fold(80, 10, 3);
         torn.total += 1;
-        assert!(flood.fetch(&[places(torn)]).0.is_empty());
-        assert_eq!(told(&flood.fetch(&[places(fold(80, 11, 3))]).0), [(80, 11)]);
+        assert!(flood.fetch(&[places(torn)], 0).0.is_empty());
+        assert_eq!(told(&flood.fetch(&[places(fold(80, 11, 3))], 0).0), [(80, 11)]);
     }
 }

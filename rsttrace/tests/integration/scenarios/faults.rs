@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     ptr, thread,
+    time::Instant,
 };
 
 use nix::{
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::{
     host::{self, Lack},
+    lines::PATIENCE,
     mounts, netns,
     puppet::Puppet,
     stage::{Pair, Stage, V4, reset_one},
@@ -145,7 +147,9 @@ pub(crate) fn reader_goes_in_the_middle(stage: &Stage) {
     assert!(line.ends_with("}\n"), "{line}");
     drop(reader);
     // A child of another scenario, between its fork and its exec, may be a reader for a moment.
+    let deadline = Instant::now() + PATIENCE;
     while !tracer.has_ended() {
+        assert!(Instant::now() < deadline, "it goes on without a reader");
         pair.connect("c", "s");
         pair.client.abort("c");
     }
