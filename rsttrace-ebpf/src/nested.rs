@@ -35,16 +35,25 @@ impl Arguments {
     const NONE: Self = Self { sk: 0, skb: 0 };
 }
 
+/// That the first program was run for a reset.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Word {
+    of: Arguments,
+    /// The larger, the later it was left.
+    number: u64,
+}
+
 /// What the first program has left word of on this CPU.
 #[repr(C)]
 pub(crate) struct Words {
     /// How many resets the second program has reported: for the user side.
     reported: u64,
-    /// Where to write when no place is free: what is there has never been asked for.
-    next: u32,
+    /// How many words were left.
+    left: u64,
     /// 1 while the second program runs: it will be left out of what interrupts it.
-    is_asked: u32,
-    under_way: [Arguments; UNDER_WAY],
+    is_asked: u64,
+    under_way: [Word; UNDER_WAY],
 }
 
 /// The first program begins its work.
@@ -56,15 +65,24 @@ pub(crate) fn leave_word(place: u32, of: Arguments) {
     if words.is_asked != 0 {
         return;
     }
-    for free in &mut words.under_way {
-        if *free == Arguments::NONE || *free == of {
-            *free = of;
+    words.left += 1;
+    let word = Word { of, number: words.left };
+    let mut oldest = 0;
+    let mut index = 0;
+    while index < UNDER_WAY {
+        let known = &mut words.under_way[index];
+        if known.of == Arguments::NONE || known.of == of {
+            *known = word;
             return;
         }
+        if known.number < words.under_way[oldest].number {
+            oldest = index;
+        }
+        index += 1;
     }
-    let next = words.next as usize % UNDER_WAY;
-    words.under_way[next] = of;
-    words.next = next as u32 + 1;
+    // Nobody has ever asked for it: it came just before the second program was busy, which was left out then. The latest may
+    // be that of whom we interrupt.
+    words.under_way[oldest] = word;
 }
 
 /// The second program: does the first one's work if that was left out.
@@ -86,8 +104,8 @@ impl Words {
     #[inline(always)]
     fn take(&mut self, of: Arguments) -> bool {
         for word in &mut self.under_way {
-            if *word == of {
-                *word = Arguments::NONE;
+            if word.of == of {
+                word.of = Arguments::NONE;
                 return true;
             }
         }

@@ -31,7 +31,7 @@ pub(super) fn second(first: &str) -> Option<&'static str> {
 }
 
 /// A value of the map `WORDS`, of which the user side only wants the first: how many resets a second program has reported.
-type Words = [u64; 10];
+type Words = [u64; 15];
 
 /// Places of that map.
 const PLACES: [u32; 2] = [0, 1];
