@@ -31,7 +31,7 @@ pub(crate) struct Origin {
 
 /// An event that is being put together: a record of zeros at first. It must be handed over.
 // No closure that fills it: the compiler makes a function of a large one, and its own stack, and what it captures, are
-// 150 bytes of the 512.
+// 128 bytes of the 512.
 pub(crate) struct Draft {
     #[cfg(feature = "ring")]
     entry: RingBufEntry<ResetEvent>,
