@@ -32,7 +32,7 @@ fn events() -> Vec<ResetEvent> {
 
 fn decoder() -> Decoder {
     let reasons = (1..16).map(|number| (number, format!("REASON_{number}").into())).collect::<BTreeMap<_, _>>();
-    Decoder::new("gw-1".into(), Reasons { reset: reasons, ..Reasons::default() }, Some(0))
+    Decoder::new("gw-1".into(), Reasons { reset: reasons, ..Reasons::default() }, Some(0), cases::events::tick_rate())
 }
 
 fn diagnosis() -> Diagnosis {

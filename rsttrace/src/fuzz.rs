@@ -3,7 +3,7 @@
 //!
 //! Each checks more than that nothing panics.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 use bytes::Buf as _;
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
@@ -15,7 +15,12 @@ use crate::{
     aside::Ignored,
     attribute::{self, owner},
     cli::{Cli, Format, TimeFormat},
-    decode::{Decoder, Reasons, clock::WallClock, sample, settle::Settle},
+    decode::{
+        Decoder, Reasons,
+        clock::{Ticks, WallClock},
+        sample,
+        settle::Settle,
+    },
     diagnose::{Diagnosis, timeouts::Timeouts},
     load::btf::KernelTypes,
     select::Selection,
@@ -32,10 +37,14 @@ pub const TARGETS: [(&str, Target); 5] =
 
 const CLOCK: WallClock = WallClock { monotonic_ns: 1 << 50, wall: Timestamp::UNIX_EPOCH };
 
+fn ticks() -> Option<Ticks> {
+    Ticks::of_resolution(Duration::from_millis(4))
+}
+
 /// Samples of the buffer, through decoder, settlement, owner, diagnosis and every format. In two parts, they are what they
 /// are in one, wherever they are cut.
 pub fn sample(data: &[u8]) {
-    let mut decoder = Decoder::new("host".into(), Reasons::default(), Some(0));
+    let mut decoder = Decoder::new("host".into(), Reasons::default(), Some(0), ticks());
     let (mut settle, mut diagnosis) = (Settle::default(), Diagnosis::default());
     for one in data.chunks(size_of::<ResetEvent>().max(1)) {
         let whole = sample::event(one);
@@ -135,7 +144,7 @@ pub fn arguments(data: &[u8]) {
                 assert!(range.iter().all(|range| range.first <= range.last && range.contains(range.first)));
             }
             if let Ok(selection) = Selection::new(cli.trace.filters) {
-                let mut decoder = Decoder::new("host".into(), Reasons::default(), None);
+                let mut decoder = Decoder::new("host".into(), Reasons::default(), None, ticks());
                 let _ = selection.wants(&decoder.reset(&ResetEvent::default(), &CLOCK));
             }
         }

@@ -156,7 +156,7 @@ mod tests {
             ..ResetEvent::default()
         };
         let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
-        Arc::new(Decoder::new("host".into(), Reasons::default(), None).reset(&event, &clock))
+        Arc::new(Decoder::new("host".into(), Reasons::default(), None, None).reset(&event, &clock))
     }
 
     fn hold(sockets: impl IntoIterator<Item = u64>, ktime_ns: u64) -> Hold {

@@ -236,7 +236,7 @@ mod tests {
         };
         change(&mut event);
         let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
-        Decoder::new("host".into(), Reasons::default(), None).reset(&event, &clock)
+        Decoder::new("host".into(), Reasons::default(), None, None).reset(&event, &clock)
     }
 
     fn answer(reset: &Reset) -> Answer {

@@ -70,16 +70,14 @@ impl Decoder {
         &self.host
     }
 
-    /// `chrono_shift` is where two bits of a field are (see `Kernel::chrono_shift`).
-    pub fn new(host: Arc<str>, reasons: Reasons, chrono_shift: Option<u32>) -> Self {
-        Self { host, reasons, chrono_shift, ticks: None, names: Names::default() }
+    /// `chrono_shift` is where two bits of a field are (see `Kernel::chrono_shift`); without `ticks`, times that the kernel
+    /// keeps in them are unknown.
+    pub fn new(host: Arc<str>, reasons: Reasons, chrono_shift: Option<u32>, ticks: Option<Ticks>) -> Self {
+        Self { host, reasons, chrono_shift, ticks, names: Names::default() }
     }
 
     /// The record of an event.
     pub fn reset(&mut self, event: &ResetEvent, clock: &WallClock) -> Reset {
-        if self.ticks.is_none() {
-            self.ticks = Ticks::from_reading(event.ktime_ns, event.now_jiffies);
-        }
         let mut facts = facts(event, &mut self.names);
         facts.tick_ms = self.ticks.map(|ticks| ticks.ms(1));
         let received = matches!(event.kind, KIND_RECEIVED | KIND_IGNORED);
@@ -319,7 +317,7 @@ mod tests {
 
     fn decoder() -> Decoder {
         let reasons = Reasons { reset: BTreeMap::from([(14, "TCP_STATE".into())]), ..Reasons::default() };
-        Decoder::new("gw-1".into(), reasons, Some(0))
+        Decoder::new("gw-1".into(), reasons, Some(0), None)
     }
 
     const CLOCK: WallClock = WallClock { monotonic_ns: 1_000_000_000, wall: Timestamp::UNIX_EPOCH };

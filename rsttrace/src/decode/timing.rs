@@ -96,11 +96,13 @@ pub(super) fn times(event: &ResetEvent, payload: &Payload, ticks: Option<Ticks>,
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// 250 ticks a second.
     fn ticks() -> Option<Ticks> {
-        Ticks::from_reading(1_000_000_000_000, 700 * 250)
+        Ticks::of_resolution(Duration::from_millis(4))
     }
 
     fn event() -> ResetEvent {

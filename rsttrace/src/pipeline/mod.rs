@@ -119,7 +119,7 @@ impl Run {
         };
         let (object, loaded) = load::choose(kernel_types, &choice)?;
         let reasons = Reasons { reset: kernel_types.types.reset_reasons(), drop: kernel_types.types.drop_reasons() };
-        let decoder = Decoder::new(host_name().into(), reasons, kernel_types.chrono_shift());
+        let decoder = Decoder::new(host_name().into(), reasons, kernel_types.chrono_shift(), wait::ticks());
         let flood = Flood::new(loaded.counting_cpus(), loaded.noise_limit());
         Ok(Self {
             trace,

@@ -7,14 +7,17 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getres, clock_gettime};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::sleep,
 };
 
-use crate::{decode::clock::WallClock, metrics::Scrape};
+use crate::{
+    decode::clock::{Ticks, WallClock},
+    metrics::Scrape,
+};
 
 /// Both clocks at the same moment.
 pub(super) fn read_clocks() -> Option<WallClock> {
@@ -35,6 +38,11 @@ pub(super) fn read_clocks() -> Option<WallClock> {
 pub(super) fn monotonic_ns() -> Option<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
     Duration::from(now).as_nanos().try_into().ok()
+}
+
+/// The kernel's clock tick.
+pub(super) fn ticks() -> Option<Ticks> {
+    clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok().and_then(|resolution| Ticks::of_resolution(resolution.into()))
 }
 
 /// SIGHUP.

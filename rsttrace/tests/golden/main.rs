@@ -60,7 +60,12 @@ fn resets() -> Vec<Reset> {
 /// One case, on a kernel that has these words.
 fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
     let words = !reasons.is_empty();
-    let mut decoder = Decoder::new("gw-1".into(), Reasons { reset: reasons, ..Reasons::default() }, Some(0));
+    let mut decoder = Decoder::new(
+        "gw-1".into(),
+        Reasons { reset: reasons, ..Reasons::default() },
+        Some(0),
+        cases::events::tick_rate(),
+    );
     let mut diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"));
     let wall = "2026-11-21T08:15:02.123456789Z".parse::<Timestamp>().expect("a time");
     let clock = WallClock { monotonic_ns: NOW_NS, wall };
@@ -154,7 +159,7 @@ fn the_clock_may_be_set() {
         names: false,
     };
     let (mut text, mut long) = (sink::sink(Format::Text, look.clone()), sink::sink(Format::Long, look));
-    let mut decoder = Decoder::new("gw-1".into(), Reasons::default(), Some(0));
+    let mut decoder = Decoder::new("gw-1".into(), Reasons::default(), Some(0), cases::events::tick_rate());
     let wall = "2026-11-21T08:15:02Z".parse::<Timestamp>().expect("a time");
     let case = cases::all().next().expect("a case");
     for (second, step) in [(0_u32, 0), (1, HOUR), (2, HOUR), (3, -HOUR), (4, 0)] {

@@ -20,8 +20,8 @@ use crate::{
     cases::{
         NOW_NS,
         events::{
-            ago, answers, client, common, earlier, established, exchanged, held_by, in_flight, owner, sent, server, v4,
-            without_socket,
+            ago, answers, client, common, earlier, established, exchanged, held_by, in_flight, owner, sent, server,
+            tick_rate, v4, without_socket,
         },
     },
     compare, owned, reasons,
@@ -37,7 +37,8 @@ fn at(ms: u64, change: impl FnOnce(&mut ResetEvent)) -> ResetEvent {
 /// The cause of each event of a run, and what it all comes to.
 fn play(mut events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
     events.sort_by_key(|event| event.ktime_ns);
-    let mut decoder = Decoder::new("gw-1".into(), Reasons { reset: reasons(), ..Reasons::default() }, Some(0));
+    let mut decoder =
+        Decoder::new("gw-1".into(), Reasons { reset: reasons(), ..Reasons::default() }, Some(0), tick_rate());
     let timeouts = Timeouts::read(None).expect("the known timeouts");
     let mut diagnosis = Diagnosis::new(timeouts);
     let wall = "2026-11-21T08:15:02.123456789Z".parse::<Timestamp>().expect("a time");

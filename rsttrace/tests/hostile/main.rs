@@ -101,7 +101,7 @@ fn clock() -> WallClock {
 
 fn decoder(host: &str) -> Decoder {
     let reasons = (1..16).map(|number| (number, format!("REASON_{number}").into())).collect::<BTreeMap<_, _>>();
-    Decoder::new(host.into(), Reasons { reset: reasons, ..Reasons::default() }, Some(0))
+    Decoder::new(host.into(), Reasons { reset: reasons, ..Reasons::default() }, Some(0), cases::events::tick_rate())
 }
 
 /// A golden case, with every name in it replaced.

@@ -174,3 +174,9 @@ fn missing(name: &str) -> Lack {
 pub(crate) fn rsttrace() -> PathBuf {
     env::var_os("RSTTRACE_BIN").map_or_else(|| Path::new(env!("CARGO_BIN_EXE_rsttrace")).to_owned(), PathBuf::from)
 }
+
+/// Seconds since this machine was started.
+pub(crate) fn uptime_s() -> f64 {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    uptime.split_whitespace().next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0.0)
+}

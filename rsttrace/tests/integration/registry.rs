@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    io::{self, Write as _},
     panic,
     sync::{PoisonError, RwLock},
     thread,
@@ -316,9 +317,15 @@ fn run(row: &'static Row, transport: Transport) -> Result<Completion, Failed> {
         let play = || (row.play)(&Stage::set(transport));
         panic::catch_unwind(play).map_err(|_said_by_the_hook| PANIC.with_borrow(Clone::clone))
     };
-    match thread::spawn(play).join() {
-        Ok(Ok(())) => Ok(Completion::Completed),
-        Ok(Err(panic)) => Err(panic.into()),
-        Err(_) => Err("the scenario's thread died".into()),
+    let failure = match thread::spawn(play).join() {
+        Ok(Ok(())) => return Ok(Completion::Completed),
+        Ok(Err(panic)) => panic,
+        Err(_) => "the scenario's thread died".to_owned(),
+    };
+    if host::is_guest() {
+        // The runner says it at its end, which a machine that is given up does not reach.
+        let at = host::uptime_s();
+        drop(writeln!(io::stderr(), "{}::{} failed, {at:.0} s after boot: {failure}", transport.name(), row.name));
     }
+    Err(failure.into())
 }

@@ -1,5 +1,8 @@
 //! What events have in common, and the pieces that they are made of.
 
+use std::time::Duration;
+
+use rsttrace::decode::clock::Ticks;
 use rsttrace_common::{
     event::{
         Address, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_HAS_TIMES, EVENT_OWNED,
@@ -13,6 +16,10 @@ use rsttrace_common::{
 pub(crate) const NOW_NS: u64 = 700_000_000_000_000;
 /// Ticks a second.
 const HZ: u32 = 250;
+/// The same as the decoder wants it.
+pub(crate) fn tick_rate() -> Option<Ticks> {
+    Ticks::of_resolution(Duration::from_secs(1) / HZ)
+}
 /// The tick counter at that moment.
 pub(crate) const NOW_JIFFIES: u32 = (700_000 - 300) * HZ;
 
