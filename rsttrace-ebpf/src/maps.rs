@@ -43,7 +43,7 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 pub(crate) static SCRATCH: PerCpuArray<rsttrace_common::event::ResetEvent> =
     PerCpuArray::with_max_entries(crate::emit::SLOTS, 0);
 
-/// What each of the programs that report resets has been run for.
+/// What the programs that report resets have been run for.
 #[map]
 pub(crate) static WORDS: PerCpuArray<Words> = PerCpuArray::with_max_entries(nested::PLACES, 0);
 

@@ -2,12 +2,18 @@
 //!
 //! From 5.19 on the kernel does not run a program of a raw tracepoint that the same CPU is running already
 //! (`__bpf_trace_run`): a reset in a soft interrupt, in the middle of one that a task makes, would be missed, and from 7.0
-//! on, where programs can be preempted, another task's. So each of the two programs that report resets leaves word of what
-//! it was run for, and a second one of its kind, behind it on the same tracepoint, takes that away again: where it finds
-//! none, the first was left out, and it reports the reset itself.
+//! on, where programs are preempted, another task's. So each of the two programs that report resets leaves word of what
+//! it was run for, and others of its kind, behind it on the same tracepoint, look for that: where one finds none, those
+//! before it were left out, and it reports the reset itself and leaves word.
 //!
-//! (The second cannot jump into the first: from 6.13 on a program has one stack for each CPU, because the kernel relies on
+//! One behind the first is enough where only interrupts come in between. Whoever is preempted stays in the middle of its
+//! program until it gets a CPU again, and each report wakes the reader, which is when that happens: so from 7.0 on there
+//! are two.
+//!
+//! (They cannot jump into the first: from 6.13 on a program has one stack for each CPU, because the kernel relies on
 //! not running it twice, and a jump goes unnoticed.)
+
+use aya_ebpf::Global;
 
 use crate::maps::WORDS;
 
@@ -18,9 +24,20 @@ pub(crate) const RECEIVED: u32 = 1;
 /// How many there are.
 pub(crate) const PLACES: u32 = 2;
 
-/// Runs between a first program's end and its second on one CPU: one that was interrupted there, the one that interrupts
+/// Resets between a first program's end and its last on one CPU: one that was interrupted there, the one that interrupts
 /// it, and some that were preempted.
 const UNDER_WAY: usize = 4;
+
+/// The first program behind.
+pub(crate) const SECOND: usize = 0;
+/// The one behind that.
+pub(crate) const THIRD: usize = 1;
+/// Programs behind at most.
+const BEHIND: usize = 2;
+
+/// How many programs there are behind, set by the user side.
+#[unsafe(no_mangle)]
+static PROGRAMS_BEHIND: Global<u32> = Global::new(1);
 
 /// A reset by its arguments.
 #[repr(C)]
@@ -35,7 +52,7 @@ impl Arguments {
     const NONE: Self = Self { sk: 0, skb: 0 };
 }
 
-/// That the first program was run for a reset.
+/// That one of the programs was run for a reset.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Word {
@@ -44,15 +61,15 @@ struct Word {
     number: u64,
 }
 
-/// What the first program has left word of on this CPU.
+/// What the programs of a tracepoint have left word of on this CPU.
 #[repr(C)]
 pub(crate) struct Words {
-    /// How many resets the second program has reported: for the user side.
+    /// How many resets those behind have reported: for the user side.
     reported: u64,
     /// How many words were left.
     left: u64,
-    /// 1 while the second program runs: it will be left out of what interrupts it.
-    is_asked: u64,
+    /// 1 while that program behind runs: it will be left out of what interrupts it.
+    is_asked: [u64; BEHIND],
     under_way: [Word; UNDER_WAY],
 }
 
@@ -62,45 +79,83 @@ pub(crate) fn leave_word(place: u32, of: Arguments) {
     let Some(words) = WORDS.get_ptr_mut(place) else { return };
     // SAFETY: this CPU's value of the map. Whoever interrupts us leaves it as it was.
     let words = unsafe { &mut *words };
-    if words.is_asked != 0 {
-        return;
+    if words.has_somebody_behind(0) {
+        words.leave(of);
     }
-    words.left += 1;
-    let word = Word { of, number: words.left };
-    let mut oldest = 0;
-    let mut index = 0;
-    while index < UNDER_WAY {
-        let known = &mut words.under_way[index];
-        if known.of == Arguments::NONE || known.of == of {
-            *known = word;
-            return;
-        }
-        if known.number < words.under_way[oldest].number {
-            oldest = index;
-        }
-        index += 1;
-    }
-    // Nobody has ever asked for it: it came just before the second program was busy, which was left out then. The latest may
-    // be that of whom we interrupt.
-    words.under_way[oldest] = word;
 }
 
-/// The second program: does the first one's work if that was left out.
+/// A program behind: does the work of those before it if they were left out.
 #[inline(always)]
-pub(crate) fn if_left_out(place: u32, of: Arguments, work: impl FnOnce()) {
+pub(crate) fn if_left_out(place: u32, behind: usize, of: Arguments, work: impl FnOnce()) {
     let Some(words) = WORDS.get_ptr_mut(place) else { return };
-    // SAFETY: as above. Volatile, for whoever interrupts us.
-    unsafe { (&raw mut (*words).is_asked).write_volatile(1) };
     // SAFETY: as above.
-    if !unsafe { &mut *words }.take(of) {
+    let words = unsafe { &mut *words };
+    words.say(behind, 1);
+    if words.has_somebody_behind(behind + 1) {
+        if !words.have(of) {
+            words.reported += 1;
+            words.leave(of);
+            work();
+        }
+    } else if !words.take(of) {
+        words.reported += 1;
         work();
     }
-    // SAFETY: as above.
-    unsafe { (&raw mut (*words).is_asked).write_volatile(0) };
+    words.say(behind, 0);
 }
 
 impl Words {
-    /// Takes away the word that the first program has left; `false` if it has not, which counts.
+    /// Whether a program from this one on, of those behind, will look for words.
+    #[inline(always)]
+    fn has_somebody_behind(&self, first: usize) -> bool {
+        let mut behind = first;
+        while behind < BEHIND {
+            // SAFETY: a reference. Volatile, since whoever we interrupt may be in the middle of it.
+            if (behind as u32) < PROGRAMS_BEHIND.load()
+                && unsafe { (&raw const self.is_asked[behind]).read_volatile() } == 0
+            {
+                return true;
+            }
+            behind += 1;
+        }
+        false
+    }
+
+    /// That a program behind runs, or has ended.
+    #[inline(always)]
+    fn say(&mut self, behind: usize, asked: u64) {
+        // SAFETY: a reference. Volatile, for whoever interrupts us.
+        unsafe { (&raw mut self.is_asked[behind]).write_volatile(asked) };
+    }
+
+    #[inline(always)]
+    fn leave(&mut self, of: Arguments) {
+        self.left += 1;
+        let word = Word { of, number: self.left };
+        let mut oldest = 0;
+        let mut index = 0;
+        while index < UNDER_WAY {
+            let known = &mut self.under_way[index];
+            if known.of == Arguments::NONE || known.of == of {
+                *known = word;
+                return;
+            }
+            if known.number < self.under_way[oldest].number {
+                oldest = index;
+            }
+            index += 1;
+        }
+        // Nobody has ever asked for it: it came just before the last program was busy, which was left out then. The latest
+        // may be that of whom we interrupt.
+        self.under_way[oldest] = word;
+    }
+
+    #[inline(always)]
+    fn have(&self, of: Arguments) -> bool {
+        self.under_way.iter().any(|word| word.of == of)
+    }
+
+    /// Takes away the word of a reset; `false` if nobody has left any.
     #[inline(always)]
     fn take(&mut self, of: Arguments) -> bool {
         for word in &mut self.under_way {
@@ -109,7 +164,6 @@ impl Words {
                 return true;
             }
         }
-        self.reported += 1;
         false
     }
 }

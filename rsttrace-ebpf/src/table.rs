@@ -49,12 +49,6 @@ impl Wanted {
         Self { tag: sk, bits: u64::MAX }
     }
 
-    /// A socket whose connection has ended.
-    #[inline(always)]
-    const fn ended(sk: u64) -> Self {
-        Self { tag: sk | ENDED, bits: u64::MAX }
-    }
-
     /// A socket, whether its connection is open or not.
     #[inline(always)]
     const fn any(sk: u64) -> Self {
@@ -72,7 +66,8 @@ impl Wanted {
 #[inline(always)]
 pub(crate) fn of_state(sk: u64, state: u8) -> Option<*mut Connection> {
     let table = if state == tcp::LISTEN { &LISTENERS } else { &CONNECTIONS };
-    let wanted = if state == tcp::CLOSE { Wanted::ended(sk) } else { Wanted::open(sk) };
+    // A closed socket whose connection is open here: the kernel did not run the program for its last change of state.
+    let wanted = if state == tcp::CLOSE { Wanted::any(sk) } else { Wanted::open(sk) };
     find(table.set(sk), |tag| wanted.is(tag))
 }
 

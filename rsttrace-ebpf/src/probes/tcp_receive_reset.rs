@@ -39,9 +39,21 @@ pub(crate) fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
 /// Behind it.
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 pub(crate) fn tcp_receive_reset_left_out(ctx: RawTracePointContext) -> i32 {
-    let sk = ctx.arg(0);
-    nested::if_left_out(nested::RECEIVED, Arguments { sk, skb: 0 }, || report(&ctx, sk));
+    report_left_out(&ctx, nested::SECOND);
     0
+}
+
+/// Behind that.
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub(crate) fn tcp_receive_reset_left_out_twice(ctx: RawTracePointContext) -> i32 {
+    report_left_out(&ctx, nested::THIRD);
+    0
+}
+
+#[inline(always)]
+fn report_left_out(ctx: &RawTracePointContext, behind: usize) {
+    let sk = ctx.arg(0);
+    nested::if_left_out(nested::RECEIVED, behind, Arguments { sk, skb: 0 }, || report(ctx, sk));
 }
 
 /// What a reset is about, as far as the socket says at once.

@@ -42,9 +42,21 @@ pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
 /// Behind it.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset_left_out(ctx: RawTracePointContext) -> i32 {
-    let of = arguments(&ctx);
-    nested::if_left_out(nested::SENT, of, || report(&ctx, of, Sockets::All, Some(ctx.arg::<u64>(2) as u32)));
+    report_left_out(&ctx, nested::SECOND);
     0
+}
+
+/// Behind that.
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset_left_out_twice(ctx: RawTracePointContext) -> i32 {
+    report_left_out(&ctx, nested::THIRD);
+    0
+}
+
+#[inline(always)]
+fn report_left_out(ctx: &RawTracePointContext, behind: usize) {
+    let of = arguments(ctx);
+    nested::if_left_out(nested::SENT, behind, of, || report(ctx, of, Sockets::All, Some(ctx.arg::<u64>(2) as u32)));
 }
 
 /// Up to 6.9: `(const struct sock *sk, const struct sk_buff *skb)`.
@@ -59,7 +71,7 @@ pub(crate) fn tcp_send_reset_without_reason(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset_without_reason_left_out(ctx: RawTracePointContext) -> i32 {
     let of = arguments(&ctx);
-    nested::if_left_out(nested::SENT, of, || report(&ctx, of, Sockets::All, None));
+    nested::if_left_out(nested::SENT, nested::SECOND, of, || report(&ctx, of, Sockets::All, None));
     0
 }
 

@@ -229,7 +229,28 @@ const fn provoking_packet(header: &Header) -> ProvokingPacket {
 
 /// The state in which the reset was decided: the kernel sets CLOSE before it reports most resets that it sends.
 fn decided_state(event: &ResetEvent) -> u8 {
-    if event.state == tcp::CLOSE && event.previous_state != 0 { event.previous_state } else { event.state }
+    match (event.state, event.previous_state) {
+        (tcp::CLOSE, 0) => state_before_close(event).unwrap_or(tcp::CLOSE),
+        (tcp::CLOSE, previous) => previous,
+        (state, _) => state,
+    }
+}
+
+/// The same from what the socket and its story say, where the last change of state was not seen: the kernel does not run a
+/// program twice at once on one CPU, so a change in the middle of another is missed. `None` where they do not say.
+fn state_before_close(event: &ResetEvent) -> Option<u8> {
+    let (fin_sent, fin_received) = (event.fin_sent_ns, event.fin_received_ns);
+    let has_received_fin = fin_received != 0 || event.socket_flags & sock_flag::DONE != 0;
+    match (fin_sent != 0, has_received_fin) {
+        (true, true) => (0 < fin_received && fin_received < fin_sent).then_some(tcp::LAST_ACK),
+        (true, false) if event.unacked_bytes == 0 => Some(tcp::FIN_WAIT2),
+        (true, false) => Some(tcp::FIN_WAIT1),
+        (false, true) => Some(tcp::CLOSE_WAIT),
+        (false, false) => {
+            let was_established = event.established_ns != 0 || event.bytes_received != 0 || event.bytes_acked != 0;
+            was_established.then_some(tcp::ESTABLISHED)
+        }
+    }
 }
 
 fn address(words: Address) -> IpAddr {
@@ -335,6 +356,30 @@ mod tests {
         let reset = decoder().reset(&event, &CLOCK);
         assert_eq!(reset.socket.map(|socket| socket.state), Some(State(tcp::ESTABLISHED)));
         assert_eq!(reset.reason.as_deref(), Some("TCP_STATE"));
+    }
+
+    #[test]
+    fn a_last_change_that_was_not_seen_shows_in_the_rest() {
+        let closed = ResetEvent {
+            kind: KIND_SENT,
+            flags: EVENT_HAS_SOCKET,
+            state: tcp::CLOSE,
+            established_ns: 1,
+            ..ResetEvent::default()
+        };
+        let state = |change: fn(&mut ResetEvent)| {
+            let mut event = closed;
+            change(&mut event);
+            decoder().reset(&event, &CLOCK).socket.map(|socket| socket.state.0)
+        };
+        assert_eq!(state(|_| {}), Some(tcp::ESTABLISHED));
+        assert_eq!(state(|event| event.socket_flags = sock_flag::DONE), Some(tcp::CLOSE_WAIT));
+        assert_eq!(state(|event| (event.fin_sent_ns, event.unacked_bytes) = (2, 1)), Some(tcp::FIN_WAIT1));
+        assert_eq!(state(|event| event.fin_sent_ns = 2), Some(tcp::FIN_WAIT2));
+        assert_eq!(state(|event| (event.fin_received_ns, event.fin_sent_ns) = (2, 3)), Some(tcp::LAST_ACK));
+        // Our FIN went first, and what came between it and the end is not known.
+        assert_eq!(state(|event| (event.fin_sent_ns, event.fin_received_ns) = (2, 3)), Some(tcp::CLOSE));
+        assert_eq!(state(|event| event.established_ns = 0), Some(tcp::CLOSE));
     }
 
     #[test]

@@ -41,8 +41,8 @@ impl<'a> Attacher<'a> {
             ways.find(|way| self.fits(way).is_ok()).map(|way| way.program)
         };
         let first: Vec<&str> = PROBES.iter().filter(is_wanted).filter_map(first_way).collect();
-        let second = first.iter().filter_map(|first| left_out::second(first));
-        let names: Vec<&str> = first.iter().copied().chain(second).collect();
+        let behind = first.iter().flat_map(|first| left_out::behind(first, &self.kernel.types));
+        let names: Vec<&str> = first.iter().copied().chain(behind).collect();
         thread::scope(|scope| {
             for (name, program) in self.ebpf.programs_mut() {
                 if let (true, Program::RawTracePoint(program)) = (names.contains(&name), program) {

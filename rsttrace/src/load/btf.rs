@@ -152,6 +152,15 @@ impl KernelTypes {
         self.parameters(typedef)?.checked_sub(1)
     }
 
+    /// Whether a task may be preempted in the middle of a tracepoint's programs (7.0): the kernel guards tracepoints by
+    /// sleepable RCU then (`__DECLARE_TRACE`). That has had a variable of this name before, for other tracepoints, but not
+    /// together with counters of this kind (6.15).
+    pub fn preempts_tracepoints(&self) -> bool {
+        let is_there = |name: &str, is: fn(&Type) -> bool| self.named(name).iter().any(is);
+        is_there("tracepoint_srcu_srcu_data", |found| matches!(found, Type::Var(_)))
+            && is_there("srcu_ctr", |found| matches!(found, Type::Struct(_)))
+    }
+
     /// The number of a function of the kernel proper among all types; `None` when there is no such function.
     pub fn function_id(&self, function: &str) -> Option<u32> {
         let is_function = |id: &u32| matches!(self.btf.resolve_type_by_id(*id), Ok(Type::Func(_)));

@@ -1,7 +1,7 @@
 //! Resets for which the kernel does not run a program.
 //!
-//! That is where the same CPU is running it already: a reset in an interrupt, in the middle of another. A second program
-//! behind the first sees it and reports it (`nested.rs` of the kernel side).
+//! That is where the same CPU is running it already: a reset in an interrupt, in the middle of another, or of a task that
+//! has preempted another. Programs behind the first see it and report it (`nested.rs` of the kernel side).
 
 use std::{
     fs::File,
@@ -16,22 +16,28 @@ use aya::{
     programs::RawTracePoint,
 };
 
-use super::{Attached, attach, probes::Attach, take_map};
+use super::{Attached, attach, btf::KernelTypes, probes::Attach, take_map};
 
-/// The first program, and the second.
-const PAIRS: [(&str, &str); 3] = [
-    ("tcp_send_reset", "tcp_send_reset_left_out"),
-    ("tcp_send_reset_without_reason", "tcp_send_reset_without_reason_left_out"),
-    ("tcp_receive_reset", "tcp_receive_reset_left_out"),
+/// The first programs, and those behind them.
+const BEHIND: [(&str, &[&str]); 3] = [
+    ("tcp_send_reset", &["tcp_send_reset_left_out", "tcp_send_reset_left_out_twice"]),
+    ("tcp_send_reset_without_reason", &["tcp_send_reset_without_reason_left_out"]),
+    ("tcp_receive_reset", &["tcp_receive_reset_left_out", "tcp_receive_reset_left_out_twice"]),
 ];
 
-/// The program that goes behind this one.
-pub(super) fn second(first: &str) -> Option<&'static str> {
-    PAIRS.iter().find(|(of, _)| *of == first).map(|(_, second)| *second)
+/// How many programs go behind the first, for `PROGRAMS_BEHIND` of the kernel side.
+pub(super) fn depth(kernel: &KernelTypes) -> u32 {
+    if kernel.preempts_tracepoints() { 2 } else { 1 }
 }
 
-/// A value of the map `WORDS`, of which the user side only wants the first: how many resets a second program has reported.
-type Words = [u64; 15];
+/// The programs that go behind this one.
+pub(super) fn behind(first: &str, kernel: &KernelTypes) -> impl Iterator<Item = &'static str> {
+    let all = BEHIND.iter().find(|(of, _)| *of == first).map(|(_, behind)| *behind);
+    all.unwrap_or_default().iter().copied().take(depth(kernel) as usize)
+}
+
+/// A value of the map `WORDS`, of which the user side only wants the first: how many resets programs behind have reported.
+type Words = [u64; 16];
 
 /// Places of that map.
 const PLACES: [u32; 2] = [0, 1];
@@ -48,10 +54,11 @@ impl LeftOut {
         Ok(Self { facts: Vec::new(), words: take_map(ebpf, "WORDS")?.try_into()? })
     }
 
-    /// Begins to count, and puts the second programs behind the first, where the kernel leaves any out.
-    pub(super) fn attach(&mut self, ebpf: &mut Ebpf, attached: &[Attached]) -> Result<()> {
+    /// Begins to count, and puts the other programs behind the first, where the kernel leaves any out.
+    pub(super) fn attach(&mut self, ebpf: &mut Ebpf, kernel: &KernelTypes, attached: &[Attached]) -> Result<()> {
         for Attached { way, .. } in attached {
-            let (Attach::RawTracepoint(tracepoint), Some(second)) = (way.attach, second(way.program)) else {
+            let mut behind = behind(way.program, kernel).peekable();
+            let (Attach::RawTracepoint(tracepoint), Some(_)) = (way.attach, behind.peek()) else {
                 continue;
             };
             let first: &mut RawTracePoint = attach::program(ebpf, way.program)?;
@@ -60,14 +67,16 @@ impl LeftOut {
                 continue;
             }
             self.facts.push(facts);
-            let second: &mut RawTracePoint = attach::program(ebpf, second)?;
-            attach::load(second)?;
-            second.attach(tracepoint).map_err(attach::explain)?;
+            for name in behind {
+                let program: &mut RawTracePoint = attach::program(ebpf, name)?;
+                attach::load(program)?;
+                program.attach(tracepoint).map_err(attach::explain)?;
+            }
         }
         Ok(())
     }
 
-    /// Resets since the start for which neither program was run (5.19 and later).
+    /// Resets since the start for which none of the programs was run (5.19 and later).
     pub(super) fn count(&self) -> u64 {
         let left_out: u64 = self.facts.iter().filter_map(|file| misses(file).ok().flatten()).sum();
         let reported = |place| self.words.get(&place, 0).map_or(0, |cpus| cpus.iter().map(|[count, ..]| count).sum());

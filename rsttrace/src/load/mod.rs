@@ -155,6 +155,8 @@ impl Loaded {
         }
         let accept_arguments = kernel.accept_arguments();
         loader.override_global("ACCEPT_ARGUMENTS", &accept_arguments, true);
+        let programs_behind = left_out::depth(&kernel.types);
+        loader.override_global("PROGRAMS_BEHIND", &programs_behind, true);
         let sizes = Sizes::of(options)?;
         sizes.apply(&mut loader);
         let mut ebpf = loader.load(options.object.bytes()).context("the kernel refuses the maps of the programs")?;
@@ -205,7 +207,7 @@ impl Loaded {
                 }),
             }
         }
-        if let Err(error) = self.left_out.attach(ebpf, &self.attached) {
+        if let Err(error) = self.left_out.attach(ebpf, &kernel.types, &self.attached) {
             self.degraded.push(Degraded {
                 what: "resets in the middle of others".to_owned(),
                 why: sentence(&error),
