@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use rsttrace_common::names::tcp;
 use serde::Serialize;
 
-use crate::reset::{Endpoint, Family, Hook, Netns, Packet, Process, Reset, Socket, timestamp};
+use crate::{
+    moment::timestamp,
+    reset::{Endpoint, Family, Hook, Netns, Packet, Process, Reset, Socket},
+};
 
 /// A reset that arrived and that this host ignored.
 #[derive(Clone, Debug, Serialize)]

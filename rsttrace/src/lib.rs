@@ -22,6 +22,7 @@ pub mod fuzz;
 mod generate;
 pub mod load;
 pub mod metrics;
+mod moment;
 mod pipeline;
 mod requirements;
 pub mod reset;

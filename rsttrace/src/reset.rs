@@ -8,7 +8,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::{evidence::Evidence, facts::Facts};
+use crate::{evidence::Evidence, facts::Facts, moment::timestamp};
 
 /// One reset, or several identical ones folded into one record.
 #[derive(Clone, Debug, Serialize)]
@@ -57,11 +57,6 @@ pub struct Reset {
     /// What only the rooms inside need.
     #[serde(skip)]
     pub facts: Facts,
-}
-
-/// Writes a time as RFC 3339 in UTC, always with nanoseconds.
-pub(crate) fn timestamp<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{time:.9}"))
 }
 
 /// Which way the reset went.
@@ -264,7 +259,10 @@ impl std::fmt::Display for State {
 
 impl Serialize for State {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match rsttrace_common::names::tcp::name(self.0) {
+            Some(name) => serializer.serialize_str(name),
+            None => serializer.collect_str(self),
+        }
     }
 }
 

@@ -48,12 +48,13 @@ fn cause(row: &Row, confidence: CauseConfidence) -> Cause {
 pub struct Diagnosis {
     timeouts: Timeouts,
     memory: Memory,
+    settings: programs::ByCause,
 }
 
 impl Diagnosis {
     /// With these known timeouts, and nothing remembered.
     pub fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, memory: Memory::default() }
+        Self { timeouts, ..Self::default() }
     }
 
     /// Fills in the cause, but for the words that need time to find: see [`Self::explain`].
@@ -71,7 +72,9 @@ impl Diagnosis {
         }
         evidence::of(reset, &mut evidence);
         reset.cause.evidence = evidence;
-        if let Some(setting) = reset.process.as_ref().and_then(|process| programs::setting(process, reset.cause.code)) {
+        if let Some(setting) =
+            reset.process.as_ref().and_then(|process| self.settings.setting(process, reset.cause.code))
+        {
             reset.cause.advice = Cow::Owned(format!("{} {setting}", reset.cause.advice));
         }
     }

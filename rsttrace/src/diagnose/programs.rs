@@ -1,5 +1,7 @@
 //! Programs that people run, and the setting of each to look at.
 
+use std::collections::HashMap;
+
 use crate::reset::Process;
 
 /// A program, and what it calls the things that causes are about.
@@ -260,20 +262,36 @@ pub(super) fn settings(code: &str) -> impl Iterator<Item = &'static str> {
     PROGRAMS.iter().filter_map(of).map(|&(_, setting)| setting)
 }
 
-/// What to look at in this program for this cause.
-pub(super) fn setting(process: &Process, code: &str) -> Option<&'static str> {
-    let executable = process.executable.as_deref().and_then(|path| path.rsplit('/').next());
-    let line = process.command_line.as_deref().unwrap_or_default();
-    let named =
-        |name: &&str| [Some(&*process.comm), executable].into_iter().flatten().any(|own| own.starts_with(*name));
-    let fits =
-        |program: &Program| program.words.iter().any(|word| line.contains(word)) || program.names.iter().any(&named);
-    // Most causes concern few programs, and to look through a command line takes longer than to see that.
-    let of = |program: &'static Program| {
-        let (_, setting) = program.settings.iter().find(|(codes, _)| codes.contains(&code))?;
-        Some((program, *setting))
-    };
-    PROGRAMS.iter().filter_map(of).find(|(program, _)| fits(program)).map(|(_, setting)| setting)
+/// The same table by cause: most concern few programs.
+pub(super) struct ByCause(HashMap<&'static str, Vec<(&'static Program, &'static str)>>);
+
+impl Default for ByCause {
+    fn default() -> Self {
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        for program in PROGRAMS {
+            for &(codes, setting) in program.settings {
+                for &code in codes {
+                    all.entry(code).or_default().push((program, setting));
+                }
+            }
+        }
+        Self(all)
+    }
+}
+
+impl ByCause {
+    /// What to look at in this program for this cause.
+    pub(super) fn setting(&self, process: &Process, code: &str) -> Option<&'static str> {
+        let programs = self.0.get(code)?;
+        let executable = process.executable.as_deref().and_then(|path| path.rsplit('/').next());
+        let line = process.command_line.as_deref().unwrap_or_default();
+        let named =
+            |name: &&str| [Some(&*process.comm), executable].into_iter().flatten().any(|own| own.starts_with(*name));
+        let fits = |program: &Program| {
+            program.words.iter().any(|word| line.contains(word)) || program.names.iter().any(&named)
+        };
+        programs.iter().find(|(program, _)| fits(program)).map(|&(_, setting)| setting)
+    }
 }
 
 #[cfg(test)]
@@ -310,7 +328,10 @@ mod tests {
 
     #[test]
     fn what_runs_in_an_interpreter_is_found() {
-        let found = |comm, executable, line| setting(&process(comm, executable, line), "listen-overflow").unwrap_or("");
+        let settings = ByCause::default();
+        let found = |comm, executable, line| {
+            settings.setting(&process(comm, executable, line), "listen-overflow").unwrap_or("")
+        };
         assert!(found("nginx", "/usr/sbin/nginx", "nginx: worker process").starts_with("nginx: "));
         assert!(found("python3", "/usr/bin/python3.13", "python3 /usr/bin/gunicorn app:app").starts_with("gunicorn: "));
         assert!(found("MainThread", "/usr/bin/node", "node server.js").starts_with("Node.js: "));

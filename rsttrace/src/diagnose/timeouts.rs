@@ -1,6 +1,6 @@
 //! Known idle timeouts: data with owners and sources, to which the user's own file adds.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, fs, ops::RangeInclusive, path::Path};
 
 use serde::{Deserialize, Deserializer};
 
@@ -99,7 +99,9 @@ impl Timeouts {
     /// Those that a silence of so many milliseconds matches.
     pub fn matching(&self, silence_ms: f64) -> impl Iterator<Item = &Timeout> {
         let silence = silence_ms / 1000.0;
-        self.rows.iter().filter(move |row| row.matches(silence))
+        // In their order, both ends of what they match go up.
+        let first = self.rows.partition_point(|row| *row.range().end() < silence);
+        self.rows.get(first..).unwrap_or_default().iter().take_while(move |row| *row.range().start() <= silence)
     }
 
     /// Whether a silence matches one of these kinds.
@@ -129,12 +131,12 @@ impl Timeouts {
 }
 
 impl Timeout {
-    /// Within a second, and within a tenth where that is less. Later than that up to a quarter: a server looks only now
-    /// and then at what has been idle for too long.
-    fn matches(&self, silence: f64) -> bool {
+    /// Silences in seconds that it matches: within a second, and within a tenth where that is less. Later than that up to
+    /// a quarter: a server looks only now and then at what has been idle for too long.
+    fn range(&self) -> RangeInclusive<f64> {
         let early = (self.seconds / 10.0).min(1.0);
         let late = (self.seconds / 4.0).min(1.0);
-        (self.seconds - early..=self.seconds + late).contains(&silence)
+        self.seconds - early..=self.seconds + late
     }
 }
 

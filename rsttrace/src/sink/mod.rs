@@ -22,7 +22,8 @@ use serde::Serialize;
 use crate::{
     aside::{Forwarded, Ignored},
     cli::{Format, TimeFormat},
-    reset::{Reset, timestamp},
+    moment::timestamp,
+    reset::Reset,
     summary::Summary,
 };
 

@@ -14,7 +14,8 @@ use serde::Serialize;
 use crate::{
     degraded::{self, Degraded},
     diagnose::timeouts::Timeouts,
-    reset::{Direction, Fault, Reset, timestamp},
+    moment::timestamp,
+    reset::{Direction, Fault, Reset},
     summary::{
         coverage::Coverage,
         patterns::{Cluster, Orders, Patterns},

@@ -65,9 +65,8 @@ impl SerializeStruct for Begun<'_> {
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Error> {
         debug_assert!(are_plain(name.as_bytes()), "{name}");
-        self.to.reserve(name.len() + 4);
-        self.separate();
-        self.to.push(b'"');
+        let separator = std::mem::replace(&mut self.separator, b',');
+        self.to.extend_from_slice(&[separator, b'"']);
         self.to.extend_from_slice(name.as_bytes());
         self.to.extend_from_slice(b"\":");
         value.serialize(Line(self.to))
@@ -87,35 +86,42 @@ impl Line<'_> {
 
 /// Whether a byte stands in a text of JSON as it is.
 const fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')
+    // No branches, so that many are looked at at once.
+    !((byte < b' ') | (byte > b'~') | (byte == b'"') | (byte == b'\\'))
 }
 
 /// The same for all of them.
 fn are_plain(bytes: &[u8]) -> bool {
-    // Counted to the end, and not looked for the first: that way many are looked at at once.
-    bytes.iter().filter(|byte| !is_plain(**byte)).count() == 0
+    // To the end, and not to the first that is not, for the same reason.
+    !bytes.iter().fold(false, |odd, byte| odd | !is_plain(*byte))
 }
 
 /// Appends a text without the quotes around it.
 fn escape(text: &str, to: &mut Vec<u8>) {
-    const BLOCK: usize = 32;
     let mut rest = text;
-    while !rest.is_empty() {
-        let block = rest.as_bytes().get(..BLOCK).unwrap_or(rest.as_bytes());
-        if are_plain(block) {
-            to.extend_from_slice(block);
-            // Behind ASCII a character begins.
-            rest = rest.get(block.len()..).unwrap_or_default();
-            continue;
-        }
-        let plain = block.iter().take_while(|byte| is_plain(**byte)).count();
-        to.extend_from_slice(block.get(..plain).unwrap_or_default());
-        let mut characters = rest.get(plain..).unwrap_or_default().chars();
-        if let Some(character) = characters.next() {
-            escape_one(character, to);
-        }
+    loop {
+        // Most texts are plain as a whole. Behind ASCII a character begins.
+        let (plain, odd) = rest.split_at(plain_prefix(rest.as_bytes()));
+        to.extend_from_slice(plain.as_bytes());
+        let mut characters = odd.chars();
+        let Some(character) = characters.next() else { return };
+        escape_one(character, to);
         rest = characters.as_str();
     }
+}
+
+/// How many bytes at the beginning are plain.
+fn plain_prefix(bytes: &[u8]) -> usize {
+    const BLOCK: usize = 16;
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let plain_blocks = blocks.iter().take_while(|block| are_plain(&block[..])).count();
+    // The end is looked at as a block too, some of it for the second time.
+    if plain_blocks == blocks.len() && bytes.last_chunk::<BLOCK>().is_some_and(|last| are_plain(last)) {
+        return bytes.len();
+    }
+    // The block with the first that is not, or a text that is shorter than one.
+    let rest = bytes.get(plain_blocks * BLOCK..).unwrap_or_default();
+    plain_blocks * BLOCK + rest.iter().take_while(|byte| is_plain(**byte)).count()
 }
 
 fn escape_one(character: char, to: &mut Vec<u8>) {
@@ -213,7 +219,12 @@ impl<'a> Serializer for Line<'a> {
     }
 
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Error> {
-        self.serialize_str(variant)
+        // A name of this program's own, like that of a field.
+        debug_assert!(are_plain(variant.as_bytes()), "{variant}");
+        self.0.push(b'"');
+        self.0.extend_from_slice(variant.as_bytes());
+        self.0.push(b'"');
+        Ok(())
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Error> {
