@@ -76,6 +76,8 @@ struct Measured {
     lost: Vec<f64>,
     /// CPU time of the program in seconds: for each reset that it has shown, or where there are none, for each second.
     cpu: Vec<f64>,
+    /// The share of it in user space.
+    user: Vec<f64>,
     /// Start to ready, seconds.
     starts: Vec<f64>,
     /// Most memory of any round, in kilobytes: with the pages of files, and without.
@@ -166,9 +168,10 @@ fn measure(load: Load, tools: &[Tool], cpus: &[usize], plan: Plan) -> Result<Out
 fn watched(load: Load, tool: &Tool, measured: &mut Measured, cpus: &[usize], plan: Plan) -> Result<f64> {
     let watcher = tool.start(load.arguments())?;
     // What it does at its start is measured by itself.
-    let before = settled(&watcher)?;
+    let (before, ticks) = (settled(&watcher)?, watcher.ticks()?);
     let rate = load.run(cpus, plan.slice)?;
     let cpu = settled(&watcher)?.saturating_sub(before).as_secs_f64();
+    measured.user.push(watcher.user_share(ticks)?);
     let (peak_kb, own_kb) = watcher.memory()?;
     measured.peak_kb = measured.peak_kb.max(peak_kb);
     measured.own_kb = measured.own_kb.max(own_kb);

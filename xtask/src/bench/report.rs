@@ -72,7 +72,8 @@ fn resets(measured: &Measured) -> String {
     }
     let lost = Quartiles::of(&measured.lost)
         .map_or_else(|| "not said".to_owned(), |lost| format!("{:.1} %", lost.median * 100.0));
-    format!("{} | {lost} | {:.2} µs a reset", rounded(made), cpu * 1e6)
+    let user = cpu * median(&measured.user);
+    format!("{} | {lost} | {:.2} µs a reset, {:.2} in user space", rounded(made), cpu * 1e6, user * 1e6)
 }
 
 fn programs(text: &mut String, outcomes: &[Outcome]) -> Result<()> {

@@ -140,6 +140,13 @@ pub(super) struct Watcher {
     pub(super) took: Duration,
 }
 
+/// CPU time of a program, in the units of `/proc`.
+#[derive(Clone, Copy)]
+pub(super) struct Ticks {
+    user: f64,
+    system: f64,
+}
+
 /// What a program has come to.
 pub(super) struct End {
     /// The last line of standard output.
@@ -169,6 +176,23 @@ impl Watcher {
             nanoseconds += text.split(' ').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
         }
         Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// The share of its CPU time, of all that it has had and threads that have ended too, that was in user space. The kernel
+    /// divides the time between the two as its clock ticks have met the program.
+    pub(super) fn user_share(&self, since: Ticks) -> Result<f64> {
+        let now = self.ticks()?;
+        let [user, system] = [now.user - since.user, now.system - since.system];
+        Ok(if user + system > 0.0 { user / (user + system) } else { 0.0 })
+    }
+
+    /// CPU time so far, in the units of `/proc`.
+    pub(super) fn ticks(&self) -> Result<Ticks> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // Behind the name, which may be anything, field 3 comes first.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let field = |number: usize| fields.split_ascii_whitespace().nth(number - 3)?.parse::<f64>().ok();
+        Ok(Ticks { user: field(14).context("no utime")?, system: field(15).context("no stime")? })
     }
 
     /// Most memory at once, in kilobytes, and what of it is its own now, not a file's.

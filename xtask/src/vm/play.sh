@@ -46,6 +46,7 @@ if [ -n "$again" ] && grep -q '^test result:' /tmp/first; then
 	done
 fi
 echo "vm: tests $status"
-# At once, there is nothing to save; until then there has to be a first process.
+# At once, there is nothing to save; until then there has to be a first process, and its disk may be gone already.
+mkfifo /tmp/forever
 echo o >/proc/sysrq-trigger
-exec tail -f /dev/null
+read -r _ </tmp/forever

@@ -85,14 +85,14 @@ impl Line<'_> {
 }
 
 /// Whether a byte stands in a text of JSON as it is.
+#[expect(clippy::needless_bitwise_bool, reason = "without branches many are looked at at once")]
 const fn is_plain(byte: u8) -> bool {
-    // No branches, so that many are looked at at once.
     !((byte < b' ') | (byte > b'~') | (byte == b'"') | (byte == b'\\'))
 }
 
 /// The same for all of them.
 fn are_plain(bytes: &[u8]) -> bool {
-    // To the end, and not to the first that is not, for the same reason.
+    // To the end, and not to the first that is not, for the same reason as above.
     !bytes.iter().fold(false, |odd, byte| odd | !is_plain(*byte))
 }
 
