@@ -1,8 +1,7 @@
 //! serde's values as JSON, for what is written by the hundred thousand a second.
 //!
 //! `serde_json` looks at every byte of every name for something to escape. Names of fields are this program's own and have
-//! nothing; texts are looked at in blocks, once, for what JSON escapes and for what [`sanitize`] does. Numbers are
-//! `serde_json`'s.
+//! nothing; texts are looked at in blocks, once, for what JSON escapes and for what [`sanitize`] does.
 
 use std::{
     error,
@@ -147,7 +146,16 @@ impl fmt::Write for Pieces<'_> {
     }
 }
 
-/// Every kind of number is `serde_json`'s.
+macro_rules! integers {
+    ($($method:ident $kind:ty,)+) => {
+        $(fn $method(self, value: $kind) -> Result<(), Error> {
+            self.word(itoa::Buffer::new().format(value).as_bytes());
+            Ok(())
+        })+
+    };
+}
+
+/// As `serde_json` has them: the shortest that is this number, and `null` for what is none.
 macro_rules! numbers {
     ($($method:ident $kind:ty,)+) => {
         $(fn $method(self, value: $kind) -> Result<(), Error> {
@@ -172,11 +180,12 @@ impl<'a> Serializer for Line<'a> {
         Ok(())
     }
 
-    numbers! {
+    integers! {
         serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64,
         serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64,
-        serialize_f32 f32, serialize_f64 f64,
     }
+
+    numbers! { serialize_f32 f32, serialize_f64 f64, }
 
     fn serialize_char(self, value: char) -> Result<(), Error> {
         self.collect_str(&value)
