@@ -21,8 +21,12 @@ use crate::maps::WORDS;
 pub(crate) const SENT: u32 = 0;
 /// Place of `tcp_receive_reset`.
 pub(crate) const RECEIVED: u32 = 1;
+/// Place of `inet_sock_set_state`.
+pub(crate) const CHANGED: u32 = 2;
+/// Place of `tcp_destroy_sock`.
+pub(crate) const DESTROYED: u32 = 3;
 /// How many there are.
-pub(crate) const PLACES: u32 = 2;
+pub(crate) const PLACES: u32 = 4;
 
 /// Resets between a first program's end and its last on one CPU: one that was interrupted there, the one that interrupts
 /// it, and some that were preempted.
@@ -35,11 +39,18 @@ pub(crate) const THIRD: usize = 1;
 /// Programs behind at most.
 const BEHIND: usize = 2;
 
-/// How many programs there are behind, set by the user side.
+/// How many programs there are behind one that reports resets, set by the user side. Behind the others, which run for every
+/// connection, there is one where there are two here: only who is preempted leaves them time to be missed.
 #[unsafe(no_mangle)]
 static PROGRAMS_BEHIND: Global<u32> = Global::new(1);
 
-/// A reset by its arguments.
+#[inline(always)]
+fn programs_behind(place: u32) -> usize {
+    let behind = PROGRAMS_BEHIND.load() as usize;
+    if matches!(place, SENT | RECEIVED) { behind } else { behind.saturating_sub(1) }
+}
+
+/// A reset, or what else a program runs for, by its arguments.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arguments {
@@ -76,10 +87,14 @@ pub(crate) struct Words {
 /// The first program begins its work.
 #[inline(always)]
 pub(crate) fn leave_word(place: u32, of: Arguments) {
+    let programs = programs_behind(place);
+    if programs == 0 {
+        return;
+    }
     let Some(words) = WORDS.get_ptr_mut(place) else { return };
     // SAFETY: this CPU's value of the map. Whoever interrupts us leaves it as it was.
     let words = unsafe { &mut *words };
-    if words.has_somebody_behind(0) {
+    if words.has_somebody_behind(0, programs) {
         words.leave(of);
     }
 }
@@ -91,7 +106,7 @@ pub(crate) fn if_left_out(place: u32, behind: usize, of: Arguments, work: impl F
     // SAFETY: as above.
     let words = unsafe { &mut *words };
     words.say(behind, 1);
-    if words.has_somebody_behind(behind + 1) {
+    if words.has_somebody_behind(behind + 1, programs_behind(place)) {
         if !words.have(of) {
             words.reported += 1;
             words.leave(of);
@@ -107,13 +122,11 @@ pub(crate) fn if_left_out(place: u32, behind: usize, of: Arguments, work: impl F
 impl Words {
     /// Whether a program from this one on, of those behind, will look for words.
     #[inline(always)]
-    fn has_somebody_behind(&self, first: usize) -> bool {
+    fn has_somebody_behind(&self, first: usize, programs: usize) -> bool {
         let mut behind = first;
         while behind < BEHIND {
             // SAFETY: a reference. Volatile, since whoever we interrupt may be in the middle of it.
-            if (behind as u32) < PROGRAMS_BEHIND.load()
-                && unsafe { (&raw const self.is_asked[behind]).read_volatile() } == 0
-            {
+            if behind < programs && unsafe { (&raw const self.is_asked[behind]).read_volatile() } == 0 {
                 return true;
             }
             behind += 1;

@@ -2,12 +2,35 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::story;
+use crate::{
+    nested::{self, Arguments},
+    story,
+};
 
 /// `(const struct sock *sk, const int oldstate, const int newstate)`, from 4.16 to today.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub(crate) fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
-    let (sk, old, new) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8);
+    let (sk, old, new) = arguments(&ctx);
+    nested::leave_word(nested::CHANGED, word(sk, old, new));
     story::change(sk, old, new);
     0
+}
+
+/// Behind it, where tasks are preempted in the middle of it.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub(crate) fn inet_sock_set_state_left_out(ctx: RawTracePointContext) -> i32 {
+    let (sk, old, new) = arguments(&ctx);
+    let change = || story::change(sk, old, new);
+    nested::if_left_out(nested::CHANGED, nested::SECOND, word(sk, old, new), change);
+    0
+}
+
+#[inline(always)]
+fn arguments(ctx: &RawTracePointContext) -> (u64, u8, u8) {
+    (ctx.arg(0), ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8)
+}
+
+#[inline(always)]
+fn word(sk: u64, old: u8, new: u8) -> Arguments {
+    Arguments { sk, skb: u64::from(old) << 8 | u64::from(new) }
 }

@@ -3,11 +3,24 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::awaited;
+use crate::{
+    awaited,
+    nested::{self, Arguments},
+};
 
 /// `(struct sock *sk)`, from 4.15 to today.
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 pub(crate) fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
-    awaited::destroyed(ctx.arg::<u64>(0));
+    let sk = ctx.arg(0);
+    nested::leave_word(nested::DESTROYED, Arguments { sk, skb: 0 });
+    awaited::destroyed(sk);
+    0
+}
+
+/// Behind it, where tasks are preempted in the middle of it.
+#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+pub(crate) fn tcp_destroy_sock_left_out(ctx: RawTracePointContext) -> i32 {
+    let sk = ctx.arg(0);
+    nested::if_left_out(nested::DESTROYED, nested::SECOND, Arguments { sk, skb: 0 }, || awaited::destroyed(sk));
     0
 }

@@ -18,28 +18,34 @@ use aya::{
 
 use super::{Attached, attach, btf::KernelTypes, probes::Attach, take_map};
 
-/// The first programs, and those behind them.
+/// The first programs that report resets, and those behind them.
 const BEHIND: [(&str, &[&str]); 3] = [
     ("tcp_send_reset", &["tcp_send_reset_left_out", "tcp_send_reset_left_out_twice"]),
     ("tcp_send_reset_without_reason", &["tcp_send_reset_without_reason_left_out"]),
     ("tcp_receive_reset", &["tcp_receive_reset_left_out", "tcp_receive_reset_left_out_twice"]),
 ];
 
-/// How many programs go behind the first, for `PROGRAMS_BEHIND` of the kernel side.
+/// The same of those that run for every connection, only where tasks are preempted in the middle of a program.
+const BEHIND_OTHERS: [(&str, &str); 2] =
+    [("inet_sock_set_state", "inet_sock_set_state_left_out"), ("tcp_destroy_sock", "tcp_destroy_sock_left_out")];
+
+/// How many programs go behind one that reports resets, for `PROGRAMS_BEHIND` of the kernel side.
 pub(super) fn depth(kernel: &KernelTypes) -> u32 {
     if kernel.preempts_tracepoints() { 2 } else { 1 }
 }
 
 /// The programs that go behind this one.
 pub(super) fn behind(first: &str, kernel: &KernelTypes) -> impl Iterator<Item = &'static str> {
-    let all = BEHIND.iter().find(|(of, _)| *of == first).map(|(_, behind)| *behind);
-    all.unwrap_or_default().iter().copied().take(depth(kernel) as usize)
+    let depth = depth(kernel) as usize;
+    let of_resets = BEHIND.iter().find(|(of, _)| *of == first).map(|(_, behind)| *behind);
+    let of_others = BEHIND_OTHERS.iter().find(|(of, _)| *of == first).map(|(_, behind)| *behind);
+    of_resets.unwrap_or_default().iter().copied().take(depth).chain(of_others.filter(|_| depth > 1))
 }
 
 /// A value of the map `WORDS`, of which the user side only wants the first: how many resets programs behind have reported.
 type Words = [u64; 16];
 
-/// Places of that map.
+/// Places of that map that are of resets.
 const PLACES: [u32; 2] = [0, 1];
 
 /// How many there are.
@@ -66,7 +72,9 @@ impl LeftOut {
             if misses(&facts)?.is_none() {
                 continue;
             }
-            self.facts.push(facts);
+            if BEHIND.iter().any(|(of, _)| *of == way.program) {
+                self.facts.push(facts);
+            }
             for name in behind {
                 let program: &mut RawTracePoint = attach::program(ebpf, name)?;
                 attach::load(program)?;
