@@ -57,6 +57,10 @@ pub(crate) fn silence_and_a_killed_server(stage: &Stage) {
     let timeouts = known("server");
     let tracer = trace(stage, &timeouts);
     let mut pair = Pair::open(V4);
+    // Connections of one age, each breaking on its own, would be another matter: what a dying process closes on a slow
+    // machine is milliseconds apart, and their ages differ by far more.
+    pair.exchange("c", "s");
+    pair.client.tell("idle c 300");
     // Between two busy ones it is not the first to break, in whatever order a dying process closes.
     let idle = pair.connect("idle", "idle");
     let others = [pair.client_end, pair.connect("c2", "s2")];
