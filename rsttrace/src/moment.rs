@@ -11,8 +11,8 @@ const TO_SECONDS: usize = "2026-11-21T08:15:02".len();
 const YEARS_OF_FOUR_DIGITS: std::ops::Range<i64> = 0..253_402_214_400;
 
 thread_local! {
-    /// The second that was written last, and its time as text. Under load there are many of one second, and the calendar
-    /// takes ten times as long as the rest.
+    /// The second that was written last, and its time as text. Under load there are many of one second, and the
+    /// calendar is asked once for all of them.
     static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
 }
 
