@@ -18,5 +18,6 @@ pub mod config;
 pub mod event;
 pub mod flood;
 pub mod names;
+pub mod nested;
 pub mod offsets;
 pub mod owner;

@@ -13,6 +13,7 @@ use rsttrace_common::{
     config::{self, Filter, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
     event::{Address, LOST_SLOTS},
     flood::{Folds, Pace},
+    nested::Words,
     owner::{Arguments, Findings},
 };
 
@@ -20,8 +21,7 @@ use crate::{
     connection::Connection,
     departed::Departed,
     flood::Noise,
-    header,
-    nested::{self, Words},
+    header, nested,
     table::{Table, Tags},
     turns,
 };

@@ -2,9 +2,9 @@
 //!
 //! From 5.19 on the kernel does not run a program of a raw tracepoint that the same CPU is running already
 //! (`__bpf_trace_run`): a reset in a soft interrupt, in the middle of one that a task makes, would be missed, and from 7.0
-//! on, where programs are preempted, another task's. So each of the two programs that report resets leaves word of what
-//! it was run for, and others of its kind, behind it on the same tracepoint, look for that: where one finds none, those
-//! before it were left out, and it reports the reset itself and leaves word.
+//! on, where programs are preempted, another task's. So each of the programs that report resets leaves word of what it has
+//! done, and others of its kind, behind it on the same tracepoint, look for that: where one finds none, those before it were
+//! left out, and it reports the reset itself and leaves word.
 //!
 //! One behind the first is enough where only interrupts come in between. Whoever is preempted stays in the middle of its
 //! program until it gets a CPU again, and each report wakes the reader, which is when that happens: so from 7.0 on there
@@ -13,7 +13,8 @@
 //! (They cannot jump into the first: from 6.13 on a program has one stack for each CPU, because the kernel relies on
 //! not running it twice, and a jump goes unnoticed.)
 
-use aya_ebpf::Global;
+use aya_ebpf::{EbpfContext as _, Global, programs::RawTracePointContext};
+use rsttrace_common::nested::{Run, Words};
 
 use crate::maps::WORDS;
 
@@ -28,16 +29,10 @@ pub(crate) const DESTROYED: u32 = 3;
 /// How many there are.
 pub(crate) const PLACES: u32 = 4;
 
-/// Resets between a first program's end and its last on one CPU: one that was interrupted there, the one that interrupts
-/// it, and some that were preempted.
-const UNDER_WAY: usize = 4;
-
 /// The first program behind.
-pub(crate) const SECOND: usize = 0;
+pub(crate) const SECOND: u32 = 1;
 /// The one behind that.
-pub(crate) const THIRD: usize = 1;
-/// Programs behind at most.
-const BEHIND: usize = 2;
+pub(crate) const THIRD: u32 = 2;
 
 /// How many programs there are behind one that reports resets, set by the user side. Behind the others, which run for every
 /// connection, there is one where there are two here: only who is preempted leaves them time to be missed.
@@ -45,138 +40,55 @@ const BEHIND: usize = 2;
 static PROGRAMS_BEHIND: Global<u32> = Global::new(1);
 
 #[inline(always)]
-fn programs_behind(place: u32) -> usize {
-    let behind = PROGRAMS_BEHIND.load() as usize;
+fn programs_behind(place: u32) -> u32 {
+    let behind = PROGRAMS_BEHIND.load();
     if matches!(place, SENT | RECEIVED) { behind } else { behind.saturating_sub(1) }
 }
 
-/// A reset, or what else a program runs for, by its arguments.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Arguments {
-    /// Never NULL if `skb` is.
-    pub(crate) sk: u64,
-    pub(crate) skb: u64,
-}
-
-impl Arguments {
-    const NONE: Self = Self { sk: 0, skb: 0 };
-}
-
-/// That one of the programs was run for a reset.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Word {
-    of: Arguments,
-    /// The larger, the later it was left.
-    number: u64,
-}
-
-/// What the programs of a tracepoint have left word of on this CPU.
-#[repr(C)]
-pub(crate) struct Words {
-    /// How many resets those behind have reported: for the user side.
-    reported: u64,
-    /// How many words were left.
-    left: u64,
-    /// 1 while that program behind runs: it will be left out of what interrupts it.
-    is_asked: [u64; BEHIND],
-    under_way: [Word; UNDER_WAY],
-}
-
-/// The first program begins its work.
+/// What the program is run for.
 #[inline(always)]
-pub(crate) fn leave_word(place: u32, of: Arguments) {
-    let programs = programs_behind(place);
-    if programs == 0 {
+fn run(ctx: &RawTracePointContext, arguments: [u64; 2]) -> Run {
+    Run { frame: ctx.as_ptr() as u64, arguments }
+}
+
+/// The first program: does its work and leaves word of that. Not before: whoever works wakes the reader, may be preempted
+/// for that, and would keep the place of the word all the while.
+#[inline(always)]
+pub(crate) fn first(place: u32, ctx: &RawTracePointContext, arguments: [u64; 2], work: impl FnOnce()) {
+    work();
+    if programs_behind(place) == 0 {
         return;
     }
-    let Some(words) = WORDS.get_ptr_mut(place) else { return };
-    // SAFETY: this CPU's value of the map. Whoever interrupts us leaves it as it was.
-    let words = unsafe { &mut *words };
-    if words.has_somebody_behind(0, programs) {
-        words.leave(of);
+    if let Some(words) = words(place) {
+        words.leave(run(ctx, arguments));
     }
 }
 
 /// A program behind: does the work of those before it if they were left out.
 #[inline(always)]
-pub(crate) fn if_left_out(place: u32, behind: usize, of: Arguments, work: impl FnOnce()) {
-    let Some(words) = WORDS.get_ptr_mut(place) else { return };
-    // SAFETY: as above.
-    let words = unsafe { &mut *words };
-    words.say(behind, 1);
-    if words.has_somebody_behind(behind + 1, programs_behind(place)) {
-        if !words.have(of) {
-            words.reported += 1;
-            words.leave(of);
-            work();
-        }
-    } else if !words.take(of) {
-        words.reported += 1;
-        work();
+pub(crate) fn if_left_out(
+    place: u32,
+    behind: u32,
+    ctx: &RawTracePointContext,
+    arguments: [u64; 2],
+    work: impl FnOnce(),
+) {
+    let run = run(ctx, arguments);
+    let is_last = behind >= programs_behind(place);
+    let Some(words) = words(place) else { return };
+    if if is_last { words.take(run) } else { words.have(run) } {
+        return;
     }
-    words.say(behind, 0);
+    words.done_behind += 1;
+    work();
+    if !is_last {
+        words.leave(run);
+    }
 }
 
-impl Words {
-    /// Whether a program from this one on, of those behind, will look for words.
-    #[inline(always)]
-    fn has_somebody_behind(&self, first: usize, programs: usize) -> bool {
-        let mut behind = first;
-        while behind < BEHIND {
-            // SAFETY: a reference. Volatile, since whoever we interrupt may be in the middle of it.
-            if behind < programs && unsafe { (&raw const self.is_asked[behind]).read_volatile() } == 0 {
-                return true;
-            }
-            behind += 1;
-        }
-        false
-    }
-
-    /// That a program behind runs, or has ended.
-    #[inline(always)]
-    fn say(&mut self, behind: usize, asked: u64) {
-        // SAFETY: a reference. Volatile, for whoever interrupts us.
-        unsafe { (&raw mut self.is_asked[behind]).write_volatile(asked) };
-    }
-
-    #[inline(always)]
-    fn leave(&mut self, of: Arguments) {
-        self.left += 1;
-        let word = Word { of, number: self.left };
-        let mut oldest = 0;
-        let mut index = 0;
-        while index < UNDER_WAY {
-            let known = &mut self.under_way[index];
-            if known.of == Arguments::NONE || known.of == of {
-                *known = word;
-                return;
-            }
-            if known.number < self.under_way[oldest].number {
-                oldest = index;
-            }
-            index += 1;
-        }
-        // Nobody has ever asked for it: it came just before the last program was busy, which was left out then. The latest
-        // may be that of whom we interrupt.
-        self.under_way[oldest] = word;
-    }
-
-    #[inline(always)]
-    fn have(&self, of: Arguments) -> bool {
-        self.under_way.iter().any(|word| word.of == of)
-    }
-
-    /// Takes away the word of a reset; `false` if nobody has left any.
-    #[inline(always)]
-    fn take(&mut self, of: Arguments) -> bool {
-        for word in &mut self.under_way {
-            if word.of == of {
-                word.of = Arguments::NONE;
-                return true;
-            }
-        }
-        false
-    }
+#[inline(always)]
+fn words<'a>(place: u32) -> Option<&'a mut Words> {
+    let words = WORDS.get_ptr_mut(place)?;
+    // SAFETY: this CPU's value of the map. Whoever interrupts us only touches words of its own.
+    Some(unsafe { &mut *words })
 }

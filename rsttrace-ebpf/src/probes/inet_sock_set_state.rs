@@ -2,17 +2,13 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::{
-    nested::{self, Arguments},
-    story,
-};
+use crate::{nested, story};
 
 /// `(const struct sock *sk, const int oldstate, const int newstate)`, from 4.16 to today.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub(crate) fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
     let (sk, old, new) = arguments(&ctx);
-    nested::leave_word(nested::CHANGED, word(sk, old, new));
-    story::change(sk, old, new);
+    nested::first(nested::CHANGED, &ctx, change(sk, old, new), || story::change(sk, old, new));
     0
 }
 
@@ -20,8 +16,8 @@ pub(crate) fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub(crate) fn inet_sock_set_state_left_out(ctx: RawTracePointContext) -> i32 {
     let (sk, old, new) = arguments(&ctx);
-    let change = || story::change(sk, old, new);
-    nested::if_left_out(nested::CHANGED, nested::SECOND, word(sk, old, new), change);
+    let work = || story::change(sk, old, new);
+    nested::if_left_out(nested::CHANGED, nested::SECOND, &ctx, change(sk, old, new), work);
     0
 }
 
@@ -31,6 +27,6 @@ fn arguments(ctx: &RawTracePointContext) -> (u64, u8, u8) {
 }
 
 #[inline(always)]
-fn word(sk: u64, old: u8, new: u8) -> Arguments {
-    Arguments { sk, skb: u64::from(old) << 8 | u64::from(new) }
+fn change(sk: u64, old: u8, new: u8) -> [u64; 2] {
+    [sk, u64::from(old) << 8 | u64::from(new)]
 }

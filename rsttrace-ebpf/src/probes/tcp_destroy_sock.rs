@@ -3,17 +3,13 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::{
-    awaited,
-    nested::{self, Arguments},
-};
+use crate::{awaited, nested};
 
 /// `(struct sock *sk)`, from 4.15 to today.
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 pub(crate) fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
     let sk = ctx.arg(0);
-    nested::leave_word(nested::DESTROYED, Arguments { sk, skb: 0 });
-    awaited::destroyed(sk);
+    nested::first(nested::DESTROYED, &ctx, [sk, 0], || awaited::destroyed(sk));
     0
 }
 
@@ -21,6 +17,6 @@ pub(crate) fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 pub(crate) fn tcp_destroy_sock_left_out(ctx: RawTracePointContext) -> i32 {
     let sk = ctx.arg(0);
-    nested::if_left_out(nested::DESTROYED, nested::SECOND, Arguments { sk, skb: 0 }, || awaited::destroyed(sk));
+    nested::if_left_out(nested::DESTROYED, nested::SECOND, &ctx, [sk, 0], || awaited::destroyed(sk));
     0
 }

@@ -20,7 +20,7 @@ use crate::{
     forget::{Facts, forget},
     header,
     log::debug,
-    nested::{self, Arguments},
+    nested,
     sock::{self, Tuple},
     story, table,
 };
@@ -31,8 +31,8 @@ const RCV_SHUTDOWN: u8 = 1;
 /// `(struct sock *sk)`, from 4.15 to today.
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 pub(crate) fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
-    nested::leave_word(nested::RECEIVED, Arguments { sk: ctx.arg(0), skb: 0 });
-    report(&ctx, ctx.arg(0));
+    let sk = ctx.arg(0);
+    nested::first(nested::RECEIVED, &ctx, [sk, 0], || report(&ctx, sk));
     0
 }
 
@@ -51,9 +51,9 @@ pub(crate) fn tcp_receive_reset_left_out_twice(ctx: RawTracePointContext) -> i32
 }
 
 #[inline(always)]
-fn report_left_out(ctx: &RawTracePointContext, behind: usize) {
+fn report_left_out(ctx: &RawTracePointContext, behind: u32) {
     let sk = ctx.arg(0);
-    nested::if_left_out(nested::RECEIVED, behind, Arguments { sk, skb: 0 }, || report(ctx, sk));
+    nested::if_left_out(nested::RECEIVED, behind, ctx, [sk, 0], || report(ctx, sk));
 }
 
 /// What a reset is about, as far as the socket says at once.

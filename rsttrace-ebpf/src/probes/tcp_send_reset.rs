@@ -25,7 +25,7 @@ use crate::{
     flood::{self, Passage},
     forget::{Facts, forget},
     log::debug,
-    nested::{self, Arguments},
+    nested,
     packet::{self, Headers},
     sock::{self, Tuple},
     story, table, task,
@@ -34,8 +34,9 @@ use crate::{
 /// From 6.10 on: `(const struct sock *sk, const struct sk_buff *skb, enum sk_rst_reason reason)`.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
-    nested::leave_word(nested::SENT, arguments(&ctx));
-    report(&ctx, arguments(&ctx), Sockets::All, Some(ctx.arg::<u64>(2) as u32));
+    let of = arguments(&ctx);
+    let work = || report(&ctx, of, Sockets::All, Some(ctx.arg::<u64>(2) as u32));
+    nested::first(nested::SENT, &ctx, of.words(), work);
     0
 }
 
@@ -54,16 +55,17 @@ pub(crate) fn tcp_send_reset_left_out_twice(ctx: RawTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn report_left_out(ctx: &RawTracePointContext, behind: usize) {
+fn report_left_out(ctx: &RawTracePointContext, behind: u32) {
     let of = arguments(ctx);
-    nested::if_left_out(nested::SENT, behind, of, || report(ctx, of, Sockets::All, Some(ctx.arg::<u64>(2) as u32)));
+    let work = || report(ctx, of, Sockets::All, Some(ctx.arg::<u64>(2) as u32));
+    nested::if_left_out(nested::SENT, behind, ctx, of.words(), work);
 }
 
 /// Up to 6.9: `(const struct sock *sk, const struct sk_buff *skb)`.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset_without_reason(ctx: RawTracePointContext) -> i32 {
-    nested::leave_word(nested::SENT, arguments(&ctx));
-    report(&ctx, arguments(&ctx), Sockets::All, None);
+    let of = arguments(&ctx);
+    nested::first(nested::SENT, &ctx, of.words(), || report(&ctx, of, Sockets::All, None));
     0
 }
 
@@ -71,8 +73,25 @@ pub(crate) fn tcp_send_reset_without_reason(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset_without_reason_left_out(ctx: RawTracePointContext) -> i32 {
     let of = arguments(&ctx);
-    nested::if_left_out(nested::SENT, nested::SECOND, of, || report(&ctx, of, Sockets::All, None));
+    let work = || report(&ctx, of, Sockets::All, None);
+    nested::if_left_out(nested::SENT, nested::SECOND, &ctx, of.words(), work);
     0
+}
+
+/// A reset, by what the kernel says it is about.
+#[derive(Clone, Copy)]
+pub(super) struct Arguments {
+    /// 0 without a socket.
+    pub(super) sk: u64,
+    /// The packet that provoked it; 0 if none did.
+    pub(super) skb: u64,
+}
+
+impl Arguments {
+    #[inline(always)]
+    fn words(self) -> [u64; 2] {
+        [self.sk, self.skb]
+    }
 }
 
 #[inline(always)]

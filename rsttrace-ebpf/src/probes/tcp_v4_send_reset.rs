@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use rsttrace_common::names::tcp_flag;
 
-use super::tcp_send_reset::{self, Sockets};
-use crate::{arguments::Entry, nested::Arguments, packet, sock};
+use super::tcp_send_reset::{self, Arguments, Sockets};
+use crate::{arguments::Entry, packet, sock};
 
 /// `(const struct sock *sk, struct sk_buff *skb)`, up to 6.9.
 #[fentry(function = "tcp_v4_send_reset")]

@@ -15,6 +15,7 @@ use aya::{
     maps::{MapData, PerCpuArray},
     programs::RawTracePoint,
 };
+use rsttrace_common::nested::Words;
 
 use super::{Attached, attach, btf::KernelTypes, probes::Attach, take_map};
 
@@ -41,9 +42,6 @@ pub(super) fn behind(first: &str, kernel: &KernelTypes) -> impl Iterator<Item = 
     let of_others = BEHIND_OTHERS.iter().find(|(of, _)| *of == first).map(|(_, behind)| *behind);
     of_resets.unwrap_or_default().iter().copied().take(depth).chain(of_others.filter(|_| depth > 1))
 }
-
-/// A value of the map `WORDS`, of which the user side only wants the first: how many resets programs behind have reported.
-type Words = [u64; 16];
 
 /// Places of that map that are of resets.
 const PLACES: [u32; 2] = [0, 1];
@@ -87,7 +85,8 @@ impl LeftOut {
     /// Resets since the start for which none of the programs was run (5.19 and later).
     pub(super) fn count(&self) -> u64 {
         let left_out: u64 = self.facts.iter().filter_map(|file| misses(file).ok().flatten()).sum();
-        let reported = |place| self.words.get(&place, 0).map_or(0, |cpus| cpus.iter().map(|[count, ..]| count).sum());
+        let reported =
+            |place| self.words.get(&place, 0).map_or(0, |cpus| cpus.iter().map(|words| words.done_behind).sum());
         left_out.saturating_sub(PLACES.map(reported).into_iter().sum())
     }
 }

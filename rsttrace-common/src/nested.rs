@@ -1,0 +1,104 @@
+//! Word that programs of a tracepoint leave for those behind them on it: for which of its runs the work has been done.
+//!
+//! The kernel does not run a program that the same CPU is in the middle of (`__bpf_trace_run`), so those behind do what was
+//! not done. Nothing in here is atomic: a CPU's words are touched by that CPU alone, word by word, and whoever comes in
+//! between has taken away its own before it is gone, or is caught in a few nanoseconds between two programs.
+#![expect(
+    clippy::inline_always,
+    reason = "in BPF a function of its own costs a call in each run, and stack of the 512 bytes"
+)]
+
+/// A run of a tracepoint: where on the stack the kernel keeps the arguments while it calls one program after the other,
+/// which is another place for everybody who is in the middle of one, and the arguments, which tell it from the next there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Address of the arguments; never 0.
+    pub frame: u64,
+    /// The arguments, or what stands for them.
+    pub arguments: [u64; 2],
+}
+
+impl Run {
+    const NONE: Self = Self { frame: 0, arguments: [0; 2] };
+}
+
+/// That the work of a run has been done.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    /// Whose word it is; zeros: nobody's.
+    pub of: Run,
+    /// The larger, the later it was left.
+    pub number: u64,
+}
+
+/// Runs between two programs on one CPU: one that was interrupted there, the one that interrupts it, some that were
+/// preempted, and words that nobody has asked for because the last program was left out.
+pub const UNDER_WAY: usize = 4;
+
+/// What the programs of a tracepoint have left word of on a CPU: a value of the map `WORDS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// How many runs those behind have done the work of.
+    pub done_behind: u64,
+    /// How many words were left.
+    pub left: u64,
+    /// The words.
+    pub under_way: [Word; UNDER_WAY],
+}
+
+impl Words {
+    /// None yet.
+    pub const NONE: Self = Self { done_behind: 0, left: 0, under_way: [Word { of: Run::NONE, number: 0 }; UNDER_WAY] };
+
+    /// Says, when it has been done, that the work of this run has been.
+    #[inline(always)]
+    pub fn leave(&mut self, run: Run) {
+        self.left += 1;
+        let word = Word { of: run, number: self.left };
+        let mut oldest = 0;
+        let mut index = 0;
+        while index < UNDER_WAY {
+            let known = &mut self.under_way[index];
+            // Of an earlier run in the same place nobody will ask any more.
+            if known.of.frame == 0 || known.of.frame == run.frame {
+                *known = word;
+                return;
+            }
+            if known.number < self.under_way[oldest].number {
+                oldest = index;
+            }
+            index += 1;
+        }
+        self.under_way[oldest] = word;
+    }
+
+    /// Whether somebody has done the work of this run, for a program that has others behind it.
+    #[inline(always)]
+    pub fn have(&self, run: Run) -> bool {
+        self.under_way.iter().any(|word| word.of == run)
+    }
+
+    /// The same for the last program: takes the word away.
+    #[inline(always)]
+    pub fn take(&mut self, run: Run) -> bool {
+        for word in &mut self.under_way {
+            if word.of == run {
+                word.of = Run::NONE;
+                return true;
+            }
+        }
+        false
+    }
+}
+
+// SAFETY: plain integers without padding.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Words {}
+
+const _: () = assert!(size_of::<Words>() == 144 && align_of::<Words>() == 8);
+assert_offsets!(Words, done_behind @ 0, left @ 8, under_way @ 16);
+assert_offsets!(Word, of @ 0, number @ 24);
+assert_offsets!(Run, frame @ 0, arguments @ 8);
