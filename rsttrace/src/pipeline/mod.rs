@@ -157,6 +157,7 @@ impl Run {
         if !self.trace.output.no_summary || self.trace.output.metrics.is_some() {
             self.watch = Watch::start(!kernel_types.types.reset_reasons().is_empty());
         }
+        wait::wait_ones_turn();
         self.loaded.attach(&kernel_types, &self.trace.more)?;
         drop(kernel_types);
         load::give_memory_back();
@@ -272,7 +273,11 @@ impl Run {
         self.fetch_counted();
         self.release(u64::MAX);
         self.count_losses();
-        self.lose(missed, LostWhere::Kernel);
+        self.lose(
+            missed,
+            LostWhere::Kernel,
+            "they came in the middle of others on their CPU, where the kernel runs no program",
+        );
         // What the outlets could not deliver is part of the summary, so they have what there is before it.
         if !self.trace.output.sink.is_empty() {
             ways.send(&mut self.outbox).await;

@@ -17,6 +17,9 @@ use crate::{
     transport::Transport,
 };
 
+/// Why there was no room for an event.
+const TOO_FAST: &str = "they came faster than they were read; raise --buffer-size or filter";
+
 impl Run {
     /// Says that open files cannot be walked, once for each time that it begins.
     pub(super) fn cannot_walk(&mut self, error: &anyhow::Error) {
@@ -42,24 +45,25 @@ impl Run {
         if new > 0 {
             self.flood.suspect(monotonic_ns().unwrap_or(0));
         }
-        self.lose(new, LostWhere::Kernel);
+        self.lose(new, LostWhere::Kernel, TOO_FAST);
         self.lost_in_kernel = lost;
         let asides = self.loaded.lost_asides().unwrap_or(self.lost_asides);
         if asides > self.lost_asides {
             let count = asides - self.lost_asides;
-            note(format_args!("{count} ignored or forwarded resets were lost: {}", remedy(LostWhere::Kernel)));
+            note(format_args!("{count} ignored or forwarded resets were lost: {TOO_FAST}"));
             self.lost_asides = asides;
         }
         let malformed = std::mem::take(&mut self.malformed);
-        self.lose(malformed, LostWhere::Userspace);
+        self.lose(malformed, LostWhere::Userspace, "the kernel side and this program do not fit together");
     }
 
-    pub(super) fn lose(&mut self, count: u64, place: LostWhere) {
+    /// `why` ends a sentence and says what to do, if anything.
+    pub(super) fn lose(&mut self, count: u64, place: LostWhere, why: &str) {
         if count == 0 {
             return;
         }
         self.tally.lose(count);
-        note(format_args!("{count} resets were lost: {}", remedy(place)));
+        note(format_args!("{count} resets were lost: {why}"));
         let lost = Lost { time: Timestamp::now(), count, r#where: place };
         self.metrics.as_ref().inspect(|metrics| metrics.lose(&lost));
         self.outbox.push(Record::Lost(lost));
@@ -109,12 +113,5 @@ impl Run {
         for degraded in degraded::grouped(&self.loaded.degraded) {
             note(format_args!("degraded: {degraded}"));
         }
-    }
-}
-
-const fn remedy(place: LostWhere) -> &'static str {
-    match place {
-        LostWhere::Kernel => "they came faster than they were read; raise --buffer-size or filter",
-        LostWhere::Userspace => "the kernel side and this program do not fit together",
     }
 }
