@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Display, Formatter, Write as _},
-    io::Write as _,
+    io,
 };
 
 /// Shows text without anything that a terminal obeys or that does not show: control characters, escape sequences, marks
@@ -72,7 +72,7 @@ pub(super) fn escape_json(line: &mut Vec<u8>) {
 }
 
 /// Appends a character as JSON escapes it.
-pub(super) fn escape_in_json(character: char, to: &mut Vec<u8>) {
+pub(super) fn escape_in_json(character: char, to: &mut impl io::Write) {
     for unit in character.encode_utf16(&mut [0; 2]) {
         // Memory takes everything.
         write!(to, "\\u{unit:04x}").unwrap_or_default();

@@ -13,33 +13,49 @@ use serde::{
     ser::{self, Impossible, SerializeSeq, SerializeStruct},
 };
 
+use super::buffer::Buffer;
 use crate::sink::sanitize;
 
 /// Appends values to a line.
-pub(super) struct Line<'a>(pub(super) &'a mut Vec<u8>);
+pub(super) struct Line<'a> {
+    to: &'a mut Buffer,
+    /// What an object is begun with.
+    open: u8,
+}
+
+impl<'a> Line<'a> {
+    pub(super) const fn new(to: &'a mut Buffer) -> Self {
+        Self { to, open: b'{' }
+    }
+
+    /// An object's fields, which come behind others in one object.
+    pub(super) const fn behind_others(to: &'a mut Buffer) -> Self {
+        Self { to, open: b',' }
+    }
+}
 
 /// A list or an object that has been begun.
 pub(super) struct Begun<'a> {
-    to: &'a mut Vec<u8>,
+    to: &'a mut Buffer,
     /// What comes before the next item: what opens it, or a comma.
     separator: u8,
     close: u8,
 }
 
 impl<'a> Begun<'a> {
-    fn new(to: &'a mut Vec<u8>, [open, close]: [u8; 2]) -> Self {
+    fn new(to: &'a mut Buffer, [open, close]: [u8; 2]) -> Self {
         Self { to, separator: open, close }
     }
 
     fn separate(&mut self) {
-        self.to.push(std::mem::replace(&mut self.separator, b','));
+        self.to.append([&[std::mem::replace(&mut self.separator, b',')]]);
     }
 
     fn end(self) {
         if self.separator != b',' {
-            self.to.push(self.separator);
+            self.to.append([&[self.separator]]);
         }
-        self.to.push(self.close);
+        self.to.append([&[self.close]]);
     }
 }
 
@@ -49,7 +65,7 @@ impl SerializeSeq for Begun<'_> {
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         self.separate();
-        value.serialize(Line(self.to))
+        append(value, self.to)
     }
 
     fn end(self) -> Result<(), Error> {
@@ -62,13 +78,13 @@ impl SerializeStruct for Begun<'_> {
     type Ok = ();
     type Error = Error;
 
+    #[expect(clippy::inline_always, reason = "a name is as long as the compiler knows only where it is called")]
+    #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Error> {
         debug_assert!(are_plain(name.as_bytes()), "{name}");
         let separator = std::mem::replace(&mut self.separator, b',');
-        self.to.extend_from_slice(&[separator, b'"']);
-        self.to.extend_from_slice(name.as_bytes());
-        self.to.extend_from_slice(b"\":");
-        value.serialize(Line(self.to))
+        self.to.append([&[separator, b'"'], name.as_bytes(), b"\":"]);
+        append(value, self.to)
     }
 
     fn end(self) -> Result<(), Error> {
@@ -77,10 +93,10 @@ impl SerializeStruct for Begun<'_> {
     }
 }
 
-impl Line<'_> {
-    fn word(self, word: &[u8]) {
-        self.0.extend_from_slice(word);
-    }
+/// Appends a value. Not where it is called: that is for every field, and there are few types.
+#[inline(never)]
+fn append<T: Serialize + ?Sized>(value: &T, to: &mut Buffer) -> Result<(), Error> {
+    value.serialize(Line::new(to))
 }
 
 /// Whether a byte stands in a text of JSON as it is.
@@ -96,12 +112,12 @@ fn are_plain(bytes: &[u8]) -> bool {
 }
 
 /// Appends a text without the quotes around it.
-fn escape(text: &str, to: &mut Vec<u8>) {
+fn escape(text: &str, to: &mut Buffer) {
     let mut rest = text;
     loop {
         // Most texts are plain as a whole. Behind ASCII a character begins.
         let (plain, odd) = rest.split_at(plain_prefix(rest.as_bytes()));
-        to.extend_from_slice(plain.as_bytes());
+        to.append([plain.as_bytes()]);
         let mut characters = odd.chars();
         let Some(character) = characters.next() else { return };
         escape_one(character, to);
@@ -123,7 +139,7 @@ fn plain_prefix(bytes: &[u8]) -> usize {
     plain_blocks * BLOCK + rest.iter().take_while(|byte| is_plain(**byte)).count()
 }
 
-fn escape_one(character: char, to: &mut Vec<u8>) {
+fn escape_one(character: char, to: &mut Buffer) {
     let short = match character {
         '"' => b"\\\"",
         '\\' => b"\\\\",
@@ -131,13 +147,13 @@ fn escape_one(character: char, to: &mut Vec<u8>) {
         '\r' => b"\\r",
         '\t' => b"\\t",
         _ if sanitize::is_harmful(character) => return sanitize::escape_in_json(character, to),
-        _ => return to.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        _ => return to.append([character.encode_utf8(&mut [0; 4]).as_bytes()]),
     };
-    to.extend_from_slice(short);
+    to.append([short]);
 }
 
 /// Text that is written piece by piece.
-struct Pieces<'a>(&'a mut Vec<u8>);
+struct Pieces<'a>(&'a mut Buffer);
 
 impl fmt::Write for Pieces<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -149,7 +165,7 @@ impl fmt::Write for Pieces<'_> {
 macro_rules! integers {
     ($($method:ident $kind:ty,)+) => {
         $(fn $method(self, value: $kind) -> Result<(), Error> {
-            self.word(itoa::Buffer::new().format(value).as_bytes());
+            self.to.append([itoa::Buffer::new().format(value).as_bytes()]);
             Ok(())
         })+
     };
@@ -159,7 +175,7 @@ macro_rules! integers {
 macro_rules! numbers {
     ($($method:ident $kind:ty,)+) => {
         $(fn $method(self, value: $kind) -> Result<(), Error> {
-            serde_json::to_writer(self.0, &value).map_err(ser::Error::custom)
+            serde_json::to_writer(self.to, &value).map_err(ser::Error::custom)
         })+
     };
 }
@@ -176,7 +192,7 @@ impl<'a> Serializer for Line<'a> {
     type SerializeStructVariant = Impossible<(), Error>;
 
     fn serialize_bool(self, value: bool) -> Result<(), Error> {
-        self.word(if value { b"true" } else { b"false" });
+        self.to.append([if value { b"true" } else { b"false" }]);
         Ok(())
     }
 
@@ -192,17 +208,16 @@ impl<'a> Serializer for Line<'a> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), Error> {
-        self.0.reserve(value.len() + 2);
-        self.0.push(b'"');
-        escape(value, self.0);
-        self.0.push(b'"');
+        self.to.append([b"\""]);
+        escape(value, self.to);
+        self.to.append([b"\""]);
         Ok(())
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), Error> {
-        self.0.push(b'"');
-        write!(Pieces(self.0), "{value}").map_err(ser::Error::custom)?;
-        self.0.push(b'"');
+        self.to.append([b"\""]);
+        write!(Pieces(self.to), "{value}").map_err(ser::Error::custom)?;
+        self.to.append([b"\""]);
         Ok(())
     }
 
@@ -219,7 +234,7 @@ impl<'a> Serializer for Line<'a> {
     }
 
     fn serialize_unit(self) -> Result<(), Error> {
-        self.word(b"null");
+        self.to.append([b"null"]);
         Ok(())
     }
 
@@ -230,9 +245,7 @@ impl<'a> Serializer for Line<'a> {
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Error> {
         // A name of this program's own, like that of a field.
         debug_assert!(are_plain(variant.as_bytes()), "{variant}");
-        self.0.push(b'"');
-        self.0.extend_from_slice(variant.as_bytes());
-        self.0.push(b'"');
+        self.to.append([b"\"", variant.as_bytes(), b"\""]);
         Ok(())
     }
 
@@ -251,7 +264,7 @@ impl<'a> Serializer for Line<'a> {
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Begun<'a>, Error> {
-        Ok(Begun::new(self.0, *b"[]"))
+        Ok(Begun::new(self.to, *b"[]"))
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Error> {
@@ -277,7 +290,7 @@ impl<'a> Serializer for Line<'a> {
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Begun<'a>, Error> {
-        Ok(Begun::new(self.0, *b"{}"))
+        Ok(Begun::new(self.to, [self.open, b'}']))
     }
 
     fn serialize_struct_variant(
@@ -293,11 +306,11 @@ impl<'a> Serializer for Line<'a> {
 
 /// What no record has, and what therefore nobody has taught this to write.
 #[derive(Debug)]
-pub(super) struct Error(String);
+pub(super) struct Error(Box<str>);
 
 impl Error {
     fn unknown(what: &str) -> Self {
-        Self(format!("a record has {what}, which has no JSON form yet"))
+        Self(format!("a record has {what}, which has no JSON form yet").into())
     }
 }
 
@@ -311,7 +324,7 @@ impl error::Error for Error {}
 
 impl ser::Error for Error {
     fn custom<T: Display>(message: T) -> Self {
-        Self(message.to_string())
+        Self(message.to_string().into())
     }
 }
 
@@ -327,9 +340,9 @@ mod tests {
     use super::*;
 
     fn line(value: &impl Serialize) -> String {
-        let mut line = Vec::new();
-        value.serialize(Line(&mut line)).expect("it has a form");
-        String::from_utf8(line).expect("UTF-8")
+        let mut line = Buffer::default();
+        value.serialize(Line::new(&mut line)).expect("it has a form");
+        String::from_utf8(line.written().to_vec()).expect("UTF-8")
     }
 
     #[derive(Debug, Serialize)]
@@ -395,6 +408,6 @@ mod tests {
 
     #[test]
     fn what_it_cannot_write_it_refuses() {
-        assert!((1, 2).serialize(Line(&mut Vec::new())).is_err());
+        assert!((1, 2).serialize(Line::new(&mut Buffer::default())).is_err());
     }
 }
