@@ -5,15 +5,17 @@ use std::cell::RefCell;
 use jiff::Timestamp;
 use serde::Serializer;
 
-/// The length of the part that the calendar makes, in all years of four digits.
-const TO_SECONDS: usize = "2026-11-21T08:15:02".len();
+/// A time of a year of four digits.
+const FORM: &[u8; 30] = b"2026-11-21T08:15:02.000000000Z";
+/// Where its nanoseconds are; what stands before is the calendar's.
+const NANOSECONDS: std::ops::Range<usize> = 20..29;
 /// The last second of such a year at the longest, with a day to spare.
 const YEARS_OF_FOUR_DIGITS: std::ops::Range<i64> = 0..253_402_214_400;
 
 thread_local! {
     /// The second that was written last, and its time as text. Under load there are many of one second, and the
     /// calendar is asked once for all of them.
-    static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+    static LAST: RefCell<(i64, [u8; 30])> = const { RefCell::new((i64::MIN, *FORM)) };
 }
 
 /// Writes a time as RFC 3339 in UTC, always with nanoseconds.
@@ -24,16 +26,17 @@ pub(crate) fn timestamp<S: Serializer>(time: &Timestamp, serializer: S) -> Resul
     }
     LAST.with_borrow_mut(|(last, text)| {
         if *last != second {
-            *text = format!("{time:.0}");
+            for (here, digit) in text.iter_mut().zip(format!("{time:.9}").bytes()) {
+                *here = digit;
+            }
             *last = second;
         }
-        text.truncate(TO_SECONDS);
-        text.push('.');
-        let nanoseconds = time.subsec_nanosecond().unsigned_abs();
-        let digit = |place: u32| char::from_digit(nanoseconds / 10_u32.pow(place) % 10, 10).unwrap_or('0');
-        text.extend((0..9).rev().map(digit));
-        text.push('Z');
-        serializer.serialize_str(text)
+        let mut left = time.subsec_nanosecond().unsigned_abs();
+        for digit in text.get_mut(NANOSECONDS).unwrap_or_default().iter_mut().rev() {
+            *digit = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+        serializer.serialize_str(str::from_utf8(text).map_err(serde::ser::Error::custom)?)
     })
 }
 

@@ -248,9 +248,16 @@ pub struct Socket {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State(pub u8);
 
+impl State {
+    /// As the kernel calls it.
+    pub const fn name(self) -> Option<&'static str> {
+        rsttrace_common::names::tcp::name(self.0)
+    }
+}
+
 impl std::fmt::Display for State {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match rsttrace_common::names::tcp::name(self.0) {
+        match self.name() {
             Some(name) => formatter.pad(name),
             None => formatter.pad(&format!("STATE_{}", self.0)),
         }
@@ -259,7 +266,7 @@ impl std::fmt::Display for State {
 
 impl Serialize for State {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match rsttrace_common::names::tcp::name(self.0) {
+        match self.name() {
             Some(name) => serializer.serialize_str(name),
             None => serializer.collect_str(self),
         }
@@ -318,6 +325,21 @@ pub struct ProvokingPacket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpFlags(pub u8);
 
+impl TcpFlags {
+    /// Those that nearly every packet has.
+    pub const fn usual(self) -> Option<&'static str> {
+        Some(match self.0 {
+            0x02 => "SYN",
+            0x04 => "RST",
+            0x10 => "ACK",
+            0x11 => "FIN,ACK",
+            0x14 => "RST,ACK",
+            0x18 => "PSH,ACK",
+            _ => return None,
+        })
+    }
+}
+
 impl std::fmt::Display for TcpFlags {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
@@ -334,7 +356,10 @@ impl std::fmt::Display for TcpFlags {
 
 impl Serialize for TcpFlags {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self.usual() {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.collect_str(self),
+        }
     }
 }
 

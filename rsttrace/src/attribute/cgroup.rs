@@ -1,13 +1,14 @@
 //! cgroup ids to paths.
 
 use std::{
-    collections::HashMap,
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use foldhash::HashMap;
 
 use super::proc::Membership;
 
@@ -26,7 +27,7 @@ pub struct Cgroups {
 
 impl Default for Cgroups {
     fn default() -> Self {
-        Self { root: mount(), known: HashMap::new(), walked: None }
+        Self { root: mount(), known: HashMap::default(), walked: None }
     }
 }
 

@@ -98,7 +98,7 @@ fn watch(task: &KernelTask) -> Option<Watch> {
 }
 
 /// The clock of the events; 0, which is before all of them, if it cannot be read.
-fn monotonic_ns() -> u64 {
+pub(super) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     now.as_nanos().try_into().unwrap_or(0)
 }

@@ -50,7 +50,7 @@ impl Attribution {
         if let Some(owner) = facts.owner.as_ref().filter(|_| matters) {
             facts.owner_ended = self.lives.had_ended(owner, facts.ktime_ns);
             // Now, and not after the search: it may end before that.
-            self.processes.details(owner);
+            self.processes.details(owner, facts.ktime_ns);
         }
         owner::is_open(reset)
     }
@@ -58,10 +58,11 @@ impl Attribution {
     /// Fills in process, actor, cgroup, unit and container. `arguments` are what the kernel side knows of the command line
     /// of a process, for one that was gone before anybody looked.
     pub fn attribute(&mut self, reset: &mut Reset, arguments: impl FnOnce(&KernelTask) -> Option<Vec<u8>>) {
+        let at_ns = reset.facts.ktime_ns;
         let verdict = owner::decide(reset);
         let mut membership = None;
         reset.process = verdict.owner.map(|owner| {
-            let details = self.processes.details(&owner.task);
+            let details = self.processes.details(&owner.task, at_ns);
             membership.clone_from(&details.membership);
             let command_line = details.command_line.clone();
             let command_line = command_line.or_else(|| proc::command_line(&arguments(&owner.task)?));
@@ -72,7 +73,7 @@ impl Attribution {
                 executable: details.executable.clone(),
                 command_line,
                 uid,
-                user: uid.and_then(|uid| self.users.name(uid)),
+                user: uid.and_then(|uid| self.users.name(uid, at_ns)),
                 cgroup: details.membership.as_ref().and_then(|membership| membership.path.clone()),
                 provenance: owner.provenance,
                 confidence: owner.confidence,

@@ -12,12 +12,15 @@ use std::{
         mpsc::{self, Receiver, Sender},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use lru::LruCache;
 
-use super::proc::{Identity, Membership};
+use super::{
+    lives::monotonic_ns,
+    proc::{Identity, Membership},
+};
 use crate::facts::KernelTask;
 
 /// Processes remembered at once.
@@ -26,8 +29,8 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Bytes of text remembered at once: half of it is for the processes that were there at the start.
 const REMEMBERED_BYTES: usize = 4 << 20;
 
-/// After this a process that comes up again is looked at anew: it may have called exec, or been moved.
-const FRESH: Duration = Duration::from_secs(1);
+/// After so many nanoseconds a process that comes up again is looked at anew: it may have called exec, or been moved.
+const FRESH_NS: u64 = 1_000_000_000;
 
 /// How long a record waits for `/proc`. Without a process that hangs the answer takes some 70 µs.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -87,11 +90,12 @@ struct Known {
 }
 
 impl Known {
-    fn is_good(&self) -> bool {
+    /// Whether it is good for an event of this moment.
+    fn is_good(&self, at_ns: u64) -> bool {
         match self.state {
             State::Met => false,
             State::Pending | State::Gone => true,
-            State::Read(moment) => moment.elapsed() < FRESH,
+            State::Read { at_ns: read_ns } => at_ns.saturating_sub(read_ns) < FRESH_NS,
         }
     }
 }
@@ -103,8 +107,8 @@ enum State {
     Met,
     /// A thread is reading its command line.
     Pending,
-    /// For a while.
-    Read(Instant),
+    /// For a while, from this moment of the events' clock on.
+    Read { at_ns: u64 },
     /// The process has gone; nothing will change.
     Gone,
 }
@@ -149,7 +153,7 @@ impl Shared {
         let details = self.read(who);
         self.keep(who, details.clone(), State::Pending);
         let details = details.map(|details| details.with_command_line(who));
-        self.keep(who, details, State::Read(Instant::now()));
+        self.keep(who, details, State::Read { at_ns: monotonic_ns() });
     }
 
     /// Looks at a process that nobody has asked for.
@@ -215,17 +219,18 @@ impl Default for Processes {
 }
 
 impl Processes {
-    /// Details of the process; empty ones when it had gone before anybody looked, or when its PID has gone to another.
-    pub fn details(&mut self, task: &KernelTask) -> Arc<Details> {
+    /// Details of the process for an event of this moment; empty ones when it had gone before anybody looked, or when its
+    /// PID has gone to another.
+    pub fn details(&mut self, task: &KernelTask, at_ns: u64) -> Arc<Details> {
         let who = Identity::of(task);
         if let Some(known) = self.shared.lock().known.get(&who)
-            && known.is_good()
+            && known.is_good(at_ns)
         {
             return Arc::clone(&known.details);
         }
         if !self.ask(who) {
             let details = self.shared.read(who);
-            self.shared.keep(who, details, State::Read(Instant::now()));
+            self.shared.keep(who, details, State::Read { at_ns: monotonic_ns() });
         }
         self.shared.lock().details(who)
     }
@@ -282,6 +287,7 @@ mod tests {
     use std::{
         io::{Read as _, Write as _},
         process::Stdio,
+        time::Instant,
     };
 
     use super::*;
@@ -293,7 +299,7 @@ mod tests {
     #[test]
     fn this_process_is_found_and_another_start_time_is_not() {
         let mut processes = Processes::default();
-        let details = processes.details(&me());
+        let details = processes.details(&me(), monotonic_ns());
         assert_eq!(
             details.executable.as_deref(),
             std::env::current_exe().ok().as_deref().and_then(std::path::Path::to_str)
@@ -301,7 +307,7 @@ mod tests {
         assert!(details.command_line.is_some() && details.uid.is_some() && details.membership.is_some());
         let mut other = me();
         other.start_boottime_ns += 20_000_000;
-        assert_eq!(*processes.details(&other), Details::default());
+        assert_eq!(*processes.details(&other, monotonic_ns()), Details::default());
     }
 
     /// A process that runs for as long as this lives.
@@ -360,11 +366,11 @@ mod tests {
         let cats: Vec<_> = (0..=STUCK_MAX).map(|_| Cat::start()).collect();
         for (index, cat) in cats.iter().enumerate() {
             let task = cat.identity().task();
-            let details = processes.details(&task);
+            let details = processes.details(&task, monotonic_ns());
             assert!(details.executable.is_some() && details.uid.is_some() && details.membership.is_some());
             assert_eq!(details.command_line, None);
             // Not asked again, and with all threads stuck, nobody is.
-            assert_eq!(processes.details(&task), details);
+            assert_eq!(processes.details(&task, monotonic_ns()), details);
             assert_eq!(processes.stuck.len(), (index + 1).min(STUCK_MAX));
         }
     }

@@ -1,17 +1,12 @@
 //! Names of users, from `/etc/passwd` and nowhere else: the C library's look-up may ask a directory server, and a reset
 //! does not wait for the network.
 
-use std::{
-    collections::HashMap,
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, sync::Arc};
 
-/// How often at most the file is looked at for changes.
-const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+use foldhash::HashMap;
+
+/// How often at most the file is looked at for changes, in nanoseconds.
+const CHECK_INTERVAL_NS: u64 = 10_000_000_000;
 
 /// Largest file that is read, in bytes: 100,000 users. Of a larger one nobody is known.
 const FILE_MAX: u64 = 8 << 20;
@@ -22,20 +17,21 @@ pub(super) struct Users {
     names: HashMap<u32, Arc<str>>,
     /// Inode number, size and time of change of what has been read.
     version: Option<(u64, u64, i64, i64)>,
-    checked: Option<Instant>,
+    /// By the clock of the events.
+    checked_ns: Option<u64>,
 }
 
 impl Default for Users {
     fn default() -> Self {
-        Self { file: "/etc/passwd".into(), names: HashMap::new(), version: None, checked: None }
+        Self { file: "/etc/passwd".into(), names: HashMap::default(), version: None, checked_ns: None }
     }
 }
 
 impl Users {
-    /// The name of a user.
-    pub(super) fn name(&mut self, uid: u32) -> Option<Arc<str>> {
-        if self.checked.is_none_or(|checked| checked.elapsed() >= CHECK_INTERVAL) {
-            self.checked = Some(Instant::now());
+    /// The name of a user at this moment of the events' clock.
+    pub(super) fn name(&mut self, uid: u32, at_ns: u64) -> Option<Arc<str>> {
+        if self.checked_ns.is_none_or(|checked_ns| at_ns.saturating_sub(checked_ns) >= CHECK_INTERVAL_NS) {
+            self.checked_ns = Some(at_ns);
             self.read_if_changed();
         }
         self.names.get(&uid).cloned()
@@ -56,7 +52,7 @@ impl Users {
 
 /// Name and number are fields 1 and 3. The first of several names of one number counts, as in the C library.
 pub(super) fn parse(passwd: &str) -> HashMap<u32, Arc<str>> {
-    let mut names = HashMap::new();
+    let mut names = HashMap::default();
     for line in passwd.lines() {
         let mut fields = line.split(':');
         if let (Some(name), Some(uid)) = (fields.next(), fields.nth(1))
@@ -81,7 +77,7 @@ mod tests {
              big:x:4294967296:\nwww-data:x:33:33\n\u{fffd}:x:5:5\n",
         );
         let expected = [(0, "root"), (33, "www-data"), (5, "\u{fffd}")];
-        assert_eq!(names, expected.map(|(uid, name)| (uid, Arc::from(name))).into());
+        assert_eq!(names, expected.map(|(uid, name)| (uid, Arc::from(name))).into_iter().collect());
     }
 
     #[test]
@@ -89,18 +85,19 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("passwd");
         let mut users = Users { file: file.clone(), ..Users::default() };
-        assert_eq!(users.name(7), None);
+        let mut now_ns = 1;
+        assert_eq!(users.name(7, now_ns), None);
         fs::write(&file, "seven:x:7:").expect("a file");
         // Not before the time has come.
-        assert_eq!(users.name(7), None);
-        users.checked = None;
-        assert_eq!(users.name(7).as_deref(), Some("seven"));
+        assert_eq!(users.name(7, now_ns), None);
+        now_ns += CHECK_INTERVAL_NS;
+        assert_eq!(users.name(7, now_ns).as_deref(), Some("seven"));
         fs::write(&file, "another:x:7:").expect("a file");
-        users.checked = None;
-        assert_eq!(users.name(7).as_deref(), Some("another"));
+        now_ns += CHECK_INTERVAL_NS;
+        assert_eq!(users.name(7, now_ns).as_deref(), Some("another"));
         // Gone for a moment, while it is being replaced.
         fs::remove_file(&file).expect("it is there");
-        users.checked = None;
-        assert_eq!(users.name(7).as_deref(), Some("another"));
+        now_ns += CHECK_INTERVAL_NS;
+        assert_eq!(users.name(7, now_ns).as_deref(), Some("another"));
     }
 }

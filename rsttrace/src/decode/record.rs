@@ -1,12 +1,13 @@
 //! One [`ResetEvent`] to one [`Reset`].
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::Duration,
 };
 
+use foldhash::HashMap;
 use rsttrace_common::{
     event::{
         Address, EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN,

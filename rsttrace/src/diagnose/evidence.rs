@@ -15,22 +15,25 @@ pub(super) const AFTER_SILENCE: &str = "the last send came after a silence of";
 /// What a person wants to know of the reset whatever its cause, the most telling first.
 pub(super) fn of(reset: &Reset, evidence: &mut Evidence) {
     if let Some(reason) = &reset.reason {
-        evidence.push(format_args!("the kernel's reason is {reason}"));
+        evidence.say(["the kernel's reason is ", reason]);
     }
     if let Some(packet) = &reset.provoked_by {
-        evidence.push(format_args!("it answers a packet with the flags {}", packet.flags));
+        match packet.flags.usual() {
+            Some(flags) => evidence.say(["it answers a packet with the flags ", flags]),
+            None => evidence.push(format_args!("it answers a packet with the flags {}", packet.flags)),
+        }
     }
     match &reset.socket {
         None if reset.facts.netfilter_hook != 0 => rejected(reset.facts.netfilter_hook, evidence),
-        None => evidence.push("the kernel had no socket for it"),
+        None => evidence.say(["the kernel had no socket for it"]),
         Some(socket) => of_socket(socket, evidence),
     }
     let facts = &reset.facts;
     if facts.linger_zero {
-        evidence.push("SO_LINGER was set to 0 seconds");
+        evidence.say(["SO_LINGER was set to 0 seconds"]);
     }
     if facts.holder_exiting {
-        evidence.push("the process was exiting");
+        evidence.say(["the process was exiting"]);
     }
     if facts.probes_out > 0 {
         evidence.push(many(facts.probes_out.into(), "probe", "was unanswered", "were unanswered"));
@@ -39,7 +42,9 @@ pub(super) fn of(reset: &Reset, evidence: &mut Evidence) {
         let own = packet.handshake_ttl.or(facts.neighbours.peer_ttl);
         match own {
             Some(own) => {
-                evidence.push(format_args!("its TTL was {}, that of the peer's own packets {own}", packet.ttl));
+                let (mut ttl, mut of_own) = (itoa::Buffer::new(), itoa::Buffer::new());
+                let (ttl, own) = (ttl.format(packet.ttl), of_own.format(own));
+                evidence.say(["its TTL was ", ttl, ", that of the peer's own packets ", own]);
             }
             None => evidence.push(format_args!("its TTL was {}, and the peer's own is not known", packet.ttl)),
         }
@@ -48,16 +53,19 @@ pub(super) fn of(reset: &Reset, evidence: &mut Evidence) {
 
 /// Which of netfilter's hooks the rule stands in.
 fn rejected(hook: u8, evidence: &mut Evidence) {
-    evidence.push(match hook {
+    evidence.say([match hook {
         netfilter::LOCAL_IN => "a rule for incoming packets (input) rejected it",
         netfilter::FORWARD => "a rule for forwarded packets (forward) rejected it: it was not for this host",
         netfilter::LOCAL_OUT => "a rule for outgoing packets (output) rejected it: it was this host's own",
         hook => return evidence.push(format_args!("a rule of netfilter's hook {hook} rejected it")),
-    });
+    }]);
 }
 
 fn of_socket(socket: &Socket, evidence: &mut Evidence) {
-    evidence.push(format_args!("the connection was in {}", socket.state));
+    match socket.state.name() {
+        Some(state) => evidence.say(["the connection was in ", state]),
+        None => evidence.push(format_args!("the connection was in {}", socket.state)),
+    }
     if let (Some(queue), Some(limit)) = (socket.accept_queue, socket.accept_queue_limit) {
         evidence.push(format_args!("{queue} connections waited in the accept queue, whose limit is {limit}"));
     }

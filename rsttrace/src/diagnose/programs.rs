@@ -1,6 +1,6 @@
 //! Programs that people run, and the setting of each to look at.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::reset::Process;
 
@@ -267,7 +267,7 @@ pub(super) struct ByCause(HashMap<&'static str, Vec<(&'static Program, &'static 
 
 impl Default for ByCause {
     fn default() -> Self {
-        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        let mut all: HashMap<_, Vec<_>> = HashMap::default();
         for program in PROGRAMS {
             for &(codes, setting) in program.settings {
                 for &code in codes {

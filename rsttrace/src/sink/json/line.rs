@@ -100,43 +100,53 @@ fn append<T: Serialize + ?Sized>(value: &T, to: &mut Buffer) -> Result<(), Error
 }
 
 /// Whether a byte stands in a text of JSON as it is.
-#[expect(clippy::needless_bitwise_bool, reason = "without branches many are looked at at once")]
 const fn is_plain(byte: u8) -> bool {
-    !((byte < b' ') | (byte > b'~') | (byte == b'"') | (byte == b'\\'))
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
 
-/// The same for all of them.
+/// The same for all of them, eight at once.
 fn are_plain(bytes: &[u8]) -> bool {
-    // To the end, and not to the first that is not, for the same reason as above.
-    !bytes.iter().fold(false, |odd, byte| odd | !is_plain(*byte))
+    let odd = match bytes.last_chunk() {
+        // The end is looked at as a word too, some of it for the second time.
+        Some(last) => bytes.as_chunks().0.iter().chain([last]).fold(0, |odd, word| odd | odd_bytes(*word)),
+        None => {
+            let mut word = [b' '; 8];
+            word.iter_mut().zip(bytes).for_each(|(here, byte)| *here = *byte);
+            odd_bytes(word)
+        }
+    };
+    odd == 0
+}
+
+/// 0 if all bytes of a word are plain ones.
+const fn odd_bytes(word: [u8; 8]) -> u64 {
+    /// A byte in each place of a word.
+    const fn all(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    /// The highest bit of some byte is set if any is below `limit`, which is 0x80 at most.
+    const fn below(word: u64, limit: u8) -> u64 {
+        word.wrapping_sub(all(limit)) & !word
+    }
+    let word = u64::from_ne_bytes(word);
+    let odd = below(word, b' ') | below(word ^ all(b'"'), 1) | below(word ^ all(b'\\'), 1);
+    // 0x7f with one more, and what is not ASCII.
+    (odd | word.wrapping_add(all(1)) | word) & all(0x80)
 }
 
 /// Appends a text without the quotes around it.
 fn escape(text: &str, to: &mut Buffer) {
     let mut rest = text;
     loop {
-        // Most texts are plain as a whole. Behind ASCII a character begins.
-        let (plain, odd) = rest.split_at(plain_prefix(rest.as_bytes()));
+        let plain = rest.bytes().take_while(|byte| is_plain(*byte)).count();
+        // Behind ASCII a character begins.
+        let (plain, odd) = rest.split_at(plain);
         to.append([plain.as_bytes()]);
         let mut characters = odd.chars();
         let Some(character) = characters.next() else { return };
         escape_one(character, to);
         rest = characters.as_str();
     }
-}
-
-/// How many bytes at the beginning are plain.
-fn plain_prefix(bytes: &[u8]) -> usize {
-    const BLOCK: usize = 16;
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    let plain_blocks = blocks.iter().take_while(|block| are_plain(&block[..])).count();
-    // The end is looked at as a block too, some of it for the second time.
-    if plain_blocks == blocks.len() && bytes.last_chunk::<BLOCK>().is_some_and(|last| are_plain(last)) {
-        return bytes.len();
-    }
-    // The block with the first that is not, or a text that is shorter than one.
-    let rest = bytes.get(plain_blocks * BLOCK..).unwrap_or_default();
-    plain_blocks * BLOCK + rest.iter().take_while(|byte| is_plain(**byte)).count()
 }
 
 fn escape_one(character: char, to: &mut Buffer) {
@@ -208,6 +218,11 @@ impl<'a> Serializer for Line<'a> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), Error> {
+        // Most texts are plain as a whole.
+        if are_plain(value.as_bytes()) {
+            self.to.append([b"\"", value.as_bytes(), b"\""]);
+            return Ok(());
+        }
         self.to.append([b"\""]);
         escape(value, self.to);
         self.to.append([b"\""]);
@@ -393,6 +408,19 @@ mod tests {
                 let line = line(&text);
                 assert_eq!(serde_json::from_str::<String>(&line).ok(), Some(text));
                 assert!(!line.chars().any(sanitize::is_harmful), "{line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_odd_byte_is_seen_wherever_it_is() {
+        for byte in 0..=u8::MAX {
+            for length in 1..20 {
+                for place in 0..length {
+                    let mut bytes = vec![b'~'; length];
+                    bytes[place] = byte;
+                    assert_eq!(are_plain(&bytes), is_plain(byte), "{byte:#x} at {place} of {length}");
+                }
             }
         }
     }
