@@ -37,6 +37,10 @@ pub struct Word {
 /// preempted, and words that nobody has asked for because the last program was left out.
 pub const UNDER_WAY: usize = 4;
 
+/// Values of the map `WORDS` for each tracepoint. From 7.0 on a task may lose its CPU between looking for a free place and
+/// taking it, and the one that gets the CPU may lose it before it asks: by their PIDs, two tasks seldom share a value.
+pub const SETS: u32 = 32;
+
 /// What the programs of a tracepoint have left word of on a CPU: a value of the map `WORDS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use rsttrace_common::{
     config::{self, Filter, PEERS_MAX, PIDS_MAX, PORTS_SLOTS},
     event::{Address, LOST_SLOTS},
     flood::{Folds, Pace},
-    nested::Words,
+    nested::{SETS, Words},
     owner::{Arguments, Findings},
 };
 
@@ -45,7 +45,7 @@ pub(crate) static SCRATCH: PerCpuArray<rsttrace_common::event::ResetEvent> =
 
 /// What the programs that report resets have been run for.
 #[map]
-pub(crate) static WORDS: PerCpuArray<Words> = PerCpuArray::with_max_entries(nested::PLACES, 0);
+pub(crate) static WORDS: PerCpuArray<Words> = PerCpuArray::with_max_entries(nested::PLACES * SETS, 0);
 
 /// Events that found no room, by `LOST_*`.
 #[map]

@@ -13,18 +13,20 @@
 //! (They cannot jump into the first: from 6.13 on a program has one stack for each CPU, because the kernel relies on
 //! not running it twice, and a jump goes unnoticed.)
 
-use aya_ebpf::{EbpfContext as _, Global, programs::RawTracePointContext};
-use rsttrace_common::nested::{Run, Words};
+use aya_ebpf::{
+    EbpfContext as _, Global, helpers::generated::bpf_get_current_pid_tgid, programs::RawTracePointContext,
+};
+use rsttrace_common::nested::{Run, SETS, Words};
 
 use crate::maps::WORDS;
 
-/// Place of `tcp_send_reset` in the map.
+/// Number of `tcp_send_reset` among the tracepoints in the map.
 pub(crate) const SENT: u32 = 0;
-/// Place of `tcp_receive_reset`.
+/// Number of `tcp_receive_reset`.
 pub(crate) const RECEIVED: u32 = 1;
-/// Place of `inet_sock_set_state`.
+/// Number of `inet_sock_set_state`.
 pub(crate) const CHANGED: u32 = 2;
-/// Place of `tcp_destroy_sock`.
+/// Number of `tcp_destroy_sock`.
 pub(crate) const DESTROYED: u32 = 3;
 /// How many there are.
 pub(crate) const PLACES: u32 = 4;
@@ -81,14 +83,24 @@ pub(crate) fn if_left_out(
     }
     words.done_behind += 1;
     work();
-    if !is_last {
+    if is_last {
+        return;
+    }
+    // Looked up anew: the compiler remembers what it has read of the words, and others have been here meanwhile.
+    if let Some(words) = self::words(place) {
         words.leave(run);
     }
 }
 
 #[inline(always)]
 fn words<'a>(place: u32) -> Option<&'a mut Words> {
-    let words = WORDS.get_ptr_mut(place)?;
+    let mut set = 0;
+    if PROGRAMS_BEHIND.load() > 1 {
+        // SAFETY: takes no arguments and cannot fail.
+        let ids = unsafe { bpf_get_current_pid_tgid() };
+        set = ids as u32 % SETS;
+    }
+    let words = WORDS.get_ptr_mut(place * SETS + set)?;
     // SAFETY: this CPU's value of the map. Whoever interrupts us only touches words of its own.
     Some(unsafe { &mut *words })
 }

@@ -22,7 +22,9 @@ impl Evidence {
     /// Adds a line of pieces that are there already: nearly all records have some, and to format them took three times as
     /// long.
     pub fn say<const N: usize>(&mut self, pieces: [&str; N]) {
-        pieces.into_iter().for_each(|piece| self.text.push_str(piece));
+        for piece in pieces {
+            self.text.push_str(piece);
+        }
         self.ends.push(self.text.len());
     }
 

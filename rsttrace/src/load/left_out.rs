@@ -15,7 +15,7 @@ use aya::{
     maps::{MapData, PerCpuArray},
     programs::RawTracePoint,
 };
-use rsttrace_common::nested::Words;
+use rsttrace_common::nested::{SETS, Words};
 
 use super::{Attached, attach, btf::KernelTypes, probes::Attach, take_map};
 
@@ -43,8 +43,8 @@ pub(super) fn behind(first: &str, kernel: &KernelTypes) -> impl Iterator<Item = 
     of_resets.unwrap_or_default().iter().copied().take(depth).chain(of_others.filter(|_| depth > 1))
 }
 
-/// Places of that map that are of resets.
-const PLACES: [u32; 2] = [0, 1];
+/// The tracepoints of resets come first in the map.
+const OF_RESETS: u32 = 2;
 
 /// How many there are.
 pub(super) struct LeftOut {
@@ -85,9 +85,9 @@ impl LeftOut {
     /// Resets since the start for which none of the programs was run (5.19 and later).
     pub(super) fn count(&self) -> u64 {
         let left_out: u64 = self.facts.iter().filter_map(|file| misses(file).ok().flatten()).sum();
-        let reported =
-            |place| self.words.get(&place, 0).map_or(0, |cpus| cpus.iter().map(|words| words.done_behind).sum());
-        left_out.saturating_sub(PLACES.map(reported).into_iter().sum())
+        let sets = (0..OF_RESETS * SETS).filter_map(|set| self.words.get(&set, 0).ok());
+        let reported = sets.map(|cpus| cpus.iter().map(|words| words.done_behind).sum::<u64>()).sum();
+        left_out.saturating_sub(reported)
     }
 }
 

@@ -106,14 +106,13 @@ const fn is_plain(byte: u8) -> bool {
 
 /// The same for all of them, eight at once.
 fn are_plain(bytes: &[u8]) -> bool {
-    let odd = match bytes.last_chunk() {
+    let odd = if let Some(last) = bytes.last_chunk() {
         // The end is looked at as a word too, some of it for the second time.
-        Some(last) => bytes.as_chunks().0.iter().chain([last]).fold(0, |odd, word| odd | odd_bytes(*word)),
-        None => {
-            let mut word = [b' '; 8];
-            word.iter_mut().zip(bytes).for_each(|(here, byte)| *here = *byte);
-            odd_bytes(word)
-        }
+        bytes.as_chunks().0.iter().chain([last]).fold(0, |odd, word| odd | odd_bytes(*word))
+    } else {
+        let mut word = [b' '; 8];
+        word.iter_mut().zip(bytes).for_each(|(here, byte)| *here = *byte);
+        odd_bytes(word)
     };
     odd == 0
 }
