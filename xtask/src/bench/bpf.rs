@@ -19,8 +19,9 @@ const BPF_ENABLE_STATS: libc::c_int = 32;
 /// Where `struct bpf_prog_info` has the name of the program.
 const NAME: Range<usize> = 64..80;
 
-/// What the programs of a process have cost: nanoseconds and runs, by the program's name.
-pub(super) type Cost = BTreeMap<String, (u64, u64)>;
+/// What the programs of a process have cost: nanoseconds and runs, by the program's name and number. Of a name the kernel
+/// keeps 15 bytes, in which some are alike.
+pub(super) type Cost = BTreeMap<(String, u32), (u64, u64)>;
 
 /// Makes the kernel count for as long as it is held: the switch is the descriptor, so it goes off whatever becomes of
 /// this process. Counting costs time itself and is never on while rates are measured.
@@ -46,7 +47,8 @@ pub(super) fn cost(pid: u32) -> Result<Cost> {
             info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse::<u64>().ok())
         };
         if let (Some(id), Some(time), Some(runs)) = (value("prog_id"), value("run_time_ns"), value("run_cnt")) {
-            costs.insert(name(u32::try_from(id)?)?, (time, runs));
+            let id = u32::try_from(id)?;
+            costs.insert((name(id)?, id), (time, runs));
         }
     }
     Ok(costs)

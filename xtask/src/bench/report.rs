@@ -79,7 +79,7 @@ fn resets(measured: &Measured) -> String {
 fn programs(text: &mut String, outcomes: &[Outcome]) -> Result<()> {
     text.push_str("| load | rsttrace's program in the kernel | runs | ns a run |\n|---|---|---|---|\n");
     for outcome in outcomes {
-        for (name, &(time, runs)) in &outcome.cost {
+        for ((name, _), &(time, runs)) in &outcome.cost {
             #[expect(clippy::cast_precision_loss, reason = "some seconds and millions")]
             let (time, runs) = (time as f64, runs as f64);
             let (load, unit) = (outcome.load.name(), outcome.load.unit());

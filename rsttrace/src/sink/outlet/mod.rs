@@ -13,6 +13,7 @@ mod spec;
 mod syslog;
 #[cfg(feature = "tls")]
 mod tls;
+mod worker;
 
 pub(crate) use spec::Reach;
 pub use spec::Spec;
