@@ -54,7 +54,8 @@ pub fn sample(data: &[u8]) {
         }
         let Ok(event) = whole else { continue };
         assert_eq!(event.as_bytes(), &one[..size_of::<ResetEvent>()]);
-        let events = settle.next(event).into_iter().chain(settle.release(u64::MAX));
+        let goes_on = settle.lets_go_on(&event);
+        let events = goes_on.then_some(event).into_iter().chain(settle.release(u64::MAX));
         for event in events.collect::<Vec<_>>() {
             print(&record(&event, &mut decoder, &mut diagnosis));
         }

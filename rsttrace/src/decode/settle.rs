@@ -17,16 +17,16 @@ pub struct Settle {
 }
 
 impl Settle {
-    /// Takes the next event; gives it back if it can go on.
-    pub fn next(&mut self, event: ResetEvent) -> Option<ResetEvent> {
+    /// Looks at the next event: whether it can go on. If not, it is held here.
+    pub fn lets_go_on(&mut self, event: &ResetEvent) -> bool {
         if event.kind == KIND_RECEIVED && event.flags & EVENT_MAYBE_SENT != 0 {
-            self.held.push(event);
-            return None;
+            self.held.push(*event);
+            return false;
         }
         if event.kind == KIND_SENT && event.flags & EVENT_HAS_PACKET != 0 && event.sk != 0 {
             self.held.retain(|held| held.sk != event.sk || held.ktime_ns > event.ktime_ns);
         }
-        Some(event)
+        true
     }
 
     /// When the next held event can go on, in nanoseconds of the events' clock.
@@ -61,9 +61,8 @@ mod tests {
     #[test]
     fn a_reset_in_answer_to_data_swallows_the_false_one() {
         let mut settle = Settle::default();
-        assert_eq!(settle.next(received(7, 1)), None);
-        let answer = sent(7, 2, EVENT_HAS_PACKET);
-        assert_eq!(settle.next(answer), Some(answer));
+        assert!(!settle.lets_go_on(&received(7, 1)));
+        assert!(settle.lets_go_on(&sent(7, 2, EVENT_HAS_PACKET)));
         assert_eq!(settle.release(u64::MAX), []);
     }
 
@@ -71,9 +70,9 @@ mod tests {
     fn another_socket_or_a_reset_of_our_own_accord_swallows_nothing() {
         let mut settle = Settle::default();
         let held = received(7, 1);
-        assert_eq!(settle.next(held), None);
-        assert!(settle.next(sent(8, 2, EVENT_HAS_PACKET)).is_some());
-        assert!(settle.next(sent(7, 2, 0)).is_some());
+        assert!(!settle.lets_go_on(&held));
+        assert!(settle.lets_go_on(&sent(8, 2, EVENT_HAS_PACKET)));
+        assert!(settle.lets_go_on(&sent(7, 2, 0)));
         assert_eq!(settle.release(u64::MAX), [held]);
     }
 
@@ -81,7 +80,7 @@ mod tests {
     fn a_true_one_goes_on_after_the_wait() {
         let mut settle = Settle::default();
         let held = received(7, 5);
-        assert_eq!(settle.next(held), None);
+        assert!(!settle.lets_go_on(&held));
         let deadline = settle.deadline_ns().expect("something is held");
         assert_eq!(settle.release(deadline - 1), []);
         assert_eq!(settle.release(deadline), [held]);
@@ -91,7 +90,6 @@ mod tests {
     #[test]
     fn what_is_not_marked_never_waits() {
         let mut settle = Settle::default();
-        let event = ResetEvent { kind: KIND_RECEIVED, sk: 7, ..ResetEvent::default() };
-        assert_eq!(settle.next(event), Some(event));
+        assert!(settle.lets_go_on(&ResetEvent { kind: KIND_RECEIVED, sk: 7, ..ResetEvent::default() }));
     }
 }

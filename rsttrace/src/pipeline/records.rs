@@ -26,16 +26,19 @@ impl Run {
         let Some(clock) = read_clocks() else { return };
         // Each CPU's perf ring is in order, all together they are not.
         batch.sort_by_key(|event| event.ktime_ns);
-        let mut events = Vec::with_capacity(batch.len());
-        for event in batch.drain(..) {
-            self.flood.see(&event, clock.monotonic_ns);
-            events.extend(self.settle.next(event));
+        for event in &*batch {
+            self.flood.see(event, clock.monotonic_ns);
         }
         if let Some(pace) = self.flood.next_pace(clock.monotonic_ns) {
             self.keep_pace(pace);
         }
-        events.extend(self.settle.release(seen_ns));
-        for event in events {
+        for event in &*batch {
+            if self.settle.lets_go_on(event) {
+                self.take(event, 1, &clock);
+            }
+        }
+        batch.clear();
+        for event in self.settle.release(seen_ns) {
             self.take(&event, 1, &clock);
         }
     }
