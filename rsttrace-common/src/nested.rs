@@ -1,8 +1,8 @@
-//! Word that programs of a tracepoint leave for those behind them on it: for which of its runs the work has been done.
+//! Word that programs of a tracepoint leave for those behind them on it: for which of its runs the work is done.
 //!
 //! The kernel does not run a program that the same CPU is in the middle of (`__bpf_trace_run`), so those behind do what was
-//! not done. Nothing in here is atomic: a CPU's words are touched by that CPU alone, word by word, and whoever comes in
-//! between has taken away its own before it is gone, or is caught in a few nanoseconds between two programs.
+//! not done. Nothing in here is atomic: a CPU's words are touched by that CPU alone, and whoever interrupts has taken away
+//! its own before it is gone. A task that is preempted keeps its word, in a place that others then find taken.
 #![expect(
     clippy::inline_always,
     reason = "in BPF a function of its own costs a call in each run, and stack of the 512 bytes"
@@ -23,16 +23,6 @@ impl Run {
     const NONE: Self = Self { frame: 0, arguments: [0; 2] };
 }
 
-/// That the work of a run has been done.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Word {
-    /// Whose word it is; zeros: nobody's.
-    pub of: Run,
-    /// The larger, the later it was left.
-    pub number: u64,
-}
-
 /// Runs between two programs on one CPU: one that was interrupted there, the one that interrupts it, some that were
 /// preempted, and words that nobody has asked for because the last program was left out.
 pub const UNDER_WAY: usize = 4;
@@ -49,48 +39,41 @@ pub struct Words {
     pub done_behind: u64,
     /// How many words were left.
     pub left: u64,
-    /// The words.
-    pub under_way: [Word; UNDER_WAY],
+    /// The runs whose work is done; zeros where there is none.
+    pub under_way: [Run; UNDER_WAY],
 }
 
 impl Words {
     /// None yet.
-    pub const NONE: Self = Self { done_behind: 0, left: 0, under_way: [Word { of: Run::NONE, number: 0 }; UNDER_WAY] };
+    pub const NONE: Self = Self { done_behind: 0, left: 0, under_way: [Run::NONE; UNDER_WAY] };
 
-    /// Says, when it has been done, that the work of this run has been.
+    /// Says that the work of this run is done here.
     #[inline(always)]
     pub fn leave(&mut self, run: Run) {
-        self.left += 1;
-        let word = Word { of: run, number: self.left };
-        let mut oldest = 0;
-        let mut index = 0;
-        while index < UNDER_WAY {
-            let known = &mut self.under_way[index];
+        self.left = self.left.wrapping_add(1);
+        for word in &mut self.under_way {
             // Of an earlier run in the same place nobody will ask any more.
-            if known.of.frame == 0 || known.of.frame == run.frame {
-                *known = word;
+            if word.frame == 0 || word.frame == run.frame {
+                *word = run;
                 return;
             }
-            if known.number < self.under_way[oldest].number {
-                oldest = index;
-            }
-            index += 1;
         }
-        self.under_way[oldest] = word;
+        // Nor, most likely, of any of these; one after the other makes room.
+        self.under_way[self.left as usize % UNDER_WAY] = run;
     }
 
-    /// Whether somebody has done the work of this run, for a program that has others behind it.
+    /// Whether somebody does the work of this run, for a program that has others behind it.
     #[inline(always)]
     pub fn have(&self, run: Run) -> bool {
-        self.under_way.iter().any(|word| word.of == run)
+        self.under_way.contains(&run)
     }
 
     /// The same for the last program: takes the word away.
     #[inline(always)]
     pub fn take(&mut self, run: Run) -> bool {
         for word in &mut self.under_way {
-            if word.of == run {
-                word.of = Run::NONE;
+            if *word == run {
+                *word = Run::NONE;
                 return true;
             }
         }
@@ -102,7 +85,6 @@ impl Words {
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Words {}
 
-const _: () = assert!(size_of::<Words>() == 144 && align_of::<Words>() == 8);
+const _: () = assert!(size_of::<Words>() == 112 && align_of::<Words>() == 8);
 assert_offsets!(Words, done_behind @ 0, left @ 8, under_way @ 16);
-assert_offsets!(Word, of @ 0, number @ 24);
 assert_offsets!(Run, frame @ 0, arguments @ 8);

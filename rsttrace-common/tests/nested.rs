@@ -106,14 +106,14 @@ impl Cpu {
                     return;
                 }
                 self.words.done_behind += u64::from(program > 0);
+                if program != last {
+                    self.words.leave(run);
+                }
                 self.runs[program] = true;
                 self.done[caller.number] += 1;
                 caller.place = Place::Works(program);
             }
             Place::Works(program) => {
-                if program != last {
-                    self.words.leave(run);
-                }
                 self.runs[program] = false;
                 caller.place = Place::Before(program + 1);
             }
@@ -198,7 +198,7 @@ fn one_after_the_other() {
     let cpu = play(3, &[Step::GoOn; 100]);
     assert!(cpu.done.len() > 10 && cpu.done.iter().all(|times| *times == 1));
     assert_eq!((cpu.left_out, cpu.words.done_behind), (0, 0));
-    assert!(cpu.words.under_way.iter().all(|word| word.of.frame == 0));
+    assert!(cpu.words.under_way.iter().all(|word| word.frame == 0));
 }
 
 /// The last program was left out and nobody asked for the word: the next run in that place is not taken for it.
@@ -210,7 +210,7 @@ fn a_word_that_nobody_asked_for() {
     assert!(!words.have(run(2)) && !words.take(run(2)));
     words.leave(run(2));
     assert!(!words.have(run(1)) && words.take(run(2)));
-    // Of those that remain the oldest makes room.
+    // Where there is no room the earlier ones make it, one after the other.
     for frame in 1..=9 {
         words.leave(Run { frame, arguments: [0, 0] });
     }

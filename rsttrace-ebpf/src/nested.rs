@@ -2,8 +2,8 @@
 //!
 //! From 5.19 on the kernel does not run a program of a raw tracepoint that the same CPU is running already
 //! (`__bpf_trace_run`): a reset in a soft interrupt, in the middle of one that a task makes, would be missed, and from 7.0
-//! on, where programs are preempted, another task's. So each of the programs that report resets leaves word of what it has
-//! done, and others of its kind, behind it on the same tracepoint, look for that: where one finds none, those before it were
+//! on, where programs are preempted, another task's. So each of the programs that report resets leaves word of what it
+//! does, and others of its kind, behind it on the same tracepoint, look for that: where one finds none, those before it were
 //! left out, and it reports the reset itself and leaves word.
 //!
 //! One behind the first is enough where only interrupts come in between. Whoever is preempted stays in the middle of its
@@ -53,17 +53,16 @@ fn run(ctx: &RawTracePointContext, arguments: [u64; 2]) -> Run {
     Run { frame: ctx.as_ptr() as u64, arguments }
 }
 
-/// The first program: does its work and leaves word of that. Not before: whoever works wakes the reader, may be preempted
-/// for that, and would keep the place of the word all the while.
+/// The first program: leaves word, whoever may look for it, and does its work. (The other way round the verifier would walk
+/// the search for a place once for each way through the work.)
 #[inline(always)]
 pub(crate) fn first(place: u32, ctx: &RawTracePointContext, arguments: [u64; 2], work: impl FnOnce()) {
-    work();
-    if programs_behind(place) == 0 {
-        return;
-    }
-    if let Some(words) = words(place) {
+    if programs_behind(place) > 0
+        && let Some(words) = words(place)
+    {
         words.leave(run(ctx, arguments));
     }
+    work();
 }
 
 /// A program behind: does the work of those before it if they were left out.
@@ -82,14 +81,10 @@ pub(crate) fn if_left_out(
         return;
     }
     words.done_behind += 1;
-    work();
-    if is_last {
-        return;
-    }
-    // Looked up anew: the compiler remembers what it has read of the words, and others have been here meanwhile.
-    if let Some(words) = self::words(place) {
+    if !is_last {
         words.leave(run);
     }
+    work();
 }
 
 #[inline(always)]

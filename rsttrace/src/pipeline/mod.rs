@@ -157,7 +157,6 @@ impl Run {
         if !self.trace.output.no_summary || self.trace.output.metrics.is_some() {
             self.watch = Watch::start(!kernel_types.types.reset_reasons().is_empty());
         }
-        wait::wait_ones_turn();
         self.loaded.attach(&kernel_types, &self.trace.more)?;
         drop(kernel_types);
         load::give_memory_back();

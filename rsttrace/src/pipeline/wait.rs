@@ -45,22 +45,6 @@ pub(super) fn ticks() -> Option<Ticks> {
     clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok().and_then(|resolution| Ticks::of_resolution(resolution.into()))
 }
 
-/// Lets this thread, and those that it starts, wait for their turn like any that works through heaps: an event wakes us in
-/// the middle of the program that reports it, and whoever is woken by default takes the CPU from the task that it runs for
-/// at once. That cost that task its time, and on Linux 7, where it stays in the middle of the program meanwhile, others' of
-/// its kind. Where the CPU idles nothing is different.
-pub(super) fn wait_ones_turn() {
-    let ordinary = libc::c_long::from(libc::SCHED_OTHER);
-    // Through the system call: musl has no such function. Whoever has given us another policy knows why, and where it is
-    // not allowed all works as before.
-    // SAFETY: takes numbers only; 0 is this thread.
-    if unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) } == ordinary {
-        let priority = libc::sched_param { sched_priority: 0 };
-        // SAFETY: the kernel reads the struct, which lives longer than the call.
-        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const priority) };
-    }
-}
-
 /// SIGHUP.
 pub(super) fn hang_up() -> Result<Signal> {
     signal(SignalKind::hangup()).context("cannot watch for signals")
