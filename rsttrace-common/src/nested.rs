@@ -48,6 +48,7 @@ impl Words {
     pub const NONE: Self = Self { done_behind: 0, left: 0, under_way: [Run::NONE; UNDER_WAY] };
 
     /// Says that the work of this run is done here.
+    #[expect(clippy::cast_possible_truncation, reason = "the last bits choose a place")]
     #[inline(always)]
     pub fn leave(&mut self, run: Run) {
         self.left = self.left.wrapping_add(1);
