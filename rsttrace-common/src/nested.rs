@@ -23,8 +23,8 @@ impl Run {
     const NONE: Self = Self { frame: 0, arguments: [0; 2] };
 }
 
-/// Runs between two programs on one CPU: one that was interrupted there, the one that interrupts it, some that were
-/// preempted, and words that nobody has asked for because the last program was left out.
+/// Runs that have begun on one CPU and not come to the last program: one that was interrupted, the one that interrupts it,
+/// some that were preempted, and words that nobody has asked for because the last program was left out.
 pub const UNDER_WAY: usize = 4;
 
 /// Values of the map `WORDS` for each tracepoint. From 7.0 on a task may lose its CPU between looking for a free place and

@@ -54,7 +54,7 @@ struct Cpu {
     left_out: u64,
     /// The task that has the CPU, and the soft interrupts upon it.
     current: Vec<Caller>,
-    /// Other tasks, each with its soft interrupt if it was in one.
+    /// Other tasks, in the middle of a program.
     waiting: VecDeque<Caller>,
     /// How often each run's work was done.
     done: Vec<u32>,
@@ -159,6 +159,13 @@ impl Cpu {
             }
         }
     }
+
+    /// Nothing was done twice, and what was not done the kernel has counted.
+    fn check(&self) {
+        assert!(self.done.iter().all(|times| *times <= 1), "done twice: {:?}", self.done);
+        let lost = self.done.iter().filter(|times| **times == 0).count() as u64;
+        assert_eq!(lost, self.left_out - self.words.done_behind);
+    }
 }
 
 fn play(programs: usize, steps: &[Step]) -> Cpu {
@@ -176,19 +183,13 @@ proptest! {
     /// The kernel before 7.0: one program behind, and nothing but soft interrupts.
     #[test]
     fn interrupts(steps in steps(false)) {
-        let cpu = play(2, &steps);
-        prop_assert!(cpu.done.iter().all(|times| *times <= 1), "done twice: {:?}", cpu.done);
-        let lost = cpu.done.iter().filter(|times| **times == 0).count() as u64;
-        prop_assert_eq!(lost, cpu.left_out - cpu.words.done_behind);
+        play(2, &steps).check();
     }
 
     /// The kernel from 7.0 on: tasks lose the CPU in the middle of a program, and get it again in any order.
     #[test]
     fn preemption(steps in steps(true)) {
-        let cpu = play(3, &steps);
-        prop_assert!(cpu.done.iter().all(|times| *times <= 1), "done twice: {:?}", cpu.done);
-        let lost = cpu.done.iter().filter(|times| **times == 0).count() as u64;
-        prop_assert_eq!(lost, cpu.left_out - cpu.words.done_behind);
+        play(3, &steps).check();
     }
 }
 

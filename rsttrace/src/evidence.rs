@@ -21,8 +21,7 @@ impl Evidence {
         Self { text: String::with_capacity(448) }
     }
 
-    /// Adds a line of pieces that are there already: nearly all records have some, and to format them took three times as
-    /// long.
+    /// Adds a line of pieces that are there already: nearly all records have some, and nothing need be formatted for them.
     pub fn say<const N: usize>(&mut self, pieces: [&str; N]) {
         for piece in pieces {
             self.text.push_str(piece);

@@ -456,3 +456,14 @@ pub enum CauseConfidence {
     /// The best of several explanations.
     Guess,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_flags_are_called_what_all_are() {
+        let mut usual = (0..=u8::MAX).map(TcpFlags).filter_map(|flags| Some((flags.to_string(), flags.usual()?)));
+        assert!(usual.all(|(all, usual)| all == usual));
+    }
+}

@@ -4,9 +4,9 @@ use std::io;
 
 /// Bytes that are written one behind the other, and then read all at once.
 ///
-/// A record is some 150 pieces, most of a few bytes and of a length that the compiler knows. What a `Vec` does for each of
-/// them, which is to look for room, call `memcpy` and set the length, took longer than to find out what they say; here the
-/// bytes are there before they are needed, and a piece is a comparison and a few moves.
+/// A record is very many pieces, most of a few bytes and of a length that the compiler knows. For each of them a `Vec` looks
+/// for room, calls `memcpy` and sets the length; here the bytes are there before they are needed, and a piece is a
+/// comparison and a few moves.
 #[derive(Default)]
 pub(super) struct Buffer {
     /// What has been written, and room behind it.
