@@ -1,11 +1,13 @@
-//! The arguments of a kernel function that a program is attached to, however it is attached.
+//! The arguments of a kernel function that a program is attached to, however it is attached, and those of a BTF
+//! tracepoint.
 //!
-//! All are read like any other memory, so that pointers among them are numbers: the verifier would refuse to add
-//! offsets to typed ones that it cannot see through, and a kprobe's context looks different on every architecture.
+//! Those of functions are read like any other memory, so that pointers among them are numbers: the verifier lets nobody
+//! calculate with typed ones ([`Typed`](crate::fields::Typed)), and a kprobe's context looks different on every
+//! architecture.
 
 use aya_ebpf::{
     EbpfContext, Global,
-    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
+    programs::{BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use rsttrace_common::offsets::ABSENT;
 
@@ -47,6 +49,19 @@ impl Entry for ProbeContext {
             },
         )
     }
+}
+
+/// The first arguments of a BTF tracepoint as numbers that tell them from others in the same place: how far they are from
+/// where the kernel keeps them. The verifier lets nobody calculate with typed pointers, except that one taken from another
+/// makes a number; and to read them like other memory is a call.
+#[inline(always)]
+pub(crate) fn apart<const COUNT: usize>(ctx: &BtfTracePointContext) -> [u64; COUNT] {
+    let arguments = ctx.as_ptr().cast::<u64>();
+    core::array::from_fn(|position| {
+        // SAFETY: the context has it. Volatile, so that this is not the same as what is looked at for NULL, which is none.
+        let argument = unsafe { arguments.add(position).read_volatile() };
+        argument.wrapping_sub(arguments as u64)
+    })
 }
 
 /// At the end of `inet_csk_accept`.

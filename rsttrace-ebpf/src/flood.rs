@@ -8,12 +8,11 @@
 use aya_ebpf::Global;
 use rsttrace_common::{
     config::{FOLD_FROM, FOLDS_OF_CPU, NOISE_ROOM},
-    event::EVENT_HAS_REASON,
+    event::{EVENT_HAS_REASON, Header},
 };
 
 use crate::{
     maps::{FOLDS, FOLDS_SEEN, NOISE, PACE},
-    packet::{self, Headers},
     sock::Tuple,
     story, turns,
 };
@@ -48,7 +47,7 @@ pub(crate) enum Passage {
 
 /// Decides about a reset to a closed port, and counts it where that is what becomes of it.
 #[inline(always)]
-pub(crate) fn pass(tuple: &Tuple, headers: Headers, reason: Option<u32>) -> Passage {
+pub(crate) fn pass(tuple: &Tuple, header: &Header, reason: Option<u32>) -> Passage {
     let (Some(noise), Some(pace)) = (NOISE.get_ptr_mut(0), PACE.get(0)) else { return Passage::HandOver };
     // SAFETY: this CPU's value of the map, and see above.
     let noise = unsafe { &mut *noise };
@@ -61,7 +60,7 @@ pub(crate) fn pass(tuple: &Tuple, headers: Headers, reason: Option<u32>) -> Pass
         noise.unread = 0;
     }
     let is_full = noise.unread >= NOISE_LIMIT.load();
-    if (is_full || noise.handed_over >= FOLD_FROM) && count(tuple, headers, reason) {
+    if (is_full || noise.handed_over >= FOLD_FROM) && count(tuple, header, reason) {
         return Passage::Counted;
     }
     if is_full {
@@ -74,7 +73,7 @@ pub(crate) fn pass(tuple: &Tuple, headers: Headers, reason: Option<u32>) -> Pass
 
 /// Counts it with its like; `false` where its place is taken by others that have not been fetched yet.
 #[inline(always)]
-fn count(tuple: &Tuple, headers: Headers, reason: Option<u32>) -> bool {
+fn count(tuple: &Tuple, header: &Header, reason: Option<u32>) -> bool {
     let cpu = turns::cpu();
     let like = Tuple { peer_port: 0, ..*tuple };
     let place = like.hash() as usize % FOLDS_OF_CPU;
@@ -83,7 +82,7 @@ fn count(tuple: &Tuple, headers: Headers, reason: Option<u32>) -> bool {
     let fold = unsafe { &mut (*folds)[place] };
     let flags = if reason.is_some() { EVENT_HAS_REASON } else { 0 };
     let reason = reason.unwrap_or(0);
-    let is_like = fold.packet.flags == packet::flags(headers)
+    let is_like = fold.packet.flags == header.flags
         && fold.reason == reason
         && like.is(&Tuple {
             local: fold.local_address,
@@ -103,7 +102,7 @@ fn count(tuple: &Tuple, headers: Headers, reason: Option<u32>) -> bool {
         fold.peer_port = tuple.peer_port;
         fold.flags = flags;
         fold.reason = reason;
-        fold.packet = packet::of(headers);
+        fold.packet = *header;
     }
     fold.total += 1;
     fold.last_ns = story::now_ns();

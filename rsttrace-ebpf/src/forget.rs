@@ -9,7 +9,7 @@ use core::{ffi::c_void, mem::MaybeUninit, ptr};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 
 /// Copies a value to another place of the stack, of which the verifier knows nothing then: it does not see the kernel read
-/// it. Not for pointers that are to be followed.
+/// it. A typed pointer becomes a number by it.
 #[inline(always)]
 pub(crate) fn forget<'a, T: Copy>(value: &T, to: &'a mut MaybeUninit<T>) -> &'a T {
     let from: *const c_void = (&raw const *value).cast();
@@ -27,16 +27,14 @@ pub(crate) struct Facts(u8);
 
 impl Facts {
     pub(crate) const NONE: Self = Self(0);
-    /// There is a socket, maybe a mini-socket.
-    pub(crate) const SOCKET: Self = Self(1 << 0);
+    /// The headers of the packet are known.
+    pub(crate) const HEADERS: Self = Self(1 << 0);
     /// There is a full socket.
     pub(crate) const FULL_SOCKET: Self = Self(1 << 1);
     /// The task that the CPU runs holds the socket's lock.
     pub(crate) const IN_TASK: Self = Self(1 << 2);
-    /// There is a packet.
-    pub(crate) const PACKET: Self = Self(1 << 3);
     /// What has come may be no reset at all.
-    pub(crate) const MAYBE_SENT: Self = Self(1 << 4);
+    pub(crate) const MAYBE_SENT: Self = Self(1 << 3);
 
     #[inline(always)]
     pub(crate) fn add(&mut self, fact: Self, is_true: bool) {

@@ -2,7 +2,7 @@
 
 use rsttrace_common::event::Header;
 
-use crate::{maps::HEADERS, packet, sock};
+use crate::{maps::HEADERS, packet::Headers, sock};
 
 /// One slot for the task that holds the socket's lock and one for soft interrupts, since only the former can be
 /// interrupted by the latter. They lie in one value of the map.
@@ -18,24 +18,23 @@ pub(crate) struct Slot {
 }
 
 #[inline(always)]
-fn slot(sk: u64) -> Option<*mut Slot> {
-    let index = usize::from(sock::owned(sk));
+fn slot(owned: bool) -> Option<*mut Slot> {
+    let index = usize::from(owned);
     HEADERS.get_ptr_mut(0).map(|slots| slots.cast::<Slot>().wrapping_add(index))
 }
 
 /// Leaves the header of the packet for the socket.
 #[inline(always)]
 pub(crate) fn leave(sk: u64, skb: u64) {
-    let headers = packet::headers(skb);
-    let Some(slot) = slot(sk).filter(|_| headers.are_known()) else { return };
+    let (Some(headers), Some(slot)) = (Headers::of(skb), slot(sock::owned(sk))) else { return };
     // SAFETY: this CPU's slot of this context.
-    unsafe { *slot = Slot { sk, header: packet::of(headers) } };
+    unsafe { *slot = Slot { sk, header: headers.kept() } };
 }
 
-/// Takes the header that was left for the socket.
+/// Takes the header that was left for the socket; `owned` says whether the task that the CPU runs holds its lock.
 #[inline(always)]
-pub(crate) fn take(sk: u64) -> Option<Header> {
-    let slot = slot(sk)?;
+pub(crate) fn take(sk: u64, owned: bool) -> Option<Header> {
+    let slot = slot(owned)?;
     // SAFETY: this CPU's slot of this context.
     let slot = unsafe { &mut *slot };
     if slot.sk != sk {

@@ -13,9 +13,7 @@
 //! (They cannot jump into the first: from 6.13 on a program has one stack for each CPU, because the kernel relies on
 //! not running it twice, and a jump goes unnoticed.)
 
-use aya_ebpf::{
-    EbpfContext as _, Global, helpers::generated::bpf_get_current_pid_tgid, programs::RawTracePointContext,
-};
+use aya_ebpf::{EbpfContext, Global, helpers::generated::bpf_get_current_pid_tgid};
 use rsttrace_common::nested::{Run, SETS, Words};
 
 use crate::maps::WORDS;
@@ -49,14 +47,14 @@ fn programs_behind(place: u32) -> u32 {
 
 /// What the program is run for.
 #[inline(always)]
-fn run(ctx: &RawTracePointContext, arguments: [u64; 2]) -> Run {
+fn run(ctx: &impl EbpfContext, arguments: [u64; 2]) -> Run {
     Run { frame: ctx.as_ptr() as u64, arguments }
 }
 
 /// The first program: leaves word, whoever may look for it, and does its work. (The other way round the verifier would walk
 /// the search for a place once for each way through the work.)
 #[inline(always)]
-pub(crate) fn first(place: u32, ctx: &RawTracePointContext, arguments: [u64; 2], work: impl FnOnce()) {
+pub(crate) fn first(place: u32, ctx: &impl EbpfContext, arguments: [u64; 2], work: impl FnOnce()) {
     if programs_behind(place) > 0
         && let Some(words) = words(place)
     {
@@ -67,13 +65,7 @@ pub(crate) fn first(place: u32, ctx: &RawTracePointContext, arguments: [u64; 2],
 
 /// A program behind: does the work of those before it if they were left out.
 #[inline(always)]
-pub(crate) fn if_left_out(
-    place: u32,
-    behind: u32,
-    ctx: &RawTracePointContext,
-    arguments: [u64; 2],
-    work: impl FnOnce(),
-) {
+pub(crate) fn if_left_out(place: u32, behind: u32, ctx: &impl EbpfContext, arguments: [u64; 2], work: impl FnOnce()) {
     let run = run(ctx, arguments);
     let is_last = behind >= programs_behind(place);
     let Some(words) = words(place) else { return };

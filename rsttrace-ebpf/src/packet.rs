@@ -7,9 +7,10 @@ use rsttrace_common::{
 
 use crate::{
     fields::{
-        DEV_NET, SKB_DEV, SKB_HEAD, SKB_NETWORK_HEADER, SKB_PROTOCOL, SKB_TRANSPORT_HEADER, copy_from, field, read,
+        DEV_NET, Fields as _, SKB_DEV, SKB_HEAD, SKB_NETWORK_HEADER, SKB_PROTOCOL, SKB_TRANSPORT_HEADER, Struct,
+        copy_from,
     },
-    sock::{Tuple, mapped, netns},
+    sock::{self, Tuple, mapped},
 };
 
 /// Length of an IPv6 header, which the length in it does not count.
@@ -19,111 +20,171 @@ const IPV6_HEADER_BYTES: u16 = 40;
 pub(crate) const ETH_P_IP: u16 = 0x0800_u16.to_be();
 pub(crate) const ETH_P_IPV6: u16 = 0x86dd_u16.to_be();
 
-/// Where the headers of a packet are, if they are known.
+/// The header of IPv4 or IPv6, as long as the latter's: behind the shorter one comes that of TCP, and behind a packet's data
+/// the kernel has more of its own in any case.
+#[derive(Clone, Copy)]
+pub(crate) struct Ip([u32; 10]);
+
+impl Ip {
+    #[inline(always)]
+    fn at(address: u64) -> Self {
+        let mut words = [0; 10];
+        copy_from(address, &mut words);
+        Self(words)
+    }
+
+    /// That of a packet that has come in.
+    #[inline(always)]
+    pub(crate) fn of(skb: impl Struct) -> Self {
+        Self::at(network(skb))
+    }
+
+    /// A word, its first byte highest.
+    #[inline(always)]
+    fn word(&self, index: usize) -> u32 {
+        u32::from_be(self.0[index])
+    }
+
+    /// 4 or 6; anything else is no such header, or could not be read.
+    #[inline(always)]
+    fn version(&self) -> u32 {
+        self.word(0) >> 28
+    }
+
+    /// Whether it is a header of IPv4 or IPv6.
+    #[inline(always)]
+    pub(crate) fn is_known(&self) -> bool {
+        matches!(self.version(), 4 | 6)
+    }
+
+    /// TTL or hop limit.
+    #[inline(always)]
+    pub(crate) fn ttl(&self) -> u8 {
+        if self.version() == 4 { (self.word(2) >> 24) as u8 } else { self.word(1) as u8 }
+    }
+}
+
+/// The header of TCP, without options.
+#[derive(Clone, Copy)]
+pub(crate) struct Tcp([u32; 5]);
+
+impl Tcp {
+    #[inline(always)]
+    fn at(address: u64) -> Self {
+        let mut words = [0; 5];
+        copy_from(address, &mut words);
+        Self(words)
+    }
+
+    #[inline(always)]
+    fn word(&self, index: usize) -> u32 {
+        u32::from_be(self.0[index])
+    }
+
+    #[inline(always)]
+    fn flags(&self) -> u8 {
+        (self.word(3) >> 16) as u8
+    }
+}
+
+/// The headers of a packet.
 #[derive(Clone, Copy)]
 pub(crate) struct Headers {
-    network: u64,
-    transport: u64,
-    /// 4 or 6, of a packet that can be read.
-    version: u64,
+    ip: Ip,
+    tcp: Tcp,
+}
+
+#[inline(always)]
+fn network(skb: impl Struct) -> u64 {
+    skb.field::<u64>(&SKB_HEAD) + u64::from(skb.field::<u16>(&SKB_NETWORK_HEADER))
 }
 
 impl Headers {
-    /// There are none. An `Option` leaves the rest undefined then, and the compiler may well carry that in a register to
-    /// where nobody looks at it, which the verifier does not allow.
-    pub(crate) const NONE: Self = Self { network: 0, transport: 0, version: 0 };
-
-    /// Whether they are headers of IPv4 or IPv6.
+    /// Those of a packet that has come in. The transport header's place comes from the `sk_buff`, so IP options and
+    /// extension headers do not matter. `None` when the packet is neither IPv4 nor IPv6, or cannot be read.
     #[inline(always)]
-    pub(crate) fn are_known(self) -> bool {
-        self.version == 4 || self.version == 6
+    pub(crate) fn of(skb: impl Struct) -> Option<Self> {
+        let ip = Ip::of(skb);
+        let transport = skb.field::<u64>(&SKB_HEAD) + u64::from(skb.field::<u16>(&SKB_TRANSPORT_HEADER));
+        ip.is_known().then(|| Self { ip, tcp: Tcp::at(transport) })
+    }
+
+    /// Those of a packet that may be anything, at any place: of TCP, or `None`.
+    #[inline(always)]
+    pub(crate) fn of_any(skb: u64) -> Option<Self> {
+        let protocol: u16 = skb.field(&SKB_PROTOCOL);
+        if protocol != ETH_P_IP && protocol != ETH_P_IPV6 {
+            return None;
+        }
+        let network = network(skb);
+        let ip = Ip::at(network);
+        // The place of the transport header may not have been found yet, and an unset one points to garbage.
+        let (length, protocol) = if protocol == ETH_P_IP {
+            ((ip.word(0) >> 24 & 0xf) * 4, ip.word(2) >> 16 & 0xff)
+        } else {
+            (IPV6_HEADER_BYTES.into(), ip.word(1) >> 8 & 0xff)
+        };
+        (ip.is_known() && protocol == IPPROTO_TCP.into())
+            .then(|| Self { ip, tcp: Tcp::at(network + u64::from(length)) })
+    }
+
+    /// The TCP flags.
+    #[inline(always)]
+    pub(crate) fn flags(&self) -> u8 {
+        self.tcp.flags()
+    }
+
+    /// Copies the ends, as seen from this host, to where they belong: the packet came in, so its source is the peer.
+    #[inline(always)]
+    pub(crate) fn ends(&self, tuple: &mut Tuple) {
+        let Self { ip: Ip(ip), tcp } = self;
+        if self.ip.version() == 4 {
+            tuple.peer = mapped(ip[3]);
+            tuple.local = mapped(ip[4]);
+        } else {
+            tuple.peer = [ip[2], ip[3], ip[4], ip[5]];
+            tuple.local = [ip[6], ip[7], ip[8], ip[9]];
+        }
+        let ports = tcp.word(0);
+        tuple.peer_port = (ports >> 16) as u16;
+        tuple.local_port = ports as u16;
+    }
+
+    /// What is kept of them.
+    #[inline(always)]
+    pub(crate) fn kept(&self) -> Header {
+        let Self { ip, tcp } = self;
+        let (length, id) = if ip.version() == 4 {
+            (ip.word(0) as u16, (ip.word(1) >> 16) as u16)
+        } else {
+            (((ip.word(1) >> 16) as u16).wrapping_add(IPV6_HEADER_BYTES), 0)
+        };
+        Header {
+            seq: tcp.word(1),
+            ack: tcp.word(2),
+            window: tcp.word(3) as u16,
+            id,
+            length,
+            ttl: ip.ttl(),
+            flags: tcp.flags(),
+        }
     }
 }
 
-/// Finds the headers of an incoming packet. The transport header's place comes from the `sk_buff`, so IP options and
-/// extension headers do not matter.
-///
-/// They are not known when the packet is neither IPv4 nor IPv6, or cannot be read.
+/// The network namespace that a packet came in to. The kernel forgets its interface once it has found a full socket: 0 then,
+/// and the socket knows.
 #[inline(always)]
-pub(crate) fn headers(skb: u64) -> Headers {
-    let head: u64 = field(skb, &SKB_HEAD);
-    let network = head + u64::from(field::<u16>(skb, &SKB_NETWORK_HEADER));
-    let transport = head + u64::from(field::<u16>(skb, &SKB_TRANSPORT_HEADER));
-    let version = u64::from(read::<u8>(network) >> 4);
-    Headers { network, transport, version }
+pub(crate) fn netns(skb: impl Struct) -> u32 {
+    sock::netns(skb.target(&SKB_DEV).and_then(|device| device.target(&DEV_NET)))
 }
 
-/// The headers of a packet that may be anything, at any place: TCP, or `None`.
+/// Writes what is kept of the packet's headers into the event; `None` where there is a packet that could not be read.
 #[inline(always)]
-pub(crate) fn tcp(skb: u64) -> Option<Headers> {
-    let network = field::<u64>(skb, &SKB_HEAD) + u64::from(field::<u16>(skb, &SKB_NETWORK_HEADER));
-    // The place of the transport header may not have been found yet, and an unset one points to garbage.
-    let (version, length, protocol) = match field::<u16>(skb, &SKB_PROTOCOL) {
-        ETH_P_IP => (4, u64::from(read::<u8>(network) & 0xf) * 4, read::<u8>(network + 9)),
-        ETH_P_IPV6 => (6, u64::from(IPV6_HEADER_BYTES), read::<u8>(network + 6)),
-        _ => return None,
-    };
-    (u16::from(protocol) == IPPROTO_TCP).then_some(Headers { network, transport: network + length, version })
-}
-
-/// Copies the ends, as seen from this host, to where they belong: the packet came in, so its source is the peer.
-#[inline(always)]
-pub(crate) fn ends(skb: u64, headers: Headers, tuple: &mut Tuple) {
-    let Headers { network, transport, version } = headers;
-    if version == 4 {
-        tuple.peer = mapped(read(network + 12));
-        tuple.local = mapped(read(network + 16));
-    } else {
-        copy_from(network + 8, &mut tuple.peer);
-        copy_from(network + 24, &mut tuple.local);
-    }
-    tuple.peer_port = u16::from_be(read(transport));
-    tuple.local_port = u16::from_be(read(transport + 2));
-    // Cleared by the kernel when the packet has found a full socket; the caller then asks the socket.
-    let device: u64 = field(skb, &SKB_DEV);
-    tuple.netns = if device == 0 { 0 } else { netns(field(device, &DEV_NET)) };
-}
-
-/// Copies the packet's header into the event.
-#[inline(always)]
-pub(crate) fn snapshot(headers: Headers, event: &mut ResetEvent) {
-    if headers.are_known() {
+pub(crate) fn tell(header: Option<&Header>, event: &mut ResetEvent) {
+    if let Some(header) = header {
         event.flags |= EVENT_HAS_PACKET;
-        event.packet = of(headers);
+        event.packet = *header;
     } else {
         event.flags |= EVENT_BAD_PACKET;
     }
-}
-
-/// What is kept of a packet's headers.
-#[inline(always)]
-pub(crate) fn of(headers: Headers) -> Header {
-    let Headers { network, transport, version } = headers;
-    let mut header = Header {
-        seq: u32::from_be(read(transport + 4)),
-        ack: u32::from_be(read(transport + 8)),
-        window: u16::from_be(read(transport + 14)),
-        flags: flags(headers),
-        ttl: ttl(headers),
-        ..Header::default()
-    };
-    if version == 4 {
-        header.length = u16::from_be(read(network + 2));
-        header.id = u16::from_be(read(network + 4));
-    } else {
-        header.length = u16::from_be(read::<u16>(network + 4)).wrapping_add(IPV6_HEADER_BYTES);
-    }
-    header
-}
-
-/// The TCP flags of a packet.
-#[inline(always)]
-pub(crate) fn flags(headers: Headers) -> u8 {
-    read(headers.transport + 13)
-}
-
-/// TTL or hop limit of a packet.
-#[inline(always)]
-pub(crate) fn ttl(headers: Headers) -> u8 {
-    read(headers.network + if headers.version == 4 { 8 } else { 7 })
 }

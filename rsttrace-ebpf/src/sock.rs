@@ -1,5 +1,8 @@
 //! Sockets: who they connect, and the snapshot of their state.
 
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use rsttrace_common::{
     event::{Address, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, REFERENCES_UNKNOWN, ResetEvent},
     names::{AF_INET, AF_INET6, IPPROTO_TCP, tcp},
@@ -7,13 +10,13 @@ use rsttrace_common::{
 
 use crate::{
     fields::{
-        CGROUP_KN, FILE_COUNT, FILE_REF, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID,
-        NET_INUM, Part, Room, SK_ACK_BACKLOG, SK_CGROUP, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK,
+        CGROUP_KN, FILE_COUNT, FILE_REF, Fields, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID,
+        NET_INUM, Room, SK_ACK_BACKLOG, SK_CGROUP, SK_CGROUP_WORD, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK,
         SK_MAX_ACK_BACKLOG, SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY,
         SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE, SOCKET_INODE,
-        TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE,
+        Struct, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE,
         TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US, TP_TOTAL_RETRANS,
-        TP_WRITE_SEQ, copy, field, has,
+        TP_WRITE_SEQ, Typed, has, read,
     },
     table::SCATTER,
 };
@@ -104,8 +107,8 @@ pub(crate) fn wire_family(peer: &Address) -> u8 {
 
 /// `skc_state`.
 #[inline(always)]
-pub(crate) fn state(sk: u64) -> u8 {
-    field(sk, &SKC_STATE)
+pub(crate) fn state(sk: impl Struct) -> u8 {
+    sk.field(&SKC_STATE)
 }
 
 /// Whether a socket in this state is a full one, not a mini-socket, of which only the common part exists.
@@ -116,39 +119,43 @@ pub(crate) fn is_full(state: u8) -> bool {
 
 /// Whether it is a socket of TCP, and not of MPTCP, DCCP or SCTP.
 #[inline(always)]
-pub(crate) fn is_tcp(sk: u64) -> bool {
-    field::<u16>(sk, &SK_PROTOCOL) == IPPROTO_TCP
+pub(crate) fn is_tcp(sk: impl Struct) -> bool {
+    sk.field::<u16>(&SK_PROTOCOL) == IPPROTO_TCP
+}
+
+/// A socket as one of TCP, with all that such a one has: `None` if it is a mini-socket, or none at all.
+#[inline(always)]
+pub(crate) fn of_tcp(sk: Typed) -> Option<Typed> {
+    // SAFETY: the helper looks at the socket itself.
+    Typed::of(unsafe { bpf_skc_to_tcp_sock(sk.address() as *mut c_void) })
 }
 
 /// `sk_shutdown`.
 #[inline(always)]
-pub(crate) fn shutdown(sk: u64) -> u8 {
-    field(sk, &SK_SHUTDOWN)
+pub(crate) fn shutdown(sk: impl Struct) -> u8 {
+    sk.field(&SK_SHUTDOWN)
 }
 
 /// Whether the current task holds the socket's lock (`sk_lock.owned`). A packet that finds the lock taken goes to the
 /// backlog and timers defer, so where this is set we run in the task that uses the socket, and where it is not the
 /// task is a bystander.
 #[inline(always)]
-pub(crate) fn owned(sk: u64) -> bool {
-    field::<u32>(sk, &SK_LOCK_OWNED) != 0
+pub(crate) fn owned(sk: impl Struct) -> bool {
+    sk.field::<u32>(&SK_LOCK_OWNED) != 0
 }
 
 /// References to the file of a `struct socket`: 0 while the last descriptor is being closed, and without a file.
 #[inline(always)]
-pub(crate) fn references(socket: u64) -> u16 {
+pub(crate) fn references(socket: impl Fields) -> u16 {
     if !has(&SOCKET_FILE) {
         return REFERENCES_UNKNOWN;
     }
-    let file: u64 = field(socket, &SOCKET_FILE);
-    if file == 0 {
-        return 0;
-    }
+    let Some(file) = socket.target(&SOCKET_FILE) else { return 0 };
     let count = if has(&FILE_REF) {
         // `file_ref_t` (6.13 and later) counts from 0 for the first reference, and is negative after the last.
-        field::<i64>(file, &FILE_REF).wrapping_add(1)
+        file.field::<i64>(&FILE_REF).wrapping_add(1)
     } else if has(&FILE_COUNT) {
-        field::<i64>(file, &FILE_COUNT)
+        file.field::<i64>(&FILE_COUNT)
     } else {
         return REFERENCES_UNKNOWN;
     };
@@ -158,43 +165,40 @@ pub(crate) fn references(socket: u64) -> u16 {
 /// Whether the last descriptor of a socket is being closed.
 #[inline(always)]
 pub(crate) fn closes_last(sk: u64) -> bool {
-    let socket: u64 = field(sk, &SK_SOCKET);
-    socket != 0 && references(socket) == 0
+    sk.target(&SK_SOCKET).is_some_and(|socket| references(socket) == 0)
 }
 
-/// Inode number of the network namespace that a `struct net` pointer names.
+/// Inode number of a network namespace, `struct net`; 0 for none.
 #[inline(always)]
-pub(crate) fn netns(net: u64) -> u32 {
-    if net == 0 { 0 } else { field(net, &NET_INUM) }
+pub(crate) fn netns(net: Option<impl Struct>) -> u32 {
+    net.map_or(0, |net| net.field(&NET_INUM))
 }
-
-/// The first bytes of a socket: what is asked for most is there.
-type Common<'a> = Part<'a, 96>;
 
 /// The addresses of the two ends, this host's first.
 #[inline(always)]
-fn addresses(common: &Common<'_>) -> (Address, Address) {
-    if common.field::<u16>(&SKC_FAMILY) as u8 == AF_INET6 {
-        (common.field(&SKC_V6_RCV_SADDR), common.field(&SKC_V6_DADDR))
+fn addresses(sk: impl Fields) -> (Address, Address) {
+    if sk.field::<u16>(&SKC_FAMILY) as u8 == AF_INET6 {
+        (sk.field(&SKC_V6_RCV_SADDR), sk.field(&SKC_V6_DADDR))
     } else {
-        (mapped(common.field(&SKC_RCV_SADDR)), mapped(common.field(&SKC_DADDR)))
+        (mapped(sk.field(&SKC_RCV_SADDR)), mapped(sk.field(&SKC_DADDR)))
     }
 }
 
 /// The port of this host's end. `inet_sport`, not `skc_num`: the kernel sets the latter to 0 when it closes the
 /// socket, which is before it reports most of the resets that it sends.
 #[inline(always)]
-pub(crate) fn local_port(sk: u64) -> u16 {
-    u16::from_be(field(sk, &INET_SPORT))
+pub(crate) fn local_port(sk: impl Struct) -> u16 {
+    u16::from_be(sk.field(&INET_SPORT))
 }
 
 /// Copies the ends of a full socket to where they belong. For a listener the peer is all zeros.
 #[inline(always)]
-pub(crate) fn ends(sk: u64, tuple: &mut Tuple) {
+pub(crate) fn ends(sk: impl Struct, tuple: &mut Tuple) {
     let mut room = Room::new();
-    let common: Common<'_> = room.part_from(sk, 0);
-    (tuple.local, tuple.peer) = addresses(&common);
-    tuple.netns = netns(common.field(&SKC_NET));
+    // What is asked for most is at the beginning of a socket.
+    let common = sk.part_from::<96>(&mut room, 0);
+    (tuple.local, tuple.peer) = addresses(common);
+    tuple.netns = netns(common.target(&SKC_NET));
     tuple.local_port = local_port(sk);
     tuple.peer_port = u16::from_be(common.field(&SKC_DPORT));
 }
@@ -212,40 +216,41 @@ pub(crate) fn name_ends(event: &mut ResetEvent, tuple: &Tuple) {
 
 /// Copies what the socket says into the event. `sk` must be a full socket: a TIME_WAIT mini-socket has none of this.
 #[inline(always)]
-pub(crate) fn snapshot(sk: u64, event: &mut ResetEvent) {
+pub(crate) fn snapshot(sk: impl Struct, event: &mut ResetEvent) {
     event.flags |= EVENT_HAS_SOCKET;
     let mut room = Room::new();
-    let identity = room.part::<16>(sk, &[&SKC_COOKIE, &SKC_FLAGS]);
+    let identity = sk.part::<16>(&mut room, &[&SKC_COOKIE, &SKC_FLAGS]);
     event.cookie = identity.field(&SKC_COOKIE);
     event.socket_flags = identity.field::<u64>(&SKC_FLAGS) as u32;
-    let settings = room.part::<64>(sk, &[&SK_MARK, &SK_UID, &SK_LINGERTIME]);
+    let settings = sk.part::<64>(&mut room, &[&SK_MARK, &SK_UID, &SK_LINGERTIME]);
     event.mark = settings.field(&SK_MARK);
     event.socket_uid = settings.field(&SK_UID);
     let linger_jiffies = settings.field::<u64>(&SK_LINGERTIME) as u32;
-    let error = room.part::<16>(sk, &[&SK_ERR, &SK_SOCKET]);
+    let error = sk.part::<16>(&mut room, &[&SK_ERR, &SK_SOCKET]);
     event.socket_error = error.field::<i32>(&SK_ERR).cast_unsigned() as u16;
-    let socket: u64 = error.field(&SK_SOCKET);
-    event.cgroup_id = cgroup_id(sk);
-    if socket == 0 {
-        event.flags |= EVENT_ORPHAN;
-    } else {
-        // A TCP socket's `struct socket` is the first member of a `struct socket_alloc`.
-        copy(socket, &SOCKET_INODE, &mut event.inode);
+    if let Some(socket) = error.target(&SK_SOCKET) {
+        // A TCP socket's `struct socket` is the first member of a `struct socket_alloc`, which its type does not say.
+        if has(&SOCKET_INODE) {
+            event.inode = read(socket.address() + u64::from(SOCKET_INODE.load()));
+        }
         event.references = references(socket);
+    } else {
+        event.flags |= EVENT_ORPHAN;
     }
+    event.cgroup_id = cgroup_id(sk);
     if event.state == tcp::LISTEN {
-        copy(sk, &SK_ACK_BACKLOG, &mut event.accept_queue);
-        copy(sk, &SK_MAX_ACK_BACKLOG, &mut event.accept_queue_limit);
+        event.accept_queue = sk.field(&SK_ACK_BACKLOG);
+        event.accept_queue_limit = sk.field(&SK_MAX_ACK_BACKLOG);
         return;
     }
     event.linger_jiffies = linger_jiffies;
-    let timers = room.part::<48>(sk, &[&ICSK_PROBES_OUT, &ICSK_LRCVTIME, &ICSK_USER_TIMEOUT]);
+    let timers = sk.part::<48>(&mut room, &[&ICSK_PROBES_OUT, &ICSK_LRCVTIME, &ICSK_USER_TIMEOUT]);
     event.probes_out = timers.field(&ICSK_PROBES_OUT);
     event.user_timeout_ms = timers.field(&ICSK_USER_TIMEOUT);
     event.last_receive_jiffies = timers.field(&ICSK_LRCVTIME);
 
     let sending =
-        room.part::<48>(sk, &[&TP_BYTES_SENT, &TP_CHRONO_TYPE, &TP_CHRONO_START, &TP_WRITE_SEQ, &TP_LSNDTIME]);
+        sk.part::<48>(&mut room, &[&TP_BYTES_SENT, &TP_CHRONO_TYPE, &TP_CHRONO_START, &TP_WRITE_SEQ, &TP_LSNDTIME]);
     event.bytes_sent = sending.field(&TP_BYTES_SENT);
     event.last_send_jiffies = sending.field(&TP_LSNDTIME);
     event.chrono_start_jiffies = sending.field(&TP_CHRONO_START);
@@ -253,18 +258,20 @@ pub(crate) fn snapshot(sk: u64, event: &mut ResetEvent) {
     event.chrono_type = sending.field(&TP_CHRONO_TYPE);
     let written: u32 = sending.field(&TP_WRITE_SEQ);
 
-    let numbers =
-        room.part::<96>(sk, &[&TP_RCV_NXT, &TP_SND_NXT, &TP_SND_UNA, &TP_SRTT_US, &TP_RCV_TSTAMP, &TP_BYTES_RECEIVED]);
+    let numbers = sk.part::<96>(
+        &mut room,
+        &[&TP_RCV_NXT, &TP_SND_NXT, &TP_SND_UNA, &TP_SRTT_US, &TP_RCV_TSTAMP, &TP_BYTES_RECEIVED],
+    );
     let sent: u32 = numbers.field(&TP_SND_NXT);
     event.unacked_bytes = sent.wrapping_sub(numbers.field(&TP_SND_UNA));
     event.unsent_bytes = written.wrapping_sub(sent);
-    event.unread_bytes = numbers.field::<u32>(&TP_RCV_NXT).wrapping_sub(field(sk, &TP_COPIED_SEQ));
+    event.unread_bytes = numbers.field::<u32>(&TP_RCV_NXT).wrapping_sub(sk.field(&TP_COPIED_SEQ));
     event.rtt_us = numbers.field::<u32>(&TP_SRTT_US) >> 3;
     event.last_ack_jiffies = numbers.field(&TP_RCV_TSTAMP);
     event.bytes_received = numbers.field(&TP_BYTES_RECEIVED);
-    copy(sk, &TP_BYTES_ACKED, &mut event.bytes_acked);
+    event.bytes_acked = sk.field(&TP_BYTES_ACKED);
 
-    let again = room.part::<16>(sk, &[&TP_BYTES_RETRANS, &TP_TOTAL_RETRANS]);
+    let again = sk.part::<16>(&mut room, &[&TP_BYTES_RETRANS, &TP_TOTAL_RETRANS]);
     event.bytes_retrans = again.field(&TP_BYTES_RETRANS);
     event.retransmits = again.field(&TP_TOTAL_RETRANS);
     if has(&TP_LSNDTIME) && has(&ICSK_LRCVTIME) {
@@ -274,12 +281,16 @@ pub(crate) fn snapshot(sk: u64, event: &mut ResetEvent) {
 
 /// Id of the socket's cgroup: that of whoever called `socket()`, and for accepted connections the listener's.
 #[inline(always)]
-fn cgroup_id(sk: u64) -> u64 {
-    let cgroup: u64 = field(sk, &SK_CGROUP);
-    // Up to 5.14 the word is a tagged union: a pointer only while its lowest bit is clear.
-    if cgroup == 0 || cgroup & 1 != 0 {
-        return 0;
+fn cgroup_id(sk: impl Struct) -> u64 {
+    if has(&SK_CGROUP) {
+        return id_of(sk.target(&SK_CGROUP));
     }
-    let kn: u64 = field(cgroup, &CGROUP_KN);
-    if kn == 0 { 0 } else { field(kn, &KN_ID) }
+    // Up to 5.14 the word is a tagged union: a pointer only while its lowest bit is clear.
+    let word: u64 = sk.field(&SK_CGROUP_WORD);
+    id_of((word != 0 && word & 1 == 0).then_some(word))
+}
+
+#[inline(always)]
+fn id_of(cgroup: Option<impl Struct>) -> u64 {
+    cgroup.and_then(|cgroup| cgroup.target(&CGROUP_KN)).map_or(0, |kn| kn.field(&KN_ID))
 }

@@ -1,11 +1,31 @@
 //! Processes: always the thread group (what people call the process), never the thread.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid};
+use aya_ebpf::{
+    Global,
+    helpers::generated::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf, bpf_get_current_uid_gid,
+    },
+};
 use rsttrace_common::event::{Task, UID_UNKNOWN};
 
 use crate::fields::{
-    CRED_UID, TASK_COMM, TASK_CRED, TASK_FLAGS, TASK_GROUP_LEADER, TASK_START_BOOTTIME, TASK_TGID, copy, field,
+    CRED_UID, Fields as _, Struct, TASK_COMM, TASK_CRED, TASK_FLAGS, TASK_GROUP_LEADER, TASK_START_BOOTTIME, TASK_TGID,
+    Typed, copy, field,
 };
+
+/// 1 where the kernel tells the type of the current task (5.11), set by the user side.
+#[unsafe(no_mangle)]
+static TYPED_TASKS: Global<u32> = Global::new(0);
+
+/// The thread that the CPU is running, with its type; `None` where the kernel does not tell it.
+#[inline(always)]
+fn typed() -> Option<Typed> {
+    if TYPED_TASKS.load() == 0 {
+        return None;
+    }
+    // SAFETY: takes no arguments and cannot fail.
+    Typed::of(unsafe { bpf_get_current_task_btf() })
+}
 
 /// Flags of a task (`include/linux/sched.h`), the same values since 2.6.
 #[derive(Clone, Copy)]
@@ -18,7 +38,10 @@ impl Flags {
     /// Of the thread that the CPU is running.
     #[inline(always)]
     pub(crate) fn current() -> Self {
-        // SAFETY: takes no arguments and cannot fail.
+        if let Some(task) = typed() {
+            return Self(task.field(&TASK_FLAGS));
+        }
+        // SAFETY: as above.
         Self(field(unsafe { bpf_get_current_task() }, &TASK_FLAGS))
     }
 
@@ -46,12 +69,14 @@ pub(crate) fn current_tgid() -> u32 {
 #[inline(always)]
 pub(crate) fn current(to: &mut Task) {
     to.tgid = current_tgid();
-    // SAFETY: these helpers take no arguments and cannot fail.
-    let task = unsafe {
-        to.uid = bpf_get_current_uid_gid() as u32;
-        bpf_get_current_task()
-    };
-    describe(task, to);
+    // SAFETY: takes no arguments and cannot fail.
+    to.uid = unsafe { bpf_get_current_uid_gid() } as u32;
+    if let Some(task) = typed() {
+        describe(task, to);
+        return;
+    }
+    // SAFETY: as above.
+    describe(unsafe { bpf_get_current_task() }, to);
 }
 
 /// Describes the process that the `task_struct` at this address belongs to.
@@ -67,8 +92,9 @@ pub(crate) fn of(task: u64, to: &mut Task) {
 }
 
 #[inline(always)]
-fn describe(task: u64, to: &mut Task) {
-    let leader: u64 = field(task, &TASK_GROUP_LEADER);
-    copy(leader, &TASK_START_BOOTTIME, &mut to.start_boottime_ns);
-    copy(leader, &TASK_COMM, &mut to.comm);
+fn describe(task: impl Struct, to: &mut Task) {
+    if let Some(leader) = task.target(&TASK_GROUP_LEADER) {
+        to.start_boottime_ns = leader.field(&TASK_START_BOOTTIME);
+        copy(leader.address(), &TASK_COMM, &mut to.comm);
+    }
 }

@@ -15,8 +15,9 @@ use rsttrace_common::{
 use crate::{
     departed,
     emit::{Draft, Origin},
-    fields::{DEV_NET, DST_DEV, SKB_DEV, SKB_DST, SKB_IIF, SKC_NET, field},
-    filter, packet,
+    fields::{DEV_NET, DST_DEV, Fields as _, SKB_DEV, SKB_DST, SKB_IIF, SKC_NET, field},
+    filter,
+    packet::{self, Headers},
     sock::{self, Tuple},
     story, table,
 };
@@ -48,15 +49,11 @@ fn report(ctx: &impl EbpfContext, skb: u64, reason: Option<u32>, sk: u64) {
     if field::<u32>(skb, &SKB_IIF) == 0 {
         return;
     }
-    let Some(headers) = packet::tcp(skb) else { return };
-    if packet::flags(headers) & tcp_flag::RST == 0 {
-        return;
-    }
+    let Some(headers) = Headers::of_any(skb).filter(|headers| headers.flags() & tcp_flag::RST != 0) else { return };
     let mut tuple = Tuple::EMPTY;
-    packet::ends(skb, headers, &mut tuple);
-    if sk != 0 {
-        tuple.netns = sock::netns(field(sk, &SKC_NET));
-    } else if tuple.netns == 0 {
+    headers.ends(&mut tuple);
+    tuple.netns = if sk == 0 { packet::netns(skb) } else { sock::netns(sk.target(&SKC_NET)) };
+    if sk == 0 && tuple.netns == 0 {
         tuple.netns = routed_netns(skb);
     }
     let filter = filter::load();
@@ -74,7 +71,7 @@ fn report(ctx: &impl EbpfContext, skb: u64, reason: Option<u32>, sk: u64) {
     event.state = state;
     event.interface = field(skb, &SKB_IIF);
     sock::name_ends(event, &tuple);
-    packet::snapshot(headers, event);
+    packet::tell(Some(&headers.kept()), event);
     if let Some(reason) = reason {
         event.flags |= EVENT_HAS_REASON;
         event.reason = reason;
@@ -95,5 +92,5 @@ fn routed_netns(skb: u64) -> u32 {
     // The lowest bit says whether the packet holds a reference.
     let route = field::<u64>(skb, &SKB_DST) & !1;
     let device: u64 = if route == 0 { field(skb, &SKB_DEV) } else { field(route, &DST_DEV) };
-    if device == 0 { 0 } else { sock::netns(field(device, &DEV_NET)) }
+    if device == 0 { 0 } else { sock::netns(device.target(&DEV_NET)) }
 }

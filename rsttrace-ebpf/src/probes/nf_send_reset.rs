@@ -10,7 +10,8 @@ use rsttrace_common::{
 use crate::{
     arguments::Entry as _,
     emit::{Draft, Origin},
-    filter, packet,
+    filter,
+    packet::{self, Headers},
     sock::{self, Tuple},
 };
 
@@ -19,14 +20,11 @@ use crate::{
 #[kprobe]
 pub(crate) fn nf_send_reset(ctx: ProbeContext) -> u32 {
     let (net, skb, hook) = (ctx.argument(0), ctx.argument(2), ctx.argument(3) as u8);
-    let headers = packet::headers(skb);
     // The function itself sends none in answer to one.
-    if !headers.are_known() || packet::flags(headers) & tcp_flag::RST != 0 {
-        return 0;
-    }
+    let Some(headers) = Headers::of(skb).filter(|headers| headers.flags() & tcp_flag::RST == 0) else { return 0 };
     let mut tuple = Tuple::EMPTY;
-    packet::ends(skb, headers, &mut tuple);
-    tuple.netns = sock::netns(net);
+    headers.ends(&mut tuple);
+    tuple.netns = sock::netns((net != 0).then_some(net));
     if hook == netfilter::LOCAL_OUT {
         // This host's own packet: its source is here.
         tuple.turn();
@@ -42,7 +40,7 @@ pub(crate) fn nf_send_reset(ctx: ProbeContext) -> u32 {
     event.ktime_ns = unsafe { bpf_ktime_get_ns() };
     event.netfilter_hook = hook;
     sock::name_ends(event, &tuple);
-    packet::snapshot(headers, event);
+    packet::tell(Some(&headers.kept()), event);
     draft.hand_over(&ctx);
     0
 }

@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::{FEntryContext, ProbeContext},
 };
 
-use crate::{arguments::Entry, packet, story};
+use crate::{arguments::Entry, packet::Ip, story};
 
 /// `(struct sock *sk, int bpf_op, struct sk_buff *skb)`, from 5.10 on.
 #[fentry(function = "tcp_init_transfer")]
@@ -24,8 +24,8 @@ pub(crate) fn tcp_init_transfer_kprobe(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn remember(ctx: &impl Entry) {
-    let headers = packet::headers(ctx.argument(2));
-    if headers.are_known() {
-        story::handshake(ctx.argument(0), packet::ttl(headers));
+    let ip = Ip::of(ctx.argument(2));
+    if ip.is_known() {
+        story::handshake(ctx.argument(0), ip.ttl());
     }
 }

@@ -6,21 +6,23 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use rsttrace_common::{
-    event::{EVENT_HAS_PACKET, EVENT_MAYBE_SENT, Header, KIND_RECEIVED},
+    event::{EVENT_MAYBE_SENT, Header, KIND_RECEIVED},
     names::{tcp, tcp_flag},
 };
 
 use super::tcp_send_reset::{context, identify};
 use crate::{
+    arguments::apart,
     awaited,
     emit::{Draft, Origin},
+    fields::{Struct as _, Typed},
     filter,
     forget::{Facts, forget},
     header,
     log::debug,
-    nested,
+    nested, packet,
     sock::{self, Tuple},
     story, table,
 };
@@ -29,36 +31,41 @@ use crate::{
 const RCV_SHUTDOWN: u8 = 1;
 
 /// `(struct sock *sk)`, from 4.15 to today.
-#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
-pub(crate) fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
-    let sk = ctx.arg(0);
-    nested::first(nested::RECEIVED, &ctx, [sk, 0], || report(&ctx, sk));
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub(crate) fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
+    nested::first(nested::RECEIVED, &ctx, run(&ctx), || report(&ctx));
     0
 }
 
 /// Behind it.
-#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
-pub(crate) fn tcp_receive_reset_left_out(ctx: RawTracePointContext) -> i32 {
-    report_left_out(&ctx, nested::SECOND);
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub(crate) fn tcp_receive_reset_left_out(ctx: BtfTracePointContext) -> i32 {
+    nested::if_left_out(nested::RECEIVED, nested::SECOND, &ctx, run(&ctx), || report(&ctx));
     0
 }
 
 /// Behind that.
-#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
-pub(crate) fn tcp_receive_reset_left_out_twice(ctx: RawTracePointContext) -> i32 {
-    report_left_out(&ctx, nested::THIRD);
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub(crate) fn tcp_receive_reset_left_out_twice(ctx: BtfTracePointContext) -> i32 {
+    nested::if_left_out(nested::RECEIVED, nested::THIRD, &ctx, run(&ctx), || report(&ctx));
     0
 }
 
 #[inline(always)]
-fn report_left_out(ctx: &RawTracePointContext, behind: u32) {
-    let sk = ctx.arg(0);
-    nested::if_left_out(nested::RECEIVED, behind, ctx, [sk, 0], || report(ctx, sk));
+fn run(ctx: &BtfTracePointContext) -> [u64; 2] {
+    let [sk] = apart(ctx);
+    [sk, 0]
+}
+
+#[inline(always)]
+fn full(ctx: &BtfTracePointContext) -> Option<Typed> {
+    Typed::argument(ctx, 0).and_then(sock::of_tcp)
 }
 
 /// What a reset is about, as far as the socket says at once.
 #[derive(Clone, Copy)]
 struct Subject {
+    sk: u64,
     tuple: Tuple,
     /// Of the packet that came, if it was seen.
     header: Header,
@@ -69,17 +76,18 @@ struct Subject {
 impl Subject {
     /// `false` when it is no reset.
     #[inline(always)]
-    fn look(&mut self, sk: u64) -> bool {
+    fn look(&mut self, sk: Typed) -> bool {
         self.state = sock::state(sk);
-        self.facts.add(Facts::IN_TASK, sock::owned(sk));
+        let owned = sock::owned(sk);
+        self.facts.add(Facts::IN_TASK, owned);
         // From `tcp_reset`, where the kernel lets us see it.
-        if let Some(header) = header::take(sk) {
+        if let Some(header) = header::take(sk.address(), owned) {
             if header.flags & tcp_flag::RST == 0 {
                 // It is data after a shutdown; the reset that this host sends for it is reported when it is sent.
                 return false;
             }
             self.header = header;
-            self.facts.add(Facts::PACKET, true);
+            self.facts.add(Facts::HEADERS, true);
         } else if sock::shutdown(sk) & RCV_SHUTDOWN != 0 {
             let may_be_data =
                 matches!(self.state, tcp::FIN_WAIT1 | tcp::FIN_WAIT2 | tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
@@ -91,15 +99,17 @@ impl Subject {
 }
 
 #[inline(always)]
-fn report(ctx: &RawTracePointContext, sk: u64) {
-    let mut seen = Subject { tuple: Tuple::EMPTY, header: Header::default(), state: 0, facts: Facts::NONE };
+fn report(ctx: &BtfTracePointContext) {
+    let Some(sk) = full(ctx) else { return };
+    let mut seen =
+        Subject { sk: sk.address(), tuple: Tuple::EMPTY, header: Header::default(), state: 0, facts: Facts::NONE };
     if !seen.look(sk) {
         return;
     }
     let mut subject = MaybeUninit::uninit();
     // Ways to get here are many, and all the same from here on.
-    let Subject { tuple, header, state, facts } = forget(&seen, &mut subject);
-    let state = *state;
+    let Subject { sk, tuple, header, state, facts } = forget(&seen, &mut subject);
+    let (sk, state) = (*sk, *state);
     debug!(ctx, "state {}", state);
     let filter = filter::load();
     if !filter::wants_received(&filter) || !filter::wants_ends(&filter, tuple) {
@@ -117,12 +127,13 @@ fn report(ctx: &RawTracePointContext, sk: u64) {
     if facts.have(Facts::MAYBE_SENT) {
         event.flags |= EVENT_MAYBE_SENT;
     }
-    if facts.have(Facts::PACKET) {
-        event.flags |= EVENT_HAS_PACKET;
-        event.packet = *header;
+    if facts.have(Facts::HEADERS) {
+        packet::tell(Some(header), event);
     }
-    sock::snapshot(sk, event);
-    context(sk, facts.have(Facts::IN_TASK), event);
+    if let Some(full) = full(ctx) {
+        sock::snapshot(full, event);
+        context(full, facts.have(Facts::IN_TASK), event);
+    }
     story::tell(story, event);
     awaited::await_holder(sk, story, event);
     draft.hand_over(ctx);

@@ -9,18 +9,19 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
-    macros::raw_tracepoint,
-    programs::RawTracePointContext,
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
 };
 use rsttrace_common::{
-    event::{EVENT_EXITING, EVENT_HAS_REASON, EVENT_OWNED, EVENT_TIME_WAIT, KIND_SENT, ResetEvent},
+    event::{EVENT_EXITING, EVENT_HAS_REASON, EVENT_OWNED, EVENT_TIME_WAIT, Header, KIND_SENT, ResetEvent},
     names::tcp,
 };
 
 use crate::{
+    arguments::apart,
     awaited, departed,
     emit::{self, Draft, Origin},
-    fields::{SKC_COOKIE, SKC_NET, TW_SUBSTATE, copy, field},
+    fields::{SKC_COOKIE, SKC_NET, Struct, TW_SUBSTATE, Typed, copy},
     filter,
     flood::{self, Passage},
     forget::{Facts, forget},
@@ -31,92 +32,77 @@ use crate::{
     story, table, task,
 };
 
+// Each program has a closure of its own: of one that several had in common the compiler would make a function, and a call.
+
 /// From 6.10 on: `(const struct sock *sk, const struct sk_buff *skb, enum sk_rst_reason reason)`.
-#[raw_tracepoint(tracepoint = "tcp_send_reset")]
-pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
-    let of = arguments(&ctx);
-    let work = || report(&ctx, of, Sockets::All, Some(ctx.arg::<u64>(2) as u32));
-    nested::first(nested::SENT, &ctx, of.words(), work);
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
+    nested::first(nested::SENT, &ctx, apart(&ctx), || report_typed(&ctx, Some(ctx.arg(2))));
     0
 }
 
 /// Behind it.
-#[raw_tracepoint(tracepoint = "tcp_send_reset")]
-pub(crate) fn tcp_send_reset_left_out(ctx: RawTracePointContext) -> i32 {
-    report_left_out(&ctx, nested::SECOND);
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset_left_out(ctx: BtfTracePointContext) -> i32 {
+    let work = || report_typed(&ctx, Some(ctx.arg(2)));
+    nested::if_left_out(nested::SENT, nested::SECOND, &ctx, apart(&ctx), work);
     0
 }
 
 /// Behind that.
-#[raw_tracepoint(tracepoint = "tcp_send_reset")]
-pub(crate) fn tcp_send_reset_left_out_twice(ctx: RawTracePointContext) -> i32 {
-    report_left_out(&ctx, nested::THIRD);
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset_left_out_twice(ctx: BtfTracePointContext) -> i32 {
+    let work = || report_typed(&ctx, Some(ctx.arg(2)));
+    nested::if_left_out(nested::SENT, nested::THIRD, &ctx, apart(&ctx), work);
     0
 }
 
-#[inline(always)]
-fn report_left_out(ctx: &RawTracePointContext, behind: u32) {
-    let of = arguments(ctx);
-    let work = || report(ctx, of, Sockets::All, Some(ctx.arg::<u64>(2) as u32));
-    nested::if_left_out(nested::SENT, behind, ctx, of.words(), work);
-}
-
 /// Up to 6.9: `(const struct sock *sk, const struct sk_buff *skb)`.
-#[raw_tracepoint(tracepoint = "tcp_send_reset")]
-pub(crate) fn tcp_send_reset_without_reason(ctx: RawTracePointContext) -> i32 {
-    let of = arguments(&ctx);
-    nested::first(nested::SENT, &ctx, of.words(), || report(&ctx, of, Sockets::All, None));
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset_without_reason(ctx: BtfTracePointContext) -> i32 {
+    nested::first(nested::SENT, &ctx, apart(&ctx), || report_typed(&ctx, None));
     0
 }
 
 /// Behind it.
-#[raw_tracepoint(tracepoint = "tcp_send_reset")]
-pub(crate) fn tcp_send_reset_without_reason_left_out(ctx: RawTracePointContext) -> i32 {
-    let of = arguments(&ctx);
-    let work = || report(&ctx, of, Sockets::All, None);
-    nested::if_left_out(nested::SENT, nested::SECOND, &ctx, of.words(), work);
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset_without_reason_left_out(ctx: BtfTracePointContext) -> i32 {
+    let work = || report_typed(&ctx, None);
+    nested::if_left_out(nested::SENT, nested::SECOND, &ctx, apart(&ctx), work);
     0
+}
+
+#[inline(always)]
+fn report_typed(ctx: &BtfTracePointContext, reason: Option<u32>) {
+    // Read anew each time it is asked for: a pointer that stays is one that the verifier knows more and more of.
+    report(ctx, arguments(ctx), Some(|| arguments(ctx).sk.and_then(sock::of_tcp)), reason);
 }
 
 /// A reset, by what the kernel says it is about.
 #[derive(Clone, Copy)]
-pub(super) struct Arguments {
-    /// 0 without a socket.
-    pub(super) sk: u64,
-    /// The packet that provoked it; 0 if none did.
-    pub(super) skb: u64,
-}
-
-impl Arguments {
-    #[inline(always)]
-    fn words(self) -> [u64; 2] {
-        [self.sk, self.skb]
-    }
+pub(super) struct Arguments<S> {
+    /// May be a mini-socket.
+    pub(super) sk: Option<S>,
+    /// The packet that provoked it.
+    pub(super) skb: Option<S>,
 }
 
 #[inline(always)]
-fn arguments(ctx: &RawTracePointContext) -> Arguments {
-    Arguments { sk: ctx.arg(0), skb: ctx.arg(1) }
-}
-
-/// What a program may be handed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sockets {
-    /// Anything.
-    All,
-    /// No socket, or a mini-socket. What is for full sockets is not even in the program then, which is most of what the
-    /// verifier has to walk.
-    NotFull,
+fn arguments(ctx: &BtfTracePointContext) -> Arguments<Typed> {
+    Arguments { sk: Typed::argument(ctx, 0), skb: Typed::argument(ctx, 1) }
 }
 
 /// What a reset is about, as far as the socket and the packet say at once.
 #[derive(Clone, Copy)]
 struct Subject {
-    of: Arguments,
-    /// Of the packet that provoked it; none when this host gives up of its own accord.
-    headers: Headers,
+    /// 0 without a socket. (In 6.10 and 6.11 the verifier takes no argument for NULL; then this alone is the truth.)
+    sk: u64,
+    /// 0 when this host gives up of its own accord. (As above.)
+    skb: u64,
     /// Who it goes to: the socket knows, or, for listeners, TIME_WAIT and no socket, the packet does.
     tuple: Tuple,
+    /// Of the packet that provoked it.
+    header: Header,
     /// 0 without a socket.
     state: u8,
     facts: Facts,
@@ -124,59 +110,66 @@ struct Subject {
 
 impl Subject {
     #[inline(always)]
-    fn look(&mut self, sockets: Sockets) {
-        let Arguments { sk, skb } = self.of;
-        if skb != 0 {
-            self.facts.add(Facts::PACKET, true);
-            self.headers = packet::headers(skb);
-        }
-        let mut is_full = false;
-        if sk != 0 {
+    fn look<S: Struct>(&mut self, of: Arguments<S>, full: Option<Typed>) {
+        let mut netns = 0;
+        if let Some(sk) = of.sk {
             self.state = sock::state(sk);
-            is_full = sockets == Sockets::All && sock::is_full(self.state);
-            self.facts.add(Facts::SOCKET, true);
-            self.facts.add(Facts::FULL_SOCKET, is_full);
-            self.facts.add(Facts::IN_TASK, is_full && sock::owned(sk));
+            netns = sock::netns(sk.target(&SKC_NET));
         }
-        if is_full && self.state != tcp::LISTEN {
-            sock::ends(sk, &mut self.tuple);
-        } else if self.headers.are_known() {
-            packet::ends(skb, self.headers, &mut self.tuple);
-            if sk != 0 {
-                self.tuple.netns = sock::netns(field(sk, &SKC_NET));
+        if let Some(full) = full {
+            self.facts.add(Facts::FULL_SOCKET, true);
+            self.facts.add(Facts::IN_TASK, sock::owned(full));
+            if self.state != tcp::LISTEN {
+                sock::ends(full, &mut self.tuple);
             }
+        }
+        let Some(skb) = of.skb else { return };
+        let Some(headers) = Headers::of(skb) else { return };
+        self.facts.add(Facts::HEADERS, true);
+        self.header = headers.kept();
+        if full.is_none() || self.state == tcp::LISTEN {
+            headers.ends(&mut self.tuple);
+            self.tuple.netns = if netns == 0 { packet::netns(skb) } else { netns };
         }
     }
 }
 
-/// `sk` or `skb` may be NULL, `ctx` is the program's.
+/// `full` looks for the full socket of TCP, if there may be one (what is for these is not even in the program otherwise,
+/// and most of what the verifier has to walk); `ctx` is the program's.
 #[inline(always)]
-pub(super) fn report(ctx: &impl EbpfContext, of: Arguments, sockets: Sockets, reason: Option<u32>) {
-    let mut seen = Subject { of, headers: Headers::NONE, tuple: Tuple::EMPTY, state: 0, facts: Facts::NONE };
-    seen.look(sockets);
+pub(super) fn report<S: Struct>(
+    ctx: &impl EbpfContext,
+    of: Arguments<S>,
+    full: Option<impl Fn() -> Option<Typed>>,
+    reason: Option<u32>,
+) {
+    let [sk, skb] = [of.sk, of.skb].map(|pointer| pointer.map_or(0, S::address));
+    let mut seen = Subject { sk, skb, tuple: Tuple::EMPTY, header: Header::default(), state: 0, facts: Facts::NONE };
+    seen.look(of, full.as_ref().and_then(|full| full()));
     let mut subject = MaybeUninit::uninit();
     // Ways to get here are many, and all the same from here on.
-    let Subject { of: Arguments { sk, .. }, headers, tuple, state, facts } = forget(&seen, &mut subject);
-    let (sk, state) = (*sk, *state);
-    debug!(ctx, "state {} packet {}", state, u8::from(facts.have(Facts::PACKET)));
+    let Subject { sk, skb, tuple, header, state, facts } = forget(&seen, &mut subject);
+    let (sk, skb, state) = (*sk, *skb, *state);
+    debug!(ctx, "state {} packet {}", state, u8::from(skb != 0));
 
     let filter = filter::load();
     // A reset in answer to data, for a socket that is already closed, settles what `tcp_receive_reset` said just now.
-    let settles_received = state == tcp::CLOSE && facts.have(Facts::PACKET);
+    let settles_received = state == tcp::CLOSE && skb != 0;
     if !filter::wants_sent(&filter, settles_received) || !filter::wants_ends(&filter, tuple) {
         return;
     }
-    let is_full = || sockets == Sockets::All && facts.have(Facts::FULL_SOCKET);
     let Some(nobody) = table::nobody() else { return };
     // Where there is no full socket soft interrupts are off.
-    let story = if is_full() { story::of_socket(sk, state) } else { departed::fetch(tuple) }.unwrap_or(nobody);
+    let is_full = || full.is_some() && facts.have(Facts::FULL_SOCKET);
+    let story = if is_full() { story::of_socket(sk, state) } else { departed::fetch(tuple) };
+    let story = story.unwrap_or(nobody);
     if !filter::wants_owner(&filter, story, facts.have(Facts::IN_TASK)) {
         return;
     }
     let origin = Origin { kind: KIND_SENT, in_task: facts.have(Facts::IN_TASK) };
     // Of a closed port nothing is known but the packet: there may be very many of these.
-    if !facts.have(Facts::SOCKET) && !story.is_known() && headers.are_known() {
-        match flood::pass(tuple, *headers, reason) {
+    if sk == 0 && !story.is_known() && facts.have(Facts::HEADERS) {
+        match flood::pass(tuple, header, reason) {
             Passage::HandOver => {}
             Passage::Counted => return,
             Passage::Lost => return emit::lose(origin),
@@ -189,13 +182,15 @@ pub(super) fn report(ctx: &impl EbpfContext, of: Arguments, sockets: Sockets, re
         event.flags |= EVENT_HAS_REASON;
         event.reason = reason;
     }
-    if facts.have(Facts::PACKET) {
-        packet::snapshot(*headers, event);
+    if skb != 0 {
+        packet::tell(facts.have(Facts::HEADERS).then_some(header), event);
     }
     if is_full() {
-        sock::snapshot(sk, event);
-        context(sk, facts.have(Facts::IN_TASK), event);
-    } else if facts.have(Facts::SOCKET) {
+        if let Some(full) = full.as_ref().and_then(|full| full()) {
+            sock::snapshot(full, event);
+            context(full, facts.have(Facts::IN_TASK), event);
+        }
+    } else if sk != 0 {
         // Of a TIME_WAIT socket only the part in common with full sockets, and its own few fields, exist.
         event.flags |= EVENT_TIME_WAIT;
         copy(sk, &SKC_COOKIE, &mut event.cookie);
@@ -223,7 +218,7 @@ pub(super) fn identify(event: &mut ResetEvent, sk: u64, state: u8, tuple: &Tuple
 
 /// Whether the task that the CPU runs has to do with the socket, and who it is if so.
 #[inline(always)]
-pub(super) fn context(sk: u64, in_task: bool, event: &mut ResetEvent) {
+pub(super) fn context(sk: impl Struct, in_task: bool, event: &mut ResetEvent) {
     event.shutdown = sock::shutdown(sk);
     let flags = task::Flags::current();
     if in_task && !flags.is_kernel() {

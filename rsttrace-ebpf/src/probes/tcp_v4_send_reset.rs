@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use rsttrace_common::names::tcp_flag;
 
-use super::tcp_send_reset::{self, Arguments, Sockets};
-use crate::{arguments::Entry, packet, sock};
+use super::tcp_send_reset::{self, Arguments};
+use crate::{arguments::Entry, fields::Typed, packet::Headers, sock};
 
 /// `(const struct sock *sk, struct sk_buff *skb)`, up to 6.9.
 #[fentry(function = "tcp_v4_send_reset")]
@@ -39,9 +39,13 @@ fn report(ctx: &impl Entry) {
         return;
     }
     // "Never send a reset in response to a reset."
-    let headers = packet::headers(skb);
-    if headers.are_known() && packet::flags(headers) & tcp_flag::RST != 0 {
+    if Headers::of(skb).is_some_and(|headers| headers.flags() & tcp_flag::RST != 0) {
         return;
     }
-    tcp_send_reset::report(ctx, Arguments { sk, skb }, Sockets::NotFull, None);
+    tcp_send_reset::report(
+        ctx,
+        Arguments { sk: (sk != 0).then_some(sk), skb: Some(skb) },
+        None::<fn() -> Option<Typed>>,
+        None,
+    );
 }

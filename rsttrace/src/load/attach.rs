@@ -1,17 +1,25 @@
 //! Attaching one probe, in the best way that the running kernel takes.
 
-use std::{cell::OnceCell, io::Read as _, path::Path, thread};
+use std::{
+    cell::OnceCell,
+    collections::BTreeMap,
+    io::Read as _,
+    os::fd::{AsFd as _, AsRawFd as _, RawFd},
+    path::Path,
+    thread,
+};
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf,
-    programs::{FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, SchedClassifier, TcAttachType, tc},
+    programs::{FEntry, FExit, Iter, KProbe, Program, ProgramError, SchedClassifier, TcAttachType, tc},
     util::KernelVersion,
 };
 
 use super::{
-    Kernel, functions, left_out,
+    Kernel, left_out,
     probes::{Arguments, Attach, PROBES, Probe, Way},
+    types,
 };
 use crate::{cli::More, exit::sentence};
 
@@ -37,17 +45,22 @@ impl<'a> Attacher<'a> {
     pub(super) fn load_ahead(&mut self) {
         let is_wanted = |probe: &&Probe| probe.is_wanted(&self.kernel.types, self.more);
         let first_way = |probe: &Probe| {
-            let mut ways = probe.ways.iter().filter(|way| matches!(way.attach, Attach::RawTracepoint(_)));
-            ways.find(|way| self.fits(way).is_ok()).map(|way| way.program)
+            let is_tracepoint = |way: &&Way| matches!(way.attach, Attach::RawTracepoint(_) | Attach::BtfTracepoint(_));
+            probe.ways.iter().filter(is_tracepoint).find(|way| self.fits(way).is_ok())
         };
-        let first: Vec<&str> = PROBES.iter().filter(is_wanted).filter_map(first_way).collect();
-        let behind = first.iter().flat_map(|first| left_out::behind(first, &self.kernel.types));
-        let names: Vec<&str> = first.iter().copied().chain(behind).collect();
+        let first: Vec<&Way> = PROBES.iter().filter(is_wanted).filter_map(first_way).collect();
+        let names = first.iter().flat_map(|way| {
+            let behind = left_out::behind(way.program, &self.kernel.types);
+            behind.chain([way.program]).map(|name| (name, way.attach))
+        });
+        let attaches: BTreeMap<&str, Attach> = names.collect();
+        // Where it cannot be read, it is tried again as well.
+        drop(self.read_btf());
+        let btf = self.btf.get();
         thread::scope(|scope| {
             for (name, program) in self.ebpf.programs_mut() {
-                if let (true, Program::RawTracePoint(program)) = (names.contains(&name), program) {
-                    scope.spawn(|| program.load().unwrap_or_default());
-                }
+                let Some(attach) = attaches.get(name) else { continue };
+                scope.spawn(move || load(program, *attach, btf).unwrap_or_default());
             }
         });
     }
@@ -76,7 +89,7 @@ impl<'a> Attacher<'a> {
         let types = &self.kernel.types;
         let (hook, arguments) = match way.attach {
             Attach::Iterator(_) | Attach::OnDemand(_) | Attach::Classifier => return Ok(()),
-            Attach::RawTracepoint(name) => (
+            Attach::RawTracepoint(name) | Attach::BtfTracepoint(name) => (
                 name,
                 types
                     .tracepoint_arguments(name)
@@ -99,11 +112,7 @@ impl<'a> Attacher<'a> {
 
     fn attach_way(&mut self, way: &Way) -> Result<()> {
         match way.attach {
-            Attach::RawTracepoint(tracepoint) => {
-                let program: &mut RawTracePoint = self.program(way.program)?;
-                load(program)?;
-                program.attach(tracepoint).map_err(explain)?;
-            }
+            Attach::RawTracepoint(_) | Attach::BtfTracepoint(_) => self.attach_tracepoint(way.program, way.attach)?,
             Attach::Iterator(iterator) => {
                 self.read_btf()?;
                 let Self { ebpf, btf, .. } = self;
@@ -158,14 +167,38 @@ impl<'a> Attacher<'a> {
         Ok(())
     }
 
+    /// The descriptor of a program that is in the kernel.
+    pub(super) fn fd(&mut self, name: &str) -> Result<RawFd> {
+        let program = self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
+        Ok(program.fd()?.as_fd().as_raw_fd())
+    }
+
+    /// Attaches a program to a tracepoint; it may have been put into the kernel ahead.
+    pub(super) fn attach_tracepoint(&mut self, name: &str, attach: Attach) -> Result<()> {
+        self.read_btf()?;
+        let Self { ebpf, btf, .. } = self;
+        let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
+        load(program, attach, btf.get())?;
+        match (program, attach) {
+            (Program::RawTracePoint(program), Attach::RawTracepoint(tracepoint)) => {
+                program.attach(tracepoint).map_err(explain)?;
+            }
+            (Program::BtfTracePoint(program), _) => {
+                program.attach().map_err(explain)?;
+            }
+            _ => bail!("{name} is not for a tracepoint"),
+        }
+        Ok(())
+    }
+
     fn read_btf(&mut self) -> Result<()> {
         if self.btf.get().is_none() {
             let ways = PROBES.iter().flat_map(|probe| probe.ways);
             let known = ways.filter_map(|way| {
-                let name = way.attach.function()?;
-                Some((self.kernel.types.function_id(&name)?, name))
+                let (kind, name) = way.attach.loaded_for()?;
+                Some((self.kernel.types.id(kind, &name)?, kind, name))
             });
-            self.btf = OnceCell::from(functions::btf(known)?);
+            self.btf = OnceCell::from(types::btf(known)?);
         }
         Ok(())
     }
@@ -213,12 +246,15 @@ fn refused_fentry(error: ProgramError) -> Error {
     }
 }
 
-/// Puts a program into the kernel, unless that has been done ahead.
-pub(super) fn load(program: &mut RawTracePoint) -> Result<()> {
-    if program.fd().is_err() {
-        program.load().map_err(explain)?;
+/// Puts a tracepoint's program into the kernel, unless that has been done ahead.
+fn load(program: &mut Program, attach: Attach, btf: Option<&Btf>) -> Result<()> {
+    match (program, attach, btf) {
+        (Program::RawTracePoint(program), ..) if program.fd().is_err() => program.load().map_err(explain),
+        (Program::BtfTracePoint(program), Attach::BtfTracepoint(tracepoint), Some(btf)) if program.fd().is_err() => {
+            program.load(tracepoint, btf).map_err(explain)
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The error of a refused program, with the last line of what the verifier said instead of all of it.
@@ -227,7 +263,9 @@ pub(super) fn explain(error: ProgramError) -> Error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             log::debug!("verifier: {log}");
-            let reason = log.lines().rfind(|line| !line.starts_with("processed ")).unwrap_or_default().to_owned();
+            let figures = ["processed ", "verification time ", "stack depth "];
+            let is_reason = |line: &&str| !figures.iter().any(|figure| line.starts_with(figure));
+            let reason = log.lines().rfind(is_reason).unwrap_or_default().to_owned();
             if reason.is_empty() {
                 anyhow!("the kernel refuses the program: {io_error}")
             } else {

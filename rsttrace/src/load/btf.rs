@@ -24,6 +24,15 @@ pub struct KernelTypes {
     names: Names,
 }
 
+/// What a type is, of those that programs are loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A function.
+    Function,
+    /// Another name for a type, as tracepoints have one.
+    Typedef,
+}
+
 /// One row of the table of fields with the place where this kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldOffset {
@@ -161,10 +170,14 @@ impl KernelTypes {
             && is_there("srcu_ctr", |found| matches!(found, Type::Struct(_)))
     }
 
-    /// The number of a function of the kernel proper among all types; `None` when there is no such function.
-    pub fn function_id(&self, function: &str) -> Option<u32> {
-        let is_function = |id: &u32| matches!(self.btf.resolve_type_by_id(*id), Ok(Type::Func(_)));
-        self.names.ids(function).into_iter().find(is_function)
+    /// The number of a type of the kernel proper among all of them; `None` when there is no such type.
+    pub fn id(&self, kind: Kind, name: &str) -> Option<u32> {
+        let is_it = |id: &u32| match self.btf.resolve_type_by_id(*id) {
+            Ok(Type::Func(_)) => kind == Kind::Function,
+            Ok(Type::Typedef(_)) => kind == Kind::Typedef,
+            _ => false,
+        };
+        self.names.ids(name).into_iter().find(is_it)
     }
 
     /// How many arguments a function of the kernel proper has; `None` when there is no such function.

@@ -6,18 +6,16 @@
 use std::{
     fs::File,
     io::{self, Read as _, Seek as _},
-    os::fd::{AsFd as _, AsRawFd as _},
 };
 
 use anyhow::Result;
 use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray},
-    programs::RawTracePoint,
 };
 use rsttrace_common::nested::{SETS, Words};
 
-use super::{Attached, attach, btf::KernelTypes, probes::Attach, take_map};
+use super::{Attached, attach::Attacher, btf::KernelTypes, take_map};
 
 /// The first programs that report resets, and those behind them.
 const BEHIND: [(&str, &[&str]); 3] = [
@@ -59,14 +57,13 @@ impl LeftOut {
     }
 
     /// Begins to count, and puts the other programs behind the first, where the kernel leaves any out.
-    pub(super) fn attach(&mut self, ebpf: &mut Ebpf, kernel: &KernelTypes, attached: &[Attached]) -> Result<()> {
+    pub(super) fn attach(&mut self, to: &mut Attacher<'_>, kernel: &KernelTypes, attached: &[Attached]) -> Result<()> {
         for Attached { way, .. } in attached {
             let mut behind = behind(way.program, kernel).peekable();
-            let (Attach::RawTracepoint(tracepoint), Some(_)) = (way.attach, behind.peek()) else {
+            if behind.peek().is_none() {
                 continue;
-            };
-            let first: &mut RawTracePoint = attach::program(ebpf, way.program)?;
-            let facts = File::open(format!("/proc/self/fdinfo/{}", first.fd()?.as_fd().as_raw_fd()))?;
+            }
+            let facts = File::open(format!("/proc/self/fdinfo/{}", to.fd(way.program)?))?;
             if misses(&facts)?.is_none() {
                 continue;
             }
@@ -74,9 +71,7 @@ impl LeftOut {
                 self.facts.push(facts);
             }
             for name in behind {
-                let program: &mut RawTracePoint = attach::program(ebpf, name)?;
-                attach::load(program)?;
-                program.attach(tracepoint).map_err(attach::explain)?;
+                to.attach_tracepoint(name, way.attach)?;
             }
         }
         Ok(())

@@ -8,13 +8,13 @@ pub mod btf;
 mod choose;
 mod filter;
 mod flood;
-mod functions;
 mod left_out;
 mod names;
 pub mod preflight;
 pub mod probes;
 mod search;
 mod sizes;
+mod types;
 
 pub use self::choose::{Choice, choose};
 
@@ -37,7 +37,7 @@ use crate::{
     exit::{Failure, sentence},
     load::{
         attach::Attacher,
-        btf::{FieldOffset, KERNEL_BTF, KernelTypes},
+        btf::{FieldOffset, KERNEL_BTF, KernelTypes, Kind},
         flood::Counters,
         left_out::LeftOut,
         probes::{Attach, PROBES, Way},
@@ -157,6 +157,8 @@ impl Loaded {
         loader.override_global("ACCEPT_ARGUMENTS", &accept_arguments, true);
         let programs_behind = left_out::depth(&kernel.types);
         loader.override_global("PROGRAMS_BEHIND", &programs_behind, true);
+        let typed_tasks = u32::from(kernel.types.id(Kind::Function, "bpf_get_current_task_btf").is_some());
+        loader.override_global("TYPED_TASKS", &typed_tasks, true);
         let sizes = Sizes::of(options)?;
         sizes.apply(&mut loader);
         let mut ebpf = loader.load(options.object.bytes()).context("the kernel refuses the maps of the programs")?;
@@ -207,7 +209,7 @@ impl Loaded {
                 }),
             }
         }
-        if let Err(error) = self.left_out.attach(ebpf, &kernel.types, &self.attached) {
+        if let Err(error) = self.left_out.attach(&mut attacher, &kernel.types, &self.attached) {
             self.degraded.push(Degraded {
                 what: "resets in the middle of others".to_owned(),
                 why: sentence(&error),

@@ -2,7 +2,7 @@
 //!
 //! `docs/requirements.md` is generated from it.
 
-use super::btf::KernelTypes;
+use super::btf::{KernelTypes, Kind};
 use crate::cli::More;
 
 /// How a program gets into the kernel.
@@ -10,6 +10,8 @@ use crate::cli::More;
 pub enum Attach {
     /// A raw tracepoint of this name.
     RawTracepoint(&'static str),
+    /// The same, with arguments whose types the kernel knows.
+    BtfTracepoint(&'static str),
     /// A BPF iterator of this name, walked once at start.
     Iterator(&'static str),
     /// A BPF iterator of this name, walked on demand.
@@ -27,11 +29,12 @@ pub enum Attach {
 }
 
 impl Attach {
-    /// The function of the kernel that a program is loaded for; `None` where it is for none, or goes by another way.
-    pub fn function(self) -> Option<String> {
+    /// What of the kernel's types a program is loaded for; `None` where it is for none, or goes by another way.
+    pub fn loaded_for(self) -> Option<(Kind, String)> {
         match self {
-            Self::Iterator(name) | Self::OnDemand(name) => Some(format!("bpf_iter_{name}")),
-            Self::Fentry(name) | Self::Fexit(name) => Some(name.to_owned()),
+            Self::BtfTracepoint(name) => Some((Kind::Typedef, format!("btf_trace_{name}"))),
+            Self::Iterator(name) | Self::OnDemand(name) => Some((Kind::Function, format!("bpf_iter_{name}"))),
+            Self::Fentry(name) | Self::Fexit(name) => Some((Kind::Function, name.to_owned())),
             Self::RawTracepoint(_) | Self::Kprobe(_) | Self::Kretprobe(_) | Self::Classifier => None,
         }
     }
@@ -40,6 +43,7 @@ impl Attach {
     pub const fn name(self) -> &'static str {
         match self {
             Self::RawTracepoint(_) => "raw tracepoint",
+            Self::BtfTracepoint(_) => "BTF tracepoint",
             Self::Iterator(_) | Self::OnDemand(_) => "iterator",
             Self::Fentry(_) => "fentry",
             Self::Fexit(_) => "fexit",
@@ -273,21 +277,21 @@ pub const PROBES: &[Probe] = &[
     Probe {
         hook: "tcp_receive_reset",
         tells: "resets received",
-        ways: &[way("tcp_receive_reset", Attach::RawTracepoint("tcp_receive_reset"), Arguments::AtLeast(1), (4, 16))],
+        ways: &[way("tcp_receive_reset", Attach::BtfTracepoint("tcp_receive_reset"), Arguments::AtLeast(1), (5, 9))],
         when: When::Required,
         loss: "received resets are not seen",
-        remedy: "Linux 4.16 or later has it",
+        remedy: "Linux 5.9 or later has it",
     },
     Probe {
         hook: "tcp_send_reset",
         tells: "resets sent; from 6.10 on with the kernel's reason, and those from closed ports and TIME_WAIT too",
         ways: &[
-            way("tcp_send_reset", Attach::RawTracepoint("tcp_send_reset"), Arguments::AtLeast(3), (6, 10)),
+            way("tcp_send_reset", Attach::BtfTracepoint("tcp_send_reset"), Arguments::AtLeast(3), (6, 10)),
             Way {
                 program: "tcp_send_reset_without_reason",
-                attach: Attach::RawTracepoint("tcp_send_reset"),
+                attach: Attach::BtfTracepoint("tcp_send_reset"),
                 arguments: Arguments::AtLeast(2),
-                since: (4, 16),
+                since: (5, 9),
                 degraded: Some(
                     "this kernel gives no reasons (Linux 6.12 gives all); the cause is told from the socket's state",
                 ),
@@ -295,7 +299,7 @@ pub const PROBES: &[Probe] = &[
         ],
         when: When::Required,
         loss: "sent resets are not seen",
-        remedy: "Linux 6.10 or later has all of it, 4.16 or later a part",
+        remedy: "Linux 6.10 or later has all of it, 5.9 or later a part",
     },
     Probe {
         hook: "kfree_skb",
