@@ -71,7 +71,7 @@ impl Report {
             };
             self.obstacle("probes", &sentence(&error))?;
         }
-        for probe in PROBES.iter().filter(|probe| probe.is_wanted(&kernel.types, &More::default())) {
+        for probe in PROBES.iter().filter(|probe| probe.is_wanted(kernel, &More::default())) {
             let refused = loaded.degraded.iter().find(|degraded| degraded.what == probe.hook);
             match refused {
                 Some(refused) => {

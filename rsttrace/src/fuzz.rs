@@ -22,7 +22,7 @@ use crate::{
         settle::Settle,
     },
     diagnose::{Diagnosis, timeouts::Timeouts},
-    load::btf::KernelTypes,
+    load::btf::{KernelTypes, Kind},
     select::Selection,
     sink::{self, Look, Record, names},
     summary::coverage,
@@ -102,7 +102,7 @@ pub fn btf(data: &[u8]) {
     }
     // Of names that are there and of names that are not.
     for name in ["tcp_send_reset", "tcp_receive_reset", "inet_csk_accept", "ring", ""] {
-        let _ = (types.tracepoint_arguments(name), types.function_arguments(name));
+        let _ = (types.hook(Kind::Typedef, &format!("btf_trace_{name}")), types.hook(Kind::Function, name));
     }
     drop((types.reset_reasons(), types.drop_reasons()));
 }

@@ -17,7 +17,9 @@ use aya::{
 };
 
 use super::{
-    Kernel, left_out,
+    Kernel,
+    btf::Hook,
+    left_out,
     probes::{Arguments, Attach, PROBES, Probe, Way},
     types,
 };
@@ -43,14 +45,14 @@ impl<'a> Attacher<'a> {
     /// Puts the programs of tracepoints into the kernel, all at once: to verify the large ones is half of the start, and
     /// takes one CPU each. What is refused is tried again, and the reason told, when it is attached.
     pub(super) fn load_ahead(&mut self) {
-        let is_wanted = |probe: &&Probe| probe.is_wanted(&self.kernel.types, self.more);
+        let is_wanted = |probe: &&Probe| probe.is_wanted(self.kernel, self.more);
         let first_way = |probe: &Probe| {
             let is_tracepoint = |way: &&Way| matches!(way.attach, Attach::RawTracepoint(_) | Attach::BtfTracepoint(_));
             probe.ways.iter().filter(is_tracepoint).find(|way| self.fits(way).is_ok())
         };
         let first: Vec<&Way> = PROBES.iter().filter(is_wanted).filter_map(first_way).collect();
         let names = first.iter().flat_map(|way| {
-            let behind = left_out::behind(way.program, &self.kernel.types);
+            let behind = left_out::behind(way.program, self.kernel);
             behind.chain([way.program]).map(|name| (name, way.attach))
         });
         let attaches: BTreeMap<&str, Attach> = names.collect();
@@ -86,28 +88,21 @@ impl<'a> Attacher<'a> {
 
     /// Whether the hook has the arguments that the program reads.
     fn fits(&self, way: &Way) -> Result<()> {
-        let types = &self.kernel.types;
-        let (hook, arguments) = match way.attach {
-            Attach::Iterator(_) | Attach::OnDemand(_) | Attach::Classifier => return Ok(()),
-            Attach::RawTracepoint(name) | Attach::BtfTracepoint(name) => (
-                name,
-                types
-                    .tracepoint_arguments(name)
-                    .ok_or_else(|| anyhow!("this kernel has no tracepoint {name}: Linux 4.16 and later have it"))?,
-            ),
-            Attach::Fentry(name) | Attach::Fexit(name) | Attach::Kprobe(name) | Attach::Kretprobe(name) => {
-                match types.function_arguments(name) {
-                    Some(arguments) => (name, arguments),
-                    // Not in the kernel proper: a module's, perhaps.
-                    None if way.arguments == Arguments::Any => return Ok(()),
-                    None => bail!("this kernel has no function {name}"),
-                }
+        match (way.attach, self.kernel.hook(way.attach)) {
+            (attach, Some(Hook { arguments, .. })) if !way.arguments.fit(arguments) => {
+                bail!("{} of this kernel has {arguments} arguments, which no program fits", attach.target())
             }
-        };
-        if !way.arguments.fit(arguments) {
-            bail!("{hook} of this kernel has {arguments} arguments, which no program fits");
+            (Attach::RawTracepoint(name) | Attach::BtfTracepoint(name), None) => {
+                bail!("this kernel has no tracepoint {name}: Linux 4.16 and later have it")
+            }
+            // Where any arguments will do it may be a module's.
+            (Attach::Fentry(name) | Attach::Fexit(name) | Attach::Kprobe(name) | Attach::Kretprobe(name), None)
+                if way.arguments != Arguments::Any =>
+            {
+                bail!("this kernel has no function {name}")
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn attach_way(&mut self, way: &Way) -> Result<()> {
@@ -193,12 +188,7 @@ impl<'a> Attacher<'a> {
 
     fn read_btf(&mut self) -> Result<()> {
         if self.btf.get().is_none() {
-            let ways = PROBES.iter().flat_map(|probe| probe.ways);
-            let known = ways.filter_map(|way| {
-                let (kind, name) = way.attach.loaded_for()?;
-                Some((self.kernel.types.id(kind, &name)?, kind, name))
-            });
-            self.btf = OnceCell::from(types::btf(known)?);
+            self.btf = OnceCell::from(types::btf(self.kernel.hooks())?);
         }
         Ok(())
     }

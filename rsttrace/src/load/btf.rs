@@ -33,6 +33,15 @@ pub enum Kind {
     Typedef,
 }
 
+/// A type that programs are loaded for or attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Its number among all types.
+    pub id: u32,
+    /// How many arguments it hands to a program.
+    pub arguments: usize,
+}
+
 /// One row of the table of fields with the place where this kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldOffset {
@@ -151,16 +160,6 @@ impl KernelTypes {
             .collect()
     }
 
-    /// How many arguments a tracepoint hands to a raw program; `None` when this kernel has no such tracepoint.
-    pub fn tracepoint_arguments(&self, tracepoint: &str) -> Option<usize> {
-        let typedef = self
-            .named(&format!("btf_trace_{tracepoint}"))
-            .into_iter()
-            .find(|found| matches!(found, Type::Typedef(_)))?;
-        // The first parameter is the tracepoint's private data.
-        self.parameters(typedef)?.checked_sub(1)
-    }
-
     /// Whether a task may be preempted in the middle of a tracepoint's programs (7.0): the kernel guards tracepoints by
     /// sleepable RCU then (`__DECLARE_TRACE`). That has had a variable of this name before, for other tracepoints, but not
     /// together with counters of this kind (6.15).
@@ -170,19 +169,18 @@ impl KernelTypes {
             && is_there("srcu_ctr", |found| matches!(found, Type::Struct(_)))
     }
 
-    /// The number of a type of the kernel proper among all of them; `None` when there is no such type.
-    pub fn id(&self, kind: Kind, name: &str) -> Option<u32> {
-        let is_it = |id: &u32| match self.btf.resolve_type_by_id(*id) {
-            Ok(Type::Func(_)) => kind == Kind::Function,
-            Ok(Type::Typedef(_)) => kind == Kind::Typedef,
-            _ => false,
+    /// What of this kind and name is in the kernel proper; `None` when there is no such type.
+    pub fn hook(&self, kind: Kind, name: &str) -> Option<Hook> {
+        let is_it = |found: &Type| match kind {
+            Kind::Function => matches!(found, Type::Func(_)),
+            Kind::Typedef => matches!(found, Type::Typedef(_)),
         };
-        self.names.ids(name).into_iter().find(is_it)
-    }
-
-    /// How many arguments a function of the kernel proper has; `None` when there is no such function.
-    pub fn function_arguments(&self, function: &str) -> Option<usize> {
-        self.parameters(self.named(function).into_iter().find(|found| matches!(found, Type::Func(_)))?)
+        let types = self.names.ids(name).into_iter().filter_map(|id| Some((id, self.btf.resolve_type_by_id(id).ok()?)));
+        let (id, found) = types.into_iter().find(|(_, found)| is_it(found))?;
+        let parameters = self.parameters(found)?;
+        // The first parameter of a tracepoint is its private data.
+        let arguments = parameters.checked_sub(usize::from(kind == Kind::Typedef))?;
+        Some(Hook { id, arguments })
     }
 
     /// Parameters of the prototype that a type leads to.
@@ -290,7 +288,7 @@ mod tests {
     fn reasons_come_without_their_prefix() {
         let types = running();
         let reasons = types.reset_reasons();
-        if types.tracepoint_arguments("tcp_send_reset") == Some(2) {
+        if types.hook(Kind::Typedef, "btf_trace_tcp_send_reset").map(|hook| hook.arguments) == Some(2) {
             // Before 6.10 the kernel has none.
             assert!(reasons.is_empty());
             return;
@@ -303,11 +301,12 @@ mod tests {
     #[test]
     fn arguments_are_counted_without_the_tracepoints_own() {
         let types = running();
-        assert_eq!(types.tracepoint_arguments("tcp_receive_reset"), Some(1));
-        assert_eq!(types.tracepoint_arguments("inet_sock_set_state"), Some(3));
-        assert_eq!(types.tracepoint_arguments("no_such_tracepoint"), None);
-        assert_eq!(types.function_arguments("tcp_close"), Some(2));
-        assert_eq!(types.function_arguments("no_such_function"), None);
+        let arguments = |kind, name| types.hook(kind, name).map(|hook| hook.arguments);
+        assert_eq!(arguments(Kind::Typedef, "btf_trace_tcp_receive_reset"), Some(1));
+        assert_eq!(arguments(Kind::Typedef, "btf_trace_inet_sock_set_state"), Some(3));
+        assert_eq!(arguments(Kind::Typedef, "no_such_tracepoint"), None);
+        assert_eq!(arguments(Kind::Function, "tcp_close"), Some(2));
+        assert_eq!(arguments(Kind::Function, "no_such_function"), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use aya::{
 };
 use rsttrace_common::nested::{SETS, Words};
 
-use super::{Attached, attach::Attacher, btf::KernelTypes, take_map};
+use super::{Attached, Kernel, attach::Attacher, take_map};
 
 /// The first programs that report resets, and those behind them.
 const BEHIND: [(&str, &[&str]); 3] = [
@@ -29,12 +29,12 @@ const BEHIND_OTHERS: [(&str, &str); 2] =
     [("inet_sock_set_state", "inet_sock_set_state_left_out"), ("tcp_destroy_sock", "tcp_destroy_sock_left_out")];
 
 /// How many programs go behind one that reports resets, for `PROGRAMS_BEHIND` of the kernel side.
-pub(super) fn depth(kernel: &KernelTypes) -> u32 {
-    if kernel.preempts_tracepoints() { 2 } else { 1 }
+pub(super) fn depth(kernel: &Kernel) -> u32 {
+    if kernel.preempts_tracepoints { 2 } else { 1 }
 }
 
 /// The programs that go behind this one.
-pub(super) fn behind(first: &str, kernel: &KernelTypes) -> impl Iterator<Item = &'static str> {
+pub(super) fn behind(first: &str, kernel: &Kernel) -> impl Iterator<Item = &'static str> {
     let depth = depth(kernel) as usize;
     let of_resets = BEHIND.iter().find(|(of, _)| *of == first).map(|(_, behind)| *behind);
     let of_others = BEHIND_OTHERS.iter().find(|(of, _)| *of == first).map(|(_, behind)| *behind);
@@ -57,7 +57,7 @@ impl LeftOut {
     }
 
     /// Begins to count, and puts the other programs behind the first, where the kernel leaves any out.
-    pub(super) fn attach(&mut self, to: &mut Attacher<'_>, kernel: &KernelTypes, attached: &[Attached]) -> Result<()> {
+    pub(super) fn attach(&mut self, to: &mut Attacher<'_>, kernel: &Kernel, attached: &[Attached]) -> Result<()> {
         for Attached { way, .. } in attached {
             let mut behind = behind(way.program, kernel).peekable();
             if behind.peek().is_none() {

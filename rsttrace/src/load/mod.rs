@@ -8,6 +8,7 @@ pub mod btf;
 mod choose;
 mod filter;
 mod flood;
+mod kernel;
 mod left_out;
 mod names;
 pub mod preflight;
@@ -16,9 +17,10 @@ mod search;
 mod sizes;
 mod types;
 
-pub use self::choose::{Choice, choose};
-
-use std::path::Path;
+pub use self::{
+    choose::{Choice, choose},
+    kernel::Kernel,
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
@@ -26,10 +28,7 @@ use aya::{
     maps::{Map, MapData, PerCpuArray},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rsttrace_common::{
-    event::{LOST_OTHERS, LOST_RESETS},
-    offsets::ABSENT,
-};
+use rsttrace_common::event::{LOST_OTHERS, LOST_RESETS};
 
 use crate::{
     cli::{Filters, More},
@@ -37,7 +36,6 @@ use crate::{
     exit::{Failure, sentence},
     load::{
         attach::Attacher,
-        btf::{FieldOffset, KERNEL_BTF, KernelTypes, Kind},
         flood::Counters,
         left_out::LeftOut,
         probes::{Attach, PROBES, Way},
@@ -68,39 +66,6 @@ impl Object {
             Self::Ring => RING_OBJECT,
             Self::Debug => DEBUG_OBJECT,
         }
-    }
-}
-
-/// What of the kernel's types the rooms behind need.
-pub struct Kernel {
-    /// BTF.
-    pub types: KernelTypes,
-    /// Every field of the table.
-    pub offsets: Vec<FieldOffset>,
-}
-
-impl Kernel {
-    /// Reads the running kernel's BTF.
-    pub fn read() -> Result<Self, Failure> {
-        let types = KernelTypes::read(Path::new(KERNEL_BTF)).map_err(Failure::Host)?;
-        let offsets = types.offsets().map_err(Failure::Host)?;
-        Ok(Self { types, offsets })
-    }
-
-    /// Bits to shift `chrono_type` right by; `None` when the kernel has no such field.
-    pub fn chrono_shift(&self) -> Option<u32> {
-        let field = self.offsets.iter().find(|field| field.global == "TP_CHRONO_TYPE")?;
-        (field.offset != ABSENT).then_some(field.shift)
-    }
-
-    /// How many arguments `inet_csk_accept` has; [`ABSENT`] when that is not known.
-    fn accept_arguments(&self) -> u32 {
-        self.types.function_arguments("inet_csk_accept").and_then(|count| count.try_into().ok()).unwrap_or(ABSENT)
-    }
-
-    /// Fields of the table that this kernel does not have.
-    pub fn absent(&self) -> impl Iterator<Item = &'static str> {
-        btf::absent(&self.offsets)
     }
 }
 
@@ -153,11 +118,11 @@ impl Loaded {
         for field in &kernel.offsets {
             loader.override_global(field.global, &field.offset, true);
         }
-        let accept_arguments = kernel.accept_arguments();
+        let accept_arguments = kernel.accept_arguments;
         loader.override_global("ACCEPT_ARGUMENTS", &accept_arguments, true);
-        let programs_behind = left_out::depth(&kernel.types);
+        let programs_behind = left_out::depth(kernel);
         loader.override_global("PROGRAMS_BEHIND", &programs_behind, true);
-        let typed_tasks = u32::from(kernel.types.id(Kind::Function, "bpf_get_current_task_btf").is_some());
+        let typed_tasks = u32::from(kernel.has_typed_tasks);
         loader.override_global("TYPED_TASKS", &typed_tasks, true);
         let sizes = Sizes::of(options)?;
         sizes.apply(&mut loader);
@@ -185,7 +150,7 @@ impl Loaded {
         let mut attacher = Attacher::new(ebpf, kernel, more);
         attacher.load_ahead();
         for probe in PROBES {
-            if !probe.is_wanted(&kernel.types, more) {
+            if !probe.is_wanted(kernel, more) {
                 continue;
             }
             match attacher.attach(probe) {
@@ -209,7 +174,7 @@ impl Loaded {
                 }),
             }
         }
-        if let Err(error) = self.left_out.attach(&mut attacher, &kernel.types, &self.attached) {
+        if let Err(error) = self.left_out.attach(&mut attacher, kernel, &self.attached) {
             self.degraded.push(Degraded {
                 what: "resets in the middle of others".to_owned(),
                 why: sentence(&error),

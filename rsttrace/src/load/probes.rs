@@ -2,7 +2,7 @@
 //!
 //! `docs/requirements.md` is generated from it.
 
-use super::btf::{KernelTypes, Kind};
+use super::{Kernel, btf::Kind};
 use crate::cli::More;
 
 /// How a program gets into the kernel.
@@ -29,13 +29,31 @@ pub enum Attach {
 }
 
 impl Attach {
-    /// What of the kernel's types a program is loaded for; `None` where it is for none, or goes by another way.
-    pub fn loaded_for(self) -> Option<(Kind, String)> {
+    /// What it goes to, by name.
+    pub const fn target(self) -> &'static str {
         match self {
-            Self::BtfTracepoint(name) => Some((Kind::Typedef, format!("btf_trace_{name}"))),
-            Self::Iterator(name) | Self::OnDemand(name) => Some((Kind::Function, format!("bpf_iter_{name}"))),
-            Self::Fentry(name) | Self::Fexit(name) => Some((Kind::Function, name.to_owned())),
-            Self::RawTracepoint(_) | Self::Kprobe(_) | Self::Kretprobe(_) | Self::Classifier => None,
+            Self::RawTracepoint(name)
+            | Self::BtfTracepoint(name)
+            | Self::Iterator(name)
+            | Self::OnDemand(name)
+            | Self::Fentry(name)
+            | Self::Fexit(name)
+            | Self::Kprobe(name)
+            | Self::Kretprobe(name) => name,
+            Self::Classifier => "tc ingress",
+        }
+    }
+
+    /// The type of the kernel that stands for that; `None` where none does.
+    pub(super) fn kernel_type(self) -> Option<(Kind, String)> {
+        let name = self.target();
+        match self {
+            Self::RawTracepoint(_) | Self::BtfTracepoint(_) => Some((Kind::Typedef, format!("btf_trace_{name}"))),
+            Self::Iterator(_) | Self::OnDemand(_) => Some((Kind::Function, format!("bpf_iter_{name}"))),
+            Self::Fentry(_) | Self::Fexit(_) | Self::Kprobe(_) | Self::Kretprobe(_) => {
+                Some((Kind::Function, name.to_owned()))
+            }
+            Self::Classifier => None,
         }
     }
 
@@ -102,7 +120,7 @@ pub enum When {
     /// Always; without it something is lost.
     Always,
     /// Only where the kernel does not say the same otherwise; the last such kernel is for the documentation.
-    OnlyIf(fn(&KernelTypes) -> bool, Version),
+    OnlyIf(fn(&Kernel) -> bool, Version),
     /// Only with a flag on the command line.
     Asked(Flag),
 }
@@ -135,7 +153,7 @@ pub struct Probe {
 
 impl Probe {
     /// Whether it is to be attached to this kernel.
-    pub fn is_wanted(&self, kernel: &KernelTypes, more: &More) -> bool {
+    pub fn is_wanted(&self, kernel: &Kernel, more: &More) -> bool {
         match self.when {
             When::Required | When::Always => true,
             When::OnlyIf(needed, _) => needed(kernel),
@@ -336,6 +354,6 @@ pub const PROBES: &[Probe] = &[
 ];
 
 /// Before 6.10 the tracepoint is only for full sockets, and has no reason.
-fn tracepoint_leaves_out(kernel: &KernelTypes) -> bool {
-    kernel.tracepoint_arguments("tcp_send_reset").is_none_or(|arguments| arguments < 3)
+fn tracepoint_leaves_out(kernel: &Kernel) -> bool {
+    kernel.hook(Attach::BtfTracepoint("tcp_send_reset")).is_none_or(|hook| hook.arguments < 3)
 }

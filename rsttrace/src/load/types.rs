@@ -67,7 +67,7 @@ mod tests {
             (Kind::Typedef, "btf_trace_tcp_send_reset"),
             (Kind::Function, "bpf_iter_task_file"),
         ];
-        let known = names.map(|(kind, name)| (types.id(kind, name).expect("this kernel has it"), kind, name));
+        let known = names.map(|(kind, name)| (types.hook(kind, name).expect("this kernel has it").id, kind, name));
         let btf = btf(known).expect("it is BTF");
         // aya shows what it has read only as BTF again.
         let library = btf_rs::Btf::from_bytes(&btf.to_bytes()).expect("it is BTF");

@@ -63,9 +63,9 @@ pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
     reserve_descriptors()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
-    let kernel_types = Kernel::read()?;
-    let run = Run::start(trace, selection, diagnosis, &kernel_types)?;
-    let result = runtime.block_on(run.until_stopped(kernel_types, ready, user));
+    let kernel = Kernel::read()?;
+    let run = Run::start(trace, selection, diagnosis, &kernel)?;
+    let result = runtime.block_on(run.until_stopped(kernel, ready, user));
     // A writer that is stuck in a write must not keep the process.
     runtime.shutdown_background();
     result
@@ -99,7 +99,7 @@ struct Run {
 
 impl Run {
     /// Loads what this kernel takes; nothing is attached yet.
-    fn start(trace: Trace, selection: Selection, diagnosis: Diagnosis, kernel_types: &Kernel) -> Result<Self, Failure> {
+    fn start(trace: Trace, selection: Selection, diagnosis: Diagnosis, kernel: &Kernel) -> Result<Self, Failure> {
         let choice = Choice {
             transport: trace.run.transport,
             debug: trace.run.debug_kernel,
@@ -108,9 +108,9 @@ impl Run {
             filters: selection.filters(),
             netns: selection.netns,
         };
-        let (object, loaded) = load::choose(kernel_types, &choice)?;
-        let reasons = Reasons { reset: kernel_types.types.reset_reasons(), drop: kernel_types.types.drop_reasons() };
-        let decoder = Decoder::new(host_name().into(), reasons, kernel_types.chrono_shift(), wait::ticks());
+        let (object, loaded) = load::choose(kernel, &choice)?;
+        let reasons = Reasons { reset: kernel.reset_reasons.clone(), drop: kernel.drop_reasons.clone() };
+        let decoder = Decoder::new(host_name().into(), reasons, kernel.chrono_shift(), wait::ticks());
         let flood = Flood::new(loaded.counting_cpus(), loaded.noise_limit());
         Ok(Self {
             trace,
@@ -138,15 +138,14 @@ impl Run {
         })
     }
 
-    async fn until_stopped(
-        mut self,
-        kernel_types: Kernel,
-        ready: Option<File>,
-        user: Option<User>,
-    ) -> Result<(), Failure> {
+    async fn until_stopped(mut self, kernel: Kernel, ready: Option<File>, user: Option<User>) -> Result<(), Failure> {
         let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
         let events = self.loaded.take_events().map_err(Failure::Host)?;
-        let mut transport = Transport::open(events, per_cpu).map_err(Failure::Host)?;
+        // Perf ring buffers lose what comes before they are open. The BPF ring buffer is there, and to map it can wait until
+        // the memory that the start takes has been given back: it counts as this process's.
+        let opened =
+            if self.object == Object::Perf { Transport::open(events, per_cpu).map(Ok) } else { Ok(Err(events)) };
+        let opened = opened.map_err(Failure::Host)?;
         // Signals are taken before anything is announced: whoever waits for the announcement may send one at once.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
@@ -155,11 +154,12 @@ impl Run {
         let has_others = !self.trace.output.sink.is_empty() || self.trace.output.metrics.is_some();
         let mut hang_up = has_others.then(hang_up).transpose()?;
         if !self.trace.output.no_summary || self.trace.output.metrics.is_some() {
-            self.watch = Watch::start(!kernel_types.types.reset_reasons().is_empty());
+            self.watch = Watch::start(!kernel.reset_reasons.is_empty());
         }
-        self.loaded.attach(&kernel_types, &self.trace.more)?;
-        drop(kernel_types);
+        self.loaded.attach(&kernel, &self.trace.more)?;
+        drop(kernel);
         load::give_memory_back();
+        let mut transport = opened.or_else(|events| Transport::open(events, per_cpu)).map_err(Failure::Host)?;
         // Before there is any other thread, which would keep what it has.
         self.loaded.degraded.extend(confine(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
