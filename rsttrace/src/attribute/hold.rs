@@ -22,7 +22,7 @@ const AGAIN_NS: u64 = 1_000_000;
 const PAUSE_NS: u64 = 1_000_000_000;
 
 /// Records that wait at once.
-const HELD_MAX: usize = 4096;
+const HELD_MAX: usize = 2048;
 
 /// A record that waits.
 #[derive(Debug)]
