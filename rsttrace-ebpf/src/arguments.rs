@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use rsttrace_common::offsets::ABSENT;
 
-use crate::fields::{REGS, REGS_AX, REGS_CX, REGS_DI, REGS_DX, REGS_SI, field, has, read};
+use crate::fields::{REGS, REGS_AX, REGS_CX, REGS_DI, REGS_DX, REGS_SI, copy_from, field, has, read};
 
 /// How many arguments `inet_csk_accept` has: its result comes after them. The user side knows from BTF.
 #[unsafe(no_mangle)]
@@ -51,9 +51,18 @@ impl Entry for ProbeContext {
     }
 }
 
+/// The first arguments of a BTF tracepoint, read like other memory: numbers of which the verifier does not know that they are
+/// the same as the typed pointers.
+#[inline(always)]
+pub(crate) fn numbers<const COUNT: usize>(ctx: &BtfTracePointContext) -> [u64; COUNT] {
+    let mut numbers = [0; COUNT];
+    copy_from(ctx.as_ptr() as u64, &mut numbers);
+    numbers
+}
+
 /// The first arguments of a BTF tracepoint as numbers that tell them from others in the same place: how far they are from
 /// where the kernel keeps them. The verifier lets nobody calculate with typed pointers, except that one taken from another
-/// makes a number; and to read them like other memory is a call.
+/// makes a number; and [`numbers`] is a call, which a program that mostly has nothing to do can go without.
 #[inline(always)]
 pub(crate) fn apart<const COUNT: usize>(ctx: &BtfTracePointContext) -> [u64; COUNT] {
     let arguments = ctx.as_ptr().cast::<u64>();

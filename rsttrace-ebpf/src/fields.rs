@@ -127,15 +127,20 @@ impl Struct for u64 {
 }
 
 /// A struct whose type the verifier knows, as it does with arguments of a BTF tracepoint and what they lead to: a field is
-/// one instruction, where a helper takes 15 to 20 ns. (If the address is bad the kernel makes it a zero.) The offset must be a
-/// constant to the verifier, which our globals are.
+/// one instruction, where a helper takes 15 to 20 ns. The offset must be a constant to the verifier, which our globals are.
 ///
-/// Its address is not a number: the verifier lets nobody calculate with it.
+/// What an argument leads to, and what a helper returns, may be a bad address: the kernel makes zeros of what is read there.
+/// An argument itself must not be NULL, see [`Typed::argument`]. Its address is not a number: the verifier lets nobody
+/// calculate with it.
 #[derive(Clone, Copy)]
 pub(crate) struct Typed(NonZero<u64>);
 
 impl Typed {
-    /// An argument of a BTF tracepoint, by its position; `None` where the kernel hands over NULL.
+    /// An argument of a BTF tracepoint, by its position, that the kernel never hands over as NULL, or that has been seen
+    /// not to be by its number: [`arguments::numbers`](crate::arguments::numbers).
+    ///
+    /// From 6.5 to 6.12.1 (CVE-2024-56702) the verifier believes that no argument is NULL, removes what asks whether it is,
+    /// and lets reads through it go unguarded: they would take down the kernel.
     #[inline(always)]
     pub(crate) fn argument(ctx: &BtfTracePointContext, position: usize) -> Option<Self> {
         NonZero::new(ctx.arg(position)).map(Self)

@@ -112,20 +112,23 @@ impl Headers {
     /// Those of a packet that may be anything, at any place: of TCP, or `None`.
     #[inline(always)]
     pub(crate) fn of_any(skb: u64) -> Option<Self> {
-        let protocol: u16 = skb.field(&SKB_PROTOCOL);
-        if protocol != ETH_P_IP && protocol != ETH_P_IPV6 {
-            return None;
-        }
+        let version = match skb.field::<u16>(&SKB_PROTOCOL) {
+            ETH_P_IP => 4,
+            ETH_P_IPV6 => 6,
+            _ => return None,
+        };
         let network = network(skb);
         let ip = Ip::at(network);
+        if ip.version() != version {
+            return None;
+        }
         // The place of the transport header may not have been found yet, and an unset one points to garbage.
-        let (length, protocol) = if protocol == ETH_P_IP {
+        let (length, protocol) = if version == 4 {
             ((ip.word(0) >> 24 & 0xf) * 4, ip.word(2) >> 16 & 0xff)
         } else {
             (IPV6_HEADER_BYTES.into(), ip.word(1) >> 8 & 0xff)
         };
-        (ip.is_known() && protocol == IPPROTO_TCP.into())
-            .then(|| Self { ip, tcp: Tcp::at(network + u64::from(length)) })
+        (protocol == IPPROTO_TCP.into()).then(|| Self { ip, tcp: Tcp::at(network + u64::from(length)) })
     }
 
     /// The TCP flags.

@@ -18,7 +18,7 @@ use rsttrace_common::{
 };
 
 use crate::{
-    arguments::apart,
+    arguments::{apart, numbers},
     awaited, departed,
     emit::{self, Draft, Origin},
     fields::{SKC_COOKIE, SKC_NET, Struct, TW_SUBSTATE, Typed, copy},
@@ -74,8 +74,12 @@ pub(crate) fn tcp_send_reset_without_reason_left_out(ctx: BtfTracePointContext) 
 
 #[inline(always)]
 fn report_typed(ctx: &BtfTracePointContext, reason: Option<u32>) {
-    // Read anew each time it is asked for: a pointer that stays is one that the verifier knows more and more of.
-    report(ctx, arguments(ctx), Some(|| arguments(ctx).sk.and_then(sock::of_tcp)), reason);
+    // By the numbers alone it is known whether there is a socket, and a packet.
+    let [sk, skb] = numbers(ctx);
+    let is_there = |number: u64, position| if number == 0 { None } else { Typed::argument(ctx, position) };
+    let arguments = Arguments { sk: is_there(sk, 0), skb: is_there(skb, 1) };
+    // Read anew when it is asked for again: a pointer that stays is one that the verifier knows more and more of.
+    report(ctx, arguments, Some(|sk| is_there(sk, 0).and_then(sock::of_tcp)), reason);
 }
 
 /// A reset, by what the kernel says it is about.
@@ -87,17 +91,12 @@ pub(super) struct Arguments<S> {
     pub(super) skb: Option<S>,
 }
 
-#[inline(always)]
-fn arguments(ctx: &BtfTracePointContext) -> Arguments<Typed> {
-    Arguments { sk: Typed::argument(ctx, 0), skb: Typed::argument(ctx, 1) }
-}
-
 /// What a reset is about, as far as the socket and the packet say at once.
 #[derive(Clone, Copy)]
 struct Subject {
-    /// 0 without a socket. (In 6.10 and 6.11 the verifier takes no argument for NULL; then this alone is the truth.)
+    /// 0 without a socket.
     sk: u64,
-    /// 0 when this host gives up of its own accord. (As above.)
+    /// 0 when this host gives up of its own accord.
     skb: u64,
     /// Who it goes to: the socket knows, or, for listeners, TIME_WAIT and no socket, the packet does.
     tuple: Tuple,
@@ -134,18 +133,18 @@ impl Subject {
     }
 }
 
-/// `full` looks for the full socket of TCP, if there may be one (what is for these is not even in the program otherwise,
-/// and most of what the verifier has to walk); `ctx` is the program's.
+/// `full` looks for the full socket of TCP at this address, if there may be one (what is for these is not even in the
+/// program otherwise, and most of what the verifier has to walk); `ctx` is the program's.
 #[inline(always)]
 pub(super) fn report<S: Struct>(
     ctx: &impl EbpfContext,
     of: Arguments<S>,
-    full: Option<impl Fn() -> Option<Typed>>,
+    full: Option<impl Fn(u64) -> Option<Typed>>,
     reason: Option<u32>,
 ) {
     let [sk, skb] = [of.sk, of.skb].map(|pointer| pointer.map_or(0, S::address));
     let mut seen = Subject { sk, skb, tuple: Tuple::EMPTY, header: Header::default(), state: 0, facts: Facts::NONE };
-    seen.look(of, full.as_ref().and_then(|full| full()));
+    seen.look(of, full.as_ref().and_then(|full| full(sk)));
     let mut subject = MaybeUninit::uninit();
     // Ways to get here are many, and all the same from here on.
     let Subject { sk, skb, tuple, header, state, facts } = forget(&seen, &mut subject);
@@ -186,7 +185,7 @@ pub(super) fn report<S: Struct>(
         packet::tell(facts.have(Facts::HEADERS).then_some(header), event);
     }
     if is_full() {
-        if let Some(full) = full.as_ref().and_then(|full| full()) {
+        if let Some(full) = full.as_ref().and_then(|full| full(sk)) {
             sock::snapshot(full, event);
             context(full, facts.have(Facts::IN_TASK), event);
         }

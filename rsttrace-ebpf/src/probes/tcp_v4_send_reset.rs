@@ -45,7 +45,7 @@ fn report(ctx: &impl Entry) {
     tcp_send_reset::report(
         ctx,
         Arguments { sk: (sk != 0).then_some(sk), skb: Some(skb) },
-        None::<fn() -> Option<Typed>>,
+        None::<fn(u64) -> Option<Typed>>,
         None,
     );
 }

@@ -93,7 +93,7 @@ impl<'a> Attacher<'a> {
                 bail!("{} of this kernel has {arguments} arguments, which no program fits", attach.target())
             }
             (Attach::RawTracepoint(name) | Attach::BtfTracepoint(name), None) => {
-                bail!("this kernel has no tracepoint {name}: Linux 4.16 and later have it")
+                bail!("this kernel has no tracepoint {name}")
             }
             // Where any arguments will do it may be a module's.
             (Attach::Fentry(name) | Attach::Fexit(name) | Attach::Kprobe(name) | Attach::Kretprobe(name), None)
