@@ -16,9 +16,12 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// With room for what most records have.
-    pub fn with_room() -> Self {
-        Self { text: String::with_capacity(448) }
+    /// Without lines, and with room for what most records have.
+    #[must_use]
+    pub fn emptied(mut self) -> Self {
+        self.text.clear();
+        self.text.reserve(448);
+        self
     }
 
     /// Adds a line of pieces that are there already: nearly all records have some, and nothing need be formatted for them.

@@ -66,7 +66,7 @@ impl Diagnosis {
 
     /// Fills in the evidence, and the setting of the owner's program to look at.
     pub fn explain(&self, reset: &mut Reset) {
-        let mut evidence = Evidence::with_room();
+        let mut evidence = std::mem::take(&mut reset.cause.evidence).emptied();
         if let Some(row) = catalogue::find(reset.cause.code) {
             (row.because)(reset, &self.timeouts, &mut evidence);
         }

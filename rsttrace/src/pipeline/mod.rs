@@ -3,6 +3,7 @@
 mod out;
 mod records;
 mod say;
+mod spare;
 mod wait;
 
 use std::{
@@ -21,7 +22,10 @@ use tokio::{
     time::sleep,
 };
 
-use self::wait::{after, asked, at, hang_up, hung_up, monotonic_ns};
+use self::{
+    spare::Spare,
+    wait::{after, asked, at, hang_up, hung_up, monotonic_ns},
+};
 use crate::{
     attribute::{Attribution, hold::Hold},
     cli::Trace,
@@ -93,6 +97,7 @@ struct Run {
     malformed: u64,
     walks_fail: bool,
     outbox: Vec<Record>,
+    spare: Spare,
     metrics: Option<Metrics>,
     service: Service,
 }
@@ -133,6 +138,7 @@ impl Run {
             malformed: 0,
             walks_fail: false,
             outbox: Vec::new(),
+            spare: Spare::default(),
             metrics: None,
             service: Service::find(),
         })
@@ -232,7 +238,7 @@ impl Run {
                     biased;
                     _ = interrupt.recv() => break false,
                     _ = terminate.recv() => break false,
-                    sent = ways.send(&mut self.outbox) => break sent,
+                    sent = ways.send(&mut self.outbox, |record| self.spare.keep(record)) => break sent,
                     // Nobody reads; what that costs is said while it happens.
                     () = sleep(LOSS_CHECK) => {
                         self.service.is_alive();
@@ -279,7 +285,7 @@ impl Run {
         );
         // What the outlets could not deliver is part of the summary, so they have what there is before it.
         if !self.trace.output.sink.is_empty() {
-            ways.send(&mut self.outbox).await;
+            ways.send(&mut self.outbox, drop).await;
             ways.settle().await;
         }
         let summary = (!self.trace.output.no_summary).then(|| self.summary(true, Watch::finish, &ways));

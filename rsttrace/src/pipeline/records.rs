@@ -69,7 +69,7 @@ impl Run {
         self.diagnosis.diagnose(&mut reset);
         let is_open = self.attribution.is_open(&mut reset);
         // From here on it stays where it is in memory.
-        let reset = Arc::new(reset);
+        let reset = self.spare.place(reset);
         let reset = if is_open { self.hold.take(reset) } else { Some(reset) };
         if let Some(reset) = reset {
             self.conclude(reset);

@@ -34,8 +34,8 @@ impl Ways {
     }
 
     /// Hands records over; false when standard output has failed. Cancelling it loses nothing: what has not been handed
-    /// over stays in the outbox.
-    pub(crate) async fn send(&mut self, outbox: &mut Vec<Record>) -> bool {
+    /// over stays in the outbox. `done` takes those that have been.
+    pub(crate) async fn send(&mut self, outbox: &mut Vec<Record>, mut done: impl FnMut(Record)) -> bool {
         let mut goes_on = true;
         while !outbox.is_empty() {
             let taken = match &mut self.writer {
@@ -50,7 +50,7 @@ impl Ways {
                     outbox.len()
                 }
             };
-            outbox.drain(..taken);
+            outbox.drain(..taken).for_each(&mut done);
         }
         goes_on
     }
@@ -78,7 +78,7 @@ impl Ways {
         let written = |ways: &Self| ways.writer.as_ref().map_or(0, Writer::written);
         loop {
             let before = written(&self);
-            let gone = timeout_at(deadline.min(Instant::now() + GRACE), self.send(&mut outbox)).await;
+            let gone = timeout_at(deadline.min(Instant::now() + GRACE), self.send(&mut outbox, drop)).await;
             if gone.is_ok() || written(&self) == before || Instant::now() >= deadline {
                 break;
             }

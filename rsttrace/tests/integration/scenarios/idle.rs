@@ -60,7 +60,7 @@ pub(crate) fn silence_and_a_killed_server(stage: &Stage) {
     // Connections of one age, each breaking on its own, would be another matter: what a dying process closes on a slow
     // machine is milliseconds apart, and their ages differ by far more.
     pair.exchange("c", "s");
-    pair.client.tell("idle c 300");
+    pair.client.tell("idle c 1000");
     // Between two busy ones it is not the first to break, in whatever order a dying process closes.
     let idle = pair.connect("idle", "idle");
     let others = [pair.client_end, pair.connect("c2", "s2")];
@@ -127,7 +127,7 @@ pub(crate) fn waiting_is_not_idle(stage: &Stage) {
     pair.client.tell(format_args!("idle c {IDLE_MS}"));
     pair.server.abort("s");
     pair.client.wait_error("c", "ECONNRESET");
-    stage.finish(tracer, 1, 1).the_received().cause("peer-aborted").says("had waited 1.");
+    stage.finish(tracer, 1, 1).the_received().cause("peer-aborted").says("the last request had waited");
 }
 
 /// Half of the time is not the time.
