@@ -1,7 +1,7 @@
 //! The memory of records that have gone out, for those that come.
 //!
-//! A record is a kilobyte, and its evidence half of one more: to have and give back both for each took a tenth of the time
-//! of a record, since that is more than the allocator keeps at hand.
+//! A record is a kilobyte, and its evidence half of one more, which is more than the allocator keeps at hand. Allocating took
+//! nine hundredths of the time in user space under load, with all other pieces of a record.
 
 use std::{mem, sync::Arc};
 
