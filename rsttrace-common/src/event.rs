@@ -70,7 +70,8 @@ pub const UID_UNKNOWN: u32 = u32::MAX;
 pub struct ResetEvent {
     /// Time of the event, nanoseconds of `CLOCK_MONOTONIC`.
     pub ktime_ns: u64,
-    /// Address of the socket, 0 without one. It pairs two events of one socket and is never shown.
+    /// Address of the socket, 0 without one; never shown. The kernel gives the address of a freed socket to the next one,
+    /// so that by itself it is no identity.
     pub sk: u64,
     /// `skc_cookie`; 0 when nobody has generated one.
     pub cookie: u64,
@@ -183,6 +184,9 @@ pub struct ResetEvent {
     /// Under which the map `FINDINGS` gathers who holds the socket, or the listener of a connection that nobody has
     /// accepted; 0 when nobody holds either.
     pub findings: u64,
+    /// `net.net_cookie`: identity of the network namespace since boot. Unlike the inode number it is not used again. 0
+    /// where the kernel has none (before 5.12 until a program has asked for it).
+    pub netns_cookie: u64,
 }
 
 /// `ResetEvent::references` when the kernel side could not count them.
@@ -262,8 +266,13 @@ pub const LOST_RECEIVED_IN_TASK: u32 = 3;
 pub const LOST_RESETS: u32 = 4;
 /// Index in the `LOST` map: events of ignored and forwarded resets.
 pub const LOST_OTHERS: u32 = 4;
+/// Index in the `LOST` map: `tcp_send_reset` events that found no room, for which the ambiguous `tcp_receive_reset` of the
+/// same reset ([`EVENT_MAYBE_SENT`]) was delivered. That reset is reported, once, in the wrong direction.
+pub const LOST_UNSETTLED: u32 = 5;
+/// Index in the `LOST` map: as [`LOST_UNSETTLED`], in the context of a task.
+pub const LOST_UNSETTLED_IN_TASK: u32 = 6;
 /// Slots of the `LOST` map.
-pub const LOST_SLOTS: u32 = 5;
+pub const LOST_SLOTS: u32 = 7;
 
 const _: () = assert!(size_of::<Task>() == 32 && align_of::<Task>() == 8);
 assert_offsets!(Task, start_boottime_ns @ 0, tgid @ 8, uid @ 12, comm @ 16);
@@ -271,7 +280,7 @@ assert_offsets!(Task, start_boottime_ns @ 0, tgid @ 8, uid @ 12, comm @ 16);
 const _: () = assert!(size_of::<Header>() == 16 && align_of::<Header>() == 4);
 assert_offsets!(Header, seq @ 0, ack @ 4, window @ 8, id @ 10, length @ 12, ttl @ 14, flags @ 15);
 
-const _: () = assert!(size_of::<ResetEvent>() == 328 && align_of::<ResetEvent>() == 8);
+const _: () = assert!(size_of::<ResetEvent>() == 336 && align_of::<ResetEvent>() == 8);
 assert_offsets!(
     ResetEvent,
     ktime_ns @ 0, sk @ 8, cookie @ 16, inode @ 24, cgroup_id @ 32, bytes_sent @ 40, bytes_retrans @ 48,
@@ -284,4 +293,5 @@ assert_offsets!(
     local_port @ 300, peer_port @ 302, socket_error @ 304, kind @ 306, family @ 307, state @ 308,
     previous_state @ 309, substate @ 310, shutdown @ 311, provenance @ 312, role @ 313, chrono_type @ 314,
     probes_out @ 315, references @ 316, handshake_ttl @ 318, netfilter_hook @ 319, findings @ 320,
+    netns_cookie @ 328,
 );

@@ -33,6 +33,8 @@ pub struct Fold {
     pub reason: u32,
     /// Header of the packet that provoked the first one.
     pub packet: Header,
+    /// As [`ResetEvent::netns_cookie`](crate::event::ResetEvent::netns_cookie).
+    pub netns_cookie: u64,
 }
 
 impl Fold {
@@ -73,11 +75,11 @@ unsafe impl aya::Pod for Fold {}
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Pace {}
 
-const _: () = assert!(size_of::<Fold>() == 88 && align_of::<Fold>() == 8);
+const _: () = assert!(size_of::<Fold>() == 96 && align_of::<Fold>() == 8);
 assert_offsets!(
     Fold,
     seal @ 0, total @ 8, last_ns @ 16, local_address @ 24, peer_address @ 40, netns @ 56, local_port @ 60,
-    peer_port @ 62, flags @ 64, reason @ 68, packet @ 72,
+    peer_port @ 62, flags @ 64, reason @ 68, packet @ 72, netns_cookie @ 88,
 );
 
 const _: () = assert!(size_of::<Pace>() == 8 && align_of::<Pace>() == 4);

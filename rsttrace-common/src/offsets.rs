@@ -58,6 +58,7 @@ macro_rules! for_each_field {
             TP_TSORTED_SENT_QUEUE: "tcp_sock" "tsorted_sent_queue" optional,
             TW_SUBSTATE: "inet_timewait_sock" "tw_substate" optional,
             NET_INUM: "net" "ns.inum" required,
+            NET_COOKIE: "net" "net_cookie" optional,
             CGROUP_KN: "cgroup" "kn" optional,
             KN_ID: "kernfs_node" "id" optional,
             SKB_HEAD: "sk_buff" "head" required,

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use rsttrace_common::event::{
     KIND_FORWARDED, KIND_IGNORED, KIND_RECEIVED, LOST_OTHERS, LOST_RECEIVED, LOST_RECEIVED_IN_TASK, LOST_SENT,
-    LOST_SENT_IN_TASK, ResetEvent,
+    LOST_SENT_IN_TASK, LOST_UNSETTLED, LOST_UNSETTLED_IN_TASK, ResetEvent,
 };
 
 #[cfg(not(feature = "ring"))]
@@ -27,6 +27,16 @@ pub(crate) struct Origin {
     /// Whether the program runs in a task that holds the socket's lock; else in a soft interrupt, or with soft
     /// interrupts off.
     pub(crate) in_task: bool,
+    /// Whether the event shows that a delivered `tcp_receive_reset` was no receive.
+    pub(crate) settles: bool,
+}
+
+impl Origin {
+    /// Of an event that settles nothing.
+    #[inline(always)]
+    pub(crate) const fn new(kind: u8, in_task: bool) -> Self {
+        Self { kind, in_task, settles: false }
+    }
 }
 
 /// An event that is being put together: a record of zeros at first. It must be handed over.
@@ -60,11 +70,12 @@ impl Draft {
         unsafe { self.entry.assume_init_mut() }
     }
 
-    /// `ctx` is the context of the program.
+    /// Delivers the event; whether there was room for it. `ctx` is the context of the program.
     #[inline(always)]
-    pub(crate) fn hand_over(self, _ctx: &impl EbpfContext) {
+    pub(crate) fn hand_over(self, _ctx: &impl EbpfContext) -> bool {
         // 0: wake the reader when it waits, and not while it is still busy with earlier events.
         self.entry.submit(0);
+        true
     }
 }
 
@@ -87,9 +98,9 @@ impl Draft {
         unsafe { &mut *self.slot }
     }
 
-    /// `ctx` is the context of the program.
+    /// Delivers the event; whether there was room for it, otherwise it counts as lost. `ctx` is the context of the program.
     #[inline(always)]
-    pub(crate) fn hand_over(self, ctx: &impl EbpfContext) {
+    pub(crate) fn hand_over(self, ctx: &impl EbpfContext) -> bool {
         // The helper itself, since aya's wrapper throws the result away and a full buffer must be counted.
         // SAFETY: the context is the kernel's, the map is a perf event array, and the record is whole.
         let result = unsafe {
@@ -104,6 +115,7 @@ impl Draft {
         if result != 0 {
             lose(self.origin);
         }
+        result == 0
     }
 }
 
@@ -153,13 +165,26 @@ fn zeroed<'a>(event: *mut ResetEvent) -> &'a mut ResetEvent {
 pub(crate) fn lose(origin: Origin) {
     let slot = match origin {
         Origin { kind: KIND_IGNORED | KIND_FORWARDED, .. } => LOST_OTHERS,
-        Origin { kind: KIND_RECEIVED, in_task: true } => LOST_RECEIVED_IN_TASK,
-        Origin { kind: KIND_RECEIVED, in_task: false } => LOST_RECEIVED,
+        Origin { kind: KIND_RECEIVED, in_task: true, .. } => LOST_RECEIVED_IN_TASK,
+        Origin { kind: KIND_RECEIVED, in_task: false, .. } => LOST_RECEIVED,
+        Origin { in_task: true, settles: true, .. } => LOST_UNSETTLED_IN_TASK,
+        Origin { in_task: false, settles: true, .. } => LOST_UNSETTLED,
         Origin { in_task: true, .. } => LOST_SENT_IN_TASK,
         Origin { in_task: false, .. } => LOST_SENT,
     };
+    add(slot, 1);
+}
+
+/// Takes back one lost `tcp_receive_reset`, counted on this CPU in this context, that was no receive.
+#[inline(always)]
+pub(crate) fn regain_received(in_task: bool) {
+    add(if in_task { LOST_RECEIVED_IN_TASK } else { LOST_RECEIVED }, 1_u64.wrapping_neg());
+}
+
+#[inline(always)]
+fn add(slot: u32, amount: u64) {
     if let Some(count) = LOST.get_ptr_mut(slot) {
-        // SAFETY: this CPU's slot of this context.
-        unsafe { *count += 1 };
+        // SAFETY: this CPU's slot of this context. Wrapping, as all of BPF's arithmetic.
+        unsafe { *count = (*count).wrapping_add(amount) };
     }
 }

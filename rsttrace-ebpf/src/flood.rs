@@ -47,7 +47,7 @@ pub(crate) enum Passage {
 
 /// Decides about a reset to a closed port, and counts it where that is what becomes of it.
 #[inline(always)]
-pub(crate) fn pass(tuple: &Tuple, header: &Header, reason: Option<u32>) -> Passage {
+pub(crate) fn pass(tuple: &Tuple, netns_cookie: u64, header: &Header, reason: Option<u32>) -> Passage {
     let (Some(noise), Some(pace)) = (NOISE.get_ptr_mut(0), PACE.get(0)) else { return Passage::HandOver };
     // SAFETY: this CPU's value of the map, and see above.
     let noise = unsafe { &mut *noise };
@@ -60,7 +60,7 @@ pub(crate) fn pass(tuple: &Tuple, header: &Header, reason: Option<u32>) -> Passa
         noise.unread = 0;
     }
     let is_full = noise.unread >= NOISE_LIMIT.load();
-    if (is_full || noise.handed_over >= FOLD_FROM) && count(tuple, header, reason) {
+    if (is_full || noise.handed_over >= FOLD_FROM) && count(tuple, netns_cookie, header, reason) {
         return Passage::Counted;
     }
     if is_full {
@@ -73,7 +73,7 @@ pub(crate) fn pass(tuple: &Tuple, header: &Header, reason: Option<u32>) -> Passa
 
 /// Counts it with its like; `false` where its place is taken by others that have not been fetched yet.
 #[inline(always)]
-fn count(tuple: &Tuple, header: &Header, reason: Option<u32>) -> bool {
+fn count(tuple: &Tuple, netns_cookie: u64, header: &Header, reason: Option<u32>) -> bool {
     let cpu = turns::cpu();
     let like = Tuple { peer_port: 0, ..*tuple };
     let place = like.hash() as usize % FOLDS_OF_CPU;
@@ -84,6 +84,7 @@ fn count(tuple: &Tuple, header: &Header, reason: Option<u32>) -> bool {
     let reason = reason.unwrap_or(0);
     let is_like = fold.packet.flags == header.flags
         && fold.reason == reason
+        && fold.netns_cookie == netns_cookie
         && like.is(&Tuple {
             local: fold.local_address,
             peer: fold.peer_address,
@@ -103,6 +104,7 @@ fn count(tuple: &Tuple, header: &Header, reason: Option<u32>) -> bool {
         fold.flags = flags;
         fold.reason = reason;
         fold.packet = *header;
+        fold.netns_cookie = netns_cookie;
     }
     fold.total += 1;
     fold.last_ns = story::now_ns();

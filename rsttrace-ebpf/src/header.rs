@@ -26,9 +26,14 @@ fn slot(owned: bool) -> Option<*mut Slot> {
 /// Leaves the header of the packet for the socket.
 #[inline(always)]
 pub(crate) fn leave(sk: u64, skb: u64) {
-    let (Some(headers), Some(slot)) = (Headers::of(skb), slot(sock::owned(sk))) else { return };
+    let Some(slot) = slot(sock::owned(sk)) else { return };
     // SAFETY: this CPU's slot of this context.
-    unsafe { *slot = Slot { sk, header: headers.kept() } };
+    let slot = unsafe { &mut *slot };
+    // One that is still there is not this packet's, even where its socket has the same address.
+    slot.sk = 0;
+    if let Some(headers) = Headers::of(skb) {
+        *slot = Slot { sk, header: headers.kept() };
+    }
 }
 
 /// Takes the header that was left for the socket; `owned` says whether the task that the CPU runs holds its lock.

@@ -18,6 +18,7 @@
     reason = "registers, and some fields, are wider than what the kernel defines to be in them"
 )]
 
+mod ambiguous;
 mod arguments;
 mod awaited;
 mod connection;

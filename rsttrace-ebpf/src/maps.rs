@@ -18,6 +18,7 @@ use rsttrace_common::{
 };
 
 use crate::{
+    ambiguous,
     connection::Connection,
     departed::Departed,
     flood::Noise,
@@ -50,6 +51,10 @@ pub(crate) static WORDS: PerCpuArray<Words> = PerCpuArray::with_max_entries(nest
 /// Events that found no room, by `LOST_*`.
 #[map]
 pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST_SLOTS, 0);
+
+/// The ambiguous receive that each CPU reported last.
+#[map]
+pub(crate) static AMBIGUOUS: PerCpuArray<ambiguous::Slots> = PerCpuArray::with_max_entries(1, 0);
 
 /// Headers on their way from `tcp_reset` to `tcp_receive_reset`.
 #[map]

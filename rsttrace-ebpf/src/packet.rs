@@ -2,15 +2,14 @@
 
 use rsttrace_common::{
     event::{EVENT_BAD_PACKET, EVENT_HAS_PACKET, Header, ResetEvent},
-    names::IPPROTO_TCP,
+    names::{IPPROTO_TCP, tcp_flag},
 };
 
 use crate::{
     fields::{
-        DEV_NET, Fields as _, SKB_DEV, SKB_HEAD, SKB_NETWORK_HEADER, SKB_PROTOCOL, SKB_TRANSPORT_HEADER, Struct,
-        copy_from,
+        DEV_NET, Fields, SKB_DEV, SKB_HEAD, SKB_NETWORK_HEADER, SKB_PROTOCOL, SKB_TRANSPORT_HEADER, Struct, copy_from,
     },
-    sock::{self, Tuple, mapped},
+    sock::{Tuple, mapped},
 };
 
 /// Length of an IPv6 header, which the length in it does not count.
@@ -174,11 +173,17 @@ impl Headers {
     }
 }
 
-/// The network namespace that a packet came in to. The kernel forgets its interface once it has found a full socket: 0 then,
-/// and the socket knows.
+/// The network namespace (`struct net`) that a packet came in to. The kernel forgets its interface once it has found a full
+/// socket: `None` then, and the socket knows.
 #[inline(always)]
-pub(crate) fn netns(skb: impl Struct) -> u32 {
-    sock::netns(skb.target(&SKB_DEV).and_then(|device| device.target(&DEV_NET)))
+pub(crate) fn net<S: Struct>(skb: S) -> Option<<S::Target as Fields>::Target> {
+    skb.target(&SKB_DEV).and_then(|device| device.target(&DEV_NET))
+}
+
+/// Whether a packet opens a connection: SYN without ACK.
+#[inline(always)]
+pub(crate) fn opens(header: &Header) -> bool {
+    header.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN
 }
 
 /// Writes what is kept of the packet's headers into the event; `None` where there is a packet that could not be read.

@@ -11,12 +11,12 @@ use rsttrace_common::{
 use crate::{
     fields::{
         CGROUP_KN, FILE_COUNT, FILE_REF, Fields, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID,
-        NET_INUM, Room, SK_ACK_BACKLOG, SK_CGROUP, SK_CGROUP_WORD, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED, SK_MARK,
-        SK_MAX_ACK_BACKLOG, SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY,
-        SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE, SOCKET_INODE,
-        Struct, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE,
-        TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US, TP_TOTAL_RETRANS,
-        TP_WRITE_SEQ, Typed, has, read,
+        NET_COOKIE, NET_INUM, Room, SK_ACK_BACKLOG, SK_CGROUP, SK_CGROUP_WORD, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED,
+        SK_MARK, SK_MAX_ACK_BACKLOG, SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT,
+        SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE,
+        SOCKET_INODE, Struct, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START,
+        TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US,
+        TP_TOTAL_RETRANS, TP_WRITE_SEQ, Typed, has, read,
     },
     table::SCATTER,
 };
@@ -172,6 +172,12 @@ pub(crate) fn closes_last(sk: u64) -> bool {
 #[inline(always)]
 pub(crate) fn netns(net: Option<impl Struct>) -> u32 {
     net.map_or(0, |net| net.field(&NET_INUM))
+}
+
+/// Cookie of a network namespace, `struct net`; 0 for none, or where this kernel has no cookie.
+#[inline(always)]
+pub(crate) fn netns_cookie(net: Option<impl Struct>) -> u64 {
+    net.map_or(0, |net| net.field(&NET_COOKIE))
 }
 
 /// The addresses of the two ends, this host's first.

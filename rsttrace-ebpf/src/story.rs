@@ -186,7 +186,7 @@ fn advance(connection: &mut Connection, sk: u64, old: u8, new: u8) -> bool {
     // The task that holds the lock uses the socket: better knowledge than an inherited or a shared owner.
     let inherited = connection.role == ROLE_SERVER && connection.provenance == PROVENANCE_LISTEN;
     let unsure = connection.provenance == PROVENANCE_NONE || inherited || connection.shared != 0;
-    if connection.owner.tgid == task::current_tgid() && (inherited || !unsure) {
+    if (inherited || !unsure) && task::is_current(&connection.owner) {
         if inherited {
             // The one that listens has the connection itself, as most do.
             connection.provenance = PROVENANCE_CURRENT;
@@ -265,8 +265,7 @@ pub(crate) fn certain_owner(story: &Connection, in_task: bool) -> Option<u32> {
         PROVENANCE_LISTEN => story.role == ROLE_LISTENER,
         _ => false,
     };
-    let tgid = story.owner.tgid;
-    (in_task && sure && story.shared == 0 && tgid == task::current_tgid()).then_some(tgid)
+    (in_task && sure && story.shared == 0 && task::is_current(&story.owner)).then_some(story.owner.tgid)
 }
 
 /// Copies the story into the event.

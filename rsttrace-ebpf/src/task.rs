@@ -65,6 +65,27 @@ pub(crate) fn current_tgid() -> u32 {
     (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
 }
 
+/// Whether the CPU is running this process: by its PID and its start, since a PID is used again.
+#[inline(always)]
+pub(crate) fn is_current(process: &Task) -> bool {
+    process.tgid == current_tgid() && process.start_boottime_ns == current_start_ns()
+}
+
+/// When the process that the CPU is running started, nanoseconds of the boot clock.
+#[inline(always)]
+fn current_start_ns() -> u64 {
+    if let Some(task) = typed() {
+        return start_ns(task);
+    }
+    // SAFETY: takes no arguments and cannot fail.
+    start_ns(unsafe { bpf_get_current_task() })
+}
+
+#[inline(always)]
+fn start_ns(task: impl Struct) -> u64 {
+    task.target(&TASK_GROUP_LEADER).map_or(0, |leader| leader.field(&TASK_START_BOOTTIME))
+}
+
 /// Describes the process that the CPU is running.
 #[inline(always)]
 pub(crate) fn current(to: &mut Task) {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 pub struct Facts {
     /// Time of the event on `CLOCK_MONOTONIC`, nanoseconds.
     pub ktime_ns: u64,
+    /// Cookie of the network namespace; 0 where the kernel has none.
+    pub netns_cookie: u64,
     /// The owner as the kernel side knows it.
     pub owner: Option<KernelTask>,
     /// How the kernel side knows the owner (`PROVENANCE_*`).

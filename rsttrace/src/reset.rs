@@ -118,6 +118,23 @@ pub struct Netns {
     pub inode: u32,
 }
 
+/// Identity of a network namespace since boot. The kernel gives the inode number of one that is gone to the next; the cookie
+/// tells them apart, where there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NamespaceId {
+    /// Inode number; 0 when the namespace is unknown.
+    pub inode: u32,
+    /// `net.net_cookie`; 0 where the kernel has none.
+    pub cookie: u64,
+}
+
+impl Reset {
+    /// Identity of the network namespace that it happened in.
+    pub fn namespace(&self) -> NamespaceId {
+        NamespaceId { inode: self.netns.map_or(0, |netns| netns.inode), cookie: self.facts.netns_cookie }
+    }
+}
+
 /// A process, as the owner of a socket.
 #[derive(Clone, Debug, Serialize)]
 pub struct Process {

@@ -191,7 +191,7 @@ fn pass_on(ctx: &TcContext, skb: *mut __sk_buff, mut route: Route, tuple: &Tuple
             return;
         }
     }
-    let Some(mut draft) = Draft::begin(Origin { kind: KIND_FORWARDED, in_task: false }) else { return };
+    let Some(mut draft) = Draft::begin(Origin::new(KIND_FORWARDED, false)) else { return };
     let event = draft.event();
     // SAFETY: takes no arguments and cannot fail.
     event.ktime_ns = unsafe { bpf_ktime_get_ns() };

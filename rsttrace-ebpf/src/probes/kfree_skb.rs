@@ -52,10 +52,8 @@ fn report(ctx: &impl EbpfContext, skb: u64, reason: Option<u32>, sk: u64) {
     let Some(headers) = Headers::of_any(skb).filter(|headers| headers.flags() & tcp_flag::RST != 0) else { return };
     let mut tuple = Tuple::EMPTY;
     headers.ends(&mut tuple);
-    tuple.netns = if sk == 0 { packet::netns(skb) } else { sock::netns(sk.target(&SKC_NET)) };
-    if sk == 0 && tuple.netns == 0 {
-        tuple.netns = routed_netns(skb);
-    }
+    let net = if sk == 0 { packet::net(skb).or_else(|| routed_net(skb)) } else { sk.target(&SKC_NET) };
+    tuple.netns = sock::netns(net);
     let filter = filter::load();
     if !filter::wants_received(&filter) || !filter::wants_ends(&filter, &tuple) {
         return;
@@ -64,11 +62,12 @@ fn report(ctx: &impl EbpfContext, skb: u64, reason: Option<u32>, sk: u64) {
     let full = sk != 0 && sock::is_full(state);
     let Some(nobody) = table::nobody() else { return };
     let story = if full { story::of_socket(sk, state) } else { departed::find(&tuple) }.unwrap_or(nobody);
-    let Some(mut draft) = Draft::begin(Origin { kind: KIND_IGNORED, in_task: false }) else { return };
+    let Some(mut draft) = Draft::begin(Origin::new(KIND_IGNORED, false)) else { return };
     let event = draft.event();
     // SAFETY: takes no arguments and cannot fail.
     event.ktime_ns = unsafe { bpf_ktime_get_ns() };
     event.state = state;
+    event.netns_cookie = sock::netns_cookie(net);
     event.interface = field(skb, &SKB_IIF);
     sock::name_ends(event, &tuple);
     packet::tell(Some(&headers.kept()), event);
@@ -88,9 +87,9 @@ fn report(ctx: &impl EbpfContext, skb: u64, reason: Option<u32>, sk: u64) {
 /// The namespace of a packet from where its route leads: the kernel forgets the interface of a packet that has found
 /// its socket.
 #[inline(always)]
-fn routed_netns(skb: u64) -> u32 {
+fn routed_net(skb: u64) -> Option<u64> {
     // The lowest bit says whether the packet holds a reference.
     let route = field::<u64>(skb, &SKB_DST) & !1;
     let device: u64 = if route == 0 { field(skb, &SKB_DEV) } else { field(route, &DST_DEV) };
-    if device == 0 { 0 } else { sock::netns(device.target(&DEV_NET)) }
+    if device == 0 { None } else { device.target(&DEV_NET) }
 }

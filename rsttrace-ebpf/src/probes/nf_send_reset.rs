@@ -24,7 +24,8 @@ pub(crate) fn nf_send_reset(ctx: ProbeContext) -> u32 {
     let Some(headers) = Headers::of(skb).filter(|headers| headers.flags() & tcp_flag::RST == 0) else { return 0 };
     let mut tuple = Tuple::EMPTY;
     headers.ends(&mut tuple);
-    tuple.netns = sock::netns((net != 0).then_some(net));
+    let net = (net != 0).then_some(net);
+    tuple.netns = sock::netns(net);
     if hook == netfilter::LOCAL_OUT {
         // This host's own packet: its source is here.
         tuple.turn();
@@ -33,12 +34,13 @@ pub(crate) fn nf_send_reset(ctx: ProbeContext) -> u32 {
     if !filter::wants_sent(&filter, false) || !filter::wants_ends(&filter, &tuple) {
         return 0;
     }
-    let origin = Origin { kind: KIND_REJECTED, in_task: hook == netfilter::LOCAL_OUT };
+    let origin = Origin::new(KIND_REJECTED, hook == netfilter::LOCAL_OUT);
     let Some(mut draft) = Draft::begin(origin) else { return 0 };
     let event = draft.event();
     // SAFETY: takes no arguments and cannot fail.
     event.ktime_ns = unsafe { bpf_ktime_get_ns() };
     event.netfilter_hook = hook;
+    event.netns_cookie = sock::netns_cookie(net);
     sock::name_ends(event, &tuple);
     packet::tell(Some(&headers.kept()), event);
     draft.hand_over(&ctx);

@@ -14,10 +14,11 @@ use rsttrace_common::{
 
 use super::tcp_send_reset::{context, identify};
 use crate::{
+    ambiguous,
     arguments::apart,
     awaited,
     emit::{Draft, Origin},
-    fields::{Struct as _, Typed},
+    fields::{Fields as _, SKC_NET, Struct as _, Typed},
     filter,
     forget::{Facts, forget},
     header,
@@ -66,6 +67,8 @@ fn full(ctx: &BtfTracePointContext) -> Option<Typed> {
 #[derive(Clone, Copy)]
 struct Subject {
     sk: u64,
+    /// See `ResetEvent`.
+    netns_cookie: u64,
     tuple: Tuple,
     /// Of the packet that came, if it was seen.
     header: Header,
@@ -94,6 +97,7 @@ impl Subject {
             self.facts.add(Facts::MAYBE_SENT, may_be_data);
         }
         sock::ends(sk, &mut self.tuple);
+        self.netns_cookie = sock::netns_cookie(sk.target(&SKC_NET));
         true
     }
 }
@@ -101,14 +105,20 @@ impl Subject {
 #[inline(always)]
 fn report(ctx: &BtfTracePointContext) {
     let Some(sk) = full(ctx) else { return };
-    let mut seen =
-        Subject { sk: sk.address(), tuple: Tuple::EMPTY, header: Header::default(), state: 0, facts: Facts::NONE };
+    let mut seen = Subject {
+        sk: sk.address(),
+        netns_cookie: 0,
+        tuple: Tuple::EMPTY,
+        header: Header::default(),
+        state: 0,
+        facts: Facts::NONE,
+    };
     if !seen.look(sk) {
         return;
     }
     let mut subject = MaybeUninit::uninit();
     // Ways to get here are many, and all the same from here on.
-    let Subject { sk, tuple, header, state, facts } = forget(&seen, &mut subject);
+    let Subject { sk, netns_cookie, tuple, header, state, facts } = forget(&seen, &mut subject);
     let (sk, state) = (*sk, *state);
     debug!(ctx, "state {}", state);
     let filter = filter::load();
@@ -120,10 +130,16 @@ fn report(ctx: &BtfTracePointContext) {
     if !filter::wants_owner(&filter, story, facts.have(Facts::IN_TASK)) {
         return;
     }
-    let origin = Origin { kind: KIND_RECEIVED, in_task: facts.have(Facts::IN_TASK) };
-    let Some(mut draft) = Draft::begin(origin) else { return };
+    let origin = Origin::new(KIND_RECEIVED, facts.have(Facts::IN_TASK));
+    let Some(mut draft) = Draft::begin(origin) else {
+        if facts.have(Facts::MAYBE_SENT) {
+            ambiguous::note(sk, facts.have(Facts::IN_TASK), false);
+        }
+        return;
+    };
     let event = draft.event();
     identify(event, sk, state, tuple);
+    event.netns_cookie = *netns_cookie;
     if facts.have(Facts::MAYBE_SENT) {
         event.flags |= EVENT_MAYBE_SENT;
     }
@@ -136,5 +152,8 @@ fn report(ctx: &BtfTracePointContext) {
     }
     story::tell(story, event);
     awaited::await_holder(sk, story, event);
-    draft.hand_over(ctx);
+    let delivered = draft.hand_over(ctx);
+    if facts.have(Facts::MAYBE_SENT) {
+        ambiguous::note(sk, facts.have(Facts::IN_TASK), delivered);
+    }
 }

@@ -18,6 +18,7 @@ use rsttrace_common::{
 };
 
 use crate::{
+    ambiguous::{self, Receive},
     arguments::{apart, numbers},
     awaited, departed,
     emit::{self, Draft, Origin},
@@ -96,6 +97,8 @@ pub(super) struct Arguments<S> {
 struct Subject {
     /// 0 without a socket.
     sk: u64,
+    /// See `ResetEvent`.
+    netns_cookie: u64,
     /// 0 when this host gives up of its own accord.
     skb: u64,
     /// Who it goes to: the socket knows, or, for listeners, TIME_WAIT and no socket, the packet does.
@@ -113,7 +116,9 @@ impl Subject {
         let mut netns = 0;
         if let Some(sk) = of.sk {
             self.state = sock::state(sk);
-            netns = sock::netns(sk.target(&SKC_NET));
+            let net = sk.target(&SKC_NET);
+            netns = sock::netns(net);
+            self.netns_cookie = sock::netns_cookie(net);
         }
         if let Some(full) = full {
             self.facts.add(Facts::FULL_SOCKET, true);
@@ -128,7 +133,12 @@ impl Subject {
         self.header = headers.kept();
         if full.is_none() || self.state == tcp::LISTEN {
             headers.ends(&mut self.tuple);
-            self.tuple.netns = if netns == 0 { packet::netns(skb) } else { netns };
+            self.tuple.netns = netns;
+            if netns == 0 {
+                let net = packet::net(skb);
+                self.tuple.netns = sock::netns(net);
+                self.netns_cookie = sock::netns_cookie(net);
+            }
         }
     }
 }
@@ -143,11 +153,19 @@ pub(super) fn report<S: Struct>(
     reason: Option<u32>,
 ) {
     let [sk, skb] = [of.sk, of.skb].map(|pointer| pointer.map_or(0, S::address));
-    let mut seen = Subject { sk, skb, tuple: Tuple::EMPTY, header: Header::default(), state: 0, facts: Facts::NONE };
+    let mut seen = Subject {
+        sk,
+        netns_cookie: 0,
+        skb,
+        tuple: Tuple::EMPTY,
+        header: Header::default(),
+        state: 0,
+        facts: Facts::NONE,
+    };
     seen.look(of, full.as_ref().and_then(|full| full(sk)));
     let mut subject = MaybeUninit::uninit();
     // Ways to get here are many, and all the same from here on.
-    let Subject { sk, skb, tuple, header, state, facts } = forget(&seen, &mut subject);
+    let Subject { sk, netns_cookie, skb, tuple, header, state, facts } = forget(&seen, &mut subject);
     let (sk, skb, state) = (*sk, *skb, *state);
     debug!(ctx, "state {} packet {}", state, u8::from(skb != 0));
 
@@ -160,15 +178,28 @@ pub(super) fn report<S: Struct>(
     let Some(nobody) = table::nobody() else { return };
     // Where there is no full socket soft interrupts are off.
     let is_full = || full.is_some() && facts.have(Facts::FULL_SOCKET);
-    let story = if is_full() { story::of_socket(sk, state) } else { departed::fetch(tuple) };
+    // A SYN opens a connection of its own: an earlier one between the same ends has nothing to do with its refusal.
+    let opens = sk == 0 && facts.have(Facts::HEADERS) && packet::opens(header);
+    let story = if is_full() {
+        story::of_socket(sk, state)
+    } else if opens {
+        None
+    } else {
+        departed::fetch(tuple)
+    };
     let story = story.unwrap_or(nobody);
     if !filter::wants_owner(&filter, story, facts.have(Facts::IN_TASK)) {
         return;
     }
-    let origin = Origin { kind: KIND_SENT, in_task: facts.have(Facts::IN_TASK) };
+    let in_task = facts.have(Facts::IN_TASK);
+    let receive = if settles_received { ambiguous::take(sk, in_task) } else { Receive::Absent };
+    if receive == Receive::Lost {
+        emit::regain_received(in_task);
+    }
+    let origin = Origin { kind: KIND_SENT, in_task, settles: receive == Receive::Delivered };
     // Of a closed port nothing is known but the packet: there may be very many of these.
     if sk == 0 && !story.is_known() && facts.have(Facts::HEADERS) {
-        match flood::pass(tuple, header, reason) {
+        match flood::pass(tuple, *netns_cookie, header, reason) {
             Passage::HandOver => {}
             Passage::Counted => return,
             Passage::Lost => return emit::lose(origin),
@@ -177,6 +208,7 @@ pub(super) fn report<S: Struct>(
     let Some(mut draft) = Draft::begin(origin) else { return };
     let event = draft.event();
     identify(event, sk, state, tuple);
+    event.netns_cookie = *netns_cookie;
     if let Some(reason) = reason {
         event.flags |= EVENT_HAS_REASON;
         event.reason = reason;

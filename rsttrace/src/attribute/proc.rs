@@ -27,8 +27,8 @@ const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// A process for good: a PID is given again, but not within the clock tick of the start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Identity {
-    pub(super) pid: u32,
+pub(crate) struct Identity {
+    pub(crate) pid: u32,
     start_ticks: u64,
 }
 
@@ -39,7 +39,7 @@ impl Identity {
     }
 
     /// The process that has this PID now; `None` for a thread of the kernel, too.
-    pub(super) fn of_program(pid: u32) -> Option<Self> {
+    pub(crate) fn of_program(pid: u32) -> Option<Self> {
         let stat = Stat::read(pid)?;
         (stat.flags & KERNEL_THREAD == 0).then_some(Self { pid, start_ticks: stat.start_ticks })
     }
@@ -52,7 +52,7 @@ impl Identity {
     }
 
     /// Whether the process is still there, as far as `/proc` shows it.
-    pub(super) fn lives(self) -> bool {
+    pub(crate) fn lives(self) -> bool {
         self.has_the_pid().unwrap_or(false)
     }
 

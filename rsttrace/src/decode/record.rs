@@ -278,6 +278,7 @@ fn facts(event: &ResetEvent, names: &mut Names) -> Facts {
     let has = |flag: u32| event.flags & flag != 0;
     Facts {
         ktime_ns: event.ktime_ns,
+        netns_cookie: event.netns_cookie,
         owner: task(&event.owner, |comm| names.of(comm)),
         provenance: event.provenance,
         shared: has(EVENT_SHARED),

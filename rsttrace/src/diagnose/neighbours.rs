@@ -8,7 +8,7 @@ use rsttrace_common::names::{tcp, tcp_flag};
 use super::story::{Order, Story};
 use crate::{
     facts::Neighbours,
-    reset::{Direction, Endpoint, Reset, Role},
+    reset::{Direction, Endpoint, NamespaceId, Reset, Role},
 };
 
 /// Entries of each kind; beyond that the least recently used are forgotten.
@@ -29,15 +29,13 @@ const SAME_SILENCE_MS: f64 = 100.0;
 /// Ports of a peer that are remembered, and connections to one place.
 const KEPT: usize = 16;
 
-type Netns = u32;
-
 /// What is remembered.
 pub(super) struct Memory {
-    peers: LruCache<(Netns, IpAddr), Peer>,
-    places: LruCache<(Netns, Endpoint), Place>,
-    probes: LruCache<(Netns, IpAddr, u16), Repeated>,
+    peers: LruCache<(NamespaceId, IpAddr), Peer>,
+    places: LruCache<(NamespaceId, Endpoint), Place>,
+    probes: LruCache<(NamespaceId, IpAddr, u16), Repeated>,
     processes: LruCache<(u32, u64), Repeated>,
-    listeners: LruCache<(Netns, u16), u64>,
+    listeners: LruCache<(NamespaceId, u16), u64>,
 }
 
 /// Another host.
@@ -98,7 +96,7 @@ impl Memory {
     fn sent(&mut self, reset: &Reset) -> Neighbours {
         let mut neighbours = Neighbours::default();
         let now = reset.facts.ktime_ns;
-        let netns = netns(reset);
+        let netns = reset.namespace();
         let listener = (netns, reset.local.port);
         if let Some(packet) = reset.provoked_by {
             let peer = self.peers.get_or_insert_mut((netns, reset.peer.address), Peer::default);
@@ -124,7 +122,7 @@ impl Memory {
         let mut neighbours = Neighbours::default();
         let Some(story) = Story::of(reset) else { return neighbours };
         let now = reset.facts.ktime_ns;
-        let netns = netns(reset);
+        let netns = reset.namespace();
 
         let peer = self.peers.get_or_insert_mut((netns, reset.peer.address), Peer::default);
         (neighbours.peer_ttl, neighbours.peer_rtt_us) = (peer.ttl, peer.rtt_us);
@@ -248,10 +246,6 @@ fn same(one: Option<f64>, other: Option<f64>) -> bool {
         (Some(one), Some(other)) => (one - other).abs() <= SAME_SILENCE_MS.max(one.min(other) / 10.0),
         (one, other) => one.is_none() && other.is_none(),
     }
-}
-
-fn netns(reset: &Reset) -> Netns {
-    reset.netns.map_or(0, |netns| netns.inode)
 }
 
 fn count(length: usize) -> u32 {

@@ -28,7 +28,7 @@ use aya::{
     maps::{Map, MapData, PerCpuArray},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rsttrace_common::event::{LOST_OTHERS, LOST_RESETS};
+use rsttrace_common::event::{LOST_OTHERS, LOST_RESETS, LOST_UNSETTLED, LOST_UNSETTLED_IN_TASK};
 
 use crate::{
     cli::{Filters, More},
@@ -201,16 +201,26 @@ impl Loaded {
 
     /// Events that found no room in the buffer, since the start.
     pub fn lost(&self) -> Result<u64> {
+        self.lost_in(0..LOST_RESETS)
+    }
+
+    /// Resets sent since the start that were told as received, because the event that settles it found no room.
+    pub fn unsettled(&self) -> Result<u64> {
+        self.lost_in([LOST_UNSETTLED, LOST_UNSETTLED_IN_TASK])
+    }
+
+    /// The sum of these slots over all CPUs. Wrapping: a CPU takes back what it has counted a moment before.
+    fn lost_in(&self, slots: impl IntoIterator<Item = u32>) -> Result<u64> {
         let mut lost = 0_u64;
-        for slot in 0..LOST_RESETS {
-            lost += self.lost.get(&slot, 0)?.iter().sum::<u64>();
+        for slot in slots {
+            lost = self.lost.get(&slot, 0)?.iter().fold(lost, |sum, count| sum.wrapping_add(*count));
         }
         Ok(lost)
     }
 
     /// Ignored and forwarded resets that found no room in the buffer, since the start.
     pub fn lost_asides(&self) -> Result<u64> {
-        Ok(self.lost.get(&LOST_OTHERS, 0)?.iter().sum())
+        self.lost_in([LOST_OTHERS])
     }
 
     /// Events for which the kernel did not run a program because the same one was in the middle of another event on

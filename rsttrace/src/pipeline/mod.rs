@@ -94,6 +94,8 @@ struct Run {
     emitted: u64,
     lost_in_kernel: u64,
     lost_asides: u64,
+    /// Resets told in the wrong direction, as far as that has been said.
+    unsettled: u64,
     malformed: u64,
     walks_fail: bool,
     outbox: Vec<Record>,
@@ -135,6 +137,7 @@ impl Run {
             emitted: 0,
             lost_in_kernel: 0,
             lost_asides: 0,
+            unsettled: 0,
             malformed: 0,
             walks_fail: false,
             outbox: Vec::new(),

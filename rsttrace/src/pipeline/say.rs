@@ -46,7 +46,16 @@ impl Run {
             self.flood.suspect(monotonic_ns().unwrap_or(0));
         }
         self.lose(new, LostWhere::Kernel, TOO_FAST);
-        self.lost_in_kernel = lost;
+        // Never less: what was reported stays so, and counts for a later loss.
+        self.lost_in_kernel = self.lost_in_kernel.max(lost);
+        let unsettled = self.loaded.unsettled().unwrap_or(self.unsettled);
+        if unsettled > self.unsettled {
+            let count = unsettled - self.unsettled;
+            note(format_args!(
+                "{count} resets told as received were sent by this host: the events that show it were lost: {TOO_FAST}"
+            ));
+            self.unsettled = unsettled;
+        }
         let asides = self.loaded.lost_asides().unwrap_or(self.lost_asides);
         if asides > self.lost_asides {
             let count = asides - self.lost_asides;
