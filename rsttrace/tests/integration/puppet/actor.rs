@@ -103,6 +103,10 @@ impl Actor {
                 self.keep(name, Socket::Stream(stream));
                 return Ok(local.to_string());
             }
+            ["connect-from", name, local, address] => {
+                let stream = sockets::connect_from(parse(local)?, parse(address)?)?;
+                self.keep(name, Socket::Stream(stream));
+            }
             // As `listen` and `connect`, by another thread with another name than the process.
             ["accept-in-thread", name, from] => {
                 let listener = self.listener(from)?.try_clone()?;
@@ -179,7 +183,8 @@ impl Actor {
                 self.sockets.remove(name);
             }
             ["defer_accept", name, seconds] => sockets::defer_accept(self.listener(name)?, parse(seconds)?)?,
-            ["fork", how] => return self.fork(how),
+            ["fork", how] => return self.fork(how, None),
+            ["fork", "hand-over-to", pid] => return self.fork("hand-over", Some(Pid::from_raw(parse(pid)?))),
             ["destroy", local, peer] => destroy(parse(local)?, parse(peer)?)?,
             [verb, name, ref rest @ ..] => return sockets::on_stream(self.stream(name)?, verb, rest),
             _ => return Err(nonsense("no command")),
@@ -206,12 +211,13 @@ impl Actor {
     }
 
     /// Forks. The child goes on to obey; the parent stays, with its sockets (`keep`) or without (`hand-over`), until the
-    /// child is gone, or leaves at once (`leave`). In `namespace` the child has a PID namespace of its own.
-    fn fork(&mut self, how: &str) -> io::Result<String> {
+    /// child is gone, or leaves at once (`leave`). In `namespace` the child has a PID namespace of its own. With a PID the
+    /// child has that.
+    fn fork(&mut self, how: &str, pid: Option<Pid>) -> io::Result<String> {
         if how == "namespace" {
             hands::leave_pid_namespace()?;
         }
-        let forked = hands::fork_with(|child, mut to_child| {
+        let parent = |child, mut to_child: io::PipeWriter| {
             if how == "hand-over" {
                 self.sockets.clear();
             }
@@ -222,8 +228,12 @@ impl Actor {
             drop(to_child);
             waitpid(child, None)?;
             Err::<(), _>(nonsense("the child is gone"))
-        })?;
-        match forked {
+        };
+        let forked = match pid {
+            Some(pid) => hands::fork_as(pid, parent),
+            None => hands::fork_with(parent),
+        };
+        match forked? {
             Forked::Child(pid) => Ok(pid),
             Forked::Parent(()) => Err(nonsense("two parents")),
         }

@@ -99,9 +99,37 @@ pub(super) fn take(from: &UnixDatagram) -> io::Result<TcpStream> {
 /// Forks. In the child, the PID as the parent sees it, once `parent` has been done there; in the parent, what `parent`
 /// makes of the child's PID, which is given it together with the end of a pipe: what the child waits for.
 pub(super) fn fork_with<T>(parent: impl FnOnce(Pid, io::PipeWriter) -> io::Result<T>) -> io::Result<Forked<T>> {
-    let (mut from_parent, to_child) = io::pipe()?;
     // SAFETY: a puppet that forks has one thread.
-    match unsafe { fork() }? {
+    with_fork(|| Ok(unsafe { fork() }?), parent)
+}
+
+/// The same with this PID for the child.
+pub(super) fn fork_as<T>(pid: Pid, parent: impl FnOnce(Pid, io::PipeWriter) -> io::Result<T>) -> io::Result<Forked<T>> {
+    with_fork(|| clone_as(pid), parent)
+}
+
+/// `clone3` with `set_tid`, as fork otherwise.
+fn clone_as(pid: Pid) -> io::Result<ForkResult> {
+    let pids = [pid.as_raw()];
+    // SAFETY: all zeros is a valid structure.
+    let mut arguments: libc::clone_args = unsafe { zeroed() };
+    arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    arguments.set_tid = pids.as_ptr() as u64;
+    arguments.set_tid_size = pids.len() as u64;
+    // SAFETY: a puppet that forks has one thread, and the structures live through the call.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of_val(&arguments)) } {
+        0 => Ok(ForkResult::Child),
+        1.. => Ok(ForkResult::Parent { child: pid }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn with_fork<T>(
+    fork: impl FnOnce() -> io::Result<ForkResult>,
+    parent: impl FnOnce(Pid, io::PipeWriter) -> io::Result<T>,
+) -> io::Result<Forked<T>> {
+    let (mut from_parent, to_child) = io::pipe()?;
+    match fork()? {
         ForkResult::Child => {
             drop(to_child);
             let mut pid = String::new();

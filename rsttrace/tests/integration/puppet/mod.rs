@@ -67,7 +67,7 @@ impl Puppet {
     }
 
     /// Gives it a name, of which the kernel takes 15 bytes.
-    fn rename(&mut self, comm: &[u8]) {
+    pub(crate) fn rename(&mut self, comm: &[u8]) {
         let comm = &comm[..comm.len().min(15)];
         let mut number = [0; 16];
         number[..comm.len()].copy_from_slice(comm);
@@ -130,6 +130,11 @@ impl Puppet {
     pub(crate) fn wait_error(&mut self, name: &str, error: &str) {
         let met = self.tell(format_args!("wait_error {name}"));
         assert_eq!(met, error, "{}: error of {name}", self.comm);
+    }
+
+    /// Waits for the end of the process that was started, which has left a child that obeys: its PID is free then.
+    pub(crate) fn reap(&mut self) {
+        self.child.wait().unwrap();
     }
 
     /// Kills it with SIGKILL, and waits until it is gone.

@@ -77,25 +77,44 @@ pub(super) fn listen_again(listener: &TcpListener, backlog: c_int) -> io::Result
 
 /// Listens with `SO_REUSEPORT`: others may listen at the same place.
 pub(super) fn listen_in_group(address: SocketAddr, backlog: c_int) -> io::Result<TcpListener> {
-    let SocketAddr::V4(v4) = address else { return Err(io::Error::other("IPv4 only")) };
+    let listener = TcpListener::from(bound(address, libc::SO_REUSEPORT)?);
+    listen_again(&listener, backlog)?;
+    Ok(listener)
+}
+
+/// Connects from a port that may have been in use before.
+pub(super) fn connect_from(local: SocketAddr, peer: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::from(bound(local, libc::SO_REUSEADDR)?);
+    let peer = name_of(peer)?;
+    // SAFETY: the address lives through the call and has the length that is given.
+    check(unsafe { libc::connect(stream.as_raw_fd(), (&raw const peer).cast(), length_of(&peer)?) })?;
+    Ok(stream)
+}
+
+/// A socket that is bound to an address with this option of sockets on.
+fn bound(address: SocketAddr, option: c_int) -> io::Result<OwnedFd> {
     // SAFETY: takes integers and returns a descriptor or -1.
     let raw = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
     if raw < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a new descriptor that nobody else owns.
-    let listener = TcpListener::from(unsafe { OwnedFd::from_raw_fd(raw) });
-    set_option(raw, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
-    let name = libc::sockaddr_in {
+    // SAFETY: a new descriptor that nothing else owns.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    set_option(raw, libc::SOL_SOCKET, option, 1)?;
+    let name = name_of(address)?;
+    // SAFETY: the address lives through the call and has the length that is given.
+    check(unsafe { libc::bind(raw, (&raw const name).cast(), length_of(&name)?) })?;
+    Ok(socket)
+}
+
+fn name_of(address: SocketAddr) -> io::Result<libc::sockaddr_in> {
+    let SocketAddr::V4(v4) = address else { return Err(io::Error::other("IPv4 only")) };
+    Ok(libc::sockaddr_in {
         sin_family: libc::AF_INET.try_into().map_err(io::Error::other)?,
         sin_port: v4.port().to_be(),
         sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
         sin_zero: [0; 8],
-    };
-    // SAFETY: the address lives through the call and has the length that is given.
-    check(unsafe { libc::bind(raw, (&raw const name).cast(), length_of(&name)?) })?;
-    listen_again(&listener, backlog)?;
-    Ok(listener)
+    })
 }
 
 /// A listener hands over a connection only when data have come; until then it is half open.

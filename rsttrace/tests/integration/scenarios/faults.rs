@@ -388,7 +388,8 @@ pub(crate) fn ended_with_a_full_buffer(stage: &Stage) {
     assert_eq!(run.lost, 0);
 }
 
-fn stop(tracer: &Tracer) {
+/// Stops it, and waits until it stands.
+pub(super) fn stop(tracer: &Tracer) {
     tracer.signal(Signal::SIGSTOP);
     waitpid(Pid::from_raw(tracer.pid().cast_signed()), Some(WaitPidFlag::WUNTRACED)).unwrap();
 }
