@@ -11,7 +11,10 @@ mod capabilities;
 mod seccomp;
 mod user;
 
-use std::{fs, io};
+use std::{
+    fs, io, thread,
+    time::{Duration, Instant},
+};
 
 pub(crate) use self::user::User;
 use crate::{degraded::Degraded, exit::Failure};
@@ -33,7 +36,7 @@ pub(crate) fn confine(needs: Needs, user: Option<&User>) -> Result<Vec<Degraded>
     let mut note = |what: &str, error: io::Error, loss: &str| {
         degraded.push(Degraded { what: what.to_owned(), why: error.to_string(), loss: loss.to_owned() });
     };
-    if threads() > 1 {
+    if has_other_threads() {
         note("privileges", io::Error::other("other threads are running"), "those keep all that they have");
     }
     let keep = capabilities::to_keep(needs);
@@ -53,7 +56,37 @@ pub(crate) fn confine(needs: Needs, user: Option<&User>) -> Result<Vec<Degraded>
     Ok(degraded)
 }
 
-/// Threads of this process.
+/// How long threads that have been joined may take to disappear: the kernel wakes who joins one before it takes it out of
+/// `/proc/self/task` (`mm_release` against `release_task`), and on a loaded host the rest of its exit takes its turn.
+const EXIT_TIME: Duration = Duration::from_secs(2);
+
+/// Interval between two looks at them.
+const LOOK_INTERVAL: Duration = Duration::from_micros(200);
+
+/// Whether this process has other threads, once those that are exiting have had time to. Blocks for [`EXIT_TIME`] at most.
+fn has_other_threads() -> bool {
+    let deadline = Instant::now() + EXIT_TIME;
+    while threads() > 1 {
+        if Instant::now() >= deadline {
+            return true;
+        }
+        thread::sleep(LOOK_INTERVAL);
+    }
+    false
+}
+
+/// Threads of this process; 1 where `/proc` does not show them.
 fn threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_stays_is_found() {
+        // This test's own thread beside the main one.
+        assert!(threads() > 1 && has_other_threads());
+    }
 }

@@ -60,9 +60,16 @@ impl<'a> Attacher<'a> {
         drop(self.read_btf());
         let btf = self.btf.get();
         thread::scope(|scope| {
+            let mut loading = Vec::new();
             for (name, program) in self.ebpf.programs_mut() {
                 let Some(attach) = attaches.get(name) else { continue };
-                scope.spawn(move || load(program, *attach, btf).unwrap_or_default());
+                loading.push(scope.spawn(move || load(program, *attach, btf).unwrap_or_default()));
+            }
+            // The scope itself waits for the closures to return, and not for the ends of the threads, which have all
+            // privileges (see `confine`).
+            for thread in loading {
+                // One that panics has not loaded its program, which is tried again.
+                thread.join().unwrap_or_default();
             }
         });
     }

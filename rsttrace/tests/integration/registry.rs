@@ -215,6 +215,7 @@ const ROWS: &[Row] = &[
     row("faults::stopped_and_continued", faults::stopped_and_continued),
     row("faults::ended_with_a_full_buffer", faults::ended_with_a_full_buffer),
     needing(faults::no_memory_controller, "faults::little_memory", faults::little_memory),
+    row("privileges::given_up_in_every_start", privileges::given_up_in_every_start),
     row("privileges::given_up_after_attaching", privileges::given_up_after_attaching),
     row("privileges::as_another_user", privileges::as_another_user),
     row("privileges::with_three_capabilities_alone", privileges::with_three_capabilities_alone),

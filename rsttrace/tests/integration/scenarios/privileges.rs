@@ -7,6 +7,8 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
 
 use tempfile::TempDir;
@@ -37,6 +39,39 @@ pub(crate) fn given_up_after_attaching(stage: &Stage) {
     }
     pair.client_aborts();
     knows_the_programs(&stage.finish(tracer, 1, 1), &pair);
+}
+
+/// Many starts, several at once, beside a busy CPU: each gives up its privileges in every thread. The threads that load the
+/// programs may still be exiting when it asks.
+pub(crate) fn given_up_in_every_start(stage: &Stage) {
+    const AT_ONCE: usize = 5;
+    let starts = if host::is_guest() { AT_ONCE } else { 30 };
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let begin = |_| {
+            let mut command = Command::new(host::rsttrace());
+            command.args(stage.arguments()).args(["--port", "1", "--duration", "1ms"]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let mut runs = (0..starts).map(begin);
+        let starts: Vec<_> = std::iter::from_fn(|| {
+            let together: Vec<_> = runs.by_ref().take(AT_ONCE).collect();
+            (!together.is_empty()).then_some(together)
+        })
+        .flatten()
+        .map(|run| run.wait_with_output().unwrap())
+        .collect();
+        is_over.store(true, Ordering::Relaxed);
+        for output in starts {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && !stderr.contains("privileges"), "{stderr}");
+        }
+    });
 }
 
 /// The same under another user, who is not the owners'.
