@@ -8,6 +8,8 @@
 
 mod calls;
 mod capabilities;
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+mod name_service;
 mod seccomp;
 mod user;
 
@@ -26,6 +28,8 @@ pub(crate) struct Needs {
     pub(crate) files: bool,
     /// Sockets that are connected or listen.
     pub(crate) sockets: bool,
+    /// Looking up hosts by their names.
+    pub(crate) host_names: bool,
     /// Taking filters off network interfaces at the end.
     pub(crate) network_administration: bool,
 }
@@ -36,6 +40,12 @@ pub(crate) fn confine(needs: Needs, user: Option<&User>) -> Result<Vec<Degraded>
     let mut note = |what: &str, error: io::Error, loss: &str| {
         degraded.push(Degraded { what: what.to_owned(), why: error.to_string(), loss: loss.to_owned() });
     };
+    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+    if needs.host_names {
+        for name_service::Unloadable { module, why } in name_service::load() {
+            note(&module, io::Error::other(why), "hosts that this service alone knows are not found");
+        }
+    }
     if has_other_threads() {
         note("privileges", io::Error::other("other threads are running"), "those keep all that they have");
     }

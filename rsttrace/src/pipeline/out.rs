@@ -15,7 +15,7 @@ use crate::{
     metrics::{Metrics, Scrape},
     sink::{
         self, Look,
-        outlet::{Given, Reach, crew::Crew},
+        outlet::{Given, Reach, Spec, crew::Crew},
         ways::Ways,
     },
 };
@@ -40,6 +40,7 @@ impl Run {
         Needs {
             files: reaches(Reach::Files),
             sockets: reaches(Reach::Sockets) || self.trace.output.metrics.is_some(),
+            host_names: self.trace.output.sink.iter().any(Spec::names_host),
             network_administration: self.loaded.detaches_through_netlink(),
         }
     }

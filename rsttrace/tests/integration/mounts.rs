@@ -1,6 +1,6 @@
 //! Mount namespaces.
 
-use std::{ffi::CString, io, ptr};
+use std::{ffi::CString, io, os::unix::ffi::OsStrExt as _, path::Path, ptr};
 
 use nix::sched::{CloneFlags, unshare};
 
@@ -10,6 +10,14 @@ pub(crate) fn leave() -> io::Result<()> {
     // SAFETY: a path that lives through the call; the rest is not looked at.
     let result =
         unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), libc::MS_REC | libc::MS_PRIVATE, ptr::null()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Shows a file at another path too.
+pub(crate) fn bind(from: &Path, at: &Path) -> io::Result<()> {
+    let [from, at] = [from, at].map(|path| CString::new(path.as_os_str().as_bytes()).unwrap_or_default());
+    // SAFETY: texts that live through the call; the rest is not looked at.
+    let result = unsafe { libc::mount(from.as_ptr(), at.as_ptr(), ptr::null(), libc::MS_BIND, ptr::null()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -16,8 +16,8 @@ use crate::{
     scenarios::{
         aborts, after_close, belongs, blocks, cross_check, deploy, destroy, endings, endings_of_peers, exactly_once,
         faults, filters, flood, forwarded, functions, handed_over, hostile, idle, ignored, injected, keepalive,
-        listener, long, lost, machine, mapped, mixed, namespaces, own_words, owners, privileges, programs, receivers,
-        refused, rejected, reuse, routed, sinks, snapshot, summary, timers, zoo,
+        listener, long, lost, machine, mapped, mixed, name_service, namespaces, own_words, owners, privileges,
+        programs, receivers, refused, rejected, reuse, routed, sinks, snapshot, summary, timers, zoo,
     },
     stage::{Stage, Transport},
 };
@@ -215,6 +215,7 @@ const ROWS: &[Row] = &[
     row("faults::stopped_and_continued", faults::stopped_and_continued),
     row("faults::ended_with_a_full_buffer", faults::ended_with_a_full_buffer),
     needing(faults::no_memory_controller, "faults::little_memory", faults::little_memory),
+    needing(name_service::lack, "name_service::module_behind_the_sandbox", name_service::module_behind_the_sandbox),
     row("privileges::given_up_in_every_start", privileges::given_up_in_every_start),
     row("privileges::given_up_after_attaching", privileges::given_up_after_attaching),
     row("privileges::as_another_user", privileges::as_another_user),

@@ -79,6 +79,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Whether it sends to a host, which may be given by name.
+    pub(crate) fn names_host(&self) -> bool {
+        self.text.contains("://")
+    }
+
     /// What stands behind the colon.
     fn rest(&self) -> Option<&str> {
         self.text.split_once(':').map(|(_, rest)| rest)

@@ -98,14 +98,10 @@ impl Actor {
                 return Ok(peer.to_string());
             }
             ["connect", name, address] => {
-                let stream = TcpStream::connect(parse::<SocketAddr>(address)?)?;
-                let local = stream.local_addr()?;
-                self.keep(name, Socket::Stream(stream));
-                return Ok(local.to_string());
+                return self.keep_client(name, TcpStream::connect(parse::<SocketAddr>(address)?)?);
             }
             ["connect-from", name, local, address] => {
-                let stream = sockets::connect_from(parse(local)?, parse(address)?)?;
-                self.keep(name, Socket::Stream(stream));
+                return self.keep_client(name, sockets::connect_from(parse(local)?, parse(address)?)?);
             }
             // As `listen` and `connect`, by another thread with another name than the process.
             ["accept-in-thread", name, from] => {
@@ -120,10 +116,7 @@ impl Actor {
             }
             ["connect-in-thread", name, address] => {
                 let address = parse::<SocketAddr>(address)?;
-                let stream = in_thread(move || TcpStream::connect(address))?;
-                let local = stream.local_addr()?;
-                self.keep(name, Socket::Stream(stream));
-                return Ok(local.to_string());
+                return self.keep_client(name, in_thread(move || TcpStream::connect(address))?);
             }
             ["listen-in-group", name, address, backlog] => {
                 let listener = sockets::listen_in_group(parse(address)?, parse(backlog)?)?;
@@ -194,6 +187,13 @@ impl Actor {
 
     fn keep(&mut self, name: &str, socket: Socket) {
         self.sockets.insert(name.to_owned(), socket);
+    }
+
+    /// Keeps a connection that this puppet has opened; the answer is its own end.
+    fn keep_client(&mut self, name: &str, stream: TcpStream) -> io::Result<String> {
+        let local = stream.local_addr()?;
+        self.keep(name, Socket::Stream(stream));
+        Ok(local.to_string())
     }
 
     fn listener(&self, name: &str) -> io::Result<&TcpListener> {
