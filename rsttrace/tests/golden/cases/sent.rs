@@ -57,6 +57,20 @@ pub(super) const CASES: &[Case] = &[
         ],
         ..case("the same closed port for the tenth time", "port-closed", |event| knock(event, 1))
     },
+    Case {
+        before: &[
+            (900, |event| knock_elsewhere(event, 1)),
+            (800, |event| knock_elsewhere(event, 2)),
+            (700, |event| knock_elsewhere(event, 3)),
+            (600, |event| knock_elsewhere(event, 4)),
+            (500, |event| knock_elsewhere(event, 5)),
+            (400, |event| knock_elsewhere(event, 6)),
+            (300, |event| knock_elsewhere(event, 7)),
+            (200, |event| knock_elsewhere(event, 8)),
+            (100, |event| knock_elsewhere(event, 9)),
+        ],
+        ..case("the first closed port, where another namespace had the number", "port-closed", |event| knock(event, 10))
+    },
     case("stray segment", "no-connection", |event| {
         without_socket(event, tcp_flag::ACK | tcp_flag::PSH);
     }),
@@ -169,4 +183,10 @@ pub(super) const CASES: &[Case] = &[
 fn knock(event: &mut ResetEvent, port: u16) {
     without_socket(event, tcp_flag::SYN);
     event.local_port = port;
+}
+
+/// In a network namespace that is gone, whose number is used again.
+fn knock_elsewhere(event: &mut ResetEvent, port: u16) {
+    knock(event, port);
+    event.netns_cookie = 1;
 }
