@@ -28,7 +28,7 @@ pub(crate) fn addresses_of_sockets(stage: &Stage) {
     // The pair whose socket was at an address last, and how often it was the other one.
     let mut last_at: HashMap<String, usize> = HashMap::new();
     let mut used_again = 0;
-    // Who has the client's end, and who the server's, by the client's port.
+    // Who has the client's end, and who the server's, by both ends: two connections may have one port of the client's side.
     let mut owners = HashMap::new();
     for _ in 0..ROUNDS {
         for (number, pair) in pairs.iter_mut().enumerate() {
@@ -37,7 +37,7 @@ pub(crate) fn addresses_of_sockets(stage: &Stage) {
             for address in socket_addresses(client_end.port()) {
                 used_again += usize::from(last_at.insert(address, number).is_some_and(|last| last != number));
             }
-            owners.insert(client_end.port(), (pair.client.pid(), workers[number]));
+            owners.insert((client_end, pair.server_end), (pair.client.pid(), workers[number]));
             pair.client_aborts();
         }
     }
@@ -45,8 +45,9 @@ pub(crate) fn addresses_of_sockets(stage: &Stage) {
     let all = ROUNDS as u64 * 2;
     let run = stage.finish(tracer, all + 2, all + 2);
     for reset in &run.resets {
-        let client = reset.end(if reset.is_sent() { "local" } else { "peer" });
-        if let Some(&(at_client, at_server)) = owners.get(&client.port()) {
+        let (local, peer) = (reset.end("local"), reset.end("peer"));
+        let ends = if reset.is_sent() { (local, peer) } else { (peer, local) };
+        if let Some(&(at_client, at_server)) = owners.get(&ends) {
             reset.pid(if reset.is_sent() { at_client } else { at_server });
         }
     }
