@@ -168,6 +168,8 @@ const ROWS: &[Row] = &[
     needing(deploy::lack, "deploy::by_what_they_say", deploy::by_what_they_say),
     row("sinks::json_file", sinks::json_file),
     row("sinks::json_file_is_moved_away", sinks::json_file_is_moved_away),
+    row("sinks::json_file_is_removed", sinks::json_file_is_removed),
+    row("sinks::json_file_is_truncated_and_the_disk_full", sinks::json_file_is_truncated_and_the_disk_full),
     needing(receivers::no_journal, "sinks::journal", sinks::journal),
     needing(|| host::lacks_runtime("prometheus").or_else(deploy::lack), "sinks::metrics", sinks::metrics),
     needing(|| host::lacks_runtime("rsyslogd"), "sinks::syslog", sinks::syslog),

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
+    mounts,
     puppet::Puppet,
     scenarios::{
         deploy,
@@ -101,6 +102,53 @@ pub(crate) fn json_file_is_moved_away(stage: &Stage) {
     refuse(&mut tracer, 16 + 7);
     tracer.finish();
     assert_eq!((resets(&records(&moved)), resets(&records(&path))), (7, 16 + 7));
+}
+
+/// The file is removed, and nothing is sent: what comes afterwards is in a new one.
+pub(crate) fn json_file_is_removed(stage: &Stage) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("records");
+    let mut tracer = stage.trace_with(&["--received", "--sink", &format!("json:{}", path.display())]);
+    refuse(&mut tracer, 7);
+    wait_until("the records in the file", || lines(&path) == 7);
+    fs::remove_file(&path).unwrap();
+    refuse(&mut tracer, 16);
+    tracer.expect(7 + 16);
+    let run = tracer.finish();
+    assert!(run.stderr.contains("the file was removed, a new one is begun"), "{}", run.stderr);
+    assert_eq!(resets(&records(&path)), 16);
+}
+
+/// Whole lines in a file.
+fn lines(path: &Path) -> usize {
+    fs::read(path).unwrap().split(|&byte| byte == b'\n').count() - 1
+}
+
+/// logrotate's `copytruncate`, and then no room: what is written in part is taken out again, and nothing else is put in.
+pub(crate) fn json_file_is_truncated_and_the_disk_full(stage: &Stage) {
+    let directory = tempfile::tempdir().unwrap();
+    mounts::leave().unwrap();
+    mounts::mount("tmpfs", directory.path().to_str().unwrap(), "size=512k").unwrap();
+    let path = directory.path().join("records");
+    let mut tracer = stage.trace_with(&["--received", "--sink", &format!("json:{}", path.display())]);
+    refuse(&mut tracer, 53);
+    wait_until("the records in the file", || lines(&path) == 53);
+    File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    let rest = directory.path().join("rest");
+    let mut filler = File::create(&rest).unwrap();
+    assert_eq!(io::copy(&mut io::repeat(0), &mut filler).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    // Room for some records and a part of one.
+    filler.set_len(filler.metadata().unwrap().len() - 8192).unwrap();
+    refuse(&mut tracer, 23);
+    tracer.expect(53 + 23);
+    tracer.expect_said("No space left on device");
+    assert!(fs::read(&path).unwrap().last().is_none_or(|&byte| byte == b'\n'), "a part of a line is left");
+    fs::remove_file(rest).unwrap();
+    drop(filler);
+    tracer.expect_said("delivers again; 0 records were not delivered");
+    tracer.finish();
+    let numbers: Vec<u64> = records(&path).iter().filter_map(|record| record["seq"].as_u64()).collect();
+    assert!(numbers.iter().copied().eq(53 + 1..=53 + 23), "{numbers:?}");
 }
 
 /// A full disk, a reader of standard output that takes nothing: the third way out has everything.
