@@ -170,6 +170,8 @@ const ROWS: &[Row] = &[
     row("sinks::json_file_is_moved_away", sinks::json_file_is_moved_away),
     row("sinks::json_file_is_removed", sinks::json_file_is_removed),
     row("sinks::json_file_is_truncated_and_the_disk_full", sinks::json_file_is_truncated_and_the_disk_full),
+    row("sinks::json_file_meets_its_size_limit", sinks::json_file_meets_its_size_limit),
+    row("sinks::start_within_a_file_size_limit", sinks::start_within_a_file_size_limit),
     needing(receivers::no_journal, "sinks::journal", sinks::journal),
     needing(|| host::lacks_runtime("prometheus").or_else(deploy::lack), "sinks::metrics", sinks::metrics),
     needing(|| host::lacks_runtime("rsyslogd"), "sinks::syslog", sinks::syslog),

@@ -3,14 +3,17 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
+    os::unix::process::CommandExt as _,
     path::Path,
+    process::{Command, Stdio},
+    ptr,
 };
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
-    mounts,
+    host, mounts, netns,
     puppet::Puppet,
     scenarios::{
         deploy,
@@ -149,6 +152,50 @@ pub(crate) fn json_file_is_truncated_and_the_disk_full(stage: &Stage) {
     tracer.finish();
     let numbers: Vec<u64> = records(&path).iter().filter_map(|record| record["seq"].as_u64()).collect();
     assert!(numbers.iter().copied().eq(53 + 1..=53 + 23), "{numbers:?}");
+}
+
+/// Allows a process (0: this one) files of so many bytes, and to allow itself larger ones again.
+fn limit_file_size(pid: u32, bytes: u64) -> io::Result<()> {
+    let most = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the structure lives through the call, and nothing is returned.
+    let result = unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_FSIZE, &raw const most, ptr::null_mut()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The limit of a file's size is like a full disk: it is said, and when it is raised, the records are in the file.
+pub(crate) fn json_file_meets_its_size_limit(stage: &Stage) {
+    const LIMIT: u64 = 64 << 10;
+    const CONNECTIONS: u64 = 101;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("records");
+    let (spec, netns) = (format!("json:{}", path.display()), stage.netns.to_string());
+    let mut command = Command::new(host::rsttrace());
+    command.args(stage.arguments()).args(["--received", "--netns", &netns, "--sink", &spec]);
+    let limit = || limit_file_size(0, LIMIT);
+    let mut tracer = Tracer::start_command(netns::original(), command, Stdio::piped(), limit);
+    refuse(&mut tracer, CONNECTIONS);
+    tracer.expect_said(&format!("sink {spec}: cannot write to {}: File too large", path.display()));
+    assert!(fs::metadata(&path).unwrap().len() <= LIMIT);
+    limit_file_size(tracer.pid(), libc::RLIM_INFINITY).unwrap();
+    tracer.expect_said("delivers again; 0 records were not delivered");
+    tracer.finish();
+    assert!(fs::metadata(&path).unwrap().len() > LIMIT);
+    let numbers: Vec<u64> = records(&path).iter().filter_map(|record| record["seq"].as_u64()).collect();
+    assert!(numbers.iter().copied().eq(1..=CONNECTIONS), "{numbers:?}");
+}
+
+/// The start writes no file, whatever it does with the kernel's types.
+pub(crate) fn start_within_a_file_size_limit(stage: &Stage) {
+    let netns = stage.netns.to_string();
+    for limit in [0, 97 << 10] {
+        let mut command = Command::new(host::rsttrace());
+        command.args(stage.arguments()).args(["--netns", &netns, "--duration", "1ms"]).stdin(Stdio::null());
+        // SAFETY: one system call with a structure that lives through it.
+        unsafe { command.pre_exec(move || limit_file_size(0, limit)) };
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && stderr.contains("0 resets in"), "{limit}: {}, {stderr}", output.status);
+    }
 }
 
 /// A full disk, a reader of standard output that takes nothing: the third way out has everything.
