@@ -172,6 +172,7 @@ const ROWS: &[Row] = &[
     row("sinks::json_file_is_truncated_and_the_disk_full", sinks::json_file_is_truncated_and_the_disk_full),
     row("sinks::json_file_meets_its_size_limit", sinks::json_file_meets_its_size_limit),
     row("sinks::start_within_a_file_size_limit", sinks::start_within_a_file_size_limit),
+    row("sinks::metrics_beside_half_open_requests", sinks::metrics_beside_half_open_requests),
     needing(receivers::no_journal, "sinks::journal", sinks::journal),
     needing(|| host::lacks_runtime("prometheus").or_else(deploy::lack), "sinks::metrics", sinks::metrics),
     needing(|| host::lacks_runtime("rsyslogd"), "sinks::syslog", sinks::syslog),

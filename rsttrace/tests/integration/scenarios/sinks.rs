@@ -1,12 +1,17 @@
 //! Where records go beside standard output.
 
 use std::{
+    collections::VecDeque,
     fs::{self, File},
     io::{self, Read as _, Write as _},
+    net::TcpStream,
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, Stdio},
     ptr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
@@ -384,6 +389,77 @@ pub(crate) fn metrics(stage: &Stage) {
     assert_eq!(http_get("127.0.0.1:9477", "/healthz").unwrap().1, "ok\n");
     assert!(http_get("127.0.0.1:9477", "/").is_none());
     tracer.finish();
+}
+
+/// Where `--metrics 9477` is.
+const METRICS: &str = "127.0.0.1:9477";
+
+/// Answers come soon, whatever others do with their connections; as long as there is room for them, slow ones get theirs.
+pub(crate) fn metrics_beside_half_open_requests(stage: &Stage) {
+    let mut tracer = stage.trace_here(&["--received", "--metrics", "9477"]);
+    let slow = thread::spawn(|| {
+        let mut client = begin_request(METRICS, "GET /metrics HTTP/1.1\r\nHost:");
+        // The time that it takes is what is played.
+        thread::sleep(Duration::from_secs(2));
+        client.write_all(b" here\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let half_open = || begin_request(METRICS, "GET /metrics HTTP/1.1\r\nHost:");
+    let idle: Vec<TcpStream> = (0..128).map(|_| half_open()).collect();
+    answers_come_soon("128 idle connections");
+    let answer = slow.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("# EOF\n"), "{answer}");
+    // More than there are places for: the oldest make way.
+    let more: Vec<TcpStream> = (0..300).map(|_| half_open()).collect();
+    answers_come_soon("428 idle connections");
+    drop((idle, more));
+    let unread: Vec<TcpStream> =
+        (0..300).map(|_| begin_request(METRICS, "GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")).collect();
+    answers_come_soon("clients that do not read");
+    drop(unread);
+    // New ones without end.
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut open = VecDeque::new();
+            // Fewer than there are ports, each of which is busy for a while.
+            for _ in (0..10_000).take_while(|_| !is_over.load(Ordering::Relaxed)) {
+                open.push_back(half_open());
+                if open.len() > 64 {
+                    open.pop_front();
+                }
+            }
+        });
+        for _ in 0..10 {
+            answers_come_soon("64 connections that come anew");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    // Clients that go with an answer unread have made resets too.
+    refuse(&mut tracer, 7);
+    let is_counted = |text: &str| text.lines().any(|line| line.contains("connection-refused") && line.ends_with(" 7"));
+    wait_until("the count of the refused", || http_get(METRICS, "/metrics").is_some_and(|(_, text)| is_counted(&text)));
+    tracer.finish();
+}
+
+/// Connects and sends a part of a request, or a whole one.
+fn begin_request(address: &str, text: &str) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(text.as_bytes()).unwrap();
+    client
+}
+
+/// Both pages are to be had in half the time that half a request is waited for: nothing waits for one.
+#[track_caller]
+fn answers_come_soon(beside: &str) {
+    for path in ["/healthz", "/metrics"] {
+        let began = Instant::now();
+        wait_until(path, || http_get(METRICS, path).is_some());
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(2_500), "{path} took {took:?} beside {beside}");
+    }
 }
 
 /// As many records as are wanted through each sink, all at once: each has every one, once. `RSTTRACE_RECORDS=100000`
