@@ -44,6 +44,7 @@ use crate::{
 /// Runs the command line of this process and returns its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
+    ignore_file_size_signal();
     stderr::open();
     let cli = match config::parse(std::env::args_os()) {
         Ok(cli) => cli,
@@ -51,6 +52,13 @@ pub fn main() -> ExitCode {
         Err(Refusal::File(failure)) => return exit::report(Err(failure)),
     };
     exit::report(run(cli))
+}
+
+/// Ignores SIGXFSZ, whose default action ends the process without a message at the first write beyond `RLIMIT_FSIZE`. With
+/// it ignored that write fails with EFBIG, which is handled like a full disk.
+fn ignore_file_size_signal() {
+    // SAFETY: no handler is installed, and the signal is one that may be ignored.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {

@@ -106,8 +106,12 @@ impl KernelTypes {
         let cannot = || format!("cannot read the kernel's type information (BTF) in {}", path.display());
         let mapped = Mapped::open(path).with_context(cannot)?;
         let names = Names::of(&mapped.bytes).context("it is torn, or newer than this program").with_context(cannot)?;
-        // It reads each type when it is asked for, where its other way is to read all at once.
-        let btf = Btf::from_file_with_backend(&mapped.path, Backend::Mmap).with_context(cannot)?;
+        let btf = match &mapped.path {
+            // It reads each type when it is asked for, where its other way is to read all at once.
+            Some(path) => Btf::from_file_with_backend(path, Backend::Mmap),
+            None => Btf::from_bytes(&mapped.bytes),
+        };
+        let btf = btf.with_context(cannot)?;
         Ok(Self { btf, names })
     }
 

@@ -4,7 +4,7 @@
 //! to be looked up before anything is attached. The format is that of `Documentation/bpf/btf.rst` of the kernel.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::{
         fd::{AsRawFd as _, FromRawFd as _},
@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use memchr::memmem;
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 /// `BTF_MAGIC`, in the order of this machine's bytes: the running kernel's.
 const MAGIC: u16 = 0xeb9f;
@@ -24,23 +24,26 @@ const HEADER_WORDS: usize = 6;
 /// Bytes of a `struct btf_type`, which every type begins with.
 const TYPE_BYTES: usize = 12;
 
-/// A file that can be mapped, for the library, and its bytes.
+/// The bytes of a file, and a path by which the library can map it as well.
 pub(super) struct Mapped {
     /// Kept open, since the path is by its number.
     _file: File,
-    /// Where others find it.
-    pub(super) path: PathBuf,
+    /// `None` where there is no file that can be mapped.
+    pub(super) path: Option<PathBuf>,
     pub(super) bytes: Bytes,
 }
 
 impl Mapped {
-    /// Maps a file, or, where its file system does not allow that (that of the kernel's BTF before 6.16), a copy in memory.
+    /// Maps a file. Where its file system does not allow that (sysfs before 6.16 for the kernel's BTF), a copy in memory is
+    /// mapped, and where that cannot be made, the file is read.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        // SAFETY: nobody changes the kernel's own file, and nobody else has the copy.
-        match unsafe { Mmap::map(&file) } {
-            Ok(bytes) => Ok(Self { _file: file, path: path.to_owned(), bytes: Bytes::from_owner(bytes) }),
-            Err(_) => Self::copy(path),
+        // The kernel's BTF has private mappings alone (`btf_sysfs_vmlinux_mmap`).
+        // SAFETY: the kernel's own file does not change.
+        match unsafe { MmapOptions::new().map_copy_read_only(&file) } {
+            Ok(bytes) => Ok(Self { _file: file, path: Some(path.to_owned()), bytes: Bytes::from_owner(bytes) }),
+            // A memfd is a file too: RLIMIT_FSIZE holds for it.
+            Err(_) => Self::copy(path).or_else(|_| Self::read(path)),
         }
     }
 
@@ -50,17 +53,22 @@ impl Mapped {
         if raw < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: a new descriptor that nobody else owns.
+        // SAFETY: a new descriptor that nothing else owns.
         let mut file = unsafe { File::from_raw_fd(raw) };
         // Within the kernel, where it can: read by hand it comes a page at a time.
         if io::copy(&mut File::open(path)?, &mut file).is_err() {
             file.set_len(0)?;
-            file.write_all_at(&std::fs::read(path)?, 0)?;
+            file.write_all_at(&fs::read(path)?, 0)?;
         }
         let path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
-        // SAFETY: as above.
+        // SAFETY: no other process has the copy.
         let bytes = unsafe { Mmap::map(&file) }?;
-        Ok(Self { _file: file, path, bytes: Bytes::from_owner(bytes) })
+        Ok(Self { _file: file, path: Some(path), bytes: Bytes::from_owner(bytes) })
+    }
+
+    /// Reads the file into memory of this process. The library then reads all types at once: the start takes 25 MB more.
+    fn read(path: &Path) -> io::Result<Self> {
+        Ok(Self { _file: File::open(path)?, path: None, bytes: fs::read(path)?.into() })
     }
 }
 
@@ -140,9 +148,10 @@ mod tests {
     fn the_running_kernels_types_are_found_as_the_library_finds_them() {
         let mapped = Mapped::open(Path::new(KERNEL_BTF)).expect("this kernel has BTF");
         let copied = Mapped::copy(Path::new(KERNEL_BTF)).expect("it can be copied");
-        assert!(mapped.bytes[..] == copied.bytes[..]);
+        let read = Mapped::read(Path::new(KERNEL_BTF)).expect("it can be read");
+        assert!(mapped.bytes[..] == copied.bytes[..] && mapped.bytes[..] == read.bytes[..] && read.path.is_none());
         let names = Names::of(&mapped.bytes).expect("it is BTF");
-        let library = btf_rs::Btf::from_file(&copied.path).expect("it is BTF");
+        let library = btf_rs::Btf::from_bytes(&read.bytes).expect("it is BTF");
         for name in ["sock", "tcp_sock", "sk_buff", "tcp_reset", "btf_trace_tcp_send_reset", "int", "no_such_type"] {
             let mut ids = library.resolve_ids_by_name(name).unwrap_or_default();
             ids.sort_unstable();

@@ -1,5 +1,7 @@
 //! Counts for Prometheus, in the form of `OpenMetrics`. Whatever comes in, the number of series is bounded.
 
+mod ask;
+mod places;
 mod serve;
 
 use std::{
@@ -20,7 +22,7 @@ use prometheus_client::{
 };
 use tokio::sync::mpsc;
 
-pub(crate) use serve::Scrape;
+pub(crate) use ask::Scrape;
 
 use crate::{
     aside::{Forwarded, Ignored},

@@ -1,6 +1,13 @@
 //! The server that answers scrapes, in a thread of its own. What it says it asks of the pipeline, which may take its time.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    os::fd::AsRawFd as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -10,30 +17,49 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Builder,
-    sync::{Semaphore, mpsc, oneshot},
+    sync::mpsc,
+    task::yield_now,
     time::timeout,
+};
+
+use super::{
+    ask::{Pipeline, QUESTIONS, Scrape},
+    places::{Places, Stage},
 };
 
 /// What `OpenMetrics` calls itself.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Connections at a time; others wait.
-const CONNECTIONS: usize = 16;
+/// Connections at a time. One that has sent a part of a request costs some 20 KB.
+const CONNECTIONS: u64 = 256;
 
-/// How long a client may take for its request, and the pipeline for the answer.
+/// Scrapes at a time, each of which has a text.
+const SCRAPES: usize = 16;
+
+/// How long a client may take for its request.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A question to the pipeline: where to send the text to.
-pub(crate) type Scrape = oneshot::Sender<String>;
+/// How long a connection may take in all: for its request, for the pipeline's answer, and for reading it.
+const WHOLE: Duration = Duration::from_secs(15);
+
+/// Bytes of a request, and of memory that a connection takes for it.
+const REQUEST_BYTES: usize = 16 << 10;
+
+/// What all connections share.
+struct Server {
+    pipeline: Arc<Pipeline>,
+    places: Mutex<Places>,
+}
 
 /// Listens, and starts to answer.
 pub(super) fn start(address: SocketAddr) -> Result<mpsc::Receiver<Scrape>> {
     let cannot = || format!("cannot serve --metrics at {address}");
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start an event loop")?;
-    let (asks, asked) = mpsc::channel(CONNECTIONS);
+    let (questions, asked) = mpsc::channel(QUESTIONS);
     // The pipeline runs in an event loop of its own, within which this one cannot.
     let (is_bound, bound) = std::sync::mpsc::channel();
     thread::Builder::new().name("rsttrace-metrics".to_owned()).spawn(move || {
@@ -41,7 +67,8 @@ pub(super) fn start(address: SocketAddr) -> Result<mpsc::Receiver<Scrape>> {
             match TcpListener::bind(address).await {
                 Ok(listener) => {
                     is_bound.send(Ok(())).unwrap_or_default();
-                    accept(listener, asks).await;
+                    let server = Server::new(questions, connections(&listener));
+                    accept(listener, Arc::new(server)).await;
                 }
                 Err(error) => is_bound.send(Err(error)).unwrap_or_default(),
             }
@@ -51,62 +78,94 @@ pub(super) fn start(address: SocketAddr) -> Result<mpsc::Receiver<Scrape>> {
     Ok(asked)
 }
 
-async fn accept(listener: TcpListener, asks: mpsc::Sender<Scrape>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Too many open files, for instance: that passes.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let asks = asks.clone();
-        tokio::spawn(async move {
-            serve(stream, asks).await;
-            drop(place);
+/// How many connections there may be: half of the descriptors that are left, since the pipeline needs some.
+fn connections(listener: &TcpListener) -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    // The listener is the last that was opened at the start, and numbers are given from the lowest on.
+    let taken = listener.as_raw_fd().unsigned_abs().into();
+    usize::try_from((limit.saturating_sub(taken) / 2).clamp(1, CONNECTIONS)).unwrap_or(1)
+}
+
+/// Takes every connection at once: one that has to wait in the listener's queue could not be told from those before it.
+async fn accept(listener: TcpListener, server: Arc<Server>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => server.take(stream),
+            // Too many open files, for instance: a connection has one to give.
+            Err(_) if server.places().make_room() => {}
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+        // The one that was taken looks for its request, and one that was ended lets go of its socket.
+        yield_now().await;
+    }
+}
+
+impl Server {
+    fn new(questions: mpsc::Sender<Scrape>, connections: usize) -> Self {
+        Self { pipeline: Arc::new(Pipeline::new(questions)), places: Mutex::new(Places::new(connections, SCRAPES)) }
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to serve a connection.
+    fn take(self: &Arc<Self>, stream: TcpStream) {
+        let mut places = self.places();
+        let task = tokio::spawn(Arc::clone(self).serve(stream, places.next()));
+        places.add(task.abort_handle());
+    }
+
+    /// Serves one request on one connection: scrapers come every few seconds at most.
+    async fn serve(self: Arc<Self>, stream: TcpStream, number: u64) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let server = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(server.answer(request.method(), request.uri().path(), number).await) }
         });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .max_buf_size(REQUEST_BYTES)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
+        // A client that hangs up gets no answer.
+        drop(timeout(WHOLE, connection).await);
+    }
+
+    /// The answer to a request of the connection of this number.
+    async fn answer(&self, method: &Method, path: &str, number: u64) -> Response<Full<Bytes>> {
+        let is_read = matches!(method, &Method::GET | &Method::HEAD);
+        let is_scrape = is_read && path == "/metrics";
+        let is_taken = self.places().reach(number, if is_scrape { Stage::Scrape } else { Stage::Short });
+        match path {
+            _ if !is_read => plain(StatusCode::METHOD_NOT_ALLOWED, "only to be read\n"),
+            "/healthz" if self.pipeline.is_alive().await => plain(StatusCode::OK, "ok\n"),
+            "/metrics" if !is_taken => plain(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at a time\n"),
+            "/metrics" => match self.pipeline.text().await {
+                Some(text) => {
+                    self.places().reach(number, Stage::Text);
+                    metrics(text)
+                }
+                None => no_answer(),
+            },
+            "/healthz" => no_answer(),
+            _ => plain(StatusCode::NOT_FOUND, "there is only /metrics and /healthz\n"),
+        }
     }
 }
 
-/// One request on one connection: scrapers come every few seconds at most.
-async fn serve(stream: TcpStream, asks: mpsc::Sender<Scrape>) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let asks = asks.clone();
-        async move { Ok::<_, Infallible>(answer(request.method(), request.uri().path(), &asks).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    // Whoever hangs up has no answer coming; three times is for reading, asking and writing.
-    drop(timeout(PATIENCE * 3, connection).await);
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response
 }
 
-async fn answer(method: &Method, path: &str, asks: &mpsc::Sender<Scrape>) -> Response<Full<Bytes>> {
-    let plain = |status: StatusCode, text: &'static str| {
-        let mut response = Response::new(Full::from(text));
-        *response.status_mut() = status;
-        response
-    };
-    match (method, path) {
-        (&Method::GET | &Method::HEAD, "/metrics" | "/healthz") => {}
-        (&Method::GET | &Method::HEAD, _) => {
-            return plain(StatusCode::NOT_FOUND, "there is only /metrics and /healthz\n");
-        }
-        _ => return plain(StatusCode::METHOD_NOT_ALLOWED, "only to be read\n"),
-    }
-    let (scrape, text) = oneshot::channel();
-    let asked = async {
-        asks.send(scrape).await.ok()?;
-        text.await.ok()
-    };
-    match timeout(PATIENCE, asked).await {
-        Ok(Some(_)) if path == "/healthz" => plain(StatusCode::OK, "ok\n"),
-        Ok(Some(text)) => {
-            let mut response = Response::new(Full::from(text));
-            response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(OPEN_METRICS));
-            response
-        }
-        _ => plain(StatusCode::SERVICE_UNAVAILABLE, "the pipeline gives no answer: it waits for standard output\n"),
-    }
+fn no_answer() -> Response<Full<Bytes>> {
+    plain(StatusCode::SERVICE_UNAVAILABLE, "the pipeline gives no answer: it waits for standard output\n")
+}
+
+fn metrics(text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(OPEN_METRICS));
+    response
 }

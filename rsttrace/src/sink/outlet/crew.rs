@@ -2,6 +2,7 @@
 //! waits for one of them; what does not fit into a queue is counted, said, and gone.
 
 use std::{
+    cell::OnceCell,
     sync::{
         Arc,
         atomic::Ordering,
@@ -12,7 +13,10 @@ use std::{
 };
 
 use anyhow::Result;
-use tokio::{sync::oneshot, time::timeout_at};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Given, Outlet, Spec,
@@ -20,13 +24,19 @@ use super::{
 };
 use crate::{exit::note, sink::Record, summary::SinkCount};
 
-/// How long the end of the run waits for outlets that have something left.
+/// How long the end of the run waits for outlets, from [`Crew::settle`] to the end of [`Crew::finish`].
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The part of it that is kept for [`Crew::finish`]: an outlet that has delivered everything gets the last summary, and
+/// syncs, beside one that delivers nothing.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Every outlet of a run.
 #[derive(Default)]
 pub(crate) struct Crew {
     members: Vec<Member>,
+    /// When the end of the run has waited long enough; set once it begins to wait.
+    deadline: OnceCell<Instant>,
 }
 
 /// One outlet, seen from the pipeline.
@@ -84,9 +94,14 @@ impl Crew {
         }
     }
 
-    /// Waits until everything is delivered, or as long as the end of a run waits for that.
+    /// The end of [`GRACE`], which begins with the first call.
+    fn deadline(&self) -> Instant {
+        *self.deadline.get_or_init(|| Instant::now() + GRACE)
+    }
+
+    /// Waits until everything is delivered, [`GRACE`] without [`LAST`] at most.
     pub(crate) async fn settle(&self) {
-        let deadline = tokio::time::Instant::now() + GRACE;
+        let deadline = self.deadline() - LAST;
         for member in &self.members {
             member.orders.send(Order::Hurry).unwrap_or_default();
         }
@@ -104,11 +119,12 @@ impl Crew {
         self.members.iter().map(Member::count)
     }
 
-    /// Lets every outlet end, waits for that as long as the end of a run does, and says what was left.
+    /// Lets every outlet end, waits for that until [`GRACE`] is over, and says what was left.
     pub(crate) async fn finish(self) {
-        let deadline = tokio::time::Instant::now() + GRACE;
-        for Member { name, orders, counts, done, .. } in self.members {
-            drop(orders);
+        let deadline = self.deadline();
+        // Every queue is closed before the first is waited for: one outlet that does not end holds up no other.
+        let ending: Vec<_> = self.members.into_iter().map(Member::close).collect();
+        for (name, counts, done) in ending {
             let is_done = matches!(timeout_at(deadline, done).await, Ok(Ok(())));
             let waiting = counts.waiting.load(Ordering::Acquire) as u64;
             let undelivered = counts.undelivered.load(Ordering::Relaxed) + waiting;
@@ -122,6 +138,11 @@ impl Crew {
 }
 
 impl Member {
+    /// Closes the queue; the worker ends when it has delivered what is in it.
+    fn close(self) -> (Arc<str>, Arc<Counts>, oneshot::Receiver<()>) {
+        (self.name, self.counts, self.done)
+    }
+
     fn offer(&self, records: &[Record]) {
         let waiting = self.counts.waiting.load(Ordering::Acquire);
         let room = self.limit.saturating_sub(waiting).min(records.len());
@@ -231,6 +252,47 @@ mod tests {
             assert_eq!((counts[1].delivered, counts[1].undelivered, counts[1].waiting), (50_000, 0, 0));
         });
         assert!(kept.lock().unwrap().iter().copied().eq(1..=50_000));
+    }
+
+    /// Delivers what it is handed, but syncs for so long.
+    struct Syncing(Arc<Mutex<Vec<u64>>>, Duration);
+
+    impl Outlet for Syncing {
+        fn deliver(&mut self, records: &[Record]) -> Delivery {
+            let counts = records.iter().map(|record| if let Record::Lost(lost) = record { lost.count } else { 0 });
+            self.0.lock().unwrap().extend(counts);
+            Delivery::complete(records.len())
+        }
+
+        fn finish(&mut self) -> Result<()> {
+            thread::sleep(self.1);
+            self.0.lock().unwrap().push(0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_whole_end_has_one_deadline() {
+        let mut crew = Crew::default();
+        let synced = Arc::<Mutex<Vec<u64>>>::default();
+        for name in ["first", "second"] {
+            crew.add(name.into(), 100, Box::new(Stuck)).unwrap();
+        }
+        crew.add("syncing".into(), 100, Box::new(Syncing(Arc::clone(&synced), LAST / 2))).unwrap();
+        crew.offer(&records(1..8));
+        let began = Instant::now();
+        run(async {
+            crew.settle().await;
+            let counts: Vec<SinkCount> = crew.counts().collect();
+            let counts = counts.iter().map(|count| (count.delivered, count.undelivered, count.waiting));
+            assert!(counts.eq([(0, 0, 7), (0, 0, 7), (7, 0, 0)]));
+            // The summary comes when the others have taken what time they had.
+            crew.offer(&records(8..9));
+            crew.finish().await;
+        });
+        // Nothing but the thread that looks at the clock can be late.
+        assert!(began.elapsed() < GRACE + LAST, "{:?}", began.elapsed());
+        assert_eq!(*synced.lock().unwrap(), [1, 2, 3, 4, 5, 6, 7, 8, 0], "it was not waited for");
     }
 
     #[test]

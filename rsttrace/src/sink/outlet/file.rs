@@ -4,7 +4,8 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    ops::Range,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -75,18 +76,20 @@ fn size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(factor).filter(|&bytes| bytes >= 1 << 10)
 }
 
-/// The file, and what is in it.
+/// The file, open for appending.
 struct Open {
     file: File,
-    /// Bytes of whole lines; `None` for what is no regular file.
-    length: Option<u64>,
+    /// Not a character device such as `/dev/null`, which has neither length nor name to look after.
+    is_regular: bool,
+    /// Length in bytes after the last write or repair. A file of any other length was changed from outside.
+    end: u64,
 }
 
 /// JSON lines in a file.
 pub(super) struct JsonFile {
     place: Place,
     sink: Json,
-    /// None after an attempt to open it has failed.
+    /// `None` after an attempt to open it has failed.
     open: Option<Open>,
     /// Lines on their way.
     block: Vec<u8>,
@@ -99,78 +102,105 @@ impl JsonFile {
         Ok(Self { place, sink: Json::default(), open, block: Vec::new(), line: Vec::new() })
     }
 
-    /// The file, opened again if that failed before.
+    /// The file, opened again if that failed before, or if it was removed: records in a file without a name would be gone
+    /// with the end of the run.
     fn opened(&mut self) -> Result<&mut Open> {
+        let path = &self.place.path;
         let open = match self.open.take() {
-            Some(open) => open,
-            None => Open::new(&self.place.path)?,
+            Some(open) if !open.is_removed(path)? => open,
+            Some(_removed) => {
+                note(format_args!("{}: the file was removed, a new one is begun", path.display()));
+                Open::new(path)?
+            }
+            None => Open::new(path)?,
         };
         Ok(self.open.insert(open))
     }
 
+    /// Length in bytes of the file as it is now, with its last line whole; `None` for what is no regular file.
+    fn length(&mut self) -> Result<Option<u64>> {
+        let path = self.place.path.clone();
+        self.opened()?.length(&path)
+    }
+
+    /// Writes the block as a whole, or fails and leaves nothing of it in the file.
     fn write_block(&mut self) -> Result<()> {
         if self.block.is_empty() {
             return Ok(());
         }
         let block = std::mem::take(&mut self.block);
-        let written = self.opened().and_then(|open| Ok(open.write(&block)?));
+        let written = self.write_lines(&block);
         self.block = block;
         self.block.clear();
-        written.with_context(|| format!("cannot write to {}", self.place.path.display()))
+        written
     }
 
-    /// Whether the line that has been made is too much for the file.
-    fn is_full(&self) -> bool {
-        let Some(limit) = self.place.rotate else { return false };
-        let length = self.open.as_ref().and_then(|open| open.length);
-        length.is_some_and(|length| {
-            let there = length + self.block.len() as u64;
-            there > 0 && there + self.line.len() as u64 > limit
-        })
+    /// Appends lines to the file that has the path once they are in it.
+    fn write_lines(&mut self, lines: &[u8]) -> Result<()> {
+        let path = self.place.path.clone();
+        // A file that is removed in between takes the lines with it; once more, and the worker tries again.
+        for _ in 0..2 {
+            let open = self.opened()?;
+            open.append(lines).with_context(|| format!("cannot write to {}", path.display()))?;
+            if !open.is_removed(&path)? {
+                return Ok(());
+            }
+        }
+        bail!("cannot write to {}: it is removed at each write", path.display())
+    }
+
+    /// Whether the line that has been made is too much for the file, which has so many bytes beside the block.
+    fn is_full(&self, length: Option<u64>) -> bool {
+        let (Some(limit), Some(length)) = (self.place.rotate, length) else { return false };
+        let there = length + self.block.len() as u64;
+        there > 0 && there + self.line.len() as u64 > limit
     }
 
     /// Moves the file away and begins a new one.
     fn rotate(&mut self) -> Result<()> {
-        self.write_block()?;
         if let Some(open) = self.open.take() {
             open.file.sync_all().context("cannot make the full file last")?;
         }
         for number in (1..self.place.keep).rev() {
-            let (from, to) = (self.place.old(number), self.place.old(number + 1));
-            match fs::rename(&from, &to) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("cannot rename {}", from.display()));
-                }
-                _ => {}
-            }
+            rename(&self.place.old(number), &self.place.old(number + 1))?;
         }
-        let path = &self.place.path;
-        fs::rename(path, self.place.old(1)).with_context(|| format!("cannot rename {}", path.display()))?;
+        rename(&self.place.path, &self.place.old(1))?;
         self.opened().map(drop)
+    }
+
+    /// Appends records; `delivered` of them are in a file, also where it fails.
+    fn append(&mut self, records: &[Record], delivered: &mut usize) -> Result<()> {
+        self.block.clear();
+        let mut length = self.length()?;
+        for (index, record) in records.iter().enumerate() {
+            self.line.clear();
+            self.sink.write(record, &mut self.line)?;
+            if self.is_full(length) {
+                self.write_block()?;
+                *delivered = index;
+                self.rotate()?;
+                length = self.length()?;
+            }
+            self.block.extend_from_slice(&self.line);
+        }
+        self.write_block()
+    }
+}
+
+/// Renames a file, if it is there: it may have been moved away from outside.
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot rename {}", from.display()))
+        }
+        _ => Ok(()),
     }
 }
 
 impl Outlet for JsonFile {
     fn deliver(&mut self, records: &[Record]) -> Delivery {
         let mut delivered = 0;
-        self.block.clear();
-        for (index, record) in records.iter().enumerate() {
-            self.line.clear();
-            if let Err(error) = self.sink.write(record, &mut self.line) {
-                return Delivery::stopped(delivered, error.into());
-            }
-            if self.is_full() {
-                if let Err(error) = self.write_block() {
-                    return Delivery::stopped(delivered, error);
-                }
-                delivered = index;
-                if let Err(error) = self.rotate() {
-                    return Delivery::stopped(delivered, error);
-                }
-            }
-            self.block.extend_from_slice(&self.line);
-        }
-        match self.write_block() {
+        match self.append(records, &mut delivered) {
             Ok(()) => Delivery::complete(records.len()),
             Err(error) => Delivery::stopped(delivered, error),
         }
@@ -186,7 +216,7 @@ impl Outlet for JsonFile {
 
     fn finish(&mut self) -> Result<()> {
         match &self.open {
-            Some(open) if open.length.is_some() => {
+            Some(open) if open.is_regular => {
                 open.file.sync_all().with_context(|| format!("cannot make {} last", self.place.path.display()))
             }
             _ => Ok(()),
@@ -208,7 +238,7 @@ impl Open {
             .with_context(|| format!("cannot open {shown}"))?;
         let kind = file.metadata().with_context(|| format!("cannot look at {shown}"))?.file_type();
         if kind.is_char_device() {
-            return Ok(Self { file, length: None });
+            return Ok(Self { file, is_regular: false, end: 0 });
         }
         if !kind.is_file() {
             bail!("{shown} is no regular file");
@@ -218,26 +248,91 @@ impl Open {
             // Some network file systems have no locks.
             Ok(()) | Err(fs::TryLockError::Error(_)) => {}
         }
-        let length = repair(&mut file, path).with_context(|| format!("cannot repair the end of {shown}"))?;
-        Ok(Self { file, length: Some(length) })
+        let end = repair(&mut file, path)?;
+        Ok(Self { file, is_regular: true, end })
+    }
+
+    /// Whether the file has no name any more. One that was moved away has: it takes lines until SIGHUP comes.
+    fn is_removed(&self, path: &Path) -> Result<bool> {
+        if !self.is_regular {
+            return Ok(false);
+        }
+        let cannot = || format!("cannot look at {}", path.display());
+        let own = self.file.metadata().with_context(cannot)?;
+        if own.nlink() > 0 {
+            return Ok(false);
+        }
+        // Some file systems do not count names.
+        let has_path = fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (own.dev(), own.ino()));
+        Ok(!has_path)
+    }
+
+    /// Length in bytes as it is now; `None` for what is no regular file. What was truncated or written to from outside is
+    /// repaired first, so that lines begin where a line ends.
+    fn length(&mut self, path: &Path) -> Result<Option<u64>> {
+        if !self.is_regular {
+            return Ok(None);
+        }
+        let length = self.file.metadata().with_context(|| format!("cannot look at {}", path.display()))?.len();
+        if length != self.end {
+            self.end = repair(&mut self.file, path)?;
+        }
+        Ok(Some(self.end))
     }
 
     /// Writes whole lines, or none.
-    fn write(&mut self, block: &[u8]) -> io::Result<()> {
-        let written = self.file.write_all(block);
-        if let Some(length) = &mut self.length {
-            match written {
-                Ok(()) => *length += block.len() as u64,
-                // What did get in is taken out again, or the next line would go behind half a one.
-                Err(_) => self.file.set_len(*length)?,
-            }
+    fn append(&mut self, block: &[u8]) -> io::Result<()> {
+        if !self.is_regular {
+            return self.file.write_all(block);
         }
-        written
+        let mut inside = 0..0;
+        let appended = append(&self.file, block, &mut inside);
+        match &appended {
+            Ok(()) => self.end = inside.end,
+            // What did get in is taken out again, or the next line would go behind half a one. Where that fails, the length
+            // is not `end`, and the file is repaired before the next write.
+            Err(_) if !inside.is_empty() => shrink(&self.file, inside.start).unwrap_or_default(),
+            Err(_) => {}
+        }
+        appended
     }
 }
 
-/// Makes the file end in a whole line, as it does not after a crash of the machine, and returns its length.
-fn repair(file: &mut File, path: &Path) -> io::Result<u64> {
+/// Appends bytes in as many writes as it takes. `inside` is the range of the file that has what it took last without a gap,
+/// also where it fails; empty if it took nothing.
+fn append(mut file: &File, bytes: &[u8], inside: &mut Range<u64>) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let taken = match file.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            taken => taken?,
+        };
+        // `O_APPEND` writes at the end that the file has at that moment, and sets the position behind what it wrote. A
+        // length asked before or afterwards may be another's by a truncation in between.
+        let end = file.stream_position()?;
+        let start = end.saturating_sub(taken as u64);
+        let goes_on = inside.is_empty() || inside.end == start;
+        *inside = if goes_on && !inside.is_empty() { inside.start..end } else { start..end };
+        if !goes_on {
+            return Err(io::Error::other("it was truncated in the middle of a write"));
+        }
+        rest = &rest[taken..];
+    }
+    Ok(())
+}
+
+/// Cuts a file to a length in bytes; one that is shorter stays as it is, since `ftruncate` would fill it up with zeros.
+fn shrink(file: &File, length: u64) -> io::Result<()> {
+    if file.metadata()?.len() > length { file.set_len(length) } else { Ok(()) }
+}
+
+/// Makes the file end in a whole line, as it does not after a crash of the machine, and returns its length in bytes.
+fn repair(file: &mut File, path: &Path) -> Result<u64> {
+    end_in_a_line(file, path).with_context(|| format!("cannot repair the end of {}", path.display()))
+}
+
+fn end_in_a_line(file: &mut File, path: &Path) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let mut tail = Vec::new();
     file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_LINE)))?;
@@ -250,7 +345,7 @@ fn repair(file: &mut File, path: &Path) -> io::Result<u64> {
     let is_ours = torn.starts_with(BEGINNING) || BEGINNING.starts_with(torn) || torn.iter().all(|&byte| byte == 0);
     if is_ours && serde_json::from_slice::<serde::de::IgnoredAny>(torn).is_err() {
         let whole = length - torn.len() as u64;
-        file.set_len(whole)?;
+        shrink(file, whole)?;
         note(format_args!("{}: its last line was torn, {} bytes were taken away", path.display(), torn.len()));
         return Ok(whole);
     }
@@ -367,6 +462,100 @@ mod tests {
         file.reopen().unwrap();
         file.deliver(&[lost(3)]);
         assert_eq!((counts(&moved), counts(&path)), (vec![1, 2], vec![3]));
+    }
+
+    #[test]
+    fn one_that_is_removed_is_followed_by_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        let mut file = open(&path, "");
+        file.deliver(&[lost(1)]);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(file.deliver(&[lost(2)]).delivered, 1);
+        assert_eq!(file.deliver(&[lost(3)]).delivered, 1);
+        assert_eq!(counts(&path), [2, 3]);
+    }
+
+    /// Lengths of the old files and of the new one.
+    fn lengths(file: &JsonFile) -> Vec<u64> {
+        let old = (1..=file.place.keep).map(|number| file.place.old(number));
+        old.chain([file.place.path.clone()]).filter_map(|path| Some(fs::metadata(path).ok()?.len())).collect()
+    }
+
+    #[test]
+    fn it_keeps_its_size_whatever_becomes_of_its_name() {
+        let all: Vec<Record> = (0..60).map(lost).collect();
+        let changes: [fn(&Path); 2] =
+            [|path| fs::remove_file(path).unwrap(), |path| fs::rename(path, path.with_extension("moved")).unwrap()];
+        for change in changes {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("records");
+            let mut file = open(&path, ",rotate=1K,keep=100");
+            file.deliver(&all[..3]);
+            change(&path);
+            assert_eq!(file.deliver(&all).delivered, all.len());
+            let lengths = lengths(&file);
+            assert!(lengths.len() > 3 && lengths.iter().all(|&length| length <= 1024), "{lengths:?}");
+        }
+    }
+
+    #[test]
+    fn it_keeps_its_size_after_it_could_not_be_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let (there, away) = (directory.path().join("there"), directory.path().join("away"));
+        fs::create_dir(&there).unwrap();
+        let all: Vec<Record> = (0..60).map(lost).collect();
+        let mut file = open(&there.join("records"), ",rotate=1K,keep=100");
+        file.deliver(&all[..3]);
+        fs::rename(&there, &away).unwrap();
+        assert!(file.reopen().is_err());
+        assert_eq!(file.deliver(&all).delivered, 0);
+        fs::rename(&away, &there).unwrap();
+        assert_eq!(file.deliver(&all).delivered, all.len());
+        let lengths = lengths(&file);
+        assert!(lengths.len() > 3 && lengths.iter().all(|&length| length <= 1024), "{lengths:?}");
+    }
+
+    #[test]
+    fn one_that_is_truncated_goes_on_with_a_whole_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        let mut file = open(&path, "");
+        file.deliver(&[lost(1), lost(2)]);
+        let line = fs::metadata(&path).unwrap().len() / 2;
+        for (length, expected) in [(line + 7, &[1, 3][..]), (0, &[3]), (line, &[3, 3])] {
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+            assert_eq!(file.deliver(&[lost(3)]).delivered, 1);
+            assert_eq!(counts(&path), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_cut_and_never_filled_up() {
+        let file = tempfile::tempfile().unwrap();
+        for (there, to, left) in [(10, 20, 10), (10, 10, 10), (10, 3, 3), (0, 1, 0)] {
+            file.set_len(there).unwrap();
+            shrink(&file, to).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), left, "{there} cut to {to}");
+        }
+    }
+
+    #[test]
+    fn where_a_write_went_is_known_after_a_truncation() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        let file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+        for (length, expected) in [(0, 0..5), (5, 5..10), (10, 10..15), (3, 3..8)] {
+            file.set_len(length).unwrap();
+            let mut inside = 0..0;
+            append(&file, b"line\n", &mut inside).unwrap();
+            assert_eq!(inside, expected);
+        }
+        // A part went in and was truncated away; what follows begins in the middle of a line.
+        let mut inside = 3..8;
+        file.set_len(0).unwrap();
+        assert!(append(&file, b"rest\n", &mut inside).is_err());
+        assert_eq!(inside, 0..5);
     }
 
     #[test]
