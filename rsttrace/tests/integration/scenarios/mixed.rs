@@ -7,12 +7,16 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsFd as _,
     thread,
 };
 
-use nix::sys::{
-    signal::Signal,
-    socket::{setsockopt, sockopt},
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::Signal,
+        socket::{setsockopt, sockopt},
+    },
 };
 
 use super::{faults::stop, receivers::wait_until};
@@ -45,7 +49,11 @@ const ALL: [Kind; 4] = [Kind::Abort, Kind::DataAfterClose, Kind::Refusal, Kind::
 /// Rounds of each thread: a prime number, so that no batch divides them.
 const ROUNDS: u64 = 127;
 
-const THREADS: u64 = 3;
+/// Threads that make resets at once. In a guest one processor is emulated: from Linux 7.0 on, threads are preempted there in
+/// the middle of programs so often that a reset is lost now and then, which docs/limitations.md says and `machine` plays.
+fn threads() -> u64 {
+    if host::is_guest() { 1 } else { 3 }
+}
 
 /// What the kernel reports here of [`ALL`].
 fn kinds() -> Vec<Kind> {
@@ -96,6 +104,9 @@ impl Kind {
                 drop(server);
                 assert_eq!(client.read(&mut [0]).unwrap(), 0);
                 client.write_all(b"hello").unwrap();
+                // Closed before the reset is there, it would send a FIN, and get another for that.
+                let mut error = [PollFd::new(client.as_fd(), PollFlags::empty())];
+                assert_eq!(poll(&mut error, PollTimeout::from(30_000_u16)), Ok(1));
             }
         }
     }
@@ -112,7 +123,7 @@ pub(crate) fn in_turns(stage: &Stage) {
 pub(crate) fn from_several_threads(stage: &Stage) {
     let capture = Capture::start();
     let tracer = stage.trace();
-    let made = make(&kinds(), ROUNDS, THREADS);
+    let made = make(&kinds(), ROUNDS, threads());
     let run = stage.finish(tracer, made, made);
     let mut captured = capture.resets();
     assert_eq!(captured.len() as u64, made, "on the wire");
@@ -140,14 +151,14 @@ fn assert_alike(what: &str, told: impl Iterator<Item = Ends>, captured: &[Ends])
 /// The same, where only one direction is wanted: the other may be needed to tell what a receive is.
 pub(crate) fn only_received(stage: &Stage) {
     let tracer = stage.trace_with(&["--received"]);
-    let made = make(&kinds(), ROUNDS, THREADS);
+    let made = make(&kinds(), ROUNDS, threads());
     stage.finish(tracer, 0, made);
 }
 
 /// See [`only_received`].
 pub(crate) fn only_sent(stage: &Stage) {
     let tracer = stage.trace_with(&["--sent"]);
-    let made = make(&kinds(), ROUNDS, THREADS);
+    let made = make(&kinds(), ROUNDS, threads());
     stage.finish(tracer, made, 0);
 }
 
@@ -157,7 +168,7 @@ pub(crate) fn with_filters(stage: &Stage) {
     // A refused connection's reset has no owner.
     let kinds: Vec<Kind> = kinds().into_iter().filter(|&kind| kind != Kind::Refusal).collect();
     let tracer = stage.trace_with(&["-4", "--peer", "127.0.0.0/8", "--port", "1-65535", "--pid", &own]);
-    let made = make(&kinds, ROUNDS, THREADS);
+    let made = make(&kinds, ROUNDS, threads());
     let run = stage.finish(tracer, made, made);
     for reset in &run.resets {
         reset.pid(std::process::id());
