@@ -20,6 +20,7 @@ pub mod facts;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generate;
+mod input_file;
 pub mod load;
 pub mod metrics;
 mod moment;
