@@ -17,6 +17,8 @@ pub enum Failure {
     Host(Error),
     /// Status 3, when everything there is to say has been said.
     HostSaid,
+    /// Status 0: the reader of standard output has gone away, as `head` does.
+    ReaderGone,
 }
 
 impl Failure {
@@ -30,8 +32,18 @@ impl Failure {
         Self::Usage(anyhow::anyhow!("{message}"))
     }
 
+    /// A failed write to standard output: [`Self::ReaderGone`] when its reader has closed it, else status 1 with this
+    /// sentence. No other broken pipe or connection ends a run in peace.
+    pub fn stdout(error: io::Error, message: impl Display + Send + Sync + 'static) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ReaderGone,
+            _ => Self::Running(Error::new(error).context(message)),
+        }
+    }
+
     const fn status(&self) -> u8 {
         match self {
+            Self::ReaderGone => 0,
             Self::Running(_) => 1,
             Self::Usage(_) => 2,
             Self::Host(_) | Self::HostSaid => 3,
@@ -48,11 +60,6 @@ impl From<Error> for Failure {
 /// Prints a failure in one line and turns the result into an exit status. A reader that has gone away is no failure.
 pub fn report(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    if let Failure::Running(error) = &failure
-        && error.chain().any(is_broken_pipe)
-    {
-        return ExitCode::SUCCESS;
-    }
     if let Failure::Running(error) | Failure::Usage(error) | Failure::Host(error) = &failure {
         note(format_args!("error: {}", sentence(error)));
     }
@@ -85,7 +92,29 @@ pub fn note(message: impl Display) {
     stderr::write(format!("rsttrace: {}\n", HarmlessLines(&message.to_string())).as_bytes());
 }
 
-/// Whether this error is a reader that went away.
-pub fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    fn broken_pipe() -> io::Error {
+        io::ErrorKind::BrokenPipe.into()
+    }
+
+    #[test]
+    fn only_the_reader_of_standard_output_may_go_in_peace() {
+        assert_eq!(Failure::stdout(broken_pipe(), "cannot write to standard output").status(), 0);
+        let other = Err::<(), _>(broken_pipe()).context("cannot write to a socket").map_err(Failure::from);
+        assert_eq!(other.map_err(|failure| failure.status()), Err(1));
+        assert_eq!(Failure::stdout(io::ErrorKind::StorageFull.into(), "cannot write to standard output").status(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_says_what_and_why() {
+        let Failure::Running(error) = Failure::stdout(io::Error::other("no room"), "cannot write") else {
+            panic!("it is no broken pipe")
+        };
+        assert_eq!(sentence(&error), "cannot write: no room");
+    }
 }

@@ -1,6 +1,7 @@
 //! The corridor: the only room that knows every other. Events come in at one end, records go out at the other.
 
 mod out;
+mod ready;
 mod records;
 mod say;
 mod spare;
@@ -8,8 +9,7 @@ mod wait;
 
 use std::{
     fs::File,
-    io::{self, Write as _},
-    os::fd::{BorrowedFd, FromRawFd as _, OwnedFd},
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use self::{
+    ready::Ready,
     spare::Spare,
     wait::{after, asked, at, hang_up, hung_up, monotonic_ns},
 };
@@ -60,7 +61,7 @@ pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
         return Err(Failure::usage(format_args!("there is no interface '{name}': 'ip link' lists them")));
     }
     let user = trace.run.user.as_deref().map(User::find).transpose()?;
-    let ready = trace.run.ready_fd.map(ready_file).transpose()?;
+    let ready = trace.run.ready_fd.map(Ready::take).transpose()?;
     if let Some(obstacle) = preflight::obstacle() {
         return Err(Failure::host(obstacle));
     }
@@ -144,7 +145,7 @@ impl Run {
         })
     }
 
-    async fn until_stopped(mut self, kernel: Kernel, ready: Option<File>, user: Option<User>) -> Result<(), Failure> {
+    async fn until_stopped(mut self, kernel: Kernel, ready: Option<Ready>, user: Option<User>) -> Result<(), Failure> {
         let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
         let events = self.loaded.take_events().map_err(Failure::Host)?;
         // Perf ring buffers lose what comes before they are open. The BPF ring buffer is there, and to map it can wait until
@@ -174,10 +175,7 @@ impl Run {
         self.hold = Hold::new(self.loaded.can_walk());
         self.attribution.look_around();
         self.announce(&transport);
-        if let Some(mut ready) = ready {
-            ready.write_all(b"\n").context("cannot write to the descriptor of --ready-fd")?;
-        }
-
+        ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);
         let mut next_summary = self.next_summary();
@@ -296,7 +294,7 @@ impl Run {
         if let Some(summary) = summary {
             note(&summary);
         }
-        written.map_err(Failure::Running)
+        written
     }
 }
 
@@ -307,16 +305,6 @@ fn reserve_descriptors() -> Result<(), Failure> {
     all.map(drop).map_err(|error| {
         Failure::host(format_args!("{DESCRIPTORS} descriptors cannot be had: {error}; raise the limit ('ulimit -n')"))
     })
-}
-
-/// The descriptor that somebody waits at, who left it open for us.
-fn ready_file(fd: i32) -> Result<File, Failure> {
-    // SAFETY: nothing is done with the descriptor but asking whether there is one.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_GETFD)
-        .map_err(|_error| Failure::usage(format_args!("descriptor {fd} of --ready-fd is not open")))?;
-    // SAFETY: it is open, and was handed to this process for this purpose.
-    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 /// Keeps the event of a sample that may lie in two parts.

@@ -14,10 +14,10 @@ use crate::{
     chain,
     host::{self, Lack},
     scenarios::{
-        aborts, after_close, belongs, blocks, cross_check, deploy, destroy, endings, endings_of_peers, exactly_once,
-        faults, filters, flood, forwarded, functions, handed_over, hostile, idle, ignored, injected, keepalive,
-        listener, long, lost, machine, mapped, namespaces, own_words, owners, privileges, programs, receivers, refused,
-        rejected, routed, sinks, snapshot, summary, timers, zoo,
+        aborts, after_close, bad_input, belongs, blocks, cross_check, deploy, destroy, endings, endings_of_peers,
+        exactly_once, faults, filters, flood, forwarded, functions, handed_over, hostile, idle, ignored, injected,
+        keepalive, listener, long, lost, machine, mapped, namespaces, own_words, owners, privileges, programs,
+        receivers, refused, rejected, routed, sinks, snapshot, summary, timers, zoo,
     },
     stage::{Stage, Transport},
 };
@@ -80,6 +80,7 @@ const ROWS: &[Row] = &[
     row("snapshot::accepted_from_it", snapshot::accepted_from_it),
     row("namespaces::every_one_is_seen", namespaces::every_one_is_seen),
     row("namespaces::filter_by_path", namespaces::filter_by_path),
+    row("bad_input::reader_of_ready_fd_is_gone", bad_input::reader_of_ready_fd_is_gone),
     row("mapped::accepted_by_dual_stack_listener", mapped::accepted_by_dual_stack_listener),
     row("mapped::connected_from_ipv6_socket", mapped::connected_from_ipv6_socket),
     row("exactly_once::twenty_three", exactly_once::twenty_three),
