@@ -10,6 +10,7 @@ pub mod process;
 pub mod service;
 mod users;
 
+pub(crate) use self::proc::start_ticks;
 use crate::{
     attribute::{cgroup::Cgroups, lives::Lives, process::Processes, users::Users},
     facts::KernelTask,

@@ -94,6 +94,12 @@ struct Stat {
     start_ticks: u64,
 }
 
+/// When the process of a directory such as `/proc/PID` was started, in clock ticks since boot.
+pub(crate) fn start_ticks(process: &Path) -> io::Result<u64> {
+    let stat = Stat::parse(&read(&process.join("stat"), FILE_MAX)?);
+    stat.map(|stat| stat.start_ticks).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
         Self::parse(&read(Path::new(&format!("/proc/{pid}/stat")), FILE_MAX).ok()?)

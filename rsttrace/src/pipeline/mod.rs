@@ -1,5 +1,6 @@
 //! The corridor: the only room that knows every other. Events come in at one end, records go out at the other.
 
+mod netns;
 mod out;
 mod ready;
 mod records;
@@ -36,7 +37,7 @@ use crate::{
     exit::{Failure, note},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
     metrics::Metrics,
-    select::{Selection, flood::Flood},
+    select::{Selection, flood::Flood, netns::Netns},
     service::Service,
     sink::{LostWhere, Record, ways::Ways},
     summary::{Tally, coverage::Watch},
@@ -112,7 +113,7 @@ impl Run {
             bytes: trace.run.buffer_size,
             remember: trace.run.remember,
             filters: selection.filters(),
-            netns: selection.netns,
+            netns: selection.netns.as_ref().map(Netns::number),
         };
         let (object, loaded) = load::choose(kernel, &choice)?;
         let reasons = Reasons { reset: kernel.reset_reasons.clone(), drop: kernel.drop_reasons.clone() };
@@ -195,6 +196,7 @@ impl Run {
                 () = ways.failed() => break,
                 () = at(deadline) => break,
                 () = at(self.service.next()) => {}
+                () = at(self.selection.next_look()) => self.look_at_netns(),
                 () = at(next_summary) => {
                     self.summarise(&ways);
                     next_summary = self.next_summary();

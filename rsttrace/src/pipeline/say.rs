@@ -9,6 +9,7 @@ use crate::{
     degraded::{self, Degraded},
     exit::{note, sentence},
     metrics::Scrape,
+    select::netns::Netns,
     sink::{Lost, LostWhere, Record, ways::Ways},
     summary::{
         Circumstances, Summary,
@@ -112,6 +113,9 @@ impl Run {
         note(format_args!("tracing {} through {buffer}; Ctrl-C stops", hooks.join(", ")));
         for degraded in degraded::grouped(&self.loaded.degraded) {
             note(format_args!("degraded: {degraded}"));
+        }
+        if let Some(absence) = self.selection.netns.as_ref().and_then(Netns::absence) {
+            note(absence);
         }
     }
 }

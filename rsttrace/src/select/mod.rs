@@ -3,13 +3,13 @@
 //! The kernel side has dropped what certainly does not match; this is the truth.
 
 pub mod flood;
+pub mod netns;
 pub mod peers;
 pub mod ports;
 
 use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use crate::{
@@ -18,15 +18,15 @@ use crate::{
     cli::Filters,
     exit::Failure,
     reset::{Direction, Family, Reset},
-    select::ports::PortRange,
+    select::{netns::Netns, ports::PortRange},
 };
 
 /// The filters, checked and made ready.
 #[derive(Debug, Default)]
 pub struct Selection {
     filters: Filters,
-    /// Inode number of the only wanted network namespace.
-    pub netns: Option<u32>,
+    /// The only wanted network namespace.
+    pub netns: Option<Netns>,
     /// Path of the wanted cgroup below the root of its hierarchy.
     cgroup: Option<PathBuf>,
 }
@@ -34,7 +34,7 @@ pub struct Selection {
 impl Selection {
     /// Checks what can only be checked on this host.
     pub fn new(filters: Filters) -> Result<Self, Failure> {
-        let netns = filters.netns.as_deref().map(netns_inode).transpose()?;
+        let netns = filters.netns.as_deref().map(Netns::find).transpose()?;
         let cgroup = filters.cgroup.as_deref().map(|path| below_mount(path, cgroup::mount().as_deref()));
         Ok(Self { filters, netns, cgroup })
     }
@@ -42,6 +42,11 @@ impl Selection {
     /// What the kernel side may use.
     pub const fn filters(&self) -> &Filters {
         &self.filters
+    }
+
+    /// When the path of `--netns` has to be looked at next, whether or not there are events; `None` without a path.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.netns.as_ref().and_then(Netns::next_look)
     }
 
     /// Whether every reset of the host is wanted.
@@ -93,7 +98,10 @@ impl Selection {
             && any(&filters.local_port, &[local])
             && any(&filters.port, &[local, peer])
             && (filters.peer.is_empty() || filters.peer.iter().any(|net| net.contains(&reset.peer.address)))
-            && self.netns.is_none_or(|wanted| reset.netns.is_some_and(|netns| netns.inode == wanted))
+            && self
+                .netns
+                .as_ref()
+                .is_none_or(|wanted| reset.netns.is_some_and(|netns| wanted.wants(netns.inode, reset.facts.ktime_ns)))
     }
 
     fn wants_owner(&self, reset: &Reset) -> bool {
@@ -115,19 +123,6 @@ impl Selection {
             && (filters.fault.is_empty() || filters.fault.contains(&reset.cause.fault))
             && !(filters.no_benign && reset.cause.benign)
     }
-}
-
-/// The inode number that a path or a number names.
-fn netns_inode(text: &str) -> Result<u32, Failure> {
-    if let Ok(inode) = text.parse() {
-        return Ok(inode);
-    }
-    let metadata = fs::metadata(text).map_err(|error| {
-        Failure::usage(format_args!(
-            "cannot find the network namespace {text}: {error}; name a path such as /run/netns/NAME or /proc/PID/ns/net, or an inode number"
-        ))
-    })?;
-    u32::try_from(metadata.ino()).map_err(|_error| Failure::usage(format_args!("{text} is no network namespace")))
 }
 
 /// A cgroup's path below its hierarchy's root, whether it is given like that or with the mount point in front.

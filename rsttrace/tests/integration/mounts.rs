@@ -1,6 +1,6 @@
 //! Mount namespaces.
 
-use std::{ffi::CString, io, ptr};
+use std::{ffi::CString, io, os::unix::ffi::OsStrExt as _, path::Path, ptr};
 
 use nix::sched::{CloneFlags, unshare};
 
@@ -18,5 +18,21 @@ pub(crate) fn mount(kind: &str, at: &str, options: &str) -> io::Result<()> {
     let [kind, at, options] = [kind, at, options].map(|text| CString::new(text).unwrap_or_default());
     // SAFETY: texts that live through the call.
     let result = unsafe { libc::mount(kind.as_ptr(), at.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Shows a file at the place of another file.
+pub(crate) fn bind(from: &str, at: &Path) -> io::Result<()> {
+    let [from, at] = [from.as_bytes(), at.as_os_str().as_bytes()].map(|text| CString::new(text).unwrap_or_default());
+    // SAFETY: texts that live through the call; the rest is not looked at.
+    let result = unsafe { libc::mount(from.as_ptr(), at.as_ptr(), ptr::null(), libc::MS_BIND, ptr::null()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes away what is mounted at this place.
+pub(crate) fn unmount(at: &Path) -> io::Result<()> {
+    let at = CString::new(at.as_os_str().as_bytes()).unwrap_or_default();
+    // SAFETY: a text that lives through the call.
+    let result = unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -48,6 +48,11 @@ const fn alone(name: &'static str, play: fn(&Stage)) -> Row {
     Row { is_alone: true, ..needing(host::lacks_a_machine_of_its_own, name, play) }
 }
 
+/// On this machine, but while no other is played.
+const fn undisturbed(name: &'static str, play: fn(&Stage)) -> Row {
+    Row { is_alone: true, ..row(name, play) }
+}
+
 /// Alone, where resets without a socket are seen.
 const fn flood(name: &'static str, play: fn(&Stage)) -> Row {
     Row { is_alone: true, ..needing(host::lacks_resets_without_socket, name, play) }
@@ -80,6 +85,11 @@ const ROWS: &[Row] = &[
     row("snapshot::accepted_from_it", snapshot::accepted_from_it),
     row("namespaces::every_one_is_seen", namespaces::every_one_is_seen),
     row("namespaces::filter_by_path", namespaces::filter_by_path),
+    // Others would be given the number.
+    undisturbed("namespaces::number_is_used_again", namespaces::number_is_used_again),
+    row("namespaces::path_names_another", namespaces::path_names_another),
+    row("namespaces::process_of_the_path_ends", namespaces::process_of_the_path_ends),
+    row("namespaces::number_of_none", namespaces::number_of_none),
     row("bad_input::reader_of_ready_fd_is_gone", bad_input::reader_of_ready_fd_is_gone),
     row("mapped::accepted_by_dual_stack_listener", mapped::accepted_by_dual_stack_listener),
     row("mapped::connected_from_ipv6_socket", mapped::connected_from_ipv6_socket),
