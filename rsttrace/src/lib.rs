@@ -6,6 +6,7 @@
 
 pub mod aside;
 pub mod attribute;
+pub mod cgroup_path;
 pub mod cli;
 mod config;
 mod confine;

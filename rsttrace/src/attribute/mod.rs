@@ -22,7 +22,7 @@ use crate::{
 pub(crate) fn fuzz(data: &[u8]) {
     proc::fuzz(data);
     let text = String::from_utf8_lossy(data);
-    drop((cgroup::find_mount(&text), users::parse(&text)));
+    drop((cgroup::parse_mountinfo(data), users::parse(&text)));
     for line in text.lines() {
         drop((service::unit(line), container::container(line)));
     }
@@ -81,7 +81,8 @@ impl Attribution {
             }
         });
         reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
-        let of_socket = reset.cgroup.as_ref().and_then(|cgroup| self.cgroups.get(cgroup.id));
+        let of_owner = membership.as_ref().and_then(|membership| membership.path.as_ref());
+        let of_socket = reset.cgroup.as_ref().and_then(|cgroup| self.cgroups.get(cgroup.id, of_owner));
         if let (Some(cgroup), Some(known)) = (&mut reset.cgroup, &of_socket) {
             cgroup.path.clone_from(&known.path);
         }

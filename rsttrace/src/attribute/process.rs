@@ -77,9 +77,9 @@ impl Details {
     }
 
     fn bytes(&self) -> usize {
-        let path = self.membership.as_ref().and_then(|membership| membership.path.as_ref());
-        let texts = [self.executable.as_ref(), self.command_line.as_ref(), path];
-        size_of::<Self>() + texts.into_iter().flatten().map(|text| text.len()).sum::<usize>()
+        let path = self.membership.as_ref().and_then(|membership| membership.path.as_deref());
+        let texts = [self.executable.as_deref(), self.command_line.as_deref(), path];
+        size_of::<Self>() + texts.into_iter().flatten().map(str::len).sum::<usize>()
     }
 }
 

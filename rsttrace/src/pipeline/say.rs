@@ -9,7 +9,6 @@ use crate::{
     degraded::{self, Degraded},
     exit::{note, sentence},
     metrics::Scrape,
-    select::netns::Netns,
     sink::{Lost, LostWhere, Record, ways::Ways},
     summary::{
         Circumstances, Summary,
@@ -114,8 +113,6 @@ impl Run {
         for degraded in degraded::grouped(&self.loaded.degraded) {
             note(format_args!("degraded: {degraded}"));
         }
-        if let Some(absence) = self.selection.netns.as_ref().and_then(Netns::absence) {
-            note(absence);
-        }
+        self.selection.notes().for_each(note);
     }
 }

@@ -2,23 +2,20 @@
 //!
 //! The kernel side has dropped what certainly does not match; this is the truth.
 
+pub mod cgroup;
 pub mod flood;
 pub mod netns;
 pub mod peers;
 pub mod ports;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::time::Instant;
 
 use crate::{
     aside::Forwarded,
-    attribute::cgroup,
     cli::Filters,
     exit::Failure,
     reset::{Direction, Family, Reset},
-    select::{netns::Netns, ports::PortRange},
+    select::{cgroup::WantedCgroup, netns::Netns, ports::PortRange},
 };
 
 /// The filters, checked and made ready.
@@ -27,16 +24,23 @@ pub struct Selection {
     filters: Filters,
     /// The only wanted network namespace.
     pub netns: Option<Netns>,
-    /// Path of the wanted cgroup below the root of its hierarchy.
-    cgroup: Option<PathBuf>,
+    /// The only wanted cgroup.
+    cgroup: Option<WantedCgroup>,
 }
 
 impl Selection {
     /// Checks what can only be checked on this host.
     pub fn new(filters: Filters) -> Result<Self, Failure> {
         let netns = filters.netns.as_deref().map(Netns::find).transpose()?;
-        let cgroup = filters.cgroup.as_deref().map(|path| below_mount(path, cgroup::mount().as_deref()));
+        let cgroup = filters.cgroup.as_deref().map(WantedCgroup::find).transpose()?;
         Ok(Self { filters, netns, cgroup })
+    }
+
+    /// What is to be said at the start of a run: filters that nothing matches now, or may not. Looks at every process of
+    /// the host where a network namespace is not found otherwise.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let absence = self.netns.as_ref().and_then(Netns::absence);
+        absence.into_iter().chain(self.cgroup.as_ref().and_then(WantedCgroup::doubt))
     }
 
     /// What the kernel side may use.
@@ -110,10 +114,10 @@ impl Selection {
         (filters.pid.is_empty() || owner.is_some_and(|owner| filters.pid.contains(&owner.pid)))
             && (filters.comm.is_empty()
                 || owner.is_some_and(|owner| filters.comm.iter().any(|comm| **comm == *owner.comm)))
-            && self.cgroup.as_deref().is_none_or(|wanted| {
-                let of_socket = reset.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_deref());
-                let of_owner = owner.and_then(|owner| owner.cgroup.as_deref());
-                [of_socket, of_owner].into_iter().flatten().any(|path| Path::new(path).starts_with(wanted))
+            && self.cgroup.as_ref().is_none_or(|wanted| {
+                let of_socket = reset.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_ref());
+                let of_owner = owner.and_then(|owner| owner.cgroup.as_ref());
+                [of_socket, of_owner].into_iter().flatten().any(|path| wanted.holds(path))
             })
     }
 
@@ -125,23 +129,9 @@ impl Selection {
     }
 }
 
-/// A cgroup's path below its hierarchy's root, whether it is given like that or with the mount point in front.
-fn below_mount(path: &Path, mount: Option<&Path>) -> PathBuf {
-    let below = mount.and_then(|mount| path.strip_prefix(mount).ok()).unwrap_or(path);
-    Path::new("/").join(below)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cgroup_may_be_named_both_ways() {
-        let mount = Some(Path::new("/sys/fs/cgroup"));
-        for path in ["/sys/fs/cgroup/system.slice/a.service", "/system.slice/a.service", "system.slice/a.service"] {
-            assert_eq!(below_mount(Path::new(path), mount), Path::new("/system.slice/a.service"));
-        }
-    }
 
     #[test]
     fn nothing_asked_for_is_everything() {

@@ -5,6 +5,7 @@ pub(crate) mod after_close;
 pub(crate) mod bad_input;
 pub(crate) mod belongs;
 pub(crate) mod blocks;
+pub(crate) mod cgroups;
 pub(crate) mod cross_check;
 pub(crate) mod deploy;
 pub(crate) mod destroy;
