@@ -61,7 +61,7 @@ impl From<Error> for Failure {
 pub fn report(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     if let Failure::Running(error) | Failure::Usage(error) | Failure::Host(error) = &failure {
-        note(format_args!("error: {}", sentence(error)));
+        note(format_args!("error: {}{}", sentence(error), remedy(error)));
     }
     ExitCode::from(failure.status())
 }
@@ -77,6 +77,18 @@ pub fn sentence(error: &Error) -> String {
         }
     }
     sentence
+}
+
+/// What to do about an error that has an obvious remedy, as the rest of a sentence that has not named it.
+fn remedy(error: &Error) -> &'static str {
+    const RAISE: &str = "ulimit -n";
+    let is_said = || error.chain().any(|cause| cause.to_string().contains(RAISE));
+    let code = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>()?.raw_os_error();
+    match error.chain().filter_map(code).last() {
+        Some(libc::EMFILE) if !is_said() => "; raise the limit of open files ('ulimit -n')",
+        Some(libc::ENFILE) => "; this host has too many files open: raise fs.file-max",
+        _ => "",
+    }
 }
 
 /// Prints what clap has to say: help and version to standard output with status 0, errors with status 2.
@@ -108,6 +120,14 @@ mod tests {
         let other = Err::<(), _>(broken_pipe()).context("cannot write to a socket").map_err(Failure::from);
         assert_eq!(other.map_err(|failure| failure.status()), Err(1));
         assert_eq!(Failure::stdout(io::ErrorKind::StorageFull.into(), "cannot write to standard output").status(), 1);
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_named_once() {
+        let error = Error::new(io::Error::from_raw_os_error(libc::EMFILE));
+        assert!(remedy(&error).contains("ulimit -n"));
+        assert_eq!(remedy(&error.context("raise it ('ulimit -n')")), "");
+        assert_eq!(remedy(&Error::new(io::Error::from_raw_os_error(libc::EPERM)).context("x")), "");
     }
 
     #[test]

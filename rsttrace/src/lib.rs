@@ -6,6 +6,7 @@
 
 pub mod aside;
 pub mod attribute;
+pub mod cgroup_mounts;
 pub mod cgroup_path;
 pub mod cli;
 mod config;
@@ -31,6 +32,7 @@ pub mod reset;
 pub mod select;
 mod service;
 pub mod sink;
+mod stack;
 mod stderr;
 pub mod summary;
 mod transport;
@@ -47,6 +49,16 @@ use crate::{
 #[must_use]
 pub fn main() -> ExitCode {
     stderr::open();
+    // Before anything that takes much of it.
+    if let Err(failure) = stack::raise() {
+        return exit::report(Err(failure));
+    }
+    command_line()
+}
+
+/// Apart from its caller, so that the caller needs little stack.
+#[inline(never)]
+fn command_line() -> ExitCode {
     let cli = match config::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Refusal::Usage(error)) => return exit::usage(&error),

@@ -1,12 +1,8 @@
 //! cgroup ids to paths.
 
 use std::{
-    ffi::OsString,
     fs, io,
-    os::unix::{
-        ffi::{OsStrExt as _, OsStringExt as _},
-        fs::MetadataExt as _,
-    },
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -15,7 +11,7 @@ use std::{
 use foldhash::HashMap;
 
 use super::proc::Membership;
-use crate::cgroup_path::CgroupPath;
+use crate::{cgroup_mounts::hierarchies, cgroup_path::CgroupPath};
 
 /// cgroups remembered at once; a host has hundreds, seldom thousands.
 const REMEMBERED: usize = 16_384;
@@ -110,93 +106,9 @@ fn subdirectories(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A hierarchy of cgroups, or a part of one, where it is mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hierarchy {
-    /// Where.
-    pub mount: PathBuf,
-    /// The cgroup that is to be seen there: `/` where it is all of them.
-    pub root: PathBuf,
-    /// Whether it is that of version 2, in which sockets are.
-    pub is_version_2: bool,
-}
-
-/// All that are mounted. Of several mounts of one hierarchy, those of all of it come first.
-pub fn hierarchies() -> Vec<Hierarchy> {
-    fs::read("/proc/self/mountinfo").map(|mountinfo| parse_mountinfo(&mountinfo)).unwrap_or_default()
-}
-
-/// In `mountinfo` the root is field 4, the mount point field 5, and the type stands behind a lone hyphen.
-pub(super) fn parse_mountinfo(mountinfo: &[u8]) -> Vec<Hierarchy> {
-    let fields = mountinfo.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b' '));
-    let mut found: Vec<Hierarchy> = fields
-        .filter_map(|mut fields| {
-            let (root, mount) = (fields.nth(3)?, fields.next()?);
-            let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-            let is_version_2 = kind == b"cgroup2";
-            (is_version_2 || kind == b"cgroup").then(|| Hierarchy {
-                mount: unescaped(mount),
-                root: unescaped(root),
-                is_version_2,
-            })
-        })
-        .collect();
-    found.sort_by_key(|hierarchy| hierarchy.root != Path::new("/"));
-    found
-}
-
-/// A path of `mountinfo`, in which blank, tab, newline and backslash are `\ooo` (`seq_path`).
-fn unescaped(mut text: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(text.len());
-    while let Some((&first, rest)) = text.split_first() {
-        let code = rest.get(..3).filter(|_| first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        let (byte, length) = match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => (byte, 3),
-            None => (first, 0),
-        };
-        bytes.push(byte);
-        text = rest.get(length..).unwrap_or_default();
-    }
-    OsString::from_vec(bytes).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mounts_are_found_among_others() {
-        let mountinfo = b"24 1 0:22 / /proc rw - proc proc rw\n\
-                          33 24 0:26 /docker/x /mnt/\xff\\040part rw - cgroup2 cgroup rw\n\
-                          31 24 0:27 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu\n\
-                          30 24 0:26 / /sys/fs/cgroup/unified rw shared:8 master:1 - cgroup2 cgroup rw\n";
-        let found: Vec<_> = parse_mountinfo(mountinfo)
-            .into_iter()
-            .map(|found| {
-                (found.mount.into_os_string().into_vec(), found.root.display().to_string(), found.is_version_2)
-            })
-            .collect();
-        assert_eq!(
-            found,
-            [
-                (b"/sys/fs/cgroup/cpu".to_vec(), "/".to_owned(), false),
-                (b"/sys/fs/cgroup/unified".to_vec(), "/".to_owned(), true),
-                (b"/mnt/\xff part".to_vec(), "/docker/x".to_owned(), true),
-            ]
-        );
-        assert_eq!(
-            parse_mountinfo(b"nonsense\n - \n - cgroup2\n1 2 3 4 5 - cgroup2"),
-            [Hierarchy { mount: "5".into(), root: "4".into(), is_version_2: true }]
-        );
-    }
-
-    #[test]
-    fn escapes_are_undone() {
-        for (text, path) in [("/a\\040b", "/a b"), ("\\134\\134", "\\\\"), ("/a\\", "/a\\"), ("\\999\\04", "\\999\\04")]
-        {
-            assert_eq!(unescaped(text.as_bytes()), Path::new(path));
-        }
-    }
 
     #[test]
     fn a_guess_is_only_taken_where_it_has_the_id() {

@@ -11,8 +11,11 @@ pub mod service;
 mod users;
 
 pub(crate) use self::proc::start_ticks;
+#[cfg(any(test, fuzzing))]
+use crate::cgroup_mounts;
 use crate::{
     attribute::{cgroup::Cgroups, lives::Lives, process::Processes, users::Users},
+    degraded::Degraded,
     facts::KernelTask,
     reset::{Actor, Process, Reset},
 };
@@ -22,7 +25,7 @@ use crate::{
 pub(crate) fn fuzz(data: &[u8]) {
     proc::fuzz(data);
     let text = String::from_utf8_lossy(data);
-    drop((cgroup::parse_mountinfo(data), users::parse(&text)));
+    drop((cgroup_mounts::parse_mountinfo(data), users::parse(&text)));
     for line in text.lines() {
         drop((service::unit(line), container::container(line)));
     }
@@ -41,6 +44,15 @@ impl Attribution {
     /// Learns, on the side, of the processes that there are already.
     pub fn look_around(&self) {
         self.processes.look_around();
+    }
+
+    /// What is known less well than it could be from now on, once.
+    pub fn degraded(&mut self) -> Option<Degraded> {
+        self.processes.trouble().map(|why| Degraded {
+            what: "command lines".to_owned(),
+            why,
+            loss: "those of processes that were not looked at before are cut or null".to_owned(),
+        })
     }
 
     /// Whether a search for who holds the socket can make the owner of a record better known.

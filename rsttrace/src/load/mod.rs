@@ -10,6 +10,7 @@ mod filter;
 mod flood;
 mod kernel;
 mod left_out;
+mod limits;
 mod names;
 pub mod preflight;
 pub mod probes;

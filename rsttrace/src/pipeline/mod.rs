@@ -44,8 +44,9 @@ use crate::{
     transport::{PERF_BYTES, Pause, Transport},
 };
 
-/// Descriptors that the event loop and the signals take, and some.
-const DESCRIPTORS: usize = 16;
+/// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the
+/// event loops, signals. It takes up to 51.
+const DESCRIPTORS: usize = 52;
 
 /// Batches that are read at the end while more may come. What is left is read when none can.
 const LAST_READINGS: usize = 64;
@@ -300,8 +301,8 @@ impl Run {
     }
 }
 
-/// Makes sure that there are descriptors for the event loop, which panics without. What comes after says itself what it
-/// lacks.
+/// Makes sure that there are descriptors: the event loop panics without, and the programs would be refused halfway. What
+/// comes after says itself what it lacks.
 fn reserve_descriptors() -> Result<(), Failure> {
     let all: io::Result<Vec<File>> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
     all.map(drop).map_err(|error| {

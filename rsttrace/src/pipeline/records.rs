@@ -142,6 +142,9 @@ impl Run {
 
     fn attribute(&mut self, reset: &mut Reset) {
         self.attribution.attribute(reset, |task| self.loaded.arguments(task.tgid, task.start_boottime_ns));
+        if let Some(degraded) = self.attribution.degraded() {
+            self.degrade(degraded);
+        }
     }
 
     /// Says whose the reset was, and hands it on if it is wanted.

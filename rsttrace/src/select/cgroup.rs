@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    attribute::cgroup::{Hierarchy, hierarchies},
+    cgroup_mounts::{Hierarchy, hierarchies},
     cgroup_path::CgroupPath,
     exit::Failure,
 };
@@ -63,8 +63,7 @@ impl WantedCgroup {
 
 /// Whether there is a cgroup of this path, as far as it can be looked at.
 fn exists(hierarchy: &Hierarchy, path: &Path) -> bool {
-    let below = path.strip_prefix(&hierarchy.root).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
-    match fs::metadata(hierarchy.mount.join(below)) {
+    match fs::metadata(hierarchy.directory(path)) {
         Ok(found) => found.is_dir(),
         Err(error) => {
             !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename)
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     fn hierarchy(mount: &Path, is_version_2: bool) -> Hierarchy {
-        Hierarchy { mount: mount.to_owned(), root: "/".into(), is_version_2 }
+        Hierarchy { mount: mount.to_owned(), root: "/".into(), is_version_2, limits_memory: false }
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Place<'_> {
 impl Writer {
     /// Starts the thread. With a limit, records that find so many waiting are missed instead of waited for.
     pub(crate) fn start(sink: Box<dyn Sink>, limit: Option<usize>) -> Result<Self> {
-        let stdout = io::stdout().as_fd().try_clone_to_owned().context("standard output is not open")?;
+        let stdout = io::stdout().as_fd().try_clone_to_owned().context("cannot duplicate standard output")?;
         let (chunks, receiver) = mpsc::channel(limit.unwrap_or(QUEUE));
         let clock = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (finished, done) = oneshot::channel();

@@ -16,8 +16,8 @@ use crate::{
     scenarios::{
         aborts, after_close, bad_input, belongs, blocks, cgroups, cross_check, deploy, destroy, endings,
         endings_of_peers, exactly_once, faults, filters, flood, forwarded, functions, handed_over, hostile, idle,
-        ignored, injected, keepalive, listener, long, lost, machine, mapped, namespaces, own_words, owners, privileges,
-        programs, receivers, refused, rejected, routed, sinks, snapshot, summary, timers, zoo,
+        ignored, injected, keepalive, limits, listener, long, lost, machine, mapped, namespaces, own_words, owners,
+        privileges, programs, receivers, refused, rejected, routed, sinks, snapshot, summary, timers, zoo,
     },
     stage::{Stage, Transport},
 };
@@ -90,6 +90,10 @@ const ROWS: &[Row] = &[
     row("namespaces::path_names_another", namespaces::path_names_another),
     row("namespaces::process_of_the_path_ends", namespaces::process_of_the_path_ends),
     row("namespaces::number_of_none", namespaces::number_of_none),
+    row("limits::stack", limits::stack),
+    row("limits::address_space", limits::address_space),
+    needing(|| host::lacks_program("unshare"), "limits::user_namespace", limits::user_namespace),
+    needing(faults::no_memory_controller, "limits::memory", limits::memory),
     row("bad_input::reader_of_ready_fd_is_gone", bad_input::reader_of_ready_fd_is_gone),
     row("mapped::accepted_by_dual_stack_listener", mapped::accepted_by_dual_stack_listener),
     row("mapped::connected_from_ipv6_socket", mapped::connected_from_ipv6_socket),

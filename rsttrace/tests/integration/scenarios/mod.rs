@@ -23,6 +23,7 @@ pub(crate) mod idle;
 pub(crate) mod ignored;
 pub(crate) mod injected;
 pub(crate) mod keepalive;
+pub(crate) mod limits;
 pub(crate) mod listener;
 pub(crate) mod long;
 pub(crate) mod lost;
