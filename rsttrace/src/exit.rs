@@ -61,7 +61,8 @@ impl From<Error> for Failure {
 pub fn report(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     if let Failure::Running(error) | Failure::Usage(error) | Failure::Host(error) = &failure {
-        note(format_args!("error: {}{}", sentence(error), remedy(error)));
+        let is_host = matches!(failure, Failure::Host(_));
+        note(format_args!("error: {}{}", sentence(error), remedy(error, is_host)));
     }
     ExitCode::from(failure.status())
 }
@@ -79,14 +80,19 @@ pub fn sentence(error: &Error) -> String {
     sentence
 }
 
-/// What to do about an error that has an obvious remedy, as the rest of a sentence that has not named it.
-fn remedy(error: &Error) -> &'static str {
+/// What to do about an error that has an obvious remedy, as the rest of a sentence that has not named it. That this user may
+/// load programs has been checked before `is_host`, so what is not permitted then is forbidden by something else.
+fn remedy(error: &Error, is_host: bool) -> &'static str {
     const RAISE: &str = "ulimit -n";
     let is_said = || error.chain().any(|cause| cause.to_string().contains(RAISE));
     let code = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>()?.raw_os_error();
     match error.chain().filter_map(code).last() {
         Some(libc::EMFILE) if !is_said() => "; raise the limit of open files ('ulimit -n')",
         Some(libc::ENFILE) => "; this host has too many files open: raise fs.file-max",
+        Some(libc::EPERM) if is_host => {
+            "; the capabilities for it are there, so it is something else that forbids it: the seccomp profile of a container \
+             (run it privileged, or on the host), or before Linux 5.11 the limit of locked memory ('ulimit -l')"
+        }
         _ => "",
     }
 }
@@ -123,11 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_of_open_files_is_named_once() {
+    fn remedies_are_named_once() {
         let error = Error::new(io::Error::from_raw_os_error(libc::EMFILE));
-        assert!(remedy(&error).contains("ulimit -n"));
-        assert_eq!(remedy(&error.context("raise it ('ulimit -n')")), "");
-        assert_eq!(remedy(&Error::new(io::Error::from_raw_os_error(libc::EPERM)).context("x")), "");
+        assert!(remedy(&error, true).contains("ulimit -n"));
+        assert_eq!(remedy(&error.context("raise it ('ulimit -n')"), true), "");
+        let denied = Error::new(io::Error::from_raw_os_error(libc::EPERM)).context("x");
+        assert!(remedy(&denied, true).contains("seccomp") && remedy(&denied, false).is_empty());
     }
 
     #[test]
