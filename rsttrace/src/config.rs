@@ -1,7 +1,7 @@
 //! `--config FILE`: the same names as the command line, in TOML. Each setting becomes the flag that it is named after, so
 //! there is nothing that one can say and the other cannot; what the command line says goes first.
 
-use std::{ffi::OsString, fs, ops::Range, path::Path};
+use std::{ffi::OsString, ops::Range, path::Path};
 
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, error::ErrorKind, parser::ValueSource};
 use toml::{
@@ -13,6 +13,7 @@ use crate::{
     cli::Cli,
     diagnose::timeouts::Timeouts,
     exit::{self, Failure},
+    input_file,
     select::Selection,
 };
 
@@ -63,7 +64,7 @@ pub(crate) fn check(path: &Path) -> Result<(), Failure> {
 /// The flags that a file stands for, without those that have been said already. The error begins with the place.
 fn read(path: &Path, is_said: impl Fn(&str) -> bool) -> Result<Vec<OsString>, String> {
     let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {shown} of --config: {error}"))?;
+    let text = input_file::read(path).map_err(|error| format!("cannot read {shown} of --config: {error}"))?;
     flags(&text, is_said).map_err(|(place, message)| {
         let (line, column) = self::place(&text, place.start);
         format!("{shown}:{line}:{column}: {message}")
@@ -156,7 +157,7 @@ mod tests {
 
     fn with(text: &str, arguments: &[&str]) -> Result<Cli, Refusal> {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), text).unwrap();
+        std::fs::write(file.path(), text).unwrap();
         let path = file.path().as_os_str().to_owned();
         let all = ["rsttrace".into(), "--config".into(), path];
         parse(all.into_iter().chain(arguments.iter().map(OsString::from)))

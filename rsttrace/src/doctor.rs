@@ -5,8 +5,6 @@ use std::{
     io::{self, Write as _},
 };
 
-use anyhow::Context as _;
-
 use crate::{
     cli::{Filters, More},
     exit::{Failure, sentence},
@@ -38,8 +36,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 
 fn row(mark: &str, subject: &str, text: &dyn Display) -> Result<(), Failure> {
     writeln!(io::stdout().lock(), "{mark:<8} {subject:<20} {text}")
-        .context("cannot write to standard output")
-        .map_err(Failure::Running)
+        .map_err(|error| Failure::stdout(error, "cannot write to standard output"))
 }
 
 struct Report {

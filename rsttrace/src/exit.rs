@@ -17,6 +17,8 @@ pub enum Failure {
     Host(Error),
     /// Status 3, when everything there is to say has been said.
     HostSaid,
+    /// Status 0: the reader of standard output has gone away, as `head` does.
+    ReaderGone,
 }
 
 impl Failure {
@@ -30,8 +32,18 @@ impl Failure {
         Self::Usage(anyhow::anyhow!("{message}"))
     }
 
+    /// A failed write to standard output: [`Self::ReaderGone`] when its reader has closed it, else status 1 with this
+    /// sentence. No other broken pipe or connection ends a run in peace.
+    pub fn stdout(error: io::Error, message: impl Display + Send + Sync + 'static) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ReaderGone,
+            _ => Self::Running(Error::new(error).context(message)),
+        }
+    }
+
     const fn status(&self) -> u8 {
         match self {
+            Self::ReaderGone => 0,
             Self::Running(_) => 1,
             Self::Usage(_) => 2,
             Self::Host(_) | Self::HostSaid => 3,
@@ -48,13 +60,9 @@ impl From<Error> for Failure {
 /// Prints a failure in one line and turns the result into an exit status. A reader that has gone away is no failure.
 pub fn report(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    if let Failure::Running(error) = &failure
-        && error.chain().any(is_broken_pipe)
-    {
-        return ExitCode::SUCCESS;
-    }
     if let Failure::Running(error) | Failure::Usage(error) | Failure::Host(error) = &failure {
-        note(format_args!("error: {}", sentence(error)));
+        let is_host = matches!(failure, Failure::Host(_));
+        note(format_args!("error: {}{}", sentence(error), remedy(error, is_host)));
     }
     ExitCode::from(failure.status())
 }
@@ -72,6 +80,23 @@ pub fn sentence(error: &Error) -> String {
     sentence
 }
 
+/// What to do about an error that has an obvious remedy, as the rest of a sentence that has not named it. That this user may
+/// load programs has been checked before `is_host`, so what is not permitted then is forbidden by something else.
+fn remedy(error: &Error, is_host: bool) -> &'static str {
+    const RAISE: &str = "ulimit -n";
+    let is_said = || error.chain().any(|cause| cause.to_string().contains(RAISE));
+    let code = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>()?.raw_os_error();
+    match error.chain().filter_map(code).last() {
+        Some(libc::EMFILE) if !is_said() => "; raise the limit of open files ('ulimit -n')",
+        Some(libc::ENFILE) => "; this host has too many files open: raise fs.file-max",
+        Some(libc::EPERM) if is_host => {
+            "; the capabilities for it are there, so it is something else that forbids it: the seccomp profile of a container \
+             (run it privileged, or on the host), or before Linux 5.11 the limit of locked memory ('ulimit -l')"
+        }
+        _ => "",
+    }
+}
+
 /// Prints what clap has to say: help and version to standard output with status 0, errors with status 2.
 pub fn usage(error: &clap::Error) -> ExitCode {
     // Nothing is left to do about a standard error that cannot be written.
@@ -85,7 +110,38 @@ pub fn note(message: impl Display) {
     stderr::write(format!("rsttrace: {}\n", HarmlessLines(&message.to_string())).as_bytes());
 }
 
-/// Whether this error is a reader that went away.
-pub fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    fn broken_pipe() -> io::Error {
+        io::ErrorKind::BrokenPipe.into()
+    }
+
+    #[test]
+    fn only_the_reader_of_standard_output_may_go_in_peace() {
+        assert_eq!(Failure::stdout(broken_pipe(), "cannot write to standard output").status(), 0);
+        let other = Err::<(), _>(broken_pipe()).context("cannot write to a socket").map_err(Failure::from);
+        assert_eq!(other.map_err(|failure| failure.status()), Err(1));
+        assert_eq!(Failure::stdout(io::ErrorKind::StorageFull.into(), "cannot write to standard output").status(), 1);
+    }
+
+    #[test]
+    fn remedies_are_named_once() {
+        let error = Error::new(io::Error::from_raw_os_error(libc::EMFILE));
+        assert!(remedy(&error, true).contains("ulimit -n"));
+        assert_eq!(remedy(&error.context("raise it ('ulimit -n')"), true), "");
+        let denied = Error::new(io::Error::from_raw_os_error(libc::EPERM)).context("x");
+        assert!(remedy(&denied, true).contains("seccomp") && remedy(&denied, false).is_empty());
+    }
+
+    #[test]
+    fn a_failed_write_says_what_and_why() {
+        let Failure::Running(error) = Failure::stdout(io::Error::other("no room"), "cannot write") else {
+            panic!("it is no broken pipe")
+        };
+        assert_eq!(sentence(&error), "cannot write: no room");
+    }
 }

@@ -2,8 +2,6 @@
 
 use std::io::{self, BufWriter, Write as _};
 
-use anyhow::Context as _;
-
 use crate::{
     diagnose::{
         Diagnosis,
@@ -27,8 +25,7 @@ pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
         }
     }
     .and_then(|()| out.flush())
-    .context("cannot write to standard output")
-    .map_err(Failure::Running)
+    .map_err(|error| Failure::stdout(error, "cannot write to standard output"))
 }
 
 fn line(row: &Row, out: &mut impl io::Write) -> io::Result<()> {

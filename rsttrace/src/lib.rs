@@ -6,6 +6,8 @@
 
 pub mod aside;
 pub mod attribute;
+pub mod cgroup_mounts;
+pub mod cgroup_path;
 pub mod cli;
 mod config;
 mod confine;
@@ -20,6 +22,7 @@ pub mod facts;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generate;
+mod input_file;
 pub mod load;
 pub mod metrics;
 mod moment;
@@ -29,6 +32,7 @@ pub mod reset;
 pub mod select;
 mod service;
 pub mod sink;
+mod stack;
 mod stderr;
 pub mod summary;
 mod transport;
@@ -46,6 +50,16 @@ use crate::{
 pub fn main() -> ExitCode {
     ignore_file_size_signal();
     stderr::open();
+    // Before anything that takes much of it.
+    if let Err(failure) = stack::raise() {
+        return exit::report(Err(failure));
+    }
+    command_line()
+}
+
+/// Apart from its caller, so that the caller needs little stack.
+#[inline(never)]
+fn command_line() -> ExitCode {
     let cli = match config::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Refusal::Usage(error)) => return exit::usage(&error),

@@ -21,6 +21,9 @@ This page is made by `cargo xtask generate` from the table of probes (`rsttrace/
 | CAP_SETUID and CAP_SETGID (root has them) | `--user` | status 3 with that flag |
 | before Linux 5.11: CAP_SYS_RESOURCE (root has it), or an unlimited RLIMIT_MEMLOCK | memory of maps | status 3 |
 | seccomp (CONFIG_SECCOMP_FILTER), on x86-64 and 64-bit ARM | the fence around a run | a line at the start |
+| the first user namespace | in another, as of a rootless container, capabilities do not count for loading programs | status 3 |
+| 52 MiB of memory where a cgroup limits it, the kernel's part included | maps, and reading BTF | status 3 |
+| where they are limited: 64 MiB of address space (RLIMIT_AS), 512 KiB of stack (RLIMIT_STACK), 56 open files (RLIMIT_NOFILE) | a start takes as much | status 3 |
 | lockdown not in `confidentiality` mode | it forbids programs to read kernel memory | status 3 |
 | cgroup v2 mounted somewhere | paths of the sockets' cgroups | `cgroup.path` is `null`; `unit` and `container` come from the owner's `/proc/PID/cgroup` |
 

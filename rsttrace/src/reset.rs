@@ -8,7 +8,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::{evidence::Evidence, facts::Facts, moment::timestamp};
+use crate::{cgroup_path::CgroupPath, evidence::Evidence, facts::Facts, moment::timestamp};
 
 /// One reset, or several identical ones folded into one record.
 #[derive(Clone, Debug, Serialize)]
@@ -151,7 +151,7 @@ pub struct Process {
     /// Its name in this host's `/etc/passwd`.
     pub user: Option<Arc<str>>,
     /// Path of the process's cgroup, which need not be the socket's.
-    pub cgroup: Option<Arc<str>>,
+    pub cgroup: Option<CgroupPath>,
     /// How we know.
     pub provenance: Provenance,
     /// How sure we are.
@@ -203,7 +203,7 @@ pub struct Cgroup {
     /// Its inode number.
     pub id: u64,
     /// Its path below the root of the hierarchy.
-    pub path: Option<Arc<str>>,
+    pub path: Option<CgroupPath>,
 }
 
 /// A container.

@@ -36,6 +36,13 @@ fn nonsense_is_refused_with_status_2_before_anything_is_tried() {
         (&["--timeouts", "/no/such/file"], "cannot read /no/such/file"),
         (&["--netns", "/no/such/namespace"], "/run/netns/NAME"),
         (&["--netns", "/etc/hostname", "--bogus"], "--bogus"),
+        (&["--netns", "/etc/passwd"], "no network namespace"),
+        (&["--netns", "/proc/self/ns/mnt"], "of another kind"),
+        (&["--netns", "0"], "cannot be the inode number"),
+        (&["--config", "/dev/zero"], "cannot read /dev/zero of --config: it is a device"),
+        (&["--config", "/"], "cannot read / of --config: it is a directory"),
+        (&["--timeouts", "/dev/zero"], "cannot read /dev/zero of --timeouts: it is a device"),
+        (&["check-config", "/dev/zero"], "it is a device"),
         (&["explain", "no-such-cause"], "rsttrace explain"),
         (&["no-such-command"], "no-such-command"),
         (&["--sink", "pigeon"], "there is no sink 'pigeon', only json:PATH"),
@@ -87,6 +94,34 @@ fn a_configuration_is_checked() {
     let (status, _, err) = rsttrace(&["--config", "/no/such/file"]);
     assert_eq!(status, Some(2));
     assert!(err.contains("cannot read /no/such/file"), "{err}");
+}
+
+#[test]
+fn a_configuration_may_come_through_a_pipe() {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    std::io::Write::write_all(&mut writer, b"recieved = true\n").expect("it has room");
+    drop(writer);
+    let output = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
+        .args(["--config", "/dev/stdin"])
+        .stdin(reader)
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("/dev/stdin:1:1: there is no setting 'recieved'"), "{said}");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_pipe_that_stays_silent_is_not_waited_for() {
+    let (reader, _writer) = std::io::pipe().expect("a pipe");
+    let output = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
+        .args(["--timeouts", "/dev/stdin"])
+        .stdin(reader)
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("cannot read /dev/stdin of --timeouts: nothing has come from it for 5 s"), "{said}");
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

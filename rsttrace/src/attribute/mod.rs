@@ -10,9 +10,12 @@ pub mod process;
 pub mod service;
 mod users;
 
-pub(crate) use self::proc::Identity;
+pub(crate) use self::proc::{Identity, start_ticks};
+#[cfg(any(test, fuzzing))]
+use crate::cgroup_mounts;
 use crate::{
     attribute::{cgroup::Cgroups, lives::Lives, process::Processes, users::Users},
+    degraded::Degraded,
     facts::KernelTask,
     reset::{Actor, Process, Reset},
 };
@@ -22,7 +25,7 @@ use crate::{
 pub(crate) fn fuzz(data: &[u8]) {
     proc::fuzz(data);
     let text = String::from_utf8_lossy(data);
-    drop((cgroup::find_mount(&text), users::parse(&text)));
+    drop((cgroup_mounts::parse_mountinfo(data), users::parse(&text)));
     for line in text.lines() {
         drop((service::unit(line), container::container(line)));
     }
@@ -41,6 +44,15 @@ impl Attribution {
     /// Learns, on the side, of the processes that there are already.
     pub fn look_around(&self) {
         self.processes.look_around();
+    }
+
+    /// What is known less well than it could be from now on, once.
+    pub fn degraded(&mut self) -> Option<Degraded> {
+        self.processes.trouble().map(|why| Degraded {
+            what: "command lines".to_owned(),
+            why,
+            loss: "those of processes that were not looked at before are cut or null".to_owned(),
+        })
     }
 
     /// Whether a search for who holds the socket can make the owner of a record better known.
@@ -81,7 +93,8 @@ impl Attribution {
             }
         });
         reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
-        let of_socket = reset.cgroup.as_ref().and_then(|cgroup| self.cgroups.get(cgroup.id));
+        let of_owner = membership.as_ref().and_then(|membership| membership.path.as_ref());
+        let of_socket = reset.cgroup.as_ref().and_then(|cgroup| self.cgroups.get(cgroup.id, of_owner));
         if let (Some(cgroup), Some(known)) = (&mut reset.cgroup, &of_socket) {
             cgroup.path.clone_from(&known.path);
         }

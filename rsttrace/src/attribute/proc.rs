@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{container, service};
-use crate::{facts::KernelTask, reset::Container};
+use crate::{cgroup_path::CgroupPath, facts::KernelTask, reset::Container};
 
 /// Nanoseconds of a tick of the times in `/proc/PID/stat` (`USER_HZ` is 100 on every architecture that has BTF).
 const STAT_TICK_NS: u64 = 10_000_000;
@@ -94,6 +94,12 @@ struct Stat {
     start_ticks: u64,
 }
 
+/// When the process of a directory such as `/proc/PID` was started, in clock ticks since boot.
+pub(crate) fn start_ticks(process: &Path) -> io::Result<u64> {
+    let stat = Stat::parse(&read(&process.join("stat"), FILE_MAX)?);
+    stat.map(|stat| stat.start_ticks).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
         Self::parse(&read(Path::new(&format!("/proc/{pid}/stat")), FILE_MAX).ok()?)
@@ -112,7 +118,7 @@ impl Stat {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     /// Path of the cgroup that says most.
-    pub path: Option<Arc<str>>,
+    pub path: Option<CgroupPath>,
     /// systemd unit.
     pub unit: Option<Arc<str>>,
     /// Container.
@@ -121,24 +127,24 @@ pub struct Membership {
 
 impl Membership {
     /// What one path says.
-    pub fn of(path: &str) -> Self {
-        Self { path: Some(path.into()), unit: service::unit(path), container: container::container(path) }
+    pub fn of(path: CgroupPath) -> Self {
+        Self { unit: service::unit(&path), container: container::container(&path), path: Some(path) }
     }
 
     /// `/proc/PID/cgroup`: a line `0::PATH` for version 2, and one `NUMBER:CONTROLLERS:PATH` for each hierarchy of
     /// version 1. On hosts that have both, container engines may use only those of version 1, so the line with a
     /// container goes before one with a unit, and that before one that only tells of some cgroup. Of lines that say as
-    /// much, version 2 counts, then systemd's own hierarchy.
+    /// much, version 2 counts, then systemd's own hierarchy. The kernel escapes nothing in it, and lets no cgroup have
+    /// a newline in its name (`cgroup_mkdir`).
     fn parse(file: &[u8]) -> Option<Self> {
-        let file = String::from_utf8_lossy(file);
-        let lines = file.lines().filter_map(|line| {
-            let mut parts = line.splitn(3, ':');
+        let lines = file.split(|&byte| byte == b'\n').filter_map(|line| {
+            let mut parts = line.splitn(3, |&byte| byte == b':');
             let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-            let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-            let trust = if number == "0" { 2 } else { u8::from(controllers == "name=systemd") };
-            path.starts_with('/').then_some((trust, path))
+            let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+            let trust = if number == b"0" { 2 } else { u8::from(controllers == b"name=systemd") };
+            path.starts_with(b"/").then_some((trust, path))
         });
-        let best = lines.map(|(trust, path)| (Self::of(path), trust)).max_by_key(|(found, trust)| {
+        let best = lines.map(|(trust, path)| (Self::of(CgroupPath::new(path)), trust)).max_by_key(|(found, trust)| {
             let somewhere = found.path.as_deref() != Some("/");
             (found.container.is_some(), found.unit.is_some(), somewhere, *trust)
         });
@@ -233,7 +239,11 @@ mod tests {
     fn membership(file: &str) -> Option<(String, Option<String>, Option<String>)> {
         let found = Membership::parse(file.replace("ID", ID).as_bytes())?;
         let text = |text: Arc<str>| text.to_string();
-        Some((found.path.map(text)?, found.unit.map(text), found.container.map(|container| text(container.id))))
+        Some((
+            found.path.map(|path| path.to_string())?,
+            found.unit.map(text),
+            found.container.map(|container| text(container.id)),
+        ))
     }
 
     #[test]
@@ -267,7 +277,8 @@ mod tests {
         for nonsense in ["", "\n", "0:", "0::", "0::relative\n", "::\n:\n"] {
             assert_eq!(path(nonsense), None, "{nonsense:?}");
         }
-        assert!(Membership::parse(b"0::/\xff\xfe\n").is_some());
+        let path = Membership::parse(b"1:cpu:/\n0::/\xff\xfe \\x41:\xc3\xa9 (deleted)\n").and_then(|found| found.path);
+        assert_eq!(path, Some(CgroupPath::new(b"/\xff\xfe \\x41:\xc3\xa9")));
     }
 
     #[test]

@@ -5,11 +5,12 @@
 //! and a record waits for it only so long.
 
 use std::{
-    fs,
+    fmt::Display,
+    fs, io,
     num::NonZeroUsize,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -77,9 +78,9 @@ impl Details {
     }
 
     fn bytes(&self) -> usize {
-        let path = self.membership.as_ref().and_then(|membership| membership.path.as_ref());
-        let texts = [self.executable.as_ref(), self.command_line.as_ref(), path];
-        size_of::<Self>() + texts.into_iter().flatten().map(|text| text.len()).sum::<usize>()
+        let path = self.membership.as_ref().and_then(|membership| membership.path.as_deref());
+        let texts = [self.executable.as_deref(), self.command_line.as_deref(), path];
+        size_of::<Self>() + texts.into_iter().flatten().map(str::len).sum::<usize>()
     }
 }
 
@@ -186,7 +187,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn start(shared: Shared, look: fn(&Shared, Identity)) -> Option<Self> {
+    fn start(shared: Shared, look: fn(&Shared, Identity)) -> io::Result<Self> {
         let (requests, orders) = mpsc::channel();
         let (done, answers) = mpsc::channel();
         let work = move || {
@@ -196,8 +197,8 @@ impl Reader {
                 let _ = done.send(());
             }
         };
-        let thread = thread::Builder::new().name("rsttrace-proc".to_owned()).stack_size(STACK).spawn(work).ok()?;
-        Some(Self { requests, answers, thread })
+        let thread = thread::Builder::new().name("rsttrace-proc".to_owned()).stack_size(STACK).spawn(work)?;
+        Ok(Self { requests, answers, thread })
     }
 }
 
@@ -209,12 +210,36 @@ pub struct Processes {
     stuck: Vec<JoinHandle<()>>,
     /// What those threads do.
     look: fn(&Shared, Identity),
+    trouble: Trouble,
+}
+
+/// Why no thread reads command lines, and whether that has been told.
+#[derive(Default)]
+enum Trouble {
+    #[default]
+    None,
+    Untold(String),
+    Told,
+}
+
+impl Trouble {
+    fn arise(&mut self, why: impl Display) {
+        if matches!(self, Self::None) {
+            *self = Self::Untold(why.to_string());
+        }
+    }
 }
 
 impl Default for Processes {
     fn default() -> Self {
         let memory = Memory { known: LruCache::new(REMEMBERED), bytes: 0 };
-        Self { shared: Shared(Arc::new(Mutex::new(memory))), reader: None, stuck: Vec::new(), look: Shared::look }
+        Self {
+            shared: Shared(Arc::new(Mutex::new(memory))),
+            reader: None,
+            stuck: Vec::new(),
+            look: Shared::look,
+            trouble: Trouble::None,
+        }
     }
 }
 
@@ -239,16 +264,34 @@ impl Processes {
     fn ask(&mut self, who: Identity) -> bool {
         self.stuck.retain(|thread| !thread.is_finished());
         if self.reader.is_none() && self.stuck.len() < STUCK_MAX {
-            self.reader = Reader::start(self.shared.clone(), self.look);
+            match Reader::start(self.shared.clone(), self.look) {
+                Ok(reader) => self.reader = Some(reader),
+                Err(error) => self.trouble.arise(format_args!("no thread can be started: {error}")),
+            }
         }
         let Some(reader) = self.reader.take() else { return false };
         let answer = reader.requests.send(who).map(|()| reader.answers.recv_timeout(PATIENCE));
         match answer {
             Ok(Ok(())) => self.reader = Some(reader),
             // It remembers what it reads when it gets on, and ends then: nobody can give it orders any more.
-            Ok(Err(_)) | Err(_) => self.stuck.push(reader.thread),
+            Ok(Err(RecvTimeoutError::Timeout)) => self.stuck.push(reader.thread),
+            Ok(Err(RecvTimeoutError::Disconnected)) | Err(_) => {
+                self.trouble.arise("the thread that reads them has died");
+                return false;
+            }
         }
         true
+    }
+
+    /// Why command lines are not read, the first time that this is asked after it has begun.
+    pub fn trouble(&mut self) -> Option<String> {
+        match std::mem::replace(&mut self.trouble, Trouble::Told) {
+            Trouble::Untold(why) => Some(why),
+            before => {
+                self.trouble = before;
+                None
+            }
+        }
     }
 
     /// Looks at every process that there is, in a thread of lowest priority, so that one that dies with its connections
@@ -372,6 +415,18 @@ mod tests {
             // Not asked again, and with all threads stuck, nobody is.
             assert_eq!(processes.details(&task, monotonic_ns()), details);
             assert_eq!(processes.stuck.len(), (index + 1).min(STUCK_MAX));
+        }
+    }
+
+    #[test]
+    fn a_reader_that_dies_is_told_once_and_done_without() {
+        let die = |_: &Shared, _| -> () { panic!("there is no room for its stack") };
+        let mut processes = Processes { look: die, ..Processes::default() };
+        for told in [true, false] {
+            let cat = Cat::start();
+            let details = processes.details(&cat.identity().task(), monotonic_ns());
+            assert!(details.executable.is_some() && details.command_line.is_none());
+            assert_eq!(processes.trouble().is_some(), told);
         }
     }
 

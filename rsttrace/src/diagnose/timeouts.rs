@@ -1,10 +1,10 @@
 //! Known idle timeouts: data with owners and sources, to which the user's own file adds.
 
-use std::{fmt::Write as _, fs, ops::RangeInclusive, path::Path};
+use std::{fmt::Write as _, ops::RangeInclusive, path::Path};
 
 use serde::{Deserialize, Deserializer};
 
-use crate::{config::place, exit::Failure};
+use crate::{config::place, exit::Failure, input_file};
 
 /// What the project knows.
 const KNOWN: &str = include_str!("timeouts.toml");
@@ -61,7 +61,7 @@ impl Timeouts {
         timeouts.add(KNOWN).map_err(|error| Failure::Running(anyhow::anyhow!("the known timeouts: {error}")))?;
         if let Some(path) = file {
             let shown = path.display();
-            let text = fs::read_to_string(path)
+            let text = input_file::read(path)
                 .map_err(|error| Failure::usage(format_args!("cannot read {shown} of --timeouts: {error}")))?;
             timeouts.add(&text).map_err(|error| Failure::usage(format_args!("{shown}:{error}")))?;
         }

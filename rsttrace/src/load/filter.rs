@@ -12,11 +12,26 @@ use rsttrace_common::config::{
     FILTER_RECEIVED, FILTER_SENT, Filter, PEERS_MAX, PIDS_MAX, PORTS_EITHER, PORTS_LOCAL, PORTS_PEER, PORTS_WORDS,
 };
 
-use super::map_of;
+use super::{map_of, take_map};
 use crate::{cli::Filters, select::ports::PortRange};
 
+/// The slot of all filters but those that are sets.
+pub(super) struct Slot {
+    map: Array<MapData, Filter>,
+    filter: Filter,
+}
+
+impl super::Loaded {
+    /// Has the kernel side watch the network namespace of this number, and no other, from here on.
+    pub fn watch_netns(&mut self, netns: u32) -> Result<()> {
+        let Slot { map, filter } = &mut self.filter;
+        filter.netns = netns;
+        Ok(map.set(0, *filter, 0)?)
+    }
+}
+
 /// Writes the filters into the kernel side's maps, before any program is attached.
-pub(super) fn write(ebpf: &mut Ebpf, filters: &Filters, netns: Option<u32>) -> Result<()> {
+pub(super) fn write(ebpf: &mut Ebpf, filters: &Filters, netns: Option<u32>) -> Result<Slot> {
     let mut filter = Filter { flags: 0, netns: netns.unwrap_or(0) };
     for (on, bit) in [
         (filters.received, FILTER_RECEIVED),
@@ -61,9 +76,9 @@ pub(super) fn write(ebpf: &mut Ebpf, filters: &Filters, netns: Option<u32>) -> R
             }
         }
     }
-    let mut slot: Array<&mut MapData, Filter> = Array::try_from(map_of(ebpf, "FILTER")?)?;
-    slot.set(0, filter, 0)?;
-    Ok(())
+    let mut map = Array::try_from(take_map(ebpf, "FILTER")?)?;
+    map.set(0, filter, 0)?;
+    Ok(Slot { map, filter })
 }
 
 /// One bit a port, in words of 64.

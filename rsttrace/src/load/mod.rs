@@ -10,6 +10,7 @@ mod filter;
 mod flood;
 mod kernel;
 mod left_out;
+mod limits;
 mod names;
 pub mod preflight;
 pub mod probes;
@@ -82,6 +83,7 @@ pub struct Attached {
 pub struct Loaded {
     /// `None` once detached.
     ebpf: Option<Ebpf>,
+    filter: filter::Slot,
     lost: PerCpuArray<MapData, u64>,
     search: Search,
     counters: Counters,
@@ -127,13 +129,14 @@ impl Loaded {
         let sizes = Sizes::of(options)?;
         sizes.apply(&mut loader);
         let mut ebpf = loader.load(options.object.bytes()).context("the kernel refuses the maps of the programs")?;
-        filter::write(&mut ebpf, options.filters, options.netns)?;
+        let filter = filter::write(&mut ebpf, options.filters, options.netns)?;
         let lost = PerCpuArray::try_from(take_map(&mut ebpf, "LOST")?)?;
         let search = Search::of(&mut ebpf)?;
         let counters = Counters::of(&mut ebpf)?;
         let left_out = LeftOut::of(&mut ebpf)?;
         Ok(Self {
             ebpf: Some(ebpf),
+            filter,
             lost,
             search,
             counters,

@@ -1,11 +1,14 @@
 //! What this host and this user must have, checked before anything is tried, so that the message names the lack and
 //! not its consequence.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use caps::{CapSet, Capability};
 
-use super::btf::KERNEL_BTF;
+use super::{btf::KERNEL_BTF, limits};
+
+/// Inode number of the first user namespace (`PROC_USER_INIT_INO`).
+const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug)]
@@ -20,7 +23,7 @@ pub struct Finding {
 
 /// Looks at everything that tracing needs.
 pub fn examine() -> Vec<Finding> {
-    vec![kernel(), btf(), capabilities(), lockdown()]
+    vec![kernel(), btf(), user_namespace(), capabilities(), lockdown(), limits::address_space(), limits::memory()]
 }
 
 /// The first thing that makes tracing impossible, in one sentence with the remedy.
@@ -43,6 +46,20 @@ fn btf() -> Finding {
                 "this kernel has no type information in {KERNEL_BTF}: run a kernel built with CONFIG_DEBUG_INFO_BTF=y \
                  (the distributions' kernels from 5.10 on are), and have sysfs mounted"
             )
+        }),
+    }
+}
+
+/// Capabilities in another user namespace than the first are none over the kernel, and all the same look like root's.
+fn user_namespace() -> Finding {
+    let is_first = fs::metadata("/proc/self/ns/user").map_or(true, |namespace| namespace.ino() == FIRST_USER_NAMESPACE);
+    Finding {
+        subject: "user namespace",
+        found: if is_first { "the first" } else { "one of its own" }.to_owned(),
+        obstacle: (!is_first).then(|| {
+            "in a user namespace of its own (a rootless container, 'unshare -r') the kernel lets no program be loaded, \
+             whatever capabilities there are: run it on the host as root"
+                .to_owned()
         }),
     }
 }

@@ -1,6 +1,8 @@
 //! The corridor: the only room that knows every other. Events come in at one end, records go out at the other.
 
+mod netns;
 mod out;
+mod ready;
 mod records;
 mod say;
 mod spare;
@@ -8,8 +10,7 @@ mod wait;
 
 use std::{
     fs::File,
-    io::{self, Write as _},
-    os::fd::{BorrowedFd, FromRawFd as _, OwnedFd},
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,6 +24,7 @@ use tokio::{
 };
 
 use self::{
+    ready::Ready,
     spare::Spare,
     wait::{after, asked, at, hang_up, hung_up, monotonic_ns},
 };
@@ -35,15 +37,16 @@ use crate::{
     exit::{Failure, note},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
     metrics::Metrics,
-    select::{Selection, flood::Flood},
+    select::{Selection, flood::Flood, netns::Netns},
     service::Service,
     sink::{LostWhere, Record, ways::Ways},
     summary::{Tally, coverage::Watch},
     transport::{PERF_BYTES, Pause, Transport},
 };
 
-/// Descriptors that the event loop and the signals take, and some.
-const DESCRIPTORS: usize = 16;
+/// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the
+/// event loops, signals. It takes up to 51.
+const DESCRIPTORS: usize = 52;
 
 /// Batches that are read at the end while more may come. What is left is read when none can.
 const LAST_READINGS: usize = 64;
@@ -60,7 +63,7 @@ pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
         return Err(Failure::usage(format_args!("there is no interface '{name}': 'ip link' lists them")));
     }
     let user = trace.run.user.as_deref().map(User::find).transpose()?;
-    let ready = trace.run.ready_fd.map(ready_file).transpose()?;
+    let ready = trace.run.ready_fd.map(Ready::take).transpose()?;
     if let Some(obstacle) = preflight::obstacle() {
         return Err(Failure::host(obstacle));
     }
@@ -113,7 +116,7 @@ impl Run {
             bytes: trace.run.buffer_size,
             remember: trace.run.remember,
             filters: selection.filters(),
-            netns: selection.netns,
+            netns: selection.netns.as_ref().map(Netns::number),
         };
         let (object, loaded) = load::choose(kernel, &choice)?;
         let reasons = Reasons { reset: kernel.reset_reasons.clone(), drop: kernel.drop_reasons.clone() };
@@ -147,7 +150,7 @@ impl Run {
         })
     }
 
-    async fn until_stopped(mut self, kernel: Kernel, ready: Option<File>, user: Option<User>) -> Result<(), Failure> {
+    async fn until_stopped(mut self, kernel: Kernel, ready: Option<Ready>, user: Option<User>) -> Result<(), Failure> {
         let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
         let events = self.loaded.take_events().map_err(Failure::Host)?;
         // Perf ring buffers lose what comes before they are open. The BPF ring buffer is there, and to map it can wait until
@@ -177,10 +180,7 @@ impl Run {
         self.hold = Hold::new(self.loaded.can_walk());
         self.attribution.look_around();
         self.announce(&transport);
-        if let Some(mut ready) = ready {
-            ready.write_all(b"\n").context("cannot write to the descriptor of --ready-fd")?;
-        }
-
+        ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);
         let mut next_summary = self.next_summary();
@@ -200,6 +200,7 @@ impl Run {
                 () = ways.failed() => break,
                 () = at(deadline) => break,
                 () = at(self.service.next()) => {}
+                () = at(self.selection.next_look()) => self.look_at_netns(),
                 () = at(next_summary) => {
                     self.summarise(&ways);
                     next_summary = self.next_summary();
@@ -299,27 +300,17 @@ impl Run {
         if let Some(summary) = summary {
             note(&summary);
         }
-        written.map_err(Failure::Running)
+        written
     }
 }
 
-/// Makes sure that there are descriptors for the event loop, which panics without. What comes after says itself what it
-/// lacks.
+/// Makes sure that there are descriptors: the event loop panics without, and the programs would be refused halfway. What
+/// comes after says itself what it lacks.
 fn reserve_descriptors() -> Result<(), Failure> {
     let all: io::Result<Vec<File>> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
     all.map(drop).map_err(|error| {
         Failure::host(format_args!("{DESCRIPTORS} descriptors cannot be had: {error}; raise the limit ('ulimit -n')"))
     })
-}
-
-/// The descriptor that somebody waits at, who left it open for us.
-fn ready_file(fd: i32) -> Result<File, Failure> {
-    // SAFETY: nothing is done with the descriptor but asking whether there is one.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_GETFD)
-        .map_err(|_error| Failure::usage(format_args!("descriptor {fd} of --ready-fd is not open")))?;
-    // SAFETY: it is open, and was handed to this process for this purpose.
-    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 /// Keeps the event of a sample that may lie in two parts.

@@ -23,6 +23,9 @@ impl Run {
     /// Events to records, and those that are wanted to the outbox. Every event up to `seen_ns` has been read: what is
     /// held for a later one can go on if that has not come by then.
     pub(super) fn process(&mut self, batch: &mut Vec<ResetEvent>, seen_ns: u64) {
+        if !batch.is_empty() {
+            self.look_at_netns();
+        }
         let Some(clock) = read_clocks() else { return };
         // Each CPU's perf ring is in order, all together they are not.
         batch.sort_by_key(|event| event.ktime_ns);
@@ -78,6 +81,7 @@ impl Run {
 
     /// Takes the resets that the kernel side has counted instead of handing them over.
     pub(super) fn fetch_counted(&mut self) {
+        self.look_at_netns();
         let Some(clock) = read_clocks() else { return };
         // The maps are ours; reading them cannot fail once they could be opened.
         let folds: Vec<_> = (0..self.loaded.counting_cpus()).filter_map(|cpu| self.loaded.folds(cpu).ok()).collect();
@@ -138,6 +142,9 @@ impl Run {
 
     fn attribute(&mut self, reset: &mut Reset) {
         self.attribution.attribute(reset, |task| self.loaded.arguments(task.tgid, task.start_boottime_ns));
+        if let Some(degraded) = self.attribution.degraded() {
+            self.degrade(degraded);
+        }
     }
 
     /// Says whose the reset was, and hands it on if it is wanted.

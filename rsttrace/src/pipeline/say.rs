@@ -31,6 +31,11 @@ impl Run {
             why: sentence(error),
             loss: "owners of accepted connections are less sure meanwhile".to_owned(),
         };
+        self.degrade(degraded);
+    }
+
+    /// Says what works less well from here on, and keeps it for the summary.
+    pub(super) fn degrade(&mut self, degraded: Degraded) {
         note(format_args!("degraded: {degraded}"));
         if !self.loaded.degraded.contains(&degraded) {
             self.loaded.degraded.push(degraded);
@@ -122,5 +127,6 @@ impl Run {
         for degraded in degraded::grouped(&self.loaded.degraded) {
             note(format_args!("degraded: {degraded}"));
         }
+        self.selection.notes().for_each(note);
     }
 }

@@ -2,46 +2,55 @@
 //!
 //! The kernel side has dropped what certainly does not match; this is the truth.
 
+pub mod cgroup;
 pub mod flood;
+pub mod netns;
 pub mod peers;
 pub mod ports;
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use std::time::Instant;
 
 use crate::{
     aside::Forwarded,
-    attribute::cgroup,
     cli::Filters,
     exit::Failure,
     reset::{Direction, Family, Reset},
-    select::ports::PortRange,
+    select::{cgroup::WantedCgroup, netns::Netns, ports::PortRange},
 };
 
 /// The filters, checked and made ready.
 #[derive(Debug, Default)]
 pub struct Selection {
     filters: Filters,
-    /// Inode number of the only wanted network namespace.
-    pub netns: Option<u32>,
-    /// Path of the wanted cgroup below the root of its hierarchy.
-    cgroup: Option<PathBuf>,
+    /// The only wanted network namespace.
+    pub netns: Option<Netns>,
+    /// The only wanted cgroup.
+    cgroup: Option<WantedCgroup>,
 }
 
 impl Selection {
     /// Checks what can only be checked on this host.
     pub fn new(filters: Filters) -> Result<Self, Failure> {
-        let netns = filters.netns.as_deref().map(netns_inode).transpose()?;
-        let cgroup = filters.cgroup.as_deref().map(|path| below_mount(path, cgroup::mount().as_deref()));
+        let netns = filters.netns.as_deref().map(Netns::find).transpose()?;
+        let cgroup = filters.cgroup.as_deref().map(WantedCgroup::find).transpose()?;
         Ok(Self { filters, netns, cgroup })
+    }
+
+    /// What is to be said at the start of a run: filters that nothing matches now, or may not. Looks at every process of
+    /// the host where a network namespace is not found otherwise.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let absence = self.netns.as_ref().and_then(Netns::absence);
+        absence.into_iter().chain(self.cgroup.as_ref().and_then(WantedCgroup::doubt))
     }
 
     /// What the kernel side may use.
     pub const fn filters(&self) -> &Filters {
         &self.filters
+    }
+
+    /// When the path of `--netns` has to be looked at next, whether or not there are events; `None` without a path.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.netns.as_ref().and_then(Netns::next_look)
     }
 
     /// Whether every reset of the host is wanted.
@@ -93,7 +102,10 @@ impl Selection {
             && any(&filters.local_port, &[local])
             && any(&filters.port, &[local, peer])
             && (filters.peer.is_empty() || filters.peer.iter().any(|net| net.contains(&reset.peer.address)))
-            && self.netns.is_none_or(|wanted| reset.netns.is_some_and(|netns| netns.inode == wanted))
+            && self
+                .netns
+                .as_ref()
+                .is_none_or(|wanted| reset.netns.is_some_and(|netns| wanted.wants(netns.inode, reset.facts.ktime_ns)))
     }
 
     fn wants_owner(&self, reset: &Reset) -> bool {
@@ -102,10 +114,10 @@ impl Selection {
         (filters.pid.is_empty() || owner.is_some_and(|owner| filters.pid.contains(&owner.pid)))
             && (filters.comm.is_empty()
                 || owner.is_some_and(|owner| filters.comm.iter().any(|comm| **comm == *owner.comm)))
-            && self.cgroup.as_deref().is_none_or(|wanted| {
-                let of_socket = reset.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_deref());
-                let of_owner = owner.and_then(|owner| owner.cgroup.as_deref());
-                [of_socket, of_owner].into_iter().flatten().any(|path| Path::new(path).starts_with(wanted))
+            && self.cgroup.as_ref().is_none_or(|wanted| {
+                let of_socket = reset.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_ref());
+                let of_owner = owner.and_then(|owner| owner.cgroup.as_ref());
+                [of_socket, of_owner].into_iter().flatten().any(|path| wanted.holds(path))
             })
     }
 
@@ -117,36 +129,9 @@ impl Selection {
     }
 }
 
-/// The inode number that a path or a number names.
-fn netns_inode(text: &str) -> Result<u32, Failure> {
-    if let Ok(inode) = text.parse() {
-        return Ok(inode);
-    }
-    let metadata = fs::metadata(text).map_err(|error| {
-        Failure::usage(format_args!(
-            "cannot find the network namespace {text}: {error}; name a path such as /run/netns/NAME or /proc/PID/ns/net, or an inode number"
-        ))
-    })?;
-    u32::try_from(metadata.ino()).map_err(|_error| Failure::usage(format_args!("{text} is no network namespace")))
-}
-
-/// A cgroup's path below its hierarchy's root, whether it is given like that or with the mount point in front.
-fn below_mount(path: &Path, mount: Option<&Path>) -> PathBuf {
-    let below = mount.and_then(|mount| path.strip_prefix(mount).ok()).unwrap_or(path);
-    Path::new("/").join(below)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cgroup_may_be_named_both_ways() {
-        let mount = Some(Path::new("/sys/fs/cgroup"));
-        for path in ["/sys/fs/cgroup/system.slice/a.service", "/system.slice/a.service", "system.slice/a.service"] {
-            assert_eq!(below_mount(Path::new(path), mount), Path::new("/system.slice/a.service"));
-        }
-    }
 
     #[test]
     fn nothing_asked_for_is_everything() {

@@ -10,7 +10,7 @@ use super::{
     outlet::crew::Crew,
     writer::{GRACE, PATIENCE, Writer},
 };
-use crate::summary::SinkCount;
+use crate::{exit::Failure, summary::SinkCount};
 
 /// Standard output, if it is wanted, and the outlets.
 pub(crate) struct Ways {
@@ -72,7 +72,7 @@ impl Ways {
     }
 
     /// Hands over what is left and lets everything end. An error is standard output's.
-    pub(crate) async fn finish(mut self, mut outbox: Vec<Record>) -> Result<()> {
+    pub(crate) async fn finish(mut self, mut outbox: Vec<Record>) -> Result<(), Failure> {
         // A reader that takes nothing must not keep us; a writer that has ended says why itself.
         let deadline = Instant::now() + PATIENCE;
         let written = |ways: &Self| ways.writer.as_ref().map_or(0, Writer::written);

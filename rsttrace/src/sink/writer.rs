@@ -24,7 +24,10 @@ use tokio::{
 };
 
 use super::{Record, Sink, outlet::pace::Pace};
-use crate::{exit::note, summary::SinkCount};
+use crate::{
+    exit::{Failure, note},
+    summary::SinkCount,
+};
 
 /// Chunks that may wait for the writer. When they do, the pipeline waits, and then the kernel's buffer fills, where
 /// losses are counted.
@@ -116,7 +119,7 @@ impl Place<'_> {
 impl Writer {
     /// Starts the thread. With a limit, records that find so many waiting are missed instead of waited for.
     pub(crate) fn start(sink: Box<dyn Sink>, limit: Option<usize>) -> Result<Self> {
-        let stdout = io::stdout().as_fd().try_clone_to_owned().context("standard output is not open")?;
+        let stdout = io::stdout().as_fd().try_clone_to_owned().context("cannot duplicate standard output")?;
         let (chunks, receiver) = mpsc::channel(limit.unwrap_or(QUEUE));
         let clock = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (finished, done) = oneshot::channel();
@@ -193,7 +196,7 @@ impl Writer {
 
     /// Lets the writer finish until a deadline, or until it gets no further. An error tells what was not written, `left`
     /// records that could not be handed over included.
-    pub(crate) async fn finish(mut self, deadline: Instant, left: usize) -> Result<()> {
+    pub(crate) async fn finish(mut self, deadline: Instant, left: usize) -> Result<(), Failure> {
         drop(self.chunks);
         let result = loop {
             let before = self.written.load(Ordering::Relaxed);
@@ -205,7 +208,9 @@ impl Writer {
             }
         };
         let missing = self.handed_over.saturating_sub(self.written.load(Ordering::Relaxed)) + left as u64;
-        result.with_context(|| format!("cannot write to standard output, {missing} records are missing"))
+        result.map_err(|error| {
+            Failure::stdout(error, format!("cannot write to standard output, {missing} records are missing"))
+        })
     }
 }
 

@@ -117,13 +117,13 @@ fn dressed(case: usize, names: &[String]) -> Reset {
         command_line: Some(name(3)),
         uid: Some(1000),
         user: Some(name(4)),
-        cgroup: Some(name(5)),
+        cgroup: Some((&*name(5)).into()),
         provenance: Provenance::Connect,
         confidence: OwnerConfidence::Exact,
     });
     reset.actor = Some(Actor { pid: 7, comm: name(6) });
     if let Some(cgroup) = &mut reset.cgroup {
-        cgroup.path = Some(name(7));
+        cgroup.path = Some((&*name(7)).into());
     }
     reset.unit = Some(name(8));
     reset.container = Some(Container { runtime: Some(name(9)), id: name(10), pod_uid: Some(name(11)) });

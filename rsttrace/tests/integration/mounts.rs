@@ -14,8 +14,8 @@ pub(crate) fn leave() -> io::Result<()> {
 }
 
 /// Shows a file at another path too.
-pub(crate) fn bind(from: &Path, at: &Path) -> io::Result<()> {
-    let [from, at] = [from, at].map(|path| CString::new(path.as_os_str().as_bytes()).unwrap_or_default());
+pub(crate) fn bind(from: impl AsRef<Path>, at: &Path) -> io::Result<()> {
+    let [from, at] = [from.as_ref(), at].map(|path| CString::new(path.as_os_str().as_bytes()).unwrap_or_default());
     // SAFETY: texts that live through the call; the rest is not looked at.
     let result = unsafe { libc::mount(from.as_ptr(), at.as_ptr(), ptr::null(), libc::MS_BIND, ptr::null()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -26,5 +26,13 @@ pub(crate) fn mount(kind: &str, at: &str, options: &str) -> io::Result<()> {
     let [kind, at, options] = [kind, at, options].map(|text| CString::new(text).unwrap_or_default());
     // SAFETY: texts that live through the call.
     let result = unsafe { libc::mount(kind.as_ptr(), at.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes away what is mounted at this place.
+pub(crate) fn unmount(at: &Path) -> io::Result<()> {
+    let at = CString::new(at.as_os_str().as_bytes()).unwrap_or_default();
+    // SAFETY: a text that lives through the call.
+    let result = unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -14,10 +14,11 @@ use crate::{
     chain,
     host::{self, Lack},
     scenarios::{
-        aborts, after_close, belongs, blocks, cross_check, deploy, destroy, endings, endings_of_peers, exactly_once,
-        faults, filters, flood, forwarded, functions, handed_over, hostile, idle, ignored, injected, keepalive,
-        listener, long, lost, machine, mapped, mixed, name_service, namespaces, own_words, owners, privileges,
-        programs, receivers, refused, rejected, reuse, routed, sinks, snapshot, summary, timers, zoo,
+        aborts, after_close, bad_input, belongs, blocks, cgroups, cross_check, deploy, destroy, endings,
+        endings_of_peers, exactly_once, faults, filters, flood, forwarded, functions, handed_over, hostile, idle,
+        ignored, injected, keepalive, limits, listener, long, lost, machine, mapped, mixed, name_service, namespaces,
+        own_words, owners, privileges, programs, receivers, refused, rejected, reuse, routed, sinks, snapshot, summary,
+        timers, zoo,
     },
     stage::{Stage, Transport},
 };
@@ -46,6 +47,11 @@ const fn needing(lack: fn() -> Option<Lack>, name: &'static str, play: fn(&Stage
 /// In a virtual machine, and alone there.
 const fn alone(name: &'static str, play: fn(&Stage)) -> Row {
     Row { is_alone: true, ..needing(host::lacks_a_machine_of_its_own, name, play) }
+}
+
+/// On this machine, but while no other is played.
+const fn undisturbed(name: &'static str, play: fn(&Stage)) -> Row {
+    Row { is_alone: true, ..row(name, play) }
 }
 
 /// Alone, where resets without a socket are seen.
@@ -80,6 +86,16 @@ const ROWS: &[Row] = &[
     row("snapshot::accepted_from_it", snapshot::accepted_from_it),
     row("namespaces::every_one_is_seen", namespaces::every_one_is_seen),
     row("namespaces::filter_by_path", namespaces::filter_by_path),
+    // Others would be given the number.
+    undisturbed("namespaces::number_is_used_again", namespaces::number_is_used_again),
+    row("namespaces::path_names_another", namespaces::path_names_another),
+    row("namespaces::process_of_the_path_ends", namespaces::process_of_the_path_ends),
+    row("namespaces::number_of_none", namespaces::number_of_none),
+    row("limits::stack", limits::stack),
+    row("limits::address_space", limits::address_space),
+    needing(|| host::lacks_program("unshare"), "limits::user_namespace", limits::user_namespace),
+    needing(faults::no_memory_controller, "limits::memory", limits::memory),
+    row("bad_input::reader_of_ready_fd_is_gone", bad_input::reader_of_ready_fd_is_gone),
     row("mapped::accepted_by_dual_stack_listener", mapped::accepted_by_dual_stack_listener),
     row("mapped::connected_from_ipv6_socket", mapped::connected_from_ipv6_socket),
     row("exactly_once::twenty_three", exactly_once::twenty_three),
@@ -98,6 +114,9 @@ const ROWS: &[Row] = &[
     row("belongs::died_but_was_there_at_the_start", belongs::died_but_was_there_at_the_start),
     needing(belongs::lack, "belongs::container_and_unit", belongs::container_and_unit),
     needing(belongs::lack, "belongs::owner_goes_before_socket", belongs::owner_goes_before_socket),
+    needing(belongs::lack, "cgroups::names_of_any_bytes", cgroups::names_of_any_bytes),
+    needing(belongs::lack, "cgroups::made_again", cgroups::made_again),
+    needing(belongs::lack, "cgroups::none_of_that_name", cgroups::none_of_that_name),
     needing(belongs::lack, "hostile::names_in_every_format", hostile::names_in_every_format),
     row("handed_over::worker_owns_what_it_closes", handed_over::worker_owns_what_it_closes),
     row("handed_over::worker_owns_what_it_accepted", handed_over::worker_owns_what_it_accepted),

@@ -102,6 +102,11 @@ impl Tracer {
         Self::start_command(netns::original(), command, output, || Ok(()))
     }
 
+    /// Starts it by a command and does not wait until it is ready: what it says on standard error shows that.
+    pub(crate) fn start_unannounced(mut command: Command) -> Self {
+        Self::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
     fn of(mut child: Child) -> Self {
         let stdout = child.stdout.take().map(Lines::of);
         let stderr = Lines::of(child.stderr.take().expect("a pipe"));

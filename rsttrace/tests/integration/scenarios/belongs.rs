@@ -25,7 +25,7 @@ pub(crate) fn lack() -> Option<Lack> {
 }
 
 /// Where the hierarchy of version 2 is, wherever a host mounts it.
-fn hierarchy() -> Option<PathBuf> {
+pub(crate) fn hierarchy() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").expect("proc is mounted");
     let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"))?;
     Some(mount.split(' ').nth(1)?.into())
@@ -35,10 +35,10 @@ fn hierarchy() -> Option<PathBuf> {
 pub(crate) struct Groups(Vec<PathBuf>);
 
 impl Groups {
-    pub(crate) fn make(path: &str) -> Self {
+    pub(crate) fn make(path: impl AsRef<Path>) -> Self {
         let mut directory = hierarchy().expect("asked for before");
         let mut made = Self(Vec::new());
-        for step in path.split('/') {
+        for step in path.as_ref() {
             directory.push(step);
             fs::create_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
             made.0.push(directory.clone());
@@ -142,7 +142,7 @@ fn await_end_of_look(pid: u32) {
 /// A service in a container in a pod.
 pub(crate) fn container_and_unit(stage: &Stage) {
     let pod = format!("rsttrace-test-{}-pod8dbc1577_d0e2_4706_8787_57d52c03ddf2.slice", stage.netns);
-    let groups = Groups::make(&format!("{pod}/cri-containerd-{ID}.scope/gateway.service"));
+    let groups = Groups::make(format!("{pod}/cri-containerd-{ID}.scope/gateway.service"));
     let tracer = stage.trace();
     {
         let mut server = Puppet::start("the-server");

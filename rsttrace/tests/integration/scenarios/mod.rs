@@ -2,8 +2,10 @@
 
 pub(crate) mod aborts;
 pub(crate) mod after_close;
+pub(crate) mod bad_input;
 pub(crate) mod belongs;
 pub(crate) mod blocks;
+pub(crate) mod cgroups;
 pub(crate) mod cross_check;
 pub(crate) mod deploy;
 pub(crate) mod destroy;
@@ -21,6 +23,7 @@ pub(crate) mod idle;
 pub(crate) mod ignored;
 pub(crate) mod injected;
 pub(crate) mod keepalive;
+pub(crate) mod limits;
 pub(crate) mod listener;
 pub(crate) mod long;
 pub(crate) mod lost;

@@ -1,0 +1,155 @@
+//! `--cgroup`: the only cgroup that is wanted, with those below it.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Component, Path, PathBuf},
+};
+
+use crate::{
+    cgroup_mounts::{Hierarchy, hierarchies},
+    cgroup_path::CgroupPath,
+    exit::Failure,
+};
+
+/// The wanted cgroup.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WantedCgroup {
+    /// Path below the root of its hierarchy.
+    path: PathBuf,
+    /// Why it is not known whether there is one.
+    doubt: Option<String>,
+}
+
+impl WantedCgroup {
+    /// Looks for a cgroup that is named as `/proc/PID/cgroup` does, or by its directory. Fails with status 2 when there
+    /// is none in any hierarchy that is mounted here.
+    pub fn find(path: &Path) -> Result<Self, Failure> {
+        Self::find_in(path, &hierarchies()).map_err(Failure::usage)
+    }
+
+    fn find_in(path: &Path, hierarchies: &[Hierarchy]) -> Result<Self, String> {
+        let shown = path.display();
+        let path = below_mount(path, hierarchies);
+        let doubt = if hierarchies.is_empty() {
+            Some(format!(
+                "no cgroup hierarchy is mounted here: whether there is a cgroup {shown} cannot be told, and those of the \
+                 sockets have no paths; the owners' are compared with it"
+            ))
+        } else if hierarchies.iter().any(|hierarchy| exists(hierarchy, &path)) {
+            None
+        } else if path.starts_with("/..") || hierarchies.iter().any(|hierarchy| hierarchy.root != Path::new("/")) {
+            Some(format!("whether there is a cgroup {shown} cannot be told from here: only a part of them can be seen"))
+        } else {
+            let mounts: Vec<_> = hierarchies.iter().map(|hierarchy| hierarchy.mount.display().to_string()).collect();
+            return Err(format!(
+                "there is no cgroup {shown} of --cgroup: name one as /proc/PID/cgroup does, or a directory in {}",
+                mounts.join(", ")
+            ));
+        };
+        Ok(Self { path, doubt })
+    }
+
+    /// Whether this is the cgroup, or one below it.
+    pub fn holds(&self, path: &CgroupPath) -> bool {
+        path.as_path().starts_with(&self.path)
+    }
+
+    /// A note for the start, where it is not known whether there is such a cgroup.
+    pub fn doubt(&self) -> Option<String> {
+        self.doubt.clone()
+    }
+}
+
+/// Whether there is a cgroup of this path, as far as it can be looked at.
+fn exists(hierarchy: &Hierarchy, path: &Path) -> bool {
+    match fs::metadata(hierarchy.directory(path)) {
+        Ok(found) => found.is_dir(),
+        Err(error) => {
+            !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename)
+        }
+    }
+}
+
+/// A cgroup's path below its hierarchy's root, whether it is given like that or with the mount point in front. `.` and
+/// `..` are worked out, but for those that lead out of the root, as `/proc/PID/cgroup` has them in a cgroup namespace.
+fn below_mount(path: &Path, hierarchies: &[Hierarchy]) -> PathBuf {
+    // Mounts may lie in others.
+    let below = hierarchies.iter().filter_map(|hierarchy| path.strip_prefix(&hierarchy.mount).ok());
+    let below = below.min_by_key(|below| below.as_os_str().len()).unwrap_or(path);
+    let mut result = PathBuf::from("/");
+    for component in below.components() {
+        match component {
+            Component::Normal(name) => result.push(name),
+            Component::ParentDir if result.file_name().is_some() => drop(result.pop()),
+            Component::ParentDir => result.push(".."),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
+    use super::*;
+
+    fn hierarchy(mount: &Path, is_version_2: bool) -> Hierarchy {
+        Hierarchy { mount: mount.to_owned(), root: "/".into(), is_version_2, limits_memory: false }
+    }
+
+    #[test]
+    fn a_cgroup_may_be_named_both_ways() {
+        let mounts =
+            [hierarchy(Path::new("/sys/fs/cgroup"), true), hierarchy(Path::new("/sys/fs/cgroup/memory"), false)];
+        for (path, below) in [
+            ("/sys/fs/cgroup/system.slice/a.service", "/system.slice/a.service"),
+            ("/system.slice/a.service", "/system.slice/a.service"),
+            ("system.slice/./b/../a.service/", "/system.slice/a.service"),
+            ("/sys/fs/cgroup/memory/jobs", "/jobs"),
+            ("/sys/fs/cgroup", "/"),
+            ("/../../other", "/../../other"),
+        ] {
+            assert_eq!(below_mount(Path::new(path), &mounts), Path::new(below), "{path}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_nowhere_is_refused() {
+        let (first, second) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let name = OsStr::from_bytes(b"bk\xff \xc3\xa9");
+        fs::create_dir(second.path().join(name)).expect("a directory");
+        fs::write(first.path().join("cgroup.procs"), "").expect("a file");
+        let mounts = [hierarchy(first.path(), true), hierarchy(second.path(), false)];
+        let wanted = WantedCgroup::find_in(&Path::new("/").join(name), &mounts).expect("it is in the second");
+        assert_eq!(wanted.doubt(), None);
+        assert_eq!(WantedCgroup::find_in(&second.path().join(name), &mounts), Ok(wanted));
+        for path in ["/nonexistent", "/cgroup.procs", "/cgroup.procs/x"] {
+            let refusal = WantedCgroup::find_in(Path::new(path), &mounts).expect_err("it is nowhere");
+            assert!(refusal.contains("there is no cgroup") && refusal.contains("/proc/PID/cgroup"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn where_it_cannot_be_told_the_run_goes_on() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let part = Hierarchy { root: "/docker/x".into(), ..hierarchy(directory.path(), true) };
+        for (path, mounts) in [("/a", &[][..]), ("/../a", &[hierarchy(directory.path(), true)]), ("/docker/y", &[part])]
+        {
+            let wanted = WantedCgroup::find_in(Path::new(path), mounts).expect("it cannot be told");
+            assert!(wanted.doubt().is_some_and(|doubt| doubt.contains(path)));
+        }
+    }
+
+    #[test]
+    fn bytes_are_compared() {
+        let holds = |wanted: &[u8], path: &[u8]| {
+            WantedCgroup { path: OsStr::from_bytes(wanted).into(), doubt: None }.holds(&CgroupPath::new(path))
+        };
+        assert!(holds(b"/bk\xff", b"/bk\xff") && holds(b"/bk\xff", b"/bk\xff/a"));
+        assert!(
+            !holds(b"/bk\xff", b"/bk\xfe") && !holds(b"/bk\xff", "/bk\u{fffd}".as_bytes()) && !holds(b"/b", b"/bk")
+        );
+    }
+}

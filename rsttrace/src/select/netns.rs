@@ -1,0 +1,455 @@
+//! `--netns`: the only network namespace that is wanted, by inode number or by path.
+//!
+//! A number is no identity: the kernel gives that of a namespace that has gone to the next one that is made, usually at
+//! once. A path is one, as long as it is looked at again while the run goes on.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, OpenOptions},
+    io,
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use crate::{attribute::start_ticks, exit::Failure};
+
+/// Lowest inode number of a namespace: those of the first namespaces of each kind (`include/linux/proc_ns.h`); the others
+/// come from 0xF0000000 on (`PROC_DYNAMIC_FIRST`).
+const FIRST: u32 = 0xEFFF_FFF8;
+
+/// A number that no namespace has, for the kernel side, to which 0 is every namespace.
+const NOWHERE: u32 = 1;
+
+/// How often a path is looked at when there are no events.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Spans of time that are remembered. Records wait for less than a second before they are matched.
+const SPANS: usize = 8;
+
+/// The wanted network namespace.
+#[derive(Debug)]
+pub struct Netns(Named);
+
+#[derive(Debug)]
+enum Named {
+    Number(u32),
+    Path(Followed),
+}
+
+impl Netns {
+    /// Looks at what the value of `--netns` names. Fails with status 2 when that cannot be, or is not, a network
+    /// namespace. A number need not be one that exists now.
+    pub fn find(text: &str) -> Result<Self, Failure> {
+        if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+            return number(text).map(|number| Self(Named::Number(number))).map_err(Failure::usage);
+        }
+        Followed::start(Path::new(text)).map(|followed| Self(Named::Path(followed))).map_err(Failure::usage)
+    }
+
+    /// Inode number that the kernel side filters by now, never 0.
+    pub fn number(&self) -> u32 {
+        match &self.0 {
+            Named::Number(number) => *number,
+            Named::Path(followed) => followed.target.as_ref().map_or(NOWHERE, |target| target.inode),
+        }
+    }
+
+    /// Whether an event of this moment (`CLOCK_MONOTONIC`, nanoseconds) in the namespace of this number is wanted. Events
+    /// that are later than the last look are not.
+    pub fn wants(&self, inode: u32, ktime_ns: u64) -> bool {
+        match &self.0 {
+            Named::Number(number) => *number == inode,
+            Named::Path(followed) => followed
+                .spans
+                .iter()
+                .any(|span| span.inode == inode && (span.from_ns..=span.until_ns).contains(&ktime_ns)),
+        }
+    }
+
+    /// A note for the start: no process is in a namespace of this number now. Looks at every process of the host.
+    pub fn absence(&self) -> Option<String> {
+        match self.0 {
+            Named::Number(number) if !exists(number) => Some(format!(
+                "no process is in network namespace {number} now, as far as they can be looked at, and no mount here keeps \
+                 it: resets show when there is one of that number"
+            )),
+            _ => None,
+        }
+    }
+
+    /// When a path has to be looked at next; `None` for a number.
+    pub const fn next_look(&self) -> Option<Instant> {
+        match &self.0 {
+            Named::Number(_) => None,
+            Named::Path(followed) => Some(followed.next_look),
+        }
+    }
+
+    /// Looks at a path again. `now_ns` is the moment before (`CLOCK_MONOTONIC`), and every event up to it may be matched
+    /// afterwards. What has changed is returned in words.
+    pub fn look(&mut self, now_ns: u64) -> Option<String> {
+        match &mut self.0 {
+            Named::Number(_) => None,
+            Named::Path(followed) => followed.look(now_ns),
+        }
+    }
+}
+
+/// A path that names a network namespace, or has done so.
+#[derive(Debug)]
+struct Followed {
+    path: PathBuf,
+    /// Device number of the kernel's file system of namespaces (nsfs).
+    device: u64,
+    /// What the path names; `None` while it names no namespace.
+    target: Option<Target>,
+    /// The process that the path named last.
+    process: Option<Process>,
+    /// When the path named which namespace, the latest span last.
+    spans: VecDeque<Span>,
+    next_look: Instant,
+    /// The last look has failed.
+    is_out_of_sight: bool,
+}
+
+/// What a path names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    inode: u32,
+    /// Of `/proc/PID/ns/net`, or of a symbolic link to it.
+    process: Option<Process>,
+}
+
+/// A process for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Process {
+    /// `/proc/PID`.
+    directory: PathBuf,
+    /// Start, in clock ticks since boot.
+    started: u64,
+}
+
+/// A path was seen to name this namespace at both ends of this span (`CLOCK_MONOTONIC`, nanoseconds).
+#[derive(Debug)]
+struct Span {
+    inode: u32,
+    from_ns: u64,
+    until_ns: u64,
+}
+
+impl Followed {
+    fn start(path: &Path) -> Result<Self, String> {
+        let shown = path.display();
+        let metadata = fs::metadata(path)
+            .map_err(|error| format!("cannot find the network namespace {shown}: {error}; {NAME_ONE}"))?;
+        check(path, &metadata)?;
+        let device = metadata.dev();
+        let target = look_up(path, device)
+            .map_err(|error| format!("cannot look at the network namespace {shown}: {error}; {NAME_ONE}"))?
+            .ok_or_else(|| format!("the network namespace of {shown} has gone; {NAME_ONE}"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            device,
+            process: target.process.clone(),
+            spans: VecDeque::from([Span { inode: target.inode, from_ns: 0, until_ns: 0 }]),
+            target: Some(target),
+            next_look: Instant::now() + INTERVAL,
+            is_out_of_sight: false,
+        })
+    }
+
+    fn look(&mut self, now_ns: u64) -> Option<String> {
+        self.next_look = Instant::now() + INTERVAL;
+        let found = look_up(&self.path, self.device);
+        self.take(found, now_ns)
+    }
+
+    /// Takes in what a look at this moment has found.
+    fn take(&mut self, found: io::Result<Option<Target>>, now_ns: u64) -> Option<String> {
+        let found = match found {
+            Ok(found) => found.filter(|target| !self.is_of_another_process(target)),
+            Err(error) => return self.lose_sight(&error, now_ns),
+        };
+        self.is_out_of_sight = false;
+        if found == self.target {
+            self.extend(now_ns);
+            return None;
+        }
+        self.target = found;
+        let path = self.path.display();
+        let Some(target) = &self.target else {
+            return Some(format!(
+                "the network namespace of --netns {path} is gone: its resets are no longer shown until {path} names one \
+                 again"
+            ));
+        };
+        let said =
+            format!("--netns {path} names network namespace {} now: that one is watched from here on", target.inode);
+        self.process.clone_from(&target.process);
+        if self.spans.len() >= SPANS {
+            self.spans.pop_front();
+        }
+        self.spans.push_back(Span { inode: target.inode, from_ns: now_ns, until_ns: now_ns });
+        Some(said)
+    }
+
+    /// Whether the process of the path has ended and another has its PID.
+    fn is_of_another_process(&self, target: &Target) -> bool {
+        matches!((&self.process, &target.process), (Some(one), Some(other))
+            if one.directory == other.directory && one.started != other.started)
+    }
+
+    /// The path still names the namespace.
+    fn extend(&mut self, now_ns: u64) {
+        if self.target.is_some()
+            && let Some(span) = self.spans.back_mut()
+        {
+            span.until_ns = now_ns;
+        }
+    }
+
+    /// A look has failed, and the namespace is not known to be another. That is told once.
+    fn lose_sight(&mut self, error: &io::Error, now_ns: u64) -> Option<String> {
+        self.extend(now_ns);
+        let inode = self.target.as_ref()?.inode;
+        let is_known = std::mem::replace(&mut self.is_out_of_sight, true);
+        let path = self.path.display();
+        (!is_known).then(|| {
+            format!(
+                "--netns {path} cannot be looked at any more ({error}): network namespace {inode} is watched by its number, \
+                 which another one may get"
+            )
+        })
+    }
+}
+
+/// What a path names now; `None` when that is nothing in the file system of namespaces. Two or three system calls, all of
+/// which the sandbox lets through; it does not let the kind of the namespace be asked for, but the numbers of all kinds
+/// differ.
+fn look_up(path: &Path, device: u64) -> io::Result<Option<Target>> {
+    let process = match process_directory(path).map(|directory| (start_ticks(&directory), directory)) {
+        Some((Ok(started), directory)) => Some(Process { directory, started }),
+        Some((Err(error), _)) if is_out_of_sight(&error) => return Err(error),
+        _ => None,
+    };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.dev() == device => {
+            Ok(u32::try_from(metadata.ino()).ok().map(|inode| Target { inode, process }))
+        }
+        Err(error) if is_out_of_sight(&error) => Err(error),
+        _ => Ok(None),
+    }
+}
+
+/// Whether this error says nothing of whether there is such a file.
+fn is_out_of_sight(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
+/// `/proc/PID` of `/proc/PID/ns/net`, or of a symbolic link to that.
+fn process_directory(path: &Path) -> Option<PathBuf> {
+    let is_of_process = |path: &Path| path.ends_with("ns/net");
+    let linked = || Some(path.parent()?.join(fs::read_link(path).ok()?));
+    let path = if is_of_process(path) { path.to_owned() } else { linked().filter(|path| is_of_process(path))? };
+    path.ancestors().nth(2).map(Path::to_owned)
+}
+
+/// Fails with a sentence for a path that names no network namespace.
+fn check(path: &Path, metadata: &fs::Metadata) -> Result<(), String> {
+    let shown = path.display();
+    if !metadata.is_file() {
+        return Err(format!("{shown} is no network namespace; {NAME_ONE}"));
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| format!("cannot open the network namespace {shown}: {error}; {NAME_ONE}"))?;
+    // SAFETY: a command without an argument, for an open descriptor.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
+    match kind {
+        libc::CLONE_NEWNET => Ok(()),
+        1.. => Err(format!("{shown} is a namespace of another kind, and no network namespace; {NAME_ONE}")),
+        _ if metadata.len() == 0 => Err(format!(
+            "{shown} is an empty file and no network namespace: what 'ip netns' mounts there has gone, or is not visible \
+             from here; name /proc/PID/ns/net of a process in it"
+        )),
+        _ => Err(format!("{shown} is a file and no network namespace; {NAME_ONE}")),
+    }
+}
+
+/// What to do instead.
+const NAME_ONE: &str = "name a path such as /run/netns/NAME or /proc/PID/ns/net, or an inode number";
+
+/// A number that can be that of a network namespace.
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|number| (FIRST..=u32::MAX).contains(number)).ok_or_else(|| {
+        format!(
+            "{text} cannot be the inode number of a network namespace, which are from {FIRST} to {}: 'readlink \
+             /proc/PID/ns/net' shows it",
+            u32::MAX
+        )
+    })
+}
+
+/// Whether a process, a thread or a mount has the namespace of this number, as far as that can be seen from here.
+fn exists(number: u32) -> bool {
+    let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    if is_mounted(number, &String::from_utf8_lossy(&mounts)) {
+        return true;
+    }
+    let is_there = |task: &Path| fs::metadata(task.join("ns/net")).is_ok_and(|found| found.ino() == u64::from(number));
+    let numbered = |directory: &Path| {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
+            .map(|entry| entry.path())
+            .collect::<Vec<_>>()
+    };
+    let processes = numbered(Path::new("/proc"));
+    // Threads seldom are in another one than their process.
+    processes.iter().any(|process| is_there(process))
+        || processes.iter().any(|process| numbered(&process.join("task")).iter().any(|task| is_there(task)))
+}
+
+/// Field 4 of a line of `mountinfo` is what is mounted: `net:[NUMBER]` for a network namespace.
+fn is_mounted(number: u32, mountinfo: &str) -> bool {
+    let root = format!("net:[{number}]");
+    mountinfo.lines().any(|line| line.split(' ').nth(3) == Some(&root))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::unix::fs::symlink};
+
+    use super::*;
+
+    fn own() -> u32 {
+        fs::metadata("/proc/self/ns/net").expect("a namespace").ino().try_into().expect("32 bits")
+    }
+
+    fn refusal(text: &str) -> String {
+        match Netns::find(text) {
+            Err(Failure::Usage(error)) => error.to_string(),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_namespace_is_refused() {
+        let empty = tempfile::NamedTempFile::new().expect("a file");
+        let empty = empty.path().to_str().expect("UTF-8");
+        for (text, said) in [
+            ("/etc/passwd", "is a file and no network namespace"),
+            ("/proc/self/ns/mnt", "of another kind"),
+            ("/proc/self/ns/pid", "of another kind"),
+            ("/dev/null", "is no network namespace"),
+            ("/tmp", "is no network namespace"),
+            ("/no/such/namespace", "cannot find"),
+            ("", "cannot find"),
+            ("-1", "cannot find"),
+            (empty, "is an empty file"),
+            ("0", "cannot be the inode number"),
+            ("4026531831", "cannot be the inode number"),
+            ("4294967296", "cannot be the inode number"),
+            ("99999999999999999999999", "cannot be the inode number"),
+        ] {
+            let refusal = refusal(text);
+            assert!(refusal.contains(said) && !refusal.contains('\n'), "{text}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_watched_whether_it_exists_or_not() {
+        let own = own();
+        let netns = Netns::find(&own.to_string()).expect("it can be one");
+        assert_eq!((netns.number(), netns.absence(), netns.next_look()), (own, None, None));
+        assert!(netns.wants(own, 7) && !netns.wants(own + 1, 7));
+        let netns = Netns::find("4294967295").expect("it can be one");
+        assert!(netns.absence().is_some_and(|note| note.contains("namespace 4294967295")));
+    }
+
+    #[test]
+    fn mounts_tell_of_namespaces() {
+        let mountinfo = "24 1 0:22 / /proc rw - proc proc rw\n\
+                         81 27 0:4 net:[4026532300] /run/netns/blue rw shared:40 - nsfs nsfs rw\n";
+        assert!(is_mounted(4_026_532_300, mountinfo) && !is_mounted(402_653_230, mountinfo));
+    }
+
+    fn followed() -> Followed {
+        Followed::start(Path::new("/proc/self/ns/net")).expect("a namespace")
+    }
+
+    #[test]
+    fn a_path_is_wanted_up_to_the_last_look() {
+        let mut netns = Netns(Named::Path(followed()));
+        let own = own();
+        assert_eq!((netns.number(), netns.absence()), (own, None));
+        assert!(!netns.wants(own, 5));
+        assert_eq!(netns.look(10), None);
+        assert!(netns.wants(own, 5) && netns.wants(own, 10) && !netns.wants(own, 11) && !netns.wants(own + 1, 5));
+    }
+
+    #[test]
+    fn what_comes_after_a_namespace_has_gone_is_not_wanted() {
+        let mut followed = followed();
+        let target = followed.target.clone().expect("it is there");
+        let own = target.inode;
+        followed.look(10);
+        let said = followed.take(Ok(None), 20).expect("that is told");
+        assert!(said.contains("is gone"), "{said}");
+        assert_eq!(followed.take(Ok(None), 30), None);
+        // Another one with the same number, which the path does not name.
+        let mut netns = Netns(Named::Path(followed));
+        assert_eq!(netns.number(), NOWHERE);
+        assert!(netns.wants(own, 9) && !netns.wants(own, 15) && !netns.wants(own, 25));
+        // The path names it again, and then another one.
+        let Named::Path(followed) = &mut netns.0 else { panic!("it is a path") };
+        assert!(followed.take(Ok(Some(target)), 40).is_some_and(|said| said.contains(&own.to_string())));
+        let other = Target { inode: own + 1, process: None };
+        assert!(followed.take(Ok(Some(other)), 50).is_some());
+        followed.take(Ok(Some(Target { inode: own + 1, process: None })), 60);
+        assert_eq!(netns.number(), own + 1);
+        assert!(netns.wants(own, 40) && !netns.wants(own, 35) && !netns.wants(own, 45));
+        assert!(netns.wants(own + 1, 55) && !netns.wants(own + 1, 45));
+    }
+
+    #[test]
+    fn another_process_with_the_pid_is_not_the_one() {
+        let mut followed = followed();
+        let target = followed.target.clone().expect("it is there");
+        let process = target.process.clone().expect("it is of a process");
+        let other = Target { inode: target.inode, process: Some(Process { started: process.started + 1, ..process }) };
+        assert!(followed.take(Ok(Some(other.clone())), 10).is_some_and(|said| said.contains("is gone")));
+        assert_eq!((followed.take(Ok(Some(other)), 20), &followed.target), (None, &None));
+        assert!(followed.take(Ok(Some(target)), 30).is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_goes_on_and_is_told_once() {
+        let mut followed = followed();
+        let denied = || Err(io::Error::from_raw_os_error(libc::EACCES));
+        assert!(followed.take(denied(), 10).is_some_and(|said| said.contains("by its number")));
+        assert_eq!(followed.take(denied(), 20), None);
+        assert!(Netns(Named::Path(followed)).wants(own(), 20));
+    }
+
+    #[test]
+    fn paths_of_processes_are_told_apart() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let link = directory.path().join("blue");
+        symlink("/proc/self/ns/net", &link).expect("a link");
+        for path in [link.as_path(), Path::new("/proc/self/ns/net")] {
+            assert_eq!(process_directory(path), Some("/proc/self".into()));
+            assert!(look_up(path, fs::metadata(path).expect("it is there").dev()).expect("seen").is_some());
+        }
+        let file = directory.path().join("green");
+        File::create(&file).expect("a file");
+        assert_eq!(process_directory(&file), None);
+        assert_eq!(look_up(&file, fs::metadata("/proc/self/ns/net").expect("it is there").dev()).expect("seen"), None);
+    }
+}

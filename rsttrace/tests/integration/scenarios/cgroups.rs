@@ -1,0 +1,94 @@
+//! `--cgroup`, whatever the cgroup is called.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    net::SocketAddr,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use super::{
+    belongs::{Groups, hierarchy},
+    receivers::wait_until,
+};
+use crate::{
+    host, netns,
+    puppet::Puppet,
+    stage::{Stage, V4},
+    tracer::Tracer,
+};
+
+/// A tracer of one cgroup in the scenario's network namespace.
+fn trace(stage: &Stage, path: &Path) -> Tracer {
+    let mut command = Command::new(host::rsttrace());
+    command.args(stage.arguments()).args(["--netns", &stage.netns.to_string(), "--cgroup"]).arg(path);
+    Tracer::start_command(netns::original(), command, Stdio::piped(), || Ok(()))
+}
+
+/// A client that lives in these cgroups connects and resets. It has to go before they do.
+fn reset_from(groups: &Groups, server: &mut Puppet, address: SocketAddr) -> Puppet {
+    let mut client = Puppet::start("the-client");
+    groups.take_in(&client);
+    client.connect("c", address);
+    server.tell("accept s l");
+    client.abort("c");
+    server.wait_error("s", "ECONNRESET");
+    client
+}
+
+/// Names may have bytes that are no UTF-8, blanks, and what looks like an escape. Paths below the hierarchy's root and
+/// those of the directory both name them.
+pub(crate) fn names_of_any_bytes(stage: &Stage) {
+    let mut server = Puppet::start("the-server");
+    let address = server.listen("l", V4, 16);
+    for name in [&b"bk\xff"[..], b"bk blank", "bk\u{e9}".as_bytes(), b"bk\\040", b"bk:0::"] {
+        let name = OsString::from_vec([format!("rsttrace-{}-", stage.netns).as_bytes(), name].concat());
+        let groups = Groups::make(&name);
+        let directory = hierarchy().unwrap().join(&name);
+        let tracers = [Path::new("/").join(&name), directory].map(|path| trace(stage, &path));
+        let client = reset_from(&groups, &mut server, address);
+        for tracer in tracers {
+            let run = stage.finish(tracer, 1, 0);
+            let shown = format!("/{}", name.to_string_lossy());
+            run.the_sent().owner(&client).is("/cgroup/path", shown.clone()).is("/process/cgroup", shown);
+        }
+        drop(client);
+    }
+}
+
+/// A cgroup is deleted and made again: it has another id, and is wanted as before.
+pub(crate) fn made_again(stage: &Stage) {
+    let name = format!("rsttrace-{}-again", stage.netns);
+    let directory = hierarchy().unwrap().join(&name);
+    let mut groups = Groups::make(&name);
+    let mut tracer = trace(stage, &Path::new("/").join(&name));
+    let mut server = Puppet::start("the-server");
+    let address = server.listen("l", V4, 16);
+    let client = reset_from(&groups, &mut server, address);
+    tracer.expect(1);
+    drop(client);
+    wait_until("the end of the cgroup", || fs::remove_dir(&directory).is_ok());
+    drop(groups);
+    groups = Groups::make(&name);
+    let client = reset_from(&groups, &mut server, address);
+
+    let run = stage.finish(tracer, 2, 0);
+    drop(client);
+    let ids: Vec<_> = run.sent().map(|reset| reset["cgroup"]["id"].as_u64().unwrap()).collect();
+    assert_ne!(ids[0], ids[1]);
+    for reset in run.sent() {
+        reset.is("/cgroup/path", format!("/{name}"));
+    }
+}
+
+/// One that does not exist is refused before anything is tried.
+pub(crate) fn none_of_that_name(stage: &Stage) {
+    for name in [OsStr::new("/nonexistent"), OsStr::from_bytes(b"/bk\xff")] {
+        let output = Command::new(host::rsttrace()).args(stage.arguments()).arg("--cgroup").arg(name).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("rsttrace: error: there is no cgroup /") && said.lines().count() == 1, "{said}");
+    }
+}

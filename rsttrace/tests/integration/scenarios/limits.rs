@@ -1,0 +1,78 @@
+//! Limits that are too low for a start: one sentence with the remedy, and status 3.
+
+use std::{
+    io,
+    os::unix::process::CommandExt as _,
+    process::{Command, Output, Stdio},
+};
+
+use nix::sys::resource::{Resource, setrlimit};
+
+use super::faults::Limited;
+use crate::{host, stage::Stage};
+
+/// Arguments of a run that ends at once.
+fn arguments(stage: &Stage) -> Vec<String> {
+    let netns = stage.netns.to_string();
+    stage.arguments().into_iter().chain(["--netns", &netns, "--duration", "1ms"]).map(str::to_owned).collect()
+}
+
+/// Runs rsttrace with the usual and the hard limit of a resource, in bytes.
+fn run_limited(stage: &Stage, resource: Resource, usual: u64, most: u64) -> Output {
+    let mut command = Command::new(host::rsttrace());
+    command.args(arguments(stage)).stdin(Stdio::null());
+    // SAFETY: one system call.
+    unsafe { command.pre_exec(move || setrlimit(resource, usual, most).map_err(io::Error::from)) };
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn works(output: &Output) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("0 resets in"), "{said}");
+}
+
+/// One sentence, with these words in it.
+#[track_caller]
+fn is_refused(output: &Output, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{} {said}", output.status);
+    assert!(said.starts_with("rsttrace: error: ") && said.lines().count() == 1, "{said}");
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+}
+
+/// A usual limit is raised as far as the hard one lets it.
+pub(crate) fn stack(stage: &Stage) {
+    for kib in [16, 64, 256] {
+        works(&run_limited(stage, Resource::RLIMIT_STACK, kib << 10, 8 << 20));
+        let words = [&format!("{kib} KiB"), "ulimit -s"];
+        is_refused(&run_limited(stage, Resource::RLIMIT_STACK, kib << 10, kib << 10), &words);
+    }
+    works(&run_limited(stage, Resource::RLIMIT_STACK, 64 << 10, 512 << 10));
+}
+
+pub(crate) fn address_space(stage: &Stage) {
+    for mib in [30, 40, 50, 60] {
+        let words = [&format!("{mib} MiB"), "ulimit -v"];
+        is_refused(&run_limited(stage, Resource::RLIMIT_AS, mib << 20, mib << 20), &words);
+    }
+    works(&run_limited(stage, Resource::RLIMIT_AS, 96 << 20, 96 << 20));
+}
+
+/// Root of a user namespace of its own has all capabilities, and none over the kernel.
+pub(crate) fn user_namespace(stage: &Stage) {
+    let mut command = Command::new("unshare");
+    command.arg("-Ur").arg(host::rsttrace()).args(arguments(stage));
+    is_refused(&command.output().unwrap(), &["user namespace", "on the host as root"]);
+}
+
+/// Where the kernel would kill it in the middle of its start, it does not begin.
+pub(crate) fn memory(stage: &Stage) {
+    for mib in [16, 24, 32, 40, 48] {
+        let name = format!("rsttrace-limit-{}-{}-{mib}", std::process::id(), stage.netns);
+        let group = Limited::make(&name, mib << 20);
+        let output = group.command(&host::rsttrace()).args(arguments(stage)).output().unwrap();
+        is_refused(&output, &[&format!("{mib} MiB"), "raise the limit"]);
+    }
+}
