@@ -14,7 +14,7 @@ pub(crate) use self::proc::Identity;
 use crate::{
     attribute::{cgroup::Cgroups, lives::Lives, process::Processes, users::Users},
     facts::KernelTask,
-    reset::{Actor, Process, Reset},
+    model::{Actor, Process, Reset},
 };
 
 /// Everything that reads files of `/proc`, cgroups and users, on any bytes.

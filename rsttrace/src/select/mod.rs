@@ -13,11 +13,10 @@ use std::{
 };
 
 use crate::{
-    aside::Forwarded,
     attribute::cgroup,
     cli::Filters,
     exit::Failure,
-    reset::{Direction, Family, Reset},
+    model::{Direction, Family, Forwarded, Reset},
     select::ports::PortRange,
 };
 

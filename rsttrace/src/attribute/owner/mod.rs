@@ -13,7 +13,7 @@ use rsttrace_common::{
 
 use crate::{
     facts::{Facts, KernelTask},
-    reset::{Direction, OwnerConfidence, Provenance, Reset, Role},
+    model::{Direction, OwnerConfidence, Provenance, Reset, Role},
 };
 
 /// Who it is, how we know, and how sure that is.
