@@ -122,7 +122,7 @@ impl Decoder {
             interface: Interface { index: event.interface, name: interface },
             from: Endpoint { address: address(event.peer_address), port: event.peer_port },
             to: Endpoint { address: address(event.local_address), port: event.local_port },
-            maker: RstOrigin::of(&packet, family),
+            origin: RstOrigin::of(&packet, family),
             packet,
         }
     }

@@ -104,7 +104,7 @@ pub(crate) fn record_fields(record: &Record) -> Vec<Field<'_>> {
             fields.ends(serde_variant_name(&ignored.family), ignored.local, ignored.peer);
             fields.place(ignored.netns, ignored.process.as_ref(), ignored.socket.as_ref(), ignored.packet.as_ref());
             fields.text_if_known("reason", "rsttrace.reason", ignored.reason.as_deref());
-            fields.text("why", "rsttrace.why", ignored.why.code);
+            fields.text("ignored_because", "rsttrace.ignored_because", ignored.ignored_because.code);
         }
         Record::Forwarded(forwarded) => {
             fields.text("family", "network.type", serde_variant_name(&forwarded.family));
@@ -114,7 +114,7 @@ pub(crate) fn record_fields(record: &Record) -> Vec<Field<'_>> {
             fields.text("to", "rsttrace.to", forwarded.to.address.to_string());
             fields.number("to_port", "rsttrace.to.port", forwarded.to.port);
             fields.packet(&forwarded.packet);
-            fields.text("maker", "rsttrace.maker", serde_variant_name(&forwarded.maker));
+            fields.text("origin", "rsttrace.origin", serde_variant_name(&forwarded.origin));
         }
         Record::Lost(lost) => {
             fields.number("count", "rsttrace.count", lost.count);

@@ -12,7 +12,10 @@ use crate::{
     diagnose::evidence::span,
     model::Record,
     model::{CauseConfidence, Container, Direction, Endpoint, OwnerConfidence, Reset, Socket},
-    util::sanitize::{self, Sanitized},
+    util::{
+        sanitize::{self, Sanitized},
+        serde_variant_name,
+    },
 };
 
 /// Characters of a command line that are shown; JSON has more.
@@ -52,7 +55,7 @@ impl LongFormatter {
             shown += &name.map_or_else(|| format!(", uid {uid}"), |name| format!(", user {}", Sanitized(name)));
         }
         let sure = if process.confidence == OwnerConfidence::Exact { "" } else { ", not certain" };
-        format!("{shown} (known by {}{sure})", format!("{:?}", process.provenance).to_lowercase())
+        format!("{shown} (known by {}{sure})", serde_variant_name(&process.provenance))
     }
 }
 
@@ -133,7 +136,7 @@ fn container(container: &Container) -> String {
 fn socket_line(socket: &Socket) -> String {
     let mut parts = vec![socket.state.to_string()];
     if let Some(role) = socket.role {
-        parts.push(format!("this host is the {}", format!("{role:?}").to_lowercase()));
+        parts.push(format!("this host is the {}", serde_variant_name(&role)));
     }
     if let Some(age) = socket.age_ms {
         parts.push(format!("open for {}", span(age)));

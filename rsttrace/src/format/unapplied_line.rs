@@ -27,9 +27,9 @@ pub(super) fn ignored(record: &Ignored, options: &TextOptions, out: &mut dyn Wri
     if let Some(socket) = &record.socket {
         write!(out, " {}", socket.state)?;
     }
-    write!(out, " {}", record.why.code)?;
+    write!(out, " {}", record.ignored_because.code)?;
     match &record.reason {
-        Some(reason) if record.why.code == "dropped" => writeln!(out, " {reason}"),
+        Some(reason) if record.ignored_because.code == "dropped" => writeln!(out, " {reason}"),
         _ => writeln!(out),
     }
 }
@@ -37,13 +37,13 @@ pub(super) fn ignored(record: &Ignored, options: &TextOptions, out: &mut dyn Wri
 pub(super) fn forwarded(record: &Forwarded, options: &TextOptions, out: &mut dyn Write) -> io::Result<()> {
     let interface = &record.interface;
     let name = interface.name.as_deref().map_or_else(|| format!("#{}", interface.index), str::to_owned);
-    let maker = match record.maker {
+    let origin = match record.origin {
         RstOrigin::Socket => "made by a socket",
         RstOrigin::Stateless => "made without a socket",
     };
     writeln!(
         out,
-        "{}FORWARDED {} {} > {} ttl {} {maker}",
+        "{}FORWARDED {} {} > {} ttl {} {origin}",
         options.format_time(record.time, record.ktime_ns),
         Sanitized(&name),
         endpoint(record.from),

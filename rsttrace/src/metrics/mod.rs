@@ -115,8 +115,8 @@ impl Metrics {
         }
         let ignored = counters(ours, "ignored_resets", "Resets that arrived and were ignored (--ignored)");
         let forwarded = counters(ours, "forwarded_resets", "Resets that passed through (--forwarded)");
-        let host_counter_delta = counters(ours, "host_counter_moved", "How far the host's own counter has moved");
-        let host_counter_observed = counters(ours, "host_counter_seen", "How many of these have been seen");
+        let host_counter_delta = counters(ours, "host_counter_delta", "How far the host's own counter has moved");
+        let host_counter_observed = counters(ours, "host_counter_observed", "How many of these have been seen");
         let sink_delivered = counters(ours, "sink_delivered_records", "Records that are where they were meant to go");
         let sink_undelivered =
             counters(ours, "sink_undelivered_records", "Records that were refused or did not fit into the queue");
@@ -186,12 +186,12 @@ impl Metrics {
 
     /// Counts a reset that was ignored.
     pub(crate) fn count_ignored(&self, ignored: &Ignored) {
-        self.ignored.get_or_create(&vec![("why", ignored.why.code.to_owned())]).inc();
+        self.ignored.get_or_create(&vec![("ignored_because", ignored.ignored_because.code.to_owned())]).inc();
     }
 
     /// Counts a reset that was forwarded.
     pub(crate) fn count_forwarded(&self, forwarded: &Forwarded) {
-        self.forwarded.get_or_create(&vec![("maker", serde_variant_name(&forwarded.maker))]).inc();
+        self.forwarded.get_or_create(&vec![("origin", serde_variant_name(&forwarded.origin))]).inc();
     }
 
     /// Counts resets that were lost.
@@ -206,9 +206,9 @@ impl Metrics {
             family.get_or_create(&vec![(label, of.to_owned())]).inner().store(value, Ordering::Relaxed);
         };
         for counter in &summary.coverage.counters {
-            set(&self.host_counter_delta, "counter", &counter.name, counter.moved);
-            if let Some(seen) = counter.seen {
-                set(&self.host_counter_observed, "counter", &counter.name, seen);
+            set(&self.host_counter_delta, "counter", &counter.name, counter.delta);
+            if let Some(observed) = counter.observed {
+                set(&self.host_counter_observed, "counter", &counter.name, observed);
             }
         }
         for sink in &summary.sinks {

@@ -161,7 +161,7 @@ pub struct Process {
 
 /// How the owner is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Provenance {
     /// It called connect.
     Connect,
@@ -174,7 +174,7 @@ pub enum Provenance {
     /// It held the socket when we started.
     Snapshot,
     /// It was seen working on the socket in its own context.
-    Current,
+    SocketUser,
     /// It held the descriptor when we looked for it.
     Lookup,
 }

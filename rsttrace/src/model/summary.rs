@@ -112,7 +112,7 @@ pub struct FinOrderCounts {
     /// The FIN had come before the data were sent.
     pub fin_first: u64,
     /// The data were on their way when the FIN came.
-    pub crossed: u64,
+    pub send_first: u64,
     /// No FIN came: the reset was the first word.
     pub no_fin: u64,
 }
@@ -170,18 +170,18 @@ pub struct CounterCoverage {
     /// As `nstat` has it.
     pub name: String,
     /// How far it moved during the run.
-    pub moved: u64,
+    pub delta: u64,
     /// How many of these were seen; `None` where filters kept the kernel side from reporting all.
-    pub seen: Option<u64>,
+    pub observed: Option<u64>,
     /// Why the two differ.
     pub explanation: Option<String>,
 }
 
 impl Display for CounterCoverage {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let Self { name, moved, seen, explanation } = self;
-        write!(formatter, "{name} moved by {moved}")?;
-        seen.map_or(Ok(()), |seen| write!(formatter, ", {seen} seen"))?;
+        let Self { name, delta, observed, explanation } = self;
+        write!(formatter, "{name} moved by {delta}")?;
+        observed.map_or(Ok(()), |observed| write!(formatter, ", {observed} seen"))?;
         explanation.as_ref().map_or(Ok(()), |explanation| write!(formatter, " ({explanation})"))
     }
 }

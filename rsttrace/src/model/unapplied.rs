@@ -39,7 +39,7 @@ pub struct Ignored {
     /// The kernel's word (`enum skb_drop_reason`).
     pub reason: Option<Arc<str>>,
     /// What we make of it.
-    pub why: IgnoreReason,
+    pub ignored_because: IgnoreReason,
 }
 
 /// IgnoreReason a reset was ignored.
@@ -106,7 +106,7 @@ impl From<Reset> for Ignored {
             peer: reset.peer,
             netns: reset.netns,
             process: reset.process,
-            why: classify(reset.reason.as_deref(), state),
+            ignored_because: classify(reset.reason.as_deref(), state),
             socket: reset.socket,
             packet: reset.packet,
             reason: reset.reason,
@@ -136,7 +136,7 @@ pub struct Forwarded {
     /// Its header.
     pub packet: Packet,
     /// What made it, by its looks.
-    pub maker: RstOrigin,
+    pub origin: RstOrigin,
 }
 
 /// A network interface.

@@ -146,24 +146,30 @@ impl CounterBaseline {
         &self,
         netns: u32,
         now: &SnmpCounters,
-        seen: ObservedResets,
+        observed: ObservedResets,
         baseline_match: BaselineMatch,
         complete: bool,
     ) -> Vec<CounterCoverage> {
         let at_start = self.at_start.get(&netns).filter(|_| baseline_match != BaselineMatch::NewNamespace);
-        let seen = [("OutRsts", seen.sent), ("EstabResets", seen.established), ("AttemptFails", seen.attempts)];
-        let compare = |(name, seen): (&'static str, u64)| {
+        let observed =
+            [("OutRsts", observed.sent), ("EstabResets", observed.established), ("AttemptFails", observed.attempts)];
+        let compare = |(name, observed): (&'static str, u64)| {
             let before = at_start.and_then(|at_start| at_start.counters.get(name)).copied();
-            let moved = now.get(name)?.saturating_sub(before.unwrap_or(0));
-            let explanation = complete.then(|| self.explanation(name, moved, seen, baseline_match)).flatten();
-            Some(CounterCoverage { name: format!("Tcp{name}"), moved, seen: complete.then_some(seen), explanation })
+            let delta = now.get(name)?.saturating_sub(before.unwrap_or(0));
+            let explanation = complete.then(|| self.explanation(name, delta, observed, baseline_match)).flatten();
+            Some(CounterCoverage {
+                name: format!("Tcp{name}"),
+                delta,
+                observed: complete.then_some(observed),
+                explanation,
+            })
         };
-        seen.into_iter().filter_map(compare).collect()
+        observed.into_iter().filter_map(compare).collect()
     }
 
     /// Why a counter and what was seen differ.
-    fn explanation(&self, name: &str, moved: u64, seen: u64, baseline_match: BaselineMatch) -> Option<String> {
-        if moved == seen {
+    fn explanation(&self, name: &str, delta: u64, observed: u64, baseline_match: BaselineMatch) -> Option<String> {
+        if delta == observed {
             return None;
         }
         let mut reasons = Vec::new();
@@ -176,7 +182,7 @@ impl CounterBaseline {
                 reasons.push("its processes of the start have ended: it may be another one with the same number");
             }
         }
-        if moved < seen {
+        if delta < observed {
             reasons.push("some came after the counter was read, or ended no connection that it counts");
         } else {
             reasons.push(match name {
@@ -247,10 +253,10 @@ mod tests {
     fn a_difference_is_explained_and_agreement_is_not() {
         let watch = CounterBaseline { without_socket: true, ..CounterBaseline::default() };
         assert_eq!(watch.explanation("OutRsts", 3, 3, BaselineMatch::SameNamespace), None);
-        for (name, moved) in [("OutRsts", 4), ("EstabResets", 4), ("AttemptFails", 4), ("OutRsts", 2)] {
+        for (name, delta) in [("OutRsts", 4), ("EstabResets", 4), ("AttemptFails", 4), ("OutRsts", 2)] {
             assert!(
                 watch
-                    .explanation(name, moved, 3, BaselineMatch::SameNamespace)
+                    .explanation(name, delta, 3, BaselineMatch::SameNamespace)
                     .is_some_and(|why| !why.contains("at the start"))
             );
         }
@@ -300,7 +306,7 @@ mod tests {
         let latest: Vec<(u64, usize)> = watch.latest().iter().map(|(_, seen, many)| (seen.sent, *many)).collect();
         assert_eq!(latest, [(7, 2)]);
         assert_eq!(watch.baseline_match(own, &counters(7), true), BaselineMatch::NewNamespace);
-        assert_eq!(watch.compare(own, &counters(7), seen(7, 20), BaselineMatch::NewNamespace, true)[0].moved, 7);
+        assert_eq!(watch.compare(own, &counters(7), seen(7, 20), BaselineMatch::NewNamespace, true)[0].delta, 7);
         // Its process has ended.
         assert_eq!(watch_with(None, &[]).baseline_match(own, &counters(8), false), BaselineMatch::Uncertain);
         // It was not there at the start.

@@ -29,7 +29,7 @@ impl Display for Summary {
         let namespaces = self.coverage.others.iter().map(|other| (Some(other.netns), &other.counters));
         for (netns, counters) in [(None, &self.coverage.counters)].into_iter().chain(namespaces) {
             let compared: Vec<String> =
-                counters.iter().filter(|counter| counter.seen.is_some()).map(ToString::to_string).collect();
+                counters.iter().filter(|counter| counter.observed.is_some()).map(ToString::to_string).collect();
             let of = netns.map_or_else(String::new, |netns| format!("namespace {netns}: "));
             if !compared.is_empty() {
                 line(formatter, "counters", &format!("{of}{}", compared.join(", ")))?;

@@ -98,7 +98,7 @@ impl Patterns {
         self.backends.count(reset.peer, reset.count);
         let order = match story.order() {
             Order::FinFirst => &mut self.fin_order.fin_first,
-            Order::SendFirst => &mut self.fin_order.crossed,
+            Order::SendFirst => &mut self.fin_order.send_first,
             Order::NoFin => &mut self.fin_order.no_fin,
         };
         *order += reset.count;

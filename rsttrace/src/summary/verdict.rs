@@ -46,12 +46,12 @@ fn by_fault(summary: &Summary) -> String {
 }
 
 fn fin_order(order: &FinOrderCounts) -> Option<String> {
-    let &FinOrderCounts { fin_first, crossed, no_fin } = order;
-    let total = fin_first + crossed + no_fin;
+    let &FinOrderCounts { fin_first, send_first, no_fin } = order;
+    let total = fin_first + send_first + no_fin;
     let part = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
     let parts: Vec<String> = [
         part(fin_first, "after a FIN of the peer that had come before our next data were sent"),
-        part(crossed, "where FIN and data crossed"),
+        part(send_first, "where FIN and data crossed"),
         part(no_fin, "without any FIN before"),
     ]
     .into_iter()
@@ -62,7 +62,7 @@ fn fin_order(order: &FinOrderCounts) -> Option<String> {
 
 fn backends(summary: &Summary) -> Option<String> {
     let first = summary.backends.first()?;
-    let total: u64 = summary.order.fin_first + summary.order.crossed + summary.order.no_fin;
+    let total: u64 = summary.order.fin_first + summary.order.send_first + summary.order.no_fin;
     let at = format!("{}:{}", first.address, first.port);
     Some(match summary.backend_count {
         1 => format!("They went to one backend, {at}."),
