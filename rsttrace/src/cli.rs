@@ -161,9 +161,8 @@ pub struct Output {
     /// One line a reset, a block a reset, one JSON object a line, or nothing
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
-    /// Another place for the records, beside standard output (repeatable): json:PATH, journald, syslog[:ADDRESS],
-    /// otlp:URL
-    #[arg(long, value_name = "SPEC")]
+    /// Additional destinations of the records.
+    #[arg(long, value_name = "SPEC", help = sink_help())]
     pub sink: Vec<SinkSpec>,
     /// Records that may wait for a slow sink before some are not delivered to it
     #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = queue)]
@@ -239,6 +238,11 @@ pub enum TransportChoice {
 fn cause(text: &str) -> Result<String, String> {
     let known = crate::diagnose::catalogue::find(text).map(|row| row.code.to_owned());
     known.ok_or_else(|| "'rsttrace explain' lists the codes".into())
+}
+
+/// Help of `--sink`, with the forms of the sinks that are built in.
+fn sink_help() -> String {
+    format!("Additional destination for records, beside standard output (repeatable): {}", SinkSpec::synopses())
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {

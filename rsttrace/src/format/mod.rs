@@ -31,6 +31,14 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether the format shows the evidence of a cause. Evidence is put into words only where a format or a sink shows it.
+    pub const fn shows_evidence(self) -> bool {
+        match self {
+            Self::Text | Self::None => false,
+            Self::Long | Self::Json => true,
+        }
+    }
+
     /// A new formatter for this format. `options` apply to text; JSON has none.
     pub fn formatter(self, options: TextOptions) -> Box<dyn Formatter> {
         match self {

@@ -27,7 +27,7 @@ impl Run {
 
     /// Whether somebody shows the evidence.
     pub(super) fn explains(&self) -> bool {
-        matches!(self.trace.output.output, Format::Long | Format::Json) || !self.trace.output.sink.is_empty()
+        self.trace.output.output.shows_evidence() || !self.trace.output.sink.is_empty()
     }
 
     /// What the rest of the run does beside looking at processes and writing to what is open.

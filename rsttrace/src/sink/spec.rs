@@ -25,7 +25,18 @@ enum SinkKind {
 }
 
 impl SinkKind {
-    /// The form of a specification, for help and messages.
+    /// The form of a specification in short, for help.
+    const fn synopsis(self) -> &'static str {
+        match self {
+            Self::Json => "json:PATH",
+            Self::Journald => "journald",
+            #[cfg(feature = "otlp")]
+            Self::Otlp => "otlp:URL",
+            Self::Syslog => "syslog[:ADDRESS]",
+        }
+    }
+
+    /// The whole form of a specification, for messages.
     const fn form(self) -> &'static str {
         match self {
             Self::Json => "json:PATH[,rotate=BYTES][,keep=N]",
@@ -34,6 +45,12 @@ impl SinkKind {
             Self::Otlp => "otlp:http://HOST[:PORT][/PATH]|otlp:grpc://HOST[:PORT]",
             Self::Syslog => "syslog[:PATH|:udp://HOST[:PORT]|:tcp://HOST[:PORT]|:tls://HOST[:PORT]]",
         }
+    }
+
+    /// One text for each kind, as a list in a sentence.
+    fn list(text: fn(Self) -> &'static str) -> String {
+        let texts: Vec<&str> = Self::value_variants().iter().map(|kind| text(*kind)).collect();
+        texts.join(", ")
     }
 
     /// Parses what stands after the colon; `None` where there is no colon. The error is a part of a sentence.
@@ -78,10 +95,9 @@ pub struct SinkSpec {
 }
 
 impl SinkSpec {
-    /// The forms of all kinds, for the help of `--sink`.
-    pub(crate) fn forms() -> String {
-        let forms: Vec<&str> = SinkKind::value_variants().iter().map(|kind| kind.form()).collect();
-        forms.join(", ")
+    /// The short forms of all kinds that are built in, for the help of `--sink`.
+    pub(crate) fn synopses() -> String {
+        SinkKind::list(SinkKind::synopsis)
     }
 
     /// What the sink needs of the sandbox.
@@ -129,7 +145,7 @@ impl FromStr for SinkSpec {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
         let Ok(kind) = SinkKind::from_str(name, false) else {
-            return Err(format!("there is no sink '{name}', only {}", Self::forms()));
+            return Err(format!("there is no sink '{name}', only {}", SinkKind::list(SinkKind::form)));
         };
         let destination = kind.parse(rest).map_err(|error| format!("{error}; the form is {}", kind.form()))?;
         Ok(Self { text: text.into(), destination })
