@@ -43,7 +43,7 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -s o -l output -d 'One l
 long\t'A block to paste into a ticket'
 json\t'One JSON object a line'
 none\t'Nothing, for a run that has sinks'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink -d 'Another place for the records, beside standard output (repeatable): json:PATH, journald, syslog[:ADDRESS], otlp:URL' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink -d 'Additional destination for records, beside standard output (repeatable): json:PATH, journald, otlp:URL, syslog[:ADDRESS]' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink-queue -d 'Records that may wait for a slow sink before some are not delivered to it' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l metrics -d 'Serve counts to Prometheus at this port of the loopback address, or at this address and port' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l metrics-peers -d 'Peers that have a series of their own; the rest is "other"' -r

@@ -14,12 +14,11 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use jiff::{Timestamp, tz::TimeZone};
 use rsttrace::{
     attribute::{Attribution, owner},
-    cli::{Format, TimeFormat},
     decode::{Decoder, Reasons, clock::WallClock, sample},
     diagnose::{Diagnosis, timeouts::Timeouts},
-    reset::Reset,
+    format::{Format, TextOptions, TimeFormat},
+    model::{Record, Reset},
     select::Selection,
-    sink::{self, Look, Record},
 };
 use rsttrace_common::event::ResetEvent;
 use zerocopy::IntoBytes as _;
@@ -52,8 +51,8 @@ fn resets() -> Vec<Reset> {
     events().into_iter().map(finished).collect()
 }
 
-fn look() -> Look {
-    Look { color: false, time: TimeFormat::Local, started_ns: 0, zone: TimeZone::UTC, names: false }
+fn look() -> TextOptions {
+    TextOptions { color: false, time: TimeFormat::Local, started_ns: 0, zone: TimeZone::UTC, names: false }
 }
 
 fn rooms(criterion: &mut Criterion) {
@@ -98,7 +97,7 @@ fn sinks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sink");
     group.throughput(Throughput::Elements(records.len() as u64));
     for (name, format) in [("text", Format::Text), ("long", Format::Long), ("json", Format::Json)] {
-        let mut sink = sink::sink(format, look());
+        let mut sink = format.formatter(look());
         let mut out = Vec::new();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

@@ -9,7 +9,12 @@ use std::{
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use crate::{reset::Fault, select::ports::PortRange, sink::outlet::Spec};
+use crate::{
+    format::{Format, TimeFormat},
+    model::Fault,
+    select::ports::PortRange,
+    sink::SinkSpec,
+};
 
 /// Show every TCP reset that this host sends or receives: peer, owner of the socket, state, cause.
 ///
@@ -156,10 +161,9 @@ pub struct Output {
     /// One line a reset, a block a reset, one JSON object a line, or nothing
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
-    /// Another place for the records, beside standard output (repeatable): json:PATH, journald, syslog[:ADDRESS],
-    /// otlp:URL
-    #[arg(long, value_name = "SPEC")]
-    pub sink: Vec<Spec>,
+    /// Additional destinations of the records.
+    #[arg(long, value_name = "SPEC", help = sink_help())]
+    pub sink: Vec<SinkSpec>,
     /// Records that may wait for a slow sink before some are not delivered to it
     #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = queue)]
     pub sink_queue: usize,
@@ -181,32 +185,6 @@ pub struct Output {
     /// No summary at the end
     #[arg(long)]
     pub no_summary: bool,
-}
-
-/// Form of the records on standard output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// One line
-    Text,
-    /// A block to paste into a ticket
-    Long,
-    /// One JSON object a line
-    Json,
-    /// Nothing, for a run that has sinks
-    None,
-}
-
-/// Form of the times in text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TimeFormat {
-    /// Time of day in the local zone
-    Local,
-    /// Time of day in UTC
-    Utc,
-    /// Seconds since the start
-    Elapsed,
-    /// None, where somebody else adds them
-    None,
 }
 
 /// When to stop, and how the kernel hands events over.
@@ -260,6 +238,11 @@ pub enum TransportChoice {
 fn cause(text: &str) -> Result<String, String> {
     let known = crate::diagnose::catalogue::find(text).map(|row| row.code.to_owned());
     known.ok_or_else(|| "'rsttrace explain' lists the codes".into())
+}
+
+/// Help of `--sink`, with the forms of the sinks that are built in.
+fn sink_help() -> String {
+    format!("Additional destination for records, beside standard output (repeatable): {}", SinkSpec::synopses())
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {

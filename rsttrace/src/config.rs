@@ -153,7 +153,7 @@ pub(crate) fn place(text: &str, at: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Format;
+    use crate::format::Format;
 
     fn with(text: &str, arguments: &[&str]) -> Result<Cli, Refusal> {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -4,7 +4,7 @@ use std::{fmt::Display, io, process::ExitCode};
 
 use anyhow::Error;
 
-use crate::{sink::sanitize::HarmlessLines, stderr};
+pub use crate::util::messages::info as note;
 
 /// Why the program ends with a status other than 0.
 #[derive(Debug)]
@@ -102,12 +102,6 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     // Nothing is left to do about a standard error that cannot be written.
     error.print().unwrap_or_default();
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
-}
-
-/// Says something to the person at the terminal on standard error, which carries everything that is no record.
-pub fn note(message: impl Display) {
-    // In one piece: standard error has no buffer, and each character would be a call of its own.
-    stderr::write(format!("rsttrace: {}\n", HarmlessLines(&message.to_string())).as_bytes());
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::{
         timeouts::{Kind, Timeouts},
     },
     exit::Failure,
-    reset::Direction,
+    model::Direction,
 };
 
 /// Prints all causes, or one in full.

@@ -12,9 +12,8 @@ use rsttrace_common::event::{KIND_FORWARDED, KIND_IGNORED, ResetEvent};
 use zerocopy::IntoBytes as _;
 
 use crate::{
-    aside::Ignored,
     attribute::{self, owner},
-    cli::{Cli, Format, TimeFormat},
+    cli::Cli,
     decode::{
         Decoder, Reasons,
         clock::{Ticks, WallClock},
@@ -22,9 +21,10 @@ use crate::{
         settle::Settle,
     },
     diagnose::{Diagnosis, timeouts::Timeouts},
+    format::{Format, TextOptions, TimeFormat, service_names},
     load::btf::{KernelTypes, Kind},
+    model::{Ignored, Record},
     select::Selection,
-    sink::{self, Look, Record, names},
     summary::coverage,
 };
 
@@ -68,7 +68,7 @@ fn record(event: &ResetEvent, decoder: &mut Decoder, diagnosis: &mut Diagnosis) 
     }
     let mut reset = decoder.reset(event, &CLOCK);
     let verdict = owner::decide(&reset);
-    reset.actor = verdict.actor.map(|task| crate::reset::Actor { pid: task.tgid, comm: task.comm });
+    reset.actor = verdict.actor.map(|task| crate::model::Actor { pid: task.tgid, comm: task.comm });
     if event.kind == KIND_IGNORED {
         return Record::Ignored(Ignored::from(reset).into());
     }
@@ -79,10 +79,11 @@ fn record(event: &ResetEvent, decoder: &mut Decoder, diagnosis: &mut Diagnosis) 
 
 /// In every format, a record is whole lines without control characters, and in JSON one object.
 fn print(record: &Record) {
-    let look = Look { color: false, time: TimeFormat::Elapsed, started_ns: 0, zone: TimeZone::UTC, names: false };
+    let look =
+        TextOptions { color: false, time: TimeFormat::Elapsed, started_ns: 0, zone: TimeZone::UTC, names: false };
     for format in [Format::Text, Format::Long, Format::Json] {
         let mut out = Vec::new();
-        assert!(sink::sink(format, look.clone()).write(record, &mut out).is_ok(), "a vector takes everything");
+        assert!(format.formatter(look.clone()).write(record, &mut out).is_ok(), "a vector takes everything");
         let text = String::from_utf8_lossy(&out);
         assert!(text.ends_with('\n') && !text.chars().any(|character| character.is_control() && character != '\n'));
         if format == Format::Json {
@@ -158,7 +159,7 @@ pub fn arguments(data: &[u8]) {
 pub fn process(data: &[u8]) {
     attribute::fuzz(data);
     let text = String::from_utf8_lossy(data);
-    drop((names::parse_services(&text), coverage::parse(&text)));
+    drop((service_names::parse_services(&text), coverage::parse(&text)));
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Every TCP reset of this host: who owns the socket, in what state it was, and why.
 //!
 //! Data flows one way through the rooms: `load` puts the programs into the kernel, `transport` brings their events,
-//! `decode` makes a [`reset::Reset`] of each, `attribute` says whose it is, `diagnose` why, `select` whether it is
+//! `decode` makes a [`model::Reset`] of each, `attribute` says whose it is, `diagnose` why, `select` whether it is
 //! wanted, and the sinks print it. [`pipeline`] is the only place that knows them all.
 
-pub mod aside;
 pub mod attribute;
 pub mod cgroup_mounts;
 pub mod cgroup_path;
@@ -12,30 +11,28 @@ pub mod cli;
 mod config;
 mod confine;
 pub mod decode;
-pub mod degraded;
 pub mod diagnose;
 mod doctor;
-pub mod evidence;
 pub mod exit;
 mod explain;
 pub mod facts;
+pub mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generate;
 mod input_file;
 pub mod load;
 pub mod metrics;
-mod moment;
+pub mod model;
 mod pipeline;
 mod requirements;
-pub mod reset;
+mod sd_notify;
 pub mod select;
-mod service;
 pub mod sink;
 mod stack;
-mod stderr;
 pub mod summary;
 mod transport;
+pub mod util;
 
 use std::process::ExitCode;
 
@@ -49,7 +46,7 @@ use crate::{
 #[must_use]
 pub fn main() -> ExitCode {
     ignore_file_size_signal();
-    stderr::open();
+    util::messages::open();
     // Before anything that takes much of it.
     if let Err(failure) = stack::raise() {
         return exit::report(Err(failure));

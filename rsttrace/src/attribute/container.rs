@@ -7,7 +7,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::service;
-use crate::reset::Container;
+use crate::model::Container;
 
 /// Names of a cgroup: what stands before the id, and whose it is. `.scope` behind the id, where systemd makes the
 /// cgroup, is not part of it. Longer beginnings stand before shorter ones.

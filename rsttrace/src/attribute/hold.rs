@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{facts::Found, reset::Reset};
+use crate::{facts::Found, model::Reset};
 
 /// Longest wait of a record, from the reset on: for where looking takes long, since open files are hundreds of thousands or
 /// this process gets no CPU. Elsewhere it is over within a millisecond.

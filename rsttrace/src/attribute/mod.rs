@@ -15,9 +15,9 @@ pub(crate) use self::proc::{Identity, start_ticks};
 use crate::cgroup_mounts;
 use crate::{
     attribute::{cgroup::Cgroups, lives::Lives, process::Processes, users::Users},
-    degraded::Degraded,
     facts::KernelTask,
-    reset::{Actor, Process, Reset},
+    model::{Actor, Process, Reset},
+    util::degraded::Degraded,
 };
 
 /// Everything that reads files of `/proc`, cgroups and users, on any bytes.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{container, service};
-use crate::{cgroup_path::CgroupPath, facts::KernelTask, reset::Container};
+use crate::{cgroup_path::CgroupPath, facts::KernelTask, model::Container};
 
 /// Nanoseconds of a tick of the times in `/proc/PID/stat` (`USER_HZ` is 100 on every architecture that has BTF).
 const STAT_TICK_NS: u64 = 10_000_000;

@@ -420,7 +420,8 @@ mod tests {
 
     #[test]
     fn a_reader_that_dies_is_told_once_and_done_without() {
-        let die = |_: &Shared, _| -> () { panic!("there is no room for its stack") };
+        // As a panic, without the message, whose backtrace may take longer than the wait for the thread.
+        let die = |_: &Shared, _| -> () { std::panic::resume_unwind(Box::new("there is no room for its stack")) };
         let mut processes = Processes { look: die, ..Processes::default() };
         for told in [true, false] {
             let cat = Cat::start();

@@ -19,7 +19,7 @@ use std::{
 };
 
 pub(crate) use self::user::User;
-use crate::{degraded::Degraded, exit::Failure};
+use crate::{exit::Failure, util::degraded::Degraded};
 
 /// What the rest of the run needs beside looking at processes and walking open files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

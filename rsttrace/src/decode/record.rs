@@ -23,11 +23,11 @@ use super::{
     timing,
 };
 use crate::{
-    aside::{Forwarded, Interface, Maker},
     diagnose,
     facts::{Facts, Found, KernelTask},
-    reset::{
-        Cgroup, Direction, Endpoint, Family, Hook, Netns, Packet, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,
+    model::{
+        Cgroup, Direction, Endpoint, Family, Forwarded, Hook, Interface, Netns, Packet, ProvokingPacket, Reset, Role,
+        RstOrigin, Socket, State, TcpFlags,
     },
 };
 
@@ -122,7 +122,7 @@ impl Decoder {
             interface: Interface { index: event.interface, name: interface },
             from: Endpoint { address: address(event.peer_address), port: event.peer_port },
             to: Endpoint { address: address(event.local_address), port: event.local_port },
-            maker: Maker::of(&packet, family),
+            origin: RstOrigin::of(&packet, family),
             packet,
         }
     }

@@ -3,10 +3,7 @@
 //! Codes are stable. The rows stand in `sent.rs` and `received.rs`, each beside its rule.
 
 use super::{received, sent, timeouts::Timeouts};
-use crate::{
-    evidence::Evidence,
-    reset::{CauseConfidence, Direction, Fault, Reset, Sender},
-};
+use crate::model::{CauseConfidence, Direction, Evidence, Fault, Reset, Sender};
 
 /// Decides whether a record has a cause, and how sure that is.
 pub type Rule = fn(&Reset, &Timeouts) -> Option<CauseConfidence>;
@@ -85,9 +82,9 @@ macro_rules! table {
         /// Every cause of this direction, in the order in which they are tried.
         pub(super) static ROWS: &[$crate::diagnose::catalogue::Row] = &[$($crate::diagnose::catalogue::Row {
             code: $code,
-            direction: Some($crate::reset::Direction::$direction),
-            sender: $crate::reset::Sender::$sender,
-            fault: $crate::reset::Fault::$fault,
+            direction: Some($crate::model::Direction::$direction),
+            sender: $crate::model::Sender::$sender,
+            fault: $crate::model::Fault::$fault,
             summary: $summary,
             advice: $advice,
             fingerprint: $fingerprint,

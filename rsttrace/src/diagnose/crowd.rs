@@ -7,10 +7,7 @@ use super::{
     story::Story,
     timeouts::Timeouts,
 };
-use crate::{
-    evidence::Evidence,
-    reset::{CauseConfidence, Reset, Role},
-};
+use crate::model::{CauseConfidence, Evidence, Reset, Role};
 
 /// Connections in a row that break on their first data, this one among them, from which on somebody does that on
 /// purpose.

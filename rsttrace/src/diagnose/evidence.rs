@@ -4,10 +4,7 @@ use std::fmt::{self, Display};
 
 use rsttrace_common::names::{netfilter, tcp};
 
-use crate::{
-    evidence::Evidence,
-    reset::{Reset, Socket},
-};
+use crate::model::{Evidence, Reset, Socket};
 
 /// How a silence before our last send is told.
 pub(super) const AFTER_SILENCE: &str = "the last send came after a silence of";

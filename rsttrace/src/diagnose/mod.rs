@@ -21,8 +21,7 @@ use crate::{
         neighbours::Memory,
         timeouts::Timeouts,
     },
-    evidence::Evidence,
-    reset::{Cause, CauseConfidence, Fault, Reset},
+    model::{Cause, CauseConfidence, Evidence, Fault, Reset},
 };
 
 /// The cause of a record that nobody has looked at yet.

@@ -8,7 +8,7 @@ use rsttrace_common::names::{tcp, tcp_flag};
 use super::story::{Order, Story};
 use crate::{
     facts::Neighbours,
-    reset::{Direction, Endpoint, NamespaceId, Reset, Role},
+    model::{Direction, Endpoint, NamespaceId, Reset, Role},
 };
 
 /// Entries of each kind; beyond that the least recently used are forgotten.

@@ -2,7 +2,7 @@
 
 use foldhash::HashMap;
 
-use crate::reset::Process;
+use crate::model::Process;
 
 /// A program, and what it calls the things that causes are about.
 struct Program {
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::{
         diagnose::catalogue,
-        reset::{OwnerConfidence, Provenance},
+        model::{OwnerConfidence, Provenance},
     };
 
     fn process(comm: &str, executable: &str, line: &str) -> Process {

@@ -15,10 +15,7 @@ use super::{
     story::{Order, Story, foreign_ttl},
     timeouts::{Kind, Timeouts},
 };
-use crate::{
-    evidence::Evidence,
-    reset::{CauseConfidence, Reset, Role},
-};
+use crate::model::{CauseConfidence, Evidence, Reset, Role};
 
 /// From this silence on it is more likely that something on the path forgot the connection than that an end closed it.
 const PATH_SILENCE_MS: f64 = 239_000.0;

@@ -8,10 +8,7 @@ use super::{
     evidence::{many, span},
     timeouts::Timeouts,
 };
-use crate::{
-    evidence::Evidence,
-    reset::{CauseConfidence, Direction, Reset, Role},
-};
+use crate::model::{CauseConfidence, Direction, Evidence, Reset, Role};
 
 /// Different closed ports from which on it is a scan.
 const SCAN_PORTS: u32 = 10;

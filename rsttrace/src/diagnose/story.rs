@@ -2,7 +2,7 @@
 
 use rsttrace_common::names::{tcp, tcp_flag};
 
-use crate::reset::{Direction, Reset, Role, Socket};
+use crate::model::{Direction, Reset, Role, Socket};
 
 /// A tick where the kernel's rate is not known: the longest there is.
 const LONGEST_TICK_MS: f64 = 10.0;

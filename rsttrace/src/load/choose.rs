@@ -5,8 +5,8 @@ use anyhow::Result;
 use super::{Kernel, Loaded, Object, Options};
 use crate::{
     cli::{Filters, TransportChoice},
-    degraded::Degraded,
     exit::{Failure, note, sentence},
+    util::degraded::Degraded,
 };
 
 /// What the user wants.

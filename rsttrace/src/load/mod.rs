@@ -33,7 +33,6 @@ use rsttrace_common::event::{LOST_OTHERS, LOST_RESETS, LOST_UNSETTLED, LOST_UNSE
 
 use crate::{
     cli::{Filters, More},
-    degraded::Degraded,
     exit::{Failure, sentence},
     load::{
         attach::Attacher,
@@ -43,6 +42,7 @@ use crate::{
         search::Search,
         sizes::Sizes,
     },
+    util::degraded::Degraded,
 };
 
 static PERF_OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perf.bpf.o");

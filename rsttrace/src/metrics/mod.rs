@@ -1,8 +1,8 @@
 //! Counts for Prometheus, in the form of `OpenMetrics`. Whatever comes in, the number of series is bounded.
 
-mod ask;
-mod places;
-mod serve;
+mod connections;
+mod pipeline_probe;
+mod server;
 
 use std::{
     collections::HashSet,
@@ -22,50 +22,48 @@ use prometheus_client::{
 };
 use tokio::sync::mpsc;
 
-pub(crate) use ask::Scrape;
+pub(crate) use pipeline_probe::Scrape;
 
 use crate::{
-    aside::{Forwarded, Ignored},
-    reset::{Direction, Reset},
-    sink::{Lost, LostWhere, sanitize::Harmless, word},
-    summary::Summary,
+    model::{Direction, Forwarded, Ignored, Lost, LostWhere, Reset, Summary},
+    util::{sanitize::Sanitized, serde_variant_name},
 };
 
 /// Names of processes that have series of their own. Whoever may start processes may name them.
-const PROCESSES: usize = 100;
+const MAX_PROCESSES: usize = 100;
 
 /// What has no series of its own.
 const OTHER: &str = "other";
 
 /// Ages, in seconds.
-const AGES: [f64; 12] = [0.001, 0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
+const AGE_BUCKETS: [f64; 12] = [0.001, 0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
 
 /// Silences, in seconds: half a second behind the timeouts that people meet, so that a silence that ended at one is in
 /// the bucket that it closes.
-const SILENCES: [f64; 16] =
+const IDLE_BUCKETS: [f64; 16] =
     [0.1, 1.0, 2.5, 5.5, 10.5, 15.5, 20.5, 30.5, 60.5, 75.5, 90.5, 120.5, 180.5, 300.5, 350.5, 3_600.5];
 
 type Labels = Vec<(&'static str, String)>;
-type Counters = Family<Labels, Counter>;
-type Gauges = Family<Labels, Gauge>;
-type Decimals = Gauge<f64, AtomicU64>;
+type CounterFamily = Family<Labels, Counter>;
+type GaugeFamily = Family<Labels, Gauge>;
+type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// Every count of a run, where they are asked for.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
-    resets: Counters,
-    peer_resets: Counters,
+    resets: CounterFamily,
+    peer_resets: CounterFamily,
     ages: Family<Labels, Histogram, fn() -> Histogram>,
-    silences: Family<Labels, Histogram, fn() -> Histogram>,
-    lost: Counters,
-    ignored: Counters,
-    forwarded: Counters,
-    coverage_moved: Counters,
-    coverage_seen: Counters,
-    sink_delivered: Counters,
-    sink_undelivered: Counters,
-    sink_waiting: Gauges,
+    idle_times: Family<Labels, Histogram, fn() -> Histogram>,
+    lost: CounterFamily,
+    ignored: CounterFamily,
+    forwarded: CounterFamily,
+    host_counter_delta: CounterFamily,
+    host_counter_observed: CounterFamily,
+    sink_delivered: CounterFamily,
+    sink_undelivered: CounterFamily,
+    sink_waiting: GaugeFamily,
     degraded: Gauge,
     cpu_seconds: Counter<f64, AtomicU64>,
     memory_bytes: Gauge,
@@ -78,7 +76,7 @@ impl Metrics {
     /// Begins to count and to listen; who asks comes out of the channel.
     pub(crate) fn start(address: SocketAddr, peer_limit: usize) -> Result<(Self, mpsc::Receiver<Scrape>)> {
         let metrics = Self::new(peer_limit);
-        let scrapes = serve::start(address)?;
+        let scrapes = server::start(address)?;
         Ok((metrics, scrapes))
     }
 
@@ -88,7 +86,7 @@ impl Metrics {
         let mut registry = Registry::default();
         let ours = registry.sub_registry_with_prefix("rsttrace");
         let counters = |registry: &mut Registry, name: &str, help: &str| {
-            let family = Counters::default();
+            let family = CounterFamily::default();
             registry.register(name, help, family.clone());
             family
         };
@@ -99,34 +97,35 @@ impl Metrics {
         };
         let resets = counters(ours, "resets", "TCP resets, by what they were");
         let peer_resets = counters(ours, "peer_resets", "TCP resets, by peer; the first peers of the run have names");
-        let ages = histograms(ours, "reset_age", "Age of the connections that were reset", || Histogram::new(AGES));
-        let silences =
+        let ages =
+            histograms(ours, "reset_age", "Age of the connections that were reset", || Histogram::new(AGE_BUCKETS));
+        let idle_times =
             histograms(ours, "reset_idle", "Silence before our last send, which idle timeouts match", || {
-                Histogram::new(SILENCES)
+                Histogram::new(IDLE_BUCKETS)
             });
         let lost = counters(ours, "lost", "Resets that the kernel reported and nobody will see");
         for direction in ["sent", "received"] {
             let labels = vec![("direction", direction.to_owned())];
             drop(ages.get_or_create(&labels));
-            drop(silences.get_or_create(&labels));
+            drop(idle_times.get_or_create(&labels));
         }
         for place in [LostWhere::Kernel, LostWhere::Userspace] {
             // A series that is there from the start shows its first step too.
-            drop(lost.get_or_create(&vec![("where", word(&place))]));
+            drop(lost.get_or_create(&vec![("where", serde_variant_name(&place))]));
         }
         let ignored = counters(ours, "ignored_resets", "Resets that arrived and were ignored (--ignored)");
         let forwarded = counters(ours, "forwarded_resets", "Resets that passed through (--forwarded)");
-        let coverage_moved = counters(ours, "host_counter_moved", "How far the host's own counter has moved");
-        let coverage_seen = counters(ours, "host_counter_seen", "How many of these have been seen");
+        let host_counter_delta = counters(ours, "host_counter_delta", "How far the host's own counter has moved");
+        let host_counter_observed = counters(ours, "host_counter_observed", "How many of these have been seen");
         let sink_delivered = counters(ours, "sink_delivered_records", "Records that are where they were meant to go");
         let sink_undelivered =
             counters(ours, "sink_undelivered_records", "Records that were refused or did not fit into the queue");
-        let (sink_waiting, degraded) = (Gauges::default(), Gauge::default());
+        let (sink_waiting, degraded) = (GaugeFamily::default(), Gauge::default());
         ours.register("sink_waiting_records", "Records in the queue of a sink", sink_waiting.clone());
         ours.register("degraded", "Things that work less well than they could", degraded.clone());
         ours.register("build", "The program", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         let (cpu_seconds, memory_bytes, started) =
-            (Counter::<f64, AtomicU64>::default(), Gauge::default(), Decimals::default());
+            (Counter::<f64, AtomicU64>::default(), Gauge::default(), FloatGauge::default());
         started.set(jiff::Timestamp::now().as_duration().as_secs_f64());
         registry.register("process_cpu_seconds", "CPU time of this process", cpu_seconds.clone());
         registry.register("process_resident_memory_bytes", "Memory of this process", memory_bytes.clone());
@@ -136,12 +135,12 @@ impl Metrics {
             resets,
             peer_resets,
             ages,
-            silences,
+            idle_times,
             lost,
             ignored,
             forwarded,
-            coverage_moved,
-            coverage_seen,
+            host_counter_delta,
+            host_counter_observed,
             sink_delivered,
             sink_undelivered,
             sink_waiting,
@@ -161,17 +160,17 @@ impl Metrics {
             Direction::Received => "received",
         };
         let process = reset.process.as_ref().map_or_else(String::new, |process| {
-            name(&mut self.processes, PROCESSES, &process.comm, |comm| Harmless(comm).to_string())
+            bounded_label(&mut self.processes, MAX_PROCESSES, &process.comm, |comm| Sanitized(comm).to_string())
         });
         let labels = vec![
             ("direction", direction.to_owned()),
             ("cause", reset.cause.code.to_owned()),
-            ("fault", word(&reset.cause.fault)),
+            ("fault", serde_variant_name(&reset.cause.fault)),
             ("process", process),
         ];
         self.resets.get_or_create(&labels).inc_by(reset.count);
         if self.peer_limit > 0 {
-            let peer = name(&mut self.peers, self.peer_limit, &reset.peer.address, ToString::to_string);
+            let peer = bounded_label(&mut self.peers, self.peer_limit, &reset.peer.address, ToString::to_string);
             let labels = vec![("direction", direction.to_owned()), ("peer", peer)];
             self.peer_resets.get_or_create(&labels).inc_by(reset.count);
         }
@@ -181,35 +180,35 @@ impl Metrics {
             self.ages.get_or_create(&labels).observe(age / 1000.0);
         }
         if let Some(idle) = socket.idle_before_send_ms {
-            self.silences.get_or_create(&labels).observe(idle / 1000.0);
+            self.idle_times.get_or_create(&labels).observe(idle / 1000.0);
         }
     }
 
     /// Counts a reset that was ignored.
-    pub(crate) fn ignore(&self, ignored: &Ignored) {
-        self.ignored.get_or_create(&vec![("why", ignored.why.code.to_owned())]).inc();
+    pub(crate) fn count_ignored(&self, ignored: &Ignored) {
+        self.ignored.get_or_create(&vec![("ignored_because", ignored.ignored_because.code.to_owned())]).inc();
     }
 
     /// Counts a reset that was forwarded.
-    pub(crate) fn forward(&self, forwarded: &Forwarded) {
-        self.forwarded.get_or_create(&vec![("maker", word(&forwarded.maker))]).inc();
+    pub(crate) fn count_forwarded(&self, forwarded: &Forwarded) {
+        self.forwarded.get_or_create(&vec![("origin", serde_variant_name(&forwarded.origin))]).inc();
     }
 
     /// Counts resets that were lost.
-    pub(crate) fn lose(&self, lost: &Lost) {
-        self.lost.get_or_create(&vec![("where", word(&lost.r#where))]).inc_by(lost.count);
+    pub(crate) fn count_lost(&self, lost: &Lost) {
+        self.lost.get_or_create(&vec![("where", serde_variant_name(&lost.r#where))]).inc_by(lost.count);
     }
 
     /// Everything, for whoever asks; what only the summary knows is taken from it.
     #[must_use]
-    pub fn show(&self, summary: &Summary) -> String {
-        let set = |family: &Counters, label: &'static str, of: &str, value: u64| {
+    pub fn render(&self, summary: &Summary) -> String {
+        let set = |family: &CounterFamily, label: &'static str, of: &str, value: u64| {
             family.get_or_create(&vec![(label, of.to_owned())]).inner().store(value, Ordering::Relaxed);
         };
         for counter in &summary.coverage.counters {
-            set(&self.coverage_moved, "counter", &counter.name, counter.moved);
-            if let Some(seen) = counter.seen {
-                set(&self.coverage_seen, "counter", &counter.name, seen);
+            set(&self.host_counter_delta, "counter", &counter.name, counter.delta);
+            if let Some(observed) = counter.observed {
+                set(&self.host_counter_observed, "counter", &counter.name, observed);
             }
         }
         for sink in &summary.sinks {
@@ -218,7 +217,7 @@ impl Metrics {
             self.sink_waiting.get_or_create(&vec![("sink", sink.sink.to_string())]).set(signed(sink.waiting));
         }
         self.degraded.set(signed(summary.degraded.len() as u64));
-        if let Some((cpu_seconds, memory_bytes)) = own_cost() {
+        if let Some((cpu_seconds, memory_bytes)) = process_cost() {
             self.cpu_seconds.inner().store(cpu_seconds.to_bits(), Ordering::Relaxed);
             self.memory_bytes.set(signed(memory_bytes));
         }
@@ -230,7 +229,7 @@ impl Metrics {
 }
 
 /// The name of one of many: the first so many have their own.
-fn name<T: Clone + Eq + std::hash::Hash>(
+fn bounded_label<T: Clone + Eq + std::hash::Hash>(
     known: &mut HashSet<T>,
     limit: usize,
     one: &T,
@@ -251,7 +250,7 @@ fn signed(number: u64) -> i64 {
 }
 
 /// CPU time in seconds and resident memory in bytes of this process.
-fn own_cost() -> Option<(f64, u64)> {
+fn process_cost() -> Option<(f64, u64)> {
     let cpu = std::time::Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).ok()?).as_secs_f64();
     let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
     let page = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??).ok()?;
@@ -265,14 +264,14 @@ mod tests {
     #[test]
     fn names_are_bounded() {
         let mut known = HashSet::new();
-        let mut named = |number: u32| name(&mut known, 3, &number, ToString::to_string);
+        let mut named = |number: u32| bounded_label(&mut known, 3, &number, ToString::to_string);
         assert_eq!([1, 2, 1, 3, 4, 2, 5].map(&mut named), ["1", "2", "1", "3", OTHER, "2", OTHER]);
     }
 
     #[test]
     fn what_is_there_from_the_start_is_zero() {
         let metrics = Metrics::new(1);
-        metrics.lose(&Lost { time: jiff::Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
+        metrics.count_lost(&Lost { time: jiff::Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         assert!(text.contains("rsttrace_lost_total{where=\"kernel\"} 7\n"), "{text}");
@@ -281,8 +280,8 @@ mod tests {
     }
 
     #[test]
-    fn our_own_cost_is_known() {
-        let (cpu, memory) = own_cost().unwrap();
+    fn our_process_cost_is_known() {
+        let (cpu, memory) = process_cost().unwrap();
         assert!(cpu > 0.0 && memory > 1 << 20, "{cpu} s, {memory} bytes");
     }
 }

@@ -37,10 +37,11 @@ use crate::{
     exit::{Failure, note},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
     metrics::Metrics,
+    model::{LostWhere, Record},
+    sd_notify::ServiceNotifier,
     select::{Selection, flood::Flood, netns::Netns},
-    service::Service,
-    sink::{LostWhere, Record, ways::Ways},
-    summary::{Tally, coverage::Watch},
+    sink::outputs::Outputs,
+    summary::{Tally, coverage::CounterBaseline},
     transport::{PERF_BYTES, Pause, Transport},
 };
 
@@ -91,7 +92,7 @@ struct Run {
     hold: Hold,
     flood: Flood,
     tally: Tally,
-    watch: Watch,
+    watch: CounterBaseline,
     started: Instant,
     started_ns: u64,
     emitted: u64,
@@ -104,7 +105,7 @@ struct Run {
     outbox: Vec<Record>,
     spare: Spare,
     metrics: Option<Metrics>,
-    service: Service,
+    service: ServiceNotifier,
 }
 
 impl Run {
@@ -134,7 +135,7 @@ impl Run {
             hold: Hold::new(false),
             flood,
             tally: Tally::default(),
-            watch: Watch::default(),
+            watch: CounterBaseline::default(),
             started: Instant::now(),
             started_ns: monotonic_ns().unwrap_or(0),
             emitted: 0,
@@ -146,7 +147,7 @@ impl Run {
             outbox: Vec::new(),
             spare: Spare::default(),
             metrics: None,
-            service: Service::find(),
+            service: ServiceNotifier::from_env(),
         })
     }
 
@@ -166,7 +167,7 @@ impl Run {
         let has_others = !self.trace.output.sink.is_empty() || self.trace.output.metrics.is_some();
         let mut hang_up = has_others.then(hang_up).transpose()?;
         if !self.trace.output.no_summary || self.trace.output.metrics.is_some() {
-            self.watch = Watch::start(!kernel.reset_reasons.is_empty());
+            self.watch = CounterBaseline::start(!kernel.reset_reasons.is_empty());
         }
         self.loaded.attach(&kernel, &self.trace.more)?;
         drop(kernel);
@@ -199,7 +200,7 @@ impl Run {
                 () = hung_up(&mut hang_up) => ways.reopen(),
                 () = ways.failed() => break,
                 () = at(deadline) => break,
-                () = at(self.service.next()) => {}
+                () = at(self.service.next_ping()) => {}
                 () = at(self.selection.next_look()) => self.look_at_netns(),
                 () = at(next_summary) => {
                     self.summarise(&ways);
@@ -230,7 +231,7 @@ impl Run {
                 () = after(pause.until_ns()) => pause.end(),
                 () = sleep(LOSS_CHECK), if check_loss => check_loss = false,
             }
-            self.service.is_alive();
+            self.service.ping_watchdog();
             if let Some(log) = &mut kernel_log {
                 log.flush();
             }
@@ -245,7 +246,7 @@ impl Run {
                     sent = ways.send(&mut self.outbox, |record| self.spare.keep(record)) => break sent,
                     // Nobody reads; what that costs is said while it happens.
                     () = sleep(LOSS_CHECK) => {
-                        self.service.is_alive();
+                        self.service.ping_watchdog();
                         self.count_losses();
                     }
                 }
@@ -262,7 +263,7 @@ impl Run {
         mut self,
         mut transport: Transport,
         mut batch: Vec<ResetEvent>,
-        mut ways: Ways,
+        mut ways: Outputs,
     ) -> Result<(), Failure> {
         self.service.stopping();
         // While the programs are there, what waits for its owner can still be looked for.
@@ -290,9 +291,9 @@ impl Run {
         // What the outlets could not deliver is part of the summary, so they have what there is before it.
         if !self.trace.output.sink.is_empty() {
             ways.send(&mut self.outbox, drop).await;
-            ways.settle().await;
+            ways.flush().await;
         }
-        let summary = (!self.trace.output.no_summary).then(|| self.summary(true, Watch::finish, &ways));
+        let summary = (!self.trace.output.no_summary).then(|| self.summary(true, CounterBaseline::finish, &ways));
         if let Some(summary) = &summary {
             self.outbox.push(Record::Summary(Arc::new(summary.clone())));
         }

@@ -9,15 +9,11 @@ use tokio::sync::mpsc;
 
 use super::Run;
 use crate::{
-    cli::{Format, TimeFormat},
     confine::Needs,
     exit::{note, sentence},
+    format::{Format, TextOptions, TimeFormat},
     metrics::{Metrics, Scrape},
-    sink::{
-        self, Look,
-        outlet::{Given, Reach, Spec, crew::Crew},
-        ways::Ways,
-    },
+    sink::{SinkContext, SinkNeeds, outputs::Outputs, set::SinkSet},
 };
 
 impl Run {
@@ -31,36 +27,36 @@ impl Run {
 
     /// Whether somebody shows the evidence.
     pub(super) fn explains(&self) -> bool {
-        matches!(self.trace.output.output, Format::Long | Format::Json) || !self.trace.output.sink.is_empty()
+        self.trace.output.output.shows_evidence() || !self.trace.output.sink.is_empty()
     }
 
     /// What the rest of the run does beside looking at processes and writing to what is open.
     pub(super) fn needs(&self) -> Needs {
-        let reaches = |reach| self.trace.output.sink.iter().any(|sink| sink.reach() == reach);
+        let any_sink = |needs: fn(SinkNeeds) -> bool| self.trace.output.sink.iter().any(|sink| needs(sink.needs()));
         Needs {
-            files: reaches(Reach::Files),
-            sockets: reaches(Reach::Sockets) || self.trace.output.metrics.is_some(),
-            host_names: self.trace.output.sink.iter().any(Spec::names_host),
+            files: any_sink(|needs| needs.files),
+            sockets: any_sink(|needs| needs.sockets) || self.trace.output.metrics.is_some(),
+            host_names: any_sink(|needs| needs.host_names),
             network_administration: self.loaded.detaches_through_netlink(),
         }
     }
 
     /// The ways out.
-    pub(super) fn ways(&self) -> Result<Ways> {
+    pub(super) fn ways(&self) -> Result<Outputs> {
         let output = &self.trace.output;
         let limit = output.sink_queue;
         let look = self.look();
-        let look_of_lines = Look { color: false, time: TimeFormat::None, ..look.clone() };
-        let given = Given { look: look_of_lines, host: Arc::clone(self.decoder.host()) };
-        let crew = Crew::start(&output.sink, limit, &given)?;
-        let stdout = (output.output != Format::None).then(|| sink::sink(output.output, look));
-        let is_one_of_many = !crew.is_empty() || output.metrics.is_some();
-        Ways::start(stdout, crew, is_one_of_many.then_some(limit))
+        let look_of_lines = TextOptions { color: false, time: TimeFormat::None, ..look.clone() };
+        let context = SinkContext { options: look_of_lines, host: Arc::clone(self.decoder.host()) };
+        let sinks = SinkSet::start(&output.sink, limit, &context)?;
+        let stdout = (output.output != Format::None).then(|| output.output.formatter(look));
+        let is_one_of_many = !sinks.is_empty() || output.metrics.is_some();
+        Outputs::start(stdout, sinks, is_one_of_many.then_some(limit))
     }
 
-    fn look(&self) -> Look {
+    fn look(&self) -> TextOptions {
         let color = anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never;
-        Look {
+        TextOptions {
             color,
             time: self.trace.output.time,
             started_ns: self.started_ns,

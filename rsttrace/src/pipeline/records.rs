@@ -15,8 +15,7 @@ use crate::{
     attribute::owner,
     decode::{self, clock::WallClock},
     exit::note,
-    reset::Reset,
-    sink::Record,
+    model::{Record, Reset},
 };
 
 impl Run {
@@ -51,7 +50,7 @@ impl Run {
         if event.kind == KIND_FORWARDED {
             let forwarded = self.decoder.forwarded(event, clock, interface_name(event.interface));
             if self.selection.wants_forwarded(&forwarded) {
-                self.metrics.as_ref().inspect(|metrics| metrics.forward(&forwarded));
+                self.metrics.as_ref().inspect(|metrics| metrics.count_forwarded(&forwarded));
                 self.outbox.push(Record::Forwarded(Arc::new(forwarded)));
             }
             return;
@@ -63,7 +62,7 @@ impl Run {
             self.attribute(&mut reset);
             if self.selection.wants(&reset) {
                 let ignored = reset.into();
-                self.metrics.as_ref().inspect(|metrics| metrics.ignore(&ignored));
+                self.metrics.as_ref().inspect(|metrics| metrics.count_ignored(&ignored));
                 self.outbox.push(Record::Ignored(Arc::new(ignored)));
             }
             return;
@@ -152,7 +151,7 @@ impl Run {
         // Nobody else has it yet, so nothing is copied.
         let reset = Arc::make_mut(&mut record);
         self.attribute(reset);
-        self.watch.see(reset);
+        self.watch.observe(reset);
         if !self.selection.wants(reset) || self.is_enough() {
             return;
         }

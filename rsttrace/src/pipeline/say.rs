@@ -6,15 +6,13 @@ use jiff::Timestamp;
 
 use super::{Run, wait::monotonic_ns};
 use crate::{
-    degraded::{self, Degraded},
     exit::{note, sentence},
     metrics::Scrape,
-    sink::{Lost, LostWhere, Record, ways::Ways},
-    summary::{
-        Circumstances, Summary,
-        coverage::{Coverage, Watch},
-    },
+    model::{Coverage, Lost, LostWhere, Record, Summary},
+    sink::outputs::Outputs,
+    summary::{SummaryContext, coverage::CounterBaseline},
     transport::Transport,
+    util::degraded::{self, Degraded},
 };
 
 /// Why there was no room for an event.
@@ -76,18 +74,18 @@ impl Run {
         if count == 0 {
             return;
         }
-        self.tally.lose(count);
+        self.tally.count_lost(count);
         note(format_args!("{count} resets were lost: {why}"));
         let lost = Lost { time: Timestamp::now(), count, r#where: place };
-        self.metrics.as_ref().inspect(|metrics| metrics.lose(&lost));
+        self.metrics.as_ref().inspect(|metrics| metrics.count_lost(&lost));
         self.outbox.push(Record::Lost(lost));
     }
 
     /// Tells Prometheus.
-    pub(super) fn answer(&self, scrape: Scrape, ways: &Ways) {
+    pub(super) fn answer(&self, scrape: Scrape, ways: &Outputs) {
         if let Some(metrics) = &self.metrics {
             // Whoever asked may have gone.
-            scrape.send(metrics.show(&self.summary(false, Watch::own, ways))).unwrap_or_default();
+            scrape.send(metrics.render(&self.summary(false, CounterBaseline::own, ways))).unwrap_or_default();
         }
     }
 
@@ -97,15 +95,20 @@ impl Run {
     }
 
     /// Says what the run has come to so far.
-    pub(super) fn summarise(&mut self, ways: &Ways) {
-        let summary = self.summary(false, Watch::finish, ways);
+    pub(super) fn summarise(&mut self, ways: &Outputs) {
+        let summary = self.summary(false, CounterBaseline::finish, ways);
         note(&summary);
         self.outbox.push(Record::Summary(Arc::new(summary)));
     }
 
-    pub(super) fn summary(&self, last: bool, compare: fn(&Watch, bool) -> Coverage, ways: &Ways) -> Summary {
-        let complete = self.selection.is_everything() && !self.tally.has_lost();
-        self.tally.summary(Circumstances {
+    pub(super) fn summary(
+        &self,
+        last: bool,
+        compare: fn(&CounterBaseline, bool) -> Coverage,
+        ways: &Outputs,
+    ) -> Summary {
+        let complete = self.selection.is_everything() && !self.tally.has_losses();
+        self.tally.summary(SummaryContext {
             time: Timestamp::now(),
             duration: self.started.elapsed(),
             last,

@@ -5,7 +5,7 @@
 
 use std::{mem, sync::Arc};
 
-use crate::{reset::Reset, sink::Record};
+use crate::model::{Record, Reset};
 
 /// Records whose memory is kept: as many as there are in a batch.
 const MOST: usize = 512;

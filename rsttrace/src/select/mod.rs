@@ -11,10 +11,9 @@ pub mod ports;
 use std::time::Instant;
 
 use crate::{
-    aside::Forwarded,
     cli::Filters,
     exit::Failure,
-    reset::{Direction, Family, Reset},
+    model::{Direction, Family, Forwarded, Reset},
     select::{cgroup::WantedCgroup, netns::Netns, ports::PortRange},
 };
 

@@ -1,128 +1,79 @@
-//! The ways out: one record, many sinks. A sink does no I/O but through the `Write` that it is given.
+//! Sinks: the destinations of records beside standard output (`--sink`), any number at once, and standard output itself.
+//!
+//! Each sink has a queue and a thread of its own ([`set`], [`worker`]), so that one that blocks delays no other. A sink
+//! does one thing: it takes records to a destination. Retries, counts and messages are the worker's.
 
-mod aside;
-mod json;
-mod long;
-pub mod names;
-pub mod outlet;
-pub mod sanitize;
-mod text;
-pub(crate) mod ways;
-mod writer;
+mod host_port;
+mod journald;
+mod json_file;
+#[cfg(feature = "otlp")]
+mod otlp;
+pub(crate) mod outputs;
+pub(crate) mod set;
+mod spec;
+mod stdout;
+mod syslog;
+#[doc(hidden)]
+pub mod testing;
+pub(crate) mod throttle;
+#[cfg(feature = "tls")]
+mod tls;
+mod worker;
 
-use std::{
-    io::{self, Write},
-    sync::Arc,
-    time::Duration,
-};
+use std::sync::Arc;
 
-use jiff::{Timestamp, tz::TimeZone};
-use serde::Serialize;
+use anyhow::{Error, Result};
 
-use crate::{
-    aside::{Forwarded, Ignored},
-    cli::{Format, TimeFormat},
-    moment::timestamp,
-    reset::Reset,
-    summary::Summary,
-};
+pub(crate) use self::spec::SinkNeeds;
+pub use self::spec::SinkSpec;
+use crate::{format::TextOptions, model::Record};
 
-/// What a sink prints. A copy is cheap: every way out has its own.
-#[derive(Clone, Debug)]
-pub enum Record {
-    /// A reset.
-    Reset(Arc<Reset>),
-    /// A reset that arrived and was ignored.
-    Ignored(Arc<Ignored>),
-    /// A reset that was forwarded.
-    Forwarded(Arc<Forwarded>),
-    /// Resets that the kernel reported and nobody will ever see.
-    Lost(Lost),
-    /// The end of the run.
-    Summary(Arc<Summary>),
+/// What every sink is given when it is opened.
+pub(crate) struct SinkContext {
+    /// Presentation of lines of text: without colours and times, which the receiver adds itself.
+    pub(crate) options: TextOptions,
+    /// Name of this host.
+    pub(crate) host: Arc<str>,
 }
 
-/// Resets that were lost on the way.
-#[derive(Clone, Debug, Serialize)]
-pub struct Lost {
-    /// When it was noticed.
-    #[serde(serialize_with = "timestamp")]
-    pub time: Timestamp,
-    /// How many.
-    pub count: u64,
-    /// Where.
-    pub r#where: LostWhere,
+/// Outcome of one call of [`Sink::deliver`], counted from the first of the records on. Records that are in neither number
+/// have not been delivered; the worker offers them again.
+#[derive(Debug, Default)]
+pub(crate) struct DeliveryReport {
+    /// Records that are at their destination.
+    pub(crate) delivered: usize,
+    /// Records after those that the destination refused for good, and its reason: another attempt would be of no use.
+    pub(crate) rejected: Option<(usize, Error)>,
+    /// Why the delivery stopped before the end; `None` where it did not fail.
+    pub(crate) error: Option<Error>,
 }
 
-/// Where resets were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LostWhere {
-    /// The buffer was full, or the kernel did not run the program.
-    Kernel,
-    /// A sample could not be read.
-    Userspace,
-}
+impl DeliveryReport {
+    /// All records were delivered.
+    pub(crate) const fn complete(records: usize) -> Self {
+        Self { delivered: records, rejected: None, error: None }
+    }
 
-/// The word that serde has for a value without fields.
-pub(crate) fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
+    /// The first `delivered` records were delivered; the others are to be tried again.
+    pub(crate) const fn stopped(delivered: usize, error: Error) -> Self {
+        Self { delivered, rejected: None, error: Some(error) }
     }
 }
 
-/// Prints records.
-pub trait Sink: Send {
-    /// Prints one record, whole lines only.
-    fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()>;
-}
+/// A destination of records.
+pub(crate) trait Sink: Send {
+    /// Delivers records in their order, as far as it can. May block for as long as it likes: it runs in the sink's own
+    /// thread.
+    fn deliver(&mut self, records: &[Record]) -> DeliveryReport;
 
-/// How a sink shows things to a person.
-#[derive(Clone, Debug)]
-pub struct Look {
-    /// Colours.
-    pub color: bool,
-    /// How to show times.
-    pub time: TimeFormat,
-    /// When the run began, on the clock of the events (`CLOCK_MONOTONIC`, nanoseconds), which nobody can set.
-    pub started_ns: u64,
-    /// The local time zone.
-    pub zone: TimeZone,
-    /// Names of ports and users beside the numbers.
-    pub names: bool,
-}
-
-impl Look {
-    /// A time as this look shows it, with a space behind it; nothing if it shows none. It is given on both clocks.
-    pub(crate) fn time(&self, time: Timestamp, ktime_ns: u64) -> String {
-        match self.time {
-            TimeFormat::Local => time.to_zoned(self.zone.clone()).strftime("%H:%M:%S%.3f ").to_string(),
-            TimeFormat::Utc => time.strftime("%H:%M:%S%.3f ").to_string(),
-            TimeFormat::None => String::new(),
-            TimeFormat::Elapsed => {
-                let since = Duration::from_nanos(ktime_ns.abs_diff(self.started_ns)).as_secs_f64();
-                format!("{:12.6} ", if ktime_ns < self.started_ns { -since } else { since })
-            }
-        }
+    /// Reopens the file after an external rotation (SIGHUP); nothing for sinks without a file. Fails where the path cannot
+    /// be opened; the next delivery tries again.
+    fn reopen(&mut self) -> Result<()> {
+        Ok(())
     }
-}
 
-/// The sink for a format.
-pub fn sink(format: Format, look: Look) -> Box<dyn Sink> {
-    match format {
-        Format::Text => Box::new(text::Text::new(look)),
-        Format::Long => Box::new(long::Long::new(look)),
-        Format::Json => Box::new(json::Json::default()),
-        Format::None => Box::new(None),
-    }
-}
-
-/// Prints nothing.
-struct None;
-
-impl Sink for None {
-    fn write(&mut self, _: &Record, _: &mut dyn Write) -> io::Result<()> {
+    /// Makes what was delivered durable, once, at the end of the run. May block; the run waits for a limited time.
+    fn finish(&mut self) -> Result<()> {
         Ok(())
     }
 }

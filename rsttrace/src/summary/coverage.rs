@@ -1,62 +1,56 @@
 //! The host's own counters beside what was seen: a difference is shown and explained, never hidden.
 
-use std::{
-    collections::HashMap,
-    fmt::{self, Display, Formatter},
-    fs,
-    os::unix::fs::MetadataExt as _,
-};
+use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _};
 
 use rsttrace_common::names::tcp;
-use serde::Serialize;
 
 use crate::{
     attribute::Identity,
-    reset::{Direction, Hook, NamespaceId, Reset},
+    model::{CounterCoverage, Coverage, Direction, Hook, NamespaceCoverage, NamespaceId, Reset},
 };
 
 /// The counters of `/proc/net/snmp` that resets move.
 const COUNTERS: [&str; 3] = ["OutRsts", "EstabResets", "AttemptFails"];
 
 /// Network namespaces beside our own that are compared: those with the most resets.
-const OTHERS: usize = 16;
+const MAX_OTHERS: usize = 16;
 /// Network namespaces in which resets are counted.
-const NAMESPACES: usize = 1024;
+const MAX_NAMESPACES: usize = 1024;
 
-pub(crate) type Counters = HashMap<&'static str, u64>;
+pub(crate) type SnmpCounters = HashMap<&'static str, u64>;
 
 /// The counters at the start, and what was seen since, in each network namespace.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct CounterBaseline {
     own: Option<u32>,
-    at_start: HashMap<u32, AtStart>,
-    seen: HashMap<NamespaceId, Seen>,
+    at_start: HashMap<u32, NamespaceBaseline>,
+    seen: HashMap<NamespaceId, ObservedResets>,
     /// Whether this kernel reports resets for which it has no socket.
     without_socket: bool,
 }
 
 /// The counters of a namespace at the start.
 #[derive(Debug, Default)]
-struct AtStart {
-    counters: Counters,
+struct NamespaceBaseline {
+    counters: SnmpCounters,
     /// A process that was in it. As long as it still is, the inode number names the same namespace.
     witness: Option<Identity>,
 }
 
 /// What relates the counters of a namespace now to those that its inode number had at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Past {
+enum BaselineMatch {
     /// They are of the same namespace.
-    Same,
+    SameNamespace,
     /// The namespace is younger than the run, or had no process at the start: its counters begin at 0.
-    None,
+    NewNamespace,
     /// The inode number may have been used again since.
-    Unsure,
+    Uncertain,
 }
 
 /// What was seen in one namespace.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct ObservedResets {
     /// When the last was, nanoseconds of `CLOCK_MONOTONIC`.
     last_ns: u64,
     total: u64,
@@ -65,21 +59,21 @@ struct Seen {
     attempts: u64,
 }
 
-impl Watch {
+impl CounterBaseline {
     /// Reads the counters; what is seen from now on is compared with their movement. `without_socket` tells whether this
     /// kernel reports resets for which it has no socket.
     pub fn start(without_socket: bool) -> Self {
         let at_start = namespaces().into_iter().filter_map(|(netns, pid)| {
             let counters = read_in(netns, &pid)?;
-            Some((netns, AtStart { counters, witness: pid.parse().ok().and_then(Identity::of_program) }))
+            Some((netns, NamespaceBaseline { counters, witness: pid.parse().ok().and_then(Identity::of_program) }))
         });
         Self { own: netns_of("self"), at_start: at_start.collect(), seen: HashMap::new(), without_socket }
     }
 
     /// Counts a reset, wanted or not.
-    pub fn see(&mut self, reset: &Reset) {
+    pub fn observe(&mut self, reset: &Reset) {
         let namespace = reset.namespace();
-        if namespace.inode == 0 || self.seen.len() >= NAMESPACES && !self.seen.contains_key(&namespace) {
+        if namespace.inode == 0 || self.seen.len() >= MAX_NAMESPACES && !self.seen.contains_key(&namespace) {
             return;
         }
         let seen = self.seen.entry(namespace).or_default();
@@ -101,15 +95,15 @@ impl Watch {
     /// The comparison. `complete` tells whether everything that the hooks reported was let through to be counted.
     pub fn finish(&self, complete: bool) -> Coverage {
         let now = namespaces();
-        let mut others: Vec<(u32, Seen, usize)> =
+        let mut others: Vec<(u32, ObservedResets, usize)> =
             self.latest().into_iter().filter(|&(netns, ..)| Some(netns) != self.own).collect();
         others.sort_by_key(|&(netns, seen, _)| (std::cmp::Reverse(seen.total), netns));
         let others = others.into_iter().filter_map(|(netns, seen, namespaces)| {
             let counters = read_in(netns, now.get(&netns)?)?;
-            let past = self.past(netns, &counters, namespaces > 1);
-            Some(Namespace { netns, counters: self.compare(netns, &counters, seen, past, complete) })
+            let baseline_match = self.baseline_match(netns, &counters, namespaces > 1);
+            Some(NamespaceCoverage { netns, counters: self.compare(netns, &counters, seen, baseline_match, complete) })
         });
-        Coverage { others: others.take(OTHERS).collect(), ..self.own(complete) }
+        Coverage { others: others.take(MAX_OTHERS).collect(), ..self.own(complete) }
     }
 
     /// The comparison of our own namespace alone, for which no other process is looked at.
@@ -117,15 +111,15 @@ impl Watch {
         let own = self.own.and_then(|own| {
             // This process has been in it all the time.
             let seen = self.latest().into_iter().find(|&(netns, ..)| netns == own);
-            let seen = seen.map_or_else(Seen::default, |(_, seen, _)| seen);
-            Some(self.compare(own, &read("self")?, seen, Past::Same, complete))
+            let seen = seen.map_or_else(ObservedResets::default, |(_, seen, _)| seen);
+            Some(self.compare(own, &read("self")?, seen, BaselineMatch::SameNamespace, complete))
         });
         Coverage { netns: self.own, counters: own.unwrap_or_default(), others: Vec::new() }
     }
 
     /// For each inode number, what was seen in the namespace that had it last, and how many had it during the run.
-    fn latest(&self) -> Vec<(u32, Seen, usize)> {
-        let mut latest: HashMap<u32, (Seen, usize)> = HashMap::new();
+    fn latest(&self) -> Vec<(u32, ObservedResets, usize)> {
+        let mut latest: HashMap<u32, (ObservedResets, usize)> = HashMap::new();
         for (namespace, &seen) in &self.seen {
             let (last, namespaces) = latest.entry(namespace.inode).or_default();
             *namespaces += 1;
@@ -137,43 +131,58 @@ impl Watch {
     }
 
     /// What relates the counters of the namespace with this inode number to those at the start.
-    fn past(&self, netns: u32, now: &Counters, used_again: bool) -> Past {
-        let Some(AtStart { counters, witness }) = self.at_start.get(&netns) else { return Past::None };
+    fn baseline_match(&self, netns: u32, now: &SnmpCounters, used_again: bool) -> BaselineMatch {
+        let Some(NamespaceBaseline { counters, witness }) = self.at_start.get(&netns) else {
+            return BaselineMatch::NewNamespace;
+        };
         if used_again || counters.iter().any(|(name, &before)| now.get(name).is_none_or(|&now| now < before)) {
-            return Past::None;
+            return BaselineMatch::NewNamespace;
         }
         let is_there = |witness: Identity| witness.lives() && netns_of(&witness.pid.to_string()) == Some(netns);
-        if witness.is_some_and(is_there) { Past::Same } else { Past::Unsure }
+        if witness.is_some_and(is_there) { BaselineMatch::SameNamespace } else { BaselineMatch::Uncertain }
     }
 
-    fn compare(&self, netns: u32, now: &Counters, seen: Seen, past: Past, complete: bool) -> Vec<Counter> {
-        let at_start = self.at_start.get(&netns).filter(|_| past != Past::None);
-        let seen = [("OutRsts", seen.sent), ("EstabResets", seen.established), ("AttemptFails", seen.attempts)];
-        let compare = |(name, seen): (&'static str, u64)| {
+    fn compare(
+        &self,
+        netns: u32,
+        now: &SnmpCounters,
+        observed: ObservedResets,
+        baseline_match: BaselineMatch,
+        complete: bool,
+    ) -> Vec<CounterCoverage> {
+        let at_start = self.at_start.get(&netns).filter(|_| baseline_match != BaselineMatch::NewNamespace);
+        let observed =
+            [("OutRsts", observed.sent), ("EstabResets", observed.established), ("AttemptFails", observed.attempts)];
+        let compare = |(name, observed): (&'static str, u64)| {
             let before = at_start.and_then(|at_start| at_start.counters.get(name)).copied();
-            let moved = now.get(name)?.saturating_sub(before.unwrap_or(0));
-            let explanation = complete.then(|| self.explanation(name, moved, seen, past)).flatten();
-            Some(Counter { name: format!("Tcp{name}"), moved, seen: complete.then_some(seen), explanation })
+            let delta = now.get(name)?.saturating_sub(before.unwrap_or(0));
+            let explanation = complete.then(|| self.explanation(name, delta, observed, baseline_match)).flatten();
+            Some(CounterCoverage {
+                name: format!("Tcp{name}"),
+                delta,
+                observed: complete.then_some(observed),
+                explanation,
+            })
         };
-        seen.into_iter().filter_map(compare).collect()
+        observed.into_iter().filter_map(compare).collect()
     }
 
     /// Why a counter and what was seen differ.
-    fn explanation(&self, name: &str, moved: u64, seen: u64, past: Past) -> Option<String> {
-        if moved == seen {
+    fn explanation(&self, name: &str, delta: u64, observed: u64, baseline_match: BaselineMatch) -> Option<String> {
+        if delta == observed {
             return None;
         }
         let mut reasons = Vec::new();
-        match past {
-            Past::Same => {}
-            Past::None => {
+        match baseline_match {
+            BaselineMatch::SameNamespace => {}
+            BaselineMatch::NewNamespace => {
                 reasons.push("the namespace had no process at the start, so its counter is taken from its beginning");
             }
-            Past::Unsure => {
+            BaselineMatch::Uncertain => {
                 reasons.push("its processes of the start have ended: it may be another one with the same number");
             }
         }
-        if moved < seen {
+        if delta < observed {
             reasons.push("some came after the counter was read, or ended no connection that it counts");
         } else {
             reasons.push(match name {
@@ -186,48 +195,6 @@ impl Watch {
             });
         }
         Some(reasons.join("; "))
-    }
-}
-
-/// Counters beside what was seen.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Coverage {
-    /// The namespace that rsttrace runs in.
-    pub netns: Option<u32>,
-    /// Its counters, one by one.
-    pub counters: Vec<Counter>,
-    /// Other namespaces in which resets were seen and whose counters could be read, those with the most resets first.
-    pub others: Vec<Namespace>,
-}
-
-/// The counters of another namespace.
-#[derive(Clone, Debug, Serialize)]
-pub struct Namespace {
-    /// Which.
-    pub netns: u32,
-    /// One by one.
-    pub counters: Vec<Counter>,
-}
-
-/// One counter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Counter {
-    /// As `nstat` has it.
-    pub name: String,
-    /// How far it moved during the run.
-    pub moved: u64,
-    /// How many of these were seen; `None` where filters kept the kernel side from reporting all.
-    pub seen: Option<u64>,
-    /// Why the two differ.
-    pub explanation: Option<String>,
-}
-
-impl Display for Counter {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let Self { name, moved, seen, explanation } = self;
-        write!(formatter, "{name} moved by {moved}")?;
-        seen.map_or(Ok(()), |seen| write!(formatter, ", {seen} seen"))?;
-        explanation.as_ref().map_or(Ok(()), |explanation| write!(formatter, " ({explanation})"))
     }
 }
 
@@ -249,18 +216,18 @@ fn netns_of(pid: &str) -> Option<u32> {
 }
 
 /// The counters of a namespace, as a process that was in it sees them; `None` when the PID is in another by now.
-fn read_in(netns: u32, pid: &str) -> Option<Counters> {
+fn read_in(netns: u32, pid: &str) -> Option<SnmpCounters> {
     let counters = read(pid)?;
     (netns_of(pid) == Some(netns)).then_some(counters)
 }
 
 /// The counters as a process sees them.
-fn read(pid: &str) -> Option<Counters> {
+fn read(pid: &str) -> Option<SnmpCounters> {
     fs::read_to_string(format!("/proc/{pid}/net/snmp")).ok().map(|snmp| parse(&snmp))
 }
 
 /// Two lines a protocol: names, then values.
-pub(crate) fn parse(snmp: &str) -> Counters {
+pub(crate) fn parse(snmp: &str) -> SnmpCounters {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return HashMap::new() };
     names
@@ -284,18 +251,32 @@ mod tests {
 
     #[test]
     fn a_difference_is_explained_and_agreement_is_not() {
-        let watch = Watch { without_socket: true, ..Watch::default() };
-        assert_eq!(watch.explanation("OutRsts", 3, 3, Past::Same), None);
-        for (name, moved) in [("OutRsts", 4), ("EstabResets", 4), ("AttemptFails", 4), ("OutRsts", 2)] {
-            assert!(watch.explanation(name, moved, 3, Past::Same).is_some_and(|why| !why.contains("at the start")));
+        let watch = CounterBaseline { without_socket: true, ..CounterBaseline::default() };
+        assert_eq!(watch.explanation("OutRsts", 3, 3, BaselineMatch::SameNamespace), None);
+        for (name, delta) in [("OutRsts", 4), ("EstabResets", 4), ("AttemptFails", 4), ("OutRsts", 2)] {
+            assert!(
+                watch
+                    .explanation(name, delta, 3, BaselineMatch::SameNamespace)
+                    .is_some_and(|why| !why.contains("at the start"))
+            );
         }
-        assert!(Watch::default().explanation("OutRsts", 4, 3, Past::Same).is_some_and(|why| why.contains("6.10")));
-        assert!(watch.explanation("OutRsts", 4, 3, Past::None).is_some_and(|why| why.contains("at the start")));
-        assert!(watch.explanation("OutRsts", 4, 3, Past::Unsure).is_some_and(|why| why.contains("same number")));
+        assert!(
+            CounterBaseline::default()
+                .explanation("OutRsts", 4, 3, BaselineMatch::SameNamespace)
+                .is_some_and(|why| why.contains("6.10"))
+        );
+        assert!(
+            watch
+                .explanation("OutRsts", 4, 3, BaselineMatch::NewNamespace)
+                .is_some_and(|why| why.contains("at the start"))
+        );
+        assert!(
+            watch.explanation("OutRsts", 4, 3, BaselineMatch::Uncertain).is_some_and(|why| why.contains("same number"))
+        );
     }
 
-    fn seen(sent: u64, last_ns: u64) -> Seen {
-        Seen { total: sent, sent, last_ns, ..Seen::default() }
+    fn seen(sent: u64, last_ns: u64) -> ObservedResets {
+        ObservedResets { total: sent, sent, last_ns, ..ObservedResets::default() }
     }
 
     /// Another namespace has the inode number of one that was there at the start.
@@ -303,30 +284,33 @@ mod tests {
     fn counters_of_a_namespace_that_is_gone_are_not_compared_with() {
         let own = netns_of("self").unwrap();
         let counters = |resets| HashMap::from([("OutRsts", resets)]);
-        let watch_with = |witness, seen: &[(NamespaceId, Seen)]| Watch {
-            at_start: HashMap::from([(own, AtStart { counters: counters(5), witness })]),
+        let watch_with = |witness, seen: &[(NamespaceId, ObservedResets)]| CounterBaseline {
+            at_start: HashMap::from([(own, NamespaceBaseline { counters: counters(5), witness })]),
             seen: seen.iter().copied().collect(),
             without_socket: true,
-            ..Watch::default()
+            ..CounterBaseline::default()
         };
         let id = |cookie| NamespaceId { inode: own, cookie };
         let witness = Identity::of_program(std::process::id());
         // The process is still in it, and no other namespace was seen under the number.
         let watch = watch_with(witness, &[(id(1), seen(3, 10))]);
-        assert_eq!(watch.past(own, &counters(8), false), Past::Same);
-        assert_eq!(watch.compare(own, &counters(8), seen(3, 10), Past::Same, true)[0].explanation, None);
+        assert_eq!(watch.baseline_match(own, &counters(8), false), BaselineMatch::SameNamespace);
+        assert_eq!(
+            watch.compare(own, &counters(8), seen(3, 10), BaselineMatch::SameNamespace, true)[0].explanation,
+            None
+        );
         // The counters have gone back.
-        assert_eq!(watch.past(own, &counters(4), false), Past::None);
+        assert_eq!(watch.baseline_match(own, &counters(4), false), BaselineMatch::NewNamespace);
         // Two were seen under it: what the first was told is not the second's.
         let watch = watch_with(witness, &[(id(1), seen(3, 10)), (id(2), seen(7, 20))]);
         let latest: Vec<(u64, usize)> = watch.latest().iter().map(|(_, seen, many)| (seen.sent, *many)).collect();
         assert_eq!(latest, [(7, 2)]);
-        assert_eq!(watch.past(own, &counters(7), true), Past::None);
-        assert_eq!(watch.compare(own, &counters(7), seen(7, 20), Past::None, true)[0].moved, 7);
+        assert_eq!(watch.baseline_match(own, &counters(7), true), BaselineMatch::NewNamespace);
+        assert_eq!(watch.compare(own, &counters(7), seen(7, 20), BaselineMatch::NewNamespace, true)[0].delta, 7);
         // Its process has ended.
-        assert_eq!(watch_with(None, &[]).past(own, &counters(8), false), Past::Unsure);
+        assert_eq!(watch_with(None, &[]).baseline_match(own, &counters(8), false), BaselineMatch::Uncertain);
         // It was not there at the start.
-        assert_eq!(watch.past(own ^ 1, &counters(8), false), Past::None);
+        assert_eq!(watch.baseline_match(own ^ 1, &counters(8), false), BaselineMatch::NewNamespace);
     }
 
     #[test]

@@ -1,11 +1,10 @@
-//! Patterns over many resets: silences that cluster, what comes at regular intervals, and what comes at once. All of it
+//! Patterns over many resets: idle_times that cluster, what comes at regular intervals, and what comes at once. All of it
 //! in bounded memory.
 
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroUsize};
 
 use jiff::Timestamp;
 use lru::LruCache;
-use serde::Serialize;
 
 use crate::{
     diagnose::{
@@ -13,84 +12,46 @@ use crate::{
         story::{Order, Story},
         timeouts::Timeouts,
     },
-    reset::{Endpoint, Reset, Role},
-    summary::top::Top,
+    model::{Endpoint, FinOrderCounts, IdleCluster, IdleKind, Reset, Role},
+    summary::heavy_hitters::HeavyHitters,
 };
 
 /// Resets that make a pattern.
-const ENOUGH: u64 = 3;
+const MIN_CLUSTER: u64 = 3;
 /// Silences are gathered in steps of 2 %.
 const STEP: f64 = 0.02;
-/// A cluster of silences is no wider than this part of them, or this many milliseconds.
-const NARROW: (f64, f64) = (0.1, 1_000.0);
+/// A cluster of idle_times is no wider than this part of them, or this many milliseconds.
+const MAX_CLUSTER_WIDTH: (f64, f64) = (0.1, 1_000.0);
 /// Causes and peers whose intervals are measured.
-const RHYTHMS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
-/// Resets of one cause within this time are one beat.
-const BEAT_NS: u64 = 500_000_000;
-/// Intervals before a rhythm is believed, and how even they have to be.
+const MAX_PERIODICITIES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// Resets of one cause within this time are one observe.
+const SAME_OCCURRENCE_NS: u64 = 500_000_000;
+/// Intervals before a periodicity is believed, and how even they have to be.
 const INTERVALS: (u64, f64) = (4, 0.1);
 /// A burst: so many resets with no more than this time between two, all within the longest.
 const BURST: (u64, u64, u64) = (5, 100_000_000, 10_000_000_000);
 /// Owners of timeouts that a sentence names.
-const NAMED: usize = 4;
-/// Bursts and rhythms that are told.
-const TOLD: usize = 3;
+const MAX_OWNERS: usize = 4;
+/// Bursts and periodicities that are told.
+const MAX_REPORTED: usize = 3;
 
 /// What is gathered while the run goes on.
 #[derive(Debug)]
 pub(super) struct Patterns {
-    silences: BTreeMap<(Silence, i32), Cluster>,
-    rhythms: LruCache<(&'static str, Option<IpAddr>), Rhythm>,
+    idle_times: BTreeMap<(IdleKind, i32), IdleCluster>,
+    periodicities: LruCache<(&'static str, Option<IpAddr>), Periodicity>,
     burst: Option<Burst>,
     bursts: Vec<Burst>,
-    pub(super) backends: Top<Endpoint>,
-    pub(super) orders: Orders,
+    pub(super) backends: HeavyHitters<Endpoint>,
+    pub(super) fin_order: FinOrderCounts,
     restarts: u64,
     first_victims: u64,
 }
 
-/// Which came first on connections that this host had opened, the peer's FIN or our next data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Orders {
-    /// The FIN had come before the data were sent.
-    pub fin_first: u64,
-    /// The data were on their way when the FIN came.
-    pub crossed: u64,
-    /// No FIN came: the reset was the first word.
-    pub no_fin: u64,
-}
-
-/// What kind of silence there was before a reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Silence {
-    /// Before our last send, which the reset answers.
-    BeforeSend,
-    /// Before the reset, nothing being under way.
-    Idle,
-    /// Before the reset, a request waiting for its answer.
-    Waiting,
-}
-
-/// Resets after silences of about the same length.
-#[derive(Clone, Debug, Serialize)]
-pub struct Cluster {
-    /// What kind of silence.
-    pub kind: Silence,
-    /// How many resets.
-    pub count: u64,
-    /// The shortest, in seconds.
-    pub from_s: f64,
-    /// The longest, in seconds.
-    pub to_s: f64,
-    /// Owners of known timeouts that it matches.
-    pub matches: Vec<String>,
-}
-
 /// How regularly something comes.
 #[derive(Debug, Default)]
-struct Rhythm {
-    beats: u64,
+struct Periodicity {
+    occurrences: u64,
     last_ns: u64,
     mean_s: f64,
     /// Sum of the squared differences from the mean (Welford).
@@ -112,12 +73,12 @@ struct Burst {
 impl Default for Patterns {
     fn default() -> Self {
         Self {
-            silences: BTreeMap::new(),
-            rhythms: LruCache::new(RHYTHMS),
+            idle_times: BTreeMap::new(),
+            periodicities: LruCache::new(MAX_PERIODICITIES),
             burst: None,
             bursts: Vec::new(),
-            backends: Top::default(),
-            orders: Orders::default(),
+            backends: HeavyHitters::default(),
+            fin_order: FinOrderCounts::default(),
             restarts: 0,
             first_victims: 0,
         }
@@ -125,9 +86,9 @@ impl Default for Patterns {
 }
 
 impl Patterns {
-    pub(super) fn see(&mut self, reset: &Reset) {
-        self.see_silence(reset);
-        self.see_time(reset);
+    pub(super) fn observe(&mut self, reset: &Reset) {
+        self.observe_idle_time(reset);
+        self.observe_time(reset);
         if reset.cause.code == "peer-restarted" {
             self.restarts += 1;
             // The first of a restart is told before it can be known.
@@ -136,27 +97,27 @@ impl Patterns {
         let Some(story) = Story::of(reset).filter(|story| story.is(Role::Client) && story.in_use()) else { return };
         self.backends.count(reset.peer, reset.count);
         let order = match story.order() {
-            Order::FinFirst => &mut self.orders.fin_first,
-            Order::SendFirst => &mut self.orders.crossed,
-            Order::NoFin => &mut self.orders.no_fin,
+            Order::FinFirst => &mut self.fin_order.fin_first,
+            Order::SendFirst => &mut self.fin_order.send_first,
+            Order::NoFin => &mut self.fin_order.no_fin,
         };
         *order += reset.count;
     }
 
-    fn see_silence(&mut self, reset: &Reset) {
+    fn observe_idle_time(&mut self, reset: &Reset) {
         let Some(story) = Story::of(reset).filter(|story| story.in_use()) else { return };
         let (kind, silence) = if story.awaits_answer() && !story.answers_our_send() {
-            (Silence::Waiting, story.silence_ms())
+            (IdleKind::Waiting, story.silence_ms())
         } else if story.in_flight() {
-            (Silence::BeforeSend, story.telling_silence_ms())
+            (IdleKind::BeforeSend, story.telling_silence_ms())
         } else {
-            (Silence::Idle, story.silence_ms())
+            (IdleKind::Idle, story.silence_ms())
         };
         let Some(ms) = silence.filter(|&silence| silence >= 900.0) else { return };
         #[expect(clippy::cast_possible_truncation, reason = "a logarithm of seconds is small")]
         let step = ((ms / 1000.0).ln() / STEP).floor() as i32;
         let seconds = ms / 1000.0;
-        let cluster = self.silences.entry((kind, step)).or_insert(Cluster {
+        let cluster = self.idle_times.entry((kind, step)).or_insert(IdleCluster {
             kind,
             count: 0,
             from_s: seconds,
@@ -168,10 +129,10 @@ impl Patterns {
         cluster.to_s = cluster.to_s.max(seconds);
     }
 
-    fn see_time(&mut self, reset: &Reset) {
+    fn observe_time(&mut self, reset: &Reset) {
         let now = reset.facts.ktime_ns;
         for peer in [None, Some(reset.peer.address)] {
-            self.rhythms.get_or_insert_mut((reset.cause.code, peer), Rhythm::default).beat(now);
+            self.periodicities.get_or_insert_mut((reset.cause.code, peer), Periodicity::default).observe(now);
         }
         match &mut self.burst {
             Some(burst) if now.saturating_sub(burst.last_ns) <= BURST.1 => burst.grow(reset),
@@ -185,13 +146,13 @@ impl Patterns {
     fn end_burst(&mut self) {
         self.bursts.extend(self.burst.take().filter(Burst::is_one));
         self.bursts.sort_by_key(|burst| std::cmp::Reverse(burst.count));
-        self.bursts.truncate(TOLD);
+        self.bursts.truncate(MAX_REPORTED);
     }
 
     /// Silences that cluster, the largest cluster first.
-    pub(super) fn clusters(&self, timeouts: &Timeouts) -> Vec<Cluster> {
-        let mut merged: Vec<(i32, Cluster)> = Vec::new();
-        for (&(kind, step), cluster) in &self.silences {
+    pub(super) fn clusters(&self, timeouts: &Timeouts) -> Vec<IdleCluster> {
+        let mut merged: Vec<(i32, IdleCluster)> = Vec::new();
+        for (&(kind, step), cluster) in &self.idle_times {
             match merged.last_mut() {
                 Some((last, wide)) if wide.kind == kind && step == *last + 1 => {
                     *last = step;
@@ -202,10 +163,10 @@ impl Patterns {
             }
         }
         let total: u64 = merged.iter().map(|(_, cluster)| cluster.count).sum();
-        let mut clusters: Vec<Cluster> = merged
+        let mut clusters: Vec<IdleCluster> = merged
             .into_iter()
             .map(|(_, cluster)| cluster)
-            .filter(|cluster| cluster.count >= ENOUGH && cluster.count * 10 >= total && cluster.is_narrow())
+            .filter(|cluster| cluster.count >= MIN_CLUSTER && cluster.count * 10 >= total && cluster.is_narrow())
             .collect();
         for cluster in &mut clusters {
             let middle = f64::midpoint(cluster.from_s, cluster.to_s);
@@ -213,18 +174,18 @@ impl Patterns {
                 timeouts.matching(middle * 1000.0).map(|row| format!("{} ({} s)", row.owner, row.seconds)).collect();
         }
         clusters.sort_by_key(|cluster| std::cmp::Reverse(cluster.count));
-        clusters.truncate(TOLD);
+        clusters.truncate(MAX_REPORTED);
         clusters
     }
 
     /// Each pattern in a sentence.
-    pub(super) fn sentences(&self, clusters: &[Cluster]) -> Vec<String> {
-        let mut sentences: Vec<String> = clusters.iter().map(Cluster::sentence).collect();
+    pub(super) fn sentences(&self, clusters: &[IdleCluster]) -> Vec<String> {
+        let mut sentences: Vec<String> = clusters.iter().map(IdleCluster::sentence).collect();
         sentences.extend(self.regular());
         let mut bursts = self.bursts.clone();
         bursts.extend(self.burst.clone().filter(Burst::is_one));
         bursts.sort_by_key(|burst| std::cmp::Reverse(burst.count));
-        sentences.extend(bursts.iter().take(TOLD).map(Burst::sentence));
+        sentences.extend(bursts.iter().take(MAX_REPORTED).map(Burst::sentence));
         if self.first_victims > 0 {
             sentences.push(format!(
                 "peer-restarted stands for {} and not {} resets: the first of each restart was told before that could be known",
@@ -237,23 +198,26 @@ impl Patterns {
 
     /// What comes regularly: of a cause where all of it does, else of a cause and a peer.
     fn regular(&self) -> Vec<String> {
-        let even =
-            |peer: bool| self.rhythms.iter().filter(move |((_, of), rhythm)| of.is_some() == peer && rhythm.is_even());
+        let even = |peer: bool| {
+            self.periodicities
+                .iter()
+                .filter(move |((_, of), periodicity)| of.is_some() == peer && periodicity.is_even())
+        };
         let whole: Vec<&str> = even(false).map(|(&(code, _), _)| code).collect();
         let mut regular: Vec<_> =
             even(false).chain(even(true).filter(|((code, _), _)| !whole.contains(code))).collect();
-        regular.sort_by_key(|(_, rhythm)| std::cmp::Reverse(rhythm.beats));
-        let sentence = |(&(code, peer), rhythm): (&(&str, Option<IpAddr>), &Rhythm)| {
+        regular.sort_by_key(|(_, periodicity)| std::cmp::Reverse(periodicity.occurrences));
+        let sentence = |(&(code, peer), periodicity): (&(&str, Option<IpAddr>), &Periodicity)| {
             let of = peer.map_or_else(String::new, |peer| format!(" with {peer}"));
-            format!("{code}{of} every {}, {} times", span(rhythm.mean_s * 1000.0), rhythm.beats)
+            format!("{code}{of} every {}, {} times", span(periodicity.mean_s * 1000.0), periodicity.occurrences)
         };
-        regular.into_iter().take(TOLD).map(sentence).collect()
+        regular.into_iter().take(MAX_REPORTED).map(sentence).collect()
     }
 }
 
-impl Cluster {
+impl IdleCluster {
     fn is_narrow(&self) -> bool {
-        self.to_s - self.from_s <= (self.from_s * NARROW.0).max(NARROW.1 / 1000.0)
+        self.to_s - self.from_s <= (self.from_s * MAX_CLUSTER_WIDTH.0).max(MAX_CLUSTER_WIDTH.1 / 1000.0)
     }
 
     /// `60.0 s to 60.1 s`.
@@ -264,13 +228,13 @@ impl Cluster {
 
     /// The first few timeouts that it matches.
     fn owners(&self) -> Option<String> {
-        let (first, rest) = self.matches.split_at(self.matches.len().min(NAMED));
+        let (first, rest) = self.matches.split_at(self.matches.len().min(MAX_OWNERS));
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
         (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
     }
 
     /// Without the rest of a sentence.
-    pub(super) fn in_short(&self) -> String {
+    pub(super) fn summary_clause(&self) -> String {
         let owners = self.owners().unwrap_or_else(|| "no known timeout".to_owned());
         format!("{} after a silence of {} ({owners})", self.count, self.length())
     }
@@ -279,9 +243,9 @@ impl Cluster {
         let Self { kind, count, .. } = self;
         let length = self.length();
         let what = match kind {
-            Silence::BeforeSend => "came at once after we sent, before which there was silence for",
-            Silence::Idle => "hit connections that had been idle for",
-            Silence::Waiting => "ended requests that had waited for an answer for",
+            IdleKind::BeforeSend => "came at once after we sent, before which there was silence for",
+            IdleKind::Idle => "hit connections that had been idle for",
+            IdleKind::Waiting => "ended requests that had waited for an answer for",
         };
         match self.owners() {
             Some(owners) => format!("{count} resets {what} {length}: {owners}"),
@@ -292,32 +256,32 @@ impl Cluster {
     }
 }
 
-impl Rhythm {
-    fn beat(&mut self, now: u64) {
+impl Periodicity {
+    fn observe(&mut self, now: u64) {
         let gap = now.saturating_sub(self.last_ns);
-        if self.beats > 0 && gap <= BEAT_NS {
+        if self.occurrences > 0 && gap <= SAME_OCCURRENCE_NS {
             return;
         }
-        if self.beats > 0 {
+        if self.occurrences > 0 {
             let seconds = std::time::Duration::from_nanos(gap).as_secs_f64();
             let before = seconds - self.mean_s;
             self.mean_s += before / self.intervals_with(1);
             self.spread += before * (seconds - self.mean_s);
         }
-        self.beats += 1;
+        self.occurrences += 1;
         self.last_ns = now;
     }
 
     /// The intervals so far, and so many more.
     fn intervals_with(&self, more: u64) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "no run has so many beats")]
-        let intervals = (self.beats.saturating_sub(1) + more) as f64;
+        #[expect(clippy::cast_precision_loss, reason = "no run has so many occurrences")]
+        let intervals = (self.occurrences.saturating_sub(1) + more) as f64;
         intervals
     }
 
     fn is_even(&self) -> bool {
         let deviation = (self.spread / self.intervals_with(0).max(1.0)).sqrt();
-        self.beats > INTERVALS.0 && deviation <= self.mean_s * INTERVALS.1
+        self.occurrences > INTERVALS.0 && deviation <= self.mean_s * INTERVALS.1
     }
 }
 

@@ -1,22 +1,24 @@
 //! The run in one paragraph: what a person would otherwise take from a capture.
 
-use super::{Summary, patterns::Orders};
-use crate::{diagnose::catalogue, reset::Fault};
+use crate::{
+    diagnose::catalogue,
+    model::{Fault, FinOrderCounts, Summary},
+};
 
 /// Who reset whom, whose side must change what, was a FIN there before the next data, one backend or several, and when.
-pub(super) fn of(summary: &Summary) -> String {
+pub(super) fn render(summary: &Summary) -> String {
     if summary.resets == 0 {
         return "No resets.".to_owned();
     }
-    let mut sentences = vec![who(summary), whose(summary)];
-    sentences.extend(first_of(&summary.order));
+    let mut sentences = vec![by_direction(summary), by_fault(summary)];
+    sentences.extend(fin_order(&summary.order));
     sentences.extend(backends(summary));
-    sentences.extend(summary.idle_clusters.first().map(|cluster| format!("In time: {}.", cluster.in_short())));
-    sentences.extend(what(summary));
+    sentences.extend(summary.idle_clusters.first().map(|cluster| format!("In time: {}.", cluster.summary_clause())));
+    sentences.extend(most_urgent_cause(summary));
     sentences.join(" ")
 }
 
-fn who(summary: &Summary) -> String {
+fn by_direction(summary: &Summary) -> String {
     let Summary { resets, sent, received, .. } = summary;
     match (sent, received) {
         (_, 0) => format!("This host sent all {resets} resets itself."),
@@ -25,7 +27,7 @@ fn who(summary: &Summary) -> String {
     }
 }
 
-fn whose(summary: &Summary) -> String {
+fn by_fault(summary: &Summary) -> String {
     let part = |fault: Fault, what: &str| {
         let count = *summary.by_fault.get(&fault)?;
         Some(if count == summary.resets { format!("all {what}") } else { format!("{count} {what}") })
@@ -43,13 +45,13 @@ fn whose(summary: &Summary) -> String {
     format!("By whose side: {}.", join(&parts))
 }
 
-fn first_of(order: &Orders) -> Option<String> {
-    let &Orders { fin_first, crossed, no_fin } = order;
-    let total = fin_first + crossed + no_fin;
+fn fin_order(order: &FinOrderCounts) -> Option<String> {
+    let &FinOrderCounts { fin_first, send_first, no_fin } = order;
+    let total = fin_first + send_first + no_fin;
     let part = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
     let parts: Vec<String> = [
         part(fin_first, "after a FIN of the peer that had come before our next data were sent"),
-        part(crossed, "where FIN and data crossed"),
+        part(send_first, "where FIN and data crossed"),
         part(no_fin, "without any FIN before"),
     ]
     .into_iter()
@@ -60,7 +62,7 @@ fn first_of(order: &Orders) -> Option<String> {
 
 fn backends(summary: &Summary) -> Option<String> {
     let first = summary.backends.first()?;
-    let total: u64 = summary.order.fin_first + summary.order.crossed + summary.order.no_fin;
+    let total: u64 = summary.order.fin_first + summary.order.send_first + summary.order.no_fin;
     let at = format!("{}:{}", first.address, first.port);
     Some(match summary.backend_count {
         1 => format!("They went to one backend, {at}."),
@@ -71,7 +73,7 @@ fn backends(summary: &Summary) -> Option<String> {
     })
 }
 
-fn what(summary: &Summary) -> Option<String> {
+fn most_urgent_cause(summary: &Summary) -> Option<String> {
     // What is harmless needs no change, however often it comes.
     let rows = summary.by_cause.iter().filter_map(|(code, count)| Some((catalogue::find(code)?, count)));
     let (row, count) = rows.filter(|(row, _)| row.fault != Fault::None).max_by_key(|&(_, count)| count)?;

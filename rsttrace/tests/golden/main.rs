@@ -18,11 +18,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use rsttrace::{
     attribute::{container, owner, service},
-    cli::{Format, TimeFormat},
     decode::{Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
-    reset::{Actor, Process, Reset},
-    sink::{self, Look, Lost, LostWhere, Record},
+    format::{Format, TextOptions, TimeFormat},
+    model::{Actor, Lost, LostWhere, Process, Record, Reset},
 };
 
 use rsttrace_common::event::{EVENT_HAS_REASON, ResetEvent};
@@ -108,7 +107,7 @@ pub(crate) fn owned(mut reset: Reset, details: bool) -> Reset {
 }
 
 fn printed(format: Format, color: bool) -> String {
-    let look = Look {
+    let look = TextOptions {
         color,
         time: TimeFormat::Utc,
         started_ns: 0,
@@ -116,7 +115,7 @@ fn printed(format: Format, color: bool) -> String {
         // The files that names come from differ from machine to machine.
         names: false,
     };
-    let mut sink = sink::sink(format, look);
+    let mut sink = format.formatter(look);
     let mut out = Vec::new();
     let mut write = |record: &Record| sink.write(record, &mut out).expect("a vector takes everything");
     for reset in resets() {
@@ -151,14 +150,14 @@ fn each_case_has_its_cause() {
 #[test]
 fn the_clock_may_be_set() {
     const HOUR: i64 = 3600;
-    let look = Look {
+    let look = TextOptions {
         color: false,
         time: TimeFormat::Elapsed,
         started_ns: NOW_NS - 10_000_000_000,
         zone: TimeZone::UTC,
         names: false,
     };
-    let (mut text, mut long) = (sink::sink(Format::Text, look.clone()), sink::sink(Format::Long, look));
+    let (mut text, mut long) = (Format::Text.formatter(look.clone()), Format::Long.formatter(look));
     let mut decoder = Decoder::new("gw-1".into(), Reasons::default(), Some(0), cases::events::tick_rate());
     let wall = "2026-11-21T08:15:02Z".parse::<Timestamp>().expect("a time");
     let case = cases::all().next().expect("a case");

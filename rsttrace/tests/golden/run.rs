@@ -4,12 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rsttrace::{
-    cli::{Format, TimeFormat},
     decode::{Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, timeouts::Timeouts},
-    reset::Reset,
-    sink::{self, Look, Record},
-    summary::{Circumstances, Summary, Tally, coverage::Coverage},
+    format::{Format, TextOptions, TimeFormat},
+    model::{Coverage, Record, Reset, Summary},
+    summary::{SummaryContext, Tally},
 };
 use rsttrace_common::{
     event::{EVENT_ORPHAN, PROVENANCE_LISTEN, ResetEvent},
@@ -51,7 +50,7 @@ fn play(mut events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
         tally.count(&reset);
         resets.push(reset);
     }
-    let summary = tally.summary(Circumstances {
+    let summary = tally.summary(SummaryContext {
         time: wall,
         duration: Duration::from_mins(10),
         last: true,
@@ -122,9 +121,10 @@ fn the_summary_of_a_gateway() {
 #[test]
 fn the_summary_follows_the_schema() {
     let (_, summary) = play(gateway());
-    let look = Look { color: false, time: TimeFormat::Utc, started_ns: 0, zone: jiff::tz::TimeZone::UTC, names: false };
+    let look =
+        TextOptions { color: false, time: TimeFormat::Utc, started_ns: 0, zone: jiff::tz::TimeZone::UTC, names: false };
     let mut out = Vec::new();
-    sink::sink(Format::Json, look).write(&Record::Summary(Arc::new(summary)), &mut out).expect("a vector");
+    Format::Json.formatter(look).write(&Record::Summary(Arc::new(summary)), &mut out).expect("a vector");
     let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
     let schema = serde_json::from_str(include_str!("../../../docs/output.schema.json")).expect("JSON");
     let schema = jsonschema::validator_for(&schema).expect("a schema");

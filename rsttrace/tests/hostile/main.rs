@@ -20,13 +20,13 @@ use jiff::{Timestamp, tz::TimeZone};
 use proptest::{collection, prelude::*, sample};
 use rsttrace::{
     attribute::owner,
-    cli::{Format, TimeFormat},
     decode::{Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, timeouts::Timeouts},
+    format::{Format, TextOptions, TimeFormat},
     metrics::Metrics,
-    reset::{Actor, Container, OwnerConfidence, Process, Provenance, Reset},
-    sink::{self, Look, Record, outlet::Forms},
-    summary::{Circumstances, Tally, coverage::Coverage},
+    model::{Actor, Container, Coverage, OwnerConfidence, Process, Provenance, Record, Reset},
+    sink::testing::Encodings,
+    summary::{SummaryContext, Tally},
 };
 use rsttrace_common::event::{ResetEvent, Task};
 use serde_json::Value;
@@ -146,8 +146,8 @@ fn records(case: usize, names: &[String]) -> [Record; 4] {
     ]
 }
 
-fn look(color: bool) -> Look {
-    Look {
+fn look(color: bool) -> TextOptions {
+    TextOptions {
         color,
         time: TimeFormat::Utc,
         started_ns: 0,
@@ -158,7 +158,7 @@ fn look(color: bool) -> Look {
 }
 
 fn printed(format: Format, color: bool, records: &[Record]) -> String {
-    let mut sink = sink::sink(format, look(color));
+    let mut sink = format.formatter(look(color));
     let mut out = Vec::new();
     for record in records {
         sink.write(record, &mut out).expect("a vector takes everything");
@@ -166,8 +166,8 @@ fn printed(format: Format, color: bool, records: &[Record]) -> String {
     String::from_utf8(out).expect("UTF-8")
 }
 
-fn forms(record: &Record, names: &[String]) -> Forms {
-    Forms::of(record, look(false), &names[0])
+fn forms(record: &Record, names: &[String]) -> Encodings {
+    Encodings::of(record, look(false), &names[0])
 }
 
 /// The fields of a datagram for the journal, read as systemd's "Native Journal Protocol" has it.
@@ -228,12 +228,12 @@ fn scraped(case: usize, names: &[Vec<String>]) -> String {
         tally.count(&reset);
         metrics.count(&reset);
     }
-    metrics.show(&tally.summary(circumstances()))
+    metrics.render(&tally.summary(circumstances()))
 }
 
-fn circumstances() -> Circumstances<'static> {
+fn circumstances() -> SummaryContext<'static> {
     static TIMEOUTS: LazyLock<Timeouts> = LazyLock::new(Timeouts::default);
-    Circumstances {
+    SummaryContext {
         time: Timestamp::UNIX_EPOCH,
         duration: Duration::from_secs(1),
         last: true,

@@ -13,7 +13,7 @@ use rsttrace_common::{
 
 use crate::{
     facts::{Facts, KernelTask},
-    reset::{Direction, OwnerConfidence, Provenance, Reset, Role},
+    model::{Direction, OwnerConfidence, Provenance, Reset, Role},
 };
 
 /// Who it is, how we know, and how sure that is.
@@ -99,7 +99,7 @@ fn in_hand(reset: &Reset, user: KernelTask) -> Owner {
     let Facts { found, references, .. } = &reset.facts;
     let is_found_alone = found_alone(reset) && found.holder.as_ref().is_some_and(|holder| same(holder, &user));
     let confidence = certainty(references.is_some_and(|references| references <= 1) || is_found_alone);
-    Owner { task: user, provenance: Provenance::Current, confidence }
+    Owner { task: user, provenance: Provenance::SocketUser, confidence }
 }
 
 /// The owner where nobody was seen with the socket in hand: the memory, where that is certain and still alive, else
@@ -123,7 +123,7 @@ fn settled(reset: &Reset, known: Option<Owner>) -> Option<Owner> {
             (holder, Provenance::Lookup, is_alone)
         }
         // Who closes last held it; whether anybody else did, the number of references told.
-        (None, Some(closer)) => (closer, Provenance::Current, *references == Some(1)),
+        (None, Some(closer)) => (closer, Provenance::SocketUser, *references == Some(1)),
         (None, None) => return known.map(likely),
     };
     let provenance = match &known {
@@ -167,7 +167,7 @@ fn remembered(reset: &Reset) -> Option<Owner> {
         PROVENANCE_LISTEN => Provenance::Listen,
         PROVENANCE_IO => Provenance::Io,
         PROVENANCE_SNAPSHOT => Provenance::Snapshot,
-        PROVENANCE_CURRENT => Provenance::Current,
+        PROVENANCE_CURRENT => Provenance::SocketUser,
         _ => return None,
     };
     let is_held = facts.findings.is_some();
@@ -177,7 +177,7 @@ fn remembered(reset: &Reset) -> Option<Owner> {
         Provenance::Listen => role == Some(Role::Listener) || waits_in_accept_queue(reset),
         // It may have been handed on since, as long as anybody holds it.
         Provenance::Accept => !is_held,
-        Provenance::Current => !is_held || facts.references == Some(1),
+        Provenance::SocketUser => !is_held || facts.references == Some(1),
         Provenance::Io | Provenance::Lookup => false,
     };
     Some(Owner { task, provenance, confidence: certainty(certain && !facts.shared) })

@@ -121,7 +121,7 @@ fn what_is_inherited_from_a_listener_is_a_guess_until_somebody_holds_it() {
         inherited(event);
         held_by(event, 8);
     });
-    assert_eq!(replaced, (Some((8, Provenance::Current, OwnerConfidence::Likely)), None));
+    assert_eq!(replaced, (Some((8, Provenance::SocketUser, OwnerConfidence::Likely)), None));
 }
 
 #[test]
@@ -250,11 +250,11 @@ fn who_closed_it_before_anybody_looked_had_it() {
         reset.facts.references = references;
         after(reset, |found| (found.closer, found.gone) = (Some(process(tgid)), true))
     };
-    assert_eq!(closed(Some(1), 8), (Some((8, Provenance::Current, OwnerConfidence::Exact)), None));
+    assert_eq!(closed(Some(1), 8), (Some((8, Provenance::SocketUser, OwnerConfidence::Exact)), None));
     // Others may have held it as well, and closed it before.
-    assert_eq!(closed(Some(2), 8), (Some((8, Provenance::Current, OwnerConfidence::Likely)), None));
-    assert_eq!(closed(None, 8), (Some((8, Provenance::Current, OwnerConfidence::Likely)), None));
-    assert_eq!(closed(Some(2), 7), (Some((7, Provenance::Current, OwnerConfidence::Likely)), None));
+    assert_eq!(closed(Some(2), 8), (Some((8, Provenance::SocketUser, OwnerConfidence::Likely)), None));
+    assert_eq!(closed(None, 8), (Some((8, Provenance::SocketUser, OwnerConfidence::Likely)), None));
+    assert_eq!(closed(Some(2), 7), (Some((7, Provenance::SocketUser, OwnerConfidence::Likely)), None));
 }
 
 #[test]
@@ -267,8 +267,8 @@ fn what_was_accepted_is_whose_hand_it_is_in() {
         })
     };
     assert_eq!(closed(1, 7), (Some((7, Provenance::Accept, OwnerConfidence::Exact)), None));
-    assert_eq!(closed(1, 8), (Some((8, Provenance::Current, OwnerConfidence::Exact)), None));
-    assert_eq!(closed(2, 8), (Some((8, Provenance::Current, OwnerConfidence::Likely)), None));
+    assert_eq!(closed(1, 8), (Some((8, Provenance::SocketUser, OwnerConfidence::Exact)), None));
+    assert_eq!(closed(2, 8), (Some((8, Provenance::SocketUser, OwnerConfidence::Likely)), None));
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn the_heir_of_an_ended_opener_is_no_mere_actor() {
         event.references = 0;
     });
     reset.facts.owner_ended = true;
-    assert_eq!(answer(&reset), (Some((8, Provenance::Current, OwnerConfidence::Exact)), None));
+    assert_eq!(answer(&reset), (Some((8, Provenance::SocketUser, OwnerConfidence::Exact)), None));
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn a_reference_that_is_not_the_only_one_leaves_doubt() {
     for (references, confidence) in
         [(0, OwnerConfidence::Exact), (1, OwnerConfidence::Exact), (2, OwnerConfidence::Likely)]
     {
-        assert_eq!(disconnected(references), (Some((8, Provenance::Current, confidence)), None));
+        assert_eq!(disconnected(references), (Some((8, Provenance::SocketUser, confidence)), None));
     }
 }
 

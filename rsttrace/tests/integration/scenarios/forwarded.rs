@@ -35,9 +35,9 @@ pub(crate) fn through_a_router(stage: &Stage) {
     }
     assert_eq!(aborted["from"]["port"], pair.server_end.port());
     assert_eq!(aborted["to"]["port"], pair.client_end.port());
-    assert_eq!(aborted["maker"], "socket", "{aborted:#}");
+    assert_eq!(aborted["origin"], "socket", "{aborted:#}");
     assert_eq!(refused["from"]["port"], 9);
-    assert_eq!(refused["maker"], "stateless", "{refused:#}");
+    assert_eq!(refused["origin"], "stateless", "{refused:#}");
 }
 
 /// The same with IPv6.
@@ -55,5 +55,5 @@ pub(crate) fn through_a_router_v6(stage: &Stage) {
     assert_eq!(aborted["family"], "ipv6");
     assert_eq!(aborted["from"]["address"], pair.server_end.ip().to_string());
     assert_eq!(aborted["to"]["port"], pair.client_end.port());
-    assert_eq!(aborted["maker"], "socket", "{aborted:#}");
+    assert_eq!(aborted["origin"], "socket", "{aborted:#}");
 }

@@ -40,7 +40,7 @@ pub(crate) fn each_for_its_reason(stage: &Stage) {
     run.check_counts(0, 1);
     assert_eq!(run.others.len(), 4, "{:#}", Value::from(run.others));
     let of = |code: &str| {
-        let found: Vec<&Value> = run.others.iter().filter(|line| line["why"]["code"] == code).collect();
+        let found: Vec<&Value> = run.others.iter().filter(|line| line["ignored_because"]["code"] == code).collect();
         let [one] = found.as_slice() else { panic!("{code} in {:#}", Value::from(run.others.clone())) };
         *one
     };
@@ -69,7 +69,7 @@ pub(crate) fn each_for_its_reason(stage: &Stage) {
 }
 
 fn challenged(lines: &[Value], port: u16) -> Value {
-    let wanted = |line: &&Value| line["why"]["code"] == "challenged" && line["local"]["port"] == port;
+    let wanted = |line: &&Value| line["ignored_because"]["code"] == "challenged" && line["local"]["port"] == port;
     lines.iter().find(wanted).cloned().expect("one is")
 }
 

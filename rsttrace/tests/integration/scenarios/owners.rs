@@ -138,7 +138,7 @@ pub(crate) fn heir_of_an_ended_opener_resets(stage: &Stage) {
     run.the_sent()
         .between(pair.client_end, pair.server_end)
         .process(child, "the-client")
-        .provenance("current")
+        .provenance("socket_user")
         .is("/actor", Value::Null)
         .certain();
 }
@@ -238,7 +238,7 @@ pub(crate) fn closed_by_the_child_last(stage: &Stage) {
 
     let run = stage.finish(tracer, 1, 1);
     let sent = run.the_sent().between(pair.client_end, pair.server_end);
-    sent.process(child, "the-client").provenance("current").certain();
+    sent.process(child, "the-client").provenance("socket_user").certain();
 }
 
 /// A process in a PID namespace of its own has the PID that the host counts.

@@ -370,7 +370,7 @@ pub(crate) fn metrics(stage: &Stage) {
         assert_eq!(Prometheus::query(query), Some(value), "{query}");
     }
     // Whoever waited for Prometheus to come was refused as well.
-    assert!(Prometheus::query("rsttrace_host_counter_moved_total{counter=\"TcpAttemptFails\"}") >= Some(30.0));
+    assert!(Prometheus::query("rsttrace_host_counter_delta_total{counter=\"TcpAttemptFails\"}") >= Some(30.0));
     assert!(Prometheus::query("process_resident_memory_bytes{job=\"rsttrace\"} > 1e6").is_some());
     let (head, text) = http_get("127.0.0.1:9477", "/metrics").unwrap();
     assert!(head.contains("application/openmetrics-text") && text.ends_with("# EOF\n"), "{head}\n{text}");
@@ -382,7 +382,7 @@ pub(crate) fn metrics(stage: &Stage) {
         for name in words.filter(|word| word.starts_with("rsttrace_") || word.starts_with("process_")) {
             let family = name.trim_end_matches("_bucket").trim_end_matches("_total");
             // With filters there is nothing to compare the host's counters with.
-            let is_left_out = family == "rsttrace_host_counter_seen";
+            let is_left_out = family == "rsttrace_host_counter_observed";
             assert!(is_left_out || text.contains(&format!("# TYPE {family} ")), "{name} of {query}");
         }
     }

@@ -23,8 +23,8 @@ pub(crate) fn counters_of_another_namespace(stage: &Stage) {
     for (name, moved) in [("TcpOutRsts", 3), ("TcpEstabResets", 6), ("TcpAttemptFails", 0)] {
         let counters = own["counters"].as_array().expect("counters");
         let counter = counters.iter().find(|counter| counter["name"] == name).expect("this counter");
-        assert_eq!(counter["moved"], moved, "{counter}");
-        assert!(counter["seen"] == moved || run.lost > 0, "{counter}");
+        assert_eq!(counter["delta"], moved, "{counter}");
+        assert!(counter["observed"] == moved || run.lost > 0, "{counter}");
         assert_eq!(counter["explanation"], Value::Null, "{counter}");
     }
 }

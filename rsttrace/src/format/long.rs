@@ -1,0 +1,151 @@
+//! A block a reset, to paste into a ticket.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
+
+use anstyle::Style;
+
+use super::{Formatter, TextOptions, service_names::ServiceNames, unapplied_line};
+use crate::{
+    diagnose::evidence::span,
+    model::Record,
+    model::{CauseConfidence, Container, Direction, Endpoint, OwnerConfidence, Reset, Socket},
+    util::{
+        sanitize::{self, Sanitized},
+        serde_variant_name,
+    },
+};
+
+/// Characters of a command line that are shown; JSON has more.
+const COMMAND_LINE: usize = 400;
+
+/// Blocks of text.
+pub(super) struct LongFormatter {
+    options: TextOptions,
+    service_names: ServiceNames,
+}
+
+impl LongFormatter {
+    pub(super) fn new(options: TextOptions) -> Self {
+        Self { options, service_names: ServiceNames::default() }
+    }
+
+    fn endpoint(&mut self, end: Endpoint) -> String {
+        let Endpoint { address, port } = end;
+        let shown = if address.is_ipv6() { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
+        match self.options.names.then(|| self.service_names.service(port)).flatten() {
+            Some(service) => format!("{shown} ({})", Sanitized(service)),
+            None => shown,
+        }
+    }
+
+    fn process(&self, reset: &Reset) -> String {
+        let Some(process) = &reset.process else {
+            // Nobody owns what is not there.
+            return if reset.socket.is_some() { "not known" } else { "none, since there is no socket" }.to_owned();
+        };
+        let mut shown = format!("{}[{}]", Sanitized(&process.comm), process.pid);
+        if let Some(line) = process.command_line.as_deref().or(process.executable.as_deref()) {
+            shown = format!("{shown}: {}", sanitize::truncate(line, COMMAND_LINE));
+        }
+        if let Some(uid) = process.uid {
+            let name = process.user.as_deref().filter(|_| self.options.names);
+            shown += &name.map_or_else(|| format!(", uid {uid}"), |name| format!(", user {}", Sanitized(name)));
+        }
+        let sure = if process.confidence == OwnerConfidence::Exact { "" } else { ", not certain" };
+        format!("{shown} (known by {}{sure})", serde_variant_name(&process.provenance))
+    }
+}
+
+impl Formatter for LongFormatter {
+    fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
+        let reset = match record {
+            Record::Reset(reset) => reset,
+            Record::Ignored(record) => return unapplied_line::ignored(record, &self.options, out),
+            Record::Forwarded(record) => return unapplied_line::forwarded(record, &self.options, out),
+            Record::Lost(_) | Record::Summary(_) => return Ok(()),
+        };
+        let bold = if self.options.color { Style::new().bold() } else { Style::new() };
+        let (verb, arrow) = match reset.direction {
+            Direction::Sent => ("sent to", "->"),
+            Direction::Received => ("received from", "<-"),
+        };
+        let time = self.options.format_time(reset.time, reset.facts.ktime_ns);
+        writeln!(out, "{bold}{time}reset {verb} {}: {}{bold:#}", reset.peer.address, reset.cause.code)?;
+        let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer));
+        let process = self.process(reset);
+        let mut row = |name: &str, value: &dyn Display| writeln!(out, "  {name:<10} {value}");
+        row("when", &format_args!("{:.3} on {}", reset.time, Sanitized(&reset.host)))?;
+        row("ends", &ends)?;
+        row("process", &process)?;
+        if let Some(actor) = &reset.actor {
+            row("actor", &format_args!("{}[{}]", Sanitized(&actor.comm), actor.pid))?;
+        }
+        if let Some(unit) = reset.unit.as_deref() {
+            row("unit", &Sanitized(unit))?;
+        }
+        if let Some(container) = &reset.container {
+            row("container", &self::container(container))?;
+        }
+        // A path that unit and container were read off says no more than they do.
+        if reset.unit.is_none()
+            && reset.container.is_none()
+            && let Some(path) = cgroup(reset)
+        {
+            row("cgroup", &Sanitized(path))?;
+        }
+        if let Some(socket) = &reset.socket {
+            row("socket", &socket_line(socket))?;
+        }
+        row("cause", &format_args!("{} ({})", reset.cause.summary, confidence(reset.cause.confidence)))?;
+        row("whose", &format_args!("sent by {}; {}", reset.cause.sender.in_words(), reset.cause.fault.in_words()))?;
+        for (index, evidence) in reset.cause.evidence.lines().enumerate() {
+            row(if index == 0 { "evidence" } else { "" }, &Sanitized(evidence))?;
+        }
+        row("advice", &reset.cause.advice)?;
+        out.write_all(b"\n")
+    }
+}
+
+const fn confidence(confidence: CauseConfidence) -> &'static str {
+    match confidence {
+        CauseConfidence::Certain => "certain",
+        CauseConfidence::Likely => "likely",
+        CauseConfidence::Guess => "a guess",
+    }
+}
+
+/// The owner's cgroup, or where that is not known, the socket's.
+fn cgroup(reset: &Reset) -> Option<&str> {
+    let of_owner = reset.process.as_ref().and_then(|process| process.cgroup.as_deref());
+    of_owner.or_else(|| reset.cgroup.as_ref()?.path.as_deref())
+}
+
+fn container(container: &Container) -> String {
+    let id = Sanitized(&container.id);
+    let shown =
+        container.runtime.as_ref().map_or_else(|| id.to_string(), |runtime| format!("{} {id}", Sanitized(runtime)));
+    match &container.pod_uid {
+        Some(pod) => format!("{shown}, Kubernetes pod {}", Sanitized(pod)),
+        None => shown,
+    }
+}
+
+fn socket_line(socket: &Socket) -> String {
+    let mut parts = vec![socket.state.to_string()];
+    if let Some(role) = socket.role {
+        parts.push(format!("this host is the {}", serde_variant_name(&role)));
+    }
+    if let Some(age) = socket.age_ms {
+        parts.push(format!("open for {}", span(age)));
+    }
+    if let (Some(sent), Some(received)) = (socket.bytes_sent, socket.bytes_received) {
+        parts.push(format!("{sent} bytes sent, {received} received"));
+    }
+    if let Some(rtt) = socket.rtt_us {
+        parts.push(format!("round trip {}", span(f64::from(rtt) / 1000.0)));
+    }
+    parts.join(", ")
+}

@@ -1,0 +1,112 @@
+//! Formats of records. A formatter does no I/O but through the `Write` that it is given.
+
+pub(crate) mod fields;
+pub(crate) mod json;
+mod long;
+pub mod service_names;
+pub(crate) mod text;
+mod unapplied_line;
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use jiff::{Timestamp, tz::TimeZone};
+
+use crate::model::Record;
+
+/// Format of the records on standard output (`--output`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One line
+    Text,
+    /// A block to paste into a ticket
+    Long,
+    /// One JSON object a line
+    Json,
+    /// Nothing, for a run that has sinks
+    None,
+}
+
+impl Format {
+    /// Whether the format shows the evidence of a cause. Evidence is put into words only where a format or a sink shows it.
+    pub const fn shows_evidence(self) -> bool {
+        match self {
+            Self::Text | Self::None => false,
+            Self::Long | Self::Json => true,
+        }
+    }
+
+    /// A new formatter for this format. `options` apply to text; JSON has none.
+    pub fn formatter(self, options: TextOptions) -> Box<dyn Formatter> {
+        match self {
+            Self::Text => Box::new(text::TextFormatter::new(options)),
+            Self::Long => Box::new(long::LongFormatter::new(options)),
+            Self::Json => Box::new(json::JsonFormatter::default()),
+            Self::None => Box::new(NullFormatter),
+        }
+    }
+}
+
+/// Form of the times in text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TimeFormat {
+    /// Time of day in the local zone
+    Local,
+    /// Time of day in UTC
+    Utc,
+    /// Seconds since the start
+    Elapsed,
+    /// None, where somebody else adds them
+    None,
+}
+
+/// Writes records in one format.
+pub trait Formatter: Send {
+    /// Writes one record as whole lines; a record that the format leaves out writes nothing. Fails where `out` fails, and
+    /// where a record has no form in this format.
+    fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Presentation of text for people.
+#[derive(Clone, Debug)]
+pub struct TextOptions {
+    /// Colours (ANSI escape sequences).
+    pub color: bool,
+    /// Form of the times.
+    pub time: TimeFormat,
+    /// Start of the run, `CLOCK_MONOTONIC` nanoseconds. Elapsed times count from here: unlike the wall clock, this one
+    /// cannot be set.
+    pub started_ns: u64,
+    /// The local time zone.
+    pub zone: TimeZone,
+    /// Names of ports and users beside the numbers.
+    pub names: bool,
+}
+
+impl TextOptions {
+    /// A time in the chosen form with a trailing space; empty for [`TimeFormat::None`]. The same moment is given on both
+    /// clocks: `time` on the wall clock, `ktime_ns` on `CLOCK_MONOTONIC`.
+    pub(crate) fn format_time(&self, time: Timestamp, ktime_ns: u64) -> String {
+        match self.time {
+            TimeFormat::Local => time.to_zoned(self.zone.clone()).strftime("%H:%M:%S%.3f ").to_string(),
+            TimeFormat::Utc => time.strftime("%H:%M:%S%.3f ").to_string(),
+            TimeFormat::None => String::new(),
+            TimeFormat::Elapsed => {
+                let since = Duration::from_nanos(ktime_ns.abs_diff(self.started_ns)).as_secs_f64();
+                format!("{:12.6} ", if ktime_ns < self.started_ns { -since } else { since })
+            }
+        }
+    }
+}
+
+/// Formatter of [`Format::None`]: writes nothing.
+struct NullFormatter;
+
+impl Formatter for NullFormatter {
+    fn write(&mut self, _: &Record, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! Names of ports, from this host's own file.
+
+use std::{collections::HashMap, fs};
+
+/// Names that have been looked up.
+#[derive(Debug, Default)]
+pub struct ServiceNames {
+    services: Option<HashMap<u16, String>>,
+}
+
+impl ServiceNames {
+    /// The name of a TCP port in `/etc/services`.
+    pub fn service(&mut self, port: u16) -> Option<&str> {
+        let services = self
+            .services
+            .get_or_insert_with(|| parse_services(&fs::read_to_string("/etc/services").unwrap_or_default()));
+        services.get(&port).map(String::as_str)
+    }
+}
+
+pub(crate) fn parse_services(text: &str) -> HashMap<u16, String> {
+    let mut services = HashMap::new();
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
+        if let (Some(name), Some(port)) = (words.next(), words.next())
+            && let Some(port) = port.strip_suffix("/tcp").and_then(|port| port.parse().ok())
+        {
+            services.entry(port).or_insert_with(|| name.to_owned());
+        }
+    }
+    services
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_read_and_nonsense_is_not() {
+        let services = parse_services("# c\nhttps 443/tcp # x\nhttps 443/udp\ndomain\t53/udp\nbad x/tcp\nalone\n");
+        assert_eq!(services, HashMap::from([(443, "https".to_owned())]));
+    }
+}

@@ -1,0 +1,228 @@
+//! One line a reset, to be read at a glance on a terminal of 120 columns.
+//!
+//! ```text
+//! 12:03:04.123 SENT 10.0.0.5:8080         > 10.0.1.9:43210        nginx[812]        ESTABLISHED closed-with-unread-data unread 6
+//! ```
+
+use std::{
+    io::{self, Write},
+    ops::RangeInclusive,
+};
+
+use anstyle::{AnsiColor, Style};
+
+use super::{Formatter, TextOptions, unapplied_line};
+use crate::{
+    diagnose::evidence::span,
+    model::{Direction, Endpoint, Fault, Record, Reset},
+    util::sanitize,
+};
+
+/// Columns that a line takes at most.
+const WIDTH: usize = 120;
+/// Columns of an address with its port: so many at first, and as many as the longest IPv4 one takes once it has come.
+const ENDPOINT: RangeInclusive<usize> = 15..=21;
+/// Columns of a process, a name with a PID: so many at first, and up to these once they are needed.
+const PROCESS: RangeInclusive<usize> = 14..=23;
+/// Columns of a unit or a container at most.
+const HOME: usize = 32;
+/// Columns of a state: the longest is ESTABLISHED.
+const STATE: usize = 11;
+
+/// Lines of text. Columns start narrow and grow with what has come, so that lines stay aligned and most have room for
+/// the figures.
+pub(crate) struct TextFormatter {
+    options: TextOptions,
+    local_columns: usize,
+    peer_columns: usize,
+    process_columns: usize,
+}
+
+impl TextFormatter {
+    pub(crate) const fn new(options: TextOptions) -> Self {
+        Self {
+            options,
+            local_columns: *ENDPOINT.start(),
+            peer_columns: *ENDPOINT.start(),
+            process_columns: *PROCESS.start(),
+        }
+    }
+
+    fn line(&mut self, reset: &Reset, out: &mut dyn Write) -> io::Result<()> {
+        let color = self.options.color;
+        let style = |style: Style| if color { style } else { Style::new() };
+        let (label, arrow, hue) = match reset.direction {
+            Direction::Sent => ("SENT", '>', AnsiColor::Yellow),
+            Direction::Received => ("RECV", '<', AnsiColor::Magenta),
+        };
+        let (dim, way) = (style(Style::new().dimmed()), style(hue.on_default()));
+        let time = self.options.format_time(reset.time, reset.facts.ktime_ns);
+        let (peer, process) = (endpoint(reset.peer), process(reset));
+        let state = reset.socket.as_ref().map_or_else(|| "no socket".to_owned(), |socket| socket.state.to_string());
+
+        grow(&mut self.peer_columns, columns(&peer), &ENDPOINT);
+        grow(&mut self.process_columns, columns(&process), &PROCESS);
+        // Beside a long IPv6 address there is no room for columns.
+        let crowded = columns(&peer) > *ENDPOINT.end();
+        let wide = |text: &str, column: usize| if crowded { columns(text) } else { columns(text).max(column) };
+        let (peer_columns, process_columns, state_columns) =
+            (self.peer_columns, wide(&process, self.process_columns), wide(&state, STATE));
+        let others = columns(&time)
+            + "SENT ".len()
+            + " > ".len()
+            + columns(&peer).max(peer_columns)
+            + 1
+            + process_columns
+            + 1
+            + state_columns;
+        // Of two long IPv6 addresses, the peer's is the one to read whole, and the cause goes before both.
+        let room = WIDTH.saturating_sub(others + 1 + columns(cause(reset)));
+        let local = shorten(&endpoint(reset.local), room.min(*ENDPOINT.end()));
+        grow(&mut self.local_columns, columns(&local), &ENDPOINT);
+        let local_columns = self.local_columns.min(room.max(columns(&local)));
+
+        let mut line = format!(
+            "{dim}{time}{dim:#}{way}{label}{way:#} {local:local_columns$} {way}{arrow}{way:#} {peer:peer_columns$} \
+             {process:process_columns$} {state:state_columns$}"
+        );
+        let mut left = WIDTH.saturating_sub(others + columns(&local).max(local_columns));
+        let mut tail = |part: &str, style: Style| {
+            // Whole or not at all: half a figure is a wrong figure.
+            if columns(part) < left {
+                left -= columns(part) + 1;
+                line.extend([" ", &style.render().to_string(), part, &style.render_reset().to_string()]);
+            }
+        };
+        if reset.count > 1 {
+            tail(&format!("×{}", reset.count), Style::new());
+        }
+        tail(cause(reset), style(fault_style(reset.cause.fault)));
+        for figure in figures(reset) {
+            tail(&figure, Style::new());
+        }
+        writeln!(out, "{}", line.trim_end())
+    }
+}
+
+impl Formatter for TextFormatter {
+    fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
+        // Losses and the summary are for standard error: standard output carries resets and nothing else.
+        match record {
+            Record::Reset(reset) => self.line(reset, out),
+            Record::Ignored(record) => unapplied_line::ignored(record, &self.options, out),
+            Record::Forwarded(record) => unapplied_line::forwarded(record, &self.options, out),
+            Record::Lost(_) | Record::Summary(_) => Ok(()),
+        }
+    }
+}
+
+fn columns(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Widens a column for a text, within its limits.
+fn grow(column: &mut usize, needed: usize, limits: &RangeInclusive<usize>) {
+    *column = needed.clamp(*column, *limits.end());
+}
+
+/// The cause, or where there is none the kernel's own label.
+fn cause(reset: &Reset) -> &str {
+    match (&reset.reason, reset.cause.code) {
+        (Some(reason), "unknown") => reason,
+        (_, code) => code,
+    }
+}
+
+const fn fault_style(fault: Fault) -> Style {
+    match fault {
+        Fault::Local => AnsiColor::Red.on_default().bold(),
+        Fault::Peer | Fault::Path => AnsiColor::Cyan.on_default(),
+        Fault::None => AnsiColor::Green.on_default(),
+        Fault::Unknown => Style::new(),
+    }
+}
+
+pub(super) fn endpoint(end: Endpoint) -> String {
+    if end.address.is_ipv6() {
+        format!("[{}]:{}", end.address, end.port)
+    } else {
+        format!("{}:{}", end.address, end.port)
+    }
+}
+
+/// An address with its port in so many columns: the port and its beginning stay.
+fn shorten(endpoint: &str, width: usize) -> String {
+    if endpoint.len() <= width {
+        return endpoint.to_owned();
+    }
+    // Addresses are ASCII.
+    let port = endpoint.rfind(':').map_or(endpoint, |colon| &endpoint[colon..]);
+    let head = width.saturating_sub(port.len() + 1);
+    format!("{}…{port}", &endpoint[..head.min(endpoint.len() - port.len())])
+}
+
+fn process(reset: &Reset) -> String {
+    let Some(process) = &reset.process else { return "-".to_owned() };
+    let pid = format!("[{}]", process.pid);
+    // A PID has up to seven digits; the name gives way.
+    let name = sanitize::truncate(&process.comm, PROCESS.end().saturating_sub(pid.len()));
+    format!("{name}{pid}")
+}
+
+/// The few figures that matter, the most telling first.
+fn figures(reset: &Reset) -> Vec<String> {
+    let mut figures = Vec::new();
+    if let Some(actor) = &reset.actor {
+        figures.push(format!("by {}[{}]", sanitize::truncate(&actor.comm, 15), actor.pid));
+    }
+    let Some(socket) = &reset.socket else {
+        figures.extend(reset.provoked_by.map(|packet| format!("to {}", packet.flags)));
+        return figures;
+    };
+    if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0) {
+        figures.push(format!("idle {}", span(idle)));
+    }
+    for (value, name) in
+        [(socket.unread_bytes, "unread"), (socket.unacked_bytes, "unacked"), (socket.unsent_bytes, "unsent")]
+    {
+        if let Some(bytes @ 1..) = value {
+            figures.push(format!("{name} {bytes}"));
+        }
+    }
+    figures.extend(home(reset));
+    if let Some(age) = socket.age_ms {
+        figures.push(format!("age {}", span(age)));
+    }
+    figures
+}
+
+/// Where the owner belongs: its unit, unless that is called as it is itself, or else its container.
+fn home(reset: &Reset) -> Option<String> {
+    let named = |unit: &&str| {
+        let name = unit.split(['.', '@']).next();
+        reset.process.as_ref().is_none_or(|process| name != Some(&*process.comm))
+    };
+    if let Some(unit) = reset.unit.as_deref() {
+        return Some(unit).filter(named).map(|unit| format!("in {}", sanitize::truncate(unit, HOME)));
+    }
+    let container = reset.container.as_ref()?;
+    let id = &*container.id;
+    // Twelve characters are how container engines shorten an id. Others are names that somebody has chosen.
+    let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some(format!("in {}", if is_hash { id.chars().take(12).collect() } else { sanitize::truncate(id, HOME) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_cut_keeps_its_port() {
+        let long = "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:65535";
+        let short = shorten(long, 21);
+        assert_eq!(short.chars().count(), 21);
+        assert!(short.ends_with("…:65535") && short.starts_with("[2001:db8"), "{short}");
+        assert_eq!(shorten(long, 3), "…:65535");
+        assert_eq!(shorten("10.0.0.1:80", 21), "10.0.0.1:80");
+    }
+}

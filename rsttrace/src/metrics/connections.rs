@@ -1,0 +1,183 @@
+//! The open connections of the server: a bounded number, of which the one that is needed least makes way for a new one.
+
+use tokio::task::AbortHandle;
+
+/// How far a connection has come. The least is the first that makes way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Progress {
+    /// It has not sent a whole request.
+    Request,
+    /// It is sent the text of `/metrics`, and may read it or not.
+    Response,
+    /// It waits for the text of `/metrics`.
+    Scrape,
+    /// It waits for any other answer, which is short and fits into the socket's buffer.
+    ShortResponse,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Connection {
+    number: u64,
+    progress: Progress,
+    task: AbortHandle,
+}
+
+/// All connections, in the order in which they came.
+#[derive(Debug)]
+pub(super) struct ConnectionTable {
+    open: Vec<Connection>,
+    /// Connections at a time.
+    capacity: usize,
+    /// Of these, scrapes: from the request to the last byte of the text, which is as long as the text takes memory.
+    scrapes: usize,
+    next_number: u64,
+}
+
+impl ConnectionTable {
+    pub(super) const fn new(capacity: usize, scrapes: usize) -> Self {
+        Self { open: Vec::new(), capacity, scrapes, next_number: 0 }
+    }
+
+    /// Number of the next_number connection.
+    pub(super) const fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// Takes up the connection of a task. Where there is no room, ends the oldest of those at the least progress.
+    pub(super) fn insert(&mut self, task: AbortHandle) {
+        self.remove_finished();
+        if self.open.len() >= self.capacity {
+            self.evict(|_| true);
+        }
+        self.open.push(Connection { number: self.next_number, progress: Progress::Request, task });
+        self.next_number += 1;
+    }
+
+    /// Ends the oldest of the connections at the least progress, for want of descriptors. False where there is none.
+    pub(super) fn evict_one(&mut self) -> bool {
+        self.remove_finished();
+        self.evict(|_| true)
+    }
+
+    /// Takes note that a connection has come so far. False where too many scrapes wait for the pipeline; the oldest that is
+    /// being sent its text makes way for another.
+    pub(super) fn advance(&mut self, number: u64, progress: Progress) -> bool {
+        self.remove_finished();
+        let is_scrape = |connection: &Connection| matches!(connection.progress, Progress::Response | Progress::Scrape);
+        let is_refused = progress == Progress::Scrape
+            && self.open.iter().filter(|connection| is_scrape(connection)).count() >= self.scrapes
+            && !self.evict(|connection| connection.progress == Progress::Response);
+        let new_progress = if is_refused { Progress::ShortResponse } else { progress };
+        if let Some(connection) = self.open.iter_mut().find(|connection| connection.number == number) {
+            connection.progress = new_progress;
+        }
+        !is_refused
+    }
+
+    fn remove_finished(&mut self) {
+        self.open.retain(|connection| !connection.task.is_finished());
+    }
+
+    /// Ends the oldest of the connections at the least progress candidates these. False where there is none.
+    fn evict(&mut self, is_candidate: impl Fn(&Connection) -> bool) -> bool {
+        let candidates = self.open.iter().enumerate().filter(|(_, connection)| is_candidate(connection));
+        // Of several that are least, the first is returned.
+        let Some((index, _)) = candidates.min_by_key(|(_, connection)| connection.progress) else { return false };
+        self.open.remove(index).task.abort();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::{runtime::Builder, task::JoinHandle};
+
+    use super::*;
+
+    /// Plays with connections that go on until they are ended.
+    fn play(with: impl AsyncFnOnce(ConnectionTable)) {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        runtime.block_on(with(ConnectionTable::new(4, 2)));
+    }
+
+    fn connect(connections: &mut ConnectionTable) -> JoinHandle<()> {
+        let task = tokio::spawn(pending());
+        connections.insert(task.abort_handle());
+        task
+    }
+
+    /// Which of these have been ended.
+    async fn ended(tasks: &[JoinHandle<()>]) -> Vec<usize> {
+        // Each task that is to end has its turn.
+        tokio::task::yield_now().await;
+        tasks.iter().enumerate().filter(|(_, task)| task.is_finished()).map(|(index, _)| index).collect()
+    }
+
+    #[test]
+    fn the_oldest_without_a_request_makes_way() {
+        play(async |mut connections| {
+            let mut tasks: Vec<_> = (0..4).map(|_| connect(&mut connections)).collect();
+            assert!(connections.advance(0, Progress::ShortResponse) && connections.advance(1, Progress::Scrape));
+            assert!(ended(&tasks).await.is_empty());
+            tasks.push(connect(&mut connections));
+            assert_eq!(ended(&tasks).await, [2]);
+            tasks.push(connect(&mut connections));
+            assert_eq!(ended(&tasks).await, [2, 3]);
+        });
+    }
+
+    #[test]
+    fn who_does_not_read_makes_way_before_who_waits() {
+        play(async |mut connections| {
+            let mut tasks: Vec<_> = (0..4).map(|_| connect(&mut connections)).collect();
+            for (number, progress) in
+                [Progress::ShortResponse, Progress::Scrape, Progress::Response, Progress::ShortResponse]
+                    .into_iter()
+                    .enumerate()
+            {
+                assert!(connections.advance(number as u64, progress));
+            }
+            tasks.push(connect(&mut connections));
+            assert_eq!(ended(&tasks).await, [2]);
+            // The new one has no request: it makes way for the next_number.
+            tasks.push(connect(&mut connections));
+            assert_eq!(ended(&tasks).await, [2, 4]);
+        });
+    }
+
+    #[test]
+    fn one_that_has_ended_leaves_its_place() {
+        play(async |mut connections| {
+            let mut tasks: Vec<_> = (0..4).map(|_| connect(&mut connections)).collect();
+            tasks[3].abort();
+            assert_eq!(ended(&tasks).await, [3]);
+            tasks.push(connect(&mut connections));
+            assert_eq!(ended(&tasks).await, [3]);
+        });
+    }
+
+    #[test]
+    fn scrapes_are_bounded() {
+        play(async |mut connections| {
+            let tasks: Vec<_> = (0..4).map(|_| connect(&mut connections)).collect();
+            assert!(connections.advance(0, Progress::Scrape) && connections.advance(1, Progress::Scrape));
+            assert!(!connections.advance(2, Progress::Scrape), "two wait for the pipeline");
+            assert!(connections.advance(1, Progress::Response));
+            assert!(connections.advance(3, Progress::Scrape));
+            assert_eq!(ended(&tasks).await, [1]);
+        });
+    }
+
+    #[test]
+    fn descriptors_are_had_from_connections() {
+        play(async |mut connections| {
+            let tasks = [connect(&mut connections)];
+            assert!(connections.evict_one());
+            assert!(!connections.evict_one());
+            assert_eq!(ended(&tasks).await, [0]);
+        });
+    }
+}

@@ -1,0 +1,175 @@
+//! The server that answers scrapes, in a thread of its own. What it says it asks of the pipeline, which may spawn its time.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    os::fd::AsRawFd as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE, server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Builder,
+    sync::mpsc,
+    task::yield_now,
+    time::timeout,
+};
+
+use super::{
+    connections::{ConnectionTable, Progress},
+    pipeline_probe::{CHANNEL_CAPACITY, PipelineProbe, Scrape},
+};
+
+/// What `OpenMetrics` calls itself.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Connections at a time. One that has sent a part of a request costs some 20 KB.
+const MAX_CONNECTIONS: u64 = 256;
+
+/// Scrapes at a time, each of which has a text.
+const MAX_SCRAPES: usize = 16;
+
+/// How long a client may spawn for its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may spawn in all: for its request, for the pipeline's answer, and for reading it.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Bytes of a request, and of memory that a connection takes for it.
+const MAX_REQUEST_BYTES: usize = 16 << 10;
+
+/// What all connections share.
+struct Server {
+    pipeline: Arc<PipelineProbe>,
+    connections: Mutex<ConnectionTable>,
+}
+
+/// Listens, and starts to answer.
+pub(super) fn start(address: SocketAddr) -> Result<mpsc::Receiver<Scrape>> {
+    let cannot = || format!("cannot serve --metrics at {address}");
+    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start an event loop")?;
+    let (scrapes, asked) = mpsc::channel(CHANNEL_CAPACITY);
+    // The pipeline runs in an event loop of its own, within which this one cannot.
+    let (is_bound, bound) = std::sync::mpsc::channel();
+    thread::Builder::new().name("rsttrace-metrics".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    is_bound.send(Ok(())).unwrap_or_default();
+                    let server = Server::new(scrapes, connection_limit(&listener));
+                    accept(listener, Arc::new(server)).await;
+                }
+                Err(error) => is_bound.send(Err(error)).unwrap_or_default(),
+            }
+        });
+    })?;
+    bound.recv().with_context(cannot)?.with_context(cannot)?;
+    Ok(asked)
+}
+
+/// How many connections there may be: half of the descriptors that are left, since the pipeline needs some.
+fn connection_limit(listener: &TcpListener) -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    // The listener is the last that was opened at the start, and numbers are given from the lowest on.
+    let taken = listener.as_raw_fd().unsigned_abs().into();
+    usize::try_from((limit.saturating_sub(taken) / 2).clamp(1, MAX_CONNECTIONS)).unwrap_or(1)
+}
+
+/// Takes every connection at once: one that has to wait in the listener's queue could not be told from those before it.
+async fn accept(listener: TcpListener, server: Arc<Server>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => server.spawn(stream),
+            // Too many open files, for instance: a connection has one to give.
+            Err(_) if server.connections().evict_one() => {}
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+        // The one that was taken looks for its request, and one that was ended lets go of its socket.
+        yield_now().await;
+    }
+}
+
+impl Server {
+    fn new(scrapes: mpsc::Sender<Scrape>, max_connections: usize) -> Self {
+        Self {
+            pipeline: Arc::new(PipelineProbe::new(scrapes)),
+            connections: Mutex::new(ConnectionTable::new(max_connections, MAX_SCRAPES)),
+        }
+    }
+
+    fn connections(&self) -> MutexGuard<'_, ConnectionTable> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to serve a connection.
+    fn spawn(self: &Arc<Self>, stream: TcpStream) {
+        let mut connections = self.connections();
+        let task = tokio::spawn(Arc::clone(self).serve(stream, connections.next_number()));
+        connections.insert(task.abort_handle());
+    }
+
+    /// Serves one request on one connection: scrapers come every few seconds at most.
+    async fn serve(self: Arc<Self>, stream: TcpStream, number: u64) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let server = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(server.answer(request.method(), request.uri().path(), number).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(REQUEST_TIMEOUT)
+            .max_buf_size(MAX_REQUEST_BYTES)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
+        // A client that hangs up gets no answer.
+        drop(timeout(CONNECTION_TIMEOUT, connection).await);
+    }
+
+    /// The answer to a request of the connection of this number.
+    async fn answer(&self, method: &Method, path: &str, number: u64) -> Response<Full<Bytes>> {
+        let is_read = matches!(method, &Method::GET | &Method::HEAD);
+        let is_scrape = is_read && path == "/metrics";
+        let is_taken =
+            self.connections().advance(number, if is_scrape { Progress::Scrape } else { Progress::ShortResponse });
+        match path {
+            _ if !is_read => plain_text(StatusCode::METHOD_NOT_ALLOWED, "only to be read\n"),
+            "/healthz" if self.pipeline.is_alive().await => plain_text(StatusCode::OK, "ok\n"),
+            "/metrics" if !is_taken => plain_text(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at a time\n"),
+            "/metrics" => match self.pipeline.text().await {
+                Some(text) => {
+                    self.connections().advance(number, Progress::Response);
+                    open_metrics(text)
+                }
+                None => no_answer(),
+            },
+            "/healthz" => no_answer(),
+            _ => plain_text(StatusCode::NOT_FOUND, "there is only /metrics and /healthz\n"),
+        }
+    }
+}
+
+fn plain_text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response
+}
+
+fn no_answer() -> Response<Full<Bytes>> {
+    plain_text(StatusCode::SERVICE_UNAVAILABLE, "the pipeline gives no answer: it waits for standard output\n")
+}
+
+fn open_metrics(text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(OPEN_METRICS));
+    response
+}

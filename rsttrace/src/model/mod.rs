@@ -1,0 +1,89 @@
+//! Records: the data that the stages hand on and the formatters print.
+//!
+//! A stage imports this module and [`crate::util`], and no neighbouring stage. The JSON form of the types is the contract
+//! of `docs/output.md`.
+
+mod cause;
+mod reset;
+mod summary;
+pub(crate) mod timestamp;
+mod unapplied;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+pub use self::{
+    cause::{Cause, CauseConfidence, Evidence, Fault, Sender},
+    reset::{
+        Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet,
+        Process, Provenance, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,
+    },
+    summary::{
+        BackendCount, CounterCoverage, Coverage, FinOrderCounts, IdleCluster, IdleKind, NamespaceCoverage, PeerCount,
+        ProcessCount, SinkCount, Summary,
+    },
+    unapplied::{Forwarded, IGNORE_REASONS, IgnoreReason, Ignored, Interface, RstOrigin},
+};
+
+/// One record of the output. Cloning it is cheap: the sinks share the data.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// A reset that this host sent or received.
+    Reset(Arc<Reset>),
+    /// A reset that arrived and that the kernel discarded (`--ignored`).
+    Ignored(Arc<Ignored>),
+    /// A reset that this host forwarded (`--forwarded`).
+    Forwarded(Arc<Forwarded>),
+    /// Resets that the kernel reported and that were lost before they became records.
+    Lost(Lost),
+    /// The summary of the run, at its end or at an interval.
+    Summary(Arc<Summary>),
+}
+
+impl Record {
+    /// The `type` of the record in JSON, in the journal, in syslog and in OpenTelemetry.
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Reset(_) => "reset",
+            Self::Ignored(_) => "ignored",
+            Self::Forwarded(_) => "forwarded",
+            Self::Lost(_) => "lost",
+            Self::Summary(_) => "summary",
+        }
+    }
+
+    /// Wall-clock time of the occurrence; of a loss, when it was noticed.
+    pub fn time(&self) -> Timestamp {
+        match self {
+            Self::Reset(reset) => reset.time,
+            Self::Ignored(ignored) => ignored.time,
+            Self::Forwarded(forwarded) => forwarded.time,
+            Self::Lost(lost) => lost.time,
+            Self::Summary(summary) => summary.time,
+        }
+    }
+}
+
+/// Resets that were lost between the kernel hook and the output.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lost {
+    /// Time when the loss was noticed, UTC. The resets themselves are older.
+    #[serde(serialize_with = "timestamp::serialize")]
+    pub time: Timestamp,
+    /// Number of lost resets, at least 1.
+    pub count: u64,
+    /// Side on which they were lost.
+    pub r#where: LostWhere,
+}
+
+/// Side on which resets were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LostWhere {
+    /// The buffer between kernel and user space was full, or the kernel skipped the program (`recursion_misses`).
+    Kernel,
+    /// A sample from the buffer could not be parsed.
+    Userspace,
+}

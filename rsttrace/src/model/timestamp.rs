@@ -1,0 +1,64 @@
+//! Times as records say them.
+
+use std::cell::RefCell;
+
+use jiff::Timestamp;
+use serde::Serializer;
+
+/// A time of a year of four digits.
+const LAYOUT: &[u8; 30] = b"2026-11-21T08:15:02.000000000Z";
+/// Where its nanoseconds are; what stands before is the calendar's.
+const NANOSECONDS: std::ops::Range<usize> = 20..29;
+/// The last second of such a year at the longest, with a day to spare.
+const YEARS_OF_FOUR_DIGITS: std::ops::Range<i64> = 0..253_402_214_400;
+
+thread_local! {
+    /// The second that was written last, and its time as text. Under load there are many of one second, and the
+    /// calendar is asked once for all of them.
+    static LAST: RefCell<(i64, [u8; 30])> = const { RefCell::new((i64::MIN, *LAYOUT)) };
+}
+
+/// Writes a time as RFC 3339 in UTC, always with nanoseconds.
+pub(crate) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    let second = time.as_second();
+    if !YEARS_OF_FOUR_DIGITS.contains(&second) {
+        return serializer.collect_str(&format_args!("{time:.9}"));
+    }
+    LAST.with_borrow_mut(|(last, text)| {
+        if *last != second {
+            for (here, digit) in text.iter_mut().zip(format!("{time:.9}").bytes()) {
+                *here = digit;
+            }
+            *last = second;
+        }
+        let mut left = time.subsec_nanosecond().unsigned_abs();
+        for digit in text.get_mut(NANOSECONDS).unwrap_or_default().iter_mut().rev() {
+            *digit = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+        serializer.serialize_str(str::from_utf8(text).map_err(serde::ser::Error::custom)?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::prop_assert_eq, proptest};
+
+    use super::*;
+
+    fn said(time: Timestamp) -> String {
+        let mut text = Vec::new();
+        serialize(&time, &mut serde_json::Serializer::new(&mut text)).expect("a time has a form");
+        serde_json::from_slice(&text).expect("a string")
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_what_the_calendar_says(second in -10_000_000_000_i64..253_402_207_200, nanosecond in 0..1_000_000_000, step in -2..=2_i64) {
+            for second in [second, second, (second + step).min(253_402_207_200)] {
+                let time = Timestamp::new(second, nanosecond).expect("in range");
+                prop_assert_eq!(said(time), format!("{time:.9}"));
+            }
+        }
+    }
+}

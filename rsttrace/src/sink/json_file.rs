@@ -1,0 +1,578 @@
+//! JSON lines appended to a file. Only whole lines are ever left in it; it is turned by size here, or by somebody else
+//! who sends SIGHUP afterwards.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    ops::Range,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{DeliveryReport, Sink};
+use crate::{
+    exit::note,
+    format::{Formatter as _, json::JsonFormatter},
+    model::Record,
+};
+
+/// How every line of ours begins.
+const LINE_PREFIX: &[u8] = br#"{"schema":"#;
+
+/// How much of the end of a file is searched for the beginning of its last line.
+const MAX_LINE_BYTES: u64 = 1 << 20;
+
+/// Where the records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileSinkOptions {
+    path: PathBuf,
+    /// Bytes after which a new file is begun.
+    rotate: Option<u64>,
+    /// Old files that are kept.
+    keep: u32,
+}
+
+impl FileSinkOptions {
+    /// Reads `PATH[,rotate=BYTES][,keep=N]`.
+    pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
+        let mut path = text.unwrap_or_default();
+        let (mut rotate, mut keep) = (None, 5);
+        while let Some((before, option)) = path.rsplit_once(',') {
+            if let Some(bytes) = option.strip_prefix("rotate=") {
+                rotate = Some(size(bytes).ok_or_else(|| format!("'{bytes}' is not a size such as 100M"))?);
+            } else if let Some(files) = option.strip_prefix("keep=") {
+                let files = files.parse().ok().filter(|files| (1..=1000).contains(files));
+                keep = files.ok_or("keep is a number from 1 to 1000")?;
+            } else {
+                break;
+            }
+            path = before;
+        }
+        if path.is_empty() {
+            return Err("a path is missing".into());
+        }
+        Ok(Self { path: path.into(), rotate, keep })
+    }
+
+    /// An old file; the newest is number 1.
+    fn old(&self, number: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+}
+
+/// A size such as `100M`, at least a kilobyte.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(['K', 'M', 'G']);
+    let factor: u64 = match &text[digits.len()..] {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor).filter(|&bytes| bytes >= 1 << 10)
+}
+
+/// The file, open for appending.
+struct OpenFile {
+    file: File,
+    /// Not a character device such as `/dev/null`, which has neither length nor name to look after.
+    is_regular: bool,
+    /// Length in bytes after the last write or truncate_torn_line. A file of any other length was changed from outside.
+    end: u64,
+}
+
+/// JSON lines in a file.
+pub(super) struct JsonFileSink {
+    options: FileSinkOptions,
+    formatter: JsonFormatter,
+    /// `None` after an attempt to open it has failed.
+    open: Option<OpenFile>,
+    /// Lines on their way.
+    block: Vec<u8>,
+    line: Vec<u8>,
+}
+
+impl JsonFileSink {
+    pub(super) fn open(options: FileSinkOptions) -> Result<Self> {
+        let open = Some(OpenFile::new(&options.path)?);
+        Ok(Self { options, formatter: JsonFormatter::default(), open, block: Vec::new(), line: Vec::new() })
+    }
+
+    /// The file, opened again if that failed before, or if it was removed: records in a file without a name would be gone
+    /// with the end of the run.
+    fn opened(&mut self) -> Result<&mut OpenFile> {
+        let path = &self.options.path;
+        let open = match self.open.take() {
+            Some(open) if !open.is_removed(path)? => open,
+            Some(_removed) => {
+                note(format_args!("{}: the file was removed, a new one is begun", path.display()));
+                OpenFile::new(path)?
+            }
+            None => OpenFile::new(path)?,
+        };
+        Ok(self.open.insert(open))
+    }
+
+    /// Length in bytes of the file as it is now, with its last line whole; `None` for what is no regular file.
+    fn length(&mut self) -> Result<Option<u64>> {
+        let path = self.options.path.clone();
+        self.opened()?.length(&path)
+    }
+
+    /// Writes the block as a whole, or fails and leaves nothing of it in the file.
+    fn write_block(&mut self) -> Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let block = std::mem::take(&mut self.block);
+        let written = self.write_lines(&block);
+        self.block = block;
+        self.block.clear();
+        written
+    }
+
+    /// Appends lines to the file that has the path once they are in it.
+    fn write_lines(&mut self, lines: &[u8]) -> Result<()> {
+        let path = self.options.path.clone();
+        // A file that is removed in between takes the lines with it; once more, and the worker tries again.
+        for _ in 0..2 {
+            let open = self.opened()?;
+            open.append(lines).with_context(|| format!("cannot write to {}", path.display()))?;
+            if !open.is_removed(&path)? {
+                return Ok(());
+            }
+        }
+        bail!("cannot write to {}: it is removed at each write", path.display())
+    }
+
+    /// Whether the line that has been made is too much for the file, which has so many bytes beside the block.
+    fn is_full(&self, length: Option<u64>) -> bool {
+        let (Some(limit), Some(length)) = (self.options.rotate, length) else { return false };
+        let there = length + self.block.len() as u64;
+        there > 0 && there + self.line.len() as u64 > limit
+    }
+
+    /// Moves the file away and begins a new one.
+    fn rotate(&mut self) -> Result<()> {
+        if let Some(open) = self.open.take() {
+            open.file.sync_all().context("cannot make the full file last")?;
+        }
+        for number in (1..self.options.keep).rev() {
+            rename(&self.options.old(number), &self.options.old(number + 1))?;
+        }
+        rename(&self.options.path, &self.options.old(1))?;
+        self.opened().map(drop)
+    }
+
+    /// Appends records; `delivered` of them are in a file, also where it fails.
+    fn append(&mut self, records: &[Record], delivered: &mut usize) -> Result<()> {
+        self.block.clear();
+        let mut length = self.length()?;
+        for (index, record) in records.iter().enumerate() {
+            self.line.clear();
+            self.formatter.write(record, &mut self.line)?;
+            if self.is_full(length) {
+                self.write_block()?;
+                *delivered = index;
+                self.rotate()?;
+                length = self.length()?;
+            }
+            self.block.extend_from_slice(&self.line);
+        }
+        self.write_block()
+    }
+}
+
+/// Renames a file, if it is there: it may have been moved away from outside.
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot rename {}", from.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Sink for JsonFileSink {
+    fn deliver(&mut self, records: &[Record]) -> DeliveryReport {
+        let mut delivered = 0;
+        match self.append(records, &mut delivered) {
+            Ok(()) => DeliveryReport::complete(records.len()),
+            Err(error) => DeliveryReport::stopped(delivered, error),
+        }
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        let synced = self.finish();
+        // The old one is let go in any case: it is somebody else's by now.
+        self.open = None;
+        self.opened()?;
+        synced
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        match &self.open {
+            Some(open) if open.is_regular => {
+                open.file.sync_all().with_context(|| format!("cannot make {} last", self.options.path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl OpenFile {
+    fn new(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        // Command lines are in it, which are not for everybody. What would wait for a reader shows below.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(path)
+            .with_context(|| format!("cannot open {shown}"))?;
+        let kind = file.metadata().with_context(|| format!("cannot look at {shown}"))?.file_type();
+        if kind.is_char_device() {
+            return Ok(Self { file, is_regular: false, end: 0 });
+        }
+        if !kind.is_file() {
+            bail!("{shown} is no regular file");
+        }
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => bail!("{shown} is in use: another rsttrace writes to it"),
+            // Some network file systems have no locks.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => {}
+        }
+        let end = truncate_torn_line(&mut file, path)?;
+        Ok(Self { file, is_regular: true, end })
+    }
+
+    /// Whether the file has no name any more. One that was moved away has: it takes lines until SIGHUP comes.
+    fn is_removed(&self, path: &Path) -> Result<bool> {
+        if !self.is_regular {
+            return Ok(false);
+        }
+        let cannot = || format!("cannot look at {}", path.display());
+        let own = self.file.metadata().with_context(cannot)?;
+        if own.nlink() > 0 {
+            return Ok(false);
+        }
+        // Some file systems do not count names.
+        let has_path = fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (own.dev(), own.ino()));
+        Ok(!has_path)
+    }
+
+    /// Length in bytes as it is now; `None` for what is no regular file. What was truncated or written to from outside is
+    /// repaired first, so that lines begin where a line ends.
+    fn length(&mut self, path: &Path) -> Result<Option<u64>> {
+        if !self.is_regular {
+            return Ok(None);
+        }
+        let length = self.file.metadata().with_context(|| format!("cannot look at {}", path.display()))?.len();
+        if length != self.end {
+            self.end = truncate_torn_line(&mut self.file, path)?;
+        }
+        Ok(Some(self.end))
+    }
+
+    /// Writes whole lines, or none.
+    fn append(&mut self, block: &[u8]) -> io::Result<()> {
+        if !self.is_regular {
+            return self.file.write_all(block);
+        }
+        let mut inside = 0..0;
+        let appended = append(&self.file, block, &mut inside);
+        match &appended {
+            Ok(()) => self.end = inside.end,
+            // What did get in is taken out again, or the next line would go behind half a one. Where that fails, the length
+            // is not `end`, and the file is repaired before the next write.
+            Err(_) if !inside.is_empty() => shrink(&self.file, inside.start).unwrap_or_default(),
+            Err(_) => {}
+        }
+        appended
+    }
+}
+
+/// Appends bytes in as many writes as it takes. `inside` is the range of the file that has what it took last without a gap,
+/// also where it fails; empty if it took nothing.
+fn append(mut file: &File, bytes: &[u8], inside: &mut Range<u64>) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let taken = match file.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            taken => taken?,
+        };
+        // `O_APPEND` writes at the end that the file has at that moment, and sets the position behind what it wrote. A
+        // length asked before or afterwards may be another's by a truncation in between.
+        let end = file.stream_position()?;
+        let start = end.saturating_sub(taken as u64);
+        let goes_on = inside.is_empty() || inside.end == start;
+        *inside = if goes_on && !inside.is_empty() { inside.start..end } else { start..end };
+        if !goes_on {
+            return Err(io::Error::other("it was truncated in the middle of a write"));
+        }
+        rest = &rest[taken..];
+    }
+    Ok(())
+}
+
+/// Cuts a file to a length in bytes; one that is shorter stays as it is, since `ftruncate` would fill it up with zeros.
+fn shrink(file: &File, length: u64) -> io::Result<()> {
+    if file.metadata()?.len() > length { file.set_len(length) } else { Ok(()) }
+}
+
+/// Makes the file end in a whole line, as it does not after a crash of the machine, and returns its length in bytes.
+fn truncate_torn_line(file: &mut File, path: &Path) -> Result<u64> {
+    end_in_a_line(file, path).with_context(|| format!("cannot repair the end of {}", path.display()))
+}
+
+fn end_in_a_line(file: &mut File, path: &Path) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(length.saturating_sub(MAX_LINE_BYTES)))?;
+    (&mut *file).take(MAX_LINE_BYTES).read_to_end(&mut tail)?;
+    let torn = &tail[tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1)..];
+    if torn.is_empty() {
+        return Ok(length);
+    }
+    // Some file systems leave zeros where a crash has kept the bytes from the disk.
+    let is_ours = torn.starts_with(LINE_PREFIX) || LINE_PREFIX.starts_with(torn) || torn.iter().all(|&byte| byte == 0);
+    if is_ours && serde_json::from_slice::<serde::de::IgnoredAny>(torn).is_err() {
+        let whole = length - torn.len() as u64;
+        shrink(file, whole)?;
+        note(format_args!("{}: its last line was torn, {} bytes were taken away", path.display(), torn.len()));
+        return Ok(whole);
+    }
+    file.write_all(b"\n")?;
+    Ok(length + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::{Lost, LostWhere};
+
+    fn lost(count: u64) -> Record {
+        Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count, r#where: LostWhere::Kernel })
+    }
+
+    fn counts(path: &Path) -> Vec<u64> {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'));
+        text.lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["count"].as_u64().unwrap())
+            .collect()
+    }
+
+    fn open(path: &Path, options: &str) -> JsonFileSink {
+        JsonFileSink::open(FileSinkOptions::parse(Some(&format!("{}{options}", path.display()))).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn places_are_read() {
+        let options = |text| FileSinkOptions::parse(Some(text));
+        let made = |path: &str, rotate, keep| Ok(FileSinkOptions { path: path.into(), rotate, keep });
+        assert_eq!(options("/a"), made("/a", None, 5));
+        assert_eq!(options("/a,b,rotate=2M"), made("/a,b", Some(2 << 20), 5));
+        assert_eq!(options("/a,keep=3,rotate=1024"), made("/a", Some(1024), 3));
+        for bad in ["", ",keep=3", "/a,keep=0", "/a,rotate=1", "/a,rotate=", "/a,rotate=1KK", "/a,rotate=99999999999G"]
+        {
+            assert!(options(bad).is_err(), "{bad}");
+        }
+        assert!(FileSinkOptions::parse(None).is_err());
+    }
+
+    #[test]
+    fn it_appends() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        for run in 0..3 {
+            let mut file = open(&path, "");
+            assert_eq!(file.deliver(&[lost(2 * run), lost(2 * run + 1)]).delivered, 2);
+            file.finish().unwrap();
+        }
+        assert_eq!(counts(&path), [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn nobody_else_writes_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        let _first = open(&path, "");
+        let second = JsonFileSink::open(FileSinkOptions::parse(path.to_str()).unwrap());
+        assert!(second.err().unwrap().to_string().contains("in use"));
+    }
+
+    #[test]
+    fn a_torn_line_is_taken_away_and_a_whole_one_is_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        open(&path, "").deliver(&[lost(1), lost(2)]);
+        let whole = fs::read(&path).unwrap();
+        let second = whole.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+        for cut in second..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            open(&path, "").deliver(&[lost(3)]);
+            let expected: &[u64] = if cut == whole.len() - 1 { &[1, 2, 3] } else { &[1, 3] };
+            assert_eq!(counts(&path), expected, "cut at {cut}");
+        }
+        // What is not ours stays.
+        fs::write(&path, "somebody's notes").unwrap();
+        open(&path, "").deliver(&[lost(3)]);
+        assert!(fs::read_to_string(&path).unwrap().starts_with("somebody's notes\n{"));
+    }
+
+    #[test]
+    fn it_is_turned_by_size_without_a_gap() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        let mut file = open(&path, ",rotate=1K,keep=3");
+        let records: Vec<Record> = (0..60).map(lost).collect();
+        for some in records.chunks(7) {
+            assert_eq!(file.deliver(some).delivered, some.len());
+        }
+        let mut all = Vec::new();
+        for number in (1..=3).rev() {
+            let old = file.options.old(number);
+            assert!(fs::metadata(&old).unwrap().len() <= 1024);
+            all.extend(counts(&old));
+        }
+        all.extend(counts(&path));
+        let first = all[0];
+        assert!(all.len() > 30 && all.iter().copied().eq(first..60), "{all:?}");
+        assert!(!file.options.old(4).exists());
+    }
+
+    #[test]
+    fn whoever_moves_it_away_gets_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, moved) = (directory.path().join("records"), directory.path().join("moved"));
+        let mut file = open(&path, "");
+        file.deliver(&[lost(1)]);
+        fs::rename(&path, &moved).unwrap();
+        file.deliver(&[lost(2)]);
+        file.reopen().unwrap();
+        file.deliver(&[lost(3)]);
+        assert_eq!((counts(&moved), counts(&path)), (vec![1, 2], vec![3]));
+    }
+
+    #[test]
+    fn one_that_is_removed_is_followed_by_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        let mut file = open(&path, "");
+        file.deliver(&[lost(1)]);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(file.deliver(&[lost(2)]).delivered, 1);
+        assert_eq!(file.deliver(&[lost(3)]).delivered, 1);
+        assert_eq!(counts(&path), [2, 3]);
+    }
+
+    /// Lengths of the old files and of the new one.
+    fn lengths(file: &JsonFileSink) -> Vec<u64> {
+        let old = (1..=file.options.keep).map(|number| file.options.old(number));
+        old.chain([file.options.path.clone()]).filter_map(|path| Some(fs::metadata(path).ok()?.len())).collect()
+    }
+
+    #[test]
+    fn it_keeps_its_size_whatever_becomes_of_its_name() {
+        let all: Vec<Record> = (0..60).map(lost).collect();
+        let changes: [fn(&Path); 2] =
+            [|path| fs::remove_file(path).unwrap(), |path| fs::rename(path, path.with_extension("moved")).unwrap()];
+        for change in changes {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("records");
+            let mut file = open(&path, ",rotate=1K,keep=100");
+            file.deliver(&all[..3]);
+            change(&path);
+            assert_eq!(file.deliver(&all).delivered, all.len());
+            let lengths = lengths(&file);
+            assert!(lengths.len() > 3 && lengths.iter().all(|&length| length <= 1024), "{lengths:?}");
+        }
+    }
+
+    #[test]
+    fn it_keeps_its_size_after_it_could_not_be_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let (there, away) = (directory.path().join("there"), directory.path().join("away"));
+        fs::create_dir(&there).unwrap();
+        let all: Vec<Record> = (0..60).map(lost).collect();
+        let mut file = open(&there.join("records"), ",rotate=1K,keep=100");
+        file.deliver(&all[..3]);
+        fs::rename(&there, &away).unwrap();
+        assert!(file.reopen().is_err());
+        assert_eq!(file.deliver(&all).delivered, 0);
+        fs::rename(&away, &there).unwrap();
+        assert_eq!(file.deliver(&all).delivered, all.len());
+        let lengths = lengths(&file);
+        assert!(lengths.len() > 3 && lengths.iter().all(|&length| length <= 1024), "{lengths:?}");
+    }
+
+    #[test]
+    fn one_that_is_truncated_goes_on_with_a_whole_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        let mut file = open(&path, "");
+        file.deliver(&[lost(1), lost(2)]);
+        let line = fs::metadata(&path).unwrap().len() / 2;
+        for (length, expected) in [(line + 7, &[1, 3][..]), (0, &[3]), (line, &[3, 3])] {
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+            assert_eq!(file.deliver(&[lost(3)]).delivered, 1);
+            assert_eq!(counts(&path), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_cut_and_never_filled_up() {
+        let file = tempfile::tempfile().unwrap();
+        for (there, to, left) in [(10, 20, 10), (10, 10, 10), (10, 3, 3), (0, 1, 0)] {
+            file.set_len(there).unwrap();
+            shrink(&file, to).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), left, "{there} cut to {to}");
+        }
+    }
+
+    #[test]
+    fn where_a_write_went_is_known_after_a_truncation() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        let file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+        for (length, expected) in [(0, 0..5), (5, 5..10), (10, 10..15), (3, 3..8)] {
+            file.set_len(length).unwrap();
+            let mut inside = 0..0;
+            append(&file, b"line\n", &mut inside).unwrap();
+            assert_eq!(inside, expected);
+        }
+        // A part went in and was truncated away; what follows begins in the middle of a line.
+        let mut inside = 3..8;
+        file.set_len(0).unwrap();
+        assert!(append(&file, b"rest\n", &mut inside).is_err());
+        assert_eq!(inside, 0..5);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_tried_again() {
+        let mut file = JsonFileSink::open(FileSinkOptions::parse(Some("/dev/full")).unwrap()).unwrap();
+        let delivery = file.deliver(&[lost(1), lost(2)]);
+        assert!(delivery.delivered == 0 && delivery.rejected.is_none());
+        assert!(format!("{:#}", delivery.error.unwrap()).contains("No space left"));
+    }
+
+    #[test]
+    fn only_files_are_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(JsonFileSink::open(FileSinkOptions::parse(directory.path().to_str()).unwrap()).is_err());
+        let pipe = directory.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(JsonFileSink::open(FileSinkOptions::parse(pipe.to_str()).unwrap()).is_err());
+    }
+}

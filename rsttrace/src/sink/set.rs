@@ -1,0 +1,333 @@
+//! The outlets of a run as the pipeline sees them: each has a bounded queue and a thread ([`super::worker`]). Nobody ever
+//! waits for one of them; what does not fit into a queue is counted, said, and gone.
+
+use std::{
+    cell::OnceCell,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::Result;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Sink, SinkContext, SinkSpec,
+    worker::{Command, SinkCounters, Worker},
+};
+use crate::{
+    exit::note,
+    model::{Record, SinkCount},
+};
+
+/// How long the end of the run waits for outlets, from [`SinkSet::flush`] to the end of [`SinkSet::finish`].
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The part of it that is kept for [`SinkSet::finish`]: an kept_sink that has delivered everything gets the last summary, and
+/// syncs, beside one that delivers nothing.
+const FINISH_RESERVE: Duration = Duration::from_secs(1);
+
+/// Every kept_sink of a run.
+#[derive(Default)]
+pub(crate) struct SinkSet {
+    sinks: Vec<SinkHandle>,
+    /// When the end of the run has waited long enough; set once it begins to wait.
+    deadline: OnceCell<Instant>,
+}
+
+/// One kept_sink, seen from the pipeline.
+struct SinkHandle {
+    name: Arc<str>,
+    commands: Sender<Command>,
+    counts: Arc<SinkCounters>,
+    done: oneshot::Receiver<()>,
+    capacity: usize,
+}
+
+impl SinkSet {
+    /// Opens every kept_sink and starts its thread; each queue holds so many records.
+    pub(crate) fn start(specs: &[SinkSpec], capacity: usize, given: &SinkContext) -> Result<Self> {
+        let mut sinks = Self::default();
+        for spec in specs {
+            sinks.add(spec.to_string(), capacity, spec.open(given)?)?;
+        }
+        Ok(sinks)
+    }
+
+    fn add(&mut self, name: String, capacity: usize, kept_sink: Box<dyn Sink>) -> Result<()> {
+        // `sink-journald`: the kernel shows 15 characters of it.
+        let thread_name = format!("sink-{}", name.split(':').next().unwrap_or_default());
+        let (commands, receiver) = channel();
+        let (finished, done) = oneshot::channel();
+        let (name, counts) = (Arc::<str>::from(name), Arc::<SinkCounters>::default());
+        let worker = Worker::new(Arc::clone(&name), kept_sink, Arc::clone(&counts), capacity);
+        thread::Builder::new().name(thread_name).spawn(move || {
+            worker.run(&receiver);
+            // The pipeline may have gone without waiting.
+            finished.send(()).unwrap_or_default();
+        })?;
+        self.sinks.push(SinkHandle { name, commands, counts, done, capacity });
+        Ok(())
+    }
+
+    /// Whether there is none.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.sinks.is_empty()
+    }
+
+    /// Gives records to every kept_sink, as far as its queue has room.
+    pub(crate) fn offer(&self, records: &[Record]) {
+        for sink in &self.sinks {
+            sink.offer(records);
+        }
+    }
+
+    /// Tells every kept_sink to begin a new file.
+    pub(crate) fn reopen(&self) {
+        for sink in &self.sinks {
+            // A thread that has died takes no order, and its records are counted.
+            sink.commands.send(Command::Reopen).unwrap_or_default();
+        }
+    }
+
+    /// The end of [`SHUTDOWN_TIMEOUT`], which begins with the first call.
+    fn deadline(&self) -> Instant {
+        *self.deadline.get_or_init(|| Instant::now() + SHUTDOWN_TIMEOUT)
+    }
+
+    /// Waits until everything is delivered, [`SHUTDOWN_TIMEOUT`] without [`FINISH_RESERVE`] at most.
+    pub(crate) async fn flush(&self) {
+        let deadline = self.deadline() - FINISH_RESERVE;
+        for sink in &self.sinks {
+            sink.commands.send(Command::Flush).unwrap_or_default();
+        }
+        for sink in &self.sinks {
+            while sink.counts.waiting.load(Ordering::Acquire) > 0 {
+                if timeout_at(deadline, sink.counts.idle.notified()).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What each has delivered, and what not.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = SinkCount> {
+        self.sinks.iter().map(SinkHandle::count)
+    }
+
+    /// Lets every kept_sink end, waits for that until [`SHUTDOWN_TIMEOUT`] is over, and says what was left.
+    pub(crate) async fn shutdown(self) {
+        let deadline = self.deadline();
+        // Every queue is closed before the first is waited for: one kept_sink that does not end holds up no other.
+        let ending: Vec<_> = self.sinks.into_iter().map(SinkHandle::close).collect();
+        for (name, counts, done) in ending {
+            let is_done = matches!(timeout_at(deadline, done).await, Ok(Ok(())));
+            let waiting = counts.waiting.load(Ordering::Acquire) as u64;
+            let undelivered = counts.undelivered.load(Ordering::Relaxed) + waiting;
+            if undelivered > 0 {
+                note(format_args!("sink {name}: {undelivered} records were not delivered"));
+            } else if !is_done {
+                note(format_args!("sink {name}: it did not end in time"));
+            }
+        }
+    }
+}
+
+impl SinkHandle {
+    /// Closes the queue; the worker ends when it has delivered what is in it.
+    fn close(self) -> (Arc<str>, Arc<SinkCounters>, oneshot::Receiver<()>) {
+        (self.name, self.counts, self.done)
+    }
+
+    fn offer(&self, records: &[Record]) {
+        let waiting = self.counts.waiting.load(Ordering::Acquire);
+        let room = self.capacity.saturating_sub(waiting).min(records.len());
+        let (fitting, rest) = records.split_at(room);
+        if !fitting.is_empty() {
+            self.counts.waiting.fetch_add(fitting.len(), Ordering::AcqRel);
+            // If the thread has died they go on waiting, and are counted at the end.
+            self.commands.send(Command::Deliver(fitting.to_vec())).unwrap_or_default();
+        }
+        if rest.is_empty() {
+            return;
+        }
+        self.counts.undelivered.fetch_add(rest.len() as u64, Ordering::Relaxed);
+        if !self.counts.is_full.swap(true, Ordering::Relaxed) {
+            note(format_args!(
+                "sink {}: {} records wait and no more fit: from now on records are not delivered",
+                self.name, self.capacity
+            ));
+        }
+    }
+
+    fn count(&self) -> SinkCount {
+        SinkCount {
+            sink: Arc::clone(&self.name),
+            delivered: self.counts.delivered.load(Ordering::Relaxed),
+            undelivered: self.counts.undelivered.load(Ordering::Relaxed),
+            waiting: self.counts.waiting.load(Ordering::Acquire) as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use anyhow::anyhow;
+    use jiff::Timestamp;
+
+    use super::{super::DeliveryReport, *};
+    use crate::model::{Lost, LostWhere};
+
+    fn records(counts: std::ops::Range<u64>) -> Vec<Record> {
+        counts
+            .map(|count| Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count, r#where: LostWhere::Kernel }))
+            .collect()
+    }
+
+    /// Keeps what it is handed; fails so many times first, and refuses every multiple of a number.
+    struct Kept {
+        records: Arc<Mutex<Vec<u64>>>,
+        failures: u32,
+        refuses: u64,
+    }
+
+    impl Sink for Kept {
+        fn deliver(&mut self, records: &[Record]) -> DeliveryReport {
+            let mut kept = self.records.lock().unwrap();
+            for (index, record) in records.iter().enumerate() {
+                if self.failures > 0 {
+                    self.failures -= 1;
+                    return DeliveryReport::stopped(index, anyhow!("not now"));
+                }
+                let Record::Lost(lost) = record else { unreachable!() };
+                if lost.count % self.refuses == 0 {
+                    return DeliveryReport {
+                        delivered: index,
+                        rejected: Some((1, anyhow!("a multiple"))),
+                        error: None,
+                    };
+                }
+                kept.push(lost.count);
+            }
+            DeliveryReport::complete(records.len())
+        }
+    }
+
+    /// Never comes back.
+    struct Stuck;
+
+    impl Sink for Stuck {
+        fn deliver(&mut self, _: &[Record]) -> DeliveryReport {
+            loop {
+                thread::park();
+            }
+        }
+    }
+
+    fn keeping(failures: u32, refuses: u64) -> (Box<Kept>, Arc<Mutex<Vec<u64>>>) {
+        let records = Arc::<Mutex<Vec<u64>>>::default();
+        (Box::new(Kept { records: Arc::clone(&records), failures, refuses }), records)
+    }
+
+    fn run(future: impl Future<Output = ()>) {
+        // Time stands still for whoever waits, but for the threads.
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future);
+    }
+
+    #[test]
+    fn one_that_is_stuck_harms_no_other() {
+        let mut sinks = SinkSet::default();
+        let (kept_sink, kept) = keeping(0, u64::MAX);
+        sinks.add("stuck".into(), 100, Box::new(Stuck)).unwrap();
+        sinks.add("kept".into(), 100_000, kept_sink).unwrap();
+        for start in (1..=50_000).step_by(250) {
+            sinks.offer(&records(start..start + 250));
+        }
+        run(async {
+            sinks.flush().await;
+            let counts: Vec<SinkCount> = sinks.counts().collect();
+            assert_eq!((counts[0].delivered, counts[0].undelivered, counts[0].waiting), (0, 49_900, 100));
+            assert_eq!((counts[1].delivered, counts[1].undelivered, counts[1].waiting), (50_000, 0, 0));
+        });
+        assert!(kept.lock().unwrap().iter().copied().eq(1..=50_000));
+    }
+
+    /// Delivers what it is handed, but syncs for so long.
+    struct Syncing(Arc<Mutex<Vec<u64>>>, Duration);
+
+    impl Sink for Syncing {
+        fn deliver(&mut self, records: &[Record]) -> DeliveryReport {
+            let counts = records.iter().map(|record| if let Record::Lost(lost) = record { lost.count } else { 0 });
+            self.0.lock().unwrap().extend(counts);
+            DeliveryReport::complete(records.len())
+        }
+
+        fn finish(&mut self) -> Result<()> {
+            thread::sleep(self.1);
+            self.0.lock().unwrap().push(0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_whole_end_has_one_deadline() {
+        let mut sinks = SinkSet::default();
+        let synced = Arc::<Mutex<Vec<u64>>>::default();
+        for name in ["first", "second"] {
+            sinks.add(name.into(), 100, Box::new(Stuck)).unwrap();
+        }
+        sinks.add("syncing".into(), 100, Box::new(Syncing(Arc::clone(&synced), FINISH_RESERVE / 2))).unwrap();
+        sinks.offer(&records(1..8));
+        let began = Instant::now();
+        run(async {
+            sinks.flush().await;
+            let counts: Vec<SinkCount> = sinks.counts().collect();
+            let counts = counts.iter().map(|count| (count.delivered, count.undelivered, count.waiting));
+            assert!(counts.eq([(0, 0, 7), (0, 0, 7), (7, 0, 0)]));
+            // The summary comes when the others have taken what time they had.
+            sinks.offer(&records(8..9));
+            sinks.shutdown().await;
+        });
+        // Nothing but the thread that looks at the clock can be late.
+        assert!(began.elapsed() < SHUTDOWN_TIMEOUT + FINISH_RESERVE, "{:?}", began.elapsed());
+        assert_eq!(*synced.lock().unwrap(), [1, 2, 3, 4, 5, 6, 7, 8, 0], "it was not waited for");
+    }
+
+    #[test]
+    fn at_the_end_it_is_tried_again_soon() {
+        let mut sinks = SinkSet::default();
+        let (kept_sink, kept) = keeping(7, u64::MAX);
+        sinks.add("kept".into(), 1_000, kept_sink).unwrap();
+        sinks.offer(&records(1..101));
+        // Seven back-offs that double take twelve seconds.
+        run(async {
+            sinks.flush().await;
+            assert_eq!(sinks.counts().next().unwrap().waiting, 0);
+        });
+        assert_eq!(kept.lock().unwrap().len(), 100);
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_and_what_is_refused_is_counted() {
+        let mut sinks = SinkSet::default();
+        let (kept_sink, kept) = keeping(3, 10);
+        sinks.add("kept".into(), 1_000, kept_sink).unwrap();
+        sinks.offer(&records(1..101));
+        run(async {
+            sinks.flush().await;
+            let count = sinks.counts().next().unwrap();
+            assert_eq!((count.delivered, count.undelivered, count.waiting), (90, 10, 0));
+            sinks.shutdown().await;
+        });
+        assert!(kept.lock().unwrap().iter().copied().eq((1..=100).filter(|count| count % 10 != 0)));
+    }
+}

@@ -1,0 +1,165 @@
+//! The sinks that there are, and how the command line names one.
+
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+
+#[cfg(feature = "otlp")]
+use super::otlp::{OtlpEndpoint, OtlpSink};
+use super::{
+    Sink, SinkContext,
+    journald::{self, JournaldSink},
+    json_file::{FileSinkOptions, JsonFileSink},
+    syslog::{SyslogAddress, SyslogSink},
+};
+
+/// Kinds of sinks. The names on the command line are those of the variants: clap derives both directions.
+#[derive(Clone, Copy, ValueEnum)]
+enum SinkKind {
+    Json,
+    Journald,
+    #[cfg(feature = "otlp")]
+    Otlp,
+    Syslog,
+}
+
+impl SinkKind {
+    /// The form of a specification in short, for help.
+    const fn synopsis(self) -> &'static str {
+        match self {
+            Self::Json => "json:PATH",
+            Self::Journald => "journald",
+            #[cfg(feature = "otlp")]
+            Self::Otlp => "otlp:URL",
+            Self::Syslog => "syslog[:ADDRESS]",
+        }
+    }
+
+    /// The whole form of a specification, for messages.
+    const fn form(self) -> &'static str {
+        match self {
+            Self::Json => "json:PATH[,rotate=BYTES][,keep=N]",
+            Self::Journald => "journald[:SOCKET]",
+            #[cfg(feature = "otlp")]
+            Self::Otlp => "otlp:http://HOST[:PORT][/PATH]|otlp:grpc://HOST[:PORT]",
+            Self::Syslog => "syslog[:PATH|:udp://HOST[:PORT]|:tcp://HOST[:PORT]|:tls://HOST[:PORT]]",
+        }
+    }
+
+    /// One text for each kind, as a list in a sentence.
+    fn list(text: fn(Self) -> &'static str) -> String {
+        let texts: Vec<&str> = Self::value_variants().iter().map(|kind| text(*kind)).collect();
+        texts.join(", ")
+    }
+
+    /// Parses what stands after the colon; `None` where there is no colon. The error is a part of a sentence.
+    fn parse(self, rest: Option<&str>) -> Result<Destination, String> {
+        Ok(match self {
+            Self::Json => Destination::JsonFile(FileSinkOptions::parse(rest)?),
+            Self::Journald => Destination::Journald(rest.unwrap_or(journald::SOCKET).into()),
+            #[cfg(feature = "otlp")]
+            Self::Otlp => Destination::Otlp(OtlpEndpoint::parse(rest)?),
+            Self::Syslog => Destination::Syslog(SyslogAddress::parse(rest)?),
+        })
+    }
+}
+
+/// What a sink does during the run beyond writing to descriptors that are open; the sandbox allows the system calls for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SinkNeeds {
+    /// Creates, renames and opens files.
+    pub(crate) files: bool,
+    /// Creates sockets and connects them.
+    pub(crate) sockets: bool,
+    /// Resolves host names.
+    pub(crate) host_names: bool,
+}
+
+/// A parsed specification.
+#[derive(Clone, Debug)]
+enum Destination {
+    JsonFile(FileSinkOptions),
+    Journald(PathBuf),
+    #[cfg(feature = "otlp")]
+    Otlp(OtlpEndpoint),
+    Syslog(SyslogAddress),
+}
+
+/// A sink as the command line names it, such as `json:/var/log/rsttrace.json`: parsed once, opened later.
+#[derive(Clone)]
+pub struct SinkSpec {
+    /// The specification itself. The sink goes by it in messages, metrics and the summary.
+    text: Arc<str>,
+    destination: Destination,
+}
+
+impl SinkSpec {
+    /// The short forms of all kinds that are built in, for the help of `--sink`.
+    pub(crate) fn synopses() -> String {
+        SinkKind::list(SinkKind::synopsis)
+    }
+
+    /// What the sink needs of the sandbox.
+    pub(crate) fn needs(&self) -> SinkNeeds {
+        match &self.destination {
+            Destination::JsonFile(_) => SinkNeeds { files: true, ..SinkNeeds::default() },
+            Destination::Journald(_) | Destination::Syslog(SyslogAddress::Socket(_)) => {
+                SinkNeeds { sockets: true, ..SinkNeeds::default() }
+            }
+            Destination::Syslog(SyslogAddress::Udp(_) | SyslogAddress::Tcp(_)) => {
+                SinkNeeds { sockets: true, host_names: true, ..SinkNeeds::default() }
+            }
+            #[cfg(feature = "tls")]
+            Destination::Syslog(SyslogAddress::Tls(_)) => {
+                SinkNeeds { sockets: true, host_names: true, ..SinkNeeds::default() }
+            }
+            #[cfg(feature = "otlp")]
+            Destination::Otlp(_) => SinkNeeds { sockets: true, host_names: true, ..SinkNeeds::default() },
+        }
+    }
+
+    /// Opens the sink. Fails where a file or a socket cannot be had; a destination on the network that does not answer yet
+    /// is no failure, since the worker tries again. May block on the file system, not on the network.
+    pub(crate) fn open(&self, context: &SinkContext) -> Result<Box<dyn Sink>> {
+        self.destination.open(context).with_context(|| format!("cannot open the sink {self}"))
+    }
+}
+
+impl Destination {
+    fn open(&self, context: &SinkContext) -> Result<Box<dyn Sink>> {
+        let options = context.options.clone();
+        Ok(match self.clone() {
+            Self::JsonFile(file) => Box::new(JsonFileSink::open(file)?),
+            Self::Journald(path) => Box::new(JournaldSink::open(path, options)?),
+            #[cfg(feature = "otlp")]
+            Self::Otlp(endpoint) => Box::new(OtlpSink::open(endpoint, options, &context.host)?),
+            Self::Syslog(address) => Box::new(SyslogSink::open(address, options, Arc::clone(&context.host))),
+        })
+    }
+}
+
+impl FromStr for SinkSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let Ok(kind) = SinkKind::from_str(name, false) else {
+            return Err(format!("there is no sink '{name}', only {}", SinkKind::list(SinkKind::form)));
+        };
+        let destination = kind.parse(rest).map_err(|error| format!("{error}; the form is {}", kind.form()))?;
+        Ok(Self { text: text.into(), destination })
+    }
+}
+
+impl fmt::Display for SinkSpec {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.text)
+    }
+}
+
+impl fmt::Debug for SinkSpec {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "SinkSpec({})", self.text)
+    }
+}

@@ -1,0 +1,350 @@
+//! syslog (RFC 5424) with structured data: to a socket of this host, by UDP (RFC 5426), by TCP, each message with its
+//! length before it (RFC 6587), or the same in TLS (RFC 5425).
+
+use std::{
+    io::{self, Write as _},
+    net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket},
+    os::{fd::AsRawFd as _, unix::net::UnixDatagram},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Error, Result};
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{
+            self, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, recv, setsockopt,
+            sockopt::{ReceiveTimeout, SendTimeout},
+        },
+        time::{TimeVal, TimeValLike as _},
+    },
+};
+
+#[cfg(feature = "tls")]
+use super::tls::TlsStream;
+use super::{DeliveryReport, Sink, host_port};
+use crate::{
+    format::{
+        TextOptions,
+        fields::{self, MessageText},
+    },
+    model::Record,
+    util::sanitize::Sanitized,
+};
+
+/// Where the host's own daemon listens.
+const SOCKET: &str = "/dev/log";
+
+/// `daemon`.
+const FACILITY: u8 = 3;
+
+/// Name of our structured data; the number is the one for those that have none of their own (RFC 5612).
+const DATA_ID: &str = "rsttrace@32473";
+
+/// How long a receiver may take to answer a call, or to take more.
+const IO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where messages go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SyslogAddress {
+    Socket(PathBuf),
+    Udp(String),
+    Tcp(String),
+    #[cfg(feature = "tls")]
+    Tls(String),
+}
+
+impl SyslogAddress {
+    /// Reads `PATH`, or `udp://HOST[:PORT]`, `tcp://`, `tls://`.
+    pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
+        match text.map(|text| text.split_once("://").ok_or(text)) {
+            None => Ok(Self::Socket(SOCKET.into())),
+            Some(Err(path)) if path.starts_with('/') => Ok(Self::Socket(path.into())),
+            Some(Ok(("udp", host))) => Ok(Self::Udp(host_port::parse(host, 514)?)),
+            Some(Ok(("tcp", host))) => Ok(Self::Tcp(host_port::parse(host, 601)?)),
+            #[cfg(feature = "tls")]
+            Some(Ok(("tls", host))) => Ok(Self::Tls(host_port::parse(host, 6514)?)),
+            #[cfg(not(feature = "tls"))]
+            Some(Ok(("tls", _))) => Err("this rsttrace was built without TLS (the feature tls)".into()),
+            Some(_) => Err("an address is a path, or udp://, tcp:// or tls://HOST[:PORT]".into()),
+        }
+    }
+}
+
+/// The way to the receiver.
+enum SyslogConnection {
+    Socket(UnixDatagram, PathBuf),
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsStream>),
+}
+
+impl SyslogConnection {
+    fn open(address: &SyslogAddress) -> Result<Self> {
+        match address {
+            SyslogAddress::Socket(path) => {
+                Ok(Self::Socket(UnixDatagram::unbound().context("cannot make a socket")?, path.clone()))
+            }
+            SyslogAddress::Udp(name) => {
+                let to = resolve(name)?;
+                let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+                let socket = UdpSocket::bind(any).context("cannot make a socket")?;
+                socket.connect(to).with_context(|| format!("cannot reach {name}"))?;
+                Ok(Self::Udp(socket))
+            }
+            SyslogAddress::Tcp(name) => Ok(Self::Tcp(dial(name)?)),
+            #[cfg(feature = "tls")]
+            SyslogAddress::Tls(name) => Ok(Self::Tls(Box::new(TlsStream::open(name, dial(name)?)?))),
+        }
+    }
+
+    /// Sends messages that lie one behind the other and end here; says how many went whole.
+    fn send(&mut self, messages: &[u8], ends: &[usize]) -> (usize, io::Result<()>) {
+        match self {
+            Self::Tcp(stream) => match write(stream, messages) {
+                (_, Ok(())) => (ends.len(), Ok(())),
+                (bytes, error) => (ends.iter().filter(|&&end| end <= bytes).count(), error),
+            },
+            #[cfg(feature = "tls")]
+            Self::Tls(secured) => match secured.write(messages) {
+                Ok(()) => (ends.len(), Ok(())),
+                // Rather twice than not at all.
+                error => (0, error),
+            },
+            Self::Socket(socket, path) => send_each(messages, ends, |message| socket.send_to(message, &*path)),
+            Self::Udp(socket) => send_each(messages, ends, |message| socket.send(message)),
+        }
+    }
+}
+
+/// Sends each message by itself; see [`SyslogConnection::send`].
+fn send_each(messages: &[u8], ends: &[usize], send: impl Fn(&[u8]) -> io::Result<usize>) -> (usize, io::Result<()>) {
+    let mut from = 0;
+    for (index, &end) in ends.iter().enumerate() {
+        if let Err(error) = send(&messages[from..end]) {
+            return (index, Err(error));
+        }
+        from = end;
+    }
+    (ends.len(), Ok(()))
+}
+
+/// The first address of a name with a port.
+fn resolve(name: &str) -> Result<SocketAddr> {
+    let mut addresses = name.to_socket_addrs().with_context(|| format!("cannot find {name}"))?;
+    addresses.next().with_context(|| format!("{name} has no address"))
+}
+
+/// Connects to the first of a name's addresses that answers.
+fn dial(name: &str) -> Result<TcpStream> {
+    let mut last = None;
+    for address in name.to_socket_addrs().with_context(|| format!("cannot find {name}"))? {
+        match connect(address) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
+        }
+    }
+    let error = last.map_or_else(|| anyhow::anyhow!("it has no address"), Error::from);
+    Err(error.context(format!("cannot reach {name}")))
+}
+
+/// Connects, with one limit for that, for every write and for every answer: the kernel keeps it, which needs no call that a sandbox may
+/// forbid.
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let timeout = TimeVal::seconds(IO_TIMEOUT.as_secs().try_into().map_err(io::Error::other)?);
+    setsockopt(&socket, SendTimeout, &timeout)?;
+    // The handshake of TLS waits for answers.
+    setsockopt(&socket, ReceiveTimeout, &timeout)?;
+    match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+        // That is how the kernel says that the time is up.
+        Err(Errno::EINPROGRESS) => return Err(io::ErrorKind::TimedOut.into()),
+        other => other?,
+    }
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Writes it all, and says how much went.
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> (usize, io::Result<()>) {
+    // What is written to a connection that the other side has closed is gone without a serde_variant_name, so that is asked first.
+    if let Err(error) = is_open(stream) {
+        return (0, Err(error));
+    }
+    let mut written = 0;
+    while written < bytes.len() {
+        match stream.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// An error if the other side has closed.
+fn is_open(stream: &TcpStream) -> io::Result<()> {
+    match recv(stream.as_raw_fd(), &mut [0; 64], MsgFlags::MSG_DONTWAIT) {
+        Ok(0) => Err(io::ErrorKind::ConnectionAborted.into()),
+        // Receivers have nothing to say; if one does, it is there.
+        Ok(_) | Err(Errno::EAGAIN) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A syslog receiver.
+pub(super) struct SyslogSink {
+    address: SyslogAddress,
+    connection: Option<SyslogConnection>,
+    text: MessageText,
+    host: Arc<str>,
+    /// Messages on their way, and where each ends.
+    messages: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl SyslogSink {
+    /// Gets ready; whether the receiver is there shows with the first record.
+    pub(super) fn open(address: SyslogAddress, options: TextOptions, host: Arc<str>) -> Self {
+        Self {
+            address,
+            connection: None,
+            text: MessageText::new(options),
+            host,
+            messages: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    fn make(&mut self, records: &[Record]) {
+        let has_length = !matches!(self.address, SyslogAddress::Socket(_) | SyslogAddress::Udp(_));
+        self.messages.clear();
+        self.ends.clear();
+        for record in records {
+            let message = message(record, &self.host, &self.text.of(record));
+            if has_length {
+                self.messages.extend_from_slice(message.len().to_string().as_bytes());
+                self.messages.push(b' ');
+            }
+            self.messages.extend_from_slice(message.as_bytes());
+            self.ends.push(self.messages.len());
+        }
+    }
+}
+
+impl Sink for SyslogSink {
+    fn deliver(&mut self, records: &[Record]) -> DeliveryReport {
+        let mut connection = match self.connection.take().map_or_else(|| SyslogConnection::open(&self.address), Ok) {
+            Ok(connection) => connection,
+            Err(error) => return DeliveryReport::stopped(0, error),
+        };
+        self.make(records);
+        match connection.send(&self.messages, &self.ends) {
+            (sent, Ok(())) => {
+                self.connection = Some(connection);
+                DeliveryReport::complete(sent)
+            }
+            // It will not get smaller.
+            (sent, Err(error)) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                self.connection = Some(connection);
+                DeliveryReport { delivered: sent, rejected: Some((1, error.into())), error: None }
+            }
+            (sent, Err(error)) => {
+                let place = match &self.address {
+                    SyslogAddress::Socket(path) => path.display().to_string(),
+                    SyslogAddress::Udp(name) | SyslogAddress::Tcp(name) => name.clone(),
+                    #[cfg(feature = "tls")]
+                    SyslogAddress::Tls(name) => name.clone(),
+                };
+                DeliveryReport::stopped(sent, Error::from(error).context(format!("cannot write to {place}")))
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let stream = match &mut self.connection {
+            Some(SyslogConnection::Tcp(stream)) => stream,
+            #[cfg(feature = "tls")]
+            Some(SyslogConnection::Tls(secured)) => secured.close()?,
+            Some(SyslogConnection::Socket(..) | SyslogConnection::Udp(_)) | None => return Ok(()),
+        };
+        // Whoever closes at once may take back what is still on its way; the other side's close says that it has it.
+        stream.shutdown(Shutdown::Write)?;
+        // Less than the end of a run waits.
+        stream.set_read_timeout(Some(IO_TIMEOUT / 2))?;
+        match io::copy(stream, &mut io::sink()) {
+            // It does not say that it has everything; nor that it has not.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            other => Ok(other.map(drop)?),
+        }
+    }
+}
+
+/// A record as RFC 5424 has it, without a frame.
+pub(super) fn message(record: &Record, host: &str, text: &str) -> String {
+    use std::fmt::Write as _;
+
+    let priority = FACILITY * 8 + fields::severity(record) as u8;
+    let host: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
+    let host = if host.is_empty() { "-" } else { &host };
+    let (time, process, kind) = (record.time(), std::process::id(), record.type_name());
+    let mut message = format!("<{priority}>1 {time:.6} {host} rsttrace {process} {kind} [{DATA_ID}");
+    for field in fields::record_fields(record) {
+        let value = Sanitized(&field.value.to_string()).to_string();
+        // Writing to a string cannot fail.
+        write!(message, " {}=\"", field.name).unwrap_or_default();
+        for character in value.chars() {
+            if matches!(character, '"' | '\\' | ']') {
+                message.push('\\');
+            }
+            message.push(character);
+        }
+        message.push('"');
+    }
+    // The mark says that the text is UTF-8.
+    write!(message, "] \u{feff}{text}").unwrap_or_default();
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::{Lost, LostWhere};
+
+    #[test]
+    fn addresses_are_read() {
+        let of = |text| SyslogAddress::parse(Some(text));
+        assert_eq!(SyslogAddress::parse(None), Ok(SyslogAddress::Socket("/dev/log".into())));
+        assert_eq!(of("/run/log"), Ok(SyslogAddress::Socket("/run/log".into())));
+        assert_eq!(of("udp://logs"), Ok(SyslogAddress::Udp("logs:514".into())));
+        assert_eq!(of("tcp://[::1]:99"), Ok(SyslogAddress::Tcp("[::1]:99".into())));
+        assert_eq!(of("tcp://[::1]"), Ok(SyslogAddress::Tcp("[::1]:601".into())));
+        for bad in
+            ["", "logs", "udp://", "tcp://:99", "tcp://logs:0", "tcp://logs:x", "tcp://::1", "tcp://a/b", "http://logs"]
+        {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_message_follows_the_standard() {
+        let lost = Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
+        let message = message(&lost, "gw 1", "seven");
+        let process = std::process::id();
+        assert_eq!(
+            message,
+            format!(
+                "<28>1 1970-01-01T00:00:00.000000Z gw1 rsttrace {process} lost \
+                 [rsttrace@32473 type=\"lost\" count=\"7\" where=\"kernel\"] \u{feff}seven"
+            )
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! The summary for a person.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{ProcessCount, SinkCount, Summary};
+use crate::util::sanitize::Sanitized;
+
+impl Display for Summary {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let Self { resets, sent, received, lost, duration_s, .. } = self;
+        write!(formatter, "{resets} resets in {duration_s:.1} s ({sent} sent, {received} received), {lost} lost")?;
+        let line = |formatter: &mut Formatter<'_>, name: &str, text: &str| {
+            if text.is_empty() { Ok(()) } else { write!(formatter, "\n  {name:<9} {}", Sanitized(text)) }
+        };
+        let list =
+            |formatter: &mut Formatter<'_>, name: &str, items: Vec<String>| line(formatter, name, &items.join(", "));
+        let mut causes: Vec<_> = self.by_cause.iter().collect();
+        causes.sort_by(|one, other| other.1.cmp(one.1));
+        list(formatter, "causes", causes.iter().map(|(code, count)| format!("{code} {count}")).collect())?;
+        list(formatter, "peers", self.by_peer.iter().map(|peer| format!("{} {}", peer.address, peer.count)).collect())?;
+        if self.by_peer_approximate {
+            line(formatter, "", "there were too many peers to count each; these have so many at least")?;
+        }
+        list(formatter, "processes", self.by_process.iter().map(process).collect())?;
+        for pattern in &self.patterns {
+            line(formatter, "pattern", pattern)?;
+        }
+        // Beside a part of the resets the counters say nothing.
+        let namespaces = self.coverage.others.iter().map(|other| (Some(other.netns), &other.counters));
+        for (netns, counters) in [(None, &self.coverage.counters)].into_iter().chain(namespaces) {
+            let compared: Vec<String> =
+                counters.iter().filter(|counter| counter.observed.is_some()).map(ToString::to_string).collect();
+            let of = netns.map_or_else(String::new, |netns| format!("namespace {netns}: "));
+            if !compared.is_empty() {
+                line(formatter, "counters", &format!("{of}{}", compared.join(", ")))?;
+            }
+        }
+        for degraded in &self.degraded {
+            line(formatter, "degraded", degraded)?;
+        }
+        for SinkCount { sink, delivered, undelivered, waiting } in &self.sinks {
+            if undelivered + waiting > 0 {
+                let missing = format!("{delivered} records delivered, {undelivered} not, {waiting} waiting");
+                line(formatter, "sink", &format!("{}: {missing}", Sanitized(sink)))?;
+            }
+        }
+        if *resets > 0 { line(formatter, "verdict", &self.verdict) } else { Ok(()) }
+    }
+}
+
+fn process(process: &ProcessCount) -> String {
+    let ProcessCount { comm, pids, count } = process;
+    let pid = if let [pid] = pids.as_slice() { format!("[{pid}]") } else { String::new() };
+    format!("{comm}{pid} {count}")
+}

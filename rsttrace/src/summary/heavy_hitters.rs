@@ -1,0 +1,84 @@
+//! The most frequent of very many, in bounded memory.
+
+use std::{
+    fmt::{self, Debug, Formatter},
+    hash::Hash,
+};
+
+use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
+
+/// Slots of the sketch; three quarters of them can be in use, and as many are counted exactly. It starts small.
+const SLOTS: usize = 8192;
+
+/// Counts of keys. Exact as long as there are no more different keys than fit; then the rare ones share what they have,
+/// and a count may be too small by [`HeavyHitters::error`].
+pub(super) struct HeavyHitters<K>(Option<FrequentItemsSketch<K>>);
+
+impl<K: Eq + Hash> Default for HeavyHitters<K> {
+    fn default() -> Self {
+        // A power of two is no error.
+        Self(FrequentItemsSketch::new(SLOTS).ok())
+    }
+}
+
+impl<K> Debug for HeavyHitters<K> {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("HeavyHitters").finish_non_exhaustive()
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord> HeavyHitters<K> {
+    pub(super) fn count(&mut self, key: K, count: u64) {
+        if let Some(sketch) = &mut self.0 {
+            sketch.update_with_count(key, count);
+        }
+    }
+
+    /// By how much a count may be too small; 0 when all are exact.
+    pub(super) fn error(&self) -> u64 {
+        self.0.as_ref().map_or(0, FrequentItemsSketch::maximum_error)
+    }
+
+    /// Every key that is known to be frequent, with what it has at least, the most frequent first.
+    pub(super) fn rows(&self) -> Vec<(K, u64)> {
+        let rows = self.0.as_ref().map(|sketch| sketch.frequent_items(ErrorType::NoFalsePositives));
+        let mut rows: Vec<(K, u64)> =
+            rows.into_iter().flatten().map(|row| (row.item().clone(), row.lower_bound())).collect();
+        rows.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_keys_are_counted_exactly() {
+        let mut heavy_hitters = HeavyHitters::default();
+        for key in 0..5000_u32 {
+            heavy_hitters.count(key, 1);
+        }
+        heavy_hitters.count(7, 41);
+        assert_eq!((heavy_hitters.error(), heavy_hitters.rows().len(), heavy_hitters.rows()[0]), (0, 5000, (7, 42)));
+        // Of two alike, the smaller key.
+        assert_eq!(heavy_hitters.rows()[1], (0, 1));
+    }
+
+    #[test]
+    fn many_keys_leave_the_frequent_ones_and_say_that_they_are_approximate() {
+        let mut heavy_hitters = HeavyHitters::default();
+        for key in 0..200_000_u32 {
+            heavy_hitters.count(key, 1);
+            if key % 4 == 0 {
+                heavy_hitters.count(1_000_000 + key % 16, 1);
+            }
+        }
+        let (rows, error) = (heavy_hitters.rows(), heavy_hitters.error());
+        assert!(error > 0 && rows.len() < SLOTS);
+        for key in [0, 4, 8, 12] {
+            let (_, count) = rows.iter().find(|row| row.0 == 1_000_000 + key).expect("a frequent key");
+            assert!((12_500 - error..=12_500).contains(count), "{count} with an error of {error}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Small tools without state of their own, which every stage may use. None of them knows a stage.
+
+pub mod degraded;
+pub(crate) mod messages;
+pub mod sanitize;
+mod variant_name;
+
+pub(crate) use variant_name::serde_variant_name;
