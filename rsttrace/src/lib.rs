@@ -24,7 +24,7 @@ mod input_file;
 pub mod load;
 pub mod metrics;
 pub mod model;
-mod pipeline;
+pub mod pipeline;
 mod requirements;
 mod sd_notify;
 pub mod select;

@@ -1,12 +1,14 @@
-//! The corridor: the only room that knows every other. Events come in at one end, records go out at the other.
+//! The live run: the event loop around the chain of stages ([`processor`]).
 
-mod netns;
-mod out;
+mod feed;
+mod live;
+mod netns_watch;
+pub mod processor;
 mod ready;
-mod records;
-mod say;
-mod spare;
-mod wait;
+mod record_pool;
+mod reporting;
+mod setup;
+mod timers;
 
 use std::{
     fs::File,
@@ -16,32 +18,32 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use bytes::Buf as _;
-use rsttrace_common::event::ResetEvent;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
 
 use self::{
+    feed::{Batch, now_ns},
+    live::Results,
+    processor::{Processor, Stages, Wanted},
     ready::Ready,
-    spare::Spare,
-    wait::{after, asked, at, hang_up, hung_up, monotonic_ns},
+    reporting::Losses,
+    timers::{catch_sighup, monotonic_ns, next_scrape, sighup, sleep_until, sleep_until_ktime},
 };
 use crate::{
-    attribute::{Attribution, hold::Hold},
+    attribute::Attribution,
     cli::Trace,
     confine::{User, confine},
-    decode::{Decoder, Reasons, sample, settle::Settle},
+    decode::{Decoder, Reasons},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
-    metrics::Metrics,
     model::{LostWhere, Record},
     sd_notify::ServiceNotifier,
     select::{Selection, flood::Flood, netns::Netns},
     sink::outputs::Outputs,
-    summary::{Tally, coverage::CounterBaseline},
+    summary::coverage::CounterBaseline,
     transport::{PERF_BYTES, Pause, Transport},
 };
 
@@ -49,14 +51,14 @@ use crate::{
 /// event loops, signals. It takes up to 51.
 const DESCRIPTORS: usize = 52;
 
-/// Batches that are read at the end while more may come. What is left is read when none can.
-const LAST_READINGS: usize = 64;
+/// Batches that are read at the end while more may come. The rest is read when none can.
+const FINAL_READS: usize = 64;
 
 /// How long after the last event the kernel's loss counters are still looked at. Loss without a later event shows
 /// there; an idle run looks at nothing.
 const LOSS_CHECK: Duration = Duration::from_millis(500);
 
-/// Traces until it is told to stop.
+/// Traces until a signal, `--duration` or `--count` ends it. Blocks meanwhile.
 pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
     let selection = Selection::new(trace.filters.clone())?;
     let diagnosis = Diagnosis::new(Timeouts::read(trace.run.timeouts.as_deref())?);
@@ -72,163 +74,133 @@ pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
     let kernel = Kernel::read()?;
-    let run = Run::start(trace, selection, diagnosis, &kernel)?;
-    let result = runtime.block_on(run.until_stopped(kernel, ready, user));
+    let pipeline = Pipeline::load(trace, selection, diagnosis, &kernel)?;
+    let result = runtime.block_on(pipeline.event_loop(kernel, ready, user));
     // A writer that is stuck in a write must not keep the process.
     runtime.shutdown_background();
     result
 }
 
-/// Everything of one run.
-struct Run {
+/// One live run.
+struct Pipeline {
     trace: Trace,
-    selection: Selection,
     loaded: Loaded,
     object: Object,
-    decoder: Decoder,
-    settle: Settle,
-    attribution: Attribution,
-    diagnosis: Diagnosis,
-    hold: Hold,
-    flood: Flood,
-    tally: Tally,
-    watch: CounterBaseline,
+    processor: Processor<Attribution>,
+    results: Results,
+    losses: Losses,
+    /// The last scan of open files has failed.
+    scans_fail: bool,
     started: Instant,
+    /// The same moment on the events' clock, nanoseconds.
     started_ns: u64,
-    emitted: u64,
-    lost_in_kernel: u64,
-    lost_asides: u64,
-    /// Resets told in the wrong direction, as far as that has been said.
-    unsettled: u64,
-    malformed: u64,
-    walks_fail: bool,
-    outbox: Vec<Record>,
-    spare: Spare,
-    metrics: Option<Metrics>,
     service: ServiceNotifier,
 }
 
-impl Run {
-    /// Loads what this kernel takes; nothing is attached yet.
-    fn start(trace: Trace, selection: Selection, diagnosis: Diagnosis, kernel: &Kernel) -> Result<Self, Failure> {
+impl Pipeline {
+    /// Loads the object that this kernel takes; nothing is attached yet.
+    fn load(trace: Trace, filter: Selection, diagnosis: Diagnosis, kernel: &Kernel) -> Result<Self, Failure> {
         let choice = Choice {
             transport: trace.run.transport,
             debug: trace.run.debug_kernel,
             bytes: trace.run.buffer_size,
             remember: trace.run.remember,
-            filters: selection.filters(),
-            netns: selection.netns.as_ref().map(Netns::number),
+            filters: filter.filters(),
+            netns: filter.netns.as_ref().map(Netns::number),
         };
         let (object, loaded) = load::choose(kernel, &choice)?;
         let reasons = Reasons { reset: kernel.reset_reasons.clone(), drop: kernel.drop_reasons.clone() };
-        let decoder = Decoder::new(host_name().into(), reasons, kernel.chrono_shift(), wait::ticks());
-        let flood = Flood::new(loaded.counting_cpus(), loaded.noise_limit());
+        let stages = Stages {
+            decoder: Decoder::new(host_name().into(), reasons, kernel.chrono_shift(), timers::ticks()),
+            diagnosis,
+            attribution: Attribution::default(),
+            filter,
+            flood: Flood::new(loaded.counting_cpus(), loaded.noise_limit()),
+        };
+        let output = &trace.output;
+        let wanted = Wanted {
+            evidence: output.output.shows_evidence() || !output.sink.is_empty(),
+            limit: trace.run.count,
+        };
         Ok(Self {
+            processor: Processor::new(stages, wanted),
             trace,
-            selection,
             loaded,
             object,
-            decoder,
-            settle: Settle::default(),
-            attribution: Attribution::default(),
-            diagnosis,
-            hold: Hold::new(false),
-            flood,
-            tally: Tally::default(),
-            watch: CounterBaseline::default(),
+            results: Results::default(),
+            losses: Losses::default(),
+            scans_fail: false,
             started: Instant::now(),
-            started_ns: monotonic_ns().unwrap_or(0),
-            emitted: 0,
-            lost_in_kernel: 0,
-            lost_asides: 0,
-            unsettled: 0,
-            malformed: 0,
-            walks_fail: false,
-            outbox: Vec::new(),
-            spare: Spare::default(),
-            metrics: None,
+            started_ns: now_ns(),
             service: ServiceNotifier::from_env(),
         })
     }
 
-    async fn until_stopped(mut self, kernel: Kernel, ready: Option<Ready>, user: Option<User>) -> Result<(), Failure> {
-        let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
-        let events = self.loaded.take_events().map_err(Failure::Host)?;
-        // Perf ring buffers lose what comes before they are open. The BPF ring buffer is there, and to map it can wait until
-        // the memory that the start takes has been given back: it counts as this process's.
-        let opened =
-            if self.object == Object::Perf { Transport::open(events, per_cpu).map(Ok) } else { Ok(Err(events)) };
-        let opened = opened.map_err(Failure::Host)?;
-        // Signals are taken before anything is announced: whoever waits for the announcement may send one at once.
+    async fn event_loop(mut self, kernel: Kernel, ready: Option<Ready>, user: Option<User>) -> Result<(), Failure> {
+        // Signals are caught before anything is announced: a process that waits for the announcement may send one at once.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
-        let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
-        // To a run with other ways out it says to begin new files; to any other that the terminal has gone.
+        // With other outputs than standard output it means that log files have been rotated; otherwise, that the terminal has
+        // gone.
         let has_others = !self.trace.output.sink.is_empty() || self.trace.output.metrics.is_some();
-        let mut hang_up = has_others.then(hang_up).transpose()?;
-        if !self.trace.output.no_summary || self.trace.output.metrics.is_some() {
-            self.watch = CounterBaseline::start(!kernel.reset_reasons.is_empty());
-        }
-        self.loaded.attach(&kernel, &self.trace.more)?;
-        drop(kernel);
-        load::give_memory_back();
-        let mut transport = opened.or_else(|events| Transport::open(events, per_cpu)).map_err(Failure::Host)?;
-        // Before there is any other thread, which would keep what it has.
+        let mut hang_up = has_others.then(catch_sighup).transpose()?;
+        let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
+        let mut transport = self.attach(kernel)?;
+        // Before there is any other thread, which would keep its privileges.
         self.loaded.degraded.extend(confine(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
-        let mut ways = self.ways()?;
+        let mut outputs = self.open_outputs()?;
         let mut scrapes = self.start_metrics()?;
-        self.hold = Hold::new(self.loaded.can_walk());
-        self.attribution.look_around();
+        self.processor.enable_scans(self.loaded.can_walk());
+        self.processor.stages().attribution.look_around();
         self.announce(&transport);
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);
         let mut next_summary = self.next_summary();
-        let mut batch: Vec<ResetEvent> = Vec::new();
+        let mut batch = Batch::default();
         let mut check_loss = false;
-        // A part of what is read is not read at once, but no more than the kernel has room for.
+        // Reading may be put off for as long as the kernel side has room for.
         let mut pause = Pause::new(self.loaded.noise_limit().into());
         loop {
-            let mut keep = |head: &[u8], tail: &[u8]| keep(head, tail, &mut batch, &mut self.malformed);
-            // Every event up to here has been read.
+            let mut push = |head: &[u8], tail: &[u8]| batch.push(head, tail);
+            // Every event up to here has been read, nanoseconds of the events' clock.
             let mut seen_ns = 0;
             tokio::select! {
                 biased;
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
-                () = hung_up(&mut hang_up) => ways.reopen(),
-                () = ways.failed() => break,
-                () = at(deadline) => break,
-                () = at(self.service.next_ping()) => {}
-                () = at(self.selection.next_look()) => self.look_at_netns(),
-                () = at(next_summary) => {
-                    self.summarise(&ways);
+                () = sighup(&mut hang_up) => outputs.reopen(),
+                () = outputs.failed() => break,
+                () = sleep_until(deadline) => break,
+                () = sleep_until(self.service.next_ping()) => {}
+                () = sleep_until(self.processor.stages().filter.next_look()) => self.check_netns_path(),
+                () = sleep_until(next_summary) => {
+                    self.report_summary(&outputs);
                     next_summary = self.next_summary();
                 }
-                () = after(self.settle.deadline_ns()) => {
+                () = sleep_until_ktime(self.processor.ambiguous_deadline_ns()) => {
                     // First the clock, then the buffers: this process may not have run for longer than an event is
                     // held, and the other half of a pair may lie in there.
-                    let now_ns = monotonic_ns().unwrap_or(0);
-                    let emptied = transport.drain(&mut keep);
-                    // In a flood the last of a batch shows how far the events have come.
-                    seen_ns = if emptied { now_ns } else { batch.last().map_or(0, |event| event.ktime_ns) };
+                    let now_ns = monotonic_ns();
+                    let emptied = transport.drain(&mut push);
+                    seen_ns = Self::seen_ns(emptied, now_ns, &batch);
                 }
-                () = after(self.hold.deadline_ns()) => {}
-                () = after(self.flood.deadline_ns()) => self.fetch_counted(),
-                scrape = asked(&mut scrapes) => {
-                    // Whoever asks without end must not keep events from being read.
-                    transport.drain(&mut keep);
+                () = sleep_until_ktime(self.processor.lookup_deadline_ns()) => {}
+                () = sleep_until_ktime(self.processor.flood_deadline_ns()) => self.process_counted(),
+                scrape = next_scrape(&mut scrapes) => {
+                    // Drained first: a client that scrapes without a pause must not starve the reading of events.
+                    transport.drain(&mut push);
                     check_loss = true;
                     self.count_losses();
-                    self.answer(scrape, &ways);
+                    self.answer(scrape, &outputs);
                 }
-                read = transport.read(&mut keep), if pause.until_ns().is_none() => {
+                read = transport.read(&mut push), if pause.until_ns().is_none() => {
                     let emptied = read.context("cannot read events")?;
                     check_loss = true;
-                    pause.read(batch.len(), emptied, monotonic_ns().unwrap_or(0));
+                    pause.read(batch.events.len(), emptied, now_ns());
                 }
-                () = after(pause.until_ns()) => pause.end(),
+                () = sleep_until_ktime(pause.until_ns()) => pause.end(),
                 () = sleep(LOSS_CHECK), if check_loss => check_loss = false,
             }
             self.service.ping_watchdog();
@@ -236,68 +208,86 @@ impl Run {
                 log.flush();
             }
             self.process(&mut batch, seen_ns);
-            self.search();
+            self.look_up_holders();
             self.count_losses();
             let goes_on = loop {
                 tokio::select! {
                     biased;
                     _ = interrupt.recv() => break false,
                     _ = terminate.recv() => break false,
-                    sent = ways.send(&mut self.outbox, |record| self.spare.keep(record)) => break sent,
-                    // Nobody reads; what that costs is said while it happens.
+                    sent = outputs.send(&mut self.results.outbox, |record| self.processor.recycle(record)) => break sent,
+                    // Standard output takes nothing; what that costs is reported while it happens.
                     () = sleep(LOSS_CHECK) => {
                         self.service.ping_watchdog();
                         self.count_losses();
                     }
                 }
             };
-            if !goes_on || self.is_enough() {
+            if !goes_on || self.processor.has_reached_limit() {
                 break;
             }
         }
-        self.finish(transport, batch, ways).await
+        self.finish(transport, batch, outputs).await
     }
 
-    /// Stops the programs, takes what the kernel still has, and says what the run came to.
+    /// Attaches every probe, and opens the buffer that their events come from.
+    fn attach(&mut self, kernel: Kernel) -> Result<Transport, Failure> {
+        let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
+        let events = self.loaded.take_events().map_err(Failure::Host)?;
+        // Perf ring buffers lose what comes before they are open. The BPF ring buffer is there, and to map it can wait until
+        // the memory that the start takes has been given back: it counts as this process's.
+        let opened =
+            if self.object == Object::Perf { Transport::open(events, per_cpu).map(Ok) } else { Ok(Err(events)) };
+        let opened = opened.map_err(Failure::Host)?;
+        if !self.trace.output.no_summary || self.trace.output.metrics.is_some() {
+            self.results.baseline = CounterBaseline::start(!kernel.reset_reasons.is_empty());
+        }
+        self.loaded.attach(&kernel, &self.trace.more)?;
+        drop(kernel);
+        load::give_memory_back();
+        opened.or_else(|events| Transport::open(events, per_cpu)).map_err(Failure::Host)
+    }
+
+    /// Detaches the programs, reads what the kernel still has, and reports what the run came to.
     async fn finish(
         mut self,
         mut transport: Transport,
-        mut batch: Vec<ResetEvent>,
-        mut ways: Outputs,
+        mut batch: Batch,
+        mut outputs: Outputs,
     ) -> Result<(), Failure> {
         self.service.stopping();
-        // While the programs are there, what waits for its owner can still be looked for.
-        for _ in 0..LAST_READINGS {
-            if transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed)) {
+        // As long as the programs are attached, holders can still be looked up.
+        for _ in 0..FINAL_READS {
+            if transport.drain(&mut |head, tail| batch.push(head, tail)) {
                 break;
             }
         }
         self.process(&mut batch, 0);
-        self.hold.hurry();
-        self.search();
-        // Counters before the programs go: `missed` is theirs.
+        self.processor.hurry();
+        self.look_up_holders();
+        // Counted before the programs go: `missed` is theirs.
         let missed = self.loaded.missed();
         self.loaded.detach();
-        while !transport.drain(&mut |head, tail| keep(head, tail, &mut batch, &mut self.malformed)) {}
+        while !transport.drain(&mut |head, tail| batch.push(head, tail)) {}
         self.process(&mut batch, u64::MAX);
-        self.fetch_counted();
-        self.release(u64::MAX);
+        self.process_counted();
+        self.processor.finish_all(&self.loaded, &mut self.results);
         self.count_losses();
-        self.lose(
+        self.results.report_loss(
             missed,
             LostWhere::Kernel,
             "they came in the middle of others on their CPU, where the kernel runs no program",
         );
-        // What the outlets could not deliver is part of the summary, so they have what there is before it.
+        // What the sinks could not deliver is part of the summary, so they get everything else before it.
         if !self.trace.output.sink.is_empty() {
-            ways.send(&mut self.outbox, drop).await;
-            ways.flush().await;
+            outputs.send(&mut self.results.outbox, drop).await;
+            outputs.flush().await;
         }
-        let summary = (!self.trace.output.no_summary).then(|| self.summary(true, CounterBaseline::finish, &ways));
+        let summary = (!self.trace.output.no_summary).then(|| self.summary(true, CounterBaseline::finish, &outputs));
         if let Some(summary) = &summary {
-            self.outbox.push(Record::Summary(Arc::new(summary.clone())));
+            self.results.outbox.push(Record::Summary(Arc::new(summary.clone())));
         }
-        let written = ways.finish(self.outbox).await;
+        let written = outputs.finish(self.results.outbox).await;
         if let Some(summary) = summary {
             note(&summary);
         }
@@ -305,24 +295,13 @@ impl Run {
     }
 }
 
-/// Makes sure that there are descriptors: the event loop panics without, and the programs would be refused halfway. What
-/// comes after says itself what it lacks.
+/// Makes sure that there are descriptors: the event loop panics without, and the programs would be refused halfway. Later
+/// failures for want of descriptors are reported where they occur.
 fn reserve_descriptors() -> Result<(), Failure> {
     let all: io::Result<Vec<File>> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
     all.map(drop).map_err(|error| {
         Failure::host(format_args!("{DESCRIPTORS} descriptors cannot be had: {error}; raise the limit ('ulimit -n')"))
     })
-}
-
-/// Keeps the event of a sample that may lie in two parts.
-fn keep(head: &[u8], tail: &[u8], batch: &mut Vec<ResetEvent>, malformed: &mut u64) {
-    match sample::event(head.chain(tail)) {
-        Ok(event) => batch.push(event),
-        Err(error) => {
-            log::warn!("{error}");
-            *malformed += 1;
-        }
-    }
 }
 
 fn host_name() -> String {

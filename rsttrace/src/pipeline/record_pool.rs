@@ -1,6 +1,6 @@
-//! The memory of records that have gone out, for those that come.
+//! Pool of record allocations: emitted records are recycled for new ones.
 //!
-//! A record is a kilobyte, and its evidence half of one more, which is more than the allocator keeps at hand. Allocating took
+//! A record is a kilobyte, and its evidence half of one more, which is more than the allocator caches. Allocating took
 //! nine hundredths of the time in user space under load, with all other pieces of a record.
 
 use std::{mem, sync::Arc};
@@ -8,16 +8,16 @@ use std::{mem, sync::Arc};
 use crate::model::{Record, Reset};
 
 /// Records whose memory is kept: as many as there are in a batch.
-const MOST: usize = 512;
+const CAPACITY: usize = 512;
 
-/// Memory that is free.
+/// Records that are free.
 #[derive(Default)]
-pub(super) struct Spare(Vec<Arc<Reset>>);
+pub(super) struct RecordPool(Vec<Arc<Reset>>);
 
-impl Spare {
-    /// Takes a record that has gone out everywhere. Where somebody else still has it, its memory is theirs.
-    pub(super) fn keep(&mut self, record: Record) {
-        if self.0.len() < MOST
+impl RecordPool {
+    /// Takes back the memory of a record that every output has written. One that is still shared is left to its last owner.
+    pub(super) fn recycle(&mut self, record: Record) {
+        if self.0.len() < CAPACITY
             && let Record::Reset(mut reset) = record
             && let Some(memory) = Arc::get_mut(&mut reset)
         {
@@ -27,14 +27,14 @@ impl Spare {
         }
     }
 
-    /// A place for a record, where it stays until it has gone out.
-    pub(super) fn place(&mut self, mut reset: Reset) -> Arc<Reset> {
-        let Some(mut spare) = self.0.pop() else { return Arc::new(reset) };
-        // Nobody else had it when it came here.
-        let place = Arc::make_mut(&mut spare);
+    /// Moves a record to an allocation of the pool, where it stays until it is recycled.
+    pub(super) fn acquire(&mut self, mut reset: Reset) -> Arc<Reset> {
+        let Some(mut free) = self.0.pop() else { return Arc::new(reset) };
+        // It was not shared when it was recycled.
+        let place = Arc::make_mut(&mut free);
         reset.cause.evidence = mem::take(&mut place.cause.evidence).emptied();
         *place = reset;
-        spare
+        free
     }
 }
 
@@ -53,24 +53,24 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_has_nothing_of_what_was_there() {
-        let mut spare = Spare::default();
-        let mut first = spare.place(reset(1));
+    fn a_new_record_has_nothing_of_the_recycled_one() {
+        let mut pool = RecordPool::default();
+        let mut first = pool.acquire(reset(1));
         Arc::make_mut(&mut first).cause.evidence.push("of the first");
         let where_it_was = Arc::as_ptr(&first);
-        spare.keep(Record::Reset(first));
-        let second = spare.place(reset(2));
+        pool.recycle(Record::Reset(first));
+        let second = pool.acquire(reset(2));
         assert_eq!(Arc::as_ptr(&second), where_it_was);
         assert_eq!(second.local.port, 2);
         assert!(second.cause.evidence.is_empty());
     }
 
     #[test]
-    fn what_somebody_else_has_stays_as_it_is() {
-        let mut spare = Spare::default();
-        let elsewhere = spare.place(reset(1));
-        spare.keep(Record::Reset(Arc::clone(&elsewhere)));
-        assert_eq!(spare.place(reset(2)).local.port, 2);
+    fn a_shared_record_is_not_recycled() {
+        let mut pool = RecordPool::default();
+        let elsewhere = pool.acquire(reset(1));
+        pool.recycle(Record::Reset(Arc::clone(&elsewhere)));
+        assert_eq!(pool.acquire(reset(2)).local.port, 2);
         assert_eq!(elsewhere.local.port, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! What the command line wants of the ways out.
+//! The outputs of a run, and what they need.
 
 use std::{io, sync::Arc};
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
-use super::Run;
+use super::Pipeline;
 use crate::{
     confine::Needs,
     exit::{note, sentence},
@@ -16,21 +16,16 @@ use crate::{
     sink::{SinkContext, SinkNeeds, outputs::Outputs, set::SinkSet},
 };
 
-impl Run {
-    /// Begins to count for Prometheus, if that is wanted.
+impl Pipeline {
+    /// Starts the metrics server, if there is one to be. Fails when its address cannot be bound.
     pub(super) fn start_metrics(&mut self) -> Result<Option<mpsc::Receiver<Scrape>>> {
         let Some(address) = self.trace.output.metrics else { return Ok(None) };
         let (metrics, scrapes) = Metrics::start(address, self.trace.output.metrics_peers)?;
-        self.metrics = Some(metrics);
+        self.results.metrics = Some(metrics);
         Ok(Some(scrapes))
     }
 
-    /// Whether somebody shows the evidence.
-    pub(super) fn explains(&self) -> bool {
-        self.trace.output.output.shows_evidence() || !self.trace.output.sink.is_empty()
-    }
-
-    /// What the rest of the run does beside looking at processes and writing to what is open.
+    /// What the rest of the run needs of the sandbox, beside reading `/proc` and writing to open descriptors.
     pub(super) fn needs(&self) -> Needs {
         let any_sink = |needs: fn(SinkNeeds) -> bool| self.trace.output.sink.iter().any(|sink| needs(sink.needs()));
         Needs {
@@ -41,20 +36,22 @@ impl Run {
         }
     }
 
-    /// The ways out.
-    pub(super) fn ways(&self) -> Result<Outputs> {
+    /// Opens every output. Fails when a sink cannot be opened.
+    pub(super) fn open_outputs(&self) -> Result<Outputs> {
         let output = &self.trace.output;
         let limit = output.sink_queue;
-        let look = self.look();
-        let look_of_lines = TextOptions { color: false, time: TimeFormat::None, ..look.clone() };
-        let context = SinkContext { options: look_of_lines, host: Arc::clone(self.decoder.host()) };
+        let options = self.text_options();
+        // Receivers add the time themselves.
+        let sink_options = TextOptions { color: false, time: TimeFormat::None, ..options.clone() };
+        let context = SinkContext { options: sink_options, host: Arc::clone(self.processor.stages().decoder.host()) };
         let sinks = SinkSet::start(&output.sink, limit, &context)?;
-        let stdout = (output.output != Format::None).then(|| output.output.formatter(look));
-        let is_one_of_many = !sinks.is_empty() || output.metrics.is_some();
-        Outputs::start(stdout, sinks, is_one_of_many.then_some(limit))
+        let stdout = (output.output != Format::None).then(|| output.output.formatter(options));
+        // Alone, standard output is waited for.
+        let has_others = !sinks.is_empty() || output.metrics.is_some();
+        Outputs::start(stdout, sinks, has_others.then_some(limit))
     }
 
-    fn look(&self) -> TextOptions {
+    fn text_options(&self) -> TextOptions {
         let color = anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never;
         TextOptions {
             color,

@@ -1,4 +1,4 @@
-//! Moments and signals: what the event loop waits for beside events.
+//! Timers and signals that the event loop waits for beside events.
 
 use std::{
     future::pending,
@@ -19,14 +19,14 @@ use crate::{
     metrics::Scrape,
 };
 
-/// Both clocks at the same moment.
+/// A pair of readings of the events' clock and of the wall clock; `None` when the former cannot be read.
 pub(super) fn read_clocks() -> Option<WallClock> {
     let mut clocks = None;
     for _ in 0..4 {
         let (before_ns, wall, after_ns) = (monotonic_ns()?, Timestamp::now(), monotonic_ns()?);
         let took_ns = after_ns.saturating_sub(before_ns);
         clocks = Some(WallClock { monotonic_ns: before_ns + took_ns / 2, wall });
-        // Whoever was stopped in between tries again; the last try counts whatever it is.
+        // Preempted in between, it tries again; the last try counts in any case.
         if took_ns < 50_000 {
             break;
         }
@@ -34,24 +34,24 @@ pub(super) fn read_clocks() -> Option<WallClock> {
     clocks
 }
 
-/// The clock of the events.
+/// `CLOCK_MONOTONIC`, the clock of the events, in nanoseconds; `None` when it cannot be read.
 pub(super) fn monotonic_ns() -> Option<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
     Duration::from(now).as_nanos().try_into().ok()
 }
 
-/// The kernel's clock tick.
+/// The kernel's clock tick: the resolution of the coarse clocks.
 pub(super) fn ticks() -> Option<Ticks> {
     clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok().and_then(|resolution| Ticks::of_resolution(resolution.into()))
 }
 
-/// SIGHUP.
-pub(super) fn hang_up() -> Result<Signal> {
+/// Begins to catch SIGHUP.
+pub(super) fn catch_sighup() -> Result<Signal> {
     signal(SignalKind::hangup()).context("cannot watch for signals")
 }
 
-/// Waits for SIGHUP; for ever where it is not looked for.
-pub(super) async fn hung_up(signal: &mut Option<Signal>) {
+/// Completes at the next SIGHUP; never where it is not caught.
+pub(super) async fn sighup(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => {
             signal.recv().await;
@@ -60,8 +60,8 @@ pub(super) async fn hung_up(signal: &mut Option<Signal>) {
     }
 }
 
-/// The next scrape; never where nobody may ask.
-pub(super) async fn asked(scrapes: &mut Option<mpsc::Receiver<Scrape>>) -> Scrape {
+/// Completes with the next scrape; never without a metrics server.
+pub(super) async fn next_scrape(scrapes: &mut Option<mpsc::Receiver<Scrape>>) -> Scrape {
     match scrapes {
         Some(scrapes) => match scrapes.recv().await {
             Some(scrape) => scrape,
@@ -72,16 +72,16 @@ pub(super) async fn asked(scrapes: &mut Option<mpsc::Receiver<Scrape>>) -> Scrap
     }
 }
 
-/// Waits until a moment; for ever without one.
-pub(super) async fn at(moment: Option<Instant>) {
+/// Completes at a moment; never without one.
+pub(super) async fn sleep_until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => pending().await,
     }
 }
 
-/// Waits until a moment on the clock of the events; for ever without one.
-pub(super) async fn after(deadline_ns: Option<u64>) {
+/// Completes at a moment of the events' clock, in nanoseconds; never without one.
+pub(super) async fn sleep_until_ktime(deadline_ns: Option<u64>) {
     match deadline_ns {
         Some(deadline) => {
             let left = deadline.saturating_sub(monotonic_ns().unwrap_or(deadline));

@@ -1,0 +1,105 @@
+//! The live run's ends of the chain: the loaded programs, the host's processes, and the run's outputs.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use rsttrace_common::{
+    config::FOLDS_OF_CPU,
+    flood::{Folds, Pace},
+    owner::Findings,
+};
+
+use super::{
+    processor::{Attribute, KernelSide, Output},
+    timers::monotonic_ns,
+};
+use crate::{
+    attribute::Attribution,
+    facts::KernelTask,
+    load::Loaded,
+    metrics::Metrics,
+    model::{Record, Reset},
+    summary::{Tally, coverage::CounterBaseline},
+};
+
+impl KernelSide for Loaded {
+    fn now_ns(&self) -> Option<u64> {
+        monotonic_ns()
+    }
+
+    fn scan_open_files(&mut self, scan: u32) -> Result<()> {
+        self.walk(scan)
+    }
+
+    fn findings(&self, id: u64) -> Option<Findings> {
+        self.findings(id)
+    }
+
+    fn command_line(&self, task: &KernelTask) -> Option<Vec<u8>> {
+        self.arguments(task.tgid, task.start_boottime_ns)
+    }
+
+    fn interface_name(&self, index: u32) -> Option<Arc<str>> {
+        let name = nix::net::if_::if_indextoname(index).ok()?;
+        Some(name.to_string_lossy().into())
+    }
+
+    fn counted(&self) -> Vec<Folds> {
+        // The maps are ours; reading them cannot fail once they could be opened.
+        (0..self.counting_cpus()).filter_map(|cpu| self.folds(cpu).ok()).collect()
+    }
+
+    fn have_counted(&mut self, totals: &[[u64; FOLDS_OF_CPU]]) {
+        for (cpu, totals) in (0..).zip(totals) {
+            // See above.
+            self.have_seen(cpu, *totals).unwrap_or_default();
+        }
+    }
+
+    fn keep_pace(&mut self, pace: Pace) {
+        // Without it more is counted or lost, and both are reported.
+        self.keep_pace(pace).unwrap_or_default();
+    }
+}
+
+impl Attribute for Attribution {
+    fn needs_lookup(&mut self, reset: &mut Reset) -> bool {
+        self.is_open(reset)
+    }
+
+    fn attribute(&mut self, reset: &mut Reset, command_line: &dyn Fn(&KernelTask) -> Option<Vec<u8>>) {
+        self.attribute(reset, command_line);
+    }
+}
+
+/// What a run has made: records on their way to the outputs, and everything that counts them.
+#[derive(Default)]
+pub(super) struct Results {
+    pub(super) outbox: Vec<Record>,
+    pub(super) tally: Tally,
+    /// The host's counters at the start, and what was seen since.
+    pub(super) baseline: CounterBaseline,
+    pub(super) metrics: Option<Metrics>,
+}
+
+impl Output for Results {
+    fn observe(&mut self, reset: &Reset) {
+        self.baseline.observe(reset);
+    }
+
+    fn emit(&mut self, record: Record) {
+        if let Record::Reset(reset) = &record {
+            self.tally.count(reset);
+        }
+        if let Some(metrics) = &mut self.metrics {
+            match &record {
+                Record::Reset(reset) => metrics.count(reset),
+                Record::Ignored(ignored) => metrics.count_ignored(ignored),
+                Record::Forwarded(forwarded) => metrics.count_forwarded(forwarded),
+                Record::Lost(lost) => metrics.count_lost(lost),
+                Record::Summary(_) => {}
+            }
+        }
+        self.outbox.push(record);
+    }
+}

@@ -1,0 +1,304 @@
+//! The chain of stages from events to records: reclassify, decode, diagnose, wait for the holder, attribute, filter, explain.
+//!
+//! It has no clock and does no I/O of its own: what it needs of the loaded programs and of the host it asks through
+//! [`KernelSide`] and [`Attribute`], and what it makes goes to an [`Output`]. The live run, the golden and hostile tests,
+//! the benchmark and the fuzzers all feed this one chain.
+
+use std::sync::Arc;
+
+use anyhow::{Error, Result};
+use rsttrace_common::{
+    config::FOLDS_OF_CPU,
+    event::{KIND_FORWARDED, KIND_IGNORED, ResetEvent},
+    flood::{Folds, Pace},
+    owner::Findings,
+};
+
+use super::record_pool::RecordPool;
+use crate::{
+    attribute::{hold::Hold, owner},
+    decode::{self, Decoder, clock::WallClock, settle::Settle},
+    diagnose::Diagnosis,
+    facts::KernelTask,
+    model::{Record, Reset},
+    select::{Selection, flood::Flood},
+};
+
+/// What the stages ask of the loaded programs.
+pub trait KernelSide {
+    /// Now, in nanoseconds of the events' clock (`CLOCK_MONOTONIC`); `None` when it cannot be read.
+    fn now_ns(&self) -> Option<u64>;
+
+    /// Scans the open files of all processes for the holders of reset sockets, under this number. Blocks for half a
+    /// microsecond a file.
+    fn scan_open_files(&mut self, scan: u32) -> Result<()>;
+
+    /// What has been found of a socket's holder under this id; `None` when its slot has been used again.
+    fn findings(&self, id: u64) -> Option<Findings>;
+
+    /// The beginning of the command line of a process that has opened connections, each argument ended by a zero.
+    fn command_line(&self, task: &KernelTask) -> Option<Vec<u8>>;
+
+    /// Name of a network interface of this process's namespace.
+    fn interface_name(&self, index: u32) -> Option<Arc<str>>;
+
+    /// The resets that each CPU has counted instead of delivering them.
+    fn counted(&self) -> Vec<Folds>;
+
+    /// Gives each CPU's slots back of which no more than these totals has been counted.
+    fn have_counted(&mut self, totals: &[[u64; FOLDS_OF_CPU]]);
+
+    /// Publishes how far events have been read.
+    fn keep_pace(&mut self, pace: Pace);
+}
+
+/// The stage that says to which process a reset belongs.
+pub trait Attribute {
+    /// Prepares a record for attribution: whether a lookup of the socket's holder can make its owner better known.
+    fn needs_lookup(&mut self, reset: &mut Reset) -> bool;
+
+    /// Fills in process, actor, cgroup, unit and container. `command_line` is asked for the command line of a process that
+    /// is gone.
+    fn attribute(&mut self, reset: &mut Reset, command_line: &dyn Fn(&KernelTask) -> Option<Vec<u8>>);
+}
+
+/// Where records go.
+pub trait Output {
+    /// Counts a reset with its owner, whether it passes the filter or not.
+    fn observe(&mut self, reset: &Reset);
+
+    /// Takes a record that has passed the filter.
+    fn emit(&mut self, record: Record);
+}
+
+/// The stages that are configured.
+pub struct Stages<A> {
+    /// Events to records.
+    pub decoder: Decoder,
+    /// Causes.
+    pub diagnosis: Diagnosis,
+    /// Owners.
+    pub attribution: A,
+    /// The filters of the command line.
+    pub filter: Selection,
+    /// Floods of resets to closed ports.
+    pub flood: Flood,
+}
+
+/// What a run wants of its records.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// The evidence of causes.
+    pub evidence: bool,
+    /// No more records of resets than this; `None` for all.
+    pub limit: Option<u64>,
+}
+
+/// What a lookup of holders came to.
+#[derive(Debug)]
+pub enum Lookup {
+    /// No scan was due.
+    NotDue,
+    /// Open files were scanned.
+    Scanned,
+    /// They could not be.
+    Failed(Error),
+}
+
+/// All stages, and the records that wait between them.
+pub struct Processor<A> {
+    stages: Stages<A>,
+    wanted: Wanted,
+    ambiguous: Settle,
+    pending: Hold,
+    pool: RecordPool,
+    /// Records of resets emitted, which is the last one's number.
+    emitted: u64,
+}
+
+impl<A: Attribute> Processor<A> {
+    /// A chain in which no record waits for a scan of open files; see [`Self::enable_scans`].
+    pub fn new(stages: Stages<A>, wanted: Wanted) -> Self {
+        let (ambiguous, pending, pool) = (Settle::default(), Hold::new(false), RecordPool::default());
+        Self { stages, wanted, ambiguous, pending, pool, emitted: 0 }
+    }
+
+    /// Lets records wait for scans of open files, where the kernel has taken the programs for it.
+    pub fn enable_scans(&mut self, can_scan: bool) {
+        self.pending = Hold::new(can_scan);
+    }
+
+    /// The stages.
+    pub const fn stages(&self) -> &Stages<A> {
+        &self.stages
+    }
+
+    /// The stages, to be changed.
+    pub const fn stages_mut(&mut self) -> &mut Stages<A> {
+        &mut self.stages
+    }
+
+    /// Turns events into records. Every event up to `seen_ns` (nanoseconds of the events' clock) is among these or was fed
+    /// before: an ambiguous receive whose counterpart has not come by then is a receive. `u64::MAX` when no more can come.
+    pub fn feed(
+        &mut self,
+        events: &mut Vec<ResetEvent>,
+        seen_ns: u64,
+        clock: &WallClock,
+        kernel: &mut impl KernelSide,
+        out: &mut impl Output,
+    ) {
+        // Each CPU's perf ring is in order, all together they are not.
+        events.sort_by_key(|event| event.ktime_ns);
+        for event in &*events {
+            self.stages.flood.see(event, clock.monotonic_ns);
+        }
+        if let Some(pace) = self.stages.flood.next_pace(clock.monotonic_ns) {
+            kernel.keep_pace(pace);
+        }
+        for event in &*events {
+            if self.ambiguous.lets_go_on(event) {
+                self.process_event(event, 1, clock, kernel, out);
+            }
+        }
+        events.clear();
+        for event in self.ambiguous.release(seen_ns) {
+            self.process_event(&event, 1, clock, kernel, out);
+        }
+    }
+
+    /// Turns the resets that the kernel side has counted into records, one for those that are alike.
+    pub fn feed_counted(&mut self, clock: &WallClock, kernel: &mut impl KernelSide, out: &mut impl Output) {
+        let counted = kernel.counted();
+        let (alike, totals, pace) = self.stages.flood.fetch(&counted, clock.monotonic_ns);
+        kernel.have_counted(totals);
+        kernel.keep_pace(pace);
+        for (event, count) in alike {
+            self.process_event(&event, count, clock, kernel, out);
+        }
+    }
+
+    /// Turns one event into a record that stands for `count` resets.
+    pub fn process_event(
+        &mut self,
+        event: &ResetEvent,
+        count: u64,
+        clock: &WallClock,
+        kernel: &impl KernelSide,
+        out: &mut impl Output,
+    ) {
+        let Stages { decoder, diagnosis, attribution, filter, .. } = &mut self.stages;
+        if event.kind == KIND_FORWARDED {
+            let forwarded = decoder.forwarded(event, clock, kernel.interface_name(event.interface));
+            if filter.wants_forwarded(&forwarded) {
+                out.emit(Record::Forwarded(Arc::new(forwarded)));
+            }
+            return;
+        }
+        let mut reset = decoder.reset(event, clock);
+        reset.count = count;
+        if event.kind == KIND_IGNORED {
+            // Nothing was reset: neither the memory of earlier resets nor any count may see it.
+            attribution.attribute(&mut reset, &|task| kernel.command_line(task));
+            if filter.wants(&reset) {
+                out.emit(Record::Ignored(Arc::new(reset.into())));
+            }
+            return;
+        }
+        // In the order of events, which the memory of earlier ones goes by.
+        diagnosis.diagnose(&mut reset);
+        let needs_lookup = attribution.needs_lookup(&mut reset);
+        // From here on it stays where it is in memory.
+        let reset = self.pool.acquire(reset);
+        let reset = if needs_lookup { self.pending.take(reset) } else { Some(reset) };
+        if let Some(reset) = reset {
+            self.finish_record(reset, kernel, out);
+        }
+    }
+
+    /// Looks up the holders of the sockets whose records wait, if that is due, and finishes the records that need not wait
+    /// any longer. Blocks for as long as a scan of open files takes.
+    pub fn look_up_holders(&mut self, kernel: &mut impl KernelSide, out: &mut impl Output) -> Lookup {
+        let Some(began_ns) = kernel.now_ns() else { return Lookup::NotDue };
+        if self.pending.deadline_ns().is_none_or(|deadline| deadline > began_ns) {
+            return Lookup::NotDue;
+        }
+        // Where the end of the socket shows the holder already, no scan is needed.
+        self.finish_found(began_ns, kernel, out);
+        let Some(scan) = self.pending.next_walk(began_ns) else { return Lookup::NotDue };
+        if let Err(error) = kernel.scan_open_files(scan) {
+            self.pending.walk_failed(began_ns);
+            self.finish_found(began_ns, kernel, out);
+            return Lookup::Failed(error);
+        }
+        let ended_ns = kernel.now_ns().unwrap_or(began_ns);
+        self.pending.walked(began_ns, ended_ns);
+        self.finish_found(ended_ns, kernel, out);
+        Lookup::Scanned
+    }
+
+    /// Makes the next scan due at once: the run ends.
+    pub fn hurry(&mut self) {
+        self.pending.hurry();
+    }
+
+    /// Finishes every record that waits for its owner, with what is known by now.
+    pub fn finish_all(&mut self, kernel: &impl KernelSide, out: &mut impl Output) {
+        self.finish_found(u64::MAX, kernel, out);
+    }
+
+    /// When the next ambiguous receive has waited long enough, nanoseconds of the events' clock.
+    pub fn ambiguous_deadline_ns(&self) -> Option<u64> {
+        self.ambiguous.deadline_ns()
+    }
+
+    /// When [`Self::look_up_holders`] is due, nanoseconds of the events' clock.
+    pub fn lookup_deadline_ns(&self) -> Option<u64> {
+        self.pending.deadline_ns()
+    }
+
+    /// When [`Self::feed_counted`] is due, nanoseconds of the events' clock.
+    pub const fn flood_deadline_ns(&self) -> Option<u64> {
+        self.stages.flood.deadline_ns()
+    }
+
+    /// Whether as many records have been emitted as are wanted.
+    pub fn has_reached_limit(&self) -> bool {
+        self.wanted.limit.is_some_and(|limit| self.emitted >= limit)
+    }
+
+    /// Takes back the memory of a record that has been written.
+    pub fn recycle(&mut self, record: Record) {
+        self.pool.recycle(record);
+    }
+
+    /// Finishes the records that need not wait any longer for their owner.
+    fn finish_found(&mut self, now_ns: u64, kernel: &impl KernelSide, out: &mut impl Output) {
+        let released = self.pending.release(now_ns, |id, first_scan| {
+            let findings = kernel.findings(id);
+            let mut found = findings.map(|findings| decode::found(&findings, first_scan)).unwrap_or_default();
+            found.closer = found.closer.filter(|closer| !owner::only_walks(closer));
+            found
+        });
+        for reset in released {
+            self.finish_record(reset, kernel, out);
+        }
+    }
+
+    /// Attributes a record, and emits it if it passes the filter.
+    fn finish_record(&mut self, mut record: Arc<Reset>, kernel: &impl KernelSide, out: &mut impl Output) {
+        // Nothing else has it yet, so nothing is copied.
+        let reset = Arc::make_mut(&mut record);
+        self.stages.attribution.attribute(reset, &|task| kernel.command_line(task));
+        out.observe(reset);
+        if !self.stages.filter.wants(reset) || self.has_reached_limit() {
+            return;
+        }
+        self.emitted += 1;
+        reset.seq = self.emitted;
+        if self.wanted.evidence {
+            self.stages.diagnosis.explain(reset);
+        }
+        out.emit(Record::Reset(record));
+    }
+}

@@ -1,0 +1,156 @@
+//! Messages and summaries of a run: what is watched and what is not, what was lost, what it came to.
+
+use std::{sync::Arc, time::Instant};
+
+use jiff::Timestamp;
+
+use super::{Pipeline, feed::now_ns, live::Results, processor::Output as _};
+use crate::{
+    exit::{note, sentence},
+    metrics::Scrape,
+    model::{Coverage, Lost, LostWhere, Record, Summary},
+    sink::outputs::Outputs,
+    summary::{SummaryContext, coverage::CounterBaseline},
+    transport::Transport,
+    util::degraded::{self, Degraded},
+};
+
+/// Why there was no room for an event.
+const TOO_FAST: &str = "they came faster than they were read; raise --buffer-size or filter";
+
+impl Pipeline {
+    /// Reports that open files cannot be scanned, once for each time that it begins.
+    pub(super) fn report_failed_scan(&mut self, error: &anyhow::Error) {
+        if std::mem::replace(&mut self.scans_fail, true) {
+            return;
+        }
+        let degraded = Degraded {
+            what: "walks of open files".to_owned(),
+            why: sentence(error),
+            loss: "owners of accepted connections are less sure meanwhile".to_owned(),
+        };
+        self.degrade(degraded);
+    }
+
+    /// Reports what attribution has begun to lack, once for each lack.
+    pub(super) fn report_degraded_attribution(&mut self) {
+        if let Some(degraded) = self.processor.stages_mut().attribution.degraded() {
+            self.degrade(degraded);
+        }
+    }
+
+    /// Reports what works less well from here on, and keeps it for the summary.
+    fn degrade(&mut self, degraded: Degraded) {
+        note(format_args!("degraded: {degraded}"));
+        if !self.loaded.degraded.contains(&degraded) {
+            self.loaded.degraded.push(degraded);
+        }
+    }
+
+    /// Reports what has been lost since the last time.
+    pub(super) fn count_losses(&mut self) {
+        // The map is ours; reading it cannot fail once it could be opened.
+        let lost = self.loaded.lost().unwrap_or(self.losses.in_kernel);
+        let new = lost.saturating_sub(self.losses.in_kernel);
+        if new > 0 {
+            self.processor.stages_mut().flood.suspect(now_ns());
+        }
+        self.results.report_loss(new, LostWhere::Kernel, TOO_FAST);
+        // Never less: what was reported stays so, and counts for a later loss.
+        self.losses.in_kernel = self.losses.in_kernel.max(lost);
+        let unsettled = self.loaded.unsettled().unwrap_or(self.losses.unsettled);
+        if unsettled > self.losses.unsettled {
+            let count = unsettled - self.losses.unsettled;
+            note(format_args!(
+                "{count} resets told as received were sent by this host: the events that show it were lost: {TOO_FAST}"
+            ));
+            self.losses.unsettled = unsettled;
+        }
+        let unapplied = self.loaded.lost_asides().unwrap_or(self.losses.unapplied);
+        if unapplied > self.losses.unapplied {
+            let count = unapplied - self.losses.unapplied;
+            note(format_args!("{count} ignored or forwarded resets were lost: {TOO_FAST}"));
+            self.losses.unapplied = unapplied;
+        }
+        let malformed = std::mem::take(&mut self.losses.malformed);
+        self.results.report_loss(malformed, LostWhere::Userspace, "the kernel side and this program do not fit together");
+    }
+
+    /// Answers a scrape of the metrics.
+    pub(super) fn answer(&self, scrape: Scrape, outputs: &Outputs) {
+        if let Some(metrics) = &self.results.metrics {
+            // The client may have hung up.
+            scrape.send(metrics.render(&self.summary(false, CounterBaseline::own, outputs))).unwrap_or_default();
+        }
+    }
+
+    /// When the next summary is due; `None` without `--summary-interval`.
+    pub(super) fn next_summary(&self) -> Option<Instant> {
+        self.trace.output.summary_interval.map(|interval| Instant::now() + interval)
+    }
+
+    /// Reports what the run has come to so far.
+    pub(super) fn report_summary(&mut self, outputs: &Outputs) {
+        let summary = self.summary(false, CounterBaseline::finish, outputs);
+        note(&summary);
+        self.results.outbox.push(Record::Summary(Arc::new(summary)));
+    }
+
+    pub(super) fn summary(
+        &self,
+        last: bool,
+        compare: fn(&CounterBaseline, bool) -> Coverage,
+        outputs: &Outputs,
+    ) -> Summary {
+        let stages = self.processor.stages();
+        let complete = stages.filter.is_everything() && !self.results.tally.has_losses();
+        self.results.tally.summary(SummaryContext {
+            time: Timestamp::now(),
+            duration: self.started.elapsed(),
+            last,
+            timeouts: stages.diagnosis.timeouts(),
+            coverage: compare(&self.results.baseline, complete),
+            degraded: &self.loaded.degraded,
+            sinks: outputs.counts(),
+        })
+    }
+
+    /// Prints one line that says what is watched, and one for each thing that is not.
+    pub(super) fn announce(&self, transport: &Transport) {
+        let buffer = match transport {
+            Transport::Perf(_) => "perf ring buffers",
+            Transport::Ring(_) => "a BPF ring buffer",
+        };
+        let hooks: Vec<&str> = self.loaded.attached.iter().map(|attached| attached.hook).collect();
+        note(format_args!("tracing {} through {buffer}; Ctrl-C stops", hooks.join(", ")));
+        for degraded in degraded::grouped(&self.loaded.degraded) {
+            note(format_args!("degraded: {degraded}"));
+        }
+        self.processor.stages().filter.notes().for_each(note);
+    }
+}
+
+/// Losses that have been reported.
+#[derive(Default)]
+pub(super) struct Losses {
+    /// Events of resets that found no room in the buffer.
+    in_kernel: u64,
+    /// Events of ignored and forwarded resets that found none.
+    unapplied: u64,
+    /// Resets that were told in the wrong direction.
+    unsettled: u64,
+    /// Samples that are no events and have not been reported yet.
+    pub(super) malformed: u64,
+}
+
+impl Results {
+    /// Reports so many lost resets; nothing for 0. `why` ends a sentence and names the remedy, if there is one.
+    pub(super) fn report_loss(&mut self, count: u64, place: LostWhere, why: &str) {
+        if count == 0 {
+            return;
+        }
+        self.tally.count_lost(count);
+        note(format_args!("{count} resets were lost: {why}"));
+        self.emit(Record::Lost(Lost { time: Timestamp::now(), count, r#where: place }));
+    }
+}
