@@ -18,6 +18,7 @@ use rsttrace::{
     diagnose::{Diagnosis, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat},
     model::{Record, Reset},
+    pipeline::testing::{self, Collected, NoKernel},
     select::Selection,
 };
 use rsttrace_common::event::ResetEvent;
@@ -38,17 +39,15 @@ fn diagnosis() -> Diagnosis {
     Diagnosis::new(Timeouts::read(None).expect("the known timeouts"))
 }
 
-/// The records as they come out of the rooms before the sinks.
+/// The records as the chain makes them.
 fn resets() -> Vec<Reset> {
-    let (mut decoder, mut diagnosis, mut attribution) = (decoder(), diagnosis(), Attribution::default());
-    let finished = |event| {
-        let mut reset = decoder.reset(&event, &CLOCK);
-        diagnosis.diagnose(&mut reset);
-        attribution.attribute(&mut reset, |_| None);
-        diagnosis.explain(&mut reset);
-        reset
-    };
-    events().into_iter().map(finished).collect()
+    let (mut processor, mut out) =
+        (testing::processor(decoder(), diagnosis(), Attribution::default()), Collected::default());
+    for event in events() {
+        processor.process_event(&event, 1, &CLOCK, &NoKernel, &mut out);
+    }
+    processor.finish_all(&NoKernel, &mut out);
+    out.resets()
 }
 
 fn look() -> TextOptions {

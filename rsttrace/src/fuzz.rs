@@ -8,22 +8,22 @@ use std::{cell::RefCell, time::Duration};
 use bytes::Buf as _;
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 use jiff::{Timestamp, tz::TimeZone};
-use rsttrace_common::event::{KIND_FORWARDED, KIND_IGNORED, ResetEvent};
+use rsttrace_common::event::ResetEvent;
 use zerocopy::IntoBytes as _;
 
 use crate::{
-    attribute::{self, owner},
+    attribute,
     cli::Cli,
     decode::{
         Decoder, Reasons,
         clock::{Ticks, WallClock},
         sample,
-        settle::Settle,
     },
     diagnose::{Diagnosis, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat, service_names},
     load::btf::{KernelTypes, Kind},
-    model::{Ignored, Record},
+    model::{Record, Reset},
+    pipeline::testing::{self, Collected, FromEvents, NoKernel},
     select::Selection,
     summary::coverage,
 };
@@ -41,11 +41,12 @@ fn ticks() -> Option<Ticks> {
     Ticks::of_resolution(Duration::from_millis(4))
 }
 
-/// Samples of the buffer, through decoder, settlement, owner, diagnosis and every format. In two parts, they are what they
-/// are in one, wherever they are cut.
+/// Samples of the buffer, through the chain of stages and every format. In two parts, they are what they are in one, wherever
+/// they are cut.
 pub fn sample(data: &[u8]) {
-    let mut decoder = Decoder::new("host".into(), Reasons::default(), Some(0), ticks());
-    let (mut settle, mut diagnosis) = (Settle::default(), Diagnosis::default());
+    let decoder = Decoder::new("host".into(), Reasons::default(), Some(0), ticks());
+    let mut processor = testing::processor(decoder, Diagnosis::default(), FromEvents { complete: |_: &mut Reset| () });
+    let mut out = Collected::default();
     for one in data.chunks(size_of::<ResetEvent>().max(1)) {
         let whole = sample::event(one);
         for split in 0..=one.len() {
@@ -54,27 +55,9 @@ pub fn sample(data: &[u8]) {
         }
         let Ok(event) = whole else { continue };
         assert_eq!(event.as_bytes(), &one[..size_of::<ResetEvent>()]);
-        let goes_on = settle.lets_go_on(&event);
-        let events = goes_on.then_some(event).into_iter().chain(settle.release(u64::MAX));
-        for event in events.collect::<Vec<_>>() {
-            print(&record(&event, &mut decoder, &mut diagnosis));
-        }
+        processor.feed(&mut vec![event], u64::MAX, &CLOCK, &mut NoKernel, &mut out);
+        out.0.drain(..).for_each(|record| print(&record));
     }
-}
-
-fn record(event: &ResetEvent, decoder: &mut Decoder, diagnosis: &mut Diagnosis) -> Record {
-    if event.kind == KIND_FORWARDED {
-        return Record::Forwarded(decoder.forwarded(event, &CLOCK, Some("eth0".into())).into());
-    }
-    let mut reset = decoder.reset(event, &CLOCK);
-    let verdict = owner::decide(&reset);
-    reset.actor = verdict.actor.map(|task| crate::model::Actor { pid: task.tgid, comm: task.comm });
-    if event.kind == KIND_IGNORED {
-        return Record::Ignored(Ignored::from(reset).into());
-    }
-    diagnosis.diagnose(&mut reset);
-    diagnosis.explain(&mut reset);
-    Record::Reset(reset.into())
 }
 
 /// In every format, a record is whole lines without control characters, and in JSON one object.
@@ -166,7 +149,7 @@ pub fn process(data: &[u8]) {
 mod tests {
     use std::{env, fs, path::Path};
 
-    use rsttrace_common::event::KIND_SENT;
+    use rsttrace_common::event::{KIND_FORWARDED, KIND_SENT};
 
     use super::*;
 

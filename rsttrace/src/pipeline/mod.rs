@@ -8,6 +8,8 @@ mod ready;
 mod record_pool;
 mod reporting;
 mod setup;
+#[doc(hidden)]
+pub mod testing;
 mod timers;
 
 use std::{
@@ -118,10 +120,8 @@ impl Pipeline {
             flood: Flood::new(loaded.counting_cpus(), loaded.noise_limit()),
         };
         let output = &trace.output;
-        let wanted = Wanted {
-            evidence: output.output.shows_evidence() || !output.sink.is_empty(),
-            limit: trace.run.count,
-        };
+        let wanted =
+            Wanted { evidence: output.output.shows_evidence() || !output.sink.is_empty(), limit: trace.run.count };
         Ok(Self {
             processor: Processor::new(stages, wanted),
             trace,
@@ -249,12 +249,7 @@ impl Pipeline {
     }
 
     /// Detaches the programs, reads what the kernel still has, and reports what the run came to.
-    async fn finish(
-        mut self,
-        mut transport: Transport,
-        mut batch: Batch,
-        mut outputs: Outputs,
-    ) -> Result<(), Failure> {
+    async fn finish(mut self, mut transport: Transport, mut batch: Batch, mut outputs: Outputs) -> Result<(), Failure> {
         self.service.stopping();
         // As long as the programs are attached, holders can still be looked up.
         for _ in 0..FINAL_READS {

@@ -6,7 +6,9 @@ use crate::exit::{note, sentence};
 impl Pipeline {
     /// Checks what the path names now. Events that were read before can be matched afterwards, later ones cannot.
     pub(super) fn check_netns_path(&mut self) {
-        let (Some(netns), Some(now_ns)) = (&mut self.processor.stages_mut().filter.netns, monotonic_ns()) else { return };
+        let (Some(netns), Some(now_ns)) = (&mut self.processor.stages_mut().filter.netns, monotonic_ns()) else {
+            return;
+        };
         let Some(change) = netns.look(now_ns) else { return };
         let told = self.loaded.watch_netns(netns.number());
         // Only when it is true.

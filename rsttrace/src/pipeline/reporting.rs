@@ -73,7 +73,11 @@ impl Pipeline {
             self.losses.unapplied = unapplied;
         }
         let malformed = std::mem::take(&mut self.losses.malformed);
-        self.results.report_loss(malformed, LostWhere::Userspace, "the kernel side and this program do not fit together");
+        self.results.report_loss(
+            malformed,
+            LostWhere::Userspace,
+            "the kernel side and this program do not fit together",
+        );
     }
 
     /// Answers a scrape of the metrics.

@@ -1,4 +1,4 @@
-//! The same cases through decoder, attribution of the owner, diagnosis and every sink, held against stored output.
+//! The same cases through the chain of stages and every format, held against stored output.
 //!
 //! No root, no kernel: the events are written by hand. `RSTTRACE_BLESS=1` stores what came out instead; read the
 //! difference before you commit it.
@@ -17,11 +17,15 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use rsttrace::{
-    attribute::{container, owner, service},
+    attribute::{container, service},
     decode::{Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat},
-    model::{Actor, Lost, LostWhere, Process, Record, Reset},
+    model::{Lost, LostWhere, Record, Reset},
+    pipeline::{
+        processor::Processor,
+        testing::{self, Collected, FromEvents, NoKernel},
+    },
 };
 
 use rsttrace_common::event::{EVENT_HAS_REASON, ResetEvent};
@@ -51,7 +55,7 @@ const CGROUP: &str = "/kubepods.slice/kubepods-burstable.slice/\
     kubepods-burstable-pod8dbc1577_d0e2_4706_8787_57d52c03ddf2.slice/\
     cri-containerd-3f4e8c1d2b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0.scope/system.slice/gateway.service";
 
-/// Every case as the pipeline would make it, but for what `/proc` says.
+/// Every case as the chain makes it, but for what `/proc` says.
 fn resets() -> Vec<Reset> {
     (1..).zip(cases::all()).map(|(seq, case)| Reset { seq, ..reset(case, reasons()) }).collect()
 }
@@ -59,51 +63,46 @@ fn resets() -> Vec<Reset> {
 /// One case, on a kernel that has these words.
 fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
     let words = !reasons.is_empty();
-    let mut decoder = Decoder::new(
-        "gw-1".into(),
-        Reasons { reset: reasons, ..Reasons::default() },
-        Some(0),
-        cases::events::tick_rate(),
-    );
-    let mut diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"));
-    let wall = "2026-11-21T08:15:02.123456789Z".parse::<Timestamp>().expect("a time");
-    let clock = WallClock { monotonic_ns: NOW_NS, wall };
-    let mut made = |mut event: ResetEvent| {
-        if !words {
-            event.flags &= !EVENT_HAS_REASON;
+    let complete = |reset: &mut Reset| {
+        if case.details {
+            complete(reset)
         }
-        owned(decoder.reset(&event, &clock), case.details)
     };
-    for event in case.earlier() {
-        diagnosis.diagnose(&mut made(event));
+    let mut processor = processor(reasons, complete);
+    let (clock, mut out) = (clock(), Collected::default());
+    for (event, count) in case.earlier().map(|event| (event, 1)).chain([(case.event(), case.count)]) {
+        let flags = if words { event.flags } else { event.flags & !EVENT_HAS_REASON };
+        processor.process_event(&ResetEvent { flags, ..event }, count, &clock, &NoKernel, &mut out);
     }
-    let mut reset = made(case.event());
-    reset.count = case.count;
-    diagnosis.diagnose(&mut reset);
-    diagnosis.explain(&mut reset);
-    reset
+    out.resets().pop().expect("the case itself")
 }
 
-/// A record with its owner, as far as the kernel side tells.
-pub(crate) fn owned(mut reset: Reset, details: bool) -> Reset {
-    let verdict = owner::decide(&reset);
-    reset.process = verdict.owner.map(|owner| Process {
-        pid: owner.task.tgid,
-        comm: owner.task.comm,
-        executable: details.then(|| "/usr/bin/java".into()),
-        command_line: details.then(|| "java -jar gw.jar".into()),
-        uid: owner.task.uid,
-        user: details.then(|| "app".into()),
-        cgroup: details.then(|| CGROUP.into()),
-        provenance: owner.provenance,
-        confidence: owner.confidence,
-    });
-    if details {
-        reset.unit = service::unit(CGROUP);
-        reset.container = container::container(CGROUP);
+/// The chain on a kernel that has these words.
+pub(crate) fn processor<F: FnMut(&mut Reset)>(
+    reasons: BTreeMap<u32, Arc<str>>,
+    complete: F,
+) -> Processor<FromEvents<F>> {
+    let reasons = Reasons { reset: reasons, ..Reasons::default() };
+    let decoder = Decoder::new("gw-1".into(), reasons, Some(0), cases::events::tick_rate());
+    let diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"));
+    testing::processor(decoder, diagnosis, FromEvents { complete })
+}
+
+pub(crate) fn clock() -> WallClock {
+    let wall = "2026-11-21T08:15:02.123456789Z".parse::<Timestamp>().expect("a time");
+    WallClock { monotonic_ns: NOW_NS, wall }
+}
+
+/// What `/proc` would have told.
+fn complete(reset: &mut Reset) {
+    if let Some(process) = &mut reset.process {
+        process.executable = Some("/usr/bin/java".into());
+        process.command_line = Some("java -jar gw.jar".into());
+        process.user = Some("app".into());
+        process.cgroup = Some(CGROUP.into());
     }
-    reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
-    reset
+    reset.unit = service::unit(CGROUP);
+    reset.container = container::container(CGROUP);
 }
 
 fn printed(format: Format, color: bool) -> String {

@@ -2,12 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use rsttrace::{
-    decode::{Decoder, Reasons, clock::WallClock},
-    diagnose::{Diagnosis, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat},
     model::{Coverage, Record, Reset, Summary},
+    pipeline::testing::{Collected, NoKernel},
     summary::{SummaryContext, Tally},
 };
 use rsttrace_common::{
@@ -19,11 +17,11 @@ use crate::{
     cases::{
         NOW_NS,
         events::{
-            ago, answers, client, common, earlier, established, exchanged, held_by, in_flight, owner, sent, server,
-            tick_rate, v4, without_socket,
+            ago, answers, client, common, earlier, established, exchanged, held_by, in_flight, owner, sent, server, v4,
+            without_socket,
         },
     },
-    compare, owned, reasons,
+    clock, compare, processor, reasons,
 };
 
 /// So many milliseconds before the end, and what all events have with this change.
@@ -36,25 +34,17 @@ fn at(ms: u64, change: impl FnOnce(&mut ResetEvent)) -> ResetEvent {
 /// The cause of each event of a run, and what it all comes to.
 fn play(mut events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
     events.sort_by_key(|event| event.ktime_ns);
-    let mut decoder =
-        Decoder::new("gw-1".into(), Reasons { reset: reasons(), ..Reasons::default() }, Some(0), tick_rate());
-    let timeouts = Timeouts::read(None).expect("the known timeouts");
-    let mut diagnosis = Diagnosis::new(timeouts);
-    let wall = "2026-11-21T08:15:02.123456789Z".parse::<Timestamp>().expect("a time");
-    let clock = WallClock { monotonic_ns: NOW_NS, wall };
-    let mut tally = Tally::default();
-    let mut resets = Vec::new();
-    for event in events {
-        let mut reset = owned(decoder.reset(&event, &clock), false);
-        diagnosis.diagnose(&mut reset);
-        tally.count(&reset);
-        resets.push(reset);
+    let (mut processor, mut out) = (processor(reasons(), |_: &mut Reset| ()), Collected::default());
+    for event in &events {
+        processor.process_event(event, 1, &clock(), &NoKernel, &mut out);
     }
+    let (resets, mut tally) = (out.resets(), Tally::default());
+    resets.iter().for_each(|reset| tally.count(reset));
     let summary = tally.summary(SummaryContext {
-        time: wall,
+        time: clock().wall,
         duration: Duration::from_mins(10),
         last: true,
-        timeouts: diagnosis.timeouts(),
+        timeouts: processor.stages().diagnosis.timeouts(),
         coverage: Coverage::default(),
         degraded: &[],
         sinks: Vec::new(),

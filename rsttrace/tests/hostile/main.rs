@@ -25,6 +25,7 @@ use rsttrace::{
     format::{Format, TextOptions, TimeFormat},
     metrics::Metrics,
     model::{Actor, Container, Coverage, OwnerConfidence, Process, Provenance, Record, Reset},
+    pipeline::testing::{self, Collected, FromEvents, NoKernel},
     sink::testing::Encodings,
     summary::{SummaryContext, Tally},
 };
@@ -107,28 +108,30 @@ fn decoder(host: &str) -> Decoder {
 /// A golden case, with every name in it replaced.
 fn dressed(case: usize, names: &[String]) -> Reset {
     let name = |index: usize| Arc::<str>::from(names.get(index).map_or("", String::as_str));
-    let mut diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"));
-    let mut reset = decoder(&name(0)).reset(&self::case(case).event(), &clock());
-    diagnosis.diagnose(&mut reset);
-    reset.process = Some(Process {
-        pid: 4_194_304,
-        comm: name(1),
-        executable: Some(name(2)),
-        command_line: Some(name(3)),
-        uid: Some(1000),
-        user: Some(name(4)),
-        cgroup: Some((&*name(5)).into()),
-        provenance: Provenance::Connect,
-        confidence: OwnerConfidence::Exact,
-    });
-    reset.actor = Some(Actor { pid: 7, comm: name(6) });
-    if let Some(cgroup) = &mut reset.cgroup {
-        cgroup.path = Some((&*name(7)).into());
-    }
-    reset.unit = Some(name(8));
-    reset.container = Some(Container { runtime: Some(name(9)), id: name(10), pod_uid: Some(name(11)) });
-    diagnosis.explain(&mut reset);
-    reset
+    let complete = |reset: &mut Reset| {
+        reset.process = Some(Process {
+            pid: 4_194_304,
+            comm: name(1),
+            executable: Some(name(2)),
+            command_line: Some(name(3)),
+            uid: Some(1000),
+            user: Some(name(4)),
+            cgroup: Some((&*name(5)).into()),
+            provenance: Provenance::Connect,
+            confidence: OwnerConfidence::Exact,
+        });
+        reset.actor = Some(Actor { pid: 7, comm: name(6) });
+        if let Some(cgroup) = &mut reset.cgroup {
+            cgroup.path = Some((&*name(7)).into());
+        }
+        reset.unit = Some(name(8));
+        reset.container = Some(Container { runtime: Some(name(9)), id: name(10), pod_uid: Some(name(11)) });
+    };
+    let diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"));
+    let mut processor = testing::processor(decoder(&name(0)), diagnosis, FromEvents { complete });
+    let mut out = Collected::default();
+    processor.process_event(&self::case(case).event(), 1, &clock(), &NoKernel, &mut out);
+    out.resets().pop().expect("one record")
 }
 
 /// The record, and its like of other types.

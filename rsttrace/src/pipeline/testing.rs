@@ -1,0 +1,112 @@
+//! Ends of the chain for tests, benchmarks and fuzzers: no kernel, and records kept in memory.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use rsttrace_common::{
+    config::FOLDS_OF_CPU,
+    flood::{Folds, Pace},
+    owner::Findings,
+};
+
+use super::processor::{Attribute, KernelSide, Output, Processor, Stages, Wanted};
+use crate::{
+    attribute::owner,
+    decode::Decoder,
+    diagnose::Diagnosis,
+    facts::KernelTask,
+    model::{Actor, Process, Record, Reset},
+    select::{Selection, flood::Flood},
+};
+
+/// A kernel side that knows nothing beyond the events.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoKernel;
+
+impl KernelSide for NoKernel {
+    fn now_ns(&self) -> Option<u64> {
+        None
+    }
+
+    fn scan_open_files(&mut self, _: u32) -> Result<()> {
+        bail!("there is no kernel side")
+    }
+
+    fn findings(&self, _: u64) -> Option<Findings> {
+        None
+    }
+
+    fn command_line(&self, _: &KernelTask) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn interface_name(&self, _: u32) -> Option<Arc<str>> {
+        Some("eth0".into())
+    }
+
+    fn counted(&self) -> Vec<Folds> {
+        Vec::new()
+    }
+
+    fn have_counted(&mut self, _: &[[u64; FOLDS_OF_CPU]]) {}
+
+    fn keep_pace(&mut self, _: Pace) {}
+}
+
+/// Attribution from the events alone; `complete` fills in what `/proc` would tell.
+pub struct FromEvents<F> {
+    /// Completes a record whose owner and actor are known.
+    pub complete: F,
+}
+
+impl<F: FnMut(&mut Reset)> Attribute for FromEvents<F> {
+    fn needs_lookup(&mut self, _: &mut Reset) -> bool {
+        false
+    }
+
+    fn attribute(&mut self, reset: &mut Reset, _: &dyn Fn(&KernelTask) -> Option<Vec<u8>>) {
+        let verdict = owner::decide(reset);
+        reset.process = verdict.owner.map(|owner| Process {
+            pid: owner.task.tgid,
+            comm: owner.task.comm,
+            executable: None,
+            command_line: None,
+            uid: owner.task.uid,
+            user: None,
+            cgroup: None,
+            provenance: owner.provenance,
+            confidence: owner.confidence,
+        });
+        reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
+        (self.complete)(reset);
+    }
+}
+
+/// Records in memory.
+#[derive(Debug, Default)]
+pub struct Collected(pub Vec<Record>);
+
+impl Output for Collected {
+    fn observe(&mut self, _: &Reset) {}
+
+    fn emit(&mut self, record: Record) {
+        self.0.push(record);
+    }
+}
+
+impl Collected {
+    /// The resets among them, which must not be shared.
+    pub fn resets(self) -> Vec<Reset> {
+        let reset = |record| match record {
+            Record::Reset(reset) => Some(Arc::unwrap_or_clone(reset)),
+            _ => None,
+        };
+        self.0.into_iter().filter_map(reset).collect()
+    }
+}
+
+/// The chain without filters, with evidence, and with this attribution.
+pub fn processor<A: Attribute>(decoder: Decoder, diagnosis: Diagnosis, attribution: A) -> Processor<A> {
+    let stages = Stages { decoder, diagnosis, attribution, filter: Selection::default(), flood: Flood::new(0, 1) };
+    Processor::new(stages, Wanted { evidence: true, limit: None })
+}
