@@ -18,10 +18,10 @@ use crate::{
     },
 };
 
-/// Characters of a command line that are shown; JSON has more.
+/// Most characters of a command line; JSON has more.
 const COMMAND_LINE: usize = 400;
 
-/// Blocks of text.
+/// Formatter of blocks of text.
 pub(super) struct LongFormatter {
     options: TextOptions,
     service_names: ServiceNames,
@@ -43,7 +43,7 @@ impl LongFormatter {
 
     fn process(&self, reset: &Reset) -> String {
         let Some(process) = &reset.process else {
-            // Nobody owns what is not there.
+            // Where there is no socket, there is no owner either.
             return if reset.socket.is_some() { "not known" } else { "none, since there is no socket" }.to_owned();
         };
         let mut shown = format!("{}[{}]", Sanitized(&process.comm), process.pid);
@@ -89,7 +89,7 @@ impl Formatter for LongFormatter {
         if let Some(container) = &reset.container {
             row("container", &self::container(container))?;
         }
-        // A path that unit and container were read off says no more than they do.
+        // The path adds nothing to the unit and the container that were read off it.
         if reset.unit.is_none()
             && reset.container.is_none()
             && let Some(path) = cgroup(reset)
@@ -117,7 +117,7 @@ const fn confidence(confidence: CauseConfidence) -> &'static str {
     }
 }
 
-/// The owner's cgroup, or where that is not known, the socket's.
+/// Path of the owner's cgroup; where that is unknown, of the socket's.
 fn cgroup(reset: &Reset) -> Option<&str> {
     let of_owner = reset.process.as_ref().and_then(|process| process.cgroup.as_deref());
     of_owner.or_else(|| reset.cgroup.as_ref()?.path.as_deref())

@@ -1,4 +1,4 @@
-//! Ignored and forwarded resets, one line each, for people. Their second word tells them from real ones.
+//! Ignored and forwarded resets, one line each, for people. The second word tells them from real ones.
 //!
 //! ```text
 //! 12:03:04.123 IGNORED 10.0.0.5:8080 < 10.0.1.9:43210 nginx[812] ESTABLISHED out-of-window

@@ -1,24 +1,24 @@
-//! Times as records say them.
+//! Serialization of times.
 
 use std::cell::RefCell;
 
 use jiff::Timestamp;
 use serde::Serializer;
 
-/// A time of a year of four digits.
+/// Layout of a time in a year of four digits.
 const LAYOUT: &[u8; 30] = b"2026-11-21T08:15:02.000000000Z";
-/// Where its nanoseconds are; what stands before is the calendar's.
+/// Position of the nanoseconds; everything before depends on the second alone.
 const NANOSECONDS: std::ops::Range<usize> = 20..29;
-/// The last second of such a year at the longest, with a day to spare.
+/// Seconds since 1970 of the years of four digits, less a day.
 const YEARS_OF_FOUR_DIGITS: std::ops::Range<i64> = 0..253_402_214_400;
 
 thread_local! {
-    /// The second that was written last, and its time as text. Under load there are many of one second, and the
-    /// calendar is asked once for all of them.
+    /// The last second that was written, with its text. Under load many times are within one second, which is then
+    /// formatted once.
     static LAST: RefCell<(i64, [u8; 30])> = const { RefCell::new((i64::MIN, *LAYOUT)) };
 }
 
-/// Writes a time as RFC 3339 in UTC, always with nanoseconds.
+/// Serializes a time as RFC 3339 in UTC, always with nine digits of nanoseconds.
 pub(crate) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     let second = time.as_second();
     if !YEARS_OF_FOUR_DIGITS.contains(&second) {

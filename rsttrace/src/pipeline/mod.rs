@@ -292,7 +292,7 @@ impl Run {
             ways.send(&mut self.outbox, drop).await;
             ways.flush().await;
         }
-        let summary = (!self.trace.output.no_summary).then(|| self.summary(true, CounterBaseline::finish, &ways));
+        let summary = (!self.trace.output.no_summary).then(|| self.summary(true, CounterBaseline::compare_all, &ways));
         if let Some(summary) = &summary {
             self.outbox.push(Record::Summary(Arc::new(summary.clone())));
         }

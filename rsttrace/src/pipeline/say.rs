@@ -80,7 +80,7 @@ impl Run {
     pub(super) fn answer(&self, scrape: Scrape, ways: &Outputs) {
         if let Some(metrics) = &self.metrics {
             // Whoever asked may have gone.
-            scrape.send(metrics.render(&self.summary(false, CounterBaseline::own, ways))).unwrap_or_default();
+            scrape.send(metrics.render(&self.summary(false, CounterBaseline::compare_own, ways))).unwrap_or_default();
         }
     }
 
@@ -91,7 +91,7 @@ impl Run {
 
     /// Says what the run has come to so far.
     pub(super) fn summarise(&mut self, ways: &Outputs) {
-        let summary = self.summary(false, CounterBaseline::finish, ways);
+        let summary = self.summary(false, CounterBaseline::compare_all, ways);
         note(&summary);
         self.outbox.push(Record::Summary(Arc::new(summary)));
     }
