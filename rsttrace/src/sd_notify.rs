@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::exit::note;
+use crate::util::messages::info;
 
 /// The connection to the service manager; does nothing where there is none.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl ServiceNotifier {
             Ok(socket)
         });
         if let Err(error) = &connected {
-            note(format_args!("cannot reach the service manager at NOTIFY_SOCKET: {error}"));
+            info(format_args!("cannot reach the service manager at NOTIFY_SOCKET: {error}"));
         }
         let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
         let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));

@@ -9,10 +9,10 @@ use anstyle::Style;
 
 use super::{Formatter, TextOptions, service_names::ServiceNames, unapplied_line};
 use crate::{
-    diagnose::evidence::span,
     model::Record,
     model::{CauseConfidence, Container, Direction, Endpoint, OwnerConfidence, Reset, Socket},
     util::{
+        human_duration,
         sanitize::{self, Sanitized},
         serde_variant_name,
     },
@@ -33,11 +33,9 @@ impl LongFormatter {
     }
 
     fn endpoint(&mut self, end: Endpoint) -> String {
-        let Endpoint { address, port } = end;
-        let shown = if address.is_ipv6() { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
-        match self.options.names.then(|| self.service_names.service(port)).flatten() {
-            Some(service) => format!("{shown} ({})", Sanitized(service)),
-            None => shown,
+        match self.options.names.then(|| self.service_names.service(end.port)).flatten() {
+            Some(service) => format!("{end} ({})", Sanitized(service)),
+            None => end.to_string(),
         }
     }
 
@@ -139,13 +137,13 @@ fn socket_line(socket: &Socket) -> String {
         parts.push(format!("this host is the {}", serde_variant_name(&role)));
     }
     if let Some(age) = socket.age_ms {
-        parts.push(format!("open for {}", span(age)));
+        parts.push(format!("open for {}", human_duration(age)));
     }
     if let (Some(sent), Some(received)) = (socket.bytes_sent, socket.bytes_received) {
         parts.push(format!("{sent} bytes sent, {received} received"));
     }
     if let Some(rtt) = socket.rtt_us {
-        parts.push(format!("round trip {}", span(f64::from(rtt) / 1000.0)));
+        parts.push(format!("round trip {}", human_duration(f64::from(rtt) / 1000.0)));
     }
     parts.join(", ")
 }

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_are_read_and_nonsense_is_not() {
+    fn parses_services_and_skips_other_lines() {
         let services = parse_services("# c\nhttps 443/tcp # x\nhttps 443/udp\ndomain\t53/udp\nbad x/tcp\nalone\n");
         assert_eq!(services, HashMap::from([(443, "https".to_owned())]));
     }

@@ -13,9 +13,8 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Formatter, TextOptions, unapplied_line};
 use crate::{
-    diagnose::evidence::span,
-    model::{Direction, Endpoint, Fault, Record, Reset},
-    util::sanitize,
+    model::{Direction, Fault, Record, Reset},
+    util::{human_duration, sanitize},
 };
 
 /// Most columns of a line.
@@ -57,7 +56,7 @@ impl TextFormatter {
         };
         let (dim, accent) = (style(Style::new().dimmed()), style(hue.on_default()));
         let time = self.options.format_time(reset.time, reset.facts.ktime_ns);
-        let (peer, process) = (endpoint(reset.peer), process(reset));
+        let (peer, process) = (reset.peer.to_string(), process(reset));
         let state = reset.socket.as_ref().map_or_else(|| "no socket".to_owned(), |socket| socket.state.to_string());
 
         grow(&mut self.peer_columns, columns(&peer), &ENDPOINT);
@@ -77,13 +76,13 @@ impl TextFormatter {
             + state_columns;
         // Of two long IPv6 addresses, the peer's is the one to read whole, and the cause has priority over both.
         let room = WIDTH.saturating_sub(others + 1 + columns(cause(reset)));
-        let local = shorten(&endpoint(reset.local), room.min(*ENDPOINT.end()));
+        let local = shorten(&reset.local.to_string(), room.min(*ENDPOINT.end()));
         grow(&mut self.local_columns, columns(&local), &ENDPOINT);
         let local_columns = self.local_columns.min(room.max(columns(&local)));
 
         let mut line = format!(
-            "{dim}{time}{dim:#}{accent}{label}{accent:#} {local:local_columns$} {accent}{arrow}{accent:#} {peer:peer_columns$} \
-             {process:process_columns$} {state:state_columns$}"
+            "{dim}{time}{dim:#}{accent}{label}{accent:#} {local:local_columns$} {accent}{arrow}{accent:#} \
+             {peer:peer_columns$} {process:process_columns$} {state:state_columns$}"
         );
         let mut left = WIDTH.saturating_sub(others + columns(&local).max(local_columns));
         let mut tail = |part: &str, style: Style| {
@@ -142,14 +141,6 @@ const fn fault_style(fault: Fault) -> Style {
     }
 }
 
-pub(super) fn endpoint(end: Endpoint) -> String {
-    if end.address.is_ipv6() {
-        format!("[{}]:{}", end.address, end.port)
-    } else {
-        format!("{}:{}", end.address, end.port)
-    }
-}
-
 /// Shortens an address with its port to a number of columns: the port and the start of the address stay.
 fn shorten(endpoint: &str, width: usize) -> String {
     if endpoint.len() <= width {
@@ -180,7 +171,7 @@ fn figures(reset: &Reset) -> Vec<String> {
         return figures;
     };
     if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0) {
-        figures.push(format!("idle {}", span(idle)));
+        figures.push(format!("idle {}", human_duration(idle)));
     }
     for (value, name) in
         [(socket.unread_bytes, "unread"), (socket.unacked_bytes, "unacked"), (socket.unsent_bytes, "unsent")]
@@ -191,7 +182,7 @@ fn figures(reset: &Reset) -> Vec<String> {
     }
     figures.extend(home(reset));
     if let Some(age) = socket.age_ms {
-        figures.push(format!("age {}", span(age)));
+        figures.push(format!("age {}", human_duration(age)));
     }
     figures
 }
@@ -217,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_is_cut_keeps_its_port() {
+    fn a_shortened_address_keeps_its_port() {
         let long = "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:65535";
         let short = shorten(long, 21);
         assert_eq!(short.chars().count(), 21);

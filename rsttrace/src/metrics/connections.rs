@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_without_a_request_makes_way() {
+    fn evicts_the_oldest_without_a_request() {
         play(async |mut connections| {
             let mut tasks: Vec<_> = (0..4).map(|_| connect(&mut connections)).collect();
             assert!(connections.advance(0, Progress::ShortResponse) && connections.advance(1, Progress::Scrape));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_read_makes_way_before_who_waits() {
+    fn evicts_a_client_that_does_not_read_before_one_that_waits() {
         play(async |mut connections| {
             let mut tasks: Vec<_> = (0..4).map(|_| connect(&mut connections)).collect();
             for (number, progress) in
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_ended_leaves_its_place() {
+    fn removes_finished_connections() {
         play(async |mut connections| {
             let mut tasks: Vec<_> = (0..4).map(|_| connect(&mut connections)).collect();
             tasks[3].abort();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_are_had_from_connections() {
+    fn eviction_frees_a_descriptor() {
         play(async |mut connections| {
             let tasks = [connect(&mut connections)];
             assert!(connections.evict_one());

@@ -262,14 +262,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_bounded() {
+    fn labels_are_bounded() {
         let mut known = HashSet::new();
         let mut named = |number: u32| bounded_label(&mut known, 3, &number, ToString::to_string);
         assert_eq!([1, 2, 1, 3, 4, 2, 5].map(&mut named), ["1", "2", "1", "3", OTHER, "2", OTHER]);
     }
 
     #[test]
-    fn what_is_there_from_the_start_is_zero() {
+    fn initial_series_are_zero() {
         let metrics = Metrics::new(1);
         metrics.count_lost(&Lost { time: jiff::Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
         let mut text = String::new();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn our_process_cost_is_known() {
+    fn process_cost_is_known() {
         let (cpu, memory) = process_cost().unwrap();
         assert!(cpu > 0.0 && memory > 1 << 20, "{cpu} s, {memory} bytes");
     }

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipeline_that_stands_still_shows_within_a_second() {
+    fn detects_a_blocked_pipeline_within_a_second() {
         play(async |pipeline, _asked| {
             let began = Instant::now();
             assert!(!pipeline.is_alive().await);

@@ -115,16 +115,16 @@ pub struct Evidence {
 impl Evidence {
     /// Removes the lines and reserves room for those of most records.
     #[must_use]
-    pub fn emptied(mut self) -> Self {
+    pub fn cleared(mut self) -> Self {
         self.text.clear();
         self.text.reserve(448);
         self
     }
 
     /// Appends a line from existing strings, without formatting: nearly all records have such lines.
-    pub fn say<const N: usize>(&mut self, pieces: [&str; N]) {
-        for piece in pieces {
-            self.text.push_str(piece);
+    pub fn push_parts<const N: usize>(&mut self, parts: [&str; N]) {
+        for part in parts {
+            self.text.push_str(part);
         }
         self.text.push(END.into());
     }
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_out_as_they_went_in() {
+    fn keeps_lines_in_order() {
         let mut evidence = Evidence::default();
         assert!(evidence.is_empty() && evidence.lines().next().is_none());
         for line in ["one", "", "zwölf µs"] {

@@ -3,7 +3,11 @@
 //! Its JSON form is the contract of `docs/output.md`: serde writes the fields in this order under these names, and what
 //! is not known is `null`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -110,6 +114,13 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// TCP port.
     pub port: u16,
+}
+
+/// As `10.0.0.1:80` or `[2001:db8::1]:80`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.address, self.port).fmt(formatter)
+    }
 }
 
 /// A network namespace.
@@ -273,8 +284,8 @@ impl State {
     }
 }
 
-impl std::fmt::Display for State {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => formatter.pad(name),
             None => formatter.pad(&format!("STATE_{}", self.0)),
@@ -358,8 +369,8 @@ impl TcpFlags {
     }
 }
 
-impl std::fmt::Display for TcpFlags {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for TcpFlags {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
         let mut separator = "";
         for (bit, name) in NAMES.iter().enumerate() {
@@ -386,7 +397,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usual_flags_are_called_what_all_are() {
+    fn usual_flags_have_the_text_of_all_flags() {
         let mut usual = (0..=u8::MAX).map(TcpFlags).filter_map(|flags| Some((flags.to_string(), flags.usual()?)));
         assert!(usual.all(|(all, usual)| all == usual));
     }

@@ -46,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    fn said(time: Timestamp) -> String {
+    fn serialized(time: Timestamp) -> String {
         let mut text = Vec::new();
         serialize(&time, &mut serde_json::Serializer::new(&mut text)).expect("a time has a form");
         serde_json::from_slice(&text).expect("a string")
@@ -54,10 +54,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_what_the_calendar_says(second in -10_000_000_000_i64..253_402_207_200, nanosecond in 0..1_000_000_000, step in -2..=2_i64) {
+        fn agrees_with_jiff(second in -10_000_000_000_i64..253_402_207_200, nanosecond in 0..1_000_000_000, step in -2..=2_i64) {
             for second in [second, second, (second + step).min(253_402_207_200)] {
                 let time = Timestamp::new(second, nanosecond).expect("in range");
-                prop_assert_eq!(said(time), format!("{time:.9}"));
+                prop_assert_eq!(serialized(time), format!("{time:.9}"));
             }
         }
     }

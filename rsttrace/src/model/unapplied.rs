@@ -181,7 +181,7 @@ mod tests {
     use crate::model::TcpFlags;
 
     #[test]
-    fn the_state_goes_before_the_reason() {
+    fn the_state_has_priority_over_the_reason() {
         assert_eq!(classify(Some("NOT_SPECIFIED"), Some(tcp::TIME_WAIT)), TIME_WAIT);
         assert_eq!(classify(Some("TCP_RESET"), Some(tcp::LISTEN)), HALF_OPEN);
         assert_eq!(classify(Some("TCP_RESET"), Some(tcp::ESTABLISHED)), CHALLENGED);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_leaves_traces_in_a_reset() {
+    fn classifies_the_origin_by_the_header() {
         let made = |family, change: fn(&mut Packet)| {
             let mut packet = Packet {
                 ttl: 64,

@@ -1,4 +1,4 @@
-//! What the command line wants of the ways out.
+//! The outputs that the command line asks for.
 
 use std::{io, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Run {
-    /// Begins to count for Prometheus, if that is wanted.
+    /// Starts the metrics and their server, if they are wanted. Fails where the address cannot be bound.
     pub(super) fn start_metrics(&mut self) -> Result<Option<mpsc::Receiver<Scrape>>> {
         let Some(address) = self.trace.output.metrics else { return Ok(None) };
         let (metrics, scrapes) = Metrics::start(address, self.trace.output.metrics_peers)?;
@@ -25,12 +25,12 @@ impl Run {
         Ok(Some(scrapes))
     }
 
-    /// Whether somebody shows the evidence.
+    /// Whether the format or a sink shows evidence.
     pub(super) fn explains(&self) -> bool {
         self.trace.output.output.shows_evidence() || !self.trace.output.sink.is_empty()
     }
 
-    /// What the rest of the run does beside looking at processes and writing to what is open.
+    /// What the run does from here on, beside reading `/proc` and writing to open descriptors.
     pub(super) fn needs(&self) -> Needs {
         let any_sink = |needs: fn(SinkNeeds) -> bool| self.trace.output.sink.iter().any(|sink| needs(sink.needs()));
         Needs {
@@ -41,20 +41,20 @@ impl Run {
         }
     }
 
-    /// The ways out.
+    /// Opens standard output and the sinks. Fails where one of them cannot be opened.
     pub(super) fn ways(&self) -> Result<Outputs> {
         let output = &self.trace.output;
         let limit = output.sink_queue;
-        let look = self.look();
-        let look_of_lines = TextOptions { color: false, time: TimeFormat::None, ..look.clone() };
-        let context = SinkContext { options: look_of_lines, host: Arc::clone(self.decoder.host()) };
+        let options = self.text_options();
+        let line_options = TextOptions { color: false, time: TimeFormat::None, ..options.clone() };
+        let context = SinkContext { options: line_options, host: Arc::clone(self.decoder.host()) };
         let sinks = SinkSet::start(&output.sink, limit, &context)?;
-        let stdout = (output.output != Format::None).then(|| output.output.formatter(look));
+        let stdout = (output.output != Format::None).then(|| output.output.formatter(options));
         let is_one_of_many = !sinks.is_empty() || output.metrics.is_some();
         Outputs::start(stdout, sinks, is_one_of_many.then_some(limit))
     }
 
-    fn look(&self) -> TextOptions {
+    fn text_options(&self) -> TextOptions {
         let color = anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never;
         TextOptions {
             color,

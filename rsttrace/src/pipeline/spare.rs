@@ -32,7 +32,7 @@ impl Spare {
         let Some(mut spare) = self.0.pop() else { return Arc::new(reset) };
         // Nobody else had it when it came here.
         let place = Arc::make_mut(&mut spare);
-        reset.cause.evidence = mem::take(&mut place.cause.evidence).emptied();
+        reset.cause.evidence = mem::take(&mut place.cause.evidence).cleared();
         *place = reset;
         spare
     }

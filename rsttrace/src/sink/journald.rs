@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_lines_have_their_length() {
+    fn a_multi_line_value_has_its_length() {
         let mut entry = Vec::new();
         push_field(&mut entry, format_args!("A"), "one");
         push_field(&mut entry, format_args!("B"), "one\ntwo");

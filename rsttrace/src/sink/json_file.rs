@@ -13,9 +13,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{DeliveryReport, Sink};
 use crate::{
-    exit::note,
     format::{Formatter as _, json::JsonFormatter},
     model::Record,
+    util::messages::info,
 };
 
 /// First bytes of every line that this program writes.
@@ -110,7 +110,7 @@ impl JsonFileSink {
         let open = match self.open.take() {
             Some(open) if !open.is_removed(path)? => open,
             Some(_removed) => {
-                note(format_args!("{}: the file was removed, a new one is begun", path.display()));
+                info(format_args!("{}: the file was removed, a new one is begun", path.display()));
                 OpenFile::new(path)?
             }
             None => OpenFile::new(path)?,
@@ -351,7 +351,7 @@ fn truncate_torn_line(file: &mut File, path: &Path) -> io::Result<u64> {
     if is_ours && serde_json::from_slice::<serde::de::IgnoredAny>(torn).is_err() {
         let whole = length - torn.len() as u64;
         shrink(file, whole)?;
-        note(format_args!("{}: its last line was torn, {} bytes were taken away", path.display(), torn.len()));
+        info(format_args!("{}: its last line was torn, {} bytes were taken away", path.display(), torn.len()));
         return Ok(whole);
     }
     file.write_all(b"\n")?;
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_parsed() {
+    fn parses_options() {
         let options = |text| FileSinkOptions::parse(Some(text));
         let made = |path: &str, rotate, keep| Ok(FileSinkOptions { path: path.into(), rotate, keep });
         assert_eq!(options("/a"), made("/a", None, 5));
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn it_appends() {
+    fn appends_to_an_existing_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         for run in 0..3 {
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_process_writes_to_it() {
+    fn refuses_a_file_that_is_in_use() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         let _first = open(&path, "");
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_taken_away_and_a_whole_one_is_ended() {
+    fn cuts_off_a_torn_line_and_ends_a_whole_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         open(&path, "").deliver(&[lost(1), lost(2)]);
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_removed_is_followed_by_a_new_one() {
+    fn creates_a_new_file_after_removal() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         let mut file = open(&path, "");
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_its_size_whatever_becomes_of_its_name() {
+    fn keeps_the_size_limit_after_removal_and_renaming() {
         let all: Vec<Record> = (0..60).map(lost).collect();
         let changes: [fn(&Path); 2] =
             [|path| fs::remove_file(path).unwrap(), |path| fs::rename(path, path.with_extension("moved")).unwrap()];
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_its_size_after_it_could_not_be_opened() {
+    fn keeps_the_size_limit_after_a_failed_open() {
         let directory = tempfile::tempdir().unwrap();
         let (there, away) = (directory.path().join("there"), directory.path().join("away"));
         fs::create_dir(&there).unwrap();
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_truncated_goes_on_with_a_whole_line() {
+    fn continues_with_a_whole_line_after_truncation() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         let mut file = open(&path, "");
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_cut_and_never_filled_up() {
+    fn shrink_never_extends() {
         let file = tempfile::tempfile().unwrap();
         for (there, to, left) in [(10, 20, 10), (10, 10, 10), (10, 3, 3), (0, 1, 0)] {
             file.set_len(there).unwrap();
@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_write_went_is_known_after_a_truncation() {
+    fn append_knows_its_range_after_a_truncation() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         let file = OpenOptions::new().append(true).create(true).open(path).unwrap();
@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_tried_again() {
+    fn a_full_disk_is_no_rejection() {
         let mut file = JsonFileSink::open(FileSinkOptions::parse(Some("/dev/full")).unwrap()).unwrap();
         let delivery = file.deliver(&[lost(1), lost(2)]);
         assert!(delivery.delivered == 0 && delivery.rejected.is_none());
@@ -572,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn only_files_are_written_to() {
+    fn refuses_directories_and_fifos() {
         let directory = tempfile::tempdir().unwrap();
         assert!(JsonFileSink::open(FileSinkOptions::parse(directory.path().to_str()).unwrap()).is_err());
         let pipe = directory.path().join("pipe");

@@ -21,11 +21,11 @@ use tokio::{
 
 use super::{
     Sink, SinkContext, SinkSpec,
-    worker::{Command, SinkCounters, Worker},
+    worker::{SinkCommand, SinkCounters, Worker},
 };
 use crate::{
-    exit::note,
     model::{Record, SinkCount},
+    util::messages::info,
 };
 
 /// Limit for the end of the run to wait for sinks, from [`SinkSet::flush`] to the end of [`SinkSet::shutdown`].
@@ -46,7 +46,7 @@ pub(crate) struct SinkSet {
 /// The pipeline's handle of one sink.
 struct SinkHandle {
     name: Arc<str>,
-    commands: Sender<Command>,
+    commands: Sender<SinkCommand>,
     counts: Arc<SinkCounters>,
     done: oneshot::Receiver<()>,
     capacity: usize,
@@ -95,7 +95,7 @@ impl SinkSet {
     pub(crate) fn reopen(&self) {
         for sink in &self.sinks {
             // A thread that has died receives no command; its records count as waiting.
-            let _ignored = sink.commands.send(Command::Reopen);
+            let _ignored = sink.commands.send(SinkCommand::Reopen);
         }
     }
 
@@ -109,7 +109,7 @@ impl SinkSet {
     pub(crate) async fn flush(&self) {
         let deadline = self.deadline() - FINISH_RESERVE;
         for sink in &self.sinks {
-            let _ignored = sink.commands.send(Command::Flush);
+            let _ignored = sink.commands.send(SinkCommand::Flush);
         }
         for sink in &self.sinks {
             while sink.counts.waiting.load(Ordering::Acquire) > 0 {
@@ -136,9 +136,9 @@ impl SinkSet {
             let waiting = counts.waiting.load(Ordering::Acquire) as u64;
             let undelivered = counts.undelivered.load(Ordering::Relaxed) + waiting;
             if undelivered > 0 {
-                note(format_args!("sink {name}: {undelivered} records were not delivered"));
+                info(format_args!("sink {name}: {undelivered} records were not delivered"));
             } else if !is_done {
-                note(format_args!("sink {name}: it did not end in time"));
+                info(format_args!("sink {name}: it did not end in time"));
             }
         }
     }
@@ -157,14 +157,14 @@ impl SinkHandle {
         if !fitting.is_empty() {
             self.counts.waiting.fetch_add(fitting.len(), Ordering::AcqRel);
             // If the thread has died, the records count as waiting, and are reported at the end.
-            let _ignored = self.commands.send(Command::Deliver(fitting.to_vec()));
+            let _ignored = self.commands.send(SinkCommand::Deliver(fitting.to_vec()));
         }
         if rest.is_empty() {
             return;
         }
         self.counts.undelivered.fetch_add(rest.len() as u64, Ordering::Relaxed);
         if !self.counts.is_full.swap(true, Ordering::Relaxed) {
-            note(format_args!(
+            info(format_args!(
                 "sink {}: {} records wait and no more fit: from now on records are not delivered",
                 self.name, self.capacity
             ));
@@ -197,11 +197,11 @@ mod tests {
             .collect()
     }
 
-    /// Keeps what it is given; fails `failures` times first, and rejects every multiple of `refuses`.
+    /// Keeps what it is given; fails `failures` times first, and rejects every multiple of `rejects`.
     struct Kept {
         records: Arc<Mutex<Vec<u64>>>,
         failures: u32,
-        refuses: u64,
+        rejects: u64,
     }
 
     impl Sink for Kept {
@@ -213,7 +213,7 @@ mod tests {
                     return DeliveryReport::stopped(index, anyhow!("not now"));
                 }
                 let Record::Lost(lost) = record else { unreachable!() };
-                if lost.count % self.refuses == 0 {
+                if lost.count % self.rejects == 0 {
                     return DeliveryReport {
                         delivered: index,
                         rejected: Some((1, anyhow!("a multiple"))),
@@ -237,9 +237,9 @@ mod tests {
         }
     }
 
-    fn keeping(failures: u32, refuses: u64) -> (Box<Kept>, Arc<Mutex<Vec<u64>>>) {
+    fn keeping(failures: u32, rejects: u64) -> (Box<Kept>, Arc<Mutex<Vec<u64>>>) {
         let records = Arc::<Mutex<Vec<u64>>>::default();
-        (Box::new(Kept { records: Arc::clone(&records), failures, refuses }), records)
+        (Box::new(Kept { records: Arc::clone(&records), failures, rejects }), records)
     }
 
     fn run(future: impl Future<Output = ()>) {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_stuck_harms_no_other() {
+    fn a_blocked_sink_delays_no_other() {
         let mut sinks = SinkSet::default();
         let (sink, kept) = keeping(0, u64::MAX);
         sinks.add("stuck".into(), 100, Box::new(Stuck)).unwrap();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_end_has_one_deadline() {
+    fn flush_and_shutdown_share_one_deadline() {
         let mut sinks = SinkSet::default();
         let synced = Arc::<Mutex<Vec<u64>>>::default();
         for name in ["first", "second"] {
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_it_is_tried_again_soon() {
+    fn retries_come_sooner_at_the_end() {
         let mut sinks = SinkSet::default();
         let (sink, kept) = keeping(7, u64::MAX);
         sinks.add("kept".into(), 1_000, sink).unwrap();
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_is_tried_again_and_what_is_refused_is_counted() {
+    fn failures_are_retried_and_rejections_counted() {
         let mut sinks = SinkSet::default();
         let (sink, kept) = keeping(3, 10);
         sinks.add("kept".into(), 1_000, sink).unwrap();

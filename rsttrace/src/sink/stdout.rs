@@ -25,9 +25,9 @@ use tokio::{
 
 use super::throttle::WriteThrottle;
 use crate::{
-    exit::note,
     format::Formatter,
     model::{Record, SinkCount},
+    util::messages::info,
 };
 
 /// Chunks that may be queued for the thread. When the queue is full the pipeline waits, then the kernel's buffer fills,
@@ -166,7 +166,7 @@ impl StdoutWriter {
 
     fn drop_records(&mut self, records: usize) -> bool {
         if records > 0 && self.dropped == 0 {
-            note("standard output takes no more for now: records are not written to it");
+            info("standard output takes no more for now: records are not written to it");
         }
         self.dropped += records as u64;
         true
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_printed_ends_the_writer_and_is_not_counted() {
+    fn a_format_error_ends_the_writer_and_is_not_counted() {
         let lost = |count| Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count, r#where: LostWhere::Kernel });
         let mut chunk = Chunk::default();
         assert_eq!(chunk.fill(&[1, 2, 3, 4].map(lost), &mut UpToTwo), 2);

@@ -324,7 +324,7 @@ mod tests {
     use crate::model::{Lost, LostWhere};
 
     #[test]
-    fn addresses_are_read() {
+    fn parses_addresses() {
         let of = |text| SyslogAddress::parse(Some(text));
         assert_eq!(SyslogAddress::parse(None), Ok(SyslogAddress::Socket("/dev/log".into())));
         assert_eq!(of("/run/log"), Ok(SyslogAddress::Socket("/run/log".into())));
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_follows_the_standard() {
+    fn encodes_a_message_by_rfc_5424() {
         let lost = Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
         let message = message(&lost, "gw 1", "seven");
         let process = std::process::id();

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_waits_when_it_is_quiet() {
+    fn writes_immediately_when_idle() {
         let (mut throttle, start) = (WriteThrottle::default(), Instant::now());
         for second in 0..100 {
             assert_eq!(throttle.next_write_in(start + Duration::from_secs(second)), Duration::ZERO);
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn under_load_nothing_waits_longer_than_a_window() {
+    fn delays_at_most_one_window_under_load() {
         let (mut throttle, start) = (WriteThrottle::default(), Instant::now());
         let (mut now, mut writes) = (Duration::ZERO, 0_u32);
         // A record every 100 µs for ten seconds.

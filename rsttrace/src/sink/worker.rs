@@ -13,10 +13,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{DeliveryReport, Sink, throttle::WriteThrottle};
-use crate::{
-    exit::{note, sentence},
-    model::Record,
-};
+use crate::{exit::sentence, model::Record, util::messages::info};
 
 /// Most records in one call of [`Sink::deliver`].
 const BATCH: usize = 512;
@@ -31,7 +28,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const SHUTDOWN_BACKOFF_MAX: Duration = Duration::from_millis(500);
 
 /// A command of the pipeline to a worker.
-pub(super) enum Command {
+pub(super) enum SinkCommand {
     /// Deliver these records; the queue had room for them.
     Deliver(Vec<Record>),
     /// Reopen the file, after an external rotation.
@@ -90,7 +87,7 @@ impl Worker {
     }
 
     /// Delivers until the pipeline has closed the queue and nothing is left. Blocks for as long as the run lasts.
-    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+    pub(super) fn run(mut self, commands: &Receiver<SinkCommand>) {
         let mut throttle = WriteThrottle::default();
         let mut wait = None;
         let mut goes_on = true;
@@ -116,13 +113,13 @@ impl Worker {
             wait = (!self.pending.is_empty()).then_some(Duration::ZERO);
         }
         if let Err(error) = self.sink.finish() {
-            note(format_args!("sink {}: {}", self.name, sentence(&error)));
+            info(format_args!("sink {}: {}", self.name, sentence(&error)));
         }
     }
 
     /// Receives commands. Blocks until `wait` is over, or without a limit until there is a first command; returns at
     /// once when a batch is complete. False once the queue is closed.
-    fn receive(&mut self, commands: &Receiver<Command>, wait: Option<Duration>) -> bool {
+    fn receive(&mut self, commands: &Receiver<SinkCommand>, wait: Option<Duration>) -> bool {
         let deadline = wait.map(|wait| Instant::now() + wait);
         let mut command = match deadline {
             None if self.pending.is_empty() => commands.recv().map_err(RecvTimeoutError::from),
@@ -131,9 +128,9 @@ impl Worker {
         };
         loop {
             match command {
-                Ok(Command::Deliver(records)) => self.pending.extend(records),
-                Ok(Command::Reopen) => self.reopen(),
-                Ok(Command::Flush) => {
+                Ok(SinkCommand::Deliver(records)) => self.pending.extend(records),
+                Ok(SinkCommand::Reopen) => self.reopen(),
+                Ok(SinkCommand::Flush) => {
                     self.max_delay = SHUTDOWN_BACKOFF_MAX;
                     if let Some(backoff) = &mut self.backoff {
                         *backoff = Backoff { next_attempt: Instant::now(), delay: BACKOFF_MIN };
@@ -167,7 +164,7 @@ impl Worker {
             self.deliver();
         }
         if let Err(error) = self.sink.reopen() {
-            note(format_args!("sink {}: {}", self.name, sentence(&error)));
+            info(format_args!("sink {}: {}", self.name, sentence(&error)));
         }
     }
 
@@ -185,20 +182,20 @@ impl Worker {
         }
         let was_full = waiting <= self.capacity / 2 && self.counts.is_full.swap(false, Ordering::Relaxed);
         if was_full || error.is_none() && self.backoff.is_some() {
-            note(format_args!("sink {}: delivers again; {before} records were not delivered", self.name));
+            info(format_args!("sink {}: delivers again; {before} records were not delivered", self.name));
         }
         if let Some((count, why)) = rejected {
             self.rejected += count as u64;
             // Reported for the first rejected record and at each doubling.
             if self.rejected >= 2 * self.reported_rejected {
                 self.reported_rejected = self.rejected;
-                note(format_args!("sink {}: {} records were refused: {}", self.name, self.rejected, sentence(&why)));
+                info(format_args!("sink {}: {} records were refused: {}", self.name, self.rejected, sentence(&why)));
             }
         }
         match (error, self.backoff.take()) {
             (None, _) => {}
             (Some(error), None) => {
-                note(format_args!(
+                info(format_args!(
                     "sink {}: {}; up to {} records wait for it",
                     self.name,
                     sentence(&error),

@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_found_by_name() {
+    fn finds_counters_by_name() {
         let snmp = "Ip: a b\nIp: 1 2\nTcp: RtoMin AttemptFails EstabResets OutRsts InCsumErrors\nTcp: 200 3 4 5 0\n";
         assert_eq!(parse(snmp), HashMap::from([("AttemptFails", 3), ("EstabResets", 4), ("OutRsts", 5)]));
         assert_eq!(parse("Tcp: OutRsts\n"), HashMap::new());
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_explained_and_agreement_is_not() {
+    fn explains_differences_only() {
         let baseline = CounterBaseline { without_socket: true, ..CounterBaseline::default() };
         assert_eq!(baseline.explanation("OutRsts", 3, 3, BaselineMatch::SameNamespace), None);
         for (name, delta) in [("OutRsts", 4), ("EstabResets", 4), ("AttemptFails", 4), ("OutRsts", 2)] {
@@ -290,7 +290,7 @@ mod tests {
 
     /// The inode number of a namespace that was there at the start is reused.
     #[test]
-    fn counters_of_a_namespace_that_is_gone_are_not_compared_with() {
+    fn ignores_the_baseline_of_a_namespace_that_is_gone() {
         let own = netns_of("self").unwrap();
         let counters = |resets| HashMap::from([("OutRsts", resets)]);
         let baseline_with = |witness, seen: &[(NamespaceId, ObservedResets)]| CounterBaseline {

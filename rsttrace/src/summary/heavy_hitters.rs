@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_keys_are_counted_exactly() {
+    fn counts_few_keys_exactly() {
         let mut heavy_hitters = HeavyHitters::default();
         for key in 0..5000_u32 {
             heavy_hitters.count(key, 1);
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn many_keys_leave_the_frequent_ones_and_say_that_they_are_approximate() {
+    fn keeps_the_frequent_of_many_keys_with_an_error() {
         let mut heavy_hitters = HeavyHitters::default();
         for key in 0..200_000_u32 {
             heavy_hitters.count(key, 1);

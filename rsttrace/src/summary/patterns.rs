@@ -8,12 +8,12 @@ use lru::LruCache;
 
 use crate::{
     diagnose::{
-        evidence::span,
         story::{Order, Story},
         timeouts::Timeouts,
     },
     model::{Endpoint, FinOrderCounts, IdleCluster, IdleKind, Reset, Role},
     summary::heavy_hitters::HeavyHitters,
+    util::human_duration,
 };
 
 /// Fewest resets of a cluster.
@@ -209,7 +209,11 @@ impl Patterns {
         regular.sort_by_key(|(_, periodicity)| std::cmp::Reverse(periodicity.occurrences));
         let sentence = |(&(code, peer), periodicity): (&(&str, Option<IpAddr>), &Periodicity)| {
             let of = peer.map_or_else(String::new, |peer| format!(" with {peer}"));
-            format!("{code}{of} every {}, {} times", span(periodicity.mean_s * 1000.0), periodicity.occurrences)
+            format!(
+                "{code}{of} every {}, {} times",
+                human_duration(periodicity.mean_s * 1000.0),
+                periodicity.occurrences
+            )
         };
         regular.into_iter().take(MAX_REPORTED).map(sentence).collect()
     }
@@ -222,7 +226,7 @@ impl IdleCluster {
 
     /// The range of idle times, as `60.0 s to 60.1 s`.
     fn length(&self) -> String {
-        let [from, to] = [self.from_s, self.to_s].map(|seconds| span(seconds * 1000.0).to_string());
+        let [from, to] = [self.from_s, self.to_s].map(|seconds| human_duration(seconds * 1000.0).to_string());
         if from == to { from } else { format!("{from} to {to}") }
     }
 
@@ -316,6 +320,6 @@ impl Burst {
         let length = std::time::Duration::from_nanos(self.last_ns.saturating_sub(self.start_ns)).as_secs_f64();
         let with = peer.map_or_else(|| "several peers".to_owned(), |peer| peer.to_string());
         let what = code.map_or_else(String::new, |code| format!(", all {code}"));
-        format!("{count} resets within {} at {time}, with {with}{what}", span(length * 1000.0))
+        format!("{count} resets within {} at {time}, with {with}{what}", human_duration(length * 1000.0))
     }
 }

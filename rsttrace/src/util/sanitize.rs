@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_terminal_obeys_comes_through() {
+    fn escapes_what_a_terminal_obeys() {
         for text in
             ["\u{1b}[31mred", "a\nb", "a\rb", "\u{202e}evil", "\u{9b}31m", "\u{7f}", "\u{2066}x", "\u{e0041}", "\u{ad}"]
         {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_counts_characters() {
+    fn truncate_counts_characters() {
         assert_eq!(truncate("übergröße", 5), "über…");
         assert_eq!(truncate("java", 4), "java");
         assert_eq!(truncate("", 4), "");
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_the_same_in_ascii() {
+    fn json_escapes_keep_the_text() {
         for text in
             ["plain", "ünï", "\u{7f}\u{9b}31m", "\u{85}\u{2028}", "\u{202e}evil", "\u{e0041}\u{feff}", "\u{1b}\n\"\\"]
         {

@@ -1,4 +1,4 @@
-//! The same cases through decoder, attribution of the owner, diagnosis and every sink, held against stored output.
+//! Golden cases through decoder, attribution of the owner, diagnosis and every format, compared with stored output.
 //!
 //! No root, no kernel: the events are written by hand. `RSTTRACE_BLESS=1` stores what came out instead; read the
 //! difference before you commit it.
@@ -107,7 +107,7 @@ pub(crate) fn owned(mut reset: Reset, details: bool) -> Reset {
 }
 
 fn printed(format: Format, color: bool) -> String {
-    let look = TextOptions {
+    let options = TextOptions {
         color,
         time: TimeFormat::Utc,
         started_ns: 0,
@@ -115,7 +115,7 @@ fn printed(format: Format, color: bool) -> String {
         // The files that names come from differ from machine to machine.
         names: false,
     };
-    let mut sink = format.formatter(look);
+    let mut sink = format.formatter(options);
     let mut out = Vec::new();
     let mut write = |record: &Record| sink.write(record, &mut out).expect("a vector takes everything");
     for reset in resets() {
@@ -150,14 +150,14 @@ fn each_case_has_its_cause() {
 #[test]
 fn the_clock_may_be_set() {
     const HOUR: i64 = 3600;
-    let look = TextOptions {
+    let options = TextOptions {
         color: false,
         time: TimeFormat::Elapsed,
         started_ns: NOW_NS - 10_000_000_000,
         zone: TimeZone::UTC,
         names: false,
     };
-    let (mut text, mut long) = (Format::Text.formatter(look.clone()), Format::Long.formatter(look));
+    let (mut text, mut long) = (Format::Text.formatter(options.clone()), Format::Long.formatter(options));
     let mut decoder = Decoder::new("gw-1".into(), Reasons::default(), Some(0), cases::events::tick_rate());
     let wall = "2026-11-21T08:15:02Z".parse::<Timestamp>().expect("a time");
     let case = cases::all().next().expect("a case");

@@ -121,10 +121,10 @@ fn the_summary_of_a_gateway() {
 #[test]
 fn the_summary_follows_the_schema() {
     let (_, summary) = play(gateway());
-    let look =
+    let options =
         TextOptions { color: false, time: TimeFormat::Utc, started_ns: 0, zone: jiff::tz::TimeZone::UTC, names: false };
     let mut out = Vec::new();
-    Format::Json.formatter(look).write(&Record::Summary(Arc::new(summary)), &mut out).expect("a vector");
+    Format::Json.formatter(options).write(&Record::Summary(Arc::new(summary)), &mut out).expect("a vector");
     let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
     let schema = serde_json::from_str(include_str!("../../../docs/output.schema.json")).expect("JSON");
     let schema = jsonschema::validator_for(&schema).expect("a schema");

@@ -73,7 +73,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_there(pieces in vec(vec(any::<u8>(), 0..6000), 0..8)) {
+        fn keeps_every_piece(pieces in vec(vec(any::<u8>(), 0..6000), 0..8)) {
             let mut buffer = Buffer::default();
             for _ in 0..2 {
                 buffer.clear();

@@ -380,21 +380,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_says_what_serde_json_says(value in outer()) {
+        fn agrees_with_serde_json(value in outer()) {
             let (ours, theirs) = (line(&value), serde_json::to_string(&value).expect("JSON"));
             let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("it is JSON");
             prop_assert_eq!(read(&ours), read(&theirs));
         }
 
         #[test]
-        fn nothing_harmful_comes_through(text: String) {
+        fn escapes_unsafe_characters(text: String) {
             let line = line(&text);
             assert!(!line.chars().any(sanitize::is_unsafe_for_terminal), "{line:?}");
         }
     }
 
     #[test]
-    fn blocks_end_anywhere() {
+    fn escapes_at_any_block_boundary() {
         for length in [0, 1, 30, 31, 32, 33, 63, 64, 65] {
             for special in ["", "\"", "\\", "\n", "µ", "日", "\u{202e}", "\u{e0041}", "\u{7f}"] {
                 let text = format!("{}{special}x{special}", "y".repeat(length));
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn every_odd_byte_is_seen_wherever_it_is() {
+    fn finds_every_byte_that_needs_an_escape() {
         for byte in 0..=u8::MAX {
             for length in 1..40 {
                 for place in 0..length {
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_is_closed() {
+    fn closes_empty_values() {
         assert_eq!(
             (line(&Empty {}), line(&Vec::<u8>::new()), line(&None::<u8>)),
             ("{}".into(), "[]".into(), "null".into())
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_cannot_write_it_refuses() {
+    fn refuses_types_without_a_form() {
         assert!((1, 2).serialize(JsonSerializer::new(&mut Buffer::default())).is_err());
     }
 }

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints_are_read() {
+    fn parses_endpoints() {
         let of = |text| OtlpEndpoint::parse(Some(text));
         let http = |authority: &str, path: &str| {
             Ok(OtlpEndpoint { authority: authority.to_owned(), path: path.to_owned(), is_grpc: false })
