@@ -34,9 +34,9 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -l netns -d 'Only this n
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l cgroup -d 'Only sockets of this cgroup and those below it, by its path' -r -F
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l cause -d 'Only this cause, by its code (repeatable)' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l fault -d 'Only resets that these have something to change about' -r -f -a "local\t'This host'
-peer\t'The other end'
-path\t'Something in between'
-none\t'Nobody: it is harmless'
+peer\t'The other end of the connection'
+path\t'A device on the path between the two ends'
+none\t'Neither side: the reset is harmless'
 unknown\t'Not known'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l forwarded -d 'Also resets that this host forwards, coming in by this interface (repeatable)' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s o -l output -d 'One line a reset, a block a reset, one JSON object a line, or nothing' -r -f -a "text\t'One line'
@@ -50,7 +50,7 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -l metrics-peers -d 'Pee
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l time -d 'How to show times in text (JSON is always UTC)' -r -f -a "local\t'Time of day in the local zone'
 utc\t'Time of day in UTC'
 elapsed\t'Seconds since the start'
-none\t'None, where somebody else adds them'"
+none\t'None, where the reader of the output adds them'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l summary-interval -d 'A summary every so often, such as 60s or 5m, not only at the end' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s d -l duration -d 'Stop after this time, such as 30s or 5m' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l count -d 'Stop after this many records' -r

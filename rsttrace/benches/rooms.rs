@@ -50,7 +50,7 @@ fn resets() -> Vec<Reset> {
     out.resets()
 }
 
-fn look() -> TextOptions {
+fn text_options() -> TextOptions {
     TextOptions { color: false, time: TimeFormat::Local, started_ns: 0, zone: TimeZone::UTC, names: false }
 }
 
@@ -96,7 +96,7 @@ fn sinks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sink");
     group.throughput(Throughput::Elements(records.len() as u64));
     for (name, format) in [("text", Format::Text), ("long", Format::Long), ("json", Format::Json)] {
-        let mut sink = format.formatter(look());
+        let mut sink = format.formatter(text_options());
         let mut out = Vec::new();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

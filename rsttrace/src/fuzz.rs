@@ -62,11 +62,11 @@ pub fn sample(data: &[u8]) {
 
 /// In every format, a record is whole lines without control characters, and in JSON one object.
 fn print(record: &Record) {
-    let look =
+    let options =
         TextOptions { color: false, time: TimeFormat::Elapsed, started_ns: 0, zone: TimeZone::UTC, names: false };
     for format in [Format::Text, Format::Long, Format::Json] {
         let mut out = Vec::new();
-        assert!(format.formatter(look.clone()).write(record, &mut out).is_ok(), "a vector takes everything");
+        assert!(format.formatter(options.clone()).write(record, &mut out).is_ok(), "a vector takes everything");
         let text = String::from_utf8_lossy(&out);
         assert!(text.ends_with('\n') && !text.chars().any(|character| character.is_control() && character != '\n'));
         if format == Format::Json {

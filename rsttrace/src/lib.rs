@@ -1,8 +1,9 @@
 //! Every TCP reset of this host: who owns the socket, in what state it was, and why.
 //!
-//! Data flows one way through the rooms: `load` puts the programs into the kernel, `transport` brings their events,
-//! `decode` makes a [`model::Reset`] of each, `attribute` says whose it is, `diagnose` why, `select` whether it is
-//! wanted, and the sinks print it. [`pipeline`] is the only place that knows them all.
+//! Data flows one way through the stages: `load` puts the programs into the kernel, `transport` reads their events,
+//! `decode` makes a [`model::Reset`] of each, `diagnose` finds its cause, `attribute` its owner, `select` drops what is
+//! filtered out, and `format` and `sink` write what is left. A stage imports [`model`] and [`util`]; [`pipeline`]
+//! assembles all of them.
 
 pub mod attribute;
 pub mod cgroup_mounts;

@@ -1,4 +1,4 @@
-//! What a service manager wants to hear (`sd_notify`): that all is attached, that the pipeline still runs, that it ends.
+//! Notifications to the service manager (`sd_notify`): ready, alive, stopping.
 
 use std::{
     env,
@@ -13,18 +13,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::exit::note;
+use crate::util::messages::info;
 
-/// The way to the service manager, where there is one.
+/// The connection to the service manager; does nothing where there is none.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceNotifier {
     socket: Option<UnixDatagram>,
-    /// How often it wants to hear, and when next.
+    /// Interval of the watchdog's pings, and time of the next one.
     watchdog: Option<(Duration, Instant)>,
 }
 
 impl ServiceNotifier {
-    /// Reads what the service manager has left in the environment, and connects, which may not be possible later.
+    /// Connects to the service manager that the environment names. Later the sandbox may forbid it. A failure is
+    /// reported and not fatal: the run goes on without notifications.
     pub(crate) fn from_env() -> Self {
         let Some(path) = env::var_os("NOTIFY_SOCKET") else { return Self::default() };
         let connected = UnixDatagram::unbound().and_then(|socket| {
@@ -33,12 +34,12 @@ impl ServiceNotifier {
                 None => SocketAddr::from_pathname(&path)?,
             };
             socket.connect_addr(&address)?;
-            // A service manager that does not read must not hold up the pipeline.
+            // A service manager that does not read must not block the pipeline.
             socket.set_nonblocking(true)?;
             Ok(socket)
         });
         if let Err(error) = &connected {
-            note(format_args!("cannot reach the service manager at NOTIFY_SOCKET: {error}"));
+            info(format_args!("cannot reach the service manager at NOTIFY_SOCKET: {error}"));
         }
         let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
         let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));
@@ -46,29 +47,29 @@ impl ServiceNotifier {
         Self { socket: connected.ok(), watchdog: limit.map(|limit| (limit / 2, Instant::now())) }
     }
 
-    fn send(&self, what: &str) {
+    fn send(&self, state: &str) {
         if let Some(socket) = &self.socket {
-            // If it does not hear, it acts as it thinks right.
-            socket.send(what.as_bytes()).map(drop).unwrap_or_default();
+            // A notification that is lost is the service manager's to handle: its timeouts apply.
+            let _ignored = socket.send(state.as_bytes());
         }
     }
 
-    /// Everything is attached.
+    /// Notifies that everything is attached.
     pub(crate) fn ready(&self) {
         self.send("READY=1\nSTATUS=tracing");
     }
 
-    /// The end has begun.
+    /// Notifies that the run ends.
     pub(crate) fn stopping(&self) {
         self.send("STOPPING=1");
     }
 
-    /// When it wants to hear next.
+    /// Time of the next ping; `None` without a watchdog.
     pub(crate) fn next_ping(&self) -> Option<Instant> {
         self.watchdog.map(|(_, next)| next)
     }
 
-    /// Says that the pipeline runs, if it is time to.
+    /// Pings the watchdog, if it is time.
     pub(crate) fn ping_watchdog(&mut self) {
         let now = Instant::now();
         if let Some((interval, next)) = &mut self.watchdog

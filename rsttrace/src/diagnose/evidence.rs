@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use rsttrace_common::names::{netfilter, tcp};
 
 use crate::model::{Evidence, Reset, Socket};
+pub(super) use crate::util::human_duration as span;
 
 /// How a silence before our last send is told.
 pub(super) const AFTER_SILENCE: &str = "the last send came after a silence of";
@@ -12,25 +13,25 @@ pub(super) const AFTER_SILENCE: &str = "the last send came after a silence of";
 /// What a person wants to know of the reset whatever its cause, the most telling first.
 pub(super) fn of(reset: &Reset, evidence: &mut Evidence) {
     if let Some(reason) = &reset.reason {
-        evidence.say(["the kernel's reason is ", reason]);
+        evidence.push_parts(["the kernel's reason is ", reason]);
     }
     if let Some(packet) = &reset.provoked_by {
         match packet.flags.usual() {
-            Some(flags) => evidence.say(["it answers a packet with the flags ", flags]),
+            Some(flags) => evidence.push_parts(["it answers a packet with the flags ", flags]),
             None => evidence.push(format_args!("it answers a packet with the flags {}", packet.flags)),
         }
     }
     match &reset.socket {
         None if reset.facts.netfilter_hook != 0 => rejected(reset.facts.netfilter_hook, evidence),
-        None => evidence.say(["the kernel had no socket for it"]),
+        None => evidence.push_parts(["the kernel had no socket for it"]),
         Some(socket) => of_socket(socket, evidence),
     }
     let facts = &reset.facts;
     if facts.linger_zero {
-        evidence.say(["SO_LINGER was set to 0 seconds"]);
+        evidence.push_parts(["SO_LINGER was set to 0 seconds"]);
     }
     if facts.holder_exiting {
-        evidence.say(["the process was exiting"]);
+        evidence.push_parts(["the process was exiting"]);
     }
     if facts.probes_out > 0 {
         evidence.push(many(facts.probes_out.into(), "probe", "was unanswered", "were unanswered"));
@@ -41,7 +42,7 @@ pub(super) fn of(reset: &Reset, evidence: &mut Evidence) {
             Some(own) => {
                 let (mut ttl, mut of_own) = (itoa::Buffer::new(), itoa::Buffer::new());
                 let (ttl, own) = (ttl.format(packet.ttl), of_own.format(own));
-                evidence.say(["its TTL was ", ttl, ", that of the peer's own packets ", own]);
+                evidence.push_parts(["its TTL was ", ttl, ", that of the peer's own packets ", own]);
             }
             None => evidence.push(format_args!("its TTL was {}, and the peer's own is not known", packet.ttl)),
         }
@@ -50,7 +51,7 @@ pub(super) fn of(reset: &Reset, evidence: &mut Evidence) {
 
 /// Which of netfilter's hooks the rule stands in.
 fn rejected(hook: u8, evidence: &mut Evidence) {
-    evidence.say([match hook {
+    evidence.push_parts([match hook {
         netfilter::LOCAL_IN => "a rule for incoming packets (input) rejected it",
         netfilter::FORWARD => "a rule for forwarded packets (forward) rejected it: it was not for this host",
         netfilter::LOCAL_OUT => "a rule for outgoing packets (output) rejected it: it was this host's own",
@@ -60,7 +61,7 @@ fn rejected(hook: u8, evidence: &mut Evidence) {
 
 fn of_socket(socket: &Socket, evidence: &mut Evidence) {
     match socket.state.name() {
-        Some(state) => evidence.say(["the connection was in ", state]),
+        Some(state) => evidence.push_parts(["the connection was in ", state]),
         None => evidence.push(format_args!("the connection was in {}", socket.state)),
     }
     if let (Some(queue), Some(limit)) = (socket.accept_queue, socket.accept_queue_limit) {
@@ -117,15 +118,5 @@ pub(super) fn many(count: u64, what: &str, one: impl Display, more: impl Display
         let (noun, rest) =
             [" to ", " of "].iter().find_map(|&word| Some(what.split_at(what.find(word)?))).unwrap_or((what, ""));
         write!(formatter, "{count} {noun}s{rest} {more}")
-    })
-}
-
-/// A span of time with a unit that fits.
-pub(crate) fn span(ms: f64) -> impl Display {
-    fmt::from_fn(move |formatter| match ms {
-        ..1.0 => write!(formatter, "{:.0} µs", ms * 1000.0),
-        ..1000.0 => write!(formatter, "{ms:.0} ms"),
-        ..600_000.0 => write!(formatter, "{:.1} s", ms / 1000.0),
-        _ => write!(formatter, "{:.0} min", ms / 60_000.0),
     })
 }

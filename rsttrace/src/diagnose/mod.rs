@@ -65,7 +65,7 @@ impl Diagnosis {
 
     /// Fills in the evidence, and the setting of the owner's program to look at.
     pub fn explain(&self, reset: &mut Reset) {
-        let mut evidence = std::mem::take(&mut reset.cause.evidence).emptied();
+        let mut evidence = std::mem::take(&mut reset.cause.evidence).cleared();
         if let Some(row) = catalogue::find(reset.cause.code) {
             (row.because)(reset, &self.timeouts, &mut evidence);
         }

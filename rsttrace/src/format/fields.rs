@@ -1,5 +1,5 @@
-//! A record as names and values, for whoever stores those beside a line of text: the journal, syslog's structured data,
-//! OpenTelemetry. What is not known has no field.
+//! A record as named values, for sinks that store fields beside a line of text: the journal, syslog's structured data,
+//! OpenTelemetry. Unknown values have no field.
 
 use std::{borrow::Cow, fmt::Display, io::Write as _};
 
@@ -9,7 +9,7 @@ use crate::{
     util::serde_variant_name,
 };
 
-/// What a field holds.
+/// Value of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value<'a> {
     Str(Cow<'a, str>),
@@ -29,26 +29,26 @@ impl Display for Value<'_> {
     }
 }
 
-/// One field.
+/// A named value of a record.
 #[derive(Clone, Debug)]
 pub(crate) struct Field<'a> {
-    /// In lower case, with underscores.
+    /// Name in lower case, with underscores.
     pub(crate) name: &'static str,
-    /// After OpenTelemetry's semantic conventions where these have a name for it.
+    /// Name by OpenTelemetry's semantic conventions, where these have one.
     #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "only collectors want it"))]
     pub(crate) attribute: &'static str,
     pub(crate) value: Value<'a>,
 }
 
-/// How much a record matters, by the numbers of syslog.
+/// Severity of a record, with the numbers of syslog (RFC 5424).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Severity {
-    /// Somebody has something to change, or something was lost.
+    /// A side has something to change, or resets were lost.
     Warning = 4,
-    /// Whose it is, is not known.
+    /// The fault is not known.
     Notice = 5,
-    /// Sanitized, or an account of the run.
+    /// Harmless, or a summary of the run.
     Info = 6,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn severity(record: &Record) -> Severity {
     }
 }
 
-/// Records in words, one line each.
+/// Formats records as one line of text each: the message beside the fields.
 pub(crate) struct MessageText {
     text: TextFormatter,
 }
@@ -77,7 +77,8 @@ impl MessageText {
 
     pub(crate) fn of(&mut self, record: &Record) -> String {
         let mut line = Vec::new();
-        match record {
+        // Writing to a vector cannot fail.
+        let _ignored = match record {
             Record::Lost(lost) => {
                 write!(line, "{} resets were lost in {}", lost.count, serde_variant_name(&lost.r#where))
             }
@@ -86,14 +87,12 @@ impl MessageText {
                 write!(line, "{} {}", first.lines().next().unwrap_or_default(), summary.verdict)
             }
             Record::Reset(_) | Record::Ignored(_) | Record::Forwarded(_) => self.text.write(record, &mut line),
-        }
-        // A vector takes everything.
-        .unwrap_or_default();
+        };
         String::from_utf8_lossy(&line).trim_end().to_owned()
     }
 }
 
-/// Every field of a record.
+/// The fields of a record, in the order of the JSON record.
 pub(crate) fn record_fields(record: &Record) -> Vec<Field<'_>> {
     let mut fields = FieldList(Vec::with_capacity(48));
     fields.text("type", "rsttrace.type", record.type_name());

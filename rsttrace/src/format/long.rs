@@ -9,19 +9,19 @@ use anstyle::Style;
 
 use super::{Formatter, TextOptions, service_names::ServiceNames, unapplied_line};
 use crate::{
-    diagnose::evidence::span,
     model::Record,
     model::{CauseConfidence, Container, Direction, Endpoint, OwnerConfidence, Reset, Socket},
     util::{
+        human_duration,
         sanitize::{self, Sanitized},
         serde_variant_name,
     },
 };
 
-/// Characters of a command line that are shown; JSON has more.
+/// Most characters of a command line; JSON has more.
 const COMMAND_LINE: usize = 400;
 
-/// Blocks of text.
+/// Formatter of blocks of text.
 pub(super) struct LongFormatter {
     options: TextOptions,
     service_names: ServiceNames,
@@ -33,17 +33,15 @@ impl LongFormatter {
     }
 
     fn endpoint(&mut self, end: Endpoint) -> String {
-        let Endpoint { address, port } = end;
-        let shown = if address.is_ipv6() { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
-        match self.options.names.then(|| self.service_names.service(port)).flatten() {
-            Some(service) => format!("{shown} ({})", Sanitized(service)),
-            None => shown,
+        match self.options.names.then(|| self.service_names.service(end.port)).flatten() {
+            Some(service) => format!("{end} ({})", Sanitized(service)),
+            None => end.to_string(),
         }
     }
 
     fn process(&self, reset: &Reset) -> String {
         let Some(process) = &reset.process else {
-            // Nobody owns what is not there.
+            // Where there is no socket, there is no owner either.
             return if reset.socket.is_some() { "not known" } else { "none, since there is no socket" }.to_owned();
         };
         let mut shown = format!("{}[{}]", Sanitized(&process.comm), process.pid);
@@ -89,7 +87,7 @@ impl Formatter for LongFormatter {
         if let Some(container) = &reset.container {
             row("container", &self::container(container))?;
         }
-        // A path that unit and container were read off says no more than they do.
+        // The path adds nothing to the unit and the container that were read off it.
         if reset.unit.is_none()
             && reset.container.is_none()
             && let Some(path) = cgroup(reset)
@@ -117,7 +115,7 @@ const fn confidence(confidence: CauseConfidence) -> &'static str {
     }
 }
 
-/// The owner's cgroup, or where that is not known, the socket's.
+/// Path of the owner's cgroup; where that is unknown, of the socket's.
 fn cgroup(reset: &Reset) -> Option<&str> {
     let of_owner = reset.process.as_ref().and_then(|process| process.cgroup.as_deref());
     of_owner.or_else(|| reset.cgroup.as_ref()?.path.as_deref())
@@ -139,13 +137,13 @@ fn socket_line(socket: &Socket) -> String {
         parts.push(format!("this host is the {}", serde_variant_name(&role)));
     }
     if let Some(age) = socket.age_ms {
-        parts.push(format!("open for {}", span(age)));
+        parts.push(format!("open for {}", human_duration(age)));
     }
     if let (Some(sent), Some(received)) = (socket.bytes_sent, socket.bytes_received) {
         parts.push(format!("{sent} bytes sent, {received} received"));
     }
     if let Some(rtt) = socket.rtt_us {
-        parts.push(format!("round trip {}", span(f64::from(rtt) / 1000.0)));
+        parts.push(format!("round trip {}", human_duration(f64::from(rtt) / 1000.0)));
     }
     parts.join(", ")
 }

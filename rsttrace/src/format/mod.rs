@@ -59,7 +59,7 @@ pub enum TimeFormat {
     Utc,
     /// Seconds since the start
     Elapsed,
-    /// None, where somebody else adds them
+    /// None, where the reader of the output adds them
     None,
 }
 

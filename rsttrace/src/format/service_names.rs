@@ -1,15 +1,15 @@
-//! Names of ports, from this host's own file.
+//! Names of ports, from `/etc/services` of this host.
 
 use std::{collections::HashMap, fs};
 
-/// Names that have been looked up.
+/// Names of TCP ports. The file is read at the first lookup, once.
 #[derive(Debug, Default)]
 pub struct ServiceNames {
     services: Option<HashMap<u16, String>>,
 }
 
 impl ServiceNames {
-    /// The name of a TCP port in `/etc/services`.
+    /// Name of a TCP port in `/etc/services`; `None` where it has none, or the file cannot be read.
     pub fn service(&mut self, port: u16) -> Option<&str> {
         let services = self
             .services
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_are_read_and_nonsense_is_not() {
+    fn parses_services_and_skips_other_lines() {
         let services = parse_services("# c\nhttps 443/tcp # x\nhttps 443/udp\ndomain\t53/udp\nbad x/tcp\nalone\n");
         assert_eq!(services, HashMap::from([(443, "https".to_owned())]));
     }

@@ -1,4 +1,4 @@
-//! One line a reset, to be read at a glance on a terminal of 120 columns.
+//! One line a reset, readable at a glance on a terminal of 120 columns.
 //!
 //! ```text
 //! 12:03:04.123 SENT 10.0.0.5:8080         > 10.0.1.9:43210        nginx[812]        ESTABLISHED closed-with-unread-data unread 6
@@ -13,24 +13,23 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Formatter, TextOptions, unapplied_line};
 use crate::{
-    diagnose::evidence::span,
-    model::{Direction, Endpoint, Fault, Record, Reset},
-    util::sanitize,
+    model::{Direction, Fault, Record, Reset},
+    util::{human_duration, sanitize},
 };
 
-/// Columns that a line takes at most.
+/// Most columns of a line.
 const WIDTH: usize = 120;
-/// Columns of an address with its port: so many at first, and as many as the longest IPv4 one takes once it has come.
+/// Columns of an address with its port: the initial width, and that of the longest IPv4 one, to which the column grows.
 const ENDPOINT: RangeInclusive<usize> = 15..=21;
-/// Columns of a process, a name with a PID: so many at first, and up to these once they are needed.
+/// Columns of a process, a name with a PID: the initial width, and the one to which the column grows.
 const PROCESS: RangeInclusive<usize> = 14..=23;
-/// Columns of a unit or a container at most.
+/// Most columns of a unit or a container.
 const HOME: usize = 32;
 /// Columns of a state: the longest is ESTABLISHED.
 const STATE: usize = 11;
 
-/// Lines of text. Columns start narrow and grow with what has come, so that lines stay aligned and most have room for
-/// the figures.
+/// Formatter of one-line text. Columns start narrow and grow with their contents, so that lines stay aligned and most
+/// have room for the figures.
 pub(crate) struct TextFormatter {
     options: TextOptions,
     local_columns: usize,
@@ -55,14 +54,14 @@ impl TextFormatter {
             Direction::Sent => ("SENT", '>', AnsiColor::Yellow),
             Direction::Received => ("RECV", '<', AnsiColor::Magenta),
         };
-        let (dim, way) = (style(Style::new().dimmed()), style(hue.on_default()));
+        let (dim, accent) = (style(Style::new().dimmed()), style(hue.on_default()));
         let time = self.options.format_time(reset.time, reset.facts.ktime_ns);
-        let (peer, process) = (endpoint(reset.peer), process(reset));
+        let (peer, process) = (reset.peer.to_string(), process(reset));
         let state = reset.socket.as_ref().map_or_else(|| "no socket".to_owned(), |socket| socket.state.to_string());
 
         grow(&mut self.peer_columns, columns(&peer), &ENDPOINT);
         grow(&mut self.process_columns, columns(&process), &PROCESS);
-        // Beside a long IPv6 address there is no room for columns.
+        // A long IPv6 address leaves no room for columns.
         let crowded = columns(&peer) > *ENDPOINT.end();
         let wide = |text: &str, column: usize| if crowded { columns(text) } else { columns(text).max(column) };
         let (peer_columns, process_columns, state_columns) =
@@ -75,19 +74,19 @@ impl TextFormatter {
             + process_columns
             + 1
             + state_columns;
-        // Of two long IPv6 addresses, the peer's is the one to read whole, and the cause goes before both.
+        // Of two long IPv6 addresses, the peer's is the one to read whole, and the cause has priority over both.
         let room = WIDTH.saturating_sub(others + 1 + columns(cause(reset)));
-        let local = shorten(&endpoint(reset.local), room.min(*ENDPOINT.end()));
+        let local = shorten(&reset.local.to_string(), room.min(*ENDPOINT.end()));
         grow(&mut self.local_columns, columns(&local), &ENDPOINT);
         let local_columns = self.local_columns.min(room.max(columns(&local)));
 
         let mut line = format!(
-            "{dim}{time}{dim:#}{way}{label}{way:#} {local:local_columns$} {way}{arrow}{way:#} {peer:peer_columns$} \
-             {process:process_columns$} {state:state_columns$}"
+            "{dim}{time}{dim:#}{accent}{label}{accent:#} {local:local_columns$} {accent}{arrow}{accent:#} \
+             {peer:peer_columns$} {process:process_columns$} {state:state_columns$}"
         );
         let mut left = WIDTH.saturating_sub(others + columns(&local).max(local_columns));
         let mut tail = |part: &str, style: Style| {
-            // Whole or not at all: half a figure is a wrong figure.
+            // A part is printed whole or not at all: half a figure is a wrong figure.
             if columns(part) < left {
                 left -= columns(part) + 1;
                 line.extend([" ", &style.render().to_string(), part, &style.render_reset().to_string()]);
@@ -106,7 +105,7 @@ impl TextFormatter {
 
 impl Formatter for TextFormatter {
     fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
-        // Losses and the summary are for standard error: standard output carries resets and nothing else.
+        // Losses and the summary go to standard error: standard output carries resets and nothing else.
         match record {
             Record::Reset(reset) => self.line(reset, out),
             Record::Ignored(record) => unapplied_line::ignored(record, &self.options, out),
@@ -125,7 +124,7 @@ fn grow(column: &mut usize, needed: usize, limits: &RangeInclusive<usize>) {
     *column = needed.clamp(*column, *limits.end());
 }
 
-/// The cause, or where there is none the kernel's own label.
+/// Code of the cause; where that is unknown, the kernel's reason.
 fn cause(reset: &Reset) -> &str {
     match (&reset.reason, reset.cause.code) {
         (Some(reason), "unknown") => reason,
@@ -142,15 +141,7 @@ const fn fault_style(fault: Fault) -> Style {
     }
 }
 
-pub(super) fn endpoint(end: Endpoint) -> String {
-    if end.address.is_ipv6() {
-        format!("[{}]:{}", end.address, end.port)
-    } else {
-        format!("{}:{}", end.address, end.port)
-    }
-}
-
-/// An address with its port in so many columns: the port and its beginning stay.
+/// Shortens an address with its port to a number of columns: the port and the start of the address stay.
 fn shorten(endpoint: &str, width: usize) -> String {
     if endpoint.len() <= width {
         return endpoint.to_owned();
@@ -164,12 +155,12 @@ fn shorten(endpoint: &str, width: usize) -> String {
 fn process(reset: &Reset) -> String {
     let Some(process) = &reset.process else { return "-".to_owned() };
     let pid = format!("[{}]", process.pid);
-    // A PID has up to seven digits; the name gives way.
+    // A PID has up to seven digits; the name is shortened for it.
     let name = sanitize::truncate(&process.comm, PROCESS.end().saturating_sub(pid.len()));
     format!("{name}{pid}")
 }
 
-/// The few figures that matter, the most telling first.
+/// The few figures that matter, the most significant first.
 fn figures(reset: &Reset) -> Vec<String> {
     let mut figures = Vec::new();
     if let Some(actor) = &reset.actor {
@@ -180,7 +171,7 @@ fn figures(reset: &Reset) -> Vec<String> {
         return figures;
     };
     if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0) {
-        figures.push(format!("idle {}", span(idle)));
+        figures.push(format!("idle {}", human_duration(idle)));
     }
     for (value, name) in
         [(socket.unread_bytes, "unread"), (socket.unacked_bytes, "unacked"), (socket.unsent_bytes, "unsent")]
@@ -191,12 +182,12 @@ fn figures(reset: &Reset) -> Vec<String> {
     }
     figures.extend(home(reset));
     if let Some(age) = socket.age_ms {
-        figures.push(format!("age {}", span(age)));
+        figures.push(format!("age {}", human_duration(age)));
     }
     figures
 }
 
-/// Where the owner belongs: its unit, unless that is called as it is itself, or else its container.
+/// Where the owner belongs: its unit, unless that is named after the process, or else its container.
 fn home(reset: &Reset) -> Option<String> {
     let named = |unit: &&str| {
         let name = unit.split(['.', '@']).next();
@@ -207,7 +198,7 @@ fn home(reset: &Reset) -> Option<String> {
     }
     let container = reset.container.as_ref()?;
     let id = &*container.id;
-    // Twelve characters are how container engines shorten an id. Others are names that somebody has chosen.
+    // Container engines shorten an id to twelve characters. Any other id is a chosen name.
     let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     Some(format!("in {}", if is_hash { id.chars().take(12).collect() } else { sanitize::truncate(id, HOME) }))
 }
@@ -217,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_is_cut_keeps_its_port() {
+    fn a_shortened_address_keeps_its_port() {
         let long = "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:65535";
         let short = shorten(long, 21);
         assert_eq!(short.chars().count(), 21);

@@ -1,4 +1,4 @@
-//! Ignored and forwarded resets, one line each, for people. Their second word tells them from real ones.
+//! Ignored and forwarded resets, one line each, for people. The second word tells them from real ones.
 //!
 //! ```text
 //! 12:03:04.123 IGNORED 10.0.0.5:8080 < 10.0.1.9:43210 nginx[812] ESTABLISHED out-of-window
@@ -7,20 +7,14 @@
 
 use std::io::{self, Write};
 
-use super::{TextOptions, text::endpoint};
+use super::TextOptions;
 use crate::{
     model::{Forwarded, Ignored, RstOrigin},
     util::sanitize::Sanitized,
 };
 
 pub(super) fn ignored(record: &Ignored, options: &TextOptions, out: &mut dyn Write) -> io::Result<()> {
-    write!(
-        out,
-        "{}IGNORED {} < {}",
-        options.format_time(record.time, record.ktime_ns),
-        endpoint(record.local),
-        endpoint(record.peer)
-    )?;
+    write!(out, "{}IGNORED {} < {}", options.format_time(record.time, record.ktime_ns), record.local, record.peer)?;
     if let Some(process) = &record.process {
         write!(out, " {}[{}]", Sanitized(&process.comm), process.pid)?;
     }
@@ -46,8 +40,8 @@ pub(super) fn forwarded(record: &Forwarded, options: &TextOptions, out: &mut dyn
         "{}FORWARDED {} {} > {} ttl {} {origin}",
         options.format_time(record.time, record.ktime_ns),
         Sanitized(&name),
-        endpoint(record.from),
-        endpoint(record.to),
+        record.from,
+        record.to,
         record.packet.ttl,
     )
 }

@@ -1,17 +1,17 @@
-//! The open connections of the server: a bounded number, of which the one that is needed least makes way for a new one.
+//! The open connections of the server: a bounded number, beyond which the least important one is evicted.
 
 use tokio::task::AbortHandle;
 
-/// How far a connection has come. The least is the first that makes way.
+/// Progress of a connection, in the order of eviction: the least is evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Progress {
-    /// It has not sent a whole request.
+    /// No whole request has been received.
     Request,
-    /// It is sent the text of `/metrics`, and may read it or not.
+    /// The text of `/metrics` is being sent; the client may read it or not.
     Response,
-    /// It waits for the text of `/metrics`.
+    /// The client waits for the text of `/metrics`.
     Scrape,
-    /// It waits for any other answer, which is short and fits into the socket's buffer.
+    /// The client waits for any other response, which is short and fits into the socket's buffer.
     ShortResponse,
 }
 
@@ -23,13 +23,13 @@ struct Connection {
     task: AbortHandle,
 }
 
-/// All connections, in the order in which they came.
+/// The connections, in the order in which they were accepted.
 #[derive(Debug)]
 pub(super) struct ConnectionTable {
     open: Vec<Connection>,
-    /// Connections at a time.
+    /// Most connections at a time.
     capacity: usize,
-    /// Of these, scrapes: from the request to the last byte of the text, which is as long as the text takes memory.
+    /// Most scrapes at a time: from the request to the last byte of the text, for as long as the text takes memory.
     scrapes: usize,
     next_number: u64,
 }
@@ -39,12 +39,12 @@ impl ConnectionTable {
         Self { open: Vec::new(), capacity, scrapes, next_number: 0 }
     }
 
-    /// Number of the next_number connection.
+    /// Number of the next connection.
     pub(super) const fn next_number(&self) -> u64 {
         self.next_number
     }
 
-    /// Takes up the connection of a task. Where there is no room, ends the oldest of those at the least progress.
+    /// Adds the connection of a task. Where the table is full, evicts the oldest of those with the least progress.
     pub(super) fn insert(&mut self, task: AbortHandle) {
         self.remove_finished();
         if self.open.len() >= self.capacity {
@@ -54,14 +54,14 @@ impl ConnectionTable {
         self.next_number += 1;
     }
 
-    /// Ends the oldest of the connections at the least progress, for want of descriptors. False where there is none.
+    /// Evicts the oldest of the connections with the least progress, to free its descriptor. False where there is none.
     pub(super) fn evict_one(&mut self) -> bool {
         self.remove_finished();
         self.evict(|_| true)
     }
 
-    /// Takes note that a connection has come so far. False where too many scrapes wait for the pipeline; the oldest that is
-    /// being sent its text makes way for another.
+    /// Records the progress of a connection. False where it would be one scrape too many; the oldest one whose text is
+    /// being sent is evicted first.
     pub(super) fn advance(&mut self, number: u64, progress: Progress) -> bool {
         self.remove_finished();
         let is_scrape = |connection: &Connection| matches!(connection.progress, Progress::Response | Progress::Scrape);
@@ -79,10 +79,10 @@ impl ConnectionTable {
         self.open.retain(|connection| !connection.task.is_finished());
     }
 
-    /// Ends the oldest of the connections at the least progress candidates these. False where there is none.
+    /// Evicts the oldest of the candidates with the least progress. False where there is no candidate.
     fn evict(&mut self, is_candidate: impl Fn(&Connection) -> bool) -> bool {
         let candidates = self.open.iter().enumerate().filter(|(_, connection)| is_candidate(connection));
-        // Of several that are least, the first is returned.
+        // `min_by_key` returns the first of several minima.
         let Some((index, _)) = candidates.min_by_key(|(_, connection)| connection.progress) else { return false };
         self.open.remove(index).task.abort();
         true
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// Plays with connections that go on until they are ended.
+    /// Runs a test with a table for four connections and two scrapes.
     fn play(with: impl AsyncFnOnce(ConnectionTable)) {
         let runtime = Builder::new_current_thread().build().unwrap();
         runtime.block_on(with(ConnectionTable::new(4, 2)));
@@ -109,15 +109,15 @@ mod tests {
         task
     }
 
-    /// Which of these have been ended.
+    /// Indices of the tasks that have been aborted.
     async fn ended(tasks: &[JoinHandle<()>]) -> Vec<usize> {
-        // Each task that is to end has its turn.
+        // Lets each aborted task end.
         tokio::task::yield_now().await;
         tasks.iter().enumerate().filter(|(_, task)| task.is_finished()).map(|(index, _)| index).collect()
     }
 
     #[test]
-    fn the_oldest_without_a_request_makes_way() {
+    fn evicts_the_oldest_without_a_request() {
         play(async |mut connections| {
             let mut tasks: Vec<_> = (0..4).map(|_| connect(&mut connections)).collect();
             assert!(connections.advance(0, Progress::ShortResponse) && connections.advance(1, Progress::Scrape));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_read_makes_way_before_who_waits() {
+    fn evicts_a_client_that_does_not_read_before_one_that_waits() {
         play(async |mut connections| {
             let mut tasks: Vec<_> = (0..4).map(|_| connect(&mut connections)).collect();
             for (number, progress) in
@@ -142,14 +142,14 @@ mod tests {
             }
             tasks.push(connect(&mut connections));
             assert_eq!(ended(&tasks).await, [2]);
-            // The new one has no request: it makes way for the next_number.
+            // The new connection has sent no request, so it is evicted next.
             tasks.push(connect(&mut connections));
             assert_eq!(ended(&tasks).await, [2, 4]);
         });
     }
 
     #[test]
-    fn one_that_has_ended_leaves_its_place() {
+    fn removes_finished_connections() {
         play(async |mut connections| {
             let mut tasks: Vec<_> = (0..4).map(|_| connect(&mut connections)).collect();
             tasks[3].abort();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_are_had_from_connections() {
+    fn eviction_frees_a_descriptor() {
         play(async |mut connections| {
             let tasks = [connect(&mut connections)];
             assert!(connections.evict_one());

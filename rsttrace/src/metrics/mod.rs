@@ -1,4 +1,4 @@
-//! Counts for Prometheus, in the form of `OpenMetrics`. Whatever comes in, the number of series is bounded.
+//! Metrics for Prometheus, in the `OpenMetrics` format. The number of series is bounded, whatever comes in.
 
 mod connections;
 mod pipeline_probe;
@@ -29,17 +29,17 @@ use crate::{
     util::{sanitize::Sanitized, serde_variant_name},
 };
 
-/// Names of processes that have series of their own. Whoever may start processes may name them.
+/// Most process names with series of their own. A process name is chosen by its user, so the number has to be bounded.
 const MAX_PROCESSES: usize = 100;
 
-/// What has no series of its own.
+/// Label of all processes or peers that have no series of their own.
 const OTHER: &str = "other";
 
-/// Ages, in seconds.
+/// Bucket bounds of the connection's age, seconds.
 const AGE_BUCKETS: [f64; 12] = [0.001, 0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
 
-/// Silences, in seconds: half a second behind the timeouts that people meet, so that a silence that ended at one is in
-/// the bucket that it closes.
+/// Bucket bounds of the idle time, seconds: half a second above the common timeouts, so that an idle time that ended at
+/// a timeout is in the bucket that it closes.
 const IDLE_BUCKETS: [f64; 16] =
     [0.1, 1.0, 2.5, 5.5, 10.5, 15.5, 20.5, 30.5, 60.5, 75.5, 90.5, 120.5, 180.5, 300.5, 350.5, 3_600.5];
 
@@ -48,7 +48,7 @@ type CounterFamily = Family<Labels, Counter>;
 type GaugeFamily = Family<Labels, Gauge>;
 type FloatGauge = Gauge<f64, AtomicU64>;
 
-/// Every count of a run, where they are asked for.
+/// Counts of the run, as Prometheus metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
@@ -73,14 +73,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Begins to count and to listen; who asks comes out of the channel.
+    /// Starts to count and to listen; the receiver yields the scrapes. Fails where the address cannot be bound.
     pub(crate) fn start(address: SocketAddr, peer_limit: usize) -> Result<(Self, mpsc::Receiver<Scrape>)> {
         let metrics = Self::new(peer_limit);
         let scrapes = server::start(address)?;
         Ok((metrics, scrapes))
     }
 
-    /// Begins to count; so many peers have names.
+    /// Starts to count. The first `peer_limit` peers have series of their own; 0 turns these off.
     #[must_use]
     pub fn new(peer_limit: usize) -> Self {
         let mut registry = Registry::default();
@@ -103,14 +103,14 @@ impl Metrics {
             histograms(ours, "reset_idle", "Silence before our last send, which idle timeouts match", || {
                 Histogram::new(IDLE_BUCKETS)
             });
-        let lost = counters(ours, "lost", "Resets that the kernel reported and nobody will see");
+        let lost = counters(ours, "lost", "Resets that the kernel reported and that were lost");
         for direction in ["sent", "received"] {
             let labels = vec![("direction", direction.to_owned())];
             drop(ages.get_or_create(&labels));
             drop(idle_times.get_or_create(&labels));
         }
         for place in [LostWhere::Kernel, LostWhere::Userspace] {
-            // A series that is there from the start shows its first step too.
+            // A series that exists from the start shows its first increase, too.
             drop(lost.get_or_create(&vec![("where", serde_variant_name(&place))]));
         }
         let ignored = counters(ours, "ignored_resets", "Resets that arrived and were ignored (--ignored)");
@@ -153,7 +153,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a reset that was let out.
+    /// Counts a reset that passed the filters.
     pub fn count(&mut self, reset: &Reset) {
         let direction = match reset.direction {
             Direction::Sent => "sent",
@@ -184,12 +184,12 @@ impl Metrics {
         }
     }
 
-    /// Counts a reset that was ignored.
+    /// Counts a reset that this host ignored.
     pub(crate) fn count_ignored(&self, ignored: &Ignored) {
         self.ignored.get_or_create(&vec![("ignored_because", ignored.ignored_because.code.to_owned())]).inc();
     }
 
-    /// Counts a reset that was forwarded.
+    /// Counts a reset that this host forwarded.
     pub(crate) fn count_forwarded(&self, forwarded: &Forwarded) {
         self.forwarded.get_or_create(&vec![("origin", serde_variant_name(&forwarded.origin))]).inc();
     }
@@ -199,7 +199,7 @@ impl Metrics {
         self.lost.get_or_create(&vec![("where", serde_variant_name(&lost.r#where))]).inc_by(lost.count);
     }
 
-    /// Everything, for whoever asks; what only the summary knows is taken from it.
+    /// The text of `/metrics`. Takes from the summary what is counted elsewhere: those series are set to the totals.
     #[must_use]
     pub fn render(&self, summary: &Summary) -> String {
         let set = |family: &CounterFamily, label: &'static str, of: &str, value: u64| {
@@ -223,12 +223,12 @@ impl Metrics {
         }
         let mut text = String::new();
         // Writing to a string cannot fail.
-        encode(&mut text, &self.registry).unwrap_or_default();
+        let _ignored = encode(&mut text, &self.registry);
         text
     }
 }
 
-/// The name of one of many: the first so many have their own.
+/// Label for one of many values: its own for the first `limit` values, [`OTHER`] for the rest.
 fn bounded_label<T: Clone + Eq + std::hash::Hash>(
     known: &mut HashSet<T>,
     limit: usize,
@@ -249,7 +249,7 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// CPU time in seconds and resident memory in bytes of this process.
+/// CPU time in seconds and resident memory in bytes of this process; `None` where the kernel does not show them.
 fn process_cost() -> Option<(f64, u64)> {
     let cpu = std::time::Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).ok()?).as_secs_f64();
     let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
@@ -262,14 +262,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_bounded() {
+    fn labels_are_bounded() {
         let mut known = HashSet::new();
         let mut named = |number: u32| bounded_label(&mut known, 3, &number, ToString::to_string);
         assert_eq!([1, 2, 1, 3, 4, 2, 5].map(&mut named), ["1", "2", "1", "3", OTHER, "2", OTHER]);
     }
 
     #[test]
-    fn what_is_there_from_the_start_is_zero() {
+    fn initial_series_are_zero() {
         let metrics = Metrics::new(1);
         metrics.count_lost(&Lost { time: jiff::Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
         let mut text = String::new();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn our_process_cost_is_known() {
+    fn process_cost_is_known() {
         let (cpu, memory) = process_cost().unwrap();
         assert!(cpu > 0.0 && memory > 1 << 20, "{cpu} s, {memory} bytes");
     }

@@ -1,4 +1,4 @@
-//! Questions to the pipeline: one scrape at a time, and whether it answers at all.
+//! Requests from the server to the pipeline: scrapes, one at a time, and liveness probes.
 
 use std::{
     sync::{
@@ -13,27 +13,27 @@ use tokio::{
     time::timeout,
 };
 
-/// A scrape to the pipeline: where to send the text of `/metrics` to.
+/// A scrape, as the pipeline receives it: the sender for the text of `/metrics`.
 pub(crate) type Scrape = oneshot::Sender<String>;
 
-/// Questions in the channel: one for a scrape and one for a sign of life, and those that a scraper has left that hung up.
+/// Capacity of the channel: one scrape, one liveness probe, and those whose client has hung up.
 pub(super) const CHANNEL_CAPACITY: usize = 4;
 
-/// How long the pipeline may take for a text, the scrapes before it included.
+/// Limit for the text of a scrape, including the wait for earlier ones.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it may take for a sign of life. Probes wait for a second, Kubernetes' for one.
+/// Limit for a liveness probe. Probes time out after a second, Kubernetes' for one.
 const LIVENESS_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// The pipeline, seen from the server.
+/// The pipeline as the server sees it.
 #[derive(Debug)]
 pub(super) struct PipelineProbe {
     scrapes: mpsc::Sender<Scrape>,
-    /// Held by the scrape whose scrape_lock it is, so that no more than that one is ahead of a sign of life.
+    /// Held during a scrape, so that at most one is queued before a liveness probe.
     scrape_lock: Mutex<()>,
-    /// Told at each answer.
+    /// Notified at each answer of the pipeline.
     answered: Notify,
-    /// A sign of life has been asked for and has not come.
+    /// Whether a liveness probe is under way.
     is_pending: AtomicBool,
 }
 
@@ -42,7 +42,7 @@ impl PipelineProbe {
         Self { scrapes, scrape_lock: Mutex::default(), answered: Notify::new(), is_pending: AtomicBool::new(false) }
     }
 
-    /// The text of `/metrics`; `None` where it does not come in time.
+    /// The text of `/metrics`; `None` where it does not come within [`SCRAPE_TIMEOUT`].
     pub(super) async fn text(&self) -> Option<String> {
         let scrape = async {
             let _guard = self.scrape_lock.lock().await;
@@ -51,15 +51,15 @@ impl PipelineProbe {
         timeout(SCRAPE_TIMEOUT, scrape).await.ok().flatten()
     }
 
-    /// Whether the pipeline answers within [`LIVENESS_TIMEOUT`]. Any answer from now on will do, so that this waits for the one
-    /// scrape whose scrape_lock it is at most; however many request at once, the pipeline is asked once.
+    /// Whether the pipeline answers within [`LIVENESS_TIMEOUT`]. Any answer from now on counts, so this waits for one
+    /// scrape at most. Concurrent probes share one request to the pipeline.
     pub(super) async fn is_alive(self: &Arc<Self>) -> bool {
         let answered = self.answered.notified();
         if !self.is_pending.swap(true, Ordering::Relaxed) {
             let pipeline = Arc::clone(self);
-            // A task of its own: the connection that asks may be ended before the answer comes.
+            // A task of its own: the client's connection may end before the answer comes.
             tokio::spawn(async move {
-                drop(pipeline.request().await);
+                let _ignored = pipeline.request().await;
                 pipeline.is_pending.store(false, Ordering::Relaxed);
             });
         }
@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    /// Plays with a pipeline, and with the scrapes that it gets.
+    /// Runs a test with a probe and the pipeline's end of the channel.
     fn play(with: impl AsyncFnOnce(Arc<PipelineProbe>, mpsc::Receiver<Scrape>)) {
         let (scrapes, asked) = mpsc::channel(CHANNEL_CAPACITY);
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
@@ -104,10 +104,10 @@ mod tests {
             let alive = tokio::spawn(async move { of.is_alive().await });
             asked.recv().await.unwrap().send("first".into()).unwrap();
             assert!(alive.await.unwrap());
-            // The others have their turns.
+            // The other scrapes follow.
             tokio::spawn(async move {
                 while let Some(scrape) = asked.recv().await {
-                    scrape.send("later".into()).unwrap_or_default();
+                    let _ignored = scrape.send("later".into());
                 }
             });
             for scrape in scrapes {
@@ -130,7 +130,7 @@ mod tests {
                 assert!(alive.await.unwrap());
             }
             assert!(asked.try_recv().is_err());
-            // The next asks anew.
+            // The next probe makes a new request.
             let of = Arc::clone(&pipeline);
             let alive = tokio::spawn(async move { of.is_alive().await });
             asked.recv().await.unwrap().send(String::new()).unwrap();
@@ -139,11 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pipeline_that_stands_still_shows_within_a_second() {
+    fn detects_a_blocked_pipeline_within_a_second() {
         play(async |pipeline, _asked| {
             let began = Instant::now();
             assert!(!pipeline.is_alive().await);
-            // Another finds the scrape that is there, and no answer either.
+            // The second probe shares the pending request, and gets no answer either.
             assert!(!pipeline.is_alive().await);
             assert!(began.elapsed() < 3 * LIVENESS_TIMEOUT, "{:?}", began.elapsed());
         });

@@ -1,4 +1,5 @@
-//! The server that answers scrapes, in a thread of its own. What it says it asks of the pipeline, which may spawn its time.
+//! The HTTP server for scrapes and liveness probes, in a thread of its own. It gets its answers from the pipeline,
+//! which may take its time.
 
 use std::{
     convert::Infallible,
@@ -31,46 +32,48 @@ use super::{
     pipeline_probe::{CHANNEL_CAPACITY, PipelineProbe, Scrape},
 };
 
-/// What `OpenMetrics` calls itself.
+/// Content type of `OpenMetrics`.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Connections at a time. One that has sent a part of a request costs some 20 KB.
+/// Most connections at a time. One that has sent a part of a request costs some 20 KB.
 const MAX_CONNECTIONS: u64 = 256;
 
-/// Scrapes at a time, each of which has a text.
+/// Most scrapes at a time; each has a text in memory.
 const MAX_SCRAPES: usize = 16;
 
-/// How long a client may spawn for its request.
+/// Limit for a client to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection may spawn in all: for its request, for the pipeline's answer, and for reading it.
+/// Limit for a whole connection: request, the pipeline's answer, and reading it.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Bytes of a request, and of memory that a connection takes for it.
+/// Largest request in bytes, and memory of a connection for it.
 const MAX_REQUEST_BYTES: usize = 16 << 10;
 
-/// What all connections share.
+/// State that all connections share.
 struct Server {
     pipeline: Arc<PipelineProbe>,
     connections: Mutex<ConnectionTable>,
 }
 
-/// Listens, and starts to answer.
+/// Starts the thread and waits until it listens. Fails where the address cannot be bound.
 pub(super) fn start(address: SocketAddr) -> Result<mpsc::Receiver<Scrape>> {
     let cannot = || format!("cannot serve --metrics at {address}");
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start an event loop")?;
     let (scrapes, asked) = mpsc::channel(CHANNEL_CAPACITY);
-    // The pipeline runs in an event loop of its own, within which this one cannot.
+    // The pipeline's runtime is entered already in this thread, so the server has a runtime and a thread of its own.
     let (is_bound, bound) = std::sync::mpsc::channel();
     thread::Builder::new().name("rsttrace-metrics".to_owned()).spawn(move || {
         runtime.block_on(async {
             match TcpListener::bind(address).await {
                 Ok(listener) => {
-                    is_bound.send(Ok(())).unwrap_or_default();
+                    let _ignored = is_bound.send(Ok(()));
                     let server = Server::new(scrapes, connection_limit(&listener));
                     accept(listener, Arc::new(server)).await;
                 }
-                Err(error) => is_bound.send(Err(error)).unwrap_or_default(),
+                Err(error) => {
+                    let _ignored = is_bound.send(Err(error));
+                }
             }
         });
     })?;
@@ -78,24 +81,24 @@ pub(super) fn start(address: SocketAddr) -> Result<mpsc::Receiver<Scrape>> {
     Ok(asked)
 }
 
-/// How many connections there may be: half of the descriptors that are left, since the pipeline needs some.
+/// Most connections: half of the free descriptors, since the pipeline needs some, and [`MAX_CONNECTIONS`] at most.
 fn connection_limit(listener: &TcpListener) -> usize {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-    // The listener is the last that was opened at the start, and numbers are given from the lowest on.
+    // The listener was opened last, and the kernel assigns the lowest free number.
     let taken = listener.as_raw_fd().unsigned_abs().into();
     usize::try_from((limit.saturating_sub(taken) / 2).clamp(1, MAX_CONNECTIONS)).unwrap_or(1)
 }
 
-/// Takes every connection at once: one that has to wait in the listener's queue could not be told from those before it.
+/// Accepts every connection at once: one that waited in the listener's queue could not be told from those before it.
 async fn accept(listener: TcpListener, server: Arc<Server>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => server.spawn(stream),
-            // Too many open files, for instance: a connection has one to give.
+            // EMFILE, for instance: evicting a connection frees a descriptor.
             Err(_) if server.connections().evict_one() => {}
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
-        // The one that was taken looks for its request, and one that was ended lets go of its socket.
+        // The new connection reads its request, and an evicted one closes its socket.
         yield_now().await;
     }
 }
@@ -112,7 +115,7 @@ impl Server {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to serve a connection.
+    /// Starts to serve a connection.
     fn spawn(self: &Arc<Self>, stream: TcpStream) {
         let mut connections = self.connections();
         let task = tokio::spawn(Arc::clone(self).serve(stream, connections.next_number()));
@@ -131,11 +134,11 @@ impl Server {
             .max_buf_size(MAX_REQUEST_BYTES)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service);
-        // A client that hangs up gets no answer.
-        drop(timeout(CONNECTION_TIMEOUT, connection).await);
+        // A client that hangs up gets no response.
+        let _ignored = timeout(CONNECTION_TIMEOUT, connection).await;
     }
 
-    /// The answer to a request of the connection of this number.
+    /// Response to the request of one connection.
     async fn answer(&self, method: &Method, path: &str, number: u64) -> Response<Full<Bytes>> {
         let is_read = matches!(method, &Method::GET | &Method::HEAD);
         let is_scrape = is_read && path == "/metrics";

@@ -1,4 +1,4 @@
-//! What decided a cause, line by line.
+//! The likely cause of a reset, and the evidence for it.
 
 use std::{
     borrow::Cow,
@@ -7,28 +7,28 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-/// What the diagnosis says.
+/// Result of the diagnosis.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cause {
-    /// Stable name of the cause, see `rsttrace explain`.
+    /// Stable code of the cause, see `rsttrace explain`.
     pub code: &'static str,
-    /// Who put the reset on the wire.
+    /// Part of the system that put the reset on the wire.
     pub sender: Sender,
-    /// Who has something to change.
+    /// Side that has something to change.
     pub fault: Fault,
-    /// How sure the diagnosis is.
+    /// How certain the cause is.
     pub confidence: CauseConfidence,
-    /// Whether it is nothing to worry about.
+    /// Whether the reset is harmless.
     pub benign: bool,
-    /// One sentence.
+    /// Summary in one sentence.
     pub summary: Cow<'static, str>,
-    /// What decided it, with figures; empty until [`crate::diagnose::Diagnosis::explain`] has been asked for it.
+    /// Findings that decided the cause, with figures. Empty until [`crate::diagnose::Diagnosis::explain`].
     pub evidence: Evidence,
-    /// What to do, with the setting of the owner's program where that is known.
+    /// Advice, with the setting of the owner's program where it is known.
     pub advice: Cow<'static, str>,
 }
 
-/// Who put the reset on the wire.
+/// Part of the system that put a reset on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sender {
@@ -38,16 +38,16 @@ pub enum Sender {
     LocalKernel,
     /// The packet filter of this host.
     LocalFirewall,
-    /// The other end.
+    /// The other end of the connection.
     Peer,
-    /// Something in between.
+    /// A device on the path between the two ends.
     Path,
     /// Not known.
     Unknown,
 }
 
 impl Sender {
-    /// For a person.
+    /// Description for people, as a part of a sentence.
     pub const fn in_words(self) -> &'static str {
         match self {
             Self::LocalProcess => "a process of this host",
@@ -60,24 +60,24 @@ impl Sender {
     }
 }
 
-/// Who has something to change.
+/// Side that has something to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// This host.
     Local,
-    /// The other end.
+    /// The other end of the connection.
     Peer,
-    /// Something in between.
+    /// A device on the path between the two ends.
     Path,
-    /// Nobody: it is harmless.
+    /// Neither side: the reset is harmless.
     None,
     /// Not known.
     Unknown,
 }
 
 impl Fault {
-    /// For a person.
+    /// Description for people, as a sentence without its end.
     pub const fn in_words(self) -> &'static str {
         match self {
             Self::Local => "this host's side has something to change",
@@ -89,66 +89,66 @@ impl Fault {
     }
 }
 
-/// How sure the diagnosis is.
+/// How certain a cause is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CauseConfidence {
     /// The kernel's state proves it.
     Certain,
-    /// The fingerprint fits and nothing contradicts.
+    /// The observed state fits, and nothing contradicts.
     Likely,
-    /// The best of several explanations.
+    /// It is the best of several explanations.
     Guess,
 }
 
-/// Ends a line: no name in the kernel and no text of a process can have it.
+/// Terminator of a line: neither a name in the kernel nor a text of a process contains it.
 const END: u8 = 0;
 
-/// Lines of text, the most telling first. They share one piece of memory: a record has some eight of them, and under load
-/// a piece for each took longer than to find its words.
+/// Lines of evidence, the most significant first. They share one allocation: a record has some eight of them, and under
+/// load an allocation for each took longer than formatting it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// Each with [`END`] behind it.
+    /// The lines, each followed by [`END`].
     text: String,
 }
 
 impl Evidence {
-    /// Without lines, and with room for what most records have.
+    /// Removes the lines and reserves room for those of most records.
     #[must_use]
-    pub fn emptied(mut self) -> Self {
+    pub fn cleared(mut self) -> Self {
         self.text.clear();
         self.text.reserve(448);
         self
     }
 
-    /// Adds a line of pieces that are there already: nearly all records have some, and nothing need be formatted for them.
-    pub fn say<const N: usize>(&mut self, pieces: [&str; N]) {
-        for piece in pieces {
-            self.text.push_str(piece);
+    /// Appends a line from existing strings, without formatting: nearly all records have such lines.
+    pub fn push_parts<const N: usize>(&mut self, parts: [&str; N]) {
+        for part in parts {
+            self.text.push_str(part);
         }
         self.text.push(END.into());
     }
 
-    /// Adds a line.
+    /// Formats and appends a line.
     pub fn push(&mut self, line: impl Display) {
         // Writing to a string cannot fail.
-        write!(self.text, "{line}{}", char::from(END)).unwrap_or_default();
+        let _ignored = write!(self.text, "{line}{}", char::from(END));
     }
 
-    /// The lines.
+    /// The lines in the order in which they were added.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         let mut start = 0;
         memchr::memchr_iter(END, self.text.as_bytes())
             .map(move |end| self.text.get(std::mem::replace(&mut start, end + 1)..end).unwrap_or_default())
     }
 
-    /// Whether there is none.
+    /// Whether there are no lines.
     pub const fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 }
 
-/// All in one line.
+/// The lines, separated by semicolons.
 impl Display for Evidence {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_out_as_they_went_in() {
+    fn keeps_lines_in_order() {
         let mut evidence = Evidence::default();
         assert!(evidence.is_empty() && evidence.lines().next().is_none());
         for line in ["one", "", "zwölf µs"] {

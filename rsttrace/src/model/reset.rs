@@ -1,9 +1,13 @@
-//! The one record that every room passes on and every sink prints.
+//! The record of a reset.
 //!
-//! Its JSON form is the contract of `docs/output.md`: serde writes the fields in this order under these names, and
-//! absent knowledge is `null`.
+//! Its JSON form is the contract of `docs/output.md`: serde writes the fields in this order under these names, and what
+//! is not known is `null`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -11,66 +15,66 @@ use serde::{Serialize, Serializer};
 use super::{Cause, timestamp};
 use crate::{cgroup_path::CgroupPath, facts::Facts};
 
-/// One reset, or several identical ones folded into one record.
+/// One reset, or several identical ones in one record.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reset {
-    /// When the kernel reported it, UTC.
+    /// Time when the kernel reported it, UTC.
     #[serde(serialize_with = "timestamp::serialize")]
     pub time: Timestamp,
-    /// This host's name.
+    /// Name of this host.
     pub host: Arc<str>,
-    /// 1, 2, 3 … in the order of output.
+    /// Sequence number in the order of output, from 1 on; 0 before the record passes the filters.
     pub seq: u64,
-    /// How many resets the record stands for.
+    /// Number of resets that the record stands for, at least 1.
     pub count: u64,
-    /// Whether this host put the reset on the wire.
+    /// Whether this host sent or received the reset.
     pub direction: Direction,
-    /// The kernel hook that saw it.
+    /// Kernel hook that reported it.
     pub hook: Hook,
     /// IP version of the packets.
     pub family: Family,
-    /// This host's end.
+    /// This host's end of the connection.
     pub local: Endpoint,
-    /// The other end.
+    /// The peer's end.
     pub peer: Endpoint,
-    /// Network namespace of the socket, or of the interface that the packet came in by.
+    /// Network namespace of the socket, or of the interface by which the packet arrived.
     pub netns: Option<Netns>,
-    /// The owner of the socket.
+    /// Owner of the socket; `None` where there is no socket, or its owner is not known.
     pub process: Option<Process>,
-    /// Who made the kernel do it, where that is known to be no bystander and not the owner.
+    /// Process that triggered the reset; `None` where it is the owner, a bystander, or not known.
     pub actor: Option<Actor>,
     /// cgroup of the socket.
     pub cgroup: Option<Cgroup>,
-    /// systemd unit of the owner, or where that cannot be told, of the socket.
+    /// systemd unit of the owner; where that is not known, of the socket.
     pub unit: Option<Arc<str>>,
-    /// Container of the owner, or where that cannot be told, of the socket.
+    /// Container of the owner; where that is not known, of the socket.
     pub container: Option<Container>,
-    /// The socket at the moment of the reset; none when the kernel had none.
+    /// Socket at the moment of the reset; `None` when the kernel had none.
     pub socket: Option<Socket>,
-    /// The reset's own header, where a hook shows it.
+    /// Header of the reset itself; `None` where no hook shows it.
     pub packet: Option<Packet>,
-    /// The packet that provoked a reset of ours.
+    /// Packet to which this host's reset is the answer; `None` for any other reset.
     pub provoked_by: Option<ProvokingPacket>,
-    /// The kernel's own word.
+    /// The kernel's reason (`enum sk_rst_reason`), by name.
     pub reason: Option<Arc<str>>,
-    /// What we make of it.
+    /// Likely cause.
     pub cause: Cause,
-    /// What only the rooms inside need.
+    /// Per-reset state for the stages, not serialized.
     #[serde(skip)]
     pub facts: Facts,
 }
 
-/// Which way the reset went.
+/// Direction of a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// This host put it on the wire.
+    /// This host put the reset on the wire.
     Sent,
-    /// It came from the peer, or from somebody who spoke for it.
+    /// The reset arrived, from the peer or in its name.
     Received,
 }
 
-/// The kernel hook that reports a reset.
+/// Kernel hook that reports a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
@@ -78,22 +82,22 @@ pub enum Hook {
     TcpSendReset,
     /// Tracepoint `tcp:tcp_receive_reset`.
     TcpReceiveReset,
-    /// Function `tcp_v4_send_reset`, where the tracepoint leaves out what has no full socket (up to 6.9).
+    /// Function `tcp_v4_send_reset`, where the tracepoint omits resets without a full socket (up to 6.9).
     #[serde(rename = "tcp_v4_send_reset")]
     TcpV4SendReset,
-    /// Function `tcp_v6_send_reset`, as above.
+    /// Function `tcp_v6_send_reset`, for IPv6 in place of `tcp_v4_send_reset`.
     #[serde(rename = "tcp_v6_send_reset")]
     TcpV6SendReset,
-    /// Tracepoint `skb:kfree_skb`: a packet thrown away.
+    /// Tracepoint `skb:kfree_skb`: a packet that was dropped.
     KfreeSkb,
-    /// Function `nf_send_reset`: a rule of the packet filter.
+    /// Function `nf_send_reset`: a rule of the packet filter, IPv4.
     NfSendReset,
-    /// Function `nf_send_reset6`, as above.
+    /// Function `nf_send_reset6`: a rule of the packet filter, IPv6.
     #[serde(rename = "nf_send_reset6")]
     NfSendReset6,
 }
 
-/// IP version on the wire. A socket of the other family with mapped addresses speaks IPv4.
+/// IP version on the wire. An IPv6 socket with IPv4-mapped addresses speaks IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
@@ -106,21 +110,28 @@ pub enum Family {
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Endpoint {
-    /// IPv4-mapped addresses stand as IPv4.
+    /// Address; an IPv4-mapped one is given as IPv4.
     pub address: IpAddr,
     /// TCP port.
     pub port: u16,
 }
 
+/// As `10.0.0.1:80` or `[2001:db8::1]:80`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.address, self.port).fmt(formatter)
+    }
+}
+
 /// A network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Netns {
-    /// What `readlink /proc/PID/ns/net` shows.
+    /// Inode number, as `readlink /proc/PID/ns/net` shows it.
     pub inode: u32,
 }
 
-/// Identity of a network namespace since boot. The kernel gives the inode number of one that is gone to the next; the cookie
-/// tells them apart, where there is one.
+/// Identity of a network namespace since boot. The kernel reuses the inode number of a namespace that is gone; the
+/// cookie tells the two apart, where the kernel has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NamespaceId {
     /// Inode number; 0 when the namespace is unknown.
@@ -130,151 +141,151 @@ pub struct NamespaceId {
 }
 
 impl Reset {
-    /// Identity of the network namespace that it happened in.
+    /// Identity of the reset's network namespace.
     pub fn namespace(&self) -> NamespaceId {
         NamespaceId { inode: self.netns.map_or(0, |netns| netns.inode), cookie: self.facts.netns_cookie }
     }
 }
 
-/// A process, as the owner of a socket.
+/// Owner of a socket.
 #[derive(Clone, Debug, Serialize)]
 pub struct Process {
-    /// As the host's first PID namespace counts.
+    /// PID (thread group id) in the initial PID namespace.
     pub pid: u32,
-    /// Name of the process (of its first thread).
+    /// Name of the process: the `comm` of its main thread. Untrusted.
     pub comm: Arc<str>,
-    /// Path of the program.
+    /// Path of the executable. Untrusted, and `None` where `/proc` did not show it.
     pub executable: Option<Arc<str>>,
-    /// Arguments joined by spaces.
+    /// Arguments joined by spaces. Untrusted, and `None` where `/proc` did not show them.
     pub command_line: Option<Arc<str>>,
-    /// Real user id.
+    /// Real user id; `None` where it was not read.
     pub uid: Option<u32>,
-    /// Its name in this host's `/etc/passwd`.
+    /// Name of the user in `/etc/passwd` of this host.
     pub user: Option<Arc<str>>,
-    /// Path of the process's cgroup, which need not be the socket's.
+    /// Path of the process's own cgroup, which may differ from the socket's.
     pub cgroup: Option<CgroupPath>,
-    /// How we know.
+    /// How the owner was found.
     pub provenance: Provenance,
-    /// How sure we are.
+    /// How certain the owner is.
     pub confidence: OwnerConfidence,
 }
 
-/// How the owner is known.
+/// How the owner of a socket was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provenance {
-    /// It called connect.
+    /// The process called `connect`.
     Connect,
-    /// It called accept.
+    /// The process called `accept`.
     Accept,
-    /// It called listen, or its listener did for the connection.
+    /// The process called `listen` on the socket, or on the listener of the connection.
     Listen,
-    /// It read or wrote.
+    /// The process read or wrote.
     Io,
-    /// It held the socket when we started.
+    /// The process held the socket when rsttrace started.
     Snapshot,
-    /// It was seen working on the socket in its own context.
+    /// The process used the socket at the reset: it held the socket's lock in its own context, or closed it just after.
     SocketUser,
-    /// It held the descriptor when we looked for it.
+    /// The process held a descriptor of the socket just after the reset.
     Lookup,
 }
 
-/// How sure the owner is.
+/// How certain the owner of a socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OwnerConfidence {
-    /// The kernel showed it.
+    /// The kernel showed the owner.
     Exact,
-    /// Somebody else may hold the socket as well, or instead.
+    /// Another process may hold the socket as well, or instead.
     Likely,
 }
 
-/// Who triggered a reset without owning the socket.
+/// Process that triggered a reset without owning the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Actor {
-    /// As the host's first PID namespace counts.
+    /// PID (thread group id) in the initial PID namespace.
     pub pid: u32,
-    /// Name of the process.
+    /// Name of the process. Untrusted.
     pub comm: Arc<str>,
 }
 
 /// A cgroup of version 2.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cgroup {
-    /// Its inode number.
+    /// Inode number of the cgroup.
     pub id: u64,
-    /// Its path below the root of the hierarchy.
+    /// Path below the root of the hierarchy; `None` where it could not be found.
     pub path: Option<CgroupPath>,
 }
 
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Container {
-    /// `docker`, `containerd`, `cri-o`, `podman`, …
+    /// Container runtime: `docker`, `containerd`, `cri-o`, `podman`, …; `None` where the path does not show it.
     pub runtime: Option<Arc<str>>,
-    /// Its id.
+    /// Identifier of the container.
     pub id: Arc<str>,
-    /// Kubernetes pod.
+    /// UID of the Kubernetes pod; `None` outside Kubernetes.
     pub pod_uid: Option<Arc<str>>,
 }
 
-/// A socket at the moment of the reset. Times are milliseconds before the reset, as fine as the kernel's clock tick
-/// (1 to 10 ms) where the kernel keeps them in ticks.
+/// A socket at the moment of the reset. Times are milliseconds before the reset, as fine as the kernel's clock tick (1
+/// to 10 ms) where the kernel keeps them in ticks. `None` is what the kernel does not have or rsttrace did not see.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Socket {
-    /// The kernel's lasting identity of the socket, when somebody has asked for one.
+    /// The kernel's socket cookie (`sk_cookie`); `None` where none has been assigned.
     pub cookie: Option<u64>,
-    /// The state in which the connection was when the reset was decided.
+    /// State in which the reset was decided.
     pub state: State,
-    /// Which side opened the connection.
+    /// Side of the connection that this host is.
     pub role: Option<Role>,
-    /// Since it was opened.
+    /// Time since the connection was opened.
     pub age_ms: Option<f64>,
-    /// The silence that came before our last send.
+    /// Idle time before the last send of this side.
     pub idle_before_send_ms: Option<f64>,
-    /// Since we last sent data.
+    /// Time since this side last sent data.
     pub since_send_ms: Option<f64>,
-    /// Since we last received data.
+    /// Time since data were last received.
     pub since_receive_ms: Option<f64>,
-    /// Since the peer's FIN came.
+    /// Time since the peer's FIN arrived; `None` without one.
     pub fin_received_ms: Option<f64>,
-    /// Since this side closed or shut down for sending.
+    /// Time since this side closed, or shut down for sending; `None` if it did not.
     pub fin_sent_ms: Option<f64>,
-    /// Payload sent, each byte once.
+    /// Payload bytes sent, without retransmissions.
     pub bytes_sent: Option<u64>,
-    /// Payload that the peer acknowledged.
+    /// Payload bytes that the peer acknowledged.
     pub bytes_acked: Option<u64>,
-    /// Payload received.
+    /// Payload bytes received.
     pub bytes_received: Option<u64>,
-    /// Payload sent and not acknowledged.
+    /// Payload bytes sent and not acknowledged.
     pub unacked_bytes: Option<u64>,
-    /// Payload written by the process and not sent.
+    /// Payload bytes written by the process and not sent.
     pub unsent_bytes: Option<u64>,
-    /// Payload received and not read by the process.
+    /// Payload bytes received and not read by the process.
     pub unread_bytes: Option<u64>,
-    /// Smoothed round trip time.
+    /// Smoothed round trip time (`srtt_us`), microseconds.
     pub rtt_us: Option<u32>,
-    /// Segments sent again.
+    /// Retransmitted segments.
     pub retransmits: Option<u32>,
-    /// Connections waiting in a listener's accept queue.
+    /// Connections in a listener's accept queue; `None` for other sockets.
     pub accept_queue: Option<u32>,
-    /// Limit of that queue.
+    /// Limit of a listener's accept queue; `None` for other sockets.
     pub accept_queue_limit: Option<u32>,
 }
 
-/// A TCP state by its number; unknown numbers survive.
+/// TCP state by its number. Unknown numbers are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State(pub u8);
 
 impl State {
-    /// As the kernel calls it.
+    /// Name of the state in the kernel, without `TCP_`; `None` for an unknown number.
     pub const fn name(self) -> Option<&'static str> {
         rsttrace_common::names::tcp::name(self.0)
     }
 }
 
-impl std::fmt::Display for State {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => formatter.pad(name),
             None => formatter.pad(&format!("STATE_{}", self.0)),
@@ -291,60 +302,60 @@ impl Serialize for State {
     }
 }
 
-/// Which side of a connection this host is.
+/// Side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// It opened the connection.
+    /// The host opened the connection.
     Client,
-    /// It accepted the connection.
+    /// The host accepted the connection.
     Server,
-    /// The socket listens.
+    /// The socket is a listener.
     Listener,
 }
 
-/// The reset's own header.
+/// Header of a reset.
 #[derive(Clone, Debug, Serialize)]
 pub struct Packet {
-    /// TTL or hop limit as it arrived.
+    /// TTL or hop limit on arrival.
     pub ttl: u8,
-    /// What the packet had with which the peer finished the handshake.
+    /// TTL or hop limit of the peer's packet that completed the handshake; `None` when it was not seen.
     pub handshake_ttl: Option<u8>,
-    /// TCP flags, as `RST,ACK`.
+    /// TCP flags, serialized as `RST,ACK`.
     pub flags: TcpFlags,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgement number.
     pub ack: u32,
-    /// Window, unscaled.
+    /// Window, not scaled.
     pub window: u16,
-    /// IP identification: 0 for a reset that a Linux kernel sends without a socket. None for IPv6, which has none.
+    /// IP identification; 0 in a reset that a Linux kernel sends without a socket. `None` for IPv6, which has none.
     pub id: Option<u16>,
-    /// Length of the IP packet in bytes: 40 (60 for IPv6) when the reset has no TCP options.
+    /// Length of the IP packet in bytes: 40 (IPv6: 60) for a reset without TCP options.
     pub length: u16,
 }
 
-/// The packet to which a reset is the answer.
+/// Packet to which a reset is the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ProvokingPacket {
-    /// TTL or hop limit as it arrived.
+    /// TTL or hop limit on arrival.
     pub ttl: u8,
-    /// TCP flags, as `SYN,ACK`.
+    /// TCP flags, serialized as `SYN,ACK`.
     pub flags: TcpFlags,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgement number.
     pub ack: u32,
-    /// Window, unscaled.
+    /// Window, not scaled.
     pub window: u16,
 }
 
-/// The flags byte of a TCP header.
+/// Flags byte of a TCP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpFlags(pub u8);
 
 impl TcpFlags {
-    /// Those that nearly every packet has.
+    /// Text of the combinations that nearly every packet has; `None` for any other. Saves the formatting.
     pub const fn usual(self) -> Option<&'static str> {
         Some(match self.0 {
             0x02 => "SYN",
@@ -358,8 +369,8 @@ impl TcpFlags {
     }
 }
 
-impl std::fmt::Display for TcpFlags {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for TcpFlags {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
         let mut separator = "";
         for (bit, name) in NAMES.iter().enumerate() {
@@ -386,7 +397,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usual_flags_are_called_what_all_are() {
+    fn usual_flags_have_the_text_of_all_flags() {
         let mut usual = (0..=u8::MAX).map(TcpFlags).filter_map(|flags| Some((flags.to_string(), flags.usual()?)));
         assert!(usual.all(|(all, usual)| all == usual));
     }

@@ -12,139 +12,140 @@ use serde::Serialize;
 
 use super::{Fault, timestamp};
 
-/// What a run comes to: its last record, and with `--summary-interval` one every so often.
+/// Summary of the run: its last record, and with `--summary-interval` one at each interval.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
-    /// When it was made.
+    /// Time when the summary was made, UTC.
     #[serde(serialize_with = "timestamp::serialize")]
     pub time: Timestamp,
-    /// How long the run had been going on; every count is since its start.
+    /// Duration of the run so far, seconds. Every count is since its start.
     pub duration_s: f64,
-    /// The run had ended.
+    /// Whether the run had ended.
     pub r#final: bool,
-    /// Resets that were let out: the sum of the counts of all records.
+    /// Resets that passed the filters: the sum of `count` over all records.
     pub resets: u64,
-    /// Of these, sent by this host.
+    /// Resets that this host sent.
     pub sent: u64,
-    /// Of these, received.
+    /// Resets that this host received.
     pub received: u64,
-    /// Resets that the kernel reported and that were lost on the way.
+    /// Resets that the kernel reported and that were lost before they became records.
     pub lost: u64,
     /// Resets by the code of their cause.
     pub by_cause: BTreeMap<&'static str, u64>,
-    /// Resets by who has something to change.
+    /// Resets by the side that has something to change.
     pub by_fault: BTreeMap<Fault, u64>,
-    /// The peers with the most resets.
+    /// The ten peers with the most resets.
     pub by_peer: Vec<PeerCount>,
-    /// There were more peers than could be counted one by one; the counts are what they have at least.
+    /// Whether there were too many peers to count each exactly: the counts are lower bounds then.
     pub by_peer_approximate: bool,
-    /// The owners with the most resets, by name.
+    /// The ten owners with the most resets, by process name.
     pub by_process: Vec<ProcessCount>,
-    /// The same of owners.
+    /// Whether there were too many owners to count each exactly: the counts are lower bounds then.
     pub by_process_approximate: bool,
-    /// Addresses and ports to which this host had opened connections that were reset in use, those with the most first.
+    /// The ten addresses with ports that this host had opened connections to which were reset in use, those with the
+    /// most first.
     pub backends: Vec<BackendCount>,
-    /// How many different ones there were.
+    /// Number of different backends.
     pub backend_count: usize,
-    /// On these connections: was the peer's FIN there before our next data?
+    /// Order of the peer's FIN and this host's next data, over the resets of `backends`.
     pub order: FinOrderCounts,
-    /// Patterns over many resets, in words.
+    /// Patterns over many resets, one sentence each.
     pub patterns: Vec<String>,
-    /// Silences that cluster.
+    /// Clusters of idle times, the largest first.
     pub idle_clusters: Vec<IdleCluster>,
     /// The run in one paragraph.
     pub verdict: String,
-    /// The host's own counters beside what was seen.
+    /// The host's own counters beside the observed resets.
     pub coverage: Coverage,
-    /// What worked less well than it could.
+    /// What worked less well than it could, one sentence each.
     pub degraded: Vec<String>,
-    /// What each way out has delivered, and what not; empty where standard output is the only one.
+    /// Counts of each output; empty where standard output is the only one.
     pub sinks: Vec<SinkCount>,
 }
 
-/// What one way out has come to.
+/// Records of one output.
 #[derive(Clone, Debug, Serialize)]
 pub struct SinkCount {
-    /// As the command line names it, or `stdout`.
+    /// Specification of the sink, or `stdout`.
     pub sink: Arc<str>,
-    /// Records that are where they were meant to go.
+    /// Records that are at their destination.
     pub delivered: u64,
-    /// Records that were refused or did not fit into the queue.
+    /// Records that were rejected, or did not fit into the queue.
     pub undelivered: u64,
-    /// Records that are still on their way.
+    /// Records that are queued or being delivered.
     pub waiting: u64,
 }
 
 /// Resets of one peer.
 #[derive(Clone, Debug, Serialize)]
 pub struct PeerCount {
-    /// Its address.
+    /// Address of the peer.
     pub address: IpAddr,
-    /// Its resets.
+    /// Number of resets.
     pub count: u64,
 }
 
-/// Resets of the sockets of one program.
+/// Resets of the processes of one name.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProcessCount {
-    /// Its name.
+    /// Name of the processes. Untrusted.
     pub comm: Arc<str>,
-    /// Its processes with the most resets, up to ten.
+    /// PIDs with the most resets, up to ten.
     pub pids: Vec<u32>,
-    /// Their resets.
+    /// Number of resets.
     pub count: u64,
 }
 
-/// Resets of connections to one place.
+/// Resets of connections to one address and port.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackendCount {
-    /// Its address.
+    /// Address of the backend.
     pub address: IpAddr,
-    /// Its port.
+    /// Port of the backend.
     pub port: u16,
-    /// Its resets.
+    /// Number of resets.
     pub count: u64,
 }
 
-/// Which came first on connections that this host had opened, the peer's FIN or our next data.
+/// Resets of connections that this host had opened, by the order of the peer's FIN and this host's next data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FinOrderCounts {
-    /// The FIN had come before the data were sent.
+    /// The FIN had arrived before the data were sent.
     pub fin_first: u64,
-    /// The data were on their way when the FIN came.
+    /// The data were on the wire when the FIN arrived.
     pub send_first: u64,
-    /// No FIN came: the reset was the first word.
+    /// No FIN arrived before the reset.
     pub no_fin: u64,
 }
 
-/// What kind of silence there was before a reset.
+/// Kind of the idle time before a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IdleKind {
-    /// Before our last send, which the reset answers.
+    /// Idle before this host's last send, to which the reset is the answer.
     BeforeSend,
-    /// Before the reset, nothing being under way.
+    /// Idle before the reset, with nothing in flight.
     Idle,
-    /// Before the reset, a request waiting for its answer.
+    /// Idle before the reset, with a request outstanding.
     Waiting,
 }
 
-/// Resets after silences of about the same length.
+/// Resets after idle times of about one length.
 #[derive(Clone, Debug, Serialize)]
 pub struct IdleCluster {
-    /// What kind of silence.
+    /// Kind of the idle times.
     pub kind: IdleKind,
-    /// How many resets.
+    /// Number of resets.
     pub count: u64,
-    /// The shortest, in seconds.
+    /// Shortest idle time, seconds.
     pub from_s: f64,
-    /// The longest, in seconds.
+    /// Longest idle time, seconds.
     pub to_s: f64,
-    /// Owners of known timeouts that it matches.
+    /// Owners of the known timeouts that the cluster matches.
     pub matches: Vec<String>,
 }
 
-/// Counters beside what was seen.
+/// The host's own counters beside the observed resets.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Coverage {
     /// The namespace that rsttrace runs in.
@@ -158,22 +159,22 @@ pub struct Coverage {
 /// The counters of another namespace.
 #[derive(Clone, Debug, Serialize)]
 pub struct NamespaceCoverage {
-    /// Which.
+    /// Inode number of the namespace.
     pub netns: u32,
-    /// One by one.
+    /// Its counters.
     pub counters: Vec<CounterCoverage>,
 }
 
-/// One counter.
+/// One counter of the host beside the observed resets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CounterCoverage {
-    /// As `nstat` has it.
+    /// Name of the counter in `nstat`.
     pub name: String,
-    /// How far it moved during the run.
+    /// Increase of the counter during the run.
     pub delta: u64,
-    /// How many of these were seen; `None` where filters kept the kernel side from reporting all.
+    /// Observed resets that the counter counts; `None` where filters or losses make the comparison meaningless.
     pub observed: Option<u64>,
-    /// Why the two differ.
+    /// Why both differ; `None` where they agree, or are not compared.
     pub explanation: Option<String>,
 }
 

@@ -1,24 +1,24 @@
-//! Times as records say them.
+//! Serialization of times.
 
 use std::cell::RefCell;
 
 use jiff::Timestamp;
 use serde::Serializer;
 
-/// A time of a year of four digits.
+/// Layout of a time in a year of four digits.
 const LAYOUT: &[u8; 30] = b"2026-11-21T08:15:02.000000000Z";
-/// Where its nanoseconds are; what stands before is the calendar's.
+/// Position of the nanoseconds; everything before depends on the second alone.
 const NANOSECONDS: std::ops::Range<usize> = 20..29;
-/// The last second of such a year at the longest, with a day to spare.
+/// Seconds since 1970 of the years of four digits, less a day.
 const YEARS_OF_FOUR_DIGITS: std::ops::Range<i64> = 0..253_402_214_400;
 
 thread_local! {
-    /// The second that was written last, and its time as text. Under load there are many of one second, and the
-    /// calendar is asked once for all of them.
+    /// The last second that was written, with its text. Under load many times are within one second, which is then
+    /// formatted once.
     static LAST: RefCell<(i64, [u8; 30])> = const { RefCell::new((i64::MIN, *LAYOUT)) };
 }
 
-/// Writes a time as RFC 3339 in UTC, always with nanoseconds.
+/// Serializes a time as RFC 3339 in UTC, always with nine digits of nanoseconds.
 pub(crate) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     let second = time.as_second();
     if !YEARS_OF_FOUR_DIGITS.contains(&second) {
@@ -46,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    fn said(time: Timestamp) -> String {
+    fn serialized(time: Timestamp) -> String {
         let mut text = Vec::new();
         serialize(&time, &mut serde_json::Serializer::new(&mut text)).expect("a time has a form");
         serde_json::from_slice(&text).expect("a string")
@@ -54,10 +54,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_what_the_calendar_says(second in -10_000_000_000_i64..253_402_207_200, nanosecond in 0..1_000_000_000, step in -2..=2_i64) {
+        fn agrees_with_jiff(second in -10_000_000_000_i64..253_402_207_200, nanosecond in 0..1_000_000_000, step in -2..=2_i64) {
             for second in [second, second, (second + step).min(253_402_207_200)] {
                 let time = Timestamp::new(second, nanosecond).expect("in range");
-                prop_assert_eq!(said(time), format!("{time:.9}"));
+                prop_assert_eq!(serialized(time), format!("{time:.9}"));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Resets that are none of this host's own: those that it ignored, and those that it only forwarded. Their records are
-//! of types of their own, so that nobody counts them among the real ones.
+//! Resets that were not applied to a socket of this host: ignored and forwarded ones. They have types of their own, so
+//! that they cannot be counted among the real ones.
 
 use std::sync::Arc;
 
@@ -12,52 +12,52 @@ use crate::model::{Endpoint, Family, Hook, Netns, Packet, Process, Reset, Socket
 /// A reset that arrived and that this host ignored.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ignored {
-    /// When it was thrown away, UTC.
+    /// Time when the packet was dropped, UTC.
     #[serde(serialize_with = "timestamp::serialize")]
     pub time: Timestamp,
-    /// The same on `CLOCK_MONOTONIC`, nanoseconds.
+    /// Time on `CLOCK_MONOTONIC`, nanoseconds.
     #[serde(skip)]
     pub ktime_ns: u64,
-    /// This host's name.
+    /// Name of this host.
     pub host: Arc<str>,
-    /// The kernel hook that saw it.
+    /// Kernel hook that reported it.
     pub hook: Hook,
     /// IP version of the packet.
     pub family: Family,
-    /// This host's end.
+    /// This host's end of the connection.
     pub local: Endpoint,
-    /// The other end.
+    /// The peer's end.
     pub peer: Endpoint,
-    /// Network namespace, where the kernel still knew it.
+    /// Network namespace; `None` where the kernel did not show it.
     pub netns: Option<Netns>,
-    /// The owner of the socket that it was for.
+    /// Owner of the socket for which the reset was.
     pub process: Option<Process>,
-    /// The socket that it was for, where the kernel says so.
+    /// Socket for which the reset was; `None` where the kernel does not show it (before Linux 6.11).
     pub socket: Option<Socket>,
-    /// The reset's own header.
+    /// Header of the reset.
     pub packet: Option<Packet>,
-    /// The kernel's word (`enum skb_drop_reason`).
+    /// The kernel's reason (`enum skb_drop_reason`), by name.
     pub reason: Option<Arc<str>>,
-    /// What we make of it.
+    /// Why the reset was ignored.
     pub ignored_because: IgnoreReason,
 }
 
-/// IgnoreReason a reset was ignored.
+/// Why a reset was ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct IgnoreReason {
-    /// Stable name.
+    /// Stable code.
     pub code: &'static str,
-    /// One sentence.
+    /// Description in one sentence.
     pub summary: &'static str,
 }
 
-/// Every code, for the documentation.
+/// Every reason, for the documentation.
 pub const IGNORE_REASONS: &[IgnoreReason] =
     &[OUT_OF_WINDOW, CHALLENGED, BAD_ACKNOWLEDGEMENT, TIME_WAIT, HALF_OPEN, NO_CONNECTION, DROPPED];
 
 const OUT_OF_WINDOW: IgnoreReason = IgnoreReason {
     code: "out-of-window",
-    summary: "Its sequence number lay outside the receive window: too late, or a guess of somebody who is not the peer.",
+    summary: "Its sequence number lay outside the receive window: too late, or guessed by a host that is not the peer.",
 };
 const CHALLENGED: IgnoreReason = IgnoreReason {
     code: "challenged",
@@ -80,7 +80,8 @@ const NO_CONNECTION: IgnoreReason =
 const DROPPED: IgnoreReason =
     IgnoreReason { code: "dropped", summary: "It was thrown away for the reason that the kernel gives." };
 
-/// Tells classify, by the kernel's reason and the state of the socket where there is one.
+/// Classifies an ignored reset by the kernel's reason and the state of the socket, where there are any. The state has
+/// priority.
 fn classify(reason: Option<&str>, state: Option<u8>) -> IgnoreReason {
     match (reason, state) {
         (_, Some(tcp::TIME_WAIT)) => TIME_WAIT,
@@ -114,53 +115,53 @@ impl From<Reset> for Ignored {
     }
 }
 
-/// A reset that was on its way through this host.
+/// A reset that this host forwarded.
 #[derive(Clone, Debug, Serialize)]
 pub struct Forwarded {
-    /// When it came in, UTC.
+    /// Time when the packet came in, UTC.
     #[serde(serialize_with = "timestamp::serialize")]
     pub time: Timestamp,
-    /// The same on `CLOCK_MONOTONIC`, nanoseconds.
+    /// Time on `CLOCK_MONOTONIC`, nanoseconds.
     #[serde(skip)]
     pub ktime_ns: u64,
-    /// This host's name.
+    /// Name of this host.
     pub host: Arc<str>,
     /// IP version of the packet.
     pub family: Family,
-    /// The interface that it came in by.
+    /// Interface by which the packet came in.
     pub interface: Interface,
-    /// Where it came from, as it says.
+    /// Source address and port of the packet.
     pub from: Endpoint,
-    /// Where it went.
+    /// Destination address and port of the packet.
     pub to: Endpoint,
-    /// Its header.
+    /// Header of the reset.
     pub packet: Packet,
-    /// What made it, by its looks.
+    /// Kind of sender that its header shows.
     pub origin: RstOrigin,
 }
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Interface {
-    /// Its number.
+    /// Index of the interface.
     pub index: u32,
-    /// Its name; none when it has gone.
+    /// Name of the interface; `None` when it is gone.
     pub name: Option<Arc<str>>,
 }
 
-/// What made a reset, by what Linux puts into one.
+/// Kind of sender of a reset, by what Linux writes into the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RstOrigin {
-    /// Something that had a socket: an application that aborted its connection.
+    /// A sender with a socket: an application that aborted its connection.
     Socket,
-    /// Something that had none: a kernel that did not know the connection, or a firewall.
+    /// A sender without a socket: a kernel that did not know the connection, or a firewall.
     Stateless,
 }
 
 impl RstOrigin {
-    /// A Linux socket sends a window, or timestamps, or an IP identification; what resets without one sends the bare
-    /// 40 (60) bytes with zeros in all of these.
+    /// Classifies a reset by its header. With a socket, Linux sends a window, timestamps or an IP identification;
+    /// without one it sends the bare 40 (IPv6: 60) bytes with zeros in all of these.
     pub fn of(packet: &Packet, family: Family) -> Self {
         let bare = match family {
             Family::Ipv4 => 40,
@@ -180,7 +181,7 @@ mod tests {
     use crate::model::TcpFlags;
 
     #[test]
-    fn the_state_goes_before_the_reason() {
+    fn the_state_has_priority_over_the_reason() {
         assert_eq!(classify(Some("NOT_SPECIFIED"), Some(tcp::TIME_WAIT)), TIME_WAIT);
         assert_eq!(classify(Some("TCP_RESET"), Some(tcp::LISTEN)), HALF_OPEN);
         assert_eq!(classify(Some("TCP_RESET"), Some(tcp::ESTABLISHED)), CHALLENGED);
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_leaves_traces_in_a_reset() {
+    fn classifies_the_origin_by_the_header() {
         let made = |family, change: fn(&mut Packet)| {
             let mut packet = Packet {
                 ttl: 64,

@@ -278,7 +278,8 @@ impl Pipeline {
             outputs.send(&mut self.results.outbox, drop).await;
             outputs.flush().await;
         }
-        let summary = (!self.trace.output.no_summary).then(|| self.summary(true, CounterBaseline::finish, &outputs));
+        let summary =
+            (!self.trace.output.no_summary).then(|| self.summary(true, CounterBaseline::compare_all, &outputs));
         if let Some(summary) = &summary {
             self.results.outbox.push(Record::Summary(Arc::new(summary.clone())));
         }

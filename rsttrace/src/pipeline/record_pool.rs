@@ -32,7 +32,7 @@ impl RecordPool {
         let Some(mut free) = self.0.pop() else { return Arc::new(reset) };
         // It was not shared when it was recycled.
         let place = Arc::make_mut(&mut free);
-        reset.cause.evidence = mem::take(&mut place.cause.evidence).emptied();
+        reset.cause.evidence = mem::take(&mut place.cause.evidence).cleared();
         *place = reset;
         free
     }

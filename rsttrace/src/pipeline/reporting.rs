@@ -84,7 +84,9 @@ impl Pipeline {
     pub(super) fn answer(&self, scrape: Scrape, outputs: &Outputs) {
         if let Some(metrics) = &self.results.metrics {
             // The client may have hung up.
-            scrape.send(metrics.render(&self.summary(false, CounterBaseline::own, outputs))).unwrap_or_default();
+            scrape
+                .send(metrics.render(&self.summary(false, CounterBaseline::compare_own, outputs)))
+                .unwrap_or_default();
         }
     }
 
@@ -95,7 +97,7 @@ impl Pipeline {
 
     /// Reports what the run has come to so far.
     pub(super) fn report_summary(&mut self, outputs: &Outputs) {
-        let summary = self.summary(false, CounterBaseline::finish, outputs);
+        let summary = self.summary(false, CounterBaseline::compare_all, outputs);
         note(&summary);
         self.results.outbox.push(Record::Summary(Arc::new(summary)));
     }

@@ -1,6 +1,6 @@
-//! Receivers as they are named: a host, with a port or without.
+//! Host names with an optional port.
 
-/// `HOST:PORT`, with this port if there is none.
+/// Parses `HOST[:PORT]` and returns `HOST:PORT`, with `port` as the default. Checks the form alone, resolves nothing.
 pub(super) fn parse(host: &str, port: u16) -> Result<String, String> {
     let is_good = |character: char| character.is_ascii_alphanumeric() || ".-_:[]%".contains(character);
     if !host.chars().all(is_good) {

@@ -1,4 +1,4 @@
-//! The systemd journal, in its own protocol: a datagram a record, each field by its name.
+//! The systemd journal, by its native protocol: one datagram a record, with named fields.
 
 use std::{io::Write as _, os::unix::net::UnixDatagram, path::PathBuf};
 
@@ -14,14 +14,14 @@ use crate::{
     model::Record,
 };
 
-/// Where the journal of the host listens.
+/// Default socket of the host's journal.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// What `sd_journal_send` asks for. The longest record that there can be, of some 30 KB, fits into a datagram with the
-/// kernel's own default too.
+/// Send buffer that `sd_journal_send` asks for. The longest record, of some 30 KB, fits into a datagram with the
+/// kernel's default too.
 const SEND_BUFFER_BYTES: usize = 8 << 20;
 
-/// A name for each kind of message, as `journalctl MESSAGE_ID=…` wants it.
+/// `MESSAGE_ID` of each type of record, for `journalctl MESSAGE_ID=…`.
 const MESSAGE_IDS: [(&str, &str); 5] = [
     ("reset", "7d4e2f1b6c5a4b0f9e8d3c2a1b0f5e6d"),
     ("ignored", "2c9f6a7d3e1b48d5a0c4f7e6b5d3a291"),
@@ -30,49 +30,50 @@ const MESSAGE_IDS: [(&str, &str); 5] = [
     ("summary", "e3c7a5b19d8f4f6a92d4b0e8c6a4f27d"),
 ];
 
-/// The journal.
+/// A sink to the journal.
 pub(super) struct JournaldSink {
     path: PathBuf,
     socket: UnixDatagram,
     text: MessageText,
-    /// The datagram on its way.
+    /// Buffer for one datagram.
     entry: Vec<u8>,
 }
 
 impl JournaldSink {
-    /// Gets ready; whether the journal is there shows with the first record.
+    /// Creates the socket. Whether the journal is there shows with the first record.
     pub(super) fn open(path: PathBuf, options: TextOptions) -> Result<Self> {
         let socket = UnixDatagram::unbound().context("cannot make a socket")?;
-        // Less is no failure.
-        setsockopt(&socket, SndBuf, &SEND_BUFFER_BYTES).unwrap_or_default();
+        // A smaller buffer is no failure.
+        let _ignored = setsockopt(&socket, SndBuf, &SEND_BUFFER_BYTES);
         Ok(Self { path, socket, text: MessageText::new(options), entry: Vec::new() })
     }
 }
 
-/// Puts a record into a datagram.
+/// Encodes a record as a datagram. `text` is its line for people.
 pub(super) fn encode(record: &Record, text: &str, entry: &mut Vec<u8>) {
     entry.clear();
     let kind = record.type_name();
     let id = MESSAGE_IDS.iter().find(|(of, _)| *of == kind).map_or("", |(_, id)| id);
-    field(entry, format_args!("MESSAGE"), text);
-    field(entry, format_args!("PRIORITY"), &(fields::severity(record) as u8).to_string());
-    field(entry, format_args!("SYSLOG_IDENTIFIER"), "rsttrace");
-    field(entry, format_args!("MESSAGE_ID"), id);
-    field(entry, format_args!("RSTTRACE_TIME"), &format!("{:.9}", record.time()));
-    for made in fields::record_fields(record) {
-        let value = made.value.to_string();
-        if made.name == "pid" {
-            // The journal adds what it knows of that process, and `journalctl --unit` finds it there.
-            field(entry, format_args!("OBJECT_PID"), &value);
+    push_field(entry, format_args!("MESSAGE"), text);
+    push_field(entry, format_args!("PRIORITY"), &(fields::severity(record) as u8).to_string());
+    push_field(entry, format_args!("SYSLOG_IDENTIFIER"), "rsttrace");
+    push_field(entry, format_args!("MESSAGE_ID"), id);
+    push_field(entry, format_args!("RSTTRACE_TIME"), &format!("{:.9}", record.time()));
+    for field in fields::record_fields(record) {
+        let value = field.value.to_string();
+        if field.name == "pid" {
+            // With `OBJECT_PID` the journal adds what it knows of that process, and `journalctl --unit` finds the
+            // record there.
+            push_field(entry, format_args!("OBJECT_PID"), &value);
         }
-        field(entry, format_args!("RSTTRACE_{}", made.name.to_ascii_uppercase()), &value);
+        push_field(entry, format_args!("RSTTRACE_{}", field.name.to_ascii_uppercase()), &value);
     }
 }
 
-/// Adds a field. One of several lines has its length before it.
-fn field(entry: &mut Vec<u8>, name: std::fmt::Arguments<'_>, value: &str) {
-    // A vector takes everything.
-    entry.write_fmt(name).unwrap_or_default();
+/// Appends a field. A value of several lines has its length before it, 64 bits, little endian.
+fn push_field(entry: &mut Vec<u8>, name: std::fmt::Arguments<'_>, value: &str) {
+    // Writing to a vector cannot fail.
+    let _ignored = entry.write_fmt(name);
     if value.contains('\n') {
         entry.push(b'\n');
         entry.extend_from_slice(&(value.len() as u64).to_le_bytes());
@@ -89,13 +90,13 @@ impl Sink for JournaldSink {
             encode(record, &self.text.of(record), &mut self.entry);
             match self.socket.send_to(&self.entry, &self.path) {
                 Ok(_) => {}
-                // It will not get smaller.
+                // The datagram would be as large at the next attempt.
                 Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
                     return DeliveryReport { delivered: index, rejected: Some((1, error.into())), error: None };
                 }
                 Err(error) => {
-                    let place = format!("cannot write to the journal at {}", self.path.display());
-                    return DeliveryReport::stopped(index, Error::from(error).context(place));
+                    let failure = format!("cannot write to the journal at {}", self.path.display());
+                    return DeliveryReport::stopped(index, Error::from(error).context(failure));
                 }
             }
         }
@@ -108,10 +109,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_lines_have_their_length() {
+    fn a_multi_line_value_has_its_length() {
         let mut entry = Vec::new();
-        field(&mut entry, format_args!("A"), "one");
-        field(&mut entry, format_args!("B"), "one\ntwo");
+        push_field(&mut entry, format_args!("A"), "one");
+        push_field(&mut entry, format_args!("B"), "one\ntwo");
         assert_eq!(entry, b"A=one\nB\n\x07\0\0\0\0\0\0\0one\ntwo\n");
     }
 }

@@ -1,5 +1,5 @@
-//! JSON lines appended to a file. Only whole lines are ever left in it; it is turned by size here, or by somebody else
-//! who sends SIGHUP afterwards.
+//! JSON lines appended to a file. Only whole lines are left in it. It is rotated by size here (`rotate=`), or
+//! externally, with SIGHUP afterwards.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,29 +13,29 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{DeliveryReport, Sink};
 use crate::{
-    exit::note,
     format::{Formatter as _, json::JsonFormatter},
     model::Record,
+    util::messages::info,
 };
 
-/// How every line of ours begins.
+/// First bytes of every line that this program writes.
 const LINE_PREFIX: &[u8] = br#"{"schema":"#;
 
-/// How much of the end of a file is searched for the beginning of its last line.
+/// Bytes at the end of a file in which the start of its last line is searched for.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
-/// Where the records go.
+/// Options of the file sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FileSinkOptions {
     path: PathBuf,
-    /// Bytes after which a new file is begun.
+    /// Size in bytes beyond which the file is rotated; `None` for never.
     rotate: Option<u64>,
-    /// Old files that are kept.
+    /// Number of rotated files that are kept, 1 to 1000.
     keep: u32,
 }
 
 impl FileSinkOptions {
-    /// Reads `PATH[,rotate=BYTES][,keep=N]`.
+    /// Parses `PATH[,rotate=BYTES][,keep=N]`. The error names the option that is wrong.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
         let mut path = text.unwrap_or_default();
         let (mut rotate, mut keep) = (None, 5);
@@ -56,15 +56,15 @@ impl FileSinkOptions {
         Ok(Self { path: path.into(), rotate, keep })
     }
 
-    /// An old file; the newest is number 1.
-    fn old(&self, number: u32) -> PathBuf {
+    /// Path of a rotated file; the newest has number 1.
+    fn rotated(&self, number: u32) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(format!(".{number}"));
         name.into()
     }
 }
 
-/// A size such as `100M`, at least a kilobyte.
+/// Parses a size such as `100M`, in bytes. `None` where it is no size, or less than a kilobyte.
 fn size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(['K', 'M', 'G']);
     let factor: u64 = match &text[digits.len()..] {
@@ -80,19 +80,19 @@ fn size(text: &str) -> Option<u64> {
 /// The file, open for appending.
 struct OpenFile {
     file: File,
-    /// Not a character device such as `/dev/null`, which has neither length nor name to look after.
+    /// False for a character device such as `/dev/null`, which has neither a length nor a name to check.
     is_regular: bool,
-    /// Length in bytes after the last write or truncate_torn_line. A file of any other length was changed from outside.
+    /// Length in bytes after the last write or repair. A file of any other length was changed externally.
     end: u64,
 }
 
-/// JSON lines in a file.
+/// A sink of JSON lines in a file.
 pub(super) struct JsonFileSink {
     options: FileSinkOptions,
     formatter: JsonFormatter,
-    /// `None` after an attempt to open it has failed.
+    /// `None` after an attempt to open the file has failed.
     open: Option<OpenFile>,
-    /// Lines on their way.
+    /// Formatted lines that are not written yet.
     block: Vec<u8>,
     line: Vec<u8>,
 }
@@ -103,14 +103,14 @@ impl JsonFileSink {
         Ok(Self { options, formatter: JsonFormatter::default(), open, block: Vec::new(), line: Vec::new() })
     }
 
-    /// The file, opened again if that failed before, or if it was removed: records in a file without a name would be gone
+    /// The file; opened again after a failure, and after it was removed: records in a file without a name would be gone
     /// with the end of the run.
     fn opened(&mut self) -> Result<&mut OpenFile> {
         let path = &self.options.path;
         let open = match self.open.take() {
             Some(open) if !open.is_removed(path)? => open,
             Some(_removed) => {
-                note(format_args!("{}: the file was removed, a new one is begun", path.display()));
+                info(format_args!("{}: the file was removed, a new one is begun", path.display()));
                 OpenFile::new(path)?
             }
             None => OpenFile::new(path)?,
@@ -118,13 +118,13 @@ impl JsonFileSink {
         Ok(self.open.insert(open))
     }
 
-    /// Length in bytes of the file as it is now, with its last line whole; `None` for what is no regular file.
+    /// Length of the file in bytes, after its last line has been repaired; `None` for a character device.
     fn length(&mut self) -> Result<Option<u64>> {
         let path = self.options.path.clone();
         self.opened()?.length(&path)
     }
 
-    /// Writes the block as a whole, or fails and leaves nothing of it in the file.
+    /// Writes the block. Where that fails nothing of it stays in the file.
     fn write_block(&mut self) -> Result<()> {
         if self.block.is_empty() {
             return Ok(());
@@ -136,10 +136,10 @@ impl JsonFileSink {
         written
     }
 
-    /// Appends lines to the file that has the path once they are in it.
+    /// Appends lines and makes sure that the file still has its path afterwards.
     fn write_lines(&mut self, lines: &[u8]) -> Result<()> {
         let path = self.options.path.clone();
-        // A file that is removed in between takes the lines with it; once more, and the worker tries again.
+        // A file that is removed during the write takes the lines with it: one retry here, then the worker's.
         for _ in 0..2 {
             let open = self.opened()?;
             open.append(lines).with_context(|| format!("cannot write to {}", path.display()))?;
@@ -150,26 +150,26 @@ impl JsonFileSink {
         bail!("cannot write to {}: it is removed at each write", path.display())
     }
 
-    /// Whether the line that has been made is too much for the file, which has so many bytes beside the block.
+    /// Whether the formatted line would exceed the size limit of a file of this length, the block included.
     fn is_full(&self, length: Option<u64>) -> bool {
         let (Some(limit), Some(length)) = (self.options.rotate, length) else { return false };
         let there = length + self.block.len() as u64;
         there > 0 && there + self.line.len() as u64 > limit
     }
 
-    /// Moves the file away and begins a new one.
+    /// Renames the file and opens a new one. Fails where one of both fails; the next delivery tries again.
     fn rotate(&mut self) -> Result<()> {
         if let Some(open) = self.open.take() {
             open.file.sync_all().context("cannot make the full file last")?;
         }
         for number in (1..self.options.keep).rev() {
-            rename(&self.options.old(number), &self.options.old(number + 1))?;
+            rename(&self.options.rotated(number), &self.options.rotated(number + 1))?;
         }
-        rename(&self.options.path, &self.options.old(1))?;
+        rename(&self.options.path, &self.options.rotated(1))?;
         self.opened().map(drop)
     }
 
-    /// Appends records; `delivered` of them are in a file, also where it fails.
+    /// Appends records. `delivered` is the number of those that are in a file, also where it fails.
     fn append(&mut self, records: &[Record], delivered: &mut usize) -> Result<()> {
         self.block.clear();
         let mut length = self.length()?;
@@ -188,7 +188,7 @@ impl JsonFileSink {
     }
 }
 
-/// Renames a file, if it is there: it may have been moved away from outside.
+/// Renames a file; one that does not exist is left alone, since it may have been moved externally.
 fn rename(from: &Path, to: &Path) -> Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -209,7 +209,7 @@ impl Sink for JsonFileSink {
 
     fn reopen(&mut self) -> Result<()> {
         let synced = self.finish();
-        // The old one is let go in any case: it is somebody else's by now.
+        // The old file is closed even where it cannot be synced: it belongs to the tool that rotated it.
         self.open = None;
         self.opened()?;
         synced
@@ -228,7 +228,8 @@ impl Sink for JsonFileSink {
 impl OpenFile {
     fn new(path: &Path) -> Result<Self> {
         let shown = path.display();
-        // Command lines are in it, which are not for everybody. What would wait for a reader shows below.
+        // Mode 0640, since command lines are in it. `O_NONBLOCK` keeps the open of a FIFO from blocking; it is refused
+        // below.
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -249,11 +250,11 @@ impl OpenFile {
             // Some network file systems have no locks.
             Ok(()) | Err(fs::TryLockError::Error(_)) => {}
         }
-        let end = truncate_torn_line(&mut file, path)?;
+        let end = repair_end(&mut file, path)?;
         Ok(Self { file, is_regular: true, end })
     }
 
-    /// Whether the file has no name any more. One that was moved away has: it takes lines until SIGHUP comes.
+    /// Whether the file has no name any more. One that was renamed has one, and gets lines until SIGHUP comes.
     fn is_removed(&self, path: &Path) -> Result<bool> {
         if !self.is_regular {
             return Ok(false);
@@ -263,25 +264,25 @@ impl OpenFile {
         if own.nlink() > 0 {
             return Ok(false);
         }
-        // Some file systems do not count names.
+        // Some file systems keep no link count.
         let has_path = fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (own.dev(), own.ino()));
         Ok(!has_path)
     }
 
-    /// Length in bytes as it is now; `None` for what is no regular file. What was truncated or written to from outside is
-    /// repaired first, so that lines begin where a line ends.
+    /// Length in bytes; `None` for a character device. A file that was truncated or written to externally is repaired
+    /// first, so that the next line begins where a line ends.
     fn length(&mut self, path: &Path) -> Result<Option<u64>> {
         if !self.is_regular {
             return Ok(None);
         }
         let length = self.file.metadata().with_context(|| format!("cannot look at {}", path.display()))?.len();
         if length != self.end {
-            self.end = truncate_torn_line(&mut self.file, path)?;
+            self.end = repair_end(&mut self.file, path)?;
         }
         Ok(Some(self.end))
     }
 
-    /// Writes whole lines, or none.
+    /// Appends whole lines, or nothing.
     fn append(&mut self, block: &[u8]) -> io::Result<()> {
         if !self.is_regular {
             return self.file.write_all(block);
@@ -290,17 +291,19 @@ impl OpenFile {
         let appended = append(&self.file, block, &mut inside);
         match &appended {
             Ok(()) => self.end = inside.end,
-            // What did get in is taken out again, or the next line would go behind half a one. Where that fails, the length
-            // is not `end`, and the file is repaired before the next write.
-            Err(_) if !inside.is_empty() => shrink(&self.file, inside.start).unwrap_or_default(),
+            // The part that was written is cut off again, or the next line would follow half a line. Where that fails,
+            // the length differs from `end`, and the file is repaired before the next write.
+            Err(_) if !inside.is_empty() => {
+                let _ignored = shrink(&self.file, inside.start);
+            }
             Err(_) => {}
         }
         appended
     }
 }
 
-/// Appends bytes in as many writes as it takes. `inside` is the range of the file that has what it took last without a gap,
-/// also where it fails; empty if it took nothing.
+/// Appends bytes in as many writes as it takes. `inside` becomes the range of the file with the bytes that were written
+/// last without a gap, also on failure; it stays empty if nothing was written.
 fn append(mut file: &File, bytes: &[u8], inside: &mut Range<u64>) -> io::Result<()> {
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -309,8 +312,8 @@ fn append(mut file: &File, bytes: &[u8], inside: &mut Range<u64>) -> io::Result<
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             taken => taken?,
         };
-        // `O_APPEND` writes at the end that the file has at that moment, and sets the position behind what it wrote. A
-        // length asked before or afterwards may be another's by a truncation in between.
+        // `O_APPEND` writes at the end that the file has at that moment, and sets the position after the written bytes.
+        // A length that is read before or afterwards may belong to another state, by a truncation in between.
         let end = file.stream_position()?;
         let start = end.saturating_sub(taken as u64);
         let goes_on = inside.is_empty() || inside.end == start;
@@ -323,17 +326,18 @@ fn append(mut file: &File, bytes: &[u8], inside: &mut Range<u64>) -> io::Result<
     Ok(())
 }
 
-/// Cuts a file to a length in bytes; one that is shorter stays as it is, since `ftruncate` would fill it up with zeros.
+/// Truncates a file to a length in bytes. A shorter file stays as it is: `ftruncate` would extend it with zeros.
 fn shrink(file: &File, length: u64) -> io::Result<()> {
     if file.metadata()?.len() > length { file.set_len(length) } else { Ok(()) }
 }
 
-/// Makes the file end in a whole line, as it does not after a crash of the machine, and returns its length in bytes.
-fn truncate_torn_line(file: &mut File, path: &Path) -> Result<u64> {
-    end_in_a_line(file, path).with_context(|| format!("cannot repair the end of {}", path.display()))
+/// Makes the file end in a whole line, which it may not do after a crash of the machine, and returns its length in
+/// bytes. Half a line of this program is cut off; any other last line is ended.
+fn repair_end(file: &mut File, path: &Path) -> Result<u64> {
+    truncate_torn_line(file, path).with_context(|| format!("cannot repair the end of {}", path.display()))
 }
 
-fn end_in_a_line(file: &mut File, path: &Path) -> io::Result<u64> {
+fn truncate_torn_line(file: &mut File, path: &Path) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let mut tail = Vec::new();
     file.seek(SeekFrom::Start(length.saturating_sub(MAX_LINE_BYTES)))?;
@@ -342,12 +346,12 @@ fn end_in_a_line(file: &mut File, path: &Path) -> io::Result<u64> {
     if torn.is_empty() {
         return Ok(length);
     }
-    // Some file systems leave zeros where a crash has kept the bytes from the disk.
+    // Some file systems leave zeros where a crash kept the data from the disk.
     let is_ours = torn.starts_with(LINE_PREFIX) || LINE_PREFIX.starts_with(torn) || torn.iter().all(|&byte| byte == 0);
     if is_ours && serde_json::from_slice::<serde::de::IgnoredAny>(torn).is_err() {
         let whole = length - torn.len() as u64;
         shrink(file, whole)?;
-        note(format_args!("{}: its last line was torn, {} bytes were taken away", path.display(), torn.len()));
+        info(format_args!("{}: its last line was torn, {} bytes were taken away", path.display(), torn.len()));
         return Ok(whole);
     }
     file.write_all(b"\n")?;
@@ -378,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_read() {
+    fn parses_options() {
         let options = |text| FileSinkOptions::parse(Some(text));
         let made = |path: &str, rotate, keep| Ok(FileSinkOptions { path: path.into(), rotate, keep });
         assert_eq!(options("/a"), made("/a", None, 5));
@@ -392,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn it_appends() {
+    fn appends_to_an_existing_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         for run in 0..3 {
@@ -404,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_writes_to_it() {
+    fn refuses_a_file_that_is_in_use() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         let _first = open(&path, "");
@@ -413,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_taken_away_and_a_whole_one_is_ended() {
+    fn cuts_off_a_torn_line_and_ends_a_whole_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         open(&path, "").deliver(&[lost(1), lost(2)]);
@@ -425,14 +429,14 @@ mod tests {
             let expected: &[u64] = if cut == whole.len() - 1 { &[1, 2, 3] } else { &[1, 3] };
             assert_eq!(counts(&path), expected, "cut at {cut}");
         }
-        // What is not ours stays.
-        fs::write(&path, "somebody's notes").unwrap();
+        // Text of another program stays.
+        fs::write(&path, "another program's notes").unwrap();
         open(&path, "").deliver(&[lost(3)]);
-        assert!(fs::read_to_string(&path).unwrap().starts_with("somebody's notes\n{"));
+        assert!(fs::read_to_string(&path).unwrap().starts_with("another program's notes\n{"));
     }
 
     #[test]
-    fn it_is_turned_by_size_without_a_gap() {
+    fn rotates_by_size_without_a_gap() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         let mut file = open(&path, ",rotate=1K,keep=3");
@@ -442,18 +446,18 @@ mod tests {
         }
         let mut all = Vec::new();
         for number in (1..=3).rev() {
-            let old = file.options.old(number);
+            let old = file.options.rotated(number);
             assert!(fs::metadata(&old).unwrap().len() <= 1024);
             all.extend(counts(&old));
         }
         all.extend(counts(&path));
         let first = all[0];
         assert!(all.len() > 30 && all.iter().copied().eq(first..60), "{all:?}");
-        assert!(!file.options.old(4).exists());
+        assert!(!file.options.rotated(4).exists());
     }
 
     #[test]
-    fn whoever_moves_it_away_gets_a_new_one() {
+    fn reopens_after_an_external_rotation() {
         let directory = tempfile::tempdir().unwrap();
         let (path, moved) = (directory.path().join("records"), directory.path().join("moved"));
         let mut file = open(&path, "");
@@ -466,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_removed_is_followed_by_a_new_one() {
+    fn creates_a_new_file_after_removal() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         let mut file = open(&path, "");
@@ -477,14 +481,14 @@ mod tests {
         assert_eq!(counts(&path), [2, 3]);
     }
 
-    /// Lengths of the old files and of the new one.
+    /// Lengths of the rotated files and of the current one.
     fn lengths(file: &JsonFileSink) -> Vec<u64> {
-        let old = (1..=file.options.keep).map(|number| file.options.old(number));
+        let old = (1..=file.options.keep).map(|number| file.options.rotated(number));
         old.chain([file.options.path.clone()]).filter_map(|path| Some(fs::metadata(path).ok()?.len())).collect()
     }
 
     #[test]
-    fn it_keeps_its_size_whatever_becomes_of_its_name() {
+    fn keeps_the_size_limit_after_removal_and_renaming() {
         let all: Vec<Record> = (0..60).map(lost).collect();
         let changes: [fn(&Path); 2] =
             [|path| fs::remove_file(path).unwrap(), |path| fs::rename(path, path.with_extension("moved")).unwrap()];
@@ -501,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_its_size_after_it_could_not_be_opened() {
+    fn keeps_the_size_limit_after_a_failed_open() {
         let directory = tempfile::tempdir().unwrap();
         let (there, away) = (directory.path().join("there"), directory.path().join("away"));
         fs::create_dir(&there).unwrap();
@@ -518,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_truncated_goes_on_with_a_whole_line() {
+    fn continues_with_a_whole_line_after_truncation() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         let mut file = open(&path, "");
@@ -532,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_cut_and_never_filled_up() {
+    fn shrink_never_extends() {
         let file = tempfile::tempfile().unwrap();
         for (there, to, left) in [(10, 20, 10), (10, 10, 10), (10, 3, 3), (0, 1, 0)] {
             file.set_len(there).unwrap();
@@ -542,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_write_went_is_known_after_a_truncation() {
+    fn append_knows_its_range_after_a_truncation() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
         let file = OpenOptions::new().append(true).create(true).open(path).unwrap();
@@ -552,7 +556,7 @@ mod tests {
             append(&file, b"line\n", &mut inside).unwrap();
             assert_eq!(inside, expected);
         }
-        // A part went in and was truncated away; what follows begins in the middle of a line.
+        // A part was written and truncated away; the rest would begin in the middle of a line.
         let mut inside = 3..8;
         file.set_len(0).unwrap();
         assert!(append(&file, b"rest\n", &mut inside).is_err());
@@ -560,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_tried_again() {
+    fn a_full_disk_is_no_rejection() {
         let mut file = JsonFileSink::open(FileSinkOptions::parse(Some("/dev/full")).unwrap()).unwrap();
         let delivery = file.deliver(&[lost(1), lost(2)]);
         assert!(delivery.delivered == 0 && delivery.rejected.is_none());
@@ -568,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn only_files_are_written_to() {
+    fn refuses_directories_and_fifos() {
         let directory = tempfile::tempdir().unwrap();
         assert!(JsonFileSink::open(FileSinkOptions::parse(directory.path().to_str()).unwrap()).is_err());
         let pipe = directory.path().join("pipe");

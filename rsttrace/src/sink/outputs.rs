@@ -1,4 +1,4 @@
-//! All the outputs out of one run: standard output, and the outlets.
+//! The run's outputs: standard output and the configured sinks.
 
 use std::future::pending;
 
@@ -15,20 +15,25 @@ use crate::{
     model::{Record, SinkCount},
 };
 
-/// Standard output, if it is wanted, and the outlets.
+/// Standard output, if it is wanted, and the sinks.
 pub(crate) struct Outputs {
     writer: Option<StdoutWriter>,
     sinks: SinkSet,
 }
 
 impl Outputs {
-    /// Starts to write to standard output with this sink. Without a capacity it is waited for; with one, since there are other
-    /// outputs out, it has a queue of so many records.
-    pub(crate) fn start(sink: Option<Box<dyn Formatter>>, sinks: SinkSet, capacity: Option<usize>) -> Result<Self> {
-        Ok(Self { writer: sink.map(|sink| StdoutWriter::start(sink, capacity)).transpose()?, sinks })
+    /// Starts the thread that writes to standard output, if there is a formatter for it. Without a `capacity` the
+    /// pipeline waits for its reader; with one, records beyond that number are dropped. Fails where standard output is
+    /// closed.
+    pub(crate) fn start(
+        formatter: Option<Box<dyn Formatter>>,
+        sinks: SinkSet,
+        capacity: Option<usize>,
+    ) -> Result<Self> {
+        Ok(Self { writer: formatter.map(|formatter| StdoutWriter::start(formatter, capacity)).transpose()?, sinks })
     }
 
-    /// Waits until standard output has failed.
+    /// Waits until writing to standard output has failed; forever where it is not written to.
     pub(crate) async fn failed(&self) {
         match &self.writer {
             Some(writer) => writer.failed().await,
@@ -36,8 +41,9 @@ impl Outputs {
         }
     }
 
-    /// Hands records over; false when standard output has failed. Cancelling it loses nothing: what has not been handed
-    /// over stays in the outbox. `done` takes those that have been.
+    /// Queues all records of the outbox. Returns false when writing to standard output has failed. Waits for the reader
+    /// of standard output where that applies backpressure. Cancel safe: records that are not queued yet stay in the
+    /// outbox. `done` gets each record that is queued everywhere.
     pub(crate) async fn send(&mut self, outbox: &mut Vec<Record>, mut done: impl FnMut(Record)) -> bool {
         let mut goes_on = true;
         while !outbox.is_empty() {
@@ -48,7 +54,7 @@ impl Outputs {
                 }
                 writer => {
                     self.sinks.offer(outbox);
-                    // Its end is the run's, but what there is goes to the others.
+                    // A failure ends the run, but the sinks get what there is first.
                     goes_on &= writer.as_mut().is_none_or(|writer| writer.offer(outbox));
                     outbox.len()
                 }
@@ -58,32 +64,33 @@ impl Outputs {
         goes_on
     }
 
-    /// Tells the outlets to begin new files.
+    /// Tells the sinks to reopen their files.
     pub(crate) fn reopen(&self) {
         self.sinks.reopen();
     }
 
-    /// Waits until the outlets have delivered what they have, as long as the end of a run waits.
+    /// Waits until the sinks have delivered what is queued, within the limit of the end of the run.
     pub(crate) async fn flush(&self) {
         self.sinks.flush().await;
     }
 
-    /// What every way has delivered, where there are several.
+    /// Delivered, undelivered and waiting records of each output; empty where standard output is the only one.
     pub(crate) fn counts(&self) -> Vec<SinkCount> {
         let stdout = self.writer.as_ref().filter(|writer| !writer.applies_backpressure()).map(StdoutWriter::count);
         stdout.into_iter().chain(self.sinks.counts()).collect()
     }
 
-    /// Hands over what is left and lets everything end. An error is standard output's.
+    /// Queues what is left, closes every output and waits for it. The error is that of standard output; sinks report
+    /// their own.
     pub(crate) async fn finish(mut self, mut outbox: Vec<Record>) -> Result<(), Failure> {
-        // A reader that takes nothing must not keep us; a writer that has ended says why itself.
+        // A reader that reads nothing is given up at the deadline; a thread that has ended returns its own error.
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         let written = |outputs: &Self| outputs.writer.as_ref().map_or(0, StdoutWriter::written);
         loop {
             let before = written(&self);
-            let gone =
+            let queued =
                 timeout_at(deadline.min(Instant::now() + SHUTDOWN_IDLE_TIMEOUT), self.send(&mut outbox, drop)).await;
-            if gone.is_ok() || written(&self) == before || Instant::now() >= deadline {
+            if queued.is_ok() || written(&self) == before || Instant::now() >= deadline {
                 break;
             }
         }

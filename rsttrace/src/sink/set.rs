@@ -1,5 +1,6 @@
-//! The outlets of a run as the pipeline sees them: each has a bounded queue and a thread ([`super::worker`]). Nobody ever
-//! waits for one of them; what does not fit into a queue is counted, said, and gone.
+//! The sinks of a run as the pipeline sees them: each has a bounded queue and a thread ([`super::worker`]). The
+//! pipeline never waits for a sink during the run; records that do not fit into a queue are counted as undelivered,
+//! reported and dropped.
 
 use std::{
     cell::OnceCell,
@@ -20,93 +21,95 @@ use tokio::{
 
 use super::{
     Sink, SinkContext, SinkSpec,
-    worker::{Command, SinkCounters, Worker},
+    worker::{SinkCommand, SinkCounters, Worker},
 };
 use crate::{
-    exit::note,
     model::{Record, SinkCount},
+    util::messages::info,
 };
 
-/// How long the end of the run waits for outlets, from [`SinkSet::flush`] to the end of [`SinkSet::finish`].
+/// Limit for the end of the run to wait for sinks, from [`SinkSet::flush`] to the end of [`SinkSet::shutdown`].
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The part of it that is kept for [`SinkSet::finish`]: an kept_sink that has delivered everything gets the last summary, and
-/// syncs, beside one that delivers nothing.
+/// Part of [`SHUTDOWN_TIMEOUT`] that is kept for [`SinkSet::shutdown`]: a sink that has delivered everything gets the
+/// last summary, and syncs, beside one that delivers nothing.
 const FINISH_RESERVE: Duration = Duration::from_secs(1);
 
-/// Every kept_sink of a run.
+/// The sinks of a run.
 #[derive(Default)]
 pub(crate) struct SinkSet {
     sinks: Vec<SinkHandle>,
-    /// When the end of the run has waited long enough; set once it begins to wait.
+    /// End of [`SHUTDOWN_TIMEOUT`]; set when the end of the run begins to wait.
     deadline: OnceCell<Instant>,
 }
 
-/// One kept_sink, seen from the pipeline.
+/// The pipeline's handle of one sink.
 struct SinkHandle {
     name: Arc<str>,
-    commands: Sender<Command>,
+    commands: Sender<SinkCommand>,
     counts: Arc<SinkCounters>,
     done: oneshot::Receiver<()>,
     capacity: usize,
 }
 
 impl SinkSet {
-    /// Opens every kept_sink and starts its thread; each queue holds so many records.
-    pub(crate) fn start(specs: &[SinkSpec], capacity: usize, given: &SinkContext) -> Result<Self> {
+    /// Opens every sink and starts its thread; each queue holds `capacity` records. Fails where one sink cannot be
+    /// opened or one thread not started. Opening may block on the file system, not on the network.
+    pub(crate) fn start(specs: &[SinkSpec], capacity: usize, context: &SinkContext) -> Result<Self> {
         let mut sinks = Self::default();
         for spec in specs {
-            sinks.add(spec.to_string(), capacity, spec.open(given)?)?;
+            sinks.add(spec.to_string(), capacity, spec.open(context)?)?;
         }
         Ok(sinks)
     }
 
-    fn add(&mut self, name: String, capacity: usize, kept_sink: Box<dyn Sink>) -> Result<()> {
-        // `sink-journald`: the kernel shows 15 characters of it.
+    fn add(&mut self, name: String, capacity: usize, sink: Box<dyn Sink>) -> Result<()> {
+        // `sink-journald`: the kernel keeps 15 characters of a thread's name.
         let thread_name = format!("sink-{}", name.split(':').next().unwrap_or_default());
         let (commands, receiver) = channel();
         let (finished, done) = oneshot::channel();
         let (name, counts) = (Arc::<str>::from(name), Arc::<SinkCounters>::default());
-        let worker = Worker::new(Arc::clone(&name), kept_sink, Arc::clone(&counts), capacity);
+        let worker = Worker::new(Arc::clone(&name), sink, Arc::clone(&counts), capacity);
         thread::Builder::new().name(thread_name).spawn(move || {
             worker.run(&receiver);
-            // The pipeline may have gone without waiting.
-            finished.send(()).unwrap_or_default();
+            // The pipeline may have ended without waiting.
+            let _ignored = finished.send(());
         })?;
         self.sinks.push(SinkHandle { name, commands, counts, done, capacity });
         Ok(())
     }
 
-    /// Whether there is none.
+    /// Whether the run has no sinks.
     pub(crate) const fn is_empty(&self) -> bool {
         self.sinks.is_empty()
     }
 
-    /// Gives records to every kept_sink, as far as its queue has room.
+    /// Queues records for every sink, as far as its queue has room. Never blocks.
     pub(crate) fn offer(&self, records: &[Record]) {
         for sink in &self.sinks {
             sink.offer(records);
         }
     }
 
-    /// Tells every kept_sink to begin a new file.
+    /// Tells every sink to reopen its file.
     pub(crate) fn reopen(&self) {
         for sink in &self.sinks {
-            // A thread that has died takes no order, and its records are counted.
-            sink.commands.send(Command::Reopen).unwrap_or_default();
+            // A thread that has died receives no command; its records count as waiting.
+            let _ignored = sink.commands.send(SinkCommand::Reopen);
         }
     }
 
-    /// The end of [`SHUTDOWN_TIMEOUT`], which begins with the first call.
+    /// End of [`SHUTDOWN_TIMEOUT`], which begins with the first call.
     fn deadline(&self) -> Instant {
         *self.deadline.get_or_init(|| Instant::now() + SHUTDOWN_TIMEOUT)
     }
 
-    /// Waits until everything is delivered, [`SHUTDOWN_TIMEOUT`] without [`FINISH_RESERVE`] at most.
+    /// Waits until every queue is empty, for [`SHUTDOWN_TIMEOUT`] without [`FINISH_RESERVE`] at most. Failed deliveries
+    /// are repeated at shorter intervals from here on.
     pub(crate) async fn flush(&self) {
         let deadline = self.deadline() - FINISH_RESERVE;
         for sink in &self.sinks {
-            sink.commands.send(Command::Flush).unwrap_or_default();
+            let _ignored = sink.commands.send(SinkCommand::Flush);
         }
         for sink in &self.sinks {
             while sink.counts.waiting.load(Ordering::Acquire) > 0 {
@@ -117,24 +120,25 @@ impl SinkSet {
         }
     }
 
-    /// What each has delivered, and what not.
+    /// Delivered, undelivered and waiting records of each sink.
     pub(crate) fn counts(&self) -> impl Iterator<Item = SinkCount> {
         self.sinks.iter().map(SinkHandle::count)
     }
 
-    /// Lets every kept_sink end, waits for that until [`SHUTDOWN_TIMEOUT`] is over, and says what was left.
+    /// Closes every queue, waits for the threads to end until [`SHUTDOWN_TIMEOUT`] is over, and reports what was not
+    /// delivered.
     pub(crate) async fn shutdown(self) {
         let deadline = self.deadline();
-        // Every queue is closed before the first is waited for: one kept_sink that does not end holds up no other.
+        // Every queue is closed before the first thread is waited for: a sink that does not end delays no other.
         let ending: Vec<_> = self.sinks.into_iter().map(SinkHandle::close).collect();
         for (name, counts, done) in ending {
             let is_done = matches!(timeout_at(deadline, done).await, Ok(Ok(())));
             let waiting = counts.waiting.load(Ordering::Acquire) as u64;
             let undelivered = counts.undelivered.load(Ordering::Relaxed) + waiting;
             if undelivered > 0 {
-                note(format_args!("sink {name}: {undelivered} records were not delivered"));
+                info(format_args!("sink {name}: {undelivered} records were not delivered"));
             } else if !is_done {
-                note(format_args!("sink {name}: it did not end in time"));
+                info(format_args!("sink {name}: it did not end in time"));
             }
         }
     }
@@ -152,15 +156,15 @@ impl SinkHandle {
         let (fitting, rest) = records.split_at(room);
         if !fitting.is_empty() {
             self.counts.waiting.fetch_add(fitting.len(), Ordering::AcqRel);
-            // If the thread has died they go on waiting, and are counted at the end.
-            self.commands.send(Command::Deliver(fitting.to_vec())).unwrap_or_default();
+            // If the thread has died, the records count as waiting, and are reported at the end.
+            let _ignored = self.commands.send(SinkCommand::Deliver(fitting.to_vec()));
         }
         if rest.is_empty() {
             return;
         }
         self.counts.undelivered.fetch_add(rest.len() as u64, Ordering::Relaxed);
         if !self.counts.is_full.swap(true, Ordering::Relaxed) {
-            note(format_args!(
+            info(format_args!(
                 "sink {}: {} records wait and no more fit: from now on records are not delivered",
                 self.name, self.capacity
             ));
@@ -193,11 +197,11 @@ mod tests {
             .collect()
     }
 
-    /// Keeps what it is handed; fails so many times first, and refuses every multiple of a number.
+    /// Keeps what it is given; fails `failures` times first, and rejects every multiple of `rejects`.
     struct Kept {
         records: Arc<Mutex<Vec<u64>>>,
         failures: u32,
-        refuses: u64,
+        rejects: u64,
     }
 
     impl Sink for Kept {
@@ -209,7 +213,7 @@ mod tests {
                     return DeliveryReport::stopped(index, anyhow!("not now"));
                 }
                 let Record::Lost(lost) = record else { unreachable!() };
-                if lost.count % self.refuses == 0 {
+                if lost.count % self.rejects == 0 {
                     return DeliveryReport {
                         delivered: index,
                         rejected: Some((1, anyhow!("a multiple"))),
@@ -222,7 +226,7 @@ mod tests {
         }
     }
 
-    /// Never comes back.
+    /// Never returns.
     struct Stuck;
 
     impl Sink for Stuck {
@@ -233,22 +237,22 @@ mod tests {
         }
     }
 
-    fn keeping(failures: u32, refuses: u64) -> (Box<Kept>, Arc<Mutex<Vec<u64>>>) {
+    fn keeping(failures: u32, rejects: u64) -> (Box<Kept>, Arc<Mutex<Vec<u64>>>) {
         let records = Arc::<Mutex<Vec<u64>>>::default();
-        (Box::new(Kept { records: Arc::clone(&records), failures, refuses }), records)
+        (Box::new(Kept { records: Arc::clone(&records), failures, rejects }), records)
     }
 
     fn run(future: impl Future<Output = ()>) {
-        // Time stands still for whoever waits, but for the threads.
+        // Only the sinks' threads make progress; the runtime waits for them.
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future);
     }
 
     #[test]
-    fn one_that_is_stuck_harms_no_other() {
+    fn a_blocked_sink_delays_no_other() {
         let mut sinks = SinkSet::default();
-        let (kept_sink, kept) = keeping(0, u64::MAX);
+        let (sink, kept) = keeping(0, u64::MAX);
         sinks.add("stuck".into(), 100, Box::new(Stuck)).unwrap();
-        sinks.add("kept".into(), 100_000, kept_sink).unwrap();
+        sinks.add("kept".into(), 100_000, sink).unwrap();
         for start in (1..=50_000).step_by(250) {
             sinks.offer(&records(start..start + 250));
         }
@@ -261,7 +265,7 @@ mod tests {
         assert!(kept.lock().unwrap().iter().copied().eq(1..=50_000));
     }
 
-    /// Delivers what it is handed, but syncs for so long.
+    /// Delivers what it is given, and takes this long to sync.
     struct Syncing(Arc<Mutex<Vec<u64>>>, Duration);
 
     impl Sink for Syncing {
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_end_has_one_deadline() {
+    fn flush_and_shutdown_share_one_deadline() {
         let mut sinks = SinkSet::default();
         let synced = Arc::<Mutex<Vec<u64>>>::default();
         for name in ["first", "second"] {
@@ -293,22 +297,22 @@ mod tests {
             let counts: Vec<SinkCount> = sinks.counts().collect();
             let counts = counts.iter().map(|count| (count.delivered, count.undelivered, count.waiting));
             assert!(counts.eq([(0, 0, 7), (0, 0, 7), (7, 0, 0)]));
-            // The summary comes when the others have taken what time they had.
+            // The summary comes when the blocked sinks have used up their time.
             sinks.offer(&records(8..9));
             sinks.shutdown().await;
         });
-        // Nothing but the thread that looks at the clock can be late.
+        // Only scheduling of this thread can add to the limit.
         assert!(began.elapsed() < SHUTDOWN_TIMEOUT + FINISH_RESERVE, "{:?}", began.elapsed());
         assert_eq!(*synced.lock().unwrap(), [1, 2, 3, 4, 5, 6, 7, 8, 0], "it was not waited for");
     }
 
     #[test]
-    fn at_the_end_it_is_tried_again_soon() {
+    fn retries_come_sooner_at_the_end() {
         let mut sinks = SinkSet::default();
-        let (kept_sink, kept) = keeping(7, u64::MAX);
-        sinks.add("kept".into(), 1_000, kept_sink).unwrap();
+        let (sink, kept) = keeping(7, u64::MAX);
+        sinks.add("kept".into(), 1_000, sink).unwrap();
         sinks.offer(&records(1..101));
-        // Seven back-offs that double take twelve seconds.
+        // Seven delays that double would take twelve seconds.
         run(async {
             sinks.flush().await;
             assert_eq!(sinks.counts().next().unwrap().waiting, 0);
@@ -317,10 +321,10 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_is_tried_again_and_what_is_refused_is_counted() {
+    fn failures_are_retried_and_rejections_counted() {
         let mut sinks = SinkSet::default();
-        let (kept_sink, kept) = keeping(3, 10);
-        sinks.add("kept".into(), 1_000, kept_sink).unwrap();
+        let (sink, kept) = keeping(3, 10);
+        sinks.add("kept".into(), 1_000, sink).unwrap();
         sinks.offer(&records(1..101));
         run(async {
             sinks.flush().await;

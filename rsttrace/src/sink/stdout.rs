@@ -1,8 +1,8 @@
-//! The thread that writes to standard output, so that a slow reader stops neither signals nor the kernel's buffer from
-//! being looked after. Where there are other ways out, it stops these neither.
+//! The thread that writes to standard output: a reader that is slow blocks this thread, and neither signals nor the
+//! reading of the kernel's buffer, nor the sinks.
 //!
-//! Records become lines before they go there: a record is some ten pieces of memory, and to give those back in another
-//! thread than the one that took them cost more than to write the line.
+//! Records are formatted before they go to the thread. A record consists of some ten allocations, and freeing these in
+//! another thread than the one that allocated them cost more than formatting the line.
 
 use std::{
     fs::File,
@@ -25,41 +25,42 @@ use tokio::{
 
 use super::throttle::WriteThrottle;
 use crate::{
-    exit::{Failure, note},
+    exit::Failure,
     format::Formatter,
     model::{Record, SinkCount},
+    util::messages::info,
 };
 
-/// Chunks that may wait for the writer. When they do, the pipeline waits, and then the kernel's buffer fills, where
-/// losses are counted.
+/// Chunks that may be queued for the thread. When the queue is full the pipeline waits, then the kernel's buffer fills,
+/// where losses are counted.
 const QUEUE: usize = 16;
 
-/// Bytes after which a chunk is handed over, and written, even though more records are waiting.
+/// Bytes after which a chunk is queued, and written, although more records are available.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How long the end of the run waits for a reader that takes nothing.
+/// Limit for the end of the run to wait for a reader that reads nothing.
 pub(crate) const SHUTDOWN_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long it waits for one that takes something.
+/// Limit for the end of the run to wait for a reader that makes progress.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whole lines.
+/// A block of whole lines.
 #[derive(Default)]
 struct Chunk {
     lines: Vec<u8>,
-    /// What they stand for.
+    /// Number of records in `lines`.
     records: u64,
-    /// Why the record behind them could not be printed: nothing comes after it.
+    /// Why the record after `lines` could not be formatted; it is the last chunk then.
     error: Option<io::Error>,
 }
 
 impl Chunk {
-    /// An empty one, in memory that has been used before if there is some.
+    /// An empty chunk, in a buffer that has been written if there is one.
     fn new(empty: &Receiver<Vec<u8>>) -> Self {
         Self { lines: empty.try_recv().unwrap_or_default(), ..Self::default() }
     }
 
-    /// Prints records until the chunk is full; how many.
+    /// Formats records until the chunk is full. Returns their number; stops at the first that cannot be formatted.
     fn fill(&mut self, records: &[Record], formatter: &mut dyn Formatter) -> usize {
         let before = self.records;
         for record in records {
@@ -75,7 +76,7 @@ impl Chunk {
         usize::try_from(self.records - before).unwrap_or(usize::MAX)
     }
 
-    /// Adds another, whose memory can be used again then.
+    /// Appends another chunk, and returns its buffer for reuse.
     fn append(&mut self, other: Self) -> Vec<u8> {
         self.lines.extend_from_slice(&other.lines);
         self.records += other.records;
@@ -84,41 +85,42 @@ impl Chunk {
     }
 }
 
-/// The way to the writing thread.
+/// The pipeline's handle of the thread.
 pub(crate) struct StdoutWriter {
     formatter: Box<dyn Formatter>,
     chunks: mpsc::Sender<Chunk>,
-    /// What has been written and can be filled again.
+    /// Buffers that have been written and can be filled again.
     empty: Receiver<Vec<u8>>,
     done: oneshot::Receiver<io::Result<()>>,
     written: Arc<AtomicU64>,
     queued: u64,
-    /// Records that may wait where nobody waits for the reader.
+    /// Most queued records where no backpressure applies; `None` where the pipeline waits for the reader.
     capacity: Option<usize>,
     dropped: u64,
 }
 
-/// Room for one chunk.
-pub(crate) struct Permit<'a> {
-    permit: mpsc::Permit<'a, Chunk>,
+/// Permission to queue one chunk.
+pub(crate) struct ChunkPermit<'a> {
+    slot: mpsc::Permit<'a, Chunk>,
     chunk: Chunk,
     formatter: &'a mut dyn Formatter,
     queued: &'a mut u64,
 }
 
-impl Permit<'_> {
-    /// Hands over as many records as a chunk takes; how many that were.
+impl ChunkPermit<'_> {
+    /// Queues as many records as a chunk takes, and returns their number. Never blocks.
     pub(crate) fn send(self, records: &[Record]) -> usize {
-        let Self { permit, mut chunk, formatter, queued } = self;
+        let Self { slot, mut chunk, formatter, queued } = self;
         let taken = chunk.fill(records, formatter);
         *queued += chunk.records;
-        permit.send(chunk);
+        slot.send(chunk);
         taken
     }
 }
 
 impl StdoutWriter {
-    /// Starts the thread. With a capacity, records that find so many waiting are dropped instead of waited for.
+    /// Starts the thread on a duplicate of standard output. Without a `capacity` the reader slows the pipeline down;
+    /// with one, records beyond it are dropped. Fails where standard output is closed, or the thread cannot be started.
     pub(crate) fn start(formatter: Box<dyn Formatter>, capacity: Option<usize>) -> Result<Self> {
         let stdout = io::stdout().as_fd().try_clone_to_owned().context("cannot duplicate standard output")?;
         let (chunks, receiver) = mpsc::channel(capacity.unwrap_or(QUEUE));
@@ -129,18 +131,19 @@ impl StdoutWriter {
         let counter = Arc::clone(&written);
         thread::Builder::new().name("rsttrace-writer".to_owned()).spawn(move || {
             let result = clock.block_on(write_all(receiver, &emptied, &mut File::from(stdout), &counter));
-            // The pipeline may have gone without waiting.
-            drop(finished.send(result));
+            // The pipeline may have ended without waiting.
+            let _ignored = finished.send(result);
         })?;
         Ok(Self { formatter, chunks, empty, done, written, queued: 0, capacity, dropped: 0 })
     }
 
-    /// Whether everybody waits for its reader.
+    /// Whether the pipeline waits for the reader of standard output.
     pub(crate) const fn applies_backpressure(&self) -> bool {
         self.capacity.is_none()
     }
 
-    /// Hands over records without waiting, if this one is not to be waited for. False if it is, or if it has ended.
+    /// Queues records without blocking, and drops what does not fit. False where the pipeline is to wait
+    /// ([`StdoutWriter::permit`]), or the thread has ended.
     pub(crate) fn offer(&mut self, records: &[Record]) -> bool {
         let Some(capacity) = self.capacity else { return false };
         let waiting = self.queued.saturating_sub(self.written.load(Ordering::Relaxed));
@@ -164,39 +167,40 @@ impl StdoutWriter {
 
     fn drop_records(&mut self, records: usize) -> bool {
         if records > 0 && self.dropped == 0 {
-            note("standard output takes no more for now: records are not written to it");
+            info("standard output takes no more for now: records are not written to it");
         }
         self.dropped += records as u64;
         true
     }
 
-    /// What has been written where nobody waits for the reader, and what not.
+    /// Written, dropped and waiting records.
     pub(crate) fn count(&self) -> SinkCount {
         let delivered = self.written.load(Ordering::Relaxed);
         let waiting = self.queued.saturating_sub(delivered);
         SinkCount { sink: "stdout".into(), delivered, undelivered: self.dropped, waiting }
     }
 
-    /// Waits for room for one more chunk. `None` when the writer has ended, for a reason that [`StdoutWriter::finish`]
-    /// tells.
-    pub(crate) async fn permit(&mut self) -> Option<Permit<'_>> {
-        let permit = self.chunks.reserve().await.ok()?;
+    /// Waits until one more chunk can be queued. `None` when the thread has ended, for a reason that
+    /// [`StdoutWriter::finish`] returns.
+    pub(crate) async fn permit(&mut self) -> Option<ChunkPermit<'_>> {
+        let slot = self.chunks.reserve().await.ok()?;
         let chunk = Chunk::new(&self.empty);
-        Some(Permit { permit, chunk, formatter: &mut *self.formatter, queued: &mut self.queued })
+        Some(ChunkPermit { slot, chunk, formatter: &mut *self.formatter, queued: &mut self.queued })
     }
 
-    /// Waits until the writer has ended of itself, because it could not write.
+    /// Waits until the thread has ended by itself, because it could not write.
     pub(crate) async fn failed(&self) {
         self.chunks.closed().await;
     }
 
-    /// Records that have been written.
+    /// Number of records that have been written.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Lets the writer finish until a deadline, or until it gets no further. An error tells what was not written, `left`
-    /// records that could not be handed over included.
+    /// Waits for the thread to write what is queued, until `deadline`, or until it makes no progress for
+    /// [`SHUTDOWN_IDLE_TIMEOUT`]. The error says how many records are missing, including `left`, which could not be
+    /// queued.
     pub(crate) async fn finish(mut self, deadline: Instant, left: usize) -> Result<(), Failure> {
         drop(self.chunks);
         let result = loop {
@@ -205,7 +209,7 @@ impl StdoutWriter {
                 Ok(Ok(result)) => break result,
                 Ok(Err(_)) => break Err(io::Error::other("the writer has died")),
                 Err(_) if self.written.load(Ordering::Relaxed) > before && Instant::now() < deadline => {}
-                Err(_) => break Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it")),
+                Err(_) => break Err(io::Error::new(io::ErrorKind::TimedOut, "it is not read")),
             }
         };
         let missing = self.queued.saturating_sub(self.written.load(Ordering::Relaxed)) + left as u64;
@@ -221,12 +225,12 @@ async fn write_all(
     out: &mut File,
     written: &AtomicU64,
 ) -> io::Result<()> {
-    // One too many is given back to the allocator.
+    // A full channel means that there are buffers enough: this one is freed.
     let reuse = |mut lines: Vec<u8>| {
         lines.clear();
-        emptied.try_send(lines).unwrap_or_default();
+        let _ignored = emptied.try_send(lines);
     };
-    // Somebody who watches sees each line as it comes.
+    // A person at a terminal sees each line at once.
     let mut throttle = (!out.is_terminal()).then(WriteThrottle::default);
     while let Some(mut chunk) = chunks.recv().await {
         while chunk.lines.len() < CHUNK_BYTES && chunk.error.is_none() {
@@ -237,7 +241,7 @@ async fn write_all(
             let Some(next) = next else { break };
             reuse(chunk.append(next));
         }
-        // It is full, or nothing more is waiting: what there is goes out now.
+        // The chunk is full, or no more are queued.
         out.write_all(&chunk.lines)?;
         written.fetch_add(chunk.records, Ordering::Relaxed);
         if let Some(error) = chunk.error {
@@ -248,7 +252,8 @@ async fn write_all(
     Ok(())
 }
 
-/// Under load, what comes soon enough to go out together with what there is.
+/// Waits under load for the next chunk, which is then written together with this one. `None` when the throttle lets the
+/// write go now, when none comes in time, or when the channel is closed.
 async fn more(chunks: &mut mpsc::Receiver<Chunk>, throttle: Option<&mut WriteThrottle>) -> Option<Chunk> {
     let delay = throttle.map_or(Duration::ZERO, |throttle| throttle.next_write_in(std::time::Instant::now()));
     if delay.is_zero() { None } else { timeout(delay, chunks.recv()).await.ok().flatten() }
@@ -261,7 +266,7 @@ mod tests {
     use super::*;
     use crate::model::{Lost, LostWhere};
 
-    /// Prints counts, and cannot count beyond two.
+    /// Writes counts, and fails beyond two.
     struct UpToTwo;
 
     impl Formatter for UpToTwo {
@@ -274,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_printed_ends_the_writer_and_is_not_counted() {
+    fn a_format_error_ends_the_writer_and_is_not_counted() {
         let lost = |count| Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count, r#where: LostWhere::Kernel });
         let mut chunk = Chunk::default();
         assert_eq!(chunk.fill(&[1, 2, 3, 4].map(lost), &mut UpToTwo), 2);

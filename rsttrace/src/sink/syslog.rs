@@ -1,5 +1,5 @@
-//! syslog (RFC 5424) with structured data: to a socket of this host, by UDP (RFC 5426), by TCP, each message with its
-//! length before it (RFC 6587), or the same in TLS (RFC 5425).
+//! syslog (RFC 5424) with structured data: to a socket of this host, by UDP (RFC 5426), by TCP with octet counting (RFC
+//! 6587), or by TLS (RFC 5425).
 
 use std::{
     io::{self, Write as _},
@@ -34,19 +34,20 @@ use crate::{
     util::sanitize::Sanitized,
 };
 
-/// Where the host's own daemon listens.
+/// Default socket of the host's own daemon.
 const SOCKET: &str = "/dev/log";
 
-/// `daemon`.
+/// Facility `daemon`.
 const FACILITY: u8 = 3;
 
-/// Name of our structured data; the number is the one for those that have none of their own (RFC 5612).
+/// `SD-ID` of the structured data; 32473 is the enterprise number for documentation and for those that have none (RFC
+/// 5612).
 const DATA_ID: &str = "rsttrace@32473";
 
-/// How long a receiver may take to answer a call, or to take more.
+/// Limit for a connection to be established, for one write, and for one read of the TLS handshake.
 const IO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where messages go.
+/// Address of a syslog receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SyslogAddress {
     Socket(PathBuf),
@@ -57,7 +58,7 @@ pub(super) enum SyslogAddress {
 }
 
 impl SyslogAddress {
-    /// Reads `PATH`, or `udp://HOST[:PORT]`, `tcp://`, `tls://`.
+    /// Parses `PATH`, `udp://HOST[:PORT]`, `tcp://…` or `tls://…`; the host's own daemon without any text.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
         match text.map(|text| text.split_once("://").ok_or(text)) {
             None => Ok(Self::Socket(SOCKET.into())),
@@ -73,7 +74,7 @@ impl SyslogAddress {
     }
 }
 
-/// The way to the receiver.
+/// An open connection, or a socket for datagrams.
 enum SyslogConnection {
     Socket(UnixDatagram, PathBuf),
     Udp(UdpSocket),
@@ -95,13 +96,14 @@ impl SyslogConnection {
                 socket.connect(to).with_context(|| format!("cannot reach {name}"))?;
                 Ok(Self::Udp(socket))
             }
-            SyslogAddress::Tcp(name) => Ok(Self::Tcp(dial(name)?)),
+            SyslogAddress::Tcp(name) => Ok(Self::Tcp(connect_to(name)?)),
             #[cfg(feature = "tls")]
-            SyslogAddress::Tls(name) => Ok(Self::Tls(Box::new(TlsStream::open(name, dial(name)?)?))),
+            SyslogAddress::Tls(name) => Ok(Self::Tls(Box::new(TlsStream::open(name, connect_to(name)?)?))),
         }
     }
 
-    /// Sends messages that lie one behind the other and end here; says how many went whole.
+    /// Sends messages that are concatenated in `messages` and end at `ends`. Returns how many were sent as a whole.
+    /// Blocks for [`IO_TIMEOUT`] for each write.
     fn send(&mut self, messages: &[u8], ends: &[usize]) -> (usize, io::Result<()>) {
         match self {
             Self::Tcp(stream) => match write(stream, messages) {
@@ -111,7 +113,7 @@ impl SyslogConnection {
             #[cfg(feature = "tls")]
             Self::Tls(secured) => match secured.write(messages) {
                 Ok(()) => (ends.len(), Ok(())),
-                // Rather twice than not at all.
+                // How much arrived is not known: messages rather arrive twice than not at all.
                 error => (0, error),
             },
             Self::Socket(socket, path) => send_each(messages, ends, |message| socket.send_to(message, &*path)),
@@ -120,7 +122,7 @@ impl SyslogConnection {
     }
 }
 
-/// Sends each message by itself; see [`SyslogConnection::send`].
+/// Sends each message as one datagram; see [`SyslogConnection::send`].
 fn send_each(messages: &[u8], ends: &[usize], send: impl Fn(&[u8]) -> io::Result<usize>) -> (usize, io::Result<()>) {
     let mut from = 0;
     for (index, &end) in ends.iter().enumerate() {
@@ -132,14 +134,15 @@ fn send_each(messages: &[u8], ends: &[usize], send: impl Fn(&[u8]) -> io::Result
     (ends.len(), Ok(()))
 }
 
-/// The first address of a name with a port.
+/// Resolves a name with a port to its first address.
 fn resolve(name: &str) -> Result<SocketAddr> {
     let mut addresses = name.to_socket_addrs().with_context(|| format!("cannot find {name}"))?;
     addresses.next().with_context(|| format!("{name} has no address"))
 }
 
-/// Connects to the first of a name's addresses that answers.
-fn dial(name: &str) -> Result<TcpStream> {
+/// Connects to the first address of a name that accepts. Blocks for [`IO_TIMEOUT`] for each address, and for the
+/// resolver.
+fn connect_to(name: &str) -> Result<TcpStream> {
     let mut last = None;
     for address in name.to_socket_addrs().with_context(|| format!("cannot find {name}"))? {
         match connect(address) {
@@ -151,17 +154,17 @@ fn dial(name: &str) -> Result<TcpStream> {
     Err(error.context(format!("cannot reach {name}")))
 }
 
-/// Connects, with one limit for that, for every write and for every answer: the kernel keeps it, which needs no call that a sandbox may
-/// forbid.
+/// Connects with socket timeouts for the connection, every write and every read: the kernel keeps them, without a
+/// system call that the sandbox may forbid.
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     let timeout = TimeVal::seconds(IO_TIMEOUT.as_secs().try_into().map_err(io::Error::other)?);
     setsockopt(&socket, SendTimeout, &timeout)?;
-    // The handshake of TLS waits for answers.
+    // The TLS handshake reads, too.
     setsockopt(&socket, ReceiveTimeout, &timeout)?;
     match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
-        // That is how the kernel says that the time is up.
+        // The kernel returns EINPROGRESS from a connect that exceeds `SO_SNDTIMEO`.
         Err(Errno::EINPROGRESS) => return Err(io::ErrorKind::TimedOut.into()),
         other => other?,
     }
@@ -170,9 +173,9 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Writes it all, and says how much went.
+/// Writes all bytes, and returns how many were written.
 fn write(stream: &mut TcpStream, bytes: &[u8]) -> (usize, io::Result<()>) {
-    // What is written to a connection that the other side has closed is gone without a serde_variant_name, so that is asked first.
+    // A write to a connection that the receiver has closed succeeds and is lost, so this is checked first.
     if let Err(error) = is_open(stream) {
         return (0, Err(error));
     }
@@ -188,29 +191,29 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> (usize, io::Result<()>) {
     (written, Ok(()))
 }
 
-/// An error if the other side has closed.
+/// Fails if the receiver has closed the connection.
 fn is_open(stream: &TcpStream) -> io::Result<()> {
     match recv(stream.as_raw_fd(), &mut [0; 64], MsgFlags::MSG_DONTWAIT) {
         Ok(0) => Err(io::ErrorKind::ConnectionAborted.into()),
-        // Receivers have nothing to say; if one does, it is there.
+        // Receivers send nothing; one that does is alive.
         Ok(_) | Err(Errno::EAGAIN) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// A syslog receiver.
+/// A sink to a syslog receiver.
 pub(super) struct SyslogSink {
     address: SyslogAddress,
     connection: Option<SyslogConnection>,
     text: MessageText,
     host: Arc<str>,
-    /// Messages on their way, and where each ends.
+    /// Messages that are being sent, and where each ends.
     messages: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl SyslogSink {
-    /// Gets ready; whether the receiver is there shows with the first record.
+    /// Prepares the sink. The connection is made with the first record.
     pub(super) fn open(address: SyslogAddress, options: TextOptions, host: Arc<str>) -> Self {
         Self {
             address,
@@ -222,7 +225,7 @@ impl SyslogSink {
         }
     }
 
-    fn make(&mut self, records: &[Record]) {
+    fn encode(&mut self, records: &[Record]) {
         let has_length = !matches!(self.address, SyslogAddress::Socket(_) | SyslogAddress::Udp(_));
         self.messages.clear();
         self.ends.clear();
@@ -244,25 +247,25 @@ impl Sink for SyslogSink {
             Ok(connection) => connection,
             Err(error) => return DeliveryReport::stopped(0, error),
         };
-        self.make(records);
+        self.encode(records);
         match connection.send(&self.messages, &self.ends) {
             (sent, Ok(())) => {
                 self.connection = Some(connection);
                 DeliveryReport::complete(sent)
             }
-            // It will not get smaller.
+            // The datagram would be as large at the next attempt.
             (sent, Err(error)) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
                 self.connection = Some(connection);
                 DeliveryReport { delivered: sent, rejected: Some((1, error.into())), error: None }
             }
             (sent, Err(error)) => {
-                let place = match &self.address {
+                let receiver = match &self.address {
                     SyslogAddress::Socket(path) => path.display().to_string(),
                     SyslogAddress::Udp(name) | SyslogAddress::Tcp(name) => name.clone(),
                     #[cfg(feature = "tls")]
                     SyslogAddress::Tls(name) => name.clone(),
                 };
-                DeliveryReport::stopped(sent, Error::from(error).context(format!("cannot write to {place}")))
+                DeliveryReport::stopped(sent, Error::from(error).context(format!("cannot write to {receiver}")))
             }
         }
     }
@@ -274,19 +277,20 @@ impl Sink for SyslogSink {
             Some(SyslogConnection::Tls(secured)) => secured.close()?,
             Some(SyslogConnection::Socket(..) | SyslogConnection::Udp(_)) | None => return Ok(()),
         };
-        // Whoever closes at once may take back what is still on its way; the other side's close says that it has it.
+        // A connection that is closed at once may be reset with data under way; the receiver's own FIN confirms that it
+        // has read everything.
         stream.shutdown(Shutdown::Write)?;
-        // Less than the end of a run waits.
+        // Less than the limit for the end of the run.
         stream.set_read_timeout(Some(IO_TIMEOUT / 2))?;
         match io::copy(stream, &mut io::sink()) {
-            // It does not say that it has everything; nor that it has not.
+            // The receiver does not close: it may or may not have read everything.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             other => Ok(other.map(drop)?),
         }
     }
 }
 
-/// A record as RFC 5424 has it, without a frame.
+/// Encodes a record by RFC 5424, without a frame.
 pub(super) fn message(record: &Record, host: &str, text: &str) -> String {
     use std::fmt::Write as _;
 
@@ -298,7 +302,7 @@ pub(super) fn message(record: &Record, host: &str, text: &str) -> String {
     for field in fields::record_fields(record) {
         let value = Sanitized(&field.value.to_string()).to_string();
         // Writing to a string cannot fail.
-        write!(message, " {}=\"", field.name).unwrap_or_default();
+        let _ignored = write!(message, " {}=\"", field.name);
         for character in value.chars() {
             if matches!(character, '"' | '\\' | ']') {
                 message.push('\\');
@@ -307,8 +311,8 @@ pub(super) fn message(record: &Record, host: &str, text: &str) -> String {
         }
         message.push('"');
     }
-    // The mark says that the text is UTF-8.
-    write!(message, "] \u{feff}{text}").unwrap_or_default();
+    // The byte order mark says that the text is UTF-8 (RFC 5424, section 6.4).
+    let _ignored = write!(message, "] \u{feff}{text}");
     message
 }
 
@@ -320,7 +324,7 @@ mod tests {
     use crate::model::{Lost, LostWhere};
 
     #[test]
-    fn addresses_are_read() {
+    fn parses_addresses() {
         let of = |text| SyslogAddress::parse(Some(text));
         assert_eq!(SyslogAddress::parse(None), Ok(SyslogAddress::Socket("/dev/log".into())));
         assert_eq!(of("/run/log"), Ok(SyslogAddress::Socket("/run/log".into())));
@@ -335,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_follows_the_standard() {
+    fn encodes_a_message_by_rfc_5424() {
         let lost = Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
         let message = message(&lost, "gw 1", "seven");
         let process = std::process::id();

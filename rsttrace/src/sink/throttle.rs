@@ -1,15 +1,16 @@
-//! At once when it is quiet, in blocks when it is not.
+//! Write throttling: writes go out immediately when idle; under load they are batched for up to 200 ms, which makes
+//! about 100 writes a second at most.
 
 use std::time::{Duration, Instant};
 
-/// The longest that a record waits for others to go out with it.
+/// Longest time that a record waits to be written together with later ones.
 const WINDOW: Duration = Duration::from_millis(200);
 
-/// Times that something goes out at once in a window. With those at the end of windows this makes a hundred writes a
-/// second at most, however many records there are.
+/// Immediate writes in a window. With the write at the end of each window this makes a hundred writes a second at most,
+/// whatever the rate of records.
 const WRITES_PER_WINDOW: u32 = 20;
 
-/// Tells whether what there is goes out now, or waits for more.
+/// Decides when the next write goes out.
 #[derive(Debug, Default)]
 pub(crate) struct WriteThrottle {
     began: Option<Instant>,
@@ -17,7 +18,7 @@ pub(crate) struct WriteThrottle {
 }
 
 impl WriteThrottle {
-    /// How long to wait before the next write; zero is now, and counts as done.
+    /// Delay until the next write. Zero means to write now, and counts as a write.
     pub(crate) fn next_write_in(&mut self, now: Instant) -> Duration {
         let passed = self.began.map(|began| now.saturating_duration_since(began));
         match passed {
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_waits_when_it_is_quiet() {
+    fn writes_immediately_when_idle() {
         let (mut throttle, start) = (WriteThrottle::default(), Instant::now());
         for second in 0..100 {
             assert_eq!(throttle.next_write_in(start + Duration::from_secs(second)), Duration::ZERO);
@@ -49,10 +50,10 @@ mod tests {
     }
 
     #[test]
-    fn under_load_nothing_waits_longer_than_a_window() {
+    fn delays_at_most_one_window_under_load() {
         let (mut throttle, start) = (WriteThrottle::default(), Instant::now());
         let (mut now, mut writes) = (Duration::ZERO, 0_u32);
-        // A record every 100 µs, for ten seconds.
+        // A record every 100 µs for ten seconds.
         while now < Duration::from_secs(10) {
             let delay = throttle.next_write_in(start + now);
             assert!(delay <= WINDOW);

@@ -1,4 +1,4 @@
-//! TLS over a connection, by the certificates that this host trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others).
+//! TLS with the certificates that this host trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others).
 
 use std::{
     io::{self, Read, Write as _},
@@ -11,11 +11,12 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::socket::{MsgFlags, recv};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring, pki_types::ServerName};
 
-/// A connection with TLS.
+/// A TLS connection.
 pub(super) struct TlsStream(StreamOwned<ClientConnection, TcpStream>);
 
 impl TlsStream {
-    /// Shakes hands with whom this `HOST:PORT` names.
+    /// Performs the handshake with the server of this `HOST:PORT`. Blocks until it is over, or until the socket's
+    /// timeout. Fails where the host trusts no certificates, or does not trust this server's.
     pub(super) fn open(name: &str, stream: TcpStream) -> Result<Self> {
         let host = name.rsplit_once(':').map_or(name, |(host, _)| host).trim_matches(['[', ']']);
         let host =
@@ -38,14 +39,14 @@ impl TlsStream {
         Ok(secured)
     }
 
-    /// Writes it all. What was written before an error is not known.
+    /// Writes all bytes. On an error it is not known how many were sent.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.is_open()?;
         self.0.write_all(bytes)?;
         self.0.flush()
     }
 
-    /// An error if the other side has closed.
+    /// Fails if the server has closed the connection.
     fn is_open(&mut self) -> io::Result<()> {
         let StreamOwned { conn, sock } = &mut self.0;
         loop {
@@ -62,7 +63,7 @@ impl TlsStream {
         }
     }
 
-    /// Says that nothing more comes.
+    /// Sends `close_notify` and returns the TCP stream.
     pub(super) fn close(&mut self) -> io::Result<&mut TcpStream> {
         self.0.conn.send_close_notify();
         self.0.flush()?;
@@ -70,7 +71,7 @@ impl TlsStream {
     }
 }
 
-/// Reads what has come already.
+/// Reads what has arrived without blocking.
 struct NonBlockingRead<'a>(&'a TcpStream);
 
 impl Read for NonBlockingRead<'_> {

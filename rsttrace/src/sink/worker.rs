@@ -1,4 +1,4 @@
-//! The thread that delivers to one sink, in batches, trying again with back-off.
+//! The thread that delivers to one sink, in batches, with retries and exponential backoff.
 
 use std::{
     sync::{
@@ -13,12 +13,9 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{DeliveryReport, Sink, throttle::WriteThrottle};
-use crate::{
-    exit::{note, sentence},
-    model::Record,
-};
+use crate::{exit::sentence, model::Record, util::messages::info};
 
-/// Records that an sink is handed at a time, at most.
+/// Most records in one call of [`Sink::deliver`].
 const BATCH: usize = 512;
 
 /// First delay after a failure, and the delay after progress.
@@ -27,35 +24,35 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// Longest delay between two attempts: each failure doubles it.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// The same at most at the end of the run.
+/// Longest delay between two attempts at the end of the run.
 const SHUTDOWN_BACKOFF_MAX: Duration = Duration::from_millis(500);
 
-/// What the pipeline wants of a thread.
-pub(super) enum Command {
-    /// As many as there was room for.
+/// A command of the pipeline to a worker.
+pub(super) enum SinkCommand {
+    /// Deliver these records; the queue had room for them.
     Deliver(Vec<Record>),
-    /// A new file, of those that write one.
+    /// Reopen the file, after an external rotation.
     Reopen,
-    /// The end is near: what failed is tried again soon.
+    /// Deliver what is queued soon: the run ends. The delay is at most [`SHUTDOWN_BACKOFF_MAX`] from here on.
     Flush,
 }
 
-/// What both sides know.
+/// State that the worker and the pipeline share.
 #[derive(Default)]
 pub(super) struct SinkCounters {
-    /// Records in the queue and in the sink's hands.
+    /// Records in the queue, and those that the sink is delivering.
     pub(super) waiting: AtomicUsize,
-    /// Records that have arrived.
+    /// Records that are at their destination.
     pub(super) delivered: AtomicU64,
-    /// Records that were rejected, or did not fit into the queue.
+    /// Records that the sink rejected, or that did not fit into the queue.
     pub(super) undelivered: AtomicU64,
-    /// The queue is full, and that has been said.
+    /// Whether the queue is full and that has been reported.
     pub(super) is_full: AtomicBool,
-    /// Told whenever nothing is waiting any more.
+    /// Notified whenever `waiting` becomes 0.
     pub(super) idle: Notify,
 }
 
-/// One sink, in its thread.
+/// Worker of one sink, which runs in its thread.
 pub(super) struct Worker {
     name: Arc<str>,
     sink: Box<dyn Sink>,
@@ -68,7 +65,7 @@ pub(super) struct Worker {
     reported_rejected: u64,
 }
 
-/// An sink that does not get on.
+/// State of a sink that fails.
 struct Backoff {
     next_attempt: Instant,
     delay: Duration,
@@ -89,8 +86,8 @@ impl Worker {
         }
     }
 
-    /// Delivers until the pipeline has gone and nothing is left.
-    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+    /// Delivers until the pipeline has closed the queue and nothing is left. Blocks for as long as the run lasts.
+    pub(super) fn run(mut self, commands: &Receiver<SinkCommand>) {
         let mut throttle = WriteThrottle::default();
         let mut wait = None;
         let mut goes_on = true;
@@ -103,7 +100,7 @@ impl Worker {
             let now = Instant::now();
             let left = match &self.backoff {
                 Some(backoff) => backoff.next_attempt.saturating_duration_since(now),
-                // A whole batch waits for nobody, and neither does the rest at the end.
+                // A whole batch is delivered at once, and so is the rest at the end.
                 None if self.pending.len() >= BATCH || !goes_on => Duration::ZERO,
                 None => throttle.next_write_in(now),
             };
@@ -112,16 +109,17 @@ impl Worker {
                 continue;
             }
             self.deliver();
-            // More may be there already.
+            // More commands may be queued already.
             wait = (!self.pending.is_empty()).then_some(Duration::ZERO);
         }
         if let Err(error) = self.sink.finish() {
-            note(format_args!("sink {}: {}", self.name, sentence(&error)));
+            info(format_args!("sink {}: {}", self.name, sentence(&error)));
         }
     }
 
-    /// Takes what has been ordered: waits for the first for so long, or until there is one. False when no more will come.
-    fn receive(&mut self, commands: &Receiver<Command>, wait: Option<Duration>) -> bool {
+    /// Receives commands. Blocks until `wait` is over, or without a limit until there is a first command; returns at
+    /// once when a batch is complete. False once the queue is closed.
+    fn receive(&mut self, commands: &Receiver<SinkCommand>, wait: Option<Duration>) -> bool {
         let deadline = wait.map(|wait| Instant::now() + wait);
         let mut command = match deadline {
             None if self.pending.is_empty() => commands.recv().map_err(RecvTimeoutError::from),
@@ -130,9 +128,9 @@ impl Worker {
         };
         loop {
             match command {
-                Ok(Command::Deliver(records)) => self.pending.extend(records),
-                Ok(Command::Reopen) => self.reopen(),
-                Ok(Command::Flush) => {
+                Ok(SinkCommand::Deliver(records)) => self.pending.extend(records),
+                Ok(SinkCommand::Reopen) => self.reopen(),
+                Ok(SinkCommand::Flush) => {
                     self.max_delay = SHUTDOWN_BACKOFF_MAX;
                     if let Some(backoff) = &mut self.backoff {
                         *backoff = Backoff { next_attempt: Instant::now(), delay: BACKOFF_MIN };
@@ -141,7 +139,7 @@ impl Worker {
                 }
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => {
-                    // Without commands to wait for, the time between two attempts has to pass otherwise.
+                    // A closed queue cannot be waited for, and the delay before the next attempt has to pass.
                     if let Some(deadline) = deadline.filter(|_| !self.pending.is_empty()) {
                         thread::sleep(deadline.saturating_duration_since(Instant::now()));
                     }
@@ -151,7 +149,7 @@ impl Worker {
             if self.pending.len() >= BATCH {
                 return true;
             }
-            // Under load a batch is waited for to the end of the window, not to the next record.
+            // Under load the batch is collected to the end of the window, not to the next record.
             let left = match deadline {
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),
                 None => Duration::ZERO,
@@ -160,13 +158,13 @@ impl Worker {
         }
     }
 
-    /// What is pending goes first to where it was meant to go.
+    /// Reopens the sink. Records that are pending belong to the old file and are delivered first.
     fn reopen(&mut self) {
         if !self.pending.is_empty() && self.backoff.is_none() {
             self.deliver();
         }
         if let Err(error) = self.sink.reopen() {
-            note(format_args!("sink {}: {}", self.name, sentence(&error)));
+            info(format_args!("sink {}: {}", self.name, sentence(&error)));
         }
     }
 
@@ -174,30 +172,30 @@ impl Worker {
         let batch = &self.pending[..self.pending.len().min(BATCH)];
         let DeliveryReport { delivered, rejected, error } = self.sink.deliver(batch);
         let rejected_count = rejected.as_ref().map_or(0, |(count, _)| *count);
-        let gone = (delivered + rejected_count).min(batch.len());
-        self.pending.drain(..gone);
+        let finished = (delivered + rejected_count).min(batch.len());
+        self.pending.drain(..finished);
         self.counts.delivered.fetch_add(delivered as u64, Ordering::Relaxed);
         let before = self.counts.undelivered.fetch_add(rejected_count as u64, Ordering::Relaxed);
-        let waiting = self.counts.waiting.fetch_sub(gone, Ordering::AcqRel) - gone;
+        let waiting = self.counts.waiting.fetch_sub(finished, Ordering::AcqRel) - finished;
         if waiting == 0 {
             self.counts.idle.notify_one();
         }
         let was_full = waiting <= self.capacity / 2 && self.counts.is_full.swap(false, Ordering::Relaxed);
         if was_full || error.is_none() && self.backoff.is_some() {
-            note(format_args!("sink {}: delivers again; {before} records were not delivered", self.name));
+            info(format_args!("sink {}: delivers again; {before} records were not delivered", self.name));
         }
         if let Some((count, why)) = rejected {
             self.rejected += count as u64;
-            // Once, and then at each doubling.
+            // Reported for the first rejected record and at each doubling.
             if self.rejected >= 2 * self.reported_rejected {
                 self.reported_rejected = self.rejected;
-                note(format_args!("sink {}: {} records were refused: {}", self.name, self.rejected, sentence(&why)));
+                info(format_args!("sink {}: {} records were refused: {}", self.name, self.rejected, sentence(&why)));
             }
         }
         match (error, self.backoff.take()) {
             (None, _) => {}
             (Some(error), None) => {
-                note(format_args!(
+                info(format_args!(
                     "sink {}: {}; up to {} records wait for it",
                     self.name,
                     sentence(&error),
@@ -206,7 +204,7 @@ impl Worker {
                 self.backoff = Some(Backoff { next_attempt: Instant::now() + BACKOFF_MIN, delay: BACKOFF_MIN });
             }
             (Some(_), Some(Backoff { delay, .. })) => {
-                // Whoever got something through is nearly well again.
+                // A sink that delivered something is likely to recover: the delay starts over.
                 let delay = if delivered > 0 { BACKOFF_MIN } else { (delay * 2).min(self.max_delay) };
                 self.backoff = Some(Backoff { next_attempt: Instant::now() + delay, delay });
             }

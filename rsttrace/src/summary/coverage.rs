@@ -1,4 +1,4 @@
-//! The host's own counters beside what was seen: a difference is shown and explained, never hidden.
+//! The host's own TCP counters beside the observed resets. A difference is shown and explained, never hidden.
 
 use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _};
 
@@ -9,49 +9,49 @@ use crate::{
     model::{CounterCoverage, Coverage, Direction, Hook, NamespaceCoverage, NamespaceId, Reset},
 };
 
-/// The counters of `/proc/net/snmp` that resets move.
+/// The counters of `/proc/net/snmp` that resets increase.
 const COUNTERS: [&str; 3] = ["OutRsts", "EstabResets", "AttemptFails"];
 
-/// Network namespaces beside our own that are compared: those with the most resets.
+/// Most network namespaces beside our own that are compared: those with the most resets.
 const MAX_OTHERS: usize = 16;
-/// Network namespaces in which resets are counted.
+/// Most network namespaces in which resets are counted.
 const MAX_NAMESPACES: usize = 1024;
 
 pub(crate) type SnmpCounters = HashMap<&'static str, u64>;
 
-/// The counters at the start, and what was seen since, in each network namespace.
+/// The counters of each network namespace at the start, and the resets that were observed since.
 #[derive(Debug, Default)]
 pub struct CounterBaseline {
-    own: Option<u32>,
+    own_netns: Option<u32>,
     at_start: HashMap<u32, NamespaceBaseline>,
-    seen: HashMap<NamespaceId, ObservedResets>,
+    observed: HashMap<NamespaceId, ObservedResets>,
     /// Whether this kernel reports resets for which it has no socket.
     without_socket: bool,
 }
 
-/// The counters of a namespace at the start.
+/// The counters of one namespace at the start.
 #[derive(Debug, Default)]
 struct NamespaceBaseline {
     counters: SnmpCounters,
-    /// A process that was in it. As long as it still is, the inode number names the same namespace.
+    /// A process that was in the namespace. As long as it still is, the inode number names this namespace.
     witness: Option<Identity>,
 }
 
-/// What relates the counters of a namespace now to those that its inode number had at the start.
+/// Relation between the counters of a namespace now and those that its inode number had at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BaselineMatch {
-    /// They are of the same namespace.
+    /// Both are counters of one namespace.
     SameNamespace,
-    /// The namespace is younger than the run, or had no process at the start: its counters begin at 0.
+    /// The namespace is younger than the run, or had no process at the start: its counters began at 0.
     NewNamespace,
-    /// The inode number may have been used again since.
+    /// The inode number may have been reused since.
     Uncertain,
 }
 
-/// What was seen in one namespace.
+/// Resets that were observed in one namespace.
 #[derive(Clone, Copy, Debug, Default)]
 struct ObservedResets {
-    /// When the last was, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time of the last one, `CLOCK_MONOTONIC` nanoseconds.
     last_ns: u64,
     total: u64,
     sent: u64,
@@ -60,77 +60,83 @@ struct ObservedResets {
 }
 
 impl CounterBaseline {
-    /// Reads the counters; what is seen from now on is compared with their movement. `without_socket` tells whether this
-    /// kernel reports resets for which it has no socket.
+    /// Reads the counters of every namespace that has a process; resets that are observed from now on are compared with
+    /// their increase. `without_socket` says whether this kernel reports resets for which it has no socket. Reads
+    /// `/proc`, and blocks for it.
     pub fn start(without_socket: bool) -> Self {
         let at_start = namespaces().into_iter().filter_map(|(netns, pid)| {
             let counters = read_in(netns, &pid)?;
             Some((netns, NamespaceBaseline { counters, witness: pid.parse().ok().and_then(Identity::of_program) }))
         });
-        Self { own: netns_of("self"), at_start: at_start.collect(), seen: HashMap::new(), without_socket }
+        Self { own_netns: netns_of("self"), at_start: at_start.collect(), observed: HashMap::new(), without_socket }
     }
 
-    /// Counts a reset, wanted or not.
+    /// Counts a reset, whether or not it passes the filters.
     pub fn observe(&mut self, reset: &Reset) {
         let namespace = reset.namespace();
-        if namespace.inode == 0 || self.seen.len() >= MAX_NAMESPACES && !self.seen.contains_key(&namespace) {
+        if namespace.inode == 0 || self.observed.len() >= MAX_NAMESPACES && !self.observed.contains_key(&namespace) {
             return;
         }
-        let seen = self.seen.entry(namespace).or_default();
-        seen.last_ns = seen.last_ns.max(reset.facts.ktime_ns);
+        let observed = self.observed.entry(namespace).or_default();
+        observed.last_ns = observed.last_ns.max(reset.facts.ktime_ns);
         let state = reset.socket.as_ref().map(|socket| socket.state.0);
-        seen.total += reset.count;
+        observed.total += reset.count;
         if reset.hook == Hook::TcpSendReset {
-            seen.sent += reset.count;
+            observed.sent += reset.count;
         }
-        // `tcp_set_state` counts a connection that goes to CLOSE from one of these, whoever reset it.
+        // `tcp_set_state` counts each connection that goes from one of these states to CLOSE, whichever side reset it.
         if matches!(state, Some(tcp::ESTABLISHED | tcp::CLOSE_WAIT)) {
-            seen.established += reset.count;
+            observed.established += reset.count;
         }
         if matches!(state, Some(tcp::SYN_SENT | tcp::SYN_RECV)) && reset.direction == Direction::Received {
-            seen.attempts += reset.count;
+            observed.attempts += reset.count;
         }
     }
 
-    /// The comparison. `complete` tells whether everything that the hooks reported was let through to be counted.
-    pub fn finish(&self, complete: bool) -> Coverage {
+    /// Compares the counters of our own namespace and of others. `complete` says whether nothing that the hooks
+    /// reported was filtered out or lost; without it there is no comparison. Reads `/proc`, and blocks for it.
+    pub fn compare_all(&self, complete: bool) -> Coverage {
         let now = namespaces();
         let mut others: Vec<(u32, ObservedResets, usize)> =
-            self.latest().into_iter().filter(|&(netns, ..)| Some(netns) != self.own).collect();
-        others.sort_by_key(|&(netns, seen, _)| (std::cmp::Reverse(seen.total), netns));
-        let others = others.into_iter().filter_map(|(netns, seen, namespaces)| {
+            self.latest().into_iter().filter(|&(netns, ..)| Some(netns) != self.own_netns).collect();
+        others.sort_by_key(|&(netns, observed, _)| (std::cmp::Reverse(observed.total), netns));
+        let others = others.into_iter().filter_map(|(netns, observed, namespaces)| {
             let counters = read_in(netns, now.get(&netns)?)?;
             let baseline_match = self.baseline_match(netns, &counters, namespaces > 1);
-            Some(NamespaceCoverage { netns, counters: self.compare(netns, &counters, seen, baseline_match, complete) })
+            Some(NamespaceCoverage {
+                netns,
+                counters: self.compare(netns, &counters, observed, baseline_match, complete),
+            })
         });
-        Coverage { others: others.take(MAX_OTHERS).collect(), ..self.own(complete) }
+        Coverage { others: others.take(MAX_OTHERS).collect(), ..self.compare_own(complete) }
     }
 
-    /// The comparison of our own namespace alone, for which no other process is looked at.
-    pub fn own(&self, complete: bool) -> Coverage {
-        let own = self.own.and_then(|own| {
-            // This process has been in it all the time.
-            let seen = self.latest().into_iter().find(|&(netns, ..)| netns == own);
-            let seen = seen.map_or_else(ObservedResets::default, |(_, seen, _)| seen);
-            Some(self.compare(own, &read("self")?, seen, BaselineMatch::SameNamespace, complete))
+    /// Compares the counters of our own namespace alone, without looking at another process.
+    pub fn compare_own(&self, complete: bool) -> Coverage {
+        let own = self.own_netns.and_then(|own| {
+            // This process has been in the namespace all the time.
+            let observed = self.latest().into_iter().find(|&(netns, ..)| netns == own);
+            let observed = observed.map_or_else(ObservedResets::default, |(_, observed, _)| observed);
+            Some(self.compare(own, &read("self")?, observed, BaselineMatch::SameNamespace, complete))
         });
-        Coverage { netns: self.own, counters: own.unwrap_or_default(), others: Vec::new() }
+        Coverage { netns: self.own_netns, counters: own.unwrap_or_default(), others: Vec::new() }
     }
 
-    /// For each inode number, what was seen in the namespace that had it last, and how many had it during the run.
+    /// For each inode number, the resets of the namespace that had it last, and how many namespaces had it during the
+    /// run.
     fn latest(&self) -> Vec<(u32, ObservedResets, usize)> {
         let mut latest: HashMap<u32, (ObservedResets, usize)> = HashMap::new();
-        for (namespace, &seen) in &self.seen {
+        for (namespace, &observed) in &self.observed {
             let (last, namespaces) = latest.entry(namespace.inode).or_default();
             *namespaces += 1;
-            if seen.last_ns >= last.last_ns {
-                *last = seen;
+            if observed.last_ns >= last.last_ns {
+                *last = observed;
             }
         }
-        latest.into_iter().map(|(netns, (seen, namespaces))| (netns, seen, namespaces)).collect()
+        latest.into_iter().map(|(netns, (observed, namespaces))| (netns, observed, namespaces)).collect()
     }
 
-    /// What relates the counters of the namespace with this inode number to those at the start.
+    /// Relates the counters of the namespace with this inode number to those at the start.
     fn baseline_match(&self, netns: u32, now: &SnmpCounters, used_again: bool) -> BaselineMatch {
         let Some(NamespaceBaseline { counters, witness }) = self.at_start.get(&netns) else {
             return BaselineMatch::NewNamespace;
@@ -167,7 +173,7 @@ impl CounterBaseline {
         observed.into_iter().filter_map(compare).collect()
     }
 
-    /// Why a counter and what was seen differ.
+    /// Why a counter and the observed resets differ; `None` where they agree.
     fn explanation(&self, name: &str, delta: u64, observed: u64, baseline_match: BaselineMatch) -> Option<String> {
         if delta == observed {
             return None;
@@ -198,7 +204,7 @@ impl CounterBaseline {
     }
 }
 
-/// A process of each network namespace that has one.
+/// The PID of one process in each network namespace.
 fn namespaces() -> HashMap<u32, String> {
     let mut namespaces = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -215,18 +221,19 @@ fn netns_of(pid: &str) -> Option<u32> {
     fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino().try_into().ok()
 }
 
-/// The counters of a namespace, as a process that was in it sees them; `None` when the PID is in another by now.
+/// The counters of a namespace, as a process that was in it sees them; `None` when the PID is in another namespace by
+/// now.
 fn read_in(netns: u32, pid: &str) -> Option<SnmpCounters> {
     let counters = read(pid)?;
     (netns_of(pid) == Some(netns)).then_some(counters)
 }
 
-/// The counters as a process sees them.
+/// The counters as a process sees them; `None` when it has ended.
 fn read(pid: &str) -> Option<SnmpCounters> {
     fs::read_to_string(format!("/proc/{pid}/net/snmp")).ok().map(|snmp| parse(&snmp))
 }
 
-/// Two lines a protocol: names, then values.
+/// Parses `/proc/net/snmp`: two lines a protocol, names and then values.
 pub(crate) fn parse(snmp: &str) -> SnmpCounters {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return HashMap::new() };
@@ -242,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_found_by_name() {
+    fn finds_counters_by_name() {
         let snmp = "Ip: a b\nIp: 1 2\nTcp: RtoMin AttemptFails EstabResets OutRsts InCsumErrors\nTcp: 200 3 4 5 0\n";
         assert_eq!(parse(snmp), HashMap::from([("AttemptFails", 3), ("EstabResets", 4), ("OutRsts", 5)]));
         assert_eq!(parse("Tcp: OutRsts\n"), HashMap::new());
@@ -250,12 +257,12 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_explained_and_agreement_is_not() {
-        let watch = CounterBaseline { without_socket: true, ..CounterBaseline::default() };
-        assert_eq!(watch.explanation("OutRsts", 3, 3, BaselineMatch::SameNamespace), None);
+    fn explains_differences_only() {
+        let baseline = CounterBaseline { without_socket: true, ..CounterBaseline::default() };
+        assert_eq!(baseline.explanation("OutRsts", 3, 3, BaselineMatch::SameNamespace), None);
         for (name, delta) in [("OutRsts", 4), ("EstabResets", 4), ("AttemptFails", 4), ("OutRsts", 2)] {
             assert!(
-                watch
+                baseline
                     .explanation(name, delta, 3, BaselineMatch::SameNamespace)
                     .is_some_and(|why| !why.contains("at the start"))
             );
@@ -266,12 +273,14 @@ mod tests {
                 .is_some_and(|why| why.contains("6.10"))
         );
         assert!(
-            watch
+            baseline
                 .explanation("OutRsts", 4, 3, BaselineMatch::NewNamespace)
                 .is_some_and(|why| why.contains("at the start"))
         );
         assert!(
-            watch.explanation("OutRsts", 4, 3, BaselineMatch::Uncertain).is_some_and(|why| why.contains("same number"))
+            baseline
+                .explanation("OutRsts", 4, 3, BaselineMatch::Uncertain)
+                .is_some_and(|why| why.contains("same number"))
         );
     }
 
@@ -279,38 +288,38 @@ mod tests {
         ObservedResets { total: sent, sent, last_ns, ..ObservedResets::default() }
     }
 
-    /// Another namespace has the inode number of one that was there at the start.
+    /// The inode number of a namespace that was there at the start is reused.
     #[test]
-    fn counters_of_a_namespace_that_is_gone_are_not_compared_with() {
+    fn ignores_the_baseline_of_a_namespace_that_is_gone() {
         let own = netns_of("self").unwrap();
         let counters = |resets| HashMap::from([("OutRsts", resets)]);
-        let watch_with = |witness, seen: &[(NamespaceId, ObservedResets)]| CounterBaseline {
+        let baseline_with = |witness, seen: &[(NamespaceId, ObservedResets)]| CounterBaseline {
             at_start: HashMap::from([(own, NamespaceBaseline { counters: counters(5), witness })]),
-            seen: seen.iter().copied().collect(),
+            observed: seen.iter().copied().collect(),
             without_socket: true,
             ..CounterBaseline::default()
         };
         let id = |cookie| NamespaceId { inode: own, cookie };
         let witness = Identity::of_program(std::process::id());
-        // The process is still in it, and no other namespace was seen under the number.
-        let watch = watch_with(witness, &[(id(1), seen(3, 10))]);
-        assert_eq!(watch.baseline_match(own, &counters(8), false), BaselineMatch::SameNamespace);
+        // The process is still in it, and only one namespace had the number.
+        let baseline = baseline_with(witness, &[(id(1), seen(3, 10))]);
+        assert_eq!(baseline.baseline_match(own, &counters(8), false), BaselineMatch::SameNamespace);
         assert_eq!(
-            watch.compare(own, &counters(8), seen(3, 10), BaselineMatch::SameNamespace, true)[0].explanation,
+            baseline.compare(own, &counters(8), seen(3, 10), BaselineMatch::SameNamespace, true)[0].explanation,
             None
         );
-        // The counters have gone back.
-        assert_eq!(watch.baseline_match(own, &counters(4), false), BaselineMatch::NewNamespace);
-        // Two were seen under it: what the first was told is not the second's.
-        let watch = watch_with(witness, &[(id(1), seen(3, 10)), (id(2), seen(7, 20))]);
-        let latest: Vec<(u64, usize)> = watch.latest().iter().map(|(_, seen, many)| (seen.sent, *many)).collect();
+        // The counters have decreased.
+        assert_eq!(baseline.baseline_match(own, &counters(4), false), BaselineMatch::NewNamespace);
+        // Two namespaces had the number: the resets of the first are not those of the second.
+        let baseline = baseline_with(witness, &[(id(1), seen(3, 10)), (id(2), seen(7, 20))]);
+        let latest: Vec<(u64, usize)> = baseline.latest().iter().map(|(_, seen, many)| (seen.sent, *many)).collect();
         assert_eq!(latest, [(7, 2)]);
-        assert_eq!(watch.baseline_match(own, &counters(7), true), BaselineMatch::NewNamespace);
-        assert_eq!(watch.compare(own, &counters(7), seen(7, 20), BaselineMatch::NewNamespace, true)[0].delta, 7);
-        // Its process has ended.
-        assert_eq!(watch_with(None, &[]).baseline_match(own, &counters(8), false), BaselineMatch::Uncertain);
-        // It was not there at the start.
-        assert_eq!(watch.baseline_match(own ^ 1, &counters(8), false), BaselineMatch::NewNamespace);
+        assert_eq!(baseline.baseline_match(own, &counters(7), true), BaselineMatch::NewNamespace);
+        assert_eq!(baseline.compare(own, &counters(7), seen(7, 20), BaselineMatch::NewNamespace, true)[0].delta, 7);
+        // The process has ended.
+        assert_eq!(baseline_with(None, &[]).baseline_match(own, &counters(8), false), BaselineMatch::Uncertain);
+        // The namespace was not there at the start.
+        assert_eq!(baseline.baseline_match(own ^ 1, &counters(8), false), BaselineMatch::NewNamespace);
     }
 
     #[test]

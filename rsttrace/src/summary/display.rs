@@ -1,4 +1,4 @@
-//! The summary for a person.
+//! The summary as text for people.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -25,7 +25,7 @@ impl Display for Summary {
         for pattern in &self.patterns {
             line(formatter, "pattern", pattern)?;
         }
-        // Beside a part of the resets the counters say nothing.
+        // Where resets were filtered out or lost, the counters cannot be compared.
         let namespaces = self.coverage.others.iter().map(|other| (Some(other.netns), &other.counters));
         for (netns, counters) in [(None, &self.coverage.counters)].into_iter().chain(namespaces) {
             let compared: Vec<String> =

@@ -1,4 +1,4 @@
-//! The most frequent of very many, in bounded memory.
+//! The most frequent of very many keys, in bounded memory.
 
 use std::{
     fmt::{self, Debug, Formatter},
@@ -7,16 +7,17 @@ use std::{
 
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 
-/// Slots of the sketch; three quarters of them can be in use, and as many are counted exactly. It starts small.
+/// Largest number of slots of the sketch; three quarters of them can be in use, and as many keys are counted exactly.
+/// It starts small.
 const SLOTS: usize = 8192;
 
-/// Counts of keys. Exact as long as there are no more different keys than fit; then the rare ones share what they have,
-/// and a count may be too small by [`HeavyHitters::error`].
+/// Counts of keys by a frequent-items sketch. Exact up to some 6,000 different keys; beyond that a count may be too
+/// small by [`HeavyHitters::error`].
 pub(super) struct HeavyHitters<K>(Option<FrequentItemsSketch<K>>);
 
 impl<K: Eq + Hash> Default for HeavyHitters<K> {
     fn default() -> Self {
-        // A power of two is no error.
+        // Creating it cannot fail: the size is a power of two.
         Self(FrequentItemsSketch::new(SLOTS).ok())
     }
 }
@@ -34,12 +35,12 @@ impl<K: Clone + Eq + Hash + Ord> HeavyHitters<K> {
         }
     }
 
-    /// By how much a count may be too small; 0 when all are exact.
+    /// Largest amount by which a count may be too small; 0 while all are exact.
     pub(super) fn error(&self) -> u64 {
         self.0.as_ref().map_or(0, FrequentItemsSketch::maximum_error)
     }
 
-    /// Every key that is known to be frequent, with what it has at least, the most frequent first.
+    /// The keys that are known to be frequent with their lower bounds, the most frequent first.
     pub(super) fn rows(&self) -> Vec<(K, u64)> {
         let rows = self.0.as_ref().map(|sketch| sketch.frequent_items(ErrorType::NoFalsePositives));
         let mut rows: Vec<(K, u64)> =
@@ -54,19 +55,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_keys_are_counted_exactly() {
+    fn counts_few_keys_exactly() {
         let mut heavy_hitters = HeavyHitters::default();
         for key in 0..5000_u32 {
             heavy_hitters.count(key, 1);
         }
         heavy_hitters.count(7, 41);
         assert_eq!((heavy_hitters.error(), heavy_hitters.rows().len(), heavy_hitters.rows()[0]), (0, 5000, (7, 42)));
-        // Of two alike, the smaller key.
+        // Keys with equal counts are in ascending order.
         assert_eq!(heavy_hitters.rows()[1], (0, 1));
     }
 
     #[test]
-    fn many_keys_leave_the_frequent_ones_and_say_that_they_are_approximate() {
+    fn keeps_the_frequent_of_many_keys_with_an_error() {
         let mut heavy_hitters = HeavyHitters::default();
         for key in 0..200_000_u32 {
             heavy_hitters.count(key, 1);

@@ -1,4 +1,4 @@
-//! What a run comes to, at its end and as often as it is asked for.
+//! The summary of a run, at its end and at intervals: counts, patterns, and the host's own counters beside them.
 
 pub mod coverage;
 mod display;
@@ -17,10 +17,10 @@ use crate::{
     util::degraded::{self, Degraded},
 };
 
-/// Peers, processes and backends that the summary shows.
+/// Most peers, processes and backends in a summary.
 const MAX_LISTED: usize = 10;
 
-/// Counts while the run goes on.
+/// Counts of a run while it goes on. The memory is bounded.
 #[derive(Debug, Default)]
 pub struct Tally {
     resets: u64,
@@ -33,36 +33,36 @@ pub struct Tally {
     patterns: Patterns,
 }
 
-/// What of a summary others know.
+/// Inputs of a summary that the tally does not have.
 pub struct SummaryContext<'a> {
-    /// Now.
+    /// Wall-clock time of the summary.
     pub time: Timestamp,
-    /// Since the start.
+    /// Time since the start of the run.
     pub duration: Duration,
-    /// The run has ended.
+    /// Whether the run has ended.
     pub last: bool,
-    /// To name idle_times by.
+    /// Known timeouts, for naming idle times.
     pub timeouts: &'a Timeouts,
-    /// The host's counters.
+    /// The host's own counters beside what was observed.
     pub coverage: Coverage,
     /// What works less well than it could.
     pub degraded: &'a [Degraded],
-    /// The ways out, where there are several.
+    /// Counts of the outputs; empty where standard output is the only one.
     pub sinks: Vec<SinkCount>,
 }
 
 impl Tally {
-    /// Resets that were lost since the last time.
+    /// Counts lost resets.
     pub fn count_lost(&mut self, count: u64) {
         self.lost += count;
     }
 
-    /// Whether any were lost.
+    /// Whether any resets were lost.
     pub const fn has_losses(&self) -> bool {
         self.lost > 0
     }
 
-    /// Counts a record that was let out.
+    /// Counts a record that passed the filters.
     pub fn count(&mut self, reset: &Reset) {
         self.resets += reset.count;
         if reset.direction == Direction::Sent {
@@ -116,10 +116,10 @@ impl Tally {
     }
 }
 
-/// Processes of one name together.
-fn processes(heavy_hitters: &HeavyHitters<(Arc<str>, u32)>) -> Vec<ProcessCount> {
+/// Counts by process name, those with the most resets first.
+fn processes(counts: &HeavyHitters<(Arc<str>, u32)>) -> Vec<ProcessCount> {
     let mut processes: Vec<ProcessCount> = Vec::new();
-    for ((comm, pid), count) in heavy_hitters.rows() {
+    for ((comm, pid), count) in counts.rows() {
         match processes.iter_mut().find(|process| process.comm == comm) {
             Some(process) => {
                 process.count += count;

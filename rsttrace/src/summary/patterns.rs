@@ -1,5 +1,5 @@
-//! Patterns over many resets: idle_times that cluster, what comes at regular intervals, and what comes at once. All of it
-//! in bounded memory.
+//! Patterns over many resets: idle times that cluster, causes that recur at regular intervals, and bursts. The memory
+//! is bounded.
 
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroUsize};
 
@@ -8,34 +8,34 @@ use lru::LruCache;
 
 use crate::{
     diagnose::{
-        evidence::span,
         story::{Order, Story},
         timeouts::Timeouts,
     },
     model::{Endpoint, FinOrderCounts, IdleCluster, IdleKind, Reset, Role},
     summary::heavy_hitters::HeavyHitters,
+    util::human_duration,
 };
 
-/// Resets that make a pattern.
+/// Fewest resets of a cluster.
 const MIN_CLUSTER: u64 = 3;
-/// Silences are gathered in steps of 2 %.
+/// Width of the steps in which idle times are counted: 2 %.
 const STEP: f64 = 0.02;
-/// A cluster of idle_times is no wider than this part of them, or this many milliseconds.
+/// Widest cluster of idle times: relative to the shortest, or in milliseconds.
 const MAX_CLUSTER_WIDTH: (f64, f64) = (0.1, 1_000.0);
-/// Causes and peers whose intervals are measured.
+/// Most causes and peers whose intervals are measured.
 const MAX_PERIODICITIES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
-/// Resets of one cause within this time are one observe.
+/// Resets of one cause within this time are one occurrence.
 const SAME_OCCURRENCE_NS: u64 = 500_000_000;
-/// Intervals before a periodicity is believed, and how even they have to be.
+/// Intervals that a periodicity takes at least, and their largest deviation, relative to the mean.
 const INTERVALS: (u64, f64) = (4, 0.1);
-/// A burst: so many resets with no more than this time between two, all within the longest.
+/// A burst: fewest resets, longest time between two, and longest time in all (nanoseconds).
 const BURST: (u64, u64, u64) = (5, 100_000_000, 10_000_000_000);
-/// Owners of timeouts that a sentence names.
+/// Most owners of timeouts that a sentence names.
 const MAX_OWNERS: usize = 4;
-/// Bursts and periodicities that are told.
+/// Most clusters, periodicities and bursts that are reported.
 const MAX_REPORTED: usize = 3;
 
-/// What is gathered while the run goes on.
+/// State of the patterns during a run.
 #[derive(Debug)]
 pub(super) struct Patterns {
     idle_times: BTreeMap<(IdleKind, i32), IdleCluster>,
@@ -48,24 +48,24 @@ pub(super) struct Patterns {
     first_victims: u64,
 }
 
-/// How regularly something comes.
+/// Regularity of the occurrences of one cause, by running mean and deviation.
 #[derive(Debug, Default)]
 struct Periodicity {
     occurrences: u64,
     last_ns: u64,
     mean_s: f64,
-    /// Sum of the squared differences from the mean (Welford).
+    /// Sum of the squared differences from the mean (Welford's algorithm).
     spread: f64,
 }
 
-/// Resets that came together.
+/// Resets in quick succession.
 #[derive(Clone, Debug)]
 struct Burst {
     start: Timestamp,
     start_ns: u64,
     last_ns: u64,
     count: u64,
-    /// The only peer and the only cause, where there is but one.
+    /// The only peer and the only cause; `None` where there are several.
     peer: Option<IpAddr>,
     code: Option<&'static str>,
 }
@@ -91,7 +91,7 @@ impl Patterns {
         self.observe_time(reset);
         if reset.cause.code == "peer-restarted" {
             self.restarts += 1;
-            // The first of a restart is told before it can be known.
+            // The first victim of a restart is diagnosed before the restart can be known.
             self.first_victims += u64::from(reset.facts.neighbours.broken == 1);
         }
         let Some(story) = Story::of(reset).filter(|story| story.is(Role::Client) && story.in_use()) else { return };
@@ -149,7 +149,7 @@ impl Patterns {
         self.bursts.truncate(MAX_REPORTED);
     }
 
-    /// Silences that cluster, the largest cluster first.
+    /// Clusters of idle times, the largest first.
     pub(super) fn clusters(&self, timeouts: &Timeouts) -> Vec<IdleCluster> {
         let mut merged: Vec<(i32, IdleCluster)> = Vec::new();
         for (&(kind, step), cluster) in &self.idle_times {
@@ -178,7 +178,7 @@ impl Patterns {
         clusters
     }
 
-    /// Each pattern in a sentence.
+    /// One sentence for each pattern.
     pub(super) fn sentences(&self, clusters: &[IdleCluster]) -> Vec<String> {
         let mut sentences: Vec<String> = clusters.iter().map(IdleCluster::sentence).collect();
         sentences.extend(self.regular());
@@ -196,7 +196,7 @@ impl Patterns {
         sentences
     }
 
-    /// What comes regularly: of a cause where all of it does, else of a cause and a peer.
+    /// Sentences on what is regular: a cause as a whole where it is, else a cause with one peer.
     fn regular(&self) -> Vec<String> {
         let even = |peer: bool| {
             self.periodicities
@@ -209,7 +209,11 @@ impl Patterns {
         regular.sort_by_key(|(_, periodicity)| std::cmp::Reverse(periodicity.occurrences));
         let sentence = |(&(code, peer), periodicity): (&(&str, Option<IpAddr>), &Periodicity)| {
             let of = peer.map_or_else(String::new, |peer| format!(" with {peer}"));
-            format!("{code}{of} every {}, {} times", span(periodicity.mean_s * 1000.0), periodicity.occurrences)
+            format!(
+                "{code}{of} every {}, {} times",
+                human_duration(periodicity.mean_s * 1000.0),
+                periodicity.occurrences
+            )
         };
         regular.into_iter().take(MAX_REPORTED).map(sentence).collect()
     }
@@ -220,20 +224,20 @@ impl IdleCluster {
         self.to_s - self.from_s <= (self.from_s * MAX_CLUSTER_WIDTH.0).max(MAX_CLUSTER_WIDTH.1 / 1000.0)
     }
 
-    /// `60.0 s to 60.1 s`.
+    /// The range of idle times, as `60.0 s to 60.1 s`.
     fn length(&self) -> String {
-        let [from, to] = [self.from_s, self.to_s].map(|seconds| span(seconds * 1000.0).to_string());
+        let [from, to] = [self.from_s, self.to_s].map(|seconds| human_duration(seconds * 1000.0).to_string());
         if from == to { from } else { format!("{from} to {to}") }
     }
 
-    /// The first few timeouts that it matches.
+    /// The first few timeouts that the cluster matches; `None` where it matches none.
     fn owners(&self) -> Option<String> {
         let (first, rest) = self.matches.split_at(self.matches.len().min(MAX_OWNERS));
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
         (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
     }
 
-    /// Without the rest of a sentence.
+    /// The cluster as a part of a sentence.
     pub(super) fn summary_clause(&self) -> String {
         let owners = self.owners().unwrap_or_else(|| "no known timeout".to_owned());
         format!("{} after a silence of {} ({owners})", self.count, self.length())
@@ -272,7 +276,7 @@ impl Periodicity {
         self.last_ns = now;
     }
 
-    /// The intervals so far, and so many more.
+    /// Number of intervals so far, plus `more`.
     fn intervals_with(&self, more: u64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "no run has so many occurrences")]
         let intervals = (self.occurrences.saturating_sub(1) + more) as f64;
@@ -305,7 +309,7 @@ impl Burst {
         self.code = self.code.filter(|&code| code == reset.cause.code);
     }
 
-    /// What goes on for longer is no burst but a state of things.
+    /// Whether the resets are a burst. What lasts longer is a permanent state.
     fn is_one(&self) -> bool {
         self.count >= BURST.0 && self.last_ns.saturating_sub(self.start_ns) <= BURST.2
     }
@@ -316,6 +320,6 @@ impl Burst {
         let length = std::time::Duration::from_nanos(self.last_ns.saturating_sub(self.start_ns)).as_secs_f64();
         let with = peer.map_or_else(|| "several peers".to_owned(), |peer| peer.to_string());
         let what = code.map_or_else(String::new, |code| format!(", all {code}"));
-        format!("{count} resets within {} at {time}, with {with}{what}", span(length * 1000.0))
+        format!("{count} resets within {} at {time}, with {with}{what}", human_duration(length * 1000.0))
     }
 }

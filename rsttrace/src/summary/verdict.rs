@@ -1,11 +1,12 @@
-//! The run in one paragraph: what a person would otherwise take from a capture.
+//! The run in one paragraph: the conclusions that a person would draw from a capture.
 
 use crate::{
     diagnose::catalogue,
     model::{Fault, FinOrderCounts, Summary},
 };
 
-/// Who reset whom, whose side must change what, was a FIN there before the next data, one backend or several, and when.
+/// Renders the verdict: who reset whom, which side has to change something, whether a FIN preceded the next data, how
+/// many backends are affected, and idle times.
 pub(super) fn render(summary: &Summary) -> String {
     if summary.resets == 0 {
         return "No resets.".to_owned();
@@ -74,13 +75,13 @@ fn backends(summary: &Summary) -> Option<String> {
 }
 
 fn most_urgent_cause(summary: &Summary) -> Option<String> {
-    // What is harmless needs no change, however often it comes.
+    // What is harmless needs no change, however often it occurs.
     let rows = summary.by_cause.iter().filter_map(|(code, count)| Some((catalogue::find(code)?, count)));
     let (row, count) = rows.filter(|(row, _)| row.fault != Fault::None).max_by_key(|&(_, count)| count)?;
     Some(format!("First to look at: {} ({count}). {} {}", row.code, row.summary, row.advice))
 }
 
-/// `a, b and c`.
+/// Joins parts of a sentence: `a, b and c`.
 fn join(parts: &[String]) -> String {
     match parts {
         [] => String::new(),

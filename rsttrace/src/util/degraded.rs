@@ -1,15 +1,15 @@
-//! Degrade, do not die: what works less well than it could is a value that is shown to the user.
+//! Degradation: what works less well than it could is a value that is shown to the user, not a failure.
 
 use std::fmt::{self, Display, Formatter};
 
-/// Something that works less well than it could, or not at all, and what that means.
+/// Something that works less well than it could, or not at all, with its reason and effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Degraded {
-    /// The probe, or whatever else it is.
+    /// The probe or feature.
     pub what: String,
-    /// Why.
+    /// Reason, as a part of a sentence.
     pub why: String,
-    /// What a reader of the output loses.
+    /// What is missing in the output because of it.
     pub loss: String,
 }
 
@@ -20,7 +20,7 @@ impl Display for Degraded {
     }
 }
 
-/// The same with what has one reason said at once: a kernel that refuses one probe refuses its like.
+/// Merges entries that share a reason, so that one missing kernel feature is reported once.
 pub fn grouped(all: &[Degraded]) -> Vec<Degraded> {
     let mut groups: Vec<Degraded> = Vec::new();
     for one in all {

@@ -1,4 +1,4 @@
-//! Standard error, of which nobody waits for the reader: one who takes nothing must not hold up a run, nor its end.
+//! Messages on standard error. A reader that reads nothing must not block the run or its end.
 
 use std::{
     fmt::Display,
@@ -12,13 +12,15 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::sanitize::SanitizedLines;
 
-/// How long a reader may take to make room, in milliseconds.
+/// Limit for the reader to make room, milliseconds.
 const WRITE_TIMEOUT_MS: i32 = 100;
 
-/// Standard error once more, in a description of its own, which does not wait. `None` where it never does, as a file.
+/// A second open file description of standard error, with `O_NONBLOCK`: the flag belongs to the description, and the
+/// inherited one is shared with other processes. `None` where writes never block, as for a file, or where it cannot be
+/// opened.
 static NONBLOCKING: OnceLock<Option<File>> = OnceLock::new();
 
-/// Opens it, while this process may still open files for writing.
+/// Opens the second description, while the sandbox still allows opening files for writing.
 pub(crate) fn open() {
     NONBLOCKING.get_or_init(|| {
         let kind = SFlag::from_bits_truncate(fstat(io::stderr()).ok()?.st_mode) & SFlag::S_IFMT;
@@ -37,11 +39,11 @@ pub fn info(message: impl Display) {
     write(format!("rsttrace: {}\n", SanitizedLines(&message.to_string())).as_bytes());
 }
 
-/// Writes lines, in pieces that a pipe takes whole or not at all. What finds no room in time is not written.
+/// Writes lines in pieces that a pipe takes as a whole or not at all. A piece that finds no room in time is dropped.
 fn write(lines: &[u8]) {
     for part in lines.chunks(libc::PIPE_BUF) {
         if write_part(part).is_err() {
-            // Nothing is left to do about it.
+            // There is no other place to report this to.
             return;
         }
     }
@@ -57,19 +59,20 @@ fn write_part(part: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Where it is a socket, as services have it.
+/// Sends to standard error without blocking, where it is a socket, as for services. Fails with ENOTSOCK where it is
+/// none.
 fn send(part: &[u8]) -> io::Result<()> {
     // SAFETY: the bytes live through the call.
     let sent = unsafe { libc::send(libc::STDERR_FILENO, part.as_ptr().cast(), part.len(), libc::MSG_DONTWAIT) };
     match io::Error::last_os_error() {
-        // It is one, and full.
+        // The socket's buffer is full: the piece is dropped.
         error if sent < 0 && error.kind() == ErrorKind::WouldBlock => Ok(()),
         error if sent < 0 => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Whether it takes something in time.
+/// Waits for room, [`WRITE_TIMEOUT_MS`] at most.
 fn has_room(file: &File) -> bool {
     let mut poll = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     // SAFETY: one structure, which lives through the call.

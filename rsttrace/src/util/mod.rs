@@ -1,8 +1,9 @@
 //! Small tools without state of their own, which every stage may use. None of them knows a stage.
 
 pub mod degraded;
+mod human_duration;
 pub(crate) mod messages;
 pub mod sanitize;
 mod variant_name;
 
-pub(crate) use variant_name::serde_variant_name;
+pub(crate) use self::{human_duration::human_duration, variant_name::serde_variant_name};

@@ -1,12 +1,12 @@
-//! Text that came from outside, made harmless: for a terminal, and for whatever reads JSON line by line.
+//! Sanitizing of untrusted text: for terminals, and for readers of JSON lines.
 
 use std::{
     fmt::{self, Display, Formatter, Write as _},
     io,
 };
 
-/// Shows text without anything that a terminal obeys or that does not show: control characters, escape sequences, marks
-/// that turn the direction of writing, and characters without a shape come out as `\u{1b}`.
+/// Shows text without characters that a terminal obeys or does not show: control characters, escape sequences,
+/// bidirectional controls and invisible characters come out as `\u{1b}`.
 pub struct Sanitized<'a>(pub &'a str);
 
 impl Display for Sanitized<'_> {
@@ -15,7 +15,7 @@ impl Display for Sanitized<'_> {
     }
 }
 
-/// The same for text of several lines, which stay.
+/// Shows text like [`Sanitized`], but keeps its line feeds.
 pub struct SanitizedLines<'a>(pub &'a str);
 
 impl Display for SanitizedLines<'_> {
@@ -35,8 +35,9 @@ fn show(character: char, formatter: &mut Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// Control characters of both sets, line and paragraph separators, marks of direction, and what Unicode calls ignorable
-/// by default: no shape, so that two names look alike. Variation selectors may stay, they belong to pictures.
+/// Whether a character is a control character of either set, a line or paragraph separator, a bidirectional control, or
+/// what Unicode calls default ignorable: it has no glyph, so that two names would look alike. Variation selectors are
+/// allowed, they belong to emoji.
 pub(crate) fn is_unsafe_for_terminal(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -46,19 +47,19 @@ pub(crate) fn is_unsafe_for_terminal(character: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The first `width` characters of a harmless text; what is truncate off shows as `…`.
+/// The first `width` characters of a text, sanitized. A text that is longer ends in `…`.
 pub fn truncate(text: &str, width: usize) -> String {
-    // As many characters of the text as could be shown, and one more to tell that there are more.
+    // As many characters as can be shown, and one to tell that there are more.
     let end = text.char_indices().nth(width + 1).map_or(text.len(), |(end, _)| end);
-    let harmless = Sanitized(text.get(..end).unwrap_or(text)).to_string();
-    if harmless.chars().count() <= width {
-        return harmless;
+    let sanitized = Sanitized(text.get(..end).unwrap_or(text)).to_string();
+    if sanitized.chars().count() <= width {
+        return sanitized;
     }
-    harmless.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    sanitized.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// Writes what is harmful in a line of JSON as JSON's own escapes, which say the same. serde leaves everything beyond
-/// ASCII as it is, the control characters from 0x7f to 0x9f and the separators at which some readers end a line too.
+/// Replaces unsafe characters in a line of JSON by JSON's own escapes, which mean the same. serde keeps everything
+/// beyond ASCII, among it the control characters from 0x7f to 0x9f and the separators at which some readers end a line.
 pub(crate) fn escape_json(line: &mut Vec<u8>) {
     let mut escaped = Vec::with_capacity(line.len() + 64);
     for character in String::from_utf8_lossy(line).chars() {
@@ -71,11 +72,11 @@ pub(crate) fn escape_json(line: &mut Vec<u8>) {
     *line = escaped;
 }
 
-/// Appends a character as JSON escapes it.
+/// Appends a character as a JSON escape, in UTF-16 units.
 pub(crate) fn escape_char_in_json(character: char, to: &mut impl io::Write) {
     for unit in character.encode_utf16(&mut [0; 2]) {
-        // Memory takes everything.
-        write!(to, "\\u{unit:04x}").unwrap_or_default();
+        // Writing to memory cannot fail.
+        let _ignored = write!(to, "\\u{unit:04x}");
     }
 }
 
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_terminal_obeys_comes_through() {
+    fn escapes_what_a_terminal_obeys() {
         for text in
             ["\u{1b}[31mred", "a\nb", "a\rb", "\u{202e}evil", "\u{9b}31m", "\u{7f}", "\u{2066}x", "\u{e0041}", "\u{ad}"]
         {
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_counts_characters() {
+    fn truncate_counts_characters() {
         assert_eq!(truncate("übergröße", 5), "über…");
         assert_eq!(truncate("java", 4), "java");
         assert_eq!(truncate("", 4), "");
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_the_same_in_ascii() {
+    fn json_escapes_keep_the_text() {
         for text in
             ["plain", "ünï", "\u{7f}\u{9b}31m", "\u{85}\u{2028}", "\u{202e}evil", "\u{e0041}\u{feff}", "\u{1b}\n\"\\"]
         {

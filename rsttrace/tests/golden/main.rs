@@ -1,4 +1,4 @@
-//! The same cases through the chain of stages and every format, held against stored output.
+//! Golden cases through the chain of stages and every format, compared with stored output.
 //!
 //! No root, no kernel: the events are written by hand. `RSTTRACE_BLESS=1` stores what came out instead; read the
 //! difference before you commit it.
@@ -65,7 +65,7 @@ fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
     let words = !reasons.is_empty();
     let complete = |reset: &mut Reset| {
         if case.details {
-            complete(reset)
+            complete(reset);
         }
     };
     let mut processor = processor(reasons, complete);
@@ -106,7 +106,7 @@ fn complete(reset: &mut Reset) {
 }
 
 fn printed(format: Format, color: bool) -> String {
-    let look = TextOptions {
+    let options = TextOptions {
         color,
         time: TimeFormat::Utc,
         started_ns: 0,
@@ -114,7 +114,7 @@ fn printed(format: Format, color: bool) -> String {
         // The files that names come from differ from machine to machine.
         names: false,
     };
-    let mut sink = format.formatter(look);
+    let mut sink = format.formatter(options);
     let mut out = Vec::new();
     let mut write = |record: &Record| sink.write(record, &mut out).expect("a vector takes everything");
     for reset in resets() {
@@ -149,14 +149,14 @@ fn each_case_has_its_cause() {
 #[test]
 fn the_clock_may_be_set() {
     const HOUR: i64 = 3600;
-    let look = TextOptions {
+    let options = TextOptions {
         color: false,
         time: TimeFormat::Elapsed,
         started_ns: NOW_NS - 10_000_000_000,
         zone: TimeZone::UTC,
         names: false,
     };
-    let (mut text, mut long) = (Format::Text.formatter(look.clone()), Format::Long.formatter(look));
+    let (mut text, mut long) = (Format::Text.formatter(options.clone()), Format::Long.formatter(options));
     let mut decoder = Decoder::new("gw-1".into(), Reasons::default(), Some(0), cases::events::tick_rate());
     let wall = "2026-11-21T08:15:02Z".parse::<Timestamp>().expect("a time");
     let case = cases::all().next().expect("a case");

@@ -14,12 +14,9 @@ use rsttrace_common::{
 };
 
 use crate::{
-    cases::{
-        NOW_NS,
-        events::{
-            ago, answers, client, common, earlier, established, exchanged, held_by, in_flight, owner, sent, server, v4,
-            without_socket,
-        },
+    cases::events::{
+        ago, answers, client, common, earlier, established, exchanged, held_by, in_flight, owner, sent, server, v4,
+        without_socket,
     },
     clock, compare, processor, reasons,
 };
@@ -39,7 +36,9 @@ fn play(mut events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
         processor.process_event(event, 1, &clock(), &NoKernel, &mut out);
     }
     let (resets, mut tally) = (out.resets(), Tally::default());
-    resets.iter().for_each(|reset| tally.count(reset));
+    for reset in &resets {
+        tally.count(reset);
+    }
     let summary = tally.summary(SummaryContext {
         time: clock().wall,
         duration: Duration::from_mins(10),
@@ -111,10 +110,10 @@ fn the_summary_of_a_gateway() {
 #[test]
 fn the_summary_follows_the_schema() {
     let (_, summary) = play(gateway());
-    let look =
+    let options =
         TextOptions { color: false, time: TimeFormat::Utc, started_ns: 0, zone: jiff::tz::TimeZone::UTC, names: false };
     let mut out = Vec::new();
-    Format::Json.formatter(look).write(&Record::Summary(Arc::new(summary)), &mut out).expect("a vector");
+    Format::Json.formatter(options).write(&Record::Summary(Arc::new(summary)), &mut out).expect("a vector");
     let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
     let schema = serde_json::from_str(include_str!("../../../docs/output.schema.json")).expect("JSON");
     let schema = jsonschema::validator_for(&schema).expect("a schema");

@@ -1,4 +1,4 @@
-//! Names that somebody has chosen to do harm, through the decoder and every sink.
+//! Names that are chosen to do harm, through the decoder, every format and the encoding of every sink.
 //!
 //! Process names, command lines, paths, units, containers, users, interfaces and the host's own name are put into the
 //! golden cases, whatever they hold. What is harmful is said here anew, not asked of the program.
@@ -149,7 +149,7 @@ fn records(case: usize, names: &[String]) -> [Record; 4] {
     ]
 }
 
-fn look(color: bool) -> TextOptions {
+fn text_options(color: bool) -> TextOptions {
     TextOptions {
         color,
         time: TimeFormat::Utc,
@@ -161,7 +161,7 @@ fn look(color: bool) -> TextOptions {
 }
 
 fn printed(format: Format, color: bool, records: &[Record]) -> String {
-    let mut sink = format.formatter(look(color));
+    let mut sink = format.formatter(text_options(color));
     let mut out = Vec::new();
     for record in records {
         sink.write(record, &mut out).expect("a vector takes everything");
@@ -169,8 +169,8 @@ fn printed(format: Format, color: bool, records: &[Record]) -> String {
     String::from_utf8(out).expect("UTF-8")
 }
 
-fn forms(record: &Record, names: &[String]) -> Encodings {
-    Encodings::of(record, look(false), &names[0])
+fn encodings(record: &Record, names: &[String]) -> Encodings {
+    Encodings::of(record, text_options(false), &names[0])
 }
 
 /// The fields of a datagram for the journal, read as systemd's "Native Journal Protocol" has it.
@@ -309,8 +309,8 @@ proptest! {
     #[test]
     fn journal_fields_are_ours(case in 0..500_usize, names in names()) {
         for (record, plain) in records(case, &names).iter().zip(&records(case, &plain())) {
-            let fields = journal_fields(&forms(record, &names).journal);
-            let usual = journal_fields(&forms(plain, &names).journal);
+            let fields = journal_fields(&encodings(record, &names).journal);
+            let usual = journal_fields(&encodings(plain, &names).journal);
             prop_assert_eq!(names_of(&fields), names_of(&usual));
             let message = value_of(&fields, "MESSAGE").expect("a message");
             prop_assert_eq!(message.chars().find(|&character| does_harm(character)), None, "{}", message);
@@ -326,7 +326,7 @@ proptest! {
     #[test]
     fn syslog_messages_stay_one(case in 0..500_usize, names in names()) {
         for (record, plain) in records(case, &names).iter().zip(&records(case, &plain())) {
-            let (message, usual) = (forms(record, &names).syslog, forms(plain, &names).syslog);
+            let (message, usual) = (encodings(record, &names).syslog, encodings(plain, &names).syslog);
             let ((fields, text), (usual, _)) = (syslog_fields(&message), syslog_fields(&usual));
             prop_assert_eq!(names_of(&fields), names_of(&usual));
             let values = fields.iter().map(|(_, value)| value.as_str()).chain([text]);
@@ -343,7 +343,7 @@ proptest! {
     #[test]
     fn collectors_get_the_names_as_they_were(case in 0..500_usize, names in names()) {
         for record in records(case, &names) {
-            let otlp = forms(&record, &names).otlp;
+            let otlp = encodings(&record, &names).otlp;
             if let Record::Reset(_) = record {
                 for name in [&names[1], &names[2], &names[3], &names[4], &names[5], &names[6], &names[10]] {
                     let found = otlp.windows(name.len().max(1)).any(|window| window == name.as_bytes());

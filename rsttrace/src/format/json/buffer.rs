@@ -1,24 +1,24 @@
-//! A line while it is made.
+//! The buffer in which a line is built.
 
 use std::io;
 
-/// Bytes that are written one behind the other, and then read all at once.
+/// A byte buffer for appending many short pieces.
 ///
-/// A record is very many pieces, most of a few bytes and of a length that the compiler knows. For each of them a `Vec` looks
-/// for room, calls `memcpy` and sets the length; here the bytes are there before they are needed, and a piece is a
-/// comparison and a few moves.
+/// A record consists of very many pieces, most of a few bytes and of a length that the compiler knows. For each of them
+/// a `Vec` checks its capacity, calls `memcpy` and sets the length; here the memory is initialized ahead, and a piece
+/// is a comparison and a few moves.
 #[derive(Default)]
 pub(super) struct Buffer {
-    /// What has been written, and room behind it.
+    /// The written bytes, and initialized room after them.
     bytes: Vec<u8>,
     end: usize,
 }
 
 impl Buffer {
-    /// Room that is made when there is none.
+    /// Bytes by which the room grows, beside what is needed.
     const STEP: usize = 4096;
 
-    /// What has been written.
+    /// The bytes written since the last [`Buffer::clear`].
     pub(super) fn written(&self) -> &[u8] {
         self.bytes.get(..self.end).unwrap_or_default()
     }
@@ -36,7 +36,8 @@ impl Buffer {
             self.grow(length);
         }
         let room = self.bytes.get_mut(self.end..).unwrap_or_default();
-        // As long as the pieces together, and known to be, so that nothing below is a question when the program runs.
+        // This slice is as long as the pieces together, and the compiler knows it: nothing below is checked at run
+        // time.
         let Some((mut room, _)) = room.split_at_mut_checked(length) else { return };
         for piece in pieces {
             let Some((here, behind)) = room.split_at_mut_checked(piece.len()) else { return };
@@ -46,7 +47,7 @@ impl Buffer {
         self.end += length;
     }
 
-    /// Makes room.
+    /// Makes room for `length` bytes.
     #[cold]
     fn grow(&mut self, length: usize) {
         self.bytes.resize(self.end + length + Self::STEP, 0);
@@ -72,7 +73,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_there(pieces in vec(vec(any::<u8>(), 0..6000), 0..8)) {
+        fn keeps_every_piece(pieces in vec(vec(any::<u8>(), 0..6000), 0..8)) {
             let mut buffer = Buffer::default();
             for _ in 0..2 {
                 buffer.clear();

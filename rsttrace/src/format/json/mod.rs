@@ -11,16 +11,16 @@ use self::{buffer::Buffer, serializer::JsonSerializer};
 use super::Formatter;
 use crate::{model::Record, util::sanitize};
 
-/// What a line of this kind begins with. (serde's own way, `flatten`, took a fifth of the whole line's time.)
+/// Start of a line of this type. (serde's own way, `flatten`, took a fifth of the time of the whole line.)
 ///
-/// `schema` is the version of the contract: fields may be added; nothing is renamed, retyped or dropped without raising it.
+/// `schema` is the version of the contract: fields may be added; renaming, retyping or removing one raises it.
 macro_rules! envelope {
     ($kind:literal) => {
         concat!("{\"schema\":1,\"type\":\"", $kind, "\"")
     };
 }
 
-/// JSON lines.
+/// Formatter of JSON lines.
 #[derive(Default)]
 pub(crate) struct JsonFormatter {
     line: Buffer,
@@ -42,17 +42,18 @@ impl Formatter for JsonFormatter {
 }
 
 impl JsonFormatter {
-    /// A record behind what its line begins with.
+    /// Writes a record after the start of its line.
     fn write_record(&mut self, envelope: &'static str, record: &impl Serialize) -> io::Result<()> {
         self.line.append([envelope.as_bytes()]);
         record.serialize(JsonSerializer::continuing_object(&mut self.line)).map_err(io::Error::other)
     }
 
-    /// One of those that come once in a while and have maps in them.
+    /// Writes a record by `serde_json`: for types that come rarely and contain maps, which [`JsonSerializer`] does not
+    /// know.
     fn write_via_serde_json(&mut self, envelope: &'static str, record: &impl Serialize) -> io::Result<()> {
         let mut fields = serde_json::to_vec(record)?;
         sanitize::escape_json(&mut fields);
-        // Every record has fields: a comma instead of the opening brace.
+        // Every record has fields, so a comma replaces the opening brace.
         self.line.append([envelope.as_bytes(), b",", fields.get(1..).unwrap_or_default()]);
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! serde's values as JSON, for what is written by the hundred thousand a second.
+//! A `serde::Serializer` for JSON, for records that come at a hundred thousand a second.
 //!
-//! `serde_json` looks at every byte of every name for something to escape. Names of fields are this program's own and have
-//! nothing; texts are looked at in blocks, once, for what JSON escapes and for what [`sanitize`] does.
+//! `serde_json` looks at every byte of every name for something to escape. Names of fields are this program's own and
+//! need no escape; texts are scanned in blocks, once, for what JSON escapes and for what [`sanitize`] does.
 
 use std::{
     error,
@@ -16,10 +16,10 @@ use serde::{
 use super::buffer::Buffer;
 use crate::util::sanitize;
 
-/// Appends values to a line.
+/// Serializes one value into a buffer.
 pub(super) struct JsonSerializer<'a> {
     to: &'a mut Buffer,
-    /// What an object is begun with.
+    /// First byte of an object: a brace, or a comma where it continues one.
     open: u8,
 }
 
@@ -28,16 +28,16 @@ impl<'a> JsonSerializer<'a> {
         Self { to, open: b'{' }
     }
 
-    /// An object's fields, which come behind others in one object.
+    /// Serializer of an object whose fields continue an object that is already open.
     pub(super) const fn continuing_object(to: &'a mut Buffer) -> Self {
         Self { to, open: b',' }
     }
 }
 
-/// A list or an object that has been begun.
+/// A list or an object that is being written.
 pub(super) struct Compound<'a> {
     to: &'a mut Buffer,
-    /// What comes before the next item: what opens it, or a comma.
+    /// Byte before the next item: the opening bracket, then a comma.
     separator: u8,
     close: u8,
 }
@@ -93,30 +93,30 @@ impl SerializeStruct for Compound<'_> {
     }
 }
 
-/// Appends a value. Not where it is called: that is for every field, and there are few types.
+/// Appends a value. Not inlined: it is called for every field, and there are few types.
 #[inline(never)]
 fn append<T: Serialize + ?Sized>(value: &T, to: &mut Buffer) -> Result<(), Error> {
     value.serialize(JsonSerializer::new(to))
 }
 
-/// Whether a byte stands in a text of JSON as it is.
+/// Whether a byte stands in a JSON string as it is.
 const fn needs_no_escape(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
 
-/// The same for all of them, as many at once as the processor compares.
+/// Like [`needs_no_escape`] for a whole slice, in blocks that the compiler vectorizes.
 fn need_no_escape(bytes: &[u8]) -> bool {
     need_no_escape_in_blocks::<16>(bytes)
         .or_else(|| need_no_escape_in_blocks::<8>(bytes))
         .unwrap_or_else(|| bytes.iter().all(|byte| needs_no_escape(*byte)))
 }
 
-/// In blocks of so many; `None` where there are not as many. No branch for any of them, by which the compiler sees that all
-/// places of a block are the same work.
+/// Compares in blocks of `BLOCK` bytes; `None` for a slice that is shorter. There is no branch for a single byte, so
+/// that the compiler can treat a block as a vector.
 fn need_no_escape_in_blocks<const BLOCK: usize>(bytes: &[u8]) -> Option<bool> {
     let last: &[u8; BLOCK] = bytes.last_chunk()?;
     let mut odd = [0; BLOCK];
-    // The end is looked at as a block too, some of it for the second time.
+    // The last bytes are compared as a block too, which overlaps the one before.
     for block in bytes.as_chunks().0.iter().chain([last]) {
         for (odd, byte) in odd.iter_mut().zip(block) {
             *odd |= u8::from(*byte < b' ') | u8::from(*byte > b'~');
@@ -126,12 +126,12 @@ fn need_no_escape_in_blocks<const BLOCK: usize>(bytes: &[u8]) -> Option<bool> {
     Some(odd == [0; BLOCK])
 }
 
-/// Appends a text without the quotes around it.
+/// Appends a text without its quotes, escaped.
 fn escape(text: &str, to: &mut Buffer) {
     let mut rest = text;
     loop {
         let plain = rest.bytes().take_while(|byte| needs_no_escape(*byte)).count();
-        // Behind ASCII a character begins.
+        // What follows ASCII is the start of a character.
         let (plain, odd) = rest.split_at(plain);
         to.append([plain.as_bytes()]);
         let mut characters = odd.chars();
@@ -154,7 +154,7 @@ fn escape_char(character: char, to: &mut Buffer) {
     to.append([short]);
 }
 
-/// Text that is written piece by piece.
+/// Adapter for `write!` that escapes each piece of text.
 struct EscapingWriter<'a>(&'a mut Buffer);
 
 impl fmt::Write for EscapingWriter<'_> {
@@ -173,7 +173,8 @@ macro_rules! integers {
     };
 }
 
-/// As `serde_json` has them: the shortest that is this number, and `null` for what is none.
+/// Floating-point numbers as `serde_json` writes them: the shortest text that reads as this number, and `null` for NaN
+/// and infinity.
 macro_rules! numbers {
     ($($method:ident $kind:ty,)+) => {
         $(fn $method(self, value: $kind) -> Result<(), Error> {
@@ -210,7 +211,7 @@ impl<'a> Serializer for JsonSerializer<'a> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), Error> {
-        // Most texts are plain as a whole.
+        // Most texts need no escape at all.
         if need_no_escape(value.as_bytes()) {
             self.to.append([b"\"", value.as_bytes(), b"\""]);
             return Ok(());
@@ -250,7 +251,7 @@ impl<'a> Serializer for JsonSerializer<'a> {
     }
 
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Error> {
-        // A name of this program's own, like that of a field.
+        // Names of variants are this program's own, like those of fields.
         debug_assert!(need_no_escape(variant.as_bytes()), "{variant}");
         self.to.append([b"\"", variant.as_bytes(), b"\""]);
         Ok(())
@@ -311,7 +312,7 @@ impl<'a> Serializer for JsonSerializer<'a> {
     }
 }
 
-/// What no record has, and what therefore nobody has taught this to write.
+/// A type that no record has, and that [`JsonSerializer`] therefore does not know.
 #[derive(Debug)]
 pub(super) struct Error(Box<str>);
 
@@ -379,21 +380,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_says_what_serde_json_says(value in outer()) {
+        fn agrees_with_serde_json(value in outer()) {
             let (ours, theirs) = (line(&value), serde_json::to_string(&value).expect("JSON"));
             let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("it is JSON");
             prop_assert_eq!(read(&ours), read(&theirs));
         }
 
         #[test]
-        fn nothing_harmful_comes_through(text: String) {
+        fn escapes_unsafe_characters(text: String) {
             let line = line(&text);
             assert!(!line.chars().any(sanitize::is_unsafe_for_terminal), "{line:?}");
         }
     }
 
     #[test]
-    fn blocks_end_anywhere() {
+    fn escapes_at_any_block_boundary() {
         for length in [0, 1, 30, 31, 32, 33, 63, 64, 65] {
             for special in ["", "\"", "\\", "\n", "µ", "日", "\u{202e}", "\u{e0041}", "\u{7f}"] {
                 let text = format!("{}{special}x{special}", "y".repeat(length));
@@ -405,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn every_odd_byte_is_seen_wherever_it_is() {
+    fn finds_every_byte_that_needs_an_escape() {
         for byte in 0..=u8::MAX {
             for length in 1..40 {
                 for place in 0..length {
@@ -418,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_is_closed() {
+    fn closes_empty_values() {
         assert_eq!(
             (line(&Empty {}), line(&Vec::<u8>::new()), line(&None::<u8>)),
             ("{}".into(), "[]".into(), "null".into())
@@ -427,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_cannot_write_it_refuses() {
+    fn refuses_types_without_a_form() {
         assert!((1, 2).serialize(JsonSerializer::new(&mut Buffer::default())).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! One request at a time, over HTTP/1.1, or as gRPC over HTTP/2, on a connection that is kept.
+//! OTLP client: one request at a time over HTTP/1.1, or as gRPC over HTTP/2, on a connection that is reused.
 
 use std::{net::ToSocketAddrs as _, time::Duration};
 
@@ -22,24 +22,24 @@ use tokio::{
 use super::{OtlpEndpoint, message::ExportResponse};
 use crate::util::sanitize::Sanitized;
 
-/// How long the collector may take for a connection, and for an answer.
+/// Limit for a connection, and for a request with its response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of an answer that are read; a good one has a few.
+/// Limit for a response body in bytes; a good one has a few.
 const MAX_RESPONSE_BYTES: usize = 64 << 10;
 
-/// The longest that a collector is left alone because it says so.
+/// Longest `Retry-After` that is obeyed.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 const USER_AGENT_NAME: &str = concat!("rsttrace/", env!("CARGO_PKG_VERSION"));
 
-/// What the collector says to a request.
+/// Outcome of one request, in the words of the OTLP specification.
 pub(super) enum ExportOutcome {
-    /// It has them, but for so many.
+    /// The collector accepted the records, except `rejected` of them (partial success).
     Accepted { rejected: i64, message: String },
-    /// It never will.
+    /// The collector rejected the records; the request must not be repeated.
     Rejected(String),
-    /// Not now.
+    /// The request may be repeated, after a delay if there is one.
     RetryAfter { why: String, after: Option<Duration> },
 }
 
@@ -49,7 +49,7 @@ enum HttpConnection {
     Grpc(http2::SendRequest<Full<Bytes>>),
 }
 
-/// The collector, and the connection to it if there is one.
+/// A client of one collector, with its connection while there is one.
 pub(super) struct Client {
     endpoint: OtlpEndpoint,
     connection: Option<HttpConnection>,
@@ -60,7 +60,8 @@ impl Client {
         Self { endpoint, connection: None }
     }
 
-    /// Sends one encoded request. An error is one of the connection, which the next request makes anew.
+    /// Sends one encoded request. Waits for the response, [`REQUEST_TIMEOUT`] at most. Fails where the connection does;
+    /// the next request makes a new one.
     pub(super) async fn send(&mut self, message: Vec<u8>) -> Result<ExportOutcome> {
         let deadline = tokio::time::Instant::now() + REQUEST_TIMEOUT;
         let mut connection = match self.connection.take() {
@@ -100,18 +101,22 @@ impl Client {
         let stream = TokioIo::new(last.with_context(cannot)?);
         Ok(if *is_grpc {
             let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.with_context(cannot)?;
-            // Whatever ends it shows in the next request.
-            tokio::spawn(async { connection.await.unwrap_or_default() });
+            // The error that ends the connection shows in the next request.
+            tokio::spawn(async {
+                let _ignored = connection.await;
+            });
             HttpConnection::Grpc(sender)
         } else {
             let (sender, connection) = http1::handshake(stream).await.with_context(cannot)?;
-            tokio::spawn(async { connection.await.unwrap_or_default() });
+            tokio::spawn(async {
+                let _ignored = connection.await;
+            });
             HttpConnection::Http(sender)
         })
     }
 }
 
-/// Whether the collector has not closed since; the connection's own task has to have its turn to notice.
+/// Whether the connection is still open. Yields first: its task has to run to notice that the collector has closed it.
 async fn is_open(connection: &HttpConnection) -> bool {
     for _ in 0..3 {
         yield_now().await;
@@ -122,7 +127,7 @@ async fn is_open(connection: &HttpConnection) -> bool {
     }
 }
 
-/// A message of gRPC: not compressed, its length, itself.
+/// Frames a gRPC message: not compressed, length, message.
 fn framed(message: &[u8]) -> Result<Bytes> {
     let mut frame = BytesMut::with_capacity(message.len() + 5);
     frame.put_u8(0);
@@ -140,12 +145,13 @@ async fn answer(response: Response<Incoming>, is_grpc: bool) -> Result<ExportOut
     if head.status != StatusCode::OK {
         return Ok(of_http(head.status, &head.headers, &[]));
     }
-    // Without a body the trailers are among the headers.
+    // A response without a body has the trailers among its headers.
     let trailers = body.trailers().cloned().unwrap_or_else(|| head.headers.clone());
     Ok(of_grpc(&trailers, &body.to_bytes()))
 }
 
-/// By <https://opentelemetry.io/docs/specs/otlp/#otlphttp-response>: only these four are to be tried again.
+/// Outcome by <https://opentelemetry.io/docs/specs/otlp/#otlphttp-response>: only these four status codes are
+/// retryable.
 fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ExportOutcome {
     let why = || format!("the collector answers {status}");
     match status.as_u16() {
@@ -161,20 +167,20 @@ fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ExportOutcom
     }
 }
 
-/// By <https://opentelemetry.io/docs/specs/otlp/#failures>.
+/// Outcome by <https://opentelemetry.io/docs/specs/otlp/#failures>.
 fn of_grpc(trailers: &HeaderMap, body: &[u8]) -> ExportOutcome {
     let text = |name| trailers.get(name).and_then(|value| value.to_str().ok());
     let status = text("grpc-status").and_then(|status| status.parse::<u8>().ok());
     let why = || format!("the collector answers with status {status:?} {}", text("grpc-message").unwrap_or_default());
     match status {
         Some(0) => taken(body.get(5..).unwrap_or_default()),
-        // Cancelled, deadline exceeded, resource exhausted, aborted, out of range, unavailable, data loss.
+        // CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS.
         Some(1 | 4 | 8 | 10 | 11 | 14 | 15) | None => ExportOutcome::RetryAfter { why: why(), after: None },
         Some(_) => ExportOutcome::Rejected(why()),
     }
 }
 
-/// Said to be taken, perhaps not all. An answer that cannot be read is not a no.
+/// Outcome of a successful request, which may be a partial success. A body that cannot be decoded is no rejection.
 fn taken(body: &[u8]) -> ExportOutcome {
     let partial = ExportResponse::decode(body).unwrap_or_default().partial_success.unwrap_or_default();
     ExportOutcome::Accepted { rejected: partial.rejected, message: Sanitized(&partial.error_message).to_string() }

@@ -1,5 +1,5 @@
-//! The messages of OTLP for logs, as far as they are used. The numbers are those of opentelemetry-proto 1, which keeps
-//! them for good; its own crate brings a whole SDK.
+//! The messages of OTLP logs, as far as they are used. The tags are those of opentelemetry-proto 1, which keeps them
+//! stable; its own crate brings a whole SDK.
 
 use prost::{Message, Oneof};
 

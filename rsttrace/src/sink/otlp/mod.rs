@@ -1,5 +1,5 @@
-//! OpenTelemetry logs to a collector, by HTTP or gRPC. What a collector cannot take now is tried again, as its protocol
-//! asks for; what it will not take is counted.
+//! OpenTelemetry logs to a collector, over HTTP or gRPC (OTLP). Retryable errors are retried as the protocol asks for;
+//! what the collector rejects is counted.
 
 mod client;
 mod message;
@@ -21,21 +21,22 @@ use crate::{
     model::Record,
 };
 
-/// Bytes of a request, by its records: servers of gRPC take 4 MB unless told otherwise, and a larger one never gets through.
+/// Size of a request in bytes, by its records: gRPC servers take 4 MB by default, and a larger request would never get
+/// through.
 const REQUEST_BYTES: usize = 2 << 20;
 
-/// Where the collector is.
+/// Address of a collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OtlpEndpoint {
     /// Host and port.
     pub(super) authority: String,
-    /// Where logs go.
+    /// Path of the request.
     pub(super) path: String,
     pub(super) is_grpc: bool,
 }
 
 impl OtlpEndpoint {
-    /// Reads `http://HOST[:PORT][/PATH]` or `grpc://HOST[:PORT]`.
+    /// Parses `http://HOST[:PORT][/PATH]` or `grpc://HOST[:PORT]`.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
         match text.and_then(|text| text.split_once("://")) {
             Some(("http", rest)) => {
@@ -56,18 +57,18 @@ impl OtlpEndpoint {
     }
 }
 
-/// A collector.
+/// A sink to a collector.
 pub(super) struct OtlpSink {
     runtime: Runtime,
     client: Client,
     resource: Resource,
     text: MessageText,
-    /// The collector has asked not to be asked before.
+    /// End of the delay that the collector has asked for (`Retry-After`).
     not_before: Option<Instant>,
 }
 
 impl OtlpSink {
-    /// Gets ready; whether the collector is there shows with the first record.
+    /// Prepares the sink. Whether the collector is there shows with the first record.
     pub(super) fn open(endpoint: OtlpEndpoint, options: TextOptions, host: &str) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot start an event loop")?;
         let text = |text: &'static str| Value::Str(Cow::Borrowed(text));
@@ -81,7 +82,7 @@ impl OtlpSink {
         Ok(Self { runtime, client, resource, text: MessageText::new(options), not_before: None })
     }
 
-    /// A request with the first of these, as many as fit, and how many these are.
+    /// Encodes a request with the first of the records, as many as fit, and returns it with their number.
     fn request(&mut self, records: &[Record]) -> (Vec<u8>, usize) {
         let mut log_records = Vec::with_capacity(records.len());
         let mut bytes = 0;
@@ -101,7 +102,7 @@ impl OtlpSink {
     }
 }
 
-/// A record as a collector gets it.
+/// Encodes a record as a `LogRecord`, as protobuf. `text` becomes its body.
 pub(super) fn encode(record: &Record, text: String) -> Vec<u8> {
     log_record(record, text).encode_to_vec()
 }
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints_are_read() {
+    fn parses_endpoints() {
         let of = |text| OtlpEndpoint::parse(Some(text));
         let http = |authority: &str, path: &str| {
             Ok(OtlpEndpoint { authority: authority.to_owned(), path: path.to_owned(), is_grpc: false })

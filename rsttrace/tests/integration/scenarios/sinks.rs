@@ -225,7 +225,7 @@ pub(crate) fn one_that_fails_harms_no_other(stage: &Stage) {
     let (status, stderr) = tracer.status();
     assert_eq!(status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("sink json:/dev/full: cannot write to /dev/full: No space left on device"), "{stderr}");
-    assert!(stderr.contains("records are missing: nobody reads it"), "{stderr}");
+    assert!(stderr.contains("records are missing: it is not read"), "{stderr}");
     let records = records(&path);
     assert_eq!(resets(&records), 2 * CONNECTIONS, "{stderr}");
     let summary = records.last().unwrap();
