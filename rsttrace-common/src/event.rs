@@ -75,8 +75,6 @@ pub struct ResetEvent {
     pub sk: u64,
     /// `skc_cookie`; 0 when nobody has generated one.
     pub cookie: u64,
-    /// Inode of the socket's file; 0 when it has none (any more).
-    pub inode: u64,
     /// Id of the socket's cgroup (cgroup v2); 0 when unknown.
     pub cgroup_id: u64,
     /// `tcp_sock.bytes_sent`: payload bytes sent, retransmissions included.
@@ -129,10 +127,6 @@ pub struct ResetEvent {
     pub rtt_us: u32,
     /// `tcp_sock.total_retrans`: segments sent again over the life of the connection.
     pub retransmits: u32,
-    /// `sk_uid`: the user that created the socket.
-    pub socket_uid: u32,
-    /// `sk_mark`.
-    pub mark: u32,
     /// `icsk_user_timeout` in milliseconds (`TCP_USER_TIMEOUT`); 0 when unset.
     pub user_timeout_ms: u32,
     /// Connections waiting in a listener's accept queue.
@@ -151,8 +145,6 @@ pub struct ResetEvent {
     pub local_port: u16,
     /// Port of the peer's end, in host byte order.
     pub peer_port: u16,
-    /// `sk_err` at the event.
-    pub socket_error: u16,
     /// `KIND_*`.
     pub kind: u8,
     /// `AF_INET` (2) or `AF_INET6` (10) of the packets on the wire: an IPv4-mapped socket is `AF_INET`.
@@ -181,6 +173,8 @@ pub struct ResetEvent {
     pub handshake_ttl: u8,
     /// Where netfilter was when it rejected a packet: 1 input, 2 forward, 3 output (`enum nf_inet_hooks`).
     pub netfilter_hook: u8,
+    /// Zero.
+    pub padding: u16,
     /// Under which the map `FINDINGS` gathers who holds the socket, or the listener of a connection that nobody has
     /// accepted; 0 when nobody holds either.
     pub findings: u64,
@@ -223,12 +217,10 @@ pub const EVENT_ORPHAN: u32 = 1 << 6;
 pub const EVENT_SHARED: u32 = 1 << 7;
 /// The story of the connection (owner, times, previous state) was found.
 pub const EVENT_HAS_STORY: u32 = 1 << 8;
-/// The packet that provoked the reset could not be parsed.
-pub const EVENT_BAD_PACKET: u32 = 1 << 9;
 /// The timing fields (`*_jiffies`) are valid.
-pub const EVENT_HAS_TIMES: u32 = 1 << 10;
+pub const EVENT_HAS_TIMES: u32 = 1 << 9;
 /// The task that holds the socket's lock was exiting (`PF_EXITING`): its sockets are closed for it.
-pub const EVENT_EXITING: u32 = 1 << 11;
+pub const EVENT_EXITING: u32 = 1 << 10;
 
 /// Nobody is known.
 pub const PROVENANCE_NONE: u8 = 0;
@@ -238,12 +230,10 @@ pub const PROVENANCE_CONNECT: u8 = 1;
 pub const PROVENANCE_ACCEPT: u8 = 2;
 /// The task that called listen; children of the listener inherit it.
 pub const PROVENANCE_LISTEN: u8 = 3;
-/// The task that read or wrote.
-pub const PROVENANCE_IO: u8 = 4;
 /// Held by the process when rsttrace started.
-pub const PROVENANCE_SNAPSHOT: u8 = 5;
+pub const PROVENANCE_SNAPSHOT: u8 = 4;
 /// Seen working on the socket in its own context: shutdown or close.
-pub const PROVENANCE_CURRENT: u8 = 6;
+pub const PROVENANCE_CURRENT: u8 = 5;
 
 /// Not known which end opened the connection.
 pub const ROLE_UNKNOWN: u8 = 0;
@@ -280,18 +270,17 @@ assert_offsets!(Task, start_boottime_ns @ 0, tgid @ 8, uid @ 12, comm @ 16);
 const _: () = assert!(size_of::<Header>() == 16 && align_of::<Header>() == 4);
 assert_offsets!(Header, seq @ 0, ack @ 4, window @ 8, id @ 10, length @ 12, ttl @ 14, flags @ 15);
 
-const _: () = assert!(size_of::<ResetEvent>() == 336 && align_of::<ResetEvent>() == 8);
+const _: () = assert!(size_of::<ResetEvent>() == 320 && align_of::<ResetEvent>() == 8);
 assert_offsets!(
     ResetEvent,
-    ktime_ns @ 0, sk @ 8, cookie @ 16, inode @ 24, cgroup_id @ 32, bytes_sent @ 40, bytes_retrans @ 48,
-    bytes_acked @ 56, bytes_received @ 64, opened_ns @ 72, established_ns @ 80, fin_received_ns @ 88,
-    fin_sent_ns @ 96, owner @ 104, actor @ 136, local_address @ 168, peer_address @ 184, flags @ 200, reason @ 204,
-    netns @ 208, now_jiffies @ 212, last_send_jiffies @ 216, last_receive_jiffies @ 220, last_ack_jiffies @ 224,
-    chrono_start_jiffies @ 228, unacked_bytes @ 232, unsent_bytes @ 236, unread_bytes @ 240, rtt_us @ 244,
-    retransmits @ 248, socket_uid @ 252, mark @ 256, user_timeout_ms @ 260, accept_queue @ 264,
-    accept_queue_limit @ 268, socket_flags @ 272, linger_jiffies @ 276, packet @ 280, interface @ 296,
-    local_port @ 300, peer_port @ 302, socket_error @ 304, kind @ 306, family @ 307, state @ 308,
-    previous_state @ 309, substate @ 310, shutdown @ 311, provenance @ 312, role @ 313, chrono_type @ 314,
-    probes_out @ 315, references @ 316, handshake_ttl @ 318, netfilter_hook @ 319, findings @ 320,
-    netns_cookie @ 328,
+    ktime_ns @ 0, sk @ 8, cookie @ 16, cgroup_id @ 24, bytes_sent @ 32, bytes_retrans @ 40, bytes_acked @ 48,
+    bytes_received @ 56, opened_ns @ 64, established_ns @ 72, fin_received_ns @ 80, fin_sent_ns @ 88, owner @ 96,
+    actor @ 128, local_address @ 160, peer_address @ 176, flags @ 192, reason @ 196, netns @ 200, now_jiffies @ 204,
+    last_send_jiffies @ 208, last_receive_jiffies @ 212, last_ack_jiffies @ 216, chrono_start_jiffies @ 220,
+    unacked_bytes @ 224, unsent_bytes @ 228, unread_bytes @ 232, rtt_us @ 236, retransmits @ 240,
+    user_timeout_ms @ 244, accept_queue @ 248, accept_queue_limit @ 252, socket_flags @ 256, linger_jiffies @ 260,
+    packet @ 264, interface @ 280, local_port @ 284, peer_port @ 286, kind @ 288, family @ 289, state @ 290,
+    previous_state @ 291, substate @ 292, shutdown @ 293, provenance @ 294, role @ 295, chrono_type @ 296,
+    probes_out @ 297, references @ 298, handshake_ttl @ 300, netfilter_hook @ 301, padding @ 302, findings @ 304,
+    netns_cookie @ 312,
 );

@@ -1,7 +1,7 @@
 //! The packet that provoked a reset: the addresses where no socket has them, and its header as evidence.
 
 use rsttrace_common::{
-    event::{EVENT_BAD_PACKET, EVENT_HAS_PACKET, Header, ResetEvent},
+    event::{EVENT_HAS_PACKET, Header, ResetEvent},
     names::{IPPROTO_TCP, tcp_flag},
 };
 
@@ -186,13 +186,12 @@ pub(crate) fn opens(header: &Header) -> bool {
     header.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN
 }
 
-/// Writes what is kept of the packet's headers into the event; `None` where there is a packet that could not be read.
+/// Writes what is kept of the packet's headers into the event; `None` where there is no packet, or one that could not be
+/// read.
 #[inline(always)]
 pub(crate) fn tell(header: Option<&Header>, event: &mut ResetEvent) {
     if let Some(header) = header {
         event.flags |= EVENT_HAS_PACKET;
         event.packet = *header;
-    } else {
-        event.flags |= EVENT_BAD_PACKET;
     }
 }

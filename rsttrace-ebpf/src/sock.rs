@@ -11,12 +11,12 @@ use rsttrace_common::{
 use crate::{
     fields::{
         CGROUP_KN, FILE_COUNT, FILE_REF, Fields, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID,
-        NET_COOKIE, NET_INUM, Room, SK_ACK_BACKLOG, SK_CGROUP, SK_CGROUP_WORD, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED,
-        SK_MARK, SK_MAX_ACK_BACKLOG, SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT,
-        SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE,
-        SOCKET_INODE, Struct, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START,
-        TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US,
-        TP_TOTAL_RETRANS, TP_WRITE_SEQ, Typed, has, read,
+        NET_COOKIE, NET_INUM, Room, SK_ACK_BACKLOG, SK_CGROUP, SK_CGROUP_WORD, SK_LINGERTIME, SK_LOCK_OWNED,
+        SK_MAX_ACK_BACKLOG, SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY,
+        SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE, Struct,
+        TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE,
+        TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US, TP_TOTAL_RETRANS,
+        TP_WRITE_SEQ, Typed, has,
     },
     table::SCATTER,
 };
@@ -228,17 +228,7 @@ pub(crate) fn snapshot(sk: impl Struct, event: &mut ResetEvent) {
     let identity = sk.part::<16>(&mut room, &[&SKC_COOKIE, &SKC_FLAGS]);
     event.cookie = identity.field(&SKC_COOKIE);
     event.socket_flags = identity.field::<u64>(&SKC_FLAGS) as u32;
-    let settings = sk.part::<64>(&mut room, &[&SK_MARK, &SK_UID, &SK_LINGERTIME]);
-    event.mark = settings.field(&SK_MARK);
-    event.socket_uid = settings.field(&SK_UID);
-    let linger_jiffies = settings.field::<u64>(&SK_LINGERTIME) as u32;
-    let error = sk.part::<16>(&mut room, &[&SK_ERR, &SK_SOCKET]);
-    event.socket_error = error.field::<i32>(&SK_ERR).cast_unsigned() as u16;
-    if let Some(socket) = error.target(&SK_SOCKET) {
-        // A TCP socket's `struct socket` is the first member of a `struct socket_alloc`, which its type does not say.
-        if has(&SOCKET_INODE) {
-            event.inode = read(socket.address() + u64::from(SOCKET_INODE.load()));
-        }
+    if let Some(socket) = sk.target(&SK_SOCKET) {
         event.references = references(socket);
     } else {
         event.flags |= EVENT_ORPHAN;
@@ -249,7 +239,7 @@ pub(crate) fn snapshot(sk: impl Struct, event: &mut ResetEvent) {
         event.accept_queue_limit = sk.field(&SK_MAX_ACK_BACKLOG);
         return;
     }
-    event.linger_jiffies = linger_jiffies;
+    event.linger_jiffies = sk.field::<u64>(&SK_LINGERTIME) as u32;
     let timers = sk.part::<48>(&mut room, &[&ICSK_PROBES_OUT, &ICSK_LRCVTIME, &ICSK_USER_TIMEOUT]);
     event.probes_out = timers.field(&ICSK_PROBES_OUT);
     event.user_timeout_ms = timers.field(&ICSK_USER_TIMEOUT);

@@ -168,8 +168,6 @@ pub enum Provenance {
     Accept,
     /// It called listen, or its listener did for the connection.
     Listen,
-    /// It read or wrote.
-    Io,
     /// It held the socket when we started.
     Snapshot,
     /// It was seen working on the socket in its own context.

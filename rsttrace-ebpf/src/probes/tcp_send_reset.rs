@@ -213,9 +213,7 @@ pub(super) fn report<S: Struct>(
         event.flags |= EVENT_HAS_REASON;
         event.reason = reason;
     }
-    if skb != 0 {
-        packet::tell(facts.have(Facts::HEADERS).then_some(header), event);
-    }
+    packet::tell(facts.have(Facts::HEADERS).then_some(header), event);
     if is_full() {
         if let Some(full) = full.as_ref().and_then(|full| full(sk)) {
             sock::snapshot(full, event);
