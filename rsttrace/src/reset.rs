@@ -266,7 +266,7 @@ pub struct State(pub u8);
 impl State {
     /// As the kernel calls it.
     pub const fn name(self) -> Option<&'static str> {
-        rsttrace_common::names::tcp::name(self.0)
+        rsttrace_common::abi::tcp::name(self.0)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rsttrace_common::{
     event::{KIND_FORWARDED, KIND_IGNORED, ResetEvent},
-    flood::Pace,
+    flood::FloodProgress,
 };
 
 use super::{
@@ -91,7 +91,7 @@ impl Run {
         }
     }
 
-    fn keep_pace(&mut self, pace: Pace) {
+    fn keep_pace(&mut self, pace: FloodProgress) {
         // As above; without it more is counted or lost, and both are said.
         self.loaded.keep_pace(pace).unwrap_or_default();
     }

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
 };
 
-use rsttrace_common::names::tcp;
+use rsttrace_common::abi::tcp;
 use serde::Serialize;
 
 use crate::{

@@ -12,8 +12,8 @@ use rsttrace::{
     summary::{Circumstances, Summary, Tally, coverage::Coverage},
 };
 use rsttrace_common::{
+    abi::{sock_flag, tcp, tcp_flag},
     event::{EVENT_ORPHAN, PROVENANCE_LISTEN, ResetEvent},
-    names::{sock_flag, tcp, tcp_flag},
 };
 
 use crate::{

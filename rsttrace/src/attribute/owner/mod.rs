@@ -4,8 +4,8 @@
 //! The task that was on the CPU is neither, unless it held the socket's lock.
 
 use rsttrace_common::{
+    abi::tcp,
     event::{PROVENANCE_ACCEPT, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_LISTEN, PROVENANCE_SNAPSHOT},
-    names::tcp,
 };
 
 use crate::{
