@@ -1,47 +1,57 @@
-//! What the kernel side counts in a flood instead of handing over each reset, and how it is told that this was read.
+//! Aggregation of floods of resets to closed ports, and the flow control between the two sides.
 
-use crate::{
-    config::FOLDS_OF_CPU,
-    event::{Address, Header},
-};
+use crate::event::{Address, PacketHeader};
+use crate::limits::AGGREGATES_PER_CPU;
 
-/// Resets to closed ports that were so many that the kernel side has counted them instead of handing over each: a place
-/// of the map `FOLDS`. All of them were sent for like packets from one address to one port.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fold {
-    /// [`Fold::sum`], if it is whole: somebody may read it while it is written.
-    pub seal: u64,
-    /// Resets that were counted in this place since the start, whoever they went to. The user side subtracts what it
-    /// has seen before; until it has, the place is not given to another peer or port.
-    pub total: u64,
-    /// Time of the last one, nanoseconds of `CLOCK_MONOTONIC`.
-    pub last_ns: u64,
-    /// Address of this host's end.
-    pub local_address: Address,
-    /// Address of the peer.
-    pub peer_address: Address,
-    /// Inode number of the network namespace.
-    pub netns: u32,
-    /// Port of this host's end, in host byte order.
-    pub local_port: u16,
-    /// Port of the peer's end of the first one.
-    pub peer_port: u16,
-    /// `EVENT_HAS_REASON` or 0.
-    pub flags: u32,
-    /// As [`ResetEvent::reason`].
-    pub reason: u32,
-    /// Header of the packet that provoked the first one.
-    pub packet: Header,
-    /// As [`ResetEvent::netns_cookie`](crate::event::ResetEvent::netns_cookie).
-    pub netns_cookie: u64,
+wire! {
+    /// Resets to closed ports that the kernel side counted instead of reporting each: a slot of the map `AGGREGATES`.
+    /// They have all but the peer's port in common: the addresses, the local port, the namespace, the reason, and the TCP
+    /// flags of the packet that provoked them.
+    pub struct Aggregate: 96 {
+        /// Checksum of all fields but itself; see [`Aggregate::is_consistent`].
+        0 => pub checksum: u64,
+        /// Resets counted in this slot since the start, under any key. The user side subtracts what it has drained; until
+        /// it has drained all of them the slot is not reused for another key.
+        8 => pub total: u64,
+        /// Time of the latest one, nanoseconds of `CLOCK_MONOTONIC`.
+        16 => pub last_ns: u64,
+        /// Address of this host's end.
+        24 => pub local_address: Address,
+        /// Address of the peer.
+        40 => pub peer_address: Address,
+        /// Inode number of the network namespace.
+        56 => pub netns: u32,
+        /// Port of this host's end, in host byte order.
+        60 => pub local_port: u16,
+        /// Port of the peer's end of the first one, in host byte order.
+        62 => pub peer_port: u16,
+        /// `EVENT_HAS_REASON` or 0.
+        64 => pub flags: u32,
+        /// See [`ResetEvent::reason`](crate::event::ResetEvent::reason).
+        68 => pub reason: u32,
+        /// Header of the packet that provoked the first one.
+        72 => pub packet: PacketHeader,
+        /// See [`ResetEvent::netns_cookie`](crate::event::ResetEvent::netns_cookie).
+        88 => pub netns_cookie: u64,
+    }
 }
 
-impl Fold {
-    /// A sum over all but the seal.
+impl Aggregate {
+    /// Stores the checksum of the current contents.
     #[inline]
-    pub const fn sum(&self) -> u64 {
-        // SAFETY: plain integers without padding, so many words of them.
+    pub const fn update_checksum(&mut self) {
+        self.checksum = self.sum();
+    }
+
+    /// Whether the slot was read whole: the kernel side may write it at the same time.
+    #[inline]
+    pub const fn is_consistent(&self) -> bool {
+        self.checksum == self.sum()
+    }
+
+    #[inline]
+    const fn sum(&self) -> u64 {
+        // SAFETY: plain integers without padding, reinterpreted as an array of words of equal size.
         let words: [u64; size_of::<Self>() / 8] = unsafe { core::mem::transmute(*self) };
         let mut sum = 0_u64;
         let mut index = 1;
@@ -53,34 +63,17 @@ impl Fold {
     }
 }
 
-/// One CPU's places of the map `FOLDS`.
-pub type Folds = [Fold; FOLDS_OF_CPU];
+/// One CPU's aggregates: a value of the map `AGGREGATES`.
+pub type Aggregates = [Aggregate; AGGREGATES_PER_CPU];
 
-/// How far the user side has come, for the kernel side: the map `PACE`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pace {
-    /// Goes up when what was counted has been fetched: each CPU then hands over [`FOLD_FROM`](crate::config::FOLD_FROM) resets to closed ports again
-    /// before it counts.
-    pub tick: u32,
-    /// Goes up when resets to closed ports have been read from the buffer: there is room for others.
-    pub read: u32,
+wire! {
+    /// Progress of the user side, which writes it: the one slot of the map `FLOOD_PROGRESS`.
+    pub struct FloodProgress: 8 {
+        /// Incremented when the aggregates have been drained: each CPU then passes on
+        /// [`AGGREGATE_AFTER`](crate::limits::AGGREGATE_AFTER) resets to closed ports before it aggregates again.
+        0 => pub epoch: u32,
+        /// Incremented when resets to closed ports have been read from the buffer: each CPU then has its
+        /// [`FLOOD_BUDGET`](crate::limits::FLOOD_BUDGET) again.
+        4 => pub drained: u32,
+    }
 }
-
-// SAFETY: plain integers without padding.
-#[cfg(feature = "user")]
-unsafe impl aya::Pod for Fold {}
-
-// SAFETY: plain integers without padding.
-#[cfg(feature = "user")]
-unsafe impl aya::Pod for Pace {}
-
-const _: () = assert!(size_of::<Fold>() == 96 && align_of::<Fold>() == 8);
-assert_offsets!(
-    Fold,
-    seal @ 0, total @ 8, last_ns @ 16, local_address @ 24, peer_address @ 40, netns @ 56, local_port @ 60,
-    peer_port @ 62, flags @ 64, reason @ 68, packet @ 72, netns_cookie @ 88,
-);
-
-const _: () = assert!(size_of::<Pace>() == 8 && align_of::<Pace>() == 4);
-assert_offsets!(Pace, tick @ 0, read @ 4);

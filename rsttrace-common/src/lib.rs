@@ -1,23 +1,19 @@
 //! The interface between the kernel side (`rsttrace-ebpf`) and the user side (`rsttrace`): every byte that crosses
 //! between them is laid out here, and every offset is asserted at compile time.
 //!
-//! Nothing in here is a `bool`, an `Option`, an enum or a `usize`: what the kernel side writes is data to be checked,
+//! No record contains a `bool`, an `Option`, an enum or a `usize`: what the kernel side writes is data to be checked,
 //! not a value to be trusted.
 #![no_std]
 
-/// Where the fields of a type are, whoever compiles it.
-macro_rules! assert_offsets {
-    ($type:ty, $($field:ident @ $offset:literal),+ $(,)?) => {
-        const _: () = {
-            $(assert!(core::mem::offset_of!($type, $field) == $offset);)+
-        };
-    };
-}
+#[macro_use]
+mod wire;
 
-pub mod config;
+pub mod abi;
+pub mod cmdline;
 pub mod event;
+pub mod filter;
 pub mod flood;
-pub mod names;
-pub mod nested;
+pub mod holder_lookup;
+pub mod limits;
 pub mod offsets;
-pub mod owner;
+pub mod recursion;

@@ -1,15 +1,15 @@
-//! The table of kernel fields that the probes read.
+//! Table of the kernel fields that the probes read.
 //!
-//! One row a field: the name of the kernel side's global, the kernel's struct, and the path of members. The kernel
-//! side makes a `.rodata` global of each row; the user side finds each offset in the running kernel's BTF and fills
-//! the global in before the programs are loaded. Offsets move with every kernel and every configuration; names do not.
+//! A row has the name of the kernel side's global, the kernel's struct, and the path of members. The kernel side makes a
+//! `.rodata` global of each row; the user side finds each offset in the running kernel's BTF and sets the global before the
+//! programs are loaded. Offsets move with every kernel and every configuration; names do not.
 
-/// The value of a global whose field the running kernel does not have.
+/// Value of a global whose field the running kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
 /// Calls the macro `$callback` with all rows: `GLOBAL: "struct" "member.path" need, …`, where `need` is `required`
-/// (without the field nothing sensible can be said), `optional` (the record then lacks that figure), `former` (what
-/// earlier kernels have in place of the field of the row before) or `machine` (only some processor architectures have it).
+/// (without the field nothing can be traced), `optional` (records then lack a figure), `fallback` (what earlier kernels
+/// have in place of the field of the row before) or `arch` (only some processor architectures have it).
 #[macro_export]
 macro_rules! for_each_field {
     ($callback:ident) => {
@@ -28,11 +28,8 @@ macro_rules! for_each_field {
             SK_PROTOCOL: "sock" "sk_protocol" required,
             SK_SHUTDOWN: "sock" "sk_shutdown" required,
             SK_SOCKET: "sock" "sk_socket" required,
-            SK_UID: "sock" "sk_uid" optional,
-            SK_MARK: "sock" "sk_mark" optional,
-            SK_ERR: "sock" "sk_err" optional,
             SK_CGROUP: "sock" "sk_cgrp_data.cgroup" optional,
-            SK_CGROUP_WORD: "sock" "sk_cgrp_data.val" former,
+            SK_CGROUP_WORD: "sock" "sk_cgrp_data.val" fallback,
             SK_LINGERTIME: "sock" "sk_lingertime" optional,
             SK_ACK_BACKLOG: "sock" "sk_ack_backlog" optional,
             SK_MAX_ACK_BACKLOG: "sock" "sk_max_ack_backlog" optional,
@@ -82,18 +79,17 @@ macro_rules! for_each_field {
             CRED_UID: "cred" "uid" optional,
             SOCKET_SK: "socket" "sk" required,
             SOCKET_FILE: "socket" "file" optional,
-            SOCKET_INODE: "socket_alloc" "vfs_inode.i_ino" optional,
             FILE_REF: "file" "f_ref.refcnt.counter" optional,
-            FILE_COUNT: "file" "f_count.counter" former,
+            FILE_COUNT: "file" "f_count.counter" fallback,
             FILE_INODE: "file" "f_inode" required,
             FILE_PRIVATE_DATA: "file" "private_data" required,
             INODE_MODE: "inode" "i_mode" required,
-            REGS: "pt_regs" "regs" machine,
-            REGS_DI: "pt_regs" "di" machine,
-            REGS_SI: "pt_regs" "si" machine,
-            REGS_DX: "pt_regs" "dx" machine,
-            REGS_CX: "pt_regs" "cx" machine,
-            REGS_AX: "pt_regs" "ax" machine,
+            REGS: "pt_regs" "regs" arch,
+            REGS_DI: "pt_regs" "di" arch,
+            REGS_SI: "pt_regs" "si" arch,
+            REGS_DX: "pt_regs" "dx" arch,
+            REGS_CX: "pt_regs" "cx" arch,
+            REGS_AX: "pt_regs" "ax" arch,
         }
     };
 }

@@ -1,33 +1,52 @@
-//! Dropping early what the run does not want. Only what certainly does not match is dropped.
+//! Dropping resets early that the run does not want. Only what certainly does not match is dropped.
 
-use rsttrace_common::{
-    config::{
-        FILTER_EITHER_PORT, FILTER_IPV4, FILTER_IPV6, FILTER_LOCAL_PORT, FILTER_PEER, FILTER_PEER_PORT, FILTER_PID,
-        FILTER_RECEIVED, FILTER_SENT, Filter, PORTS_EITHER, PORTS_LOCAL, PORTS_PEER, PORTS_WORDS,
-    },
-    names::AF_INET,
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
 };
-
-use aya_ebpf::maps::lpm_trie::Key;
+use rsttrace_common::{
+    abi::AF_INET,
+    event::Address,
+    filter::{
+        FILTER_EITHER_PORT, FILTER_IPV4, FILTER_IPV6, FILTER_LOCAL_PORT, FILTER_PEER, FILTER_PEER_PORT, FILTER_PID,
+        FILTER_RECEIVED, FILTER_SENT, Filter, PEERS_MAX, PIDS_MAX, PORTS_EITHER, PORTS_LOCAL, PORTS_PEER, PORTS_SLOTS,
+        PORTS_WORDS,
+    },
+};
 
 use crate::{
     connection::Connection,
-    maps::{FILTER, PEERS, PIDS, PORTS},
+    history,
     sock::{Tuple, wire_family},
-    story,
 };
 
-/// The filters of this run.
+/// Scalar filters of this run (one slot), written before the programs are attached.
+#[map]
+static FILTER: Array<Filter> = Array::with_max_entries(1, 0);
+
+/// Wanted peers: prefixes of 128-bit addresses, IPv4 as `::ffff:0:0/96`.
+#[map]
+static PEERS: LpmTrie<Address, u8> = LpmTrie::with_max_entries(PEERS_MAX, 0);
+
+/// Wanted ports: three bitmaps, see `PORTS_*`.
+#[map]
+static PORTS: Array<u64> = Array::with_max_entries(PORTS_SLOTS, 0);
+
+/// Wanted owners, by PID.
+#[map]
+static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(PIDS_MAX, 0);
+
+/// The scalar filters of this run.
 #[inline(always)]
 pub(crate) fn load() -> Filter {
     FILTER.get(0).copied().unwrap_or_default()
 }
 
-/// Whether sent resets can be wanted. One that settles what an ambiguous `tcp_receive_reset` was is wanted even where
-/// only received resets are.
+/// Whether sent resets can be wanted. One that resolves an ambiguous `tcp_receive_reset` is wanted even where only received
+/// resets are.
 #[inline(always)]
-pub(crate) fn wants_sent(filter: &Filter, settles_received: bool) -> bool {
-    filter.flags & FILTER_RECEIVED == 0 || settles_received
+pub(crate) fn wants_sent(filter: &Filter, may_resolve_ambiguous: bool) -> bool {
+    filter.flags & FILTER_RECEIVED == 0 || may_resolve_ambiguous
 }
 
 /// Whether received resets can be wanted.
@@ -36,9 +55,9 @@ pub(crate) fn wants_received(filter: &Filter) -> bool {
     filter.flags & FILTER_SENT == 0
 }
 
-/// Whether a reset between these ends can be wanted.
+/// Whether a reset with this tuple can be wanted.
 #[inline(always)]
-pub(crate) fn wants_ends(filter: &Filter, tuple: &Tuple) -> bool {
+pub(crate) fn wants_tuple(filter: &Filter, tuple: &Tuple) -> bool {
     if filter.netns != 0 && tuple.netns != 0 && filter.netns != tuple.netns {
         return false;
     }
@@ -52,31 +71,32 @@ pub(crate) fn wants_ends(filter: &Filter, tuple: &Tuple) -> bool {
             return false;
         }
     }
-    if flags & FILTER_PEER_PORT != 0 && !port_in(PORTS_PEER, tuple.peer_port) {
+    if flags & FILTER_PEER_PORT != 0 && !contains_port(PORTS_PEER, tuple.peer_port) {
         return false;
     }
-    if flags & FILTER_LOCAL_PORT != 0 && !port_in(PORTS_LOCAL, tuple.local_port) {
+    if flags & FILTER_LOCAL_PORT != 0 && !contains_port(PORTS_LOCAL, tuple.local_port) {
         return false;
     }
     if flags & FILTER_EITHER_PORT != 0
-        && !port_in(PORTS_EITHER, tuple.local_port)
-        && !port_in(PORTS_EITHER, tuple.peer_port)
+        && !contains_port(PORTS_EITHER, tuple.local_port)
+        && !contains_port(PORTS_EITHER, tuple.peer_port)
     {
         return false;
     }
     flags & FILTER_PEER == 0 || PEERS.get(Key::new(128, tuple.peer)).is_some()
 }
 
-/// Whether a reset of a socket with this story can be wanted: `in_task` says whether the task that the CPU runs holds the
-/// socket's lock. An owner that is not certain is for the user side to find.
+/// Whether a reset of a socket with this history can be wanted. `in_task` tells whether the current task holds the socket's
+/// lock. An owner that is not certain is left to the user side.
 #[inline(always)]
-pub(crate) fn wants_owner(filter: &Filter, story: &Connection, in_task: bool) -> bool {
+pub(crate) fn wants_owner(filter: &Filter, history: &Connection, in_task: bool) -> bool {
     filter.flags & FILTER_PID == 0
-        || story::certain_owner(story, in_task).is_none_or(|tgid| PIDS.get_ptr(tgid).is_some())
+        || history::certain_owner(history, in_task).is_none_or(|tgid| PIDS.get_ptr(tgid).is_some())
 }
 
+/// Whether the set of ports (`PORTS_*`) contains the port.
 #[inline(always)]
-fn port_in(set: u32, port: u16) -> bool {
+fn contains_port(set: u32, port: u16) -> bool {
     let word = PORTS.get(set * PORTS_WORDS + u32::from(port >> 6)).copied().unwrap_or(0);
     word >> (port & 63) & 1 != 0
 }

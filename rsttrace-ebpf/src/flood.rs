@@ -1,113 +1,136 @@
-//! Floods of resets to closed ports: a scan, or a SYN flood, makes hundreds of thousands a second.
+//! Floods of resets to closed ports: a port scan, or a SYN flood, causes hundreds of thousands a second.
 //!
-//! Beyond a rate they are counted, by who they go to and from which port, for the user side to fetch. What cannot be
-//! counted, because all of them are different, is handed over as long as it takes no more of the buffer than leaves room
-//! for the resets of connections; the rest is lost, and counted as such. Each CPU has its own state and counts; resets
-//! without a socket are sent with soft interrupts off, so nothing here is interrupted by itself.
+//! Beyond a rate they are counted by tuple without the peer's port, for the user side to drain. Those that cannot be
+//! aggregated, because each has another tuple, are passed on as long as they take so little of the buffer that resets of
+//! connections find room; the rest is dropped, and counted as lost. Each CPU has its own state and aggregates. Resets without
+//! a socket are sent with soft interrupts off, so nothing here is interrupted by itself.
 
-use aya_ebpf::Global;
+use aya_ebpf::{
+    Global,
+    macros::map,
+    maps::{Array, PerCpuArray},
+};
 use rsttrace_common::{
-    config::{FOLD_FROM, FOLDS_OF_CPU, NOISE_ROOM},
-    event::{EVENT_HAS_REASON, Header},
+    event::{EVENT_HAS_REASON, PacketHeader},
+    flood::{Aggregates, FloodProgress},
+    limits::{self, AGGREGATE_AFTER, AGGREGATES_PER_CPU},
 };
 
 use crate::{
-    maps::{FOLDS, FOLDS_SEEN, NOISE, PACE},
+    helpers::{cpu, ktime_ns},
+    map,
     sock::Tuple,
-    story, turns,
 };
 
-/// Resets to closed ports that may be in one CPU's buffer, or in its share of the one buffer.
-#[unsafe(no_mangle)]
-static NOISE_LIMIT: Global<u32> = Global::new(NOISE_ROOM);
+/// Resets to closed ports that were aggregated, by number of the CPU.
+#[map]
+static AGGREGATES: Array<Aggregates> = Array::with_max_entries(1, 0);
 
-/// One CPU's state.
+/// Total of each aggregate that the user side has drained, by number of the CPU; written by the user side.
+#[map]
+static AGGREGATES_SEEN: Array<[u64; AGGREGATES_PER_CPU]> = Array::with_max_entries(1, 0);
+
+/// Progress of the user side (one slot), which writes it.
+#[map]
+static FLOOD_PROGRESS: Array<FloodProgress> = Array::with_max_entries(1, 0);
+
+/// State of each CPU.
+#[map]
+static FLOOD_STATE: PerCpuArray<FloodState> = PerCpuArray::with_max_entries(1, 0);
+
+/// Resets to closed ports that may be in one CPU's buffer, or in its share of the ring buffer; set by the user side.
+#[unsafe(no_mangle)]
+static FLOOD_BUDGET: Global<u32> = Global::new(limits::FLOOD_BUDGET);
+
+/// State of one CPU.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct Noise {
-    /// What [`Pace`](rsttrace_common::flood::Pace) said last.
-    tick: u32,
-    read: u32,
-    /// Handed over since `tick` has changed.
-    handed_over: u32,
-    /// Handed over since `read` has changed.
-    unread: u32,
+struct FloodState {
+    /// [`FloodProgress::epoch`] when last looked at.
+    epoch: u32,
+    /// [`FloodProgress::drained`] when last looked at.
+    drained: u32,
+    /// Resets passed on since `epoch` changed.
+    passed: u32,
+    /// Resets passed on since `drained` changed: an upper bound of those in the buffer.
+    in_buffer: u32,
 }
 
-/// What becomes of a reset to a closed port.
+/// Decision about a reset to a closed port.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Passage {
-    /// It is handed over like any other.
-    HandOver,
-    /// It has been counted.
-    Counted,
-    /// There is no room for it.
-    Lost,
+pub(crate) enum Verdict {
+    /// Report it as an event.
+    Pass,
+    /// It was counted in an aggregate.
+    Aggregated,
+    /// The budget is used up: count it as lost.
+    Drop,
 }
 
-/// Decides about a reset to a closed port, and counts it where that is what becomes of it.
+/// Decides about a reset to a closed port, and counts it where that is the decision.
 #[inline(always)]
-pub(crate) fn pass(tuple: &Tuple, netns_cookie: u64, header: &Header, reason: Option<u32>) -> Passage {
-    let (Some(noise), Some(pace)) = (NOISE.get_ptr_mut(0), PACE.get(0)) else { return Passage::HandOver };
-    // SAFETY: this CPU's value of the map, and see above.
-    let noise = unsafe { &mut *noise };
-    if noise.tick != pace.tick {
-        noise.tick = pace.tick;
-        noise.handed_over = 0;
+pub(crate) fn admit(tuple: &Tuple, netns_cookie: u64, header: &PacketHeader, reason: Option<u32>) -> Verdict {
+    let (Some(state), Some(progress)) = (map::slot_mut(&FLOOD_STATE, 0), FLOOD_PROGRESS.get(0)) else {
+        return Verdict::Pass;
+    };
+    if state.epoch != progress.epoch {
+        state.epoch = progress.epoch;
+        state.passed = 0;
     }
-    if noise.read != pace.read {
-        noise.read = pace.read;
-        noise.unread = 0;
+    if state.drained != progress.drained {
+        state.drained = progress.drained;
+        state.in_buffer = 0;
     }
-    let is_full = noise.unread >= NOISE_LIMIT.load();
-    if (is_full || noise.handed_over >= FOLD_FROM) && count(tuple, netns_cookie, header, reason) {
-        return Passage::Counted;
+    let is_over_budget = state.in_buffer >= FLOOD_BUDGET.load();
+    if (is_over_budget || state.passed >= AGGREGATE_AFTER) && aggregate(tuple, netns_cookie, header, reason) {
+        return Verdict::Aggregated;
     }
-    if is_full {
-        return Passage::Lost;
+    if is_over_budget {
+        return Verdict::Drop;
     }
-    noise.handed_over += 1;
-    noise.unread += 1;
-    Passage::HandOver
+    state.passed += 1;
+    state.in_buffer += 1;
+    Verdict::Pass
 }
 
-/// Counts it with its like; `false` where its place is taken by others that have not been fetched yet.
+/// Counts a reset in the aggregate of its key; `false` where the slot has another key and is not drained yet.
 #[inline(always)]
-fn count(tuple: &Tuple, netns_cookie: u64, header: &Header, reason: Option<u32>) -> bool {
-    let cpu = turns::cpu();
-    let like = Tuple { peer_port: 0, ..*tuple };
-    let place = like.hash() as usize % FOLDS_OF_CPU;
-    let (Some(folds), Some(seen)) = (FOLDS.get_ptr_mut(cpu), FOLDS_SEEN.get(cpu)) else { return false };
-    // SAFETY: this CPU's places; values of the map are valid as long as the program runs.
-    let fold = unsafe { &mut (*folds)[place] };
+fn aggregate(tuple: &Tuple, netns_cookie: u64, header: &PacketHeader, reason: Option<u32>) -> bool {
+    let cpu = cpu();
+    let key = Tuple { peer_port: 0, ..*tuple };
+    let slot = key.hash() as usize % AGGREGATES_PER_CPU;
+    let (Some(aggregates), Some(seen)) = (map::slot_mut(&AGGREGATES, cpu), AGGREGATES_SEEN.get(cpu)) else {
+        return false;
+    };
+    let aggregate = &mut aggregates[slot];
     let flags = if reason.is_some() { EVENT_HAS_REASON } else { 0 };
     let reason = reason.unwrap_or(0);
-    let is_like = fold.packet.flags == header.flags
-        && fold.reason == reason
-        && fold.netns_cookie == netns_cookie
-        && like.is(&Tuple {
-            local: fold.local_address,
-            peer: fold.peer_address,
-            netns: fold.netns,
-            local_port: fold.local_port,
+    let has_key = aggregate.packet.flags == header.flags
+        && aggregate.reason == reason
+        && aggregate.netns_cookie == netns_cookie
+        && key.equals(&Tuple {
+            local: aggregate.local_address,
+            peer: aggregate.peer_address,
+            netns: aggregate.netns,
+            local_port: aggregate.local_port,
             peer_port: 0,
         });
-    if !is_like {
-        if fold.total != seen[place] {
+    if !has_key {
+        if aggregate.total != seen[slot] {
             return false;
         }
-        fold.local_address = tuple.local;
-        fold.peer_address = tuple.peer;
-        fold.netns = tuple.netns;
-        fold.local_port = tuple.local_port;
-        fold.peer_port = tuple.peer_port;
-        fold.flags = flags;
-        fold.reason = reason;
-        fold.packet = *header;
-        fold.netns_cookie = netns_cookie;
+        aggregate.local_address = tuple.local;
+        aggregate.peer_address = tuple.peer;
+        aggregate.netns = tuple.netns;
+        aggregate.local_port = tuple.local_port;
+        aggregate.peer_port = tuple.peer_port;
+        aggregate.flags = flags;
+        aggregate.reason = reason;
+        aggregate.packet = *header;
+        aggregate.netns_cookie = netns_cookie;
     }
-    fold.total += 1;
-    fold.last_ns = story::now_ns();
-    fold.seal = fold.sum();
+    aggregate.total += 1;
+    aggregate.last_ns = ktime_ns();
+    aggregate.update_checksum();
     true
 }

@@ -1,12 +1,12 @@
-//! The kernel side's own debug messages. They exist in the `debug` object only; elsewhere they cost nothing.
+//! Debug messages of the programs. They exist only in the `debug` object.
 
-/// A debug message through aya-log: `debug!(&ctx, "format", arguments…)`.
+/// Logs through aya-log: `debug!(&ctx, "format", arguments…)`.
 #[cfg(feature = "debug")]
 macro_rules! debug {
     ($($argument:tt)*) => { aya_log_ebpf::debug!($($argument)*) };
 }
 
-/// A debug message of the `debug` object: nothing in this one.
+/// Expands to nothing: this object logs nothing.
 #[cfg(not(feature = "debug"))]
 macro_rules! debug {
     ($($argument:tt)*) => {};

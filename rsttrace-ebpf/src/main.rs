@@ -1,8 +1,11 @@
 //! The kernel side of rsttrace.
 //!
-//! A probe is a file in `probes/`, named after the hook that it is attached to. Probes do three things: keep the story
-//! of each connection (`story`), take a snapshot of the socket at a reset (`sock`, `packet`, `task`), and hand it over
-//! (`emit`). They decide nothing: what a reset means is for the user side.
+//! A probe is a file in `probes/`, named after the hook that it is attached to. Probes keep the history of each connection
+//! (`history`), take a snapshot of the socket at a reset (`sock`, `headers`, `task`), and emit it as an event (`emit`). They
+//! do not interpret it: the user side finds the cause.
+//!
+//! Each module owns the maps that it uses. `helpers`, `map`, `hash`, `verifier`, `kernel_struct` and `args` own none, and
+//! everything else is built upon them; `probes` is on top.
 #![no_std]
 #![no_main]
 #![expect(
@@ -11,43 +14,45 @@
 )]
 #![expect(
     clippy::large_stack_frames,
-    reason = "an estimate before inlining; the linker refuses what really exceeds 512 bytes"
+    reason = "an estimate before inlining; the linker refuses a program that exceeds 512 bytes"
 )]
 #![expect(
     clippy::cast_possible_truncation,
-    reason = "registers, and some fields, are wider than what the kernel defines to be in them"
+    reason = "registers, and some fields, are wider than the values that the kernel defines for them"
 )]
 
 mod ambiguous;
-mod arguments;
-mod awaited;
+mod args;
+mod closed;
+mod cmdline;
 mod connection;
-mod departed;
+mod cursor;
 mod emit;
-mod fields;
 mod filter;
 mod flood;
-mod forget;
-mod header;
+mod hash;
+mod headers;
+mod helpers;
+mod history;
+mod holder_lookup;
+mod kernel_struct;
 mod log;
-mod maps;
-mod nested;
-mod packet;
+mod map;
 mod probes;
-mod process;
+mod recursion;
+mod rst_header;
 mod sock;
-mod story;
 mod table;
 mod task;
-mod turns;
+mod verifier;
 
-/// The kernel lends GPL-only helpers (`bpf_probe_read_kernel` is one) to programs that say this.
+/// The licence that GPL-only helpers require (`bpf_probe_read_kernel` is one).
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier refuses a program that could get here, so none does.
+    // Unreachable: the verifier refuses a program that could get here.
     loop {}
 }

@@ -1,34 +1,34 @@
-//! Sockets: who they connect, and the snapshot of their state.
+//! Sockets: their tuple, and the snapshot of their state.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use rsttrace_common::{
-    event::{Address, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, REFERENCES_UNKNOWN, ResetEvent},
-    names::{AF_INET, AF_INET6, IPPROTO_TCP, tcp},
+    abi::{AF_INET, AF_INET6, IPPROTO_TCP, tcp},
+    event::{Address, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, FILE_REFCOUNT_UNKNOWN, ResetEvent},
 };
 
 use crate::{
-    fields::{
-        CGROUP_KN, FILE_COUNT, FILE_REF, Fields, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID,
-        NET_COOKIE, NET_INUM, Room, SK_ACK_BACKLOG, SK_CGROUP, SK_CGROUP_WORD, SK_ERR, SK_LINGERTIME, SK_LOCK_OWNED,
-        SK_MARK, SK_MAX_ACK_BACKLOG, SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SK_UID, SKC_COOKIE, SKC_DADDR, SKC_DPORT,
-        SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE,
-        SOCKET_INODE, Struct, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START,
+    hash::FIBONACCI_MULTIPLIER,
+    kernel_struct::{
+        BtfPtr, CGROUP_KN, FILE_COUNT, FILE_REF, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID,
+        KernelStruct, NET_COOKIE, NET_INUM, ReadBuffer, ReadField, SK_ACK_BACKLOG, SK_CGROUP, SK_CGROUP_WORD,
+        SK_LINGERTIME, SK_LOCK_OWNED, SK_MAX_ACK_BACKLOG, SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SKC_COOKIE, SKC_DADDR,
+        SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR,
+        SOCKET_FILE, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START,
         TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US,
-        TP_TOTAL_RETRANS, TP_WRITE_SEQ, Typed, has, read,
+        TP_TOTAL_RETRANS, TP_WRITE_SEQ, has,
     },
-    table::SCATTER,
 };
 
-/// The two ends of a connection in one network namespace. IPv4 addresses stand as `::ffff:a.b.c.d`, so that a
-/// connection has one key whichever family its socket was made for.
+/// The two ends of a connection in one network namespace. IPv4 addresses are IPv4-mapped, so that a connection has one key
+/// whichever family its socket was created for.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub(crate) struct Tuple {
-    /// This host's end.
+    /// Address of this host's end.
     pub(crate) local: Address,
-    /// The other end.
+    /// Address of the peer's end.
     pub(crate) peer: Address,
     /// Inode number of the network namespace.
     pub(crate) netns: u32,
@@ -39,7 +39,7 @@ pub(crate) struct Tuple {
 }
 
 impl Tuple {
-    /// To be filled in.
+    /// All zeros.
     pub(crate) const EMPTY: Self = Self { local: [0; 4], peer: [0; 4], netns: 0, local_port: 0, peer_port: 0 };
 
     #[inline(always)]
@@ -56,9 +56,9 @@ impl Tuple {
         ]
     }
 
-    /// Whether these are the same two ends. (An array's own comparison calls a function that BPF has not.)
+    /// Whether two tuples are equal. (An array's own comparison calls a function that BPF does not have.)
     #[inline(always)]
-    pub(crate) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn equals(&self, other: &Self) -> bool {
         let mut difference = 0;
         for (mine, theirs) in self.words().into_iter().zip(other.words()) {
             difference |= mine ^ theirs;
@@ -66,152 +66,153 @@ impl Tuple {
         difference == 0
     }
 
-    /// 32 bits that are different for nearly every two pairs of ends.
+    /// Hash of the tuple, 32 bits.
     #[inline(always)]
     pub(crate) fn hash(&self) -> u64 {
         let mut hash = 0_u64;
         for word in self.words() {
-            hash = (hash.rotate_left(23) ^ word).wrapping_mul(SCATTER);
+            hash = (hash.rotate_left(23) ^ word).wrapping_mul(FIBONACCI_MULTIPLIER);
         }
         hash >> 32
     }
 
-    /// The same two ends, as the other one sees them.
+    /// Swaps the ends: the tuple as the peer sees it.
     #[inline(always)]
-    pub(crate) fn turn(&mut self) {
+    pub(crate) fn reverse(&mut self) {
         core::mem::swap(&mut self.local, &mut self.peer);
         core::mem::swap(&mut self.local_port, &mut self.peer_port);
     }
 }
 
-/// The word of an IPv4-mapped address before the IPv4 address: `::ffff`.
-const MAPPED: u32 = 0xffff_u32.to_be();
+/// Third word of an IPv4-mapped address, before the IPv4 address: `::ffff`.
+const V4_MAPPED_PREFIX: u32 = 0xffff_u32.to_be();
 
 /// An IPv4 address, network byte order, as IPv4-mapped IPv6.
 #[inline(always)]
-pub(crate) fn mapped(v4: u32) -> Address {
-    [0, 0, MAPPED, v4]
+pub(crate) fn v4_mapped(v4: u32) -> Address {
+    [0, 0, V4_MAPPED_PREFIX, v4]
 }
 
 /// Whether an address is IPv4-mapped.
 #[inline(always)]
-pub(crate) fn is_mapped(address: &Address) -> bool {
-    address[0] == 0 && address[1] == 0 && address[2] == MAPPED
+fn is_v4_mapped(address: &Address) -> bool {
+    address[0] == 0 && address[1] == 0 && address[2] == V4_MAPPED_PREFIX
 }
 
-/// The family of the packets on the wire: an `AF_INET6` socket with mapped addresses speaks IPv4.
+/// Family of the packets on the wire: `AF_INET` for an `AF_INET6` socket with IPv4-mapped addresses.
 #[inline(always)]
 pub(crate) fn wire_family(peer: &Address) -> u8 {
-    if is_mapped(peer) { AF_INET } else { AF_INET6 }
+    if is_v4_mapped(peer) { AF_INET } else { AF_INET6 }
 }
 
 /// `skc_state`.
 #[inline(always)]
-pub(crate) fn state(sk: impl Struct) -> u8 {
+pub(crate) fn state(sk: impl KernelStruct) -> u8 {
     sk.field(&SKC_STATE)
 }
 
-/// Whether a socket in this state is a full one, not a mini-socket, of which only the common part exists.
+/// Whether a socket in this state is a full one, not a mini-socket, of which only `struct sock_common` exists.
 #[inline(always)]
 pub(crate) fn is_full(state: u8) -> bool {
     state != tcp::TIME_WAIT && state != tcp::NEW_SYN_RECV
 }
 
-/// Whether it is a socket of TCP, and not of MPTCP, DCCP or SCTP.
+/// Whether it is a TCP socket, and not one of MPTCP, DCCP or SCTP.
 #[inline(always)]
-pub(crate) fn is_tcp(sk: impl Struct) -> bool {
+pub(crate) fn is_tcp(sk: impl KernelStruct) -> bool {
     sk.field::<u16>(&SK_PROTOCOL) == IPPROTO_TCP
 }
 
-/// A socket as one of TCP, with all that such a one has: `None` if it is a mini-socket, or none at all.
+/// Casts a `struct sock` to a `struct tcp_sock`; `None` for a mini-socket, and for a socket that is not of TCP.
 #[inline(always)]
-pub(crate) fn of_tcp(sk: Typed) -> Option<Typed> {
+pub(crate) fn to_tcp_sock(sk: BtfPtr) -> Option<BtfPtr> {
     // SAFETY: the helper looks at the socket itself.
-    Typed::of(unsafe { bpf_skc_to_tcp_sock(sk.address() as *mut c_void) })
+    BtfPtr::new(unsafe { bpf_skc_to_tcp_sock(sk.address() as *mut c_void) })
 }
 
 /// `sk_shutdown`.
 #[inline(always)]
-pub(crate) fn shutdown(sk: impl Struct) -> u8 {
+pub(crate) fn shutdown(sk: impl KernelStruct) -> u8 {
     sk.field(&SK_SHUTDOWN)
 }
 
-/// Whether the current task holds the socket's lock (`sk_lock.owned`). A packet that finds the lock taken goes to the
-/// backlog and timers defer, so where this is set we run in the task that uses the socket, and where it is not the
-/// task is a bystander.
+/// `sock_owned_by_user`: whether the current task holds the socket's lock (`sk_lock.owned`). A packet that finds the lock
+/// taken goes to the backlog, and timers defer; so where this is set the program runs in the task that uses the socket, and
+/// where it is not the task is a bystander.
 #[inline(always)]
-pub(crate) fn owned(sk: impl Struct) -> bool {
+pub(crate) fn owned_by_user(sk: impl KernelStruct) -> bool {
     sk.field::<u32>(&SK_LOCK_OWNED) != 0
 }
 
-/// References to the file of a `struct socket`: 0 while the last descriptor is being closed, and without a file.
+/// References to the file of a `struct socket`: 0 while the last descriptor is being closed, and without a file;
+/// [`FILE_REFCOUNT_UNKNOWN`] when the kernel has no such field.
 #[inline(always)]
-pub(crate) fn references(socket: impl Fields) -> u16 {
+fn file_refcount(socket: impl ReadField) -> u16 {
     if !has(&SOCKET_FILE) {
-        return REFERENCES_UNKNOWN;
+        return FILE_REFCOUNT_UNKNOWN;
     }
-    let Some(file) = socket.target(&SOCKET_FILE) else { return 0 };
+    let Some(file) = socket.deref(&SOCKET_FILE) else { return 0 };
     let count = if has(&FILE_REF) {
-        // `file_ref_t` (6.13 and later) counts from 0 for the first reference, and is negative after the last.
+        // `file_ref_t` (6.13 and later) is 0 for one reference, and negative after the last.
         file.field::<i64>(&FILE_REF).wrapping_add(1)
     } else if has(&FILE_COUNT) {
         file.field::<i64>(&FILE_COUNT)
     } else {
-        return REFERENCES_UNKNOWN;
+        return FILE_REFCOUNT_UNKNOWN;
     };
-    count.clamp(0, (REFERENCES_UNKNOWN - 1).into()).cast_unsigned() as u16
+    count.clamp(0, (FILE_REFCOUNT_UNKNOWN - 1).into()).cast_unsigned() as u16
 }
 
 /// Whether the last descriptor of a socket is being closed.
 #[inline(always)]
-pub(crate) fn closes_last(sk: u64) -> bool {
-    sk.target(&SK_SOCKET).is_some_and(|socket| references(socket) == 0)
+pub(crate) fn is_last_close(sk: u64) -> bool {
+    sk.deref(&SK_SOCKET).is_some_and(|socket| file_refcount(socket) == 0)
 }
 
-/// Inode number of a network namespace, `struct net`; 0 for none.
+/// Inode number of a network namespace, `struct net`; 0 for `None`.
 #[inline(always)]
-pub(crate) fn netns(net: Option<impl Struct>) -> u32 {
+pub(crate) fn netns(net: Option<impl KernelStruct>) -> u32 {
     net.map_or(0, |net| net.field(&NET_INUM))
 }
 
-/// Cookie of a network namespace, `struct net`; 0 for none, or where this kernel has no cookie.
+/// Cookie of a network namespace, `struct net`; 0 for `None`, and where the kernel has no cookie.
 #[inline(always)]
-pub(crate) fn netns_cookie(net: Option<impl Struct>) -> u64 {
+pub(crate) fn netns_cookie(net: Option<impl KernelStruct>) -> u64 {
     net.map_or(0, |net| net.field(&NET_COOKIE))
 }
 
-/// The addresses of the two ends, this host's first.
+/// Addresses of the two ends, this host's first.
 #[inline(always)]
-fn addresses(sk: impl Fields) -> (Address, Address) {
+fn addresses(sk: impl ReadField) -> (Address, Address) {
     if sk.field::<u16>(&SKC_FAMILY) as u8 == AF_INET6 {
         (sk.field(&SKC_V6_RCV_SADDR), sk.field(&SKC_V6_DADDR))
     } else {
-        (mapped(sk.field(&SKC_RCV_SADDR)), mapped(sk.field(&SKC_DADDR)))
+        (v4_mapped(sk.field(&SKC_RCV_SADDR)), v4_mapped(sk.field(&SKC_DADDR)))
     }
 }
 
-/// The port of this host's end. `inet_sport`, not `skc_num`: the kernel sets the latter to 0 when it closes the
-/// socket, which is before it reports most of the resets that it sends.
+/// Port of this host's end. `inet_sport`, not `skc_num`: the kernel sets the latter to 0 when it closes the socket, which is
+/// before it reports most of the resets that it sends.
 #[inline(always)]
-pub(crate) fn local_port(sk: impl Struct) -> u16 {
+fn local_port(sk: impl KernelStruct) -> u16 {
     u16::from_be(sk.field(&INET_SPORT))
 }
 
-/// Copies the ends of a full socket to where they belong. For a listener the peer is all zeros.
+/// Reads the tuple of a full socket. For a listener the peer is all zeros.
 #[inline(always)]
-pub(crate) fn ends(sk: impl Struct, tuple: &mut Tuple) {
-    let mut room = Room::new();
-    // What is asked for most is at the beginning of a socket.
-    let common = sk.part_from::<96>(&mut room, 0);
+pub(crate) fn read_tuple(sk: impl KernelStruct, tuple: &mut Tuple) {
+    let mut buffer = ReadBuffer::new();
+    // Most of these fields are at the beginning of `struct sock_common`.
+    let common = sk.window_at::<96>(&mut buffer, 0);
     (tuple.local, tuple.peer) = addresses(common);
-    tuple.netns = netns(common.target(&SKC_NET));
+    tuple.netns = netns(common.deref(&SKC_NET));
     tuple.local_port = local_port(sk);
     tuple.peer_port = u16::from_be(common.field(&SKC_DPORT));
 }
 
-/// Writes the ends into the event.
+/// Writes the tuple into the event.
 #[inline(always)]
-pub(crate) fn name_ends(event: &mut ResetEvent, tuple: &Tuple) {
+pub(crate) fn write_tuple(event: &mut ResetEvent, tuple: &Tuple) {
     event.netns = tuple.netns;
     event.local_address = tuple.local;
     event.peer_address = tuple.peer;
@@ -220,26 +221,16 @@ pub(crate) fn name_ends(event: &mut ResetEvent, tuple: &Tuple) {
     event.family = wire_family(&tuple.peer);
 }
 
-/// Copies what the socket says into the event. `sk` must be a full socket: a TIME_WAIT mini-socket has none of this.
+/// Copies the state of a full socket into the event.
 #[inline(always)]
-pub(crate) fn snapshot(sk: impl Struct, event: &mut ResetEvent) {
+pub(crate) fn snapshot(sk: impl KernelStruct, event: &mut ResetEvent) {
     event.flags |= EVENT_HAS_SOCKET;
-    let mut room = Room::new();
-    let identity = sk.part::<16>(&mut room, &[&SKC_COOKIE, &SKC_FLAGS]);
+    let mut buffer = ReadBuffer::new();
+    let identity = sk.window::<16>(&mut buffer, &[&SKC_COOKIE, &SKC_FLAGS]);
     event.cookie = identity.field(&SKC_COOKIE);
     event.socket_flags = identity.field::<u64>(&SKC_FLAGS) as u32;
-    let settings = sk.part::<64>(&mut room, &[&SK_MARK, &SK_UID, &SK_LINGERTIME]);
-    event.mark = settings.field(&SK_MARK);
-    event.socket_uid = settings.field(&SK_UID);
-    let linger_jiffies = settings.field::<u64>(&SK_LINGERTIME) as u32;
-    let error = sk.part::<16>(&mut room, &[&SK_ERR, &SK_SOCKET]);
-    event.socket_error = error.field::<i32>(&SK_ERR).cast_unsigned() as u16;
-    if let Some(socket) = error.target(&SK_SOCKET) {
-        // A TCP socket's `struct socket` is the first member of a `struct socket_alloc`, which its type does not say.
-        if has(&SOCKET_INODE) {
-            event.inode = read(socket.address() + u64::from(SOCKET_INODE.load()));
-        }
-        event.references = references(socket);
+    if let Some(socket) = sk.deref(&SK_SOCKET) {
+        event.file_refcount = file_refcount(socket);
     } else {
         event.flags |= EVENT_ORPHAN;
     }
@@ -249,54 +240,54 @@ pub(crate) fn snapshot(sk: impl Struct, event: &mut ResetEvent) {
         event.accept_queue_limit = sk.field(&SK_MAX_ACK_BACKLOG);
         return;
     }
-    event.linger_jiffies = linger_jiffies;
-    let timers = sk.part::<48>(&mut room, &[&ICSK_PROBES_OUT, &ICSK_LRCVTIME, &ICSK_USER_TIMEOUT]);
+    event.linger_jiffies = sk.field::<u64>(&SK_LINGERTIME) as u32;
+    let timers = sk.window::<48>(&mut buffer, &[&ICSK_PROBES_OUT, &ICSK_LRCVTIME, &ICSK_USER_TIMEOUT]);
     event.probes_out = timers.field(&ICSK_PROBES_OUT);
     event.user_timeout_ms = timers.field(&ICSK_USER_TIMEOUT);
     event.last_receive_jiffies = timers.field(&ICSK_LRCVTIME);
 
-    let sending =
-        sk.part::<48>(&mut room, &[&TP_BYTES_SENT, &TP_CHRONO_TYPE, &TP_CHRONO_START, &TP_WRITE_SEQ, &TP_LSNDTIME]);
-    event.bytes_sent = sending.field(&TP_BYTES_SENT);
-    event.last_send_jiffies = sending.field(&TP_LSNDTIME);
-    event.chrono_start_jiffies = sending.field(&TP_CHRONO_START);
+    let transmit =
+        sk.window::<48>(&mut buffer, &[&TP_BYTES_SENT, &TP_CHRONO_TYPE, &TP_CHRONO_START, &TP_WRITE_SEQ, &TP_LSNDTIME]);
+    event.bytes_sent = transmit.field(&TP_BYTES_SENT);
+    event.last_send_jiffies = transmit.field(&TP_LSNDTIME);
+    event.chrono_start_jiffies = transmit.field(&TP_CHRONO_START);
     // `u8 chrono_type:2` (or a u32 bit field at an offset that the user side has rounded to its byte).
-    event.chrono_type = sending.field(&TP_CHRONO_TYPE);
-    let written: u32 = sending.field(&TP_WRITE_SEQ);
+    event.chrono_type = transmit.field(&TP_CHRONO_TYPE);
+    let write_seq: u32 = transmit.field(&TP_WRITE_SEQ);
 
-    let numbers = sk.part::<96>(
-        &mut room,
+    let sequence = sk.window::<96>(
+        &mut buffer,
         &[&TP_RCV_NXT, &TP_SND_NXT, &TP_SND_UNA, &TP_SRTT_US, &TP_RCV_TSTAMP, &TP_BYTES_RECEIVED],
     );
-    let sent: u32 = numbers.field(&TP_SND_NXT);
-    event.unacked_bytes = sent.wrapping_sub(numbers.field(&TP_SND_UNA));
-    event.unsent_bytes = written.wrapping_sub(sent);
-    event.unread_bytes = numbers.field::<u32>(&TP_RCV_NXT).wrapping_sub(sk.field(&TP_COPIED_SEQ));
-    event.rtt_us = numbers.field::<u32>(&TP_SRTT_US) >> 3;
-    event.last_ack_jiffies = numbers.field(&TP_RCV_TSTAMP);
-    event.bytes_received = numbers.field(&TP_BYTES_RECEIVED);
+    let snd_nxt: u32 = sequence.field(&TP_SND_NXT);
+    event.unacked_bytes = snd_nxt.wrapping_sub(sequence.field(&TP_SND_UNA));
+    event.unsent_bytes = write_seq.wrapping_sub(snd_nxt);
+    event.unread_bytes = sequence.field::<u32>(&TP_RCV_NXT).wrapping_sub(sk.field(&TP_COPIED_SEQ));
+    event.rtt_us = sequence.field::<u32>(&TP_SRTT_US) >> 3;
+    event.last_ack_jiffies = sequence.field(&TP_RCV_TSTAMP);
+    event.bytes_received = sequence.field(&TP_BYTES_RECEIVED);
     event.bytes_acked = sk.field(&TP_BYTES_ACKED);
 
-    let again = sk.part::<16>(&mut room, &[&TP_BYTES_RETRANS, &TP_TOTAL_RETRANS]);
-    event.bytes_retrans = again.field(&TP_BYTES_RETRANS);
-    event.retransmits = again.field(&TP_TOTAL_RETRANS);
+    let retransmissions = sk.window::<16>(&mut buffer, &[&TP_BYTES_RETRANS, &TP_TOTAL_RETRANS]);
+    event.bytes_retrans = retransmissions.field(&TP_BYTES_RETRANS);
+    event.retransmits = retransmissions.field(&TP_TOTAL_RETRANS);
     if has(&TP_LSNDTIME) && has(&ICSK_LRCVTIME) {
         event.flags |= EVENT_HAS_TIMES;
     }
 }
 
-/// Id of the socket's cgroup: that of whoever called `socket()`, and for accepted connections the listener's.
+/// Id of the socket's cgroup: that of the process that called `socket()`, and for accepted connections the listener's.
 #[inline(always)]
-fn cgroup_id(sk: impl Struct) -> u64 {
+fn cgroup_id(sk: impl KernelStruct) -> u64 {
     if has(&SK_CGROUP) {
-        return id_of(sk.target(&SK_CGROUP));
+        return kernfs_id(sk.deref(&SK_CGROUP));
     }
     // Up to 5.14 the word is a tagged union: a pointer only while its lowest bit is clear.
     let word: u64 = sk.field(&SK_CGROUP_WORD);
-    id_of((word != 0 && word & 1 == 0).then_some(word))
+    kernfs_id((word != 0 && word & 1 == 0).then_some(word))
 }
 
 #[inline(always)]
-fn id_of(cgroup: Option<impl Struct>) -> u64 {
-    cgroup.and_then(|cgroup| cgroup.target(&CGROUP_KN)).map_or(0, |kn| kn.field(&KN_ID))
+fn kernfs_id(cgroup: Option<impl KernelStruct>) -> u64 {
+    cgroup.and_then(|cgroup| cgroup.deref(&CGROUP_KN)).map_or(0, |kn| kn.field(&KN_ID))
 }

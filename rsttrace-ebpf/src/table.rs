@@ -1,190 +1,207 @@
-//! Tables of what is remembered of sockets, by their address.
+//! Hash tables of connection histories, by the address of the socket.
 //!
-//! A table is an array of sets of eight places. To find, to take and to give back a place is a look at one cache line of
-//! tags, and calls no function: an LRU map of the kernel costs three times as much. Nothing can fail and nothing grows;
-//! where all eight places of a set are taken, one connection is forgotten, and is an unknown owner later.
+//! A table is an array of sets of eight ways. `TAGS` has one value for each set, a cache line of the addresses of its
+//! sockets; `HISTORIES` has one value for each way:
+//!
+//! ```text
+//!              TAGS: eight words a set      HISTORIES: eight values a set
+//! CONNECTIONS  [sk sk+1 0 ...]              [way 0][way 1] ... [way 7]
+//!              ...                          ...
+//! LISTENERS    [sk 0 0 ...]                 [way 0][way 1] ... [way 7]
+//!              ...                          ...
+//!                                           [placeholder][scratch of CPU 0][scratch of CPU 1] ...
+//! ```
+//!
+//! A lookup, an insertion and a removal read one cache line of tags and call no function: an LRU map of the kernel costs
+//! three times as much. Nothing can fail and nothing grows; where all eight ways of a set are taken, one connection is
+//! evicted, and later has no known owner.
+//!
+//! All histories are in one map, because a pointer into another map, or NULL, is another thing to the verifier, for which it
+//! walks all that follows again.
 
-use core::mem::MaybeUninit;
-
-use aya_ebpf::Global;
-use rsttrace_common::{config, names::tcp};
+use aya_ebpf::{Global, macros::map, maps::Array};
+use rsttrace_common::{
+    abi::tcp,
+    limits::{self, WAYS},
+};
 
 use crate::{
     connection::Connection,
-    maps::{CONNECTIONS, LISTENERS, STORIES, TAGS},
-    turns,
+    hash::{self, fastrange},
+    helpers, map,
+    verifier::launder_index,
 };
 
-/// Places of a set.
-const WAYS: usize = config::WAYS as usize;
+/// Tags of one set: the address of each way's socket, 0 in a free way. Sockets are aligned, so that the lowest bit is free:
+/// it is set ([`TAG_CLOSED`]) when the connection is closed, and the way may be reused.
+type Tags = [u64; WAYS as usize];
 
-/// The sockets whose connections are in the places of a set: 0 for none. Sockets are aligned, so that the lowest bit is
-/// free: it is set when the connection has ended, and anybody may take the place then.
-pub(crate) type Tags = [u64; WAYS];
+/// Bit of a tag: the connection is closed.
+const TAG_CLOSED: u64 = 1;
 
-const ENDED: u64 = 1;
+/// Tags of the sets of [`CONNECTIONS`], then of [`LISTENERS`].
+#[map]
+static TAGS: Array<Tags> = Array::with_max_entries(limits::CONNECTION_SETS + limits::LISTENER_SETS, 0);
 
-/// Scatters addresses over the sets: 2^64 divided by the golden ratio.
-pub(crate) const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Histories of [`CONNECTIONS`] and [`LISTENERS`], eight for each set, then the [placeholder](unknown), then each CPU's
+/// [`scratch`].
+#[map]
+static HISTORIES: Array<Connection> =
+    Array::with_max_entries((limits::CONNECTION_SETS + limits::LISTENER_SETS) * WAYS + 2, 0);
 
-/// One table: so many sets of the maps [`TAGS`] and [`STORIES`].
-pub(crate) struct Table {
-    /// How many sets another table has before it.
-    pub(crate) before: Option<&'static Global<u32>>,
-    /// How many sets there are.
-    pub(crate) sets: &'static Global<u32>,
-}
+#[unsafe(no_mangle)]
+static CONNECTION_SETS: Global<u32> = Global::new(limits::CONNECTION_SETS);
 
-/// A tag that is looked for, in the bits that matter.
+#[unsafe(no_mangle)]
+static LISTENER_SETS: Global<u32> = Global::new(limits::LISTENER_SETS);
+
+/// One table: a range of the sets of [`TAGS`] and [`HISTORIES`].
+///
+/// An enum, and not a struct with references to the globals: a pointer in read-only data is not relocated when the object is
+/// loaded, and where the compiler selects between two such structs the verifier refuses the program.
 #[derive(Clone, Copy)]
-struct Wanted {
-    tag: u64,
-    bits: u64,
+pub(crate) enum Table {
+    /// Histories of the connections that have a socket.
+    Connections,
+    /// Histories of listening sockets, from which connections inherit the owner. A table of its own, so that no number of
+    /// connections evicts a listener.
+    Listeners,
 }
 
-impl Wanted {
-    /// A socket whose connection is open.
+/// The table of connections.
+pub(crate) const CONNECTIONS: Table = Table::Connections;
+
+/// The table of listening sockets.
+pub(crate) const LISTENERS: Table = Table::Listeners;
+
+/// Condition on a tag.
+#[derive(Clone, Copy)]
+struct TagMatch {
+    tag: u64,
+    mask: u64,
+}
+
+impl TagMatch {
+    /// Matches a socket whose connection is open.
     #[inline(always)]
     const fn open(sk: u64) -> Self {
-        Self { tag: sk, bits: u64::MAX }
+        Self { tag: sk, mask: u64::MAX }
     }
 
-    /// A socket, whether its connection is open or not.
+    /// Matches a socket, whether its connection is open or closed.
     #[inline(always)]
     const fn any(sk: u64) -> Self {
-        Self { tag: sk, bits: !ENDED }
+        Self { tag: sk, mask: !TAG_CLOSED }
     }
 
     #[inline(always)]
-    const fn is(self, tag: u64) -> bool {
-        tag & self.bits == self.tag
+    const fn matches(self, tag: u64) -> bool {
+        tag & self.mask == self.tag
     }
 }
 
-/// What is remembered of a full socket in this state: open as a listener or a connection, or ended, as long as the socket
-/// exists and a while longer.
+/// History of a full socket in this state. That of a closed connection is kept until its way is reused.
 #[inline(always)]
-pub(crate) fn of_state(sk: u64, state: u8) -> Option<*mut Connection> {
-    let table = if state == tcp::LISTEN { &LISTENERS } else { &CONNECTIONS };
-    // A closed socket whose connection is open here: the kernel did not run the program for its last change of state.
-    let wanted = if state == tcp::CLOSE { Wanted::any(sk) } else { Wanted::open(sk) };
-    find(table.set(sk), |tag| wanted.is(tag))
+pub(crate) fn get_for_state(sk: u64, state: u8) -> Option<&'static mut Connection> {
+    match state {
+        tcp::LISTEN => LISTENERS.get_open(sk),
+        // Also a connection that is open here: the kernel skipped the program for its last change of state.
+        tcp::CLOSE => CONNECTIONS.get_any(sk),
+        _ => CONNECTIONS.get_open(sk),
+    }
 }
 
 impl Table {
-    /// What is remembered of an open connection.
+    /// History of an open connection.
     #[inline(always)]
-    pub(crate) fn open(&self, sk: u64) -> Option<*mut Connection> {
-        find(self.set(sk), |tag| Wanted::open(sk).is(tag))
+    pub(crate) fn get_open(self, sk: u64) -> Option<&'static mut Connection> {
+        find(self.set(sk), |tag| TagMatch::open(sk).matches(tag))
     }
 
-    /// What is remembered of a socket, whether its connection is open or not.
+    /// History of a socket, whether its connection is open or closed.
     #[inline(always)]
-    pub(crate) fn any(&self, sk: u64) -> Option<*mut Connection> {
-        find(self.set(sk), |tag| Wanted::any(sk).is(tag))
+    pub(crate) fn get_any(self, sk: u64) -> Option<&'static mut Connection> {
+        find(self.set(sk), |tag| TagMatch::any(sk).matches(tag))
     }
 
-    /// A place for the connection that begins with this socket: its own if it has one, else a free one, else that of some
-    /// other. The caller writes and seals the connection.
+    /// Takes a way for the connection that this socket begins: the socket's own if it has one, else a free or closed one,
+    /// else that of some other connection. The caller writes the history, and updates the checksum.
     #[inline(always)]
-    pub(crate) fn take(&self, sk: u64) -> Option<*mut Connection> {
+    pub(crate) fn insert(self, sk: u64) -> Option<&'static mut Connection> {
         let set = self.set(sk);
-        let tags = TAGS.get_ptr_mut(set)?;
-        let way = way_of(tags, |tag| Wanted::any(sk).is(tag))
-            .or_else(|| way_of(tags, |tag| tag == 0 || tag & ENDED != 0))
-            .unwrap_or(hash(sk) as u32 & (config::WAYS - 1));
-        // SAFETY: inside the set; values of the map are valid as long as the program runs.
-        unsafe { (*tags)[way as usize & (WAYS - 1)] = sk };
-        STORIES.get_ptr_mut(set * config::WAYS + way)
+        let tags = map::slot_mut(&TAGS, set)?;
+        let way = way_of(tags, |tag| TagMatch::any(sk).matches(tag))
+            .or_else(|| way_of(tags, |tag| tag == 0 || tag & TAG_CLOSED != 0))
+            .unwrap_or(hash::address(sk) as u32 & (WAYS - 1));
+        tags[(way & (WAYS - 1)) as usize] = sk;
+        map::slot_mut(&HISTORIES, set * WAYS + way)
     }
 
-    /// The connection has ended: what is remembered of it stays until somebody needs the place.
+    /// Marks the connection as closed: its history is kept until the way is reused.
     #[inline(always)]
-    pub(crate) fn end(&self, sk: u64) {
-        self.retag(sk, |tag| Wanted::open(sk).is(tag), sk | ENDED);
+    pub(crate) fn mark_closed(self, sk: u64) {
+        self.retag(sk, |tag| TagMatch::open(sk).matches(tag), sk | TAG_CLOSED);
     }
 
-    /// Nothing is remembered of this socket any more.
+    /// Removes the history of this socket.
     #[inline(always)]
-    pub(crate) fn forget(&self, sk: u64) {
-        self.retag(sk, |tag| Wanted::any(sk).is(tag), 0);
+    pub(crate) fn remove(self, sk: u64) {
+        self.retag(sk, |tag| TagMatch::any(sk).matches(tag), 0);
     }
 
     #[inline(always)]
-    fn retag(&self, sk: u64, is_it: impl Fn(u64) -> bool, tag: u64) {
-        let Some(tags) = TAGS.get_ptr_mut(self.set(sk)) else { return };
-        if let Some(way) = way_of(tags, is_it) {
-            // SAFETY: as above.
-            unsafe { (*tags)[way as usize & (WAYS - 1)] = tag };
+    fn retag(self, sk: u64, matches: impl Fn(u64) -> bool, tag: u64) {
+        let Some(tags) = map::slot_mut(&TAGS, self.set(sk)) else { return };
+        if let Some(way) = way_of(tags, matches) {
+            tags[(way & (WAYS - 1)) as usize] = tag;
         }
     }
 
+    /// Index of the socket's set.
     #[inline(always)]
-    fn set(&self, sk: u64) -> u32 {
-        self.before.map_or(0, Global::load) + scale(hash(sk), self.sets.load())
+    fn set(self, sk: u64) -> u32 {
+        let (base, sets) = match self {
+            Self::Connections => (0, CONNECTION_SETS.load()),
+            Self::Listeners => (CONNECTION_SETS.load(), LISTENER_SETS.load()),
+        };
+        base + fastrange(hash::address(sk), sets)
     }
 }
 
-/// The story of nobody: what is said of a socket of which nothing is remembered. `None` never comes.
+/// Placeholder for sockets without a recorded history. The index is always in bounds, so this never returns `None`; using a
+/// real entry instead of NULL spares the verifier a second path.
 #[inline(always)]
-pub(crate) fn nobody() -> Option<&'static Connection> {
-    STORIES.get(behind_tables())
+pub(crate) fn unknown() -> Option<&'static Connection> {
+    HISTORIES.get(table_end())
 }
 
-/// This CPU's place for a story that is kept elsewhere.
+/// The current CPU's slot for a copy of a history that is not in a table.
 #[inline(always)]
-pub(crate) fn at_hand() -> Option<*mut Connection> {
-    STORIES.get_ptr_mut(behind_tables() + 1 + turns::cpu())
+pub(crate) fn scratch() -> Option<&'static mut Connection> {
+    map::slot_mut(&HISTORIES, table_end() + 1 + helpers::cpu())
+}
+
+/// Number of histories in both tables.
+#[inline(always)]
+fn table_end() -> u32 {
+    (CONNECTION_SETS.load() + LISTENER_SETS.load()) * WAYS
 }
 
 #[inline(always)]
-fn behind_tables() -> u32 {
-    (LISTENERS.before.map_or(0, Global::load) + LISTENERS.sets.load()) * config::WAYS
+fn find(set: u32, matches: impl Fn(u64) -> bool) -> Option<&'static mut Connection> {
+    let way = way_of(TAGS.get(set)?, matches)?;
+    map::slot_mut(&HISTORIES, set * WAYS + way)
 }
 
+/// The first way of a set whose tag matches.
 #[inline(always)]
-fn find(set: u32, is_it: impl Fn(u64) -> bool) -> Option<*mut Connection> {
-    let way = way_of(TAGS.get_ptr(set)?, is_it)?;
-    STORIES.get_ptr_mut(set * config::WAYS + way)
-}
-
-/// The first place of a set with such a tag.
-#[inline(always)]
-fn way_of(tags: *const Tags, is_it: impl Fn(u64) -> bool) -> Option<u32> {
+fn way_of(tags: &Tags, matches: impl Fn(u64) -> bool) -> Option<u32> {
     let mut way = 0;
     while way < WAYS {
-        // SAFETY: inside the set; values of the map are valid as long as the program runs.
-        if is_it(unsafe { (*tags)[way] }) {
-            return Some(forgotten(way as u8));
+        if matches(tags[way as usize]) {
+            return Some(launder_index::<WAYS>(way as u8));
         }
         way += 1;
     }
     None
-}
-
-/// A place, after the verifier has forgotten which it is: it would walk all that comes after it for each of the eight. What
-/// is stored in the stack off a word's beginning is just some byte to it, unless it is 0. (Cheaper than
-/// [`forget`](crate::forget): this runs for every change of state.)
-#[inline(always)]
-fn forgotten(way: u8) -> u32 {
-    let mut word = MaybeUninit::<[u8; 8]>::uninit();
-    let byte = word.as_mut_ptr().cast::<u8>().wrapping_add(3);
-    // SAFETY: inside the word, and written before it is read.
-    let way = unsafe {
-        byte.write_volatile(way + 1);
-        byte.read_volatile()
-    };
-    u32::from(way.wrapping_sub(1)) & (config::WAYS - 1)
-}
-
-/// 32 bits.
-#[inline(always)]
-fn hash(sk: u64) -> u64 {
-    sk.wrapping_mul(SCATTER) >> 32
-}
-
-/// A hash of 32 bits as one of so many places.
-#[inline(always)]
-pub(crate) fn scale(hash: u64, places: u32) -> u32 {
-    ((hash * u64::from(places)) >> 32) as u32
 }

@@ -5,18 +5,18 @@ use aya_ebpf::{
     programs::{FExitContext, RetProbeContext},
 };
 
-use crate::{arguments::Accepted as _, story};
+use crate::{args::AcceptReturn as _, history};
 
-/// Returns the `struct sock *`; its arguments have changed with time.
+/// Returns the `struct sock *`; the arguments differ between kernels.
 #[fexit(function = "inet_csk_accept")]
 pub(crate) fn inet_csk_accept(ctx: FExitContext) -> i32 {
-    story::accept(ctx.socket());
+    history::on_accept(ctx.socket());
     0
 }
 
-/// As above.
+/// Kretprobe with the result of [`inet_csk_accept`].
 #[kretprobe]
-pub(crate) fn inet_csk_accept_kretprobe(ctx: RetProbeContext) -> u32 {
-    story::accept(ctx.socket());
+pub(crate) fn csk_accept_kret(ctx: RetProbeContext) -> u32 {
+    history::on_accept(ctx.socket());
     0
 }

@@ -1,21 +1,21 @@
-//! `iter/task_file`: every open file of every process, walked at start for the sockets that were there before us, and
-//! later for whoever holds a socket that has just been reset.
+//! `iter/task_file`: every open file of every process, scanned at start for the sockets that exist already, and later for
+//! the processes that hold a socket which has just been reset.
 //!
-//! Only processes that the reader's PID namespace shows are walked.
+//! A scan covers only processes that are visible in the reader's PID namespace.
 
 use core::{ffi::c_void, mem::offset_of};
 
-use rsttrace_common::names::{AF_INET, AF_INET6, tcp};
+use rsttrace_common::abi::{AF_INET, AF_INET6, tcp};
 
 use crate::{
-    awaited,
-    fields::{FILE_INODE, FILE_PRIVATE_DATA, INODE_MODE, SKC_FAMILY, SOCKET_SK, field, read},
-    sock, story,
+    history, holder_lookup,
+    kernel_struct::{FILE_INODE, FILE_PRIVATE_DATA, INODE_MODE, SKC_FAMILY, SOCKET_SK, field, read},
+    sock,
 };
 
-/// `struct bpf_iter__task_file` of `kernel/bpf/task_iter.c`, the same since 5.8.
+/// `struct bpf_iter__task_file` of `kernel/bpf/task_iter.c`, unchanged since 5.8.
 #[repr(C)]
-pub(crate) struct Context {
+pub(crate) struct IterTaskFile {
     meta: *mut c_void,
     task: u64,
     fd: u32,
@@ -23,45 +23,46 @@ pub(crate) struct Context {
     file: u64,
 }
 
-/// `S_IFMT` and `S_IFSOCK` of `include/uapi/linux/stat.h`.
+/// `S_IFMT` of `include/uapi/linux/stat.h`.
 const S_IFMT: u16 = 0o170_000;
+/// `S_IFSOCK` of `include/uapi/linux/stat.h`.
 const S_IFSOCK: u16 = 0o140_000;
 
-/// The walk at start: for every open file, with NULL for task and file at the end.
-// aya-ebpf has no macro for iterators; the section's name is what the loader goes by.
+/// The scan at start. Runs for each open file, and at the end with NULL for task and file.
+// aya-ebpf has no macro for iterators; the loader goes by the section's name.
 #[unsafe(link_section = "iter/task_file")]
 #[unsafe(no_mangle)]
-extern "C" fn task_file(ctx: *const Context) -> i32 {
+extern "C" fn task_file(ctx: *const IterTaskFile) -> i32 {
     if let Some((sk, task)) = socket(ctx)
-        && is_internet(sk)
+        && is_inet(sk)
         && sock::is_tcp(sk)
     {
         let state = sock::state(sk);
         if state != tcp::CLOSE {
-            story::found(sk, state, task);
+            history::track_preexisting(sk, state, task);
         }
     }
     0
 }
 
-/// The walk for the holders of sockets that have just been reset.
+/// The scan for pending holder lookups.
 #[unsafe(link_section = "iter/task_file")]
 #[unsafe(no_mangle)]
-extern "C" fn task_file_awaited(ctx: *const Context) -> i32 {
+extern "C" fn task_file_lookup(ctx: *const IterTaskFile) -> i32 {
     if let Some((sk, task)) = socket(ctx) {
-        awaited::found(sk, task);
+        holder_lookup::on_open_file(sk, task);
     }
     0
 }
 
-/// The socket and the task of one step of a walk, if the file is a socket.
+/// Addresses of the `struct sock` and of the `task_struct` at one step of a scan; `None` if the file is no socket.
 #[inline(always)]
-fn socket(ctx: *const Context) -> Option<(u64, u64)> {
-    // The pointers are typed for the verifier, which would refuse to add offsets that it cannot see through; read
-    // like any other memory they are numbers.
+fn socket(ctx: *const IterTaskFile) -> Option<(u64, u64)> {
+    // The pointers are typed, and the verifier would refuse to add offsets that it does not know as constants; read like
+    // any other memory they are scalars.
     let address = |member: usize| ctx as u64 + member as u64;
-    let task: u64 = read(address(offset_of!(Context, task)));
-    let file: u64 = read(address(offset_of!(Context, file)));
+    let task: u64 = read(address(offset_of!(IterTaskFile, task)));
+    let file: u64 = read(address(offset_of!(IterTaskFile, file)));
     if task == 0 || file == 0 {
         return None;
     }
@@ -69,7 +70,7 @@ fn socket(ctx: *const Context) -> Option<(u64, u64)> {
     if field::<u16>(inode, &INODE_MODE) & S_IFMT != S_IFSOCK {
         return None;
     }
-    // NULL for a socket's name in the file system, opened with O_PATH; a `struct socket` otherwise.
+    // A `struct socket`; NULL for a socket's name in the file system that is opened with O_PATH.
     let socket: u64 = field(file, &FILE_PRIVATE_DATA);
     if socket == 0 {
         return None;
@@ -79,7 +80,7 @@ fn socket(ctx: *const Context) -> Option<(u64, u64)> {
 }
 
 #[inline(always)]
-fn is_internet(sk: u64) -> bool {
+fn is_inet(sk: u64) -> bool {
     let family = field::<u16>(sk, &SKC_FAMILY) as u8;
     family == AF_INET || family == AF_INET6
 }

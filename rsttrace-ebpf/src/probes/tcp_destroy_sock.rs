@@ -1,22 +1,13 @@
-//! `tcp:tcp_destroy_sock`: the end of a socket. Where a process that had a reset connection closes it, this shows whose it
-//! was. It runs once for every connection, and for nearly all of them is one look into a small map.
+//! `tcp:tcp_destroy_sock`: a socket is destroyed, which shows the process that closed a reset connection. It runs once per
+//! connection, and for nearly all of them is one lookup in a table.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::{awaited, nested};
+use crate::{holder_lookup, recursion::with_backups};
 
-/// `(struct sock *sk)`, from 4.15 to today.
-#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
-pub(crate) fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
-    let sk = ctx.arg(0);
-    nested::first(nested::DESTROYED, &ctx, [sk, 0], || awaited::destroyed(sk));
-    0
-}
-
-/// Behind it, where tasks are preempted in the middle of it.
-#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
-pub(crate) fn tcp_destroy_sock_left_out(ctx: RawTracePointContext) -> i32 {
-    let sk = ctx.arg(0);
-    nested::if_left_out(nested::DESTROYED, nested::SECOND, &ctx, [sk, 0], || awaited::destroyed(sk));
-    0
+with_backups! {
+    /// `(struct sock *sk)`, from 4.15 to today.
+    program: tcp_destroy_sock, backups: destroy_bak1 = First;
+    hook: raw_tracepoint(tracepoint = "tcp_destroy_sock") => DestroySock;
+    |ctx: RawTracePointContext| [ctx.arg(0), 0], holder_lookup::on_destroy(ctx.arg(0))
 }

@@ -1,31 +1,31 @@
-//! `tcp_init_transfer`: a connection is established, by the packet that is at hand: once for each connection, at both
-//! ends. What its TTL is tells later whether a reset came the same way.
+//! `tcp_init_transfer`: a connection is established by a packet, once per connection at each end. The packet's TTL tells
+//! later whether a reset took the path that the peer's packets take.
 
 use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
 
-use crate::{arguments::Entry, packet::Ip, story};
+use crate::{args::FunctionArgs, headers::Ip, history};
 
 /// `(struct sock *sk, int bpf_op, struct sk_buff *skb)`, from 5.10 on.
 #[fentry(function = "tcp_init_transfer")]
 pub(crate) fn tcp_init_transfer(ctx: FEntryContext) -> i32 {
-    remember(&ctx);
+    record_ttl(&ctx);
     0
 }
 
-/// As above.
+/// Kprobe with the arguments of [`tcp_init_transfer`].
 #[kprobe]
-pub(crate) fn tcp_init_transfer_kprobe(ctx: ProbeContext) -> u32 {
-    remember(&ctx);
+pub(crate) fn init_transf_kp(ctx: ProbeContext) -> u32 {
+    record_ttl(&ctx);
     0
 }
 
 #[inline(always)]
-fn remember(ctx: &impl Entry) {
+fn record_ttl(ctx: &impl FunctionArgs) {
     let ip = Ip::of(ctx.argument(2));
     if ip.is_known() {
-        story::handshake(ctx.argument(0), ip.ttl());
+        history::on_handshake(ctx.argument(0), ip.ttl());
     }
 }

@@ -1,159 +1,119 @@
 //! `tcp:tcp_receive_reset`: a full socket processes a reset from its peer.
 //!
-//! Or so its name says. The kernel runs the same function when data arrives for a socket that this host has shut down
-//! for receiving; then no reset has come, and this host is about to send one (`tcp_rcv_state_process`). Only the
-//! `tcp_send_reset` that follows tells the two apart, so such an event is marked and the user side settles it.
+//! Or so its name says. The kernel runs `tcp_reset` also when data arrives for a socket that this host has shut down for
+//! receiving; then no reset has come, and this host is about to send one (`tcp_rcv_state_process`). Only the
+//! `tcp_send_reset` that follows tells the two apart, so such an event is marked, and the user side reclassifies it.
 
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use rsttrace_common::{
-    event::{EVENT_MAYBE_SENT, Header, KIND_RECEIVED},
-    names::{tcp, tcp_flag},
+    abi::{tcp, tcp_flag},
+    event::EVENT_AMBIGUOUS,
 };
 
-use super::tcp_send_reset::{context, identify};
+use super::report::{ResetFlags, ResetInfo, write_actor, write_identity};
 use crate::{
     ambiguous,
-    arguments::apart,
-    awaited,
-    emit::{Draft, Origin},
-    fields::{Fields as _, SKC_NET, Struct as _, Typed},
-    filter,
-    forget::{Facts, forget},
-    header,
+    args::arg_fingerprint,
+    emit::{EventBuilder, EventSource},
+    filter, headers, history, holder_lookup,
+    kernel_struct::{BtfPtr, KernelStruct as _, ReadField as _, SKC_NET},
     log::debug,
-    nested, packet,
-    sock::{self, Tuple},
-    story, table,
+    recursion::with_backups,
+    rst_header, sock, table,
+    verifier::launder,
 };
 
 /// `RCV_SHUTDOWN` of `include/net/sock.h`.
 const RCV_SHUTDOWN: u8 = 1;
 
-/// `(struct sock *sk)`, from 4.15 to today.
-#[btf_tracepoint(function = "tcp_receive_reset")]
-pub(crate) fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
-    nested::first(nested::RECEIVED, &ctx, run(&ctx), || report(&ctx));
-    0
-}
-
-/// Behind it.
-#[btf_tracepoint(function = "tcp_receive_reset")]
-pub(crate) fn tcp_receive_reset_left_out(ctx: BtfTracePointContext) -> i32 {
-    nested::if_left_out(nested::RECEIVED, nested::SECOND, &ctx, run(&ctx), || report(&ctx));
-    0
-}
-
-/// Behind that.
-#[btf_tracepoint(function = "tcp_receive_reset")]
-pub(crate) fn tcp_receive_reset_left_out_twice(ctx: BtfTracePointContext) -> i32 {
-    nested::if_left_out(nested::RECEIVED, nested::THIRD, &ctx, run(&ctx), || report(&ctx));
-    0
+with_backups! {
+    /// `(struct sock *sk)`, from 4.15 to today.
+    program: tcp_receive_reset, backups: recv_reset_bak1 = First, recv_reset_bak2 = Second;
+    hook: btf_tracepoint(function = "tcp_receive_reset") => ReceiveReset;
+    |ctx: BtfTracePointContext| fingerprint(&ctx), report(&ctx)
 }
 
 #[inline(always)]
-fn run(ctx: &BtfTracePointContext) -> [u64; 2] {
-    let [sk] = apart(ctx);
+fn fingerprint(ctx: &BtfTracePointContext) -> [u64; 2] {
+    let [sk] = arg_fingerprint(ctx);
     [sk, 0]
 }
 
 #[inline(always)]
-fn full(ctx: &BtfTracePointContext) -> Option<Typed> {
-    Typed::argument(ctx, 0).and_then(sock::of_tcp)
+fn full_socket(ctx: &BtfTracePointContext) -> Option<BtfPtr> {
+    BtfPtr::argument(ctx, 0).and_then(sock::to_tcp_sock)
 }
 
-/// What a reset is about, as far as the socket says at once.
-#[derive(Clone, Copy)]
-struct Subject {
-    sk: u64,
-    /// See `ResetEvent`.
-    netns_cookie: u64,
-    tuple: Tuple,
-    /// Of the packet that came, if it was seen.
-    header: Header,
-    state: u8,
-    facts: Facts,
-}
-
-impl Subject {
-    /// `false` when it is no reset.
-    #[inline(always)]
-    fn look(&mut self, sk: Typed) -> bool {
-        self.state = sock::state(sk);
-        let owned = sock::owned(sk);
-        self.facts.add(Facts::IN_TASK, owned);
-        // From `tcp_reset`, where the kernel lets us see it.
-        if let Some(header) = header::take(sk.address(), owned) {
-            if header.flags & tcp_flag::RST == 0 {
-                // It is data after a shutdown; the reset that this host sends for it is reported when it is sent.
-                return false;
-            }
-            self.header = header;
-            self.facts.add(Facts::HEADERS, true);
-        } else if sock::shutdown(sk) & RCV_SHUTDOWN != 0 {
-            let may_be_data =
-                matches!(self.state, tcp::FIN_WAIT1 | tcp::FIN_WAIT2 | tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
-            self.facts.add(Facts::MAYBE_SENT, may_be_data);
+/// Reads what the socket and the stashed header say; `false` when it is certainly no reset.
+#[inline(always)]
+fn gather(info: &mut ResetInfo, sk: BtfPtr) -> bool {
+    info.state = sock::state(sk);
+    let in_task = sock::owned_by_user(sk);
+    info.flags.set_if(in_task, ResetFlags::IN_TASK);
+    // Only where the kernel lets `tcp_reset` be traced.
+    if let Some(header) = rst_header::take(sk.address(), in_task) {
+        if header.flags & tcp_flag::RST == 0 {
+            // Data after a shutdown; the reset that this host sends for it is reported when it is sent.
+            return false;
         }
-        sock::ends(sk, &mut self.tuple);
-        self.netns_cookie = sock::netns_cookie(sk.target(&SKC_NET));
-        true
+        info.header = header;
+        info.flags.set_if(true, ResetFlags::HAS_PACKET);
+    } else if sock::shutdown(sk) & RCV_SHUTDOWN != 0 {
+        let may_be_data =
+            matches!(info.state, tcp::FIN_WAIT1 | tcp::FIN_WAIT2 | tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
+        info.flags.set_if(may_be_data, ResetFlags::AMBIGUOUS);
     }
+    sock::read_tuple(sk, &mut info.tuple);
+    info.netns_cookie = sock::netns_cookie(sk.deref(&SKC_NET));
+    true
 }
 
 #[inline(always)]
 fn report(ctx: &BtfTracePointContext) {
-    let Some(sk) = full(ctx) else { return };
-    let mut seen = Subject {
-        sk: sk.address(),
-        netns_cookie: 0,
-        tuple: Tuple::EMPTY,
-        header: Header::default(),
-        state: 0,
-        facts: Facts::NONE,
-    };
-    if !seen.look(sk) {
+    let Some(sk) = full_socket(ctx) else { return };
+    let mut gathered = ResetInfo::new(sk.address(), 0);
+    if !gather(&mut gathered, sk) {
         return;
     }
-    let mut subject = MaybeUninit::uninit();
-    // Ways to get here are many, and all the same from here on.
-    let Subject { sk, netns_cookie, tuple, header, state, facts } = forget(&seen, &mut subject);
+    let mut info = MaybeUninit::uninit();
+    // Many verifier states converge here; drop what it knows so that they merge.
+    let ResetInfo { sk, netns_cookie, skb: _, tuple, header, state, flags } = launder(&gathered, &mut info);
     let (sk, state) = (*sk, *state);
     debug!(ctx, "state {}", state);
     let filter = filter::load();
-    if !filter::wants_received(&filter) || !filter::wants_ends(&filter, tuple) {
+    if !filter::wants_received(&filter) || !filter::wants_tuple(&filter, tuple) {
         return;
     }
-    let Some(nobody) = table::nobody() else { return };
-    let story = story::of_socket(sk, state).unwrap_or(nobody);
-    if !filter::wants_owner(&filter, story, facts.have(Facts::IN_TASK)) {
+    let Some(unknown) = table::unknown() else { return };
+    let history = history::get(sk, state).unwrap_or(unknown);
+    if !filter::wants_owner(&filter, history, flags.contains(ResetFlags::IN_TASK)) {
         return;
     }
-    let origin = Origin::new(KIND_RECEIVED, facts.have(Facts::IN_TASK));
-    let Some(mut draft) = Draft::begin(origin) else {
-        if facts.have(Facts::MAYBE_SENT) {
-            ambiguous::note(sk, facts.have(Facts::IN_TASK), false);
+    let source = EventSource::Received { in_task: flags.contains(ResetFlags::IN_TASK) };
+    let Some(mut builder) = EventBuilder::reserve(source) else {
+        if flags.contains(ResetFlags::AMBIGUOUS) {
+            ambiguous::note(sk, flags.contains(ResetFlags::IN_TASK), false);
         }
         return;
     };
-    let event = draft.event();
-    identify(event, sk, state, tuple);
-    event.netns_cookie = *netns_cookie;
-    if facts.have(Facts::MAYBE_SENT) {
-        event.flags |= EVENT_MAYBE_SENT;
+    let event = builder.event();
+    write_identity(event, sk, state, tuple, *netns_cookie);
+    if flags.contains(ResetFlags::AMBIGUOUS) {
+        event.flags |= EVENT_AMBIGUOUS;
     }
-    if facts.have(Facts::HEADERS) {
-        packet::tell(Some(header), event);
+    if flags.contains(ResetFlags::HAS_PACKET) {
+        headers::write_packet(header, event);
     }
-    if let Some(full) = full(ctx) {
+    if let Some(full) = full_socket(ctx) {
         sock::snapshot(full, event);
-        context(full, facts.have(Facts::IN_TASK), event);
+        write_actor(full, flags.contains(ResetFlags::IN_TASK), event);
     }
-    story::tell(story, event);
-    awaited::await_holder(sk, story, event);
-    let delivered = draft.hand_over(ctx);
-    if facts.have(Facts::MAYBE_SENT) {
-        ambiguous::note(sk, facts.have(Facts::IN_TASK), delivered);
+    history::write_to_event(history, event);
+    holder_lookup::request(sk, history, event);
+    let delivered = builder.submit(ctx);
+    if flags.contains(ResetFlags::AMBIGUOUS) {
+        ambiguous::note(sk, flags.contains(ResetFlags::IN_TASK), delivered);
     }
 }

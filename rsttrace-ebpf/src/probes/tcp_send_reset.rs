@@ -1,262 +1,179 @@
 //! `tcp:tcp_send_reset`: this host sends a reset.
 //!
-//! Two eras of arguments, two programs: up to 6.9 the tracepoint has `(sk, skb)` and a program that reads a third
-//! argument is refused when it is attached; from 6.10 on there is a reason, and the event comes for closed ports (no
-//! socket) and TIME_WAIT sockets too.
+//! The arguments have changed once, so there are two programs: up to 6.9 the tracepoint has `(sk, skb)`, and a program that
+//! reads a third argument is refused when it is attached; from 6.10 on there is a reason, and the event comes for closed
+//! ports (no socket) and TIME_WAIT sockets as well.
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{
-    EbpfContext,
-    helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{EbpfContext, macros::btf_tracepoint, programs::BtfTracePointContext};
 use rsttrace_common::{
-    event::{EVENT_EXITING, EVENT_HAS_REASON, EVENT_OWNED, EVENT_TIME_WAIT, Header, KIND_SENT, ResetEvent},
-    names::tcp,
+    abi::tcp,
+    event::{EVENT_HAS_REASON, EVENT_TIME_WAIT},
 };
 
+use super::report::{ResetFlags, ResetInfo, write_actor, write_identity};
 use crate::{
-    ambiguous::{self, Receive},
-    arguments::{apart, numbers},
-    awaited, departed,
-    emit::{self, Draft, Origin},
-    fields::{SKC_COOKIE, SKC_NET, Struct, TW_SUBSTATE, Typed, copy},
+    ambiguous::{self, ReceiveOutcome},
+    args::{arg_fingerprint, scalar_args},
+    closed,
+    emit::{self, EventBuilder, EventSource},
     filter,
-    flood::{self, Passage},
-    forget::{Facts, forget},
+    flood::{self, Verdict},
+    headers::{self, Headers},
+    history, holder_lookup,
+    kernel_struct::{BtfPtr, KernelStruct, SKC_COOKIE, SKC_NET, TW_SUBSTATE, copy},
     log::debug,
-    nested,
-    packet::{self, Headers},
-    sock::{self, Tuple},
-    story, table, task,
+    recursion::with_backups,
+    sock, table,
+    verifier::launder,
 };
 
-// Each program has a closure of its own: of one that several had in common the compiler would make a function, and a call.
-
-/// From 6.10 on: `(const struct sock *sk, const struct sk_buff *skb, enum sk_rst_reason reason)`.
-#[btf_tracepoint(function = "tcp_send_reset")]
-pub(crate) fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
-    nested::first(nested::SENT, &ctx, apart(&ctx), || report_typed(&ctx, Some(ctx.arg(2))));
-    0
+with_backups! {
+    /// From 6.10 on: `(const struct sock *sk, const struct sk_buff *skb, enum sk_rst_reason reason)`.
+    program: tcp_send_reset, backups: send_reset_bak1 = First, send_reset_bak2 = Second;
+    hook: btf_tracepoint(function = "tcp_send_reset") => SendReset;
+    |ctx: BtfTracePointContext| arg_fingerprint(&ctx), report_typed(&ctx, Some(ctx.arg(2)))
 }
 
-/// Behind it.
-#[btf_tracepoint(function = "tcp_send_reset")]
-pub(crate) fn tcp_send_reset_left_out(ctx: BtfTracePointContext) -> i32 {
-    let work = || report_typed(&ctx, Some(ctx.arg(2)));
-    nested::if_left_out(nested::SENT, nested::SECOND, &ctx, apart(&ctx), work);
-    0
-}
-
-/// Behind that.
-#[btf_tracepoint(function = "tcp_send_reset")]
-pub(crate) fn tcp_send_reset_left_out_twice(ctx: BtfTracePointContext) -> i32 {
-    let work = || report_typed(&ctx, Some(ctx.arg(2)));
-    nested::if_left_out(nested::SENT, nested::THIRD, &ctx, apart(&ctx), work);
-    0
-}
-
-/// Up to 6.9: `(const struct sock *sk, const struct sk_buff *skb)`.
-#[btf_tracepoint(function = "tcp_send_reset")]
-pub(crate) fn tcp_send_reset_without_reason(ctx: BtfTracePointContext) -> i32 {
-    nested::first(nested::SENT, &ctx, apart(&ctx), || report_typed(&ctx, None));
-    0
-}
-
-/// Behind it.
-#[btf_tracepoint(function = "tcp_send_reset")]
-pub(crate) fn tcp_send_reset_without_reason_left_out(ctx: BtfTracePointContext) -> i32 {
-    let work = || report_typed(&ctx, None);
-    nested::if_left_out(nested::SENT, nested::SECOND, &ctx, apart(&ctx), work);
-    0
+with_backups! {
+    /// Up to 6.9: `(const struct sock *sk, const struct sk_buff *skb)`.
+    program: send_reset_2arg, backups: send_2arg_bak1 = First;
+    hook: btf_tracepoint(function = "tcp_send_reset") => SendReset;
+    |ctx: BtfTracePointContext| arg_fingerprint(&ctx), report_typed(&ctx, None)
 }
 
 #[inline(always)]
 fn report_typed(ctx: &BtfTracePointContext, reason: Option<u32>) {
-    // By the numbers alone it is known whether there is a socket, and a packet.
-    let [sk, skb] = numbers(ctx);
-    let is_there = |number: u64, position| if number == 0 { None } else { Typed::argument(ctx, position) };
-    let arguments = Arguments { sk: is_there(sk, 0), skb: is_there(skb, 1) };
-    // Read anew when it is asked for again: a pointer that stays is one that the verifier knows more and more of.
-    report(ctx, arguments, Some(|sk| is_there(sk, 0).and_then(sock::of_tcp)), reason);
+    // The scalars alone tell whether there is a socket, and a packet; see `BtfPtr::argument`.
+    let [sk, skb] = scalar_args(ctx);
+    let typed = |scalar: u64, position| if scalar == 0 { None } else { BtfPtr::argument(ctx, position) };
+    let args = ResetArgs { sk: typed(sk, 0), skb: typed(skb, 1) };
+    // Casts anew each time: about a pointer that is kept, the verifier knows more and more.
+    report(ctx, args, Some(|sk| typed(sk, 0).and_then(sock::to_tcp_sock)), reason);
 }
 
-/// A reset, by what the kernel says it is about.
+/// Arguments of the kernel functions that send a reset.
 #[derive(Clone, Copy)]
-pub(super) struct Arguments<S> {
-    /// May be a mini-socket.
+pub(super) struct ResetArgs<S> {
+    /// `struct sock`, which may be a mini-socket.
     pub(super) sk: Option<S>,
-    /// The packet that provoked it.
+    /// The packet that provoked the reset.
     pub(super) skb: Option<S>,
 }
 
-/// What a reset is about, as far as the socket and the packet say at once.
-#[derive(Clone, Copy)]
-struct Subject {
-    /// 0 without a socket.
-    sk: u64,
-    /// See `ResetEvent`.
-    netns_cookie: u64,
-    /// 0 when this host gives up of its own accord.
-    skb: u64,
-    /// Who it goes to: the socket knows, or, for listeners, TIME_WAIT and no socket, the packet does.
-    tuple: Tuple,
-    /// Of the packet that provoked it.
-    header: Header,
-    /// 0 without a socket.
-    state: u8,
-    facts: Facts,
-}
-
-impl Subject {
-    #[inline(always)]
-    fn look<S: Struct>(&mut self, of: Arguments<S>, full: Option<Typed>) {
-        let mut netns = 0;
-        if let Some(sk) = of.sk {
-            self.state = sock::state(sk);
-            let net = sk.target(&SKC_NET);
-            netns = sock::netns(net);
-            self.netns_cookie = sock::netns_cookie(net);
+/// Reads what the socket and the packet say. The socket knows the tuple, or, for a listener, TIME_WAIT and no socket, the
+/// packet does.
+#[inline(always)]
+fn gather<S: KernelStruct>(info: &mut ResetInfo, args: ResetArgs<S>, full: Option<BtfPtr>) {
+    let mut netns = 0;
+    if let Some(sk) = args.sk {
+        info.state = sock::state(sk);
+        let net = sk.deref(&SKC_NET);
+        netns = sock::netns(net);
+        info.netns_cookie = sock::netns_cookie(net);
+    }
+    if let Some(full) = full {
+        info.flags.set_if(true, ResetFlags::FULL_SOCKET);
+        info.flags.set_if(sock::owned_by_user(full), ResetFlags::IN_TASK);
+        if info.state != tcp::LISTEN {
+            sock::read_tuple(full, &mut info.tuple);
         }
-        if let Some(full) = full {
-            self.facts.add(Facts::FULL_SOCKET, true);
-            self.facts.add(Facts::IN_TASK, sock::owned(full));
-            if self.state != tcp::LISTEN {
-                sock::ends(full, &mut self.tuple);
-            }
-        }
-        let Some(skb) = of.skb else { return };
-        let Some(headers) = Headers::of(skb) else { return };
-        self.facts.add(Facts::HEADERS, true);
-        self.header = headers.kept();
-        if full.is_none() || self.state == tcp::LISTEN {
-            headers.ends(&mut self.tuple);
-            self.tuple.netns = netns;
-            if netns == 0 {
-                let net = packet::net(skb);
-                self.tuple.netns = sock::netns(net);
-                self.netns_cookie = sock::netns_cookie(net);
-            }
+    }
+    let Some(skb) = args.skb else { return };
+    let Some(headers) = Headers::of(skb) else { return };
+    info.flags.set_if(true, ResetFlags::HAS_PACKET);
+    info.header = headers.summary();
+    if full.is_none() || info.state == tcp::LISTEN {
+        headers.read_tuple(&mut info.tuple);
+        info.tuple.netns = netns;
+        if netns == 0 {
+            let net = headers::net(skb);
+            info.tuple.netns = sock::netns(net);
+            info.netns_cookie = sock::netns_cookie(net);
         }
     }
 }
 
-/// `full` looks for the full socket of TCP at this address, if there may be one (what is for these is not even in the
-/// program otherwise, and most of what the verifier has to walk); `ctx` is the program's.
+/// Reports a sent reset. `full` casts the socket at an address to a full TCP socket, if the hook can have one (otherwise the
+/// code for full sockets, which is most of what the verifier has to walk, is not in the program). `reason` is `None` where
+/// the kernel gives none.
 #[inline(always)]
-pub(super) fn report<S: Struct>(
+pub(super) fn report<S: KernelStruct>(
     ctx: &impl EbpfContext,
-    of: Arguments<S>,
-    full: Option<impl Fn(u64) -> Option<Typed>>,
+    args: ResetArgs<S>,
+    full: Option<impl Fn(u64) -> Option<BtfPtr>>,
     reason: Option<u32>,
 ) {
-    let [sk, skb] = [of.sk, of.skb].map(|pointer| pointer.map_or(0, S::address));
-    let mut seen = Subject {
-        sk,
-        netns_cookie: 0,
-        skb,
-        tuple: Tuple::EMPTY,
-        header: Header::default(),
-        state: 0,
-        facts: Facts::NONE,
-    };
-    seen.look(of, full.as_ref().and_then(|full| full(sk)));
-    let mut subject = MaybeUninit::uninit();
-    // Ways to get here are many, and all the same from here on.
-    let Subject { sk, netns_cookie, skb, tuple, header, state, facts } = forget(&seen, &mut subject);
+    let [sk, skb] = [args.sk, args.skb].map(|pointer| pointer.map_or(0, S::address));
+    let mut gathered = ResetInfo::new(sk, skb);
+    gather(&mut gathered, args, full.as_ref().and_then(|full| full(sk)));
+    let mut info = MaybeUninit::uninit();
+    // Many verifier states converge here; drop what it knows so that they merge.
+    let ResetInfo { sk, netns_cookie, skb, tuple, header, state, flags } = launder(&gathered, &mut info);
     let (sk, skb, state) = (*sk, *skb, *state);
     debug!(ctx, "state {} packet {}", state, u8::from(skb != 0));
 
     let filter = filter::load();
-    // A reset in answer to data, for a socket that is already closed, settles what `tcp_receive_reset` said just now.
-    let settles_received = state == tcp::CLOSE && skb != 0;
-    if !filter::wants_sent(&filter, settles_received) || !filter::wants_ends(&filter, tuple) {
+    // A reset in answer to data, for a socket that is already closed, resolves an ambiguous `tcp_receive_reset` just before.
+    let may_resolve_ambiguous = state == tcp::CLOSE && skb != 0;
+    if !filter::wants_sent(&filter, may_resolve_ambiguous) || !filter::wants_tuple(&filter, tuple) {
         return;
     }
-    let Some(nobody) = table::nobody() else { return };
-    // Where there is no full socket soft interrupts are off.
-    let is_full = || full.is_some() && facts.have(Facts::FULL_SOCKET);
-    // A SYN opens a connection of its own: an earlier one between the same ends has nothing to do with its refusal.
-    let opens = sk == 0 && facts.have(Facts::HEADERS) && packet::opens(header);
-    let story = if is_full() {
-        story::of_socket(sk, state)
-    } else if opens {
+    let Some(unknown) = table::unknown() else { return };
+    let is_full = || full.is_some() && flags.contains(ResetFlags::FULL_SOCKET);
+    // A SYN opens a connection of its own: an earlier one with this tuple has nothing to do with its refusal.
+    let is_refusal = sk == 0 && flags.contains(ResetFlags::HAS_PACKET) && headers::is_initial_syn(header);
+    let history = if is_full() {
+        history::get(sk, state)
+    } else if is_refusal {
         None
     } else {
-        departed::fetch(tuple)
+        // Soft interrupts are off where there is no full socket.
+        closed::copy_to_scratch(tuple)
     };
-    let story = story.unwrap_or(nobody);
-    if !filter::wants_owner(&filter, story, facts.have(Facts::IN_TASK)) {
+    let history = history.unwrap_or(unknown);
+    if !filter::wants_owner(&filter, history, flags.contains(ResetFlags::IN_TASK)) {
         return;
     }
-    let in_task = facts.have(Facts::IN_TASK);
-    let receive = if settles_received { ambiguous::take(sk, in_task) } else { Receive::Absent };
-    if receive == Receive::Lost {
-        emit::regain_received(in_task);
+    let in_task = flags.contains(ResetFlags::IN_TASK);
+    let receive = if may_resolve_ambiguous { ambiguous::take(sk, in_task) } else { ReceiveOutcome::Absent };
+    if receive == ReceiveOutcome::Lost {
+        emit::uncount_lost_received(in_task);
     }
-    let origin = Origin { kind: KIND_SENT, in_task, settles: receive == Receive::Delivered };
-    // Of a closed port nothing is known but the packet: there may be very many of these.
-    if sk == 0 && !story.is_known() && facts.have(Facts::HEADERS) {
-        match flood::pass(tuple, *netns_cookie, header, reason) {
-            Passage::HandOver => {}
-            Passage::Counted => return,
-            Passage::Lost => return emit::lose(origin),
+    let source = EventSource::Sent { in_task, resolves_ambiguous: receive == ReceiveOutcome::Delivered };
+    // A reset from a closed port, about which only the packet is known: there may be very many of these.
+    if sk == 0 && !history.is_tracked() && flags.contains(ResetFlags::HAS_PACKET) {
+        match flood::admit(tuple, *netns_cookie, header, reason) {
+            Verdict::Pass => {}
+            Verdict::Aggregated => return,
+            Verdict::Drop => return emit::count_lost(source),
         }
     }
-    let Some(mut draft) = Draft::begin(origin) else { return };
-    let event = draft.event();
-    identify(event, sk, state, tuple);
-    event.netns_cookie = *netns_cookie;
+    let Some(mut builder) = EventBuilder::reserve(source) else { return };
+    let event = builder.event();
+    write_identity(event, sk, state, tuple, *netns_cookie);
     if let Some(reason) = reason {
         event.flags |= EVENT_HAS_REASON;
         event.reason = reason;
     }
-    if skb != 0 {
-        packet::tell(facts.have(Facts::HEADERS).then_some(header), event);
+    if flags.contains(ResetFlags::HAS_PACKET) {
+        headers::write_packet(header, event);
     }
     if is_full() {
         if let Some(full) = full.as_ref().and_then(|full| full(sk)) {
             sock::snapshot(full, event);
-            context(full, facts.have(Facts::IN_TASK), event);
+            write_actor(full, flags.contains(ResetFlags::IN_TASK), event);
         }
     } else if sk != 0 {
-        // Of a TIME_WAIT socket only the part in common with full sockets, and its own few fields, exist.
+        // A TIME_WAIT socket has only what it shares with full sockets, and a few fields of its own.
         event.flags |= EVENT_TIME_WAIT;
         copy(sk, &SKC_COOKIE, &mut event.cookie);
         copy(sk, &TW_SUBSTATE, &mut event.substate);
     }
-    story::tell(story, event);
+    history::write_to_event(history, event);
     if is_full() {
-        awaited::await_holder(sk, story, event);
+        holder_lookup::request(sk, history, event);
     }
-    draft.hand_over(ctx);
-}
-
-/// What both directions say first: when, who with, in what state.
-#[inline(always)]
-pub(super) fn identify(event: &mut ResetEvent, sk: u64, state: u8, tuple: &Tuple) {
-    // SAFETY: these take no arguments and cannot fail.
-    unsafe {
-        event.ktime_ns = bpf_ktime_get_ns();
-        event.now_jiffies = bpf_jiffies64() as u32;
-    }
-    event.sk = sk;
-    event.state = state;
-    sock::name_ends(event, tuple);
-}
-
-/// Whether the task that the CPU runs has to do with the socket, and who it is if so.
-#[inline(always)]
-pub(super) fn context(sk: impl Struct, in_task: bool, event: &mut ResetEvent) {
-    event.shutdown = sock::shutdown(sk);
-    let flags = task::Flags::current();
-    if in_task && !flags.is_kernel() {
-        event.flags |= EVENT_OWNED;
-        if flags.is_exiting() {
-            event.flags |= EVENT_EXITING;
-        }
-        task::current(&mut event.actor);
-    }
+    builder.submit(ctx);
 }

@@ -151,7 +151,7 @@ mod tests {
         let event = ResetEvent {
             kind: KIND_RECEIVED,
             flags: EVENT_HAS_SOCKET,
-            findings: sk,
+            lookup_id: sk,
             ktime_ns,
             ..ResetEvent::default()
         };

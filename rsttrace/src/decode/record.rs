@@ -9,13 +9,13 @@ use std::{
 
 use foldhash::HashMap;
 use rsttrace_common::{
+    abi::{AF_INET6, sock_flag, tcp},
     event::{
-        Address, EVENT_EXITING, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN,
-        EVENT_OWNED, EVENT_SHARED, EVENT_TIME_WAIT, Header, KIND_IGNORED, KIND_RECEIVED, KIND_REJECTED,
-        REFERENCES_UNKNOWN, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task, UID_UNKNOWN,
+        Address, EVENT_EXITING, EVENT_HAS_HISTORY, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_ORPHAN,
+        EVENT_OWNED_BY_USER, EVENT_SHARED, EVENT_TIME_WAIT, FILE_REFCOUNT_UNKNOWN, KIND_IGNORED, KIND_RECEIVED,
+        KIND_REJECTED, PacketHeader, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task, UID_UNKNOWN,
     },
-    names::{AF_INET6, sock_flag, tcp},
-    owner::Findings,
+    holder_lookup::HolderLookup,
 };
 
 use super::{
@@ -218,7 +218,7 @@ fn packet(event: &ResetEvent) -> Packet {
 }
 
 /// The header of the packet that a reset answers.
-const fn provoking_packet(header: &Header) -> ProvokingPacket {
+const fn provoking_packet(header: &PacketHeader) -> ProvokingPacket {
     ProvokingPacket {
         ttl: header.ttl,
         flags: TcpFlags(header.flags),
@@ -282,7 +282,7 @@ fn facts(event: &ResetEvent, names: &mut Names) -> Facts {
         owner: task(&event.owner, |comm| names.of(comm)),
         provenance: event.provenance,
         shared: has(EVENT_SHARED),
-        holder: if has(EVENT_OWNED) { task(&event.actor, |comm| names.of(comm)) } else { None },
+        holder: if has(EVENT_OWNED_BY_USER) { task(&event.actor, |comm| names.of(comm)) } else { None },
         holder_exiting: has(EVENT_EXITING),
         time_wait_substate: has(EVENT_TIME_WAIT).then_some(event.substate),
         raw_state: event.state,
@@ -293,9 +293,9 @@ fn facts(event: &ResetEvent, names: &mut Names) -> Facts {
         keepalive: event.socket_flags & sock_flag::KEEPALIVE != 0,
         probes_out: event.probes_out,
         user_timeout_ms: event.user_timeout_ms,
-        story: has(EVENT_HAS_STORY),
-        references: (event.references != REFERENCES_UNKNOWN).then_some(event.references),
-        findings: (event.findings != 0).then_some(event.findings),
+        story: has(EVENT_HAS_HISTORY),
+        references: (event.file_refcount != FILE_REFCOUNT_UNKNOWN).then_some(event.file_refcount),
+        findings: (event.lookup_id != 0).then_some(event.lookup_id),
         netfilter_hook: event.netfilter_hook,
         ..Facts::default()
     }
@@ -303,13 +303,13 @@ fn facts(event: &ResetEvent, names: &mut Names) -> Facts {
 
 /// What was found of the holder of a socket. Only what a walk from `first_walk` on says is about the reset: findings may
 /// have begun with an earlier one.
-pub fn found(findings: &Findings, first_walk: u32) -> Found {
-    let walked = findings.walk >= first_walk;
+pub fn found(findings: &HolderLookup, first_walk: u32) -> Found {
+    let walked = findings.scan >= first_walk;
     Found {
         holder: if walked { task(&findings.holder, name) } else { None },
-        several: walked && findings.several != 0,
+        several: walked && findings.multiple_holders != 0,
         descriptors: if walked { findings.descriptors } else { 0 },
-        known_holds: walked && findings.known_holds != 0,
+        known_holds: walked && findings.expected_holds != 0,
         closer: task(&findings.closer, name),
         gone: findings.destroyed_ns != 0,
     }
@@ -408,11 +408,17 @@ mod tests {
     #[test]
     fn what_was_found_before_the_reset_is_about_another() {
         let somebody = Task { tgid: 7, ..Task::default() };
-        let findings = Findings { holder: somebody, walk: 3, several: 1, known_holds: 1, ..Findings::default() };
+        let findings = HolderLookup {
+            holder: somebody,
+            scan: 3,
+            multiple_holders: 1,
+            expected_holds: 1,
+            ..HolderLookup::default()
+        };
         let all = found(&findings, 3);
         assert!(all.holder.is_some() && all.several && all.known_holds);
         assert_eq!(found(&findings, 4), Found::default());
-        assert_eq!(found(&Findings::default(), 1), Found::default());
+        assert_eq!(found(&HolderLookup::default(), 1), Found::default());
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! the `tcp_send_reset` of the same connection follows, there was one reset and this host sent it.
 
 use rsttrace_common::{
-    event::{EVENT_HAS_PACKET, EVENT_MAYBE_SENT, KIND_RECEIVED, KIND_SENT, ResetEvent},
-    names::tcp,
+    abi::tcp,
+    event::{EVENT_AMBIGUOUS, EVENT_HAS_PACKET, KIND_RECEIVED, KIND_SENT, ResetEvent},
 };
 
 /// Longest wait of a marked event for the other. The two are microseconds apart in the kernel; the rest is for a CPU
@@ -22,7 +22,7 @@ pub struct Settle {
 impl Settle {
     /// Looks at the next event: whether it can go on. If not, it is held here.
     pub fn lets_go_on(&mut self, event: &ResetEvent) -> bool {
-        if event.kind == KIND_RECEIVED && event.flags & EVENT_MAYBE_SENT != 0 {
+        if event.kind == KIND_RECEIVED && event.flags & EVENT_AMBIGUOUS != 0 {
             self.held.push(*event);
             return false;
         }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn received(of: Of, ktime_ns: u64) -> ResetEvent {
-        event(of, KIND_RECEIVED, EVENT_MAYBE_SENT, ktime_ns)
+        event(of, KIND_RECEIVED, EVENT_AMBIGUOUS, ktime_ns)
     }
 
     /// In answer to a packet.

@@ -2,8 +2,8 @@
 //! counts as bytes.
 
 use rsttrace_common::{
+    abi::{sock_flag, tcp},
     event::{EVENT_HAS_TIMES, ROLE_CLIENT, ROLE_SERVER, ResetEvent},
-    names::{sock_flag, tcp},
 };
 
 use super::clock::Ticks;

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use rsttrace_common::names::{netfilter, tcp};
+use rsttrace_common::abi::{netfilter, tcp};
 
 use crate::model::{Evidence, Reset, Socket};
 pub(super) use crate::util::human_duration as span;

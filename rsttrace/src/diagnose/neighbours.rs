@@ -3,7 +3,7 @@
 use std::{hash::Hash, net::IpAddr, num::NonZeroUsize};
 
 use lru::LruCache;
-use rsttrace_common::names::{tcp, tcp_flag};
+use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::story::{Order, Story};
 use crate::{

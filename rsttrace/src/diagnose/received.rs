@@ -3,7 +3,7 @@
 //! The kernel gives no reason for what it receives. What is asked first: had the peer closed before, is the reset the
 //! answer to what we sent, how long was the silence, and did other connections break with this one?
 
-use rsttrace_common::names::tcp;
+use rsttrace_common::abi::tcp;
 
 use super::{
     catalogue::table,

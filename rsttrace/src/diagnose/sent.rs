@@ -1,7 +1,7 @@
 //! Why this host sends a reset: rules over the socket as the kernel had it, with the kernel's reason where it gives one
 //! (Linux 6.10 for resets that answer a packet, 6.12 for the others) and without it.
 
-use rsttrace_common::names::{tcp, tcp_flag};
+use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::{
     catalogue::{plain, table},

@@ -1,6 +1,6 @@
 //! What the figures of a received reset say of the story of its connection: questions that several rules ask.
 
-use rsttrace_common::names::{tcp, tcp_flag};
+use rsttrace_common::abi::{tcp, tcp_flag};
 
 use crate::model::{Direction, Reset, Role, Socket};
 

@@ -77,10 +77,10 @@ macro_rules! need {
     (optional) => {
         Need::Optional
     };
-    (former) => {
+    (fallback) => {
         Need::Former
     };
-    (machine) => {
+    (arch) => {
         Need::Machine
     };
 }

@@ -7,7 +7,7 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key},
 };
-use rsttrace_common::config::{
+use rsttrace_common::filter::{
     FILTER_EITHER_PORT, FILTER_IPV4, FILTER_IPV6, FILTER_LOCAL_PORT, FILTER_PEER, FILTER_PEER_PORT, FILTER_PID,
     FILTER_RECEIVED, FILTER_SENT, Filter, PEERS_MAX, PIDS_MAX, PORTS_EITHER, PORTS_LOCAL, PORTS_PEER, PORTS_WORDS,
 };

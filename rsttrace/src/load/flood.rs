@@ -6,25 +6,25 @@ use aya::{
     maps::{Array, MapData},
 };
 use rsttrace_common::{
-    config::FOLDS_OF_CPU,
-    flood::{Folds, Pace},
+    flood::{Aggregates, FloodProgress},
+    limits::AGGREGATES_PER_CPU,
 };
 
 use super::take_map;
 
 /// The maps.
 pub(super) struct Counters {
-    folds: Array<MapData, Folds>,
-    seen: Array<MapData, [u64; FOLDS_OF_CPU]>,
-    pace: Array<MapData, Pace>,
+    folds: Array<MapData, Aggregates>,
+    seen: Array<MapData, [u64; AGGREGATES_PER_CPU]>,
+    pace: Array<MapData, FloodProgress>,
 }
 
 impl Counters {
     pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self> {
         Ok(Self {
-            folds: Array::try_from(take_map(ebpf, "FOLDS")?)?,
-            seen: Array::try_from(take_map(ebpf, "FOLDS_SEEN")?)?,
-            pace: Array::try_from(take_map(ebpf, "PACE")?)?,
+            folds: Array::try_from(take_map(ebpf, "AGGREGATES")?)?,
+            seen: Array::try_from(take_map(ebpf, "AGGREGATES_SEEN")?)?,
+            pace: Array::try_from(take_map(ebpf, "FLOOD_PROGRESS")?)?,
         })
     }
 }
@@ -36,17 +36,17 @@ impl super::Loaded {
     }
 
     /// What a CPU has counted.
-    pub fn folds(&self, cpu: u32) -> Result<Folds> {
+    pub fn folds(&self, cpu: u32) -> Result<Aggregates> {
         Ok(self.counters.folds.get(&cpu, 0)?)
     }
 
     /// Gives those of a CPU's places back of which no more has been counted.
-    pub fn have_seen(&mut self, cpu: u32, totals: [u64; FOLDS_OF_CPU]) -> Result<()> {
+    pub fn have_seen(&mut self, cpu: u32, totals: [u64; AGGREGATES_PER_CPU]) -> Result<()> {
         Ok(self.counters.seen.set(cpu, totals, 0)?)
     }
 
     /// Tells the kernel side how far this side has come.
-    pub fn keep_pace(&mut self, pace: Pace) -> Result<()> {
+    pub fn keep_pace(&mut self, pace: FloodProgress) -> Result<()> {
         Ok(self.counters.pace.set(0, pace, 0)?)
     }
 

@@ -1,7 +1,7 @@
 //! Resets for which the kernel does not run a program.
 //!
 //! That is where the same CPU is running it already: a reset in an interrupt, in the middle of another, or of a task that
-//! has preempted another. Programs behind the first see it and report it (`nested.rs` of the kernel side).
+//! has preempted another. Programs behind the first see it and report it (`recursion.rs` of the kernel side).
 
 use std::{
     fs::File,
@@ -13,22 +13,22 @@ use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray},
 };
-use rsttrace_common::nested::{SETS, Words};
+use rsttrace_common::recursion::{Claims, TASK_SHARDS};
 
 use super::{Attached, Kernel, attach::Attacher, take_map};
 
 /// The first programs that report resets, and those behind them.
 const BEHIND: [(&str, &[&str]); 3] = [
-    ("tcp_send_reset", &["tcp_send_reset_left_out", "tcp_send_reset_left_out_twice"]),
-    ("tcp_send_reset_without_reason", &["tcp_send_reset_without_reason_left_out"]),
-    ("tcp_receive_reset", &["tcp_receive_reset_left_out", "tcp_receive_reset_left_out_twice"]),
+    ("tcp_send_reset", &["send_reset_bak1", "send_reset_bak2"]),
+    ("send_reset_2arg", &["send_2arg_bak1"]),
+    ("tcp_receive_reset", &["recv_reset_bak1", "recv_reset_bak2"]),
 ];
 
 /// The same of those that run for every connection, only where tasks are preempted in the middle of a program.
 const BEHIND_OTHERS: [(&str, &str); 2] =
-    [("inet_sock_set_state", "inet_sock_set_state_left_out"), ("tcp_destroy_sock", "tcp_destroy_sock_left_out")];
+    [("inet_sock_set_state", "set_state_bak1"), ("tcp_destroy_sock", "destroy_bak1")];
 
-/// How many programs go behind one that reports resets, for `PROGRAMS_BEHIND` of the kernel side.
+/// How many programs go behind one that reports resets, for `BACKUPS` of the kernel side.
 pub(super) fn depth(kernel: &Kernel) -> u32 {
     if kernel.preempts_tracepoints { 2 } else { 1 }
 }
@@ -48,12 +48,12 @@ const OF_RESETS: u32 = 2;
 pub(super) struct LeftOut {
     /// What the kernel says of the first programs, opened while this process may.
     facts: Vec<File>,
-    words: PerCpuArray<MapData, Words>,
+    words: PerCpuArray<MapData, Claims>,
 }
 
 impl LeftOut {
     pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self> {
-        Ok(Self { facts: Vec::new(), words: take_map(ebpf, "WORDS")?.try_into()? })
+        Ok(Self { facts: Vec::new(), words: take_map(ebpf, "CLAIMS")?.try_into()? })
     }
 
     /// Begins to count, and puts the other programs behind the first, where the kernel leaves any out.
@@ -80,8 +80,8 @@ impl LeftOut {
     /// Resets since the start for which none of the programs was run (5.19 and later).
     pub(super) fn count(&self) -> u64 {
         let left_out: u64 = self.facts.iter().filter_map(|file| misses(file).ok().flatten()).sum();
-        let sets = (0..OF_RESETS * SETS).filter_map(|set| self.words.get(&set, 0).ok());
-        let reported = sets.map(|cpus| cpus.iter().map(|words| words.done_behind).sum::<u64>()).sum();
+        let sets = (0..OF_RESETS * TASK_SHARDS).filter_map(|set| self.words.get(&set, 0).ok());
+        let reported = sets.map(|cpus| cpus.iter().map(|words| words.handled_by_backup).sum::<u64>()).sum();
         left_out.saturating_sub(reported)
     }
 }
@@ -93,4 +93,26 @@ fn misses(mut facts: &File) -> io::Result<Option<u64>> {
     facts.read_to_string(&mut text)?;
     let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
     Ok(line.and_then(|number| number.trim().parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::load::probes::PROBES;
+
+    #[test]
+    fn program_names_are_unique_within_what_the_kernel_keeps() {
+        // `BPF_OBJ_NAME_LEN` is 16, the terminating NUL included.
+        let kept = |name: &'static str| name.get(..15).unwrap_or(name);
+        let of_probes = PROBES.iter().flat_map(|probe| probe.ways).map(|way| way.program);
+        let behind = BEHIND.iter().flat_map(|(_, behind)| *behind).copied();
+        let behind_others = BEHIND_OTHERS.iter().map(|(_, behind)| *behind);
+        let mut names: HashMap<&str, &str> = HashMap::new();
+        for name in of_probes.chain(behind).chain(behind_others) {
+            let known = *names.entry(kept(name)).or_insert(name);
+            assert_eq!(known, name, "the kernel keeps the same 15 characters of both");
+        }
+    }
 }

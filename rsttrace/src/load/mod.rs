@@ -121,9 +121,9 @@ impl Loaded {
             loader.override_global(field.global, &field.offset, true);
         }
         let accept_arguments = kernel.accept_arguments;
-        loader.override_global("ACCEPT_ARGUMENTS", &accept_arguments, true);
+        loader.override_global("ACCEPT_ARGS", &accept_arguments, true);
         let programs_behind = left_out::depth(kernel);
-        loader.override_global("PROGRAMS_BEHIND", &programs_behind, true);
+        loader.override_global("BACKUPS", &programs_behind, true);
         let typed_tasks = u32::from(kernel.has_typed_tasks);
         loader.override_global("TYPED_TASKS", &typed_tasks, true);
         let sizes = Sizes::of(options)?;

@@ -202,7 +202,7 @@ pub const PROBES: &[Probe] = &[
         tells: "the process that accepts a connection; without it the owner is found when the reset comes",
         ways: &[
             way("inet_csk_accept", Attach::Fexit("inet_csk_accept"), Arguments::Any, (5, 5)),
-            way("inet_csk_accept_kretprobe", Attach::Kretprobe("inet_csk_accept"), Arguments::Any, (4, 17)),
+            way("csk_accept_kret", Attach::Kretprobe("inet_csk_accept"), Arguments::Any, (4, 17)),
         ],
         when: When::Always,
         loss: "who accepts what another listens for is only found when a reset comes",
@@ -213,7 +213,7 @@ pub const PROBES: &[Probe] = &[
         tells: "the TTL of each connection's handshake, with which that of a reset is compared",
         ways: &[
             way("tcp_init_transfer", Attach::Fentry("tcp_init_transfer"), Arguments::Exactly(3), (5, 10)),
-            way("tcp_init_transfer_kprobe", Attach::Kprobe("tcp_init_transfer"), Arguments::Exactly(3), (5, 10)),
+            way("init_transf_kp", Attach::Kprobe("tcp_init_transfer"), Arguments::Exactly(3), (5, 10)),
         ],
         when: When::Always,
         loss: "forged resets do not show",
@@ -238,7 +238,7 @@ pub const PROBES: &[Probe] = &[
     Probe {
         hook: LOOKUP,
         tells: "who holds a socket that was reset, where its owner is not known for sure",
-        ways: &[way("task_file_awaited", Attach::OnDemand("task_file"), Arguments::Any, (5, 8))],
+        ways: &[way("task_file_lookup", Attach::OnDemand("task_file"), Arguments::Any, (5, 8))],
         when: When::Always,
         loss: "owners of accepted connections are less sure",
         remedy: "Linux 5.8 or later has it; in a container, share the host's PID namespace",
@@ -248,7 +248,7 @@ pub const PROBES: &[Probe] = &[
         tells: "the header of each reset received: TTL, sequence number, window",
         ways: &[
             way("tcp_reset", Attach::Fentry("tcp_reset"), Arguments::Exactly(2), (5, 11)),
-            way("tcp_reset_kprobe", Attach::Kprobe("tcp_reset"), Arguments::Exactly(2), (5, 11)),
+            way("tcp_reset_kp", Attach::Kprobe("tcp_reset"), Arguments::Exactly(2), (5, 11)),
         ],
         when: When::Always,
         loss: "the headers of received resets (TTL, window) are not seen",
@@ -259,7 +259,7 @@ pub const PROBES: &[Probe] = &[
         tells: "resets from closed ports and TIME_WAIT sockets, IPv4, on kernels whose tracepoint leaves them out",
         ways: &[
             way("tcp_v4_send_reset", Attach::Fentry("tcp_v4_send_reset"), Arguments::Exactly(2), (5, 5)),
-            way("send_reset_kprobe", Attach::Kprobe("tcp_v4_send_reset"), Arguments::Exactly(2), (4, 17)),
+            way("send_reset_kp", Attach::Kprobe("tcp_v4_send_reset"), Arguments::Exactly(2), (4, 17)),
         ],
         when: When::OnlyIf(tracepoint_leaves_out, (6, 9)),
         loss: "resets from closed ports and TIME_WAIT are not seen (IPv4)",
@@ -270,7 +270,7 @@ pub const PROBES: &[Probe] = &[
         tells: "the same, IPv6",
         ways: &[
             way("tcp_v6_send_reset", Attach::Fentry("tcp_v6_send_reset"), Arguments::Exactly(2), (5, 5)),
-            way("send_reset_kprobe", Attach::Kprobe("tcp_v6_send_reset"), Arguments::Exactly(2), (4, 17)),
+            way("send_reset_kp", Attach::Kprobe("tcp_v6_send_reset"), Arguments::Exactly(2), (4, 17)),
         ],
         when: When::OnlyIf(tracepoint_leaves_out, (6, 9)),
         loss: "resets from closed ports and TIME_WAIT are not seen (IPv6)",
@@ -306,7 +306,7 @@ pub const PROBES: &[Probe] = &[
         ways: &[
             way("tcp_send_reset", Attach::BtfTracepoint("tcp_send_reset"), Arguments::AtLeast(3), (6, 10)),
             Way {
-                program: "tcp_send_reset_without_reason",
+                program: "send_reset_2arg",
                 attach: Attach::BtfTracepoint("tcp_send_reset"),
                 arguments: Arguments::AtLeast(2),
                 since: (5, 9),
@@ -325,14 +325,14 @@ pub const PROBES: &[Probe] = &[
         ways: &[
             way("kfree_skb", Attach::RawTracepoint("kfree_skb"), Arguments::AtLeast(4), (6, 11)),
             Way {
-                program: "kfree_skb_without_socket",
+                program: "kfree_skb_3arg",
                 attach: Attach::RawTracepoint("kfree_skb"),
                 arguments: Arguments::AtLeast(3),
                 since: (5, 17),
                 degraded: Some("this kernel does not say for which socket an ignored reset was"),
             },
             Way {
-                program: "kfree_skb_without_reason",
+                program: "kfree_skb_2arg",
                 attach: Attach::RawTracepoint("kfree_skb"),
                 arguments: Arguments::AtLeast(2),
                 since: (4, 15),

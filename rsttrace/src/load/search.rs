@@ -8,26 +8,26 @@ use aya::{
     maps::{Array, MapData},
     programs::Iter,
 };
-use rsttrace_common::owner::{Arguments, Findings};
+use rsttrace_common::{cmdline::CommandLine, holder_lookup::HolderLookup};
 
 use super::{probes, take_map};
 
 /// Program of the walk.
-const PROGRAM: &str = "task_file_awaited";
+const PROGRAM: &str = "task_file_lookup";
 
 /// The kernel side's end of the search.
 pub(super) struct Search {
-    findings: Array<MapData, Findings>,
+    findings: Array<MapData, HolderLookup>,
     walk: Array<MapData, u32>,
-    arguments: Array<MapData, Arguments>,
+    arguments: Array<MapData, CommandLine>,
 }
 
 impl Search {
     pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self> {
         Ok(Self {
-            findings: Array::try_from(take_map(ebpf, "FINDINGS")?)?,
-            walk: Array::try_from(take_map(ebpf, "WALK")?)?,
-            arguments: Array::try_from(take_map(ebpf, "ARGUMENTS")?)?,
+            findings: Array::try_from(take_map(ebpf, "HOLDER_LOOKUPS")?)?,
+            walk: Array::try_from(take_map(ebpf, "SCAN")?)?,
+            arguments: Array::try_from(take_map(ebpf, "COMMAND_LINES")?)?,
         })
     }
 }
@@ -52,16 +52,16 @@ impl super::Loaded {
     }
 
     /// What has been gathered under this number of the holder of a socket.
-    pub fn findings(&self, number: u64) -> Option<Findings> {
-        let findings = self.search.findings.get(&Findings::place(number), 0).ok()?;
+    pub fn findings(&self, number: u64) -> Option<HolderLookup> {
+        let findings = self.search.findings.get(&HolderLookup::slot(number), 0).ok()?;
         // Another's, if more sockets are looked for at once than there is room for.
-        (findings.number == number).then_some(findings)
+        (findings.id == number).then_some(findings)
     }
 
     /// The beginning of the command line of a process that has opened connections, each argument with a zero behind it.
     pub fn arguments(&self, tgid: u32, start_boottime_ns: u64) -> Option<Vec<u8>> {
-        let known = self.search.arguments.get(&Arguments::place(tgid), 0).ok()?;
-        let is_its = known.tgid == tgid && known.start_boottime_ns == start_boottime_ns && known.seal == known.sum();
+        let known = self.search.arguments.get(&CommandLine::slot(tgid), 0).ok()?;
+        let is_its = known.tgid == tgid && known.start_boottime_ns == start_boottime_ns && known.is_consistent();
         let mut bytes = known.bytes.map(u64::to_ne_bytes).concat();
         bytes.truncate(known.length.try_into().ok()?);
         is_its.then_some(bytes)

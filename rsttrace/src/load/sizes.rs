@@ -5,7 +5,7 @@ use aya::{
     EbpfLoader,
     util::{nr_cpus, online_cpus},
 };
-use rsttrace_common::{config, event::ResetEvent};
+use rsttrace_common::{event::ResetEvent, limits};
 
 use super::{Object, Options};
 use crate::transport::{PERF_BYTES, RING_BYTES, buffer_bytes};
@@ -42,14 +42,14 @@ impl Sizes {
         let bytes_of_cpu =
             ring_bytes.map_or_else(|| buffer_bytes(options.buffer_bytes.unwrap_or(PERF_BYTES)), |bytes| bytes / cpus);
         let events_of_cpu = bytes_of_cpu / u32::try_from(size_of::<ResetEvent>())?;
-        let findings = remember.unwrap_or(config::FINDINGS_PLACES);
-        let departed = remember.unwrap_or(config::DEPARTED_PLACES);
-        let sets = remember.map(|connections| (connections / config::WAYS).max(1));
+        let findings = remember.unwrap_or(limits::HOLDER_LOOKUP_SLOTS);
+        let departed = remember.unwrap_or(limits::CLOSED_SLOTS);
+        let sets = remember.map(|connections| (connections / limits::WAYS).max(1));
         Ok(Self {
-            connection_sets: sets.unwrap_or(config::CONNECTION_SETS),
-            listener_sets: sets.unwrap_or(config::LISTENER_SETS),
+            connection_sets: sets.unwrap_or(limits::CONNECTION_SETS),
+            listener_sets: sets.unwrap_or(limits::LISTENER_SETS),
             departed_of_cpu: (departed / cpus).max(1),
-            departed_ends: remember.unwrap_or(config::DEPARTED_ENDS),
+            departed_ends: remember.unwrap_or(limits::CLOSED_INDEX_SLOTS),
             findings_of_cpu: (findings / cpus).max(1),
             ring_bytes,
             noise_limit: (events_of_cpu / NOISE_SHARE).max(1),
@@ -62,22 +62,22 @@ impl Sizes {
         for (global, value) in [
             ("CONNECTION_SETS", &self.connection_sets),
             ("LISTENER_SETS", &self.listener_sets),
-            ("DEPARTED_OF_CPU", &self.departed_of_cpu),
-            ("DEPARTED_ENDS", &self.departed_ends),
-            ("FINDINGS_OF_CPU", &self.findings_of_cpu),
-            ("NOISE_LIMIT", &self.noise_limit),
+            ("CLOSED_PER_CPU", &self.departed_of_cpu),
+            ("CLOSED_INDEX_SLOTS", &self.departed_ends),
+            ("HOLDER_LOOKUPS_PER_CPU", &self.findings_of_cpu),
+            ("FLOOD_BUDGET", &self.noise_limit),
         ] {
             loader.override_global(global, value, true);
         }
         let sets = self.connection_sets + self.listener_sets;
         for (map, entries) in [
             ("TAGS", sets),
-            ("STORIES", sets * config::WAYS + 1 + self.cpus),
-            ("DEPARTED", self.departed_of_cpu * self.cpus),
-            ("DEPARTED_BY_ENDS", self.departed_ends),
-            ("FINDINGS", self.findings_of_cpu * self.cpus),
-            ("FOLDS", self.cpus),
-            ("FOLDS_SEEN", self.cpus),
+            ("HISTORIES", sets * limits::WAYS + 1 + self.cpus),
+            ("CLOSED", self.departed_of_cpu * self.cpus),
+            ("CLOSED_BY_TUPLE", self.departed_ends),
+            ("HOLDER_LOOKUPS", self.findings_of_cpu * self.cpus),
+            ("AGGREGATES", self.cpus),
+            ("AGGREGATES_SEEN", self.cpus),
         ] {
             loader.map_max_entries(map, entries);
         }

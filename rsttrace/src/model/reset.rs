@@ -180,8 +180,6 @@ pub enum Provenance {
     Accept,
     /// The process called `listen` on the socket, or on the listener of the connection.
     Listen,
-    /// The process read or wrote.
-    Io,
     /// The process held the socket when rsttrace started.
     Snapshot,
     /// The process used the socket at the reset: it held the socket's lock in its own context, or closed it just after.
@@ -280,7 +278,7 @@ pub struct State(pub u8);
 impl State {
     /// Name of the state in the kernel, without `TCP_`; `None` for an unknown number.
     pub const fn name(self) -> Option<&'static str> {
-        rsttrace_common::names::tcp::name(self.0)
+        rsttrace_common::abi::tcp::name(self.0)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rsttrace_common::names::tcp;
+use rsttrace_common::abi::tcp;
 use serde::Serialize;
 
 use crate::model::{Endpoint, Family, Hook, Netns, Packet, Process, Reset, Socket, timestamp};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use rsttrace_common::{
-    config::FOLDS_OF_CPU,
-    flood::{Folds, Pace},
-    owner::Findings,
+    flood::{Aggregates, FloodProgress},
+    holder_lookup::HolderLookup,
+    limits::AGGREGATES_PER_CPU,
 };
 
 use super::{
@@ -31,7 +31,7 @@ impl KernelSide for Loaded {
         self.walk(scan)
     }
 
-    fn findings(&self, id: u64) -> Option<Findings> {
+    fn findings(&self, id: u64) -> Option<HolderLookup> {
         self.findings(id)
     }
 
@@ -44,19 +44,19 @@ impl KernelSide for Loaded {
         Some(name.to_string_lossy().into())
     }
 
-    fn counted(&self) -> Vec<Folds> {
+    fn counted(&self) -> Vec<Aggregates> {
         // The maps are ours; reading them cannot fail once they could be opened.
         (0..self.counting_cpus()).filter_map(|cpu| self.folds(cpu).ok()).collect()
     }
 
-    fn have_counted(&mut self, totals: &[[u64; FOLDS_OF_CPU]]) {
+    fn have_counted(&mut self, totals: &[[u64; AGGREGATES_PER_CPU]]) {
         for (cpu, totals) in (0..).zip(totals) {
             // See above.
             self.have_seen(cpu, *totals).unwrap_or_default();
         }
     }
 
-    fn keep_pace(&mut self, pace: Pace) {
+    fn keep_pace(&mut self, pace: FloodProgress) {
         // Without it more is counted or lost, and both are reported.
         self.keep_pace(pace).unwrap_or_default();
     }

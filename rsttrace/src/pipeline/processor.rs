@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use anyhow::{Error, Result};
 use rsttrace_common::{
-    config::FOLDS_OF_CPU,
     event::{KIND_FORWARDED, KIND_IGNORED, ResetEvent},
-    flood::{Folds, Pace},
-    owner::Findings,
+    flood::{Aggregates, FloodProgress},
+    holder_lookup::HolderLookup,
+    limits::AGGREGATES_PER_CPU,
 };
 
 use super::record_pool::RecordPool;
@@ -34,7 +34,7 @@ pub trait KernelSide {
     fn scan_open_files(&mut self, scan: u32) -> Result<()>;
 
     /// What has been found of a socket's holder under this id; `None` when its slot has been used again.
-    fn findings(&self, id: u64) -> Option<Findings>;
+    fn findings(&self, id: u64) -> Option<HolderLookup>;
 
     /// The beginning of the command line of a process that has opened connections, each argument ended by a zero.
     fn command_line(&self, task: &KernelTask) -> Option<Vec<u8>>;
@@ -43,13 +43,13 @@ pub trait KernelSide {
     fn interface_name(&self, index: u32) -> Option<Arc<str>>;
 
     /// The resets that each CPU has counted instead of delivering them.
-    fn counted(&self) -> Vec<Folds>;
+    fn counted(&self) -> Vec<Aggregates>;
 
     /// Gives each CPU's slots back of which no more than these totals has been counted.
-    fn have_counted(&mut self, totals: &[[u64; FOLDS_OF_CPU]]);
+    fn have_counted(&mut self, totals: &[[u64; AGGREGATES_PER_CPU]]);
 
     /// Publishes how far events have been read.
-    fn keep_pace(&mut self, pace: Pace);
+    fn keep_pace(&mut self, pace: FloodProgress);
 }
 
 /// The stage that says to which process a reset belongs.

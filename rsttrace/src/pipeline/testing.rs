@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use rsttrace_common::{
-    config::FOLDS_OF_CPU,
-    flood::{Folds, Pace},
-    owner::Findings,
+    flood::{Aggregates, FloodProgress},
+    holder_lookup::HolderLookup,
+    limits::AGGREGATES_PER_CPU,
 };
 
 use super::processor::{Attribute, KernelSide, Output, Processor, Stages, Wanted};
@@ -32,7 +32,7 @@ impl KernelSide for NoKernel {
         bail!("there is no kernel side")
     }
 
-    fn findings(&self, _: u64) -> Option<Findings> {
+    fn findings(&self, _: u64) -> Option<HolderLookup> {
         None
     }
 
@@ -44,13 +44,13 @@ impl KernelSide for NoKernel {
         Some("eth0".into())
     }
 
-    fn counted(&self) -> Vec<Folds> {
+    fn counted(&self) -> Vec<Aggregates> {
         Vec::new()
     }
 
-    fn have_counted(&mut self, _: &[[u64; FOLDS_OF_CPU]]) {}
+    fn have_counted(&mut self, _: &[[u64; AGGREGATES_PER_CPU]]) {}
 
-    fn keep_pace(&mut self, _: Pace) {}
+    fn keep_pace(&mut self, _: FloodProgress) {}
 }
 
 /// Attribution from the events alone; `complete` fills in what `/proc` would tell.

@@ -1,16 +1,16 @@
 //! Folding of floods: what the kernel side has counted, as records that stand for many. Pure.
 //!
-//! A CPU that has handed over [`FOLD_FROM`] resets to closed ports, or as many as its buffer may hold, begins to count them.
+//! A CPU that has handed over [`AGGREGATE_AFTER`] resets to closed ports, or as many as its buffer may hold, begins to count them.
 //! So a flood is seen coming: half as many, of all CPUs together, are the sign to fetch a while later what is counted, and
 //! to begin anew. Another is that something was lost.
 
 use std::collections::HashMap;
 
 use rsttrace_common::{
-    config::{FOLD_FROM, FOLDS_OF_CPU},
+    abi::{AF_INET, AF_INET6},
     event::{EVENT_HAS_PACKET, KIND_SENT, ResetEvent},
-    flood::{Fold, Folds, Pace},
-    names::{AF_INET, AF_INET6},
+    flood::{Aggregate, Aggregates, FloodProgress},
+    limits::{AGGREGATE_AFTER, AGGREGATES_PER_CPU},
 };
 
 /// How long the kernel side counts until it is asked.
@@ -19,10 +19,10 @@ const TICK_NS: u64 = 500_000_000;
 /// How far floods have been followed.
 #[derive(Debug)]
 pub struct Flood {
-    pace: Pace,
-    /// Resets to closed ports read since `pace.tick` was told.
+    pace: FloodProgress,
+    /// Resets to closed ports read since `pace.epoch` was told.
     in_tick: u32,
-    /// When `pace.read` was told, and how many of those that came after that have been read.
+    /// When `pace.drained` was told, and how many of those that came after that have been read.
     told_ns: u64,
     since: u32,
     /// What one CPU's buffer may hold of them.
@@ -30,7 +30,7 @@ pub struct Flood {
     /// When to fetch, nanoseconds of the events' clock.
     fetch_ns: Option<u64>,
     /// Of each CPU, how many of each place have been fetched.
-    seen: Vec<[u64; FOLDS_OF_CPU]>,
+    seen: Vec<[u64; AGGREGATES_PER_CPU]>,
 }
 
 /// Resets that are alike: an event of the last of them, and how many they are.
@@ -39,8 +39,8 @@ pub type Alike = (ResetEvent, u64);
 impl Flood {
     /// `limit` is how many resets to closed ports one CPU's buffer may hold, before any that it would hold more are lost.
     pub fn new(cpus: u32, limit: u32) -> Self {
-        let seen = vec![[0; FOLDS_OF_CPU]; cpus as usize];
-        Self { pace: Pace::default(), in_tick: 0, told_ns: 0, since: 0, limit, fetch_ns: None, seen }
+        let seen = vec![[0; AGGREGATES_PER_CPU]; cpus as usize];
+        Self { pace: FloodProgress::default(), in_tick: 0, told_ns: 0, since: 0, limit, fetch_ns: None, seen }
     }
 
     /// An event has been read.
@@ -52,7 +52,7 @@ impl Flood {
         if event.ktime_ns >= self.told_ns {
             self.since = self.since.saturating_add(1);
         }
-        if self.in_tick >= (FOLD_FROM.min(self.limit) / 2).max(1) {
+        if self.in_tick >= (AGGREGATE_AFTER.min(self.limit) / 2).max(1) {
             self.suspect(now_ns);
         }
     }
@@ -72,7 +72,7 @@ impl Flood {
     /// What the kernel side has to be told, after a batch has been read: that there is room again. What it handed over before
     /// it was told so the last time has been read by then, however slowly this side reads, so that less than three times the
     /// limit is ever in a buffer. `now_ns` is a time before it is told: of what comes after that, as much as the limit counts.
-    pub fn next_pace(&mut self, now_ns: u64) -> Option<Pace> {
+    pub fn next_pace(&mut self, now_ns: u64) -> Option<FloodProgress> {
         if self.since < (self.limit / 4).max(1) {
             return None;
         }
@@ -83,17 +83,21 @@ impl Flood {
     const fn grant(&mut self, now_ns: u64) {
         self.since = 0;
         self.told_ns = now_ns;
-        self.pace.read = self.pace.read.wrapping_add(1);
+        self.pace.drained = self.pace.drained.wrapping_add(1);
     }
 
     /// Takes what each CPU has counted by now. Returns it, with what the kernel side has to be told: how far each place has
     /// been fetched, and that the next tick has begun. `now_ns` is a time before it is told.
-    pub fn fetch(&mut self, folds: &[Folds], now_ns: u64) -> (Vec<Alike>, &[[u64; FOLDS_OF_CPU]], Pace) {
+    pub fn fetch(
+        &mut self,
+        folds: &[Aggregates],
+        now_ns: u64,
+    ) -> (Vec<Alike>, &[[u64; AGGREGATES_PER_CPU]], FloodProgress) {
         let mut alike: HashMap<Like, Alike> = HashMap::new();
         for (folds, seen) in folds.iter().zip(&mut self.seen) {
             for (fold, seen) in folds.iter().zip(seen) {
                 // One that is being written is whole the next time.
-                if fold.total == *seen || fold.seal != fold.sum() {
+                if fold.total == *seen || !fold.is_consistent() {
                     continue;
                 }
                 let count = fold.total.wrapping_sub(*seen);
@@ -108,7 +112,7 @@ impl Flood {
         // Without another sign of it the flood is over.
         self.fetch_ns = None;
         self.in_tick = 0;
-        self.pace.tick = self.pace.tick.wrapping_add(1);
+        self.pace.epoch = self.pace.epoch.wrapping_add(1);
         // Of those that the kernel side has counted as handed over, none may ever come: they found no room after all.
         self.grant(now_ns);
         (alike, &self.seen, self.pace)
@@ -128,7 +132,7 @@ struct Like {
 }
 
 impl Like {
-    const fn of(fold: &Fold) -> Self {
+    const fn of(fold: &Aggregate) -> Self {
         Self {
             local_address: fold.local_address,
             peer_address: fold.peer_address,
@@ -141,7 +145,7 @@ impl Like {
     }
 }
 
-fn event(fold: &Fold) -> ResetEvent {
+fn event(fold: &Aggregate) -> ResetEvent {
     ResetEvent {
         ktime_ns: fold.last_ns,
         kind: KIND_SENT,
@@ -169,14 +173,14 @@ mod tests {
         ResetEvent { kind: KIND_SENT, ..ResetEvent::default() }
     }
 
-    fn fold(local_port: u16, total: u64, last_ns: u64) -> Fold {
-        let mut fold = Fold { local_port, total, last_ns, ..Fold::default() };
-        fold.seal = fold.sum();
+    fn fold(local_port: u16, total: u64, last_ns: u64) -> Aggregate {
+        let mut fold = Aggregate { local_port, total, last_ns, ..Aggregate::default() };
+        fold.update_checksum();
         fold
     }
 
-    fn places(first: Fold) -> Folds {
-        let mut folds = [Fold::default(); FOLDS_OF_CPU];
+    fn places(first: Aggregate) -> Aggregates {
+        let mut folds = [Aggregate::default(); AGGREGATES_PER_CPU];
         folds[5] = first;
         folds
     }
@@ -188,7 +192,7 @@ mod tests {
     #[test]
     fn a_few_are_no_flood() {
         let mut flood = Flood::new(2, 512);
-        for _ in 0..FOLD_FROM / 2 - 1 {
+        for _ in 0..AGGREGATE_AFTER / 2 - 1 {
             flood.see(&noise(), 0);
         }
         assert_eq!((flood.deadline_ns(), flood.next_pace(0)), (None, None));
@@ -206,7 +210,7 @@ mod tests {
         flood.see(&noise(), 0);
         assert_eq!(flood.next_pace(0), None);
         flood.see(&noise(), 0);
-        assert_eq!(flood.next_pace(5 * MS), Some(Pace { tick: 0, read: 1 }));
+        assert_eq!(flood.next_pace(5 * MS), Some(FloodProgress { epoch: 0, drained: 1 }));
         assert_eq!(flood.next_pace(5 * MS), None);
         // These were in the buffer then.
         for _ in 0..8 {
@@ -216,7 +220,7 @@ mod tests {
         for _ in 0..2 {
             flood.see(&ResetEvent { ktime_ns: 5 * MS, ..noise() }, 6 * MS);
         }
-        assert_eq!(flood.next_pace(6 * MS), Some(Pace { tick: 0, read: 2 }));
+        assert_eq!(flood.next_pace(6 * MS), Some(FloodProgress { epoch: 0, drained: 2 }));
     }
 
     #[test]
@@ -226,7 +230,7 @@ mod tests {
         let (alike, seen, pace) = flood.fetch(&[places(fold(80, 10, 3)), places(fold(80, 5, 7))], 0);
         assert_eq!(told(&alike), [(80, 15)]);
         assert_eq!(alike[0].0.ktime_ns, 7);
-        assert_eq!((seen[0][5], seen[1][5], pace.tick), (10, 5, 1));
+        assert_eq!((seen[0][5], seen[1][5], pace.epoch), (10, 5, 1));
         assert_eq!(flood.deadline_ns(), None);
         // The second CPU's place has gone to another port since.
         let (alike, ..) = flood.fetch(&[places(fold(80, 12, 9)), places(fold(81, 6, 8))], 0);
@@ -241,7 +245,7 @@ mod tests {
         // The rest of its limit was lost.
         flood.suspect(0);
         let (.., pace) = flood.fetch(&[], 500 * MS);
-        assert_eq!(pace, Pace { tick: 1, read: 1 });
+        assert_eq!(pace, FloodProgress { epoch: 1, drained: 1 });
         flood.see(&noise(), 501 * MS);
         assert_eq!(flood.next_pace(501 * MS), None);
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _};
 
-use rsttrace_common::names::tcp;
+use rsttrace_common::abi::tcp;
 
 use crate::{
     attribute::Identity,

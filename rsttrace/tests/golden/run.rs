@@ -9,8 +9,8 @@ use rsttrace::{
     summary::{SummaryContext, Tally},
 };
 use rsttrace_common::{
+    abi::{sock_flag, tcp, tcp_flag},
     event::{EVENT_ORPHAN, PROVENANCE_LISTEN, ResetEvent},
-    names::{sock_flag, tcp, tcp_flag},
 };
 
 use crate::{

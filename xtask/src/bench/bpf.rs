@@ -20,7 +20,7 @@ const BPF_ENABLE_STATS: libc::c_int = 32;
 const NAME: Range<usize> = 64..80;
 
 /// What the programs of a process have cost: nanoseconds and runs, by the program's name and number. Of a name the kernel
-/// keeps 15 bytes, in which some are alike.
+/// keeps 15 bytes.
 pub(super) type Cost = BTreeMap<(String, u32), (u64, u64)>;
 
 /// Makes the kernel count for as long as it is held: the switch is the descriptor, so it goes off whatever becomes of

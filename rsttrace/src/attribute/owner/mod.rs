@@ -4,11 +4,8 @@
 //! The task that was on the CPU is neither, unless it held the socket's lock.
 
 use rsttrace_common::{
-    event::{
-        PROVENANCE_ACCEPT, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_IO, PROVENANCE_LISTEN,
-        PROVENANCE_SNAPSHOT,
-    },
-    names::tcp,
+    abi::tcp,
+    event::{PROVENANCE_ACCEPT, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_LISTEN, PROVENANCE_SNAPSHOT},
 };
 
 use crate::{
@@ -165,7 +162,6 @@ fn remembered(reset: &Reset) -> Option<Owner> {
         PROVENANCE_CONNECT => Provenance::Connect,
         PROVENANCE_ACCEPT => Provenance::Accept,
         PROVENANCE_LISTEN => Provenance::Listen,
-        PROVENANCE_IO => Provenance::Io,
         PROVENANCE_SNAPSHOT => Provenance::Snapshot,
         PROVENANCE_CURRENT => Provenance::SocketUser,
         _ => return None,
@@ -178,7 +174,7 @@ fn remembered(reset: &Reset) -> Option<Owner> {
         // It may have been handed on since, as long as anybody holds it.
         Provenance::Accept => !is_held,
         Provenance::SocketUser => !is_held || facts.references == Some(1),
-        Provenance::Io | Provenance::Lookup => false,
+        Provenance::Lookup => false,
     };
     Some(Owner { task, provenance, confidence: certainty(certain && !facts.shared) })
 }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use rsttrace_common::event::{
-    EVENT_HAS_PACKET, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_ORPHAN, EVENT_OWNED, EVENT_SHARED, KIND_RECEIVED,
-    KIND_SENT, REFERENCES_UNKNOWN, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task,
+    EVENT_HAS_HISTORY, EVENT_HAS_PACKET, EVENT_HAS_SOCKET, EVENT_ORPHAN, EVENT_OWNED_BY_USER, EVENT_SHARED,
+    FILE_REFCOUNT_UNKNOWN, KIND_RECEIVED, KIND_SENT, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task,
 };
 
 use super::*;
@@ -29,10 +29,10 @@ fn verdict(change: impl FnOnce(&mut ResetEvent)) -> Answer {
 fn record(change: impl FnOnce(&mut ResetEvent)) -> Reset {
     let mut event = ResetEvent {
         kind: KIND_SENT,
-        flags: EVENT_HAS_SOCKET | EVENT_HAS_STORY,
+        flags: EVENT_HAS_SOCKET | EVENT_HAS_HISTORY,
         state: CLOSED,
         previous_state: OPEN,
-        references: REFERENCES_UNKNOWN,
+        file_refcount: FILE_REFCOUNT_UNKNOWN,
         ..ResetEvent::default()
     };
     change(&mut event);
@@ -51,7 +51,7 @@ fn answer(reset: &Reset) -> Answer {
 /// A reset that came from the peer for a socket that somebody holds, with the owner that is remembered.
 fn open_to_search(tgid: u32, provenance: u8, role: u8) -> Reset {
     record(|event| {
-        (event.kind, event.state, event.findings, event.references) = (KIND_RECEIVED, OPEN, 1, 1);
+        (event.kind, event.state, event.lookup_id, event.file_refcount) = (KIND_RECEIVED, OPEN, 1, 1);
         known(event, tgid, provenance, role);
     })
 }
@@ -76,7 +76,7 @@ fn known(event: &mut ResetEvent, tgid: u32, provenance: u8, role: u8) {
 }
 
 fn held_by(event: &mut ResetEvent, tgid: u32) {
-    event.flags |= EVENT_OWNED;
+    event.flags |= EVENT_OWNED_BY_USER;
     event.actor = task(tgid);
 }
 
@@ -178,7 +178,7 @@ fn who_destroys_an_open_socket_is_never_its_owner() {
 #[test]
 fn without_a_socket_there_is_no_owner() {
     let none = verdict(|event| {
-        event.flags = EVENT_HAS_PACKET | EVENT_HAS_STORY;
+        event.flags = EVENT_HAS_PACKET | EVENT_HAS_HISTORY;
         event.state = 0;
         known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
     });
@@ -262,7 +262,7 @@ fn what_was_accepted_is_whose_hand_it_is_in() {
     let closed = |references, by| {
         verdict(|event| {
             known(event, 7, PROVENANCE_ACCEPT, ROLE_SERVER);
-            event.references = references;
+            event.file_refcount = references;
             held_by(event, by);
         })
     };
@@ -304,7 +304,7 @@ fn the_heir_of_an_ended_opener_is_no_mere_actor() {
     let mut reset = record(|event| {
         known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
         held_by(event, 8);
-        event.references = 0;
+        event.file_refcount = 0;
     });
     reset.facts.owner_ended = true;
     assert_eq!(answer(&reset), (Some((8, Provenance::SocketUser, OwnerConfidence::Exact)), None));
@@ -315,7 +315,7 @@ fn the_holder_of_a_listener_whose_caller_has_ended_owns_its_queue() {
     let mut waiting = record(|event| {
         known(event, 7, PROVENANCE_LISTEN, ROLE_SERVER);
         event.flags |= EVENT_ORPHAN;
-        (event.findings, event.references) = (1, 0);
+        (event.lookup_id, event.file_refcount) = (1, 0);
     });
     assert!(!is_open(&waiting));
     waiting.facts.owner_ended = true;
@@ -330,7 +330,7 @@ fn a_reference_that_is_not_the_only_one_leaves_doubt() {
         verdict(move |event| {
             known(event, 7, PROVENANCE_LISTEN, ROLE_SERVER);
             held_by(event, 8);
-            event.references = references;
+            event.file_refcount = references;
         })
     };
     for (references, confidence) in
@@ -377,8 +377,8 @@ fn nothing_is_exact_that_was_guessed() {
         };
         let mut reset = record(|event| {
             known(event, 7, choose(7).try_into().unwrap_or(0), choose(4).try_into().unwrap_or(0));
-            event.findings = choose(2).into();
-            event.references = [0, 1, 2, REFERENCES_UNKNOWN][choose(4) as usize];
+            event.lookup_id = choose(2).into();
+            event.file_refcount = [0, 1, 2, FILE_REFCOUNT_UNKNOWN][choose(4) as usize];
             event.flags |= if choose(2) == 1 { EVENT_SHARED } else { 0 };
             event.flags |= if choose(2) == 1 { EVENT_ORPHAN } else { 0 };
             (event.kind, event.state) =

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use rsttrace::decode::clock::Ticks;
 use rsttrace_common::{
+    abi::{sock_flag, tcp, tcp_flag},
     event::{
-        Address, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_STORY, EVENT_HAS_TIMES, EVENT_OWNED,
-        EVENT_TIME_WAIT, Header, KIND_RECEIVED, KIND_SENT, PROVENANCE_CONNECT, PROVENANCE_LISTEN, ROLE_CLIENT,
-        ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task,
+        Address, EVENT_HAS_HISTORY, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_TIMES,
+        EVENT_OWNED_BY_USER, EVENT_TIME_WAIT, KIND_RECEIVED, KIND_SENT, PROVENANCE_CONNECT, PROVENANCE_LISTEN,
+        PacketHeader, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task,
     },
-    names::{sock_flag, tcp, tcp_flag},
 };
 
 /// The monotonic clock at the events: eight days and a bit, so that every known timeout can have run out.
@@ -104,25 +104,25 @@ pub(crate) fn listener(event: &mut ResetEvent, reason: u32) {
 
 pub(crate) fn answers(event: &mut ResetEvent, flags: u8) {
     event.flags |= EVENT_HAS_PACKET;
-    event.packet = Header { seq: 1_000_000, ack: 2_000_000, window: 64240, id: 0, length: 60, ttl: 63, flags };
+    event.packet = PacketHeader { seq: 1_000_000, ack: 2_000_000, window: 64240, id: 0, length: 60, ttl: 63, flags };
 }
 
 /// The reset's own header, as a hook shows it; a handshake's TTL of 0 is one that was not seen.
 pub(super) fn headed(event: &mut ResetEvent, ttl: u8, handshake_ttl: u8, ack: u32, window: u16) {
     let flags = if ack == 0 { tcp_flag::RST } else { tcp_flag::RST | tcp_flag::ACK };
     event.flags |= EVENT_HAS_PACKET;
-    event.packet = Header { seq: 1, ack, window, id: 0, length: 40, ttl, flags };
+    event.packet = PacketHeader { seq: 1, ack, window, id: 0, length: 40, ttl, flags };
     event.handshake_ttl = handshake_ttl;
 }
 
 pub(crate) fn owner(event: &mut ResetEvent, comm: &str, tgid: u32, provenance: u8) {
-    event.flags |= EVENT_HAS_STORY;
+    event.flags |= EVENT_HAS_HISTORY;
     event.provenance = provenance;
     event.owner = task(comm, tgid);
 }
 
 pub(crate) fn held_by(event: &mut ResetEvent, comm: &str, tgid: u32) {
-    event.flags |= EVENT_OWNED;
+    event.flags |= EVENT_OWNED_BY_USER;
     event.actor = task(comm, tgid);
 }
 
@@ -149,7 +149,7 @@ pub(crate) fn ticks(ms: u32) -> u32 {
 /// A reset on a connection that this host has opened a minute and a half ago, in this state.
 pub(crate) fn client(event: &mut ResetEvent, state: u8) {
     received(event, state);
-    event.flags |= EVENT_HAS_TIMES | EVENT_HAS_STORY;
+    event.flags |= EVENT_HAS_TIMES | EVENT_HAS_HISTORY;
     event.role = ROLE_CLIENT;
     owner(event, "java", 1234, PROVENANCE_CONNECT);
     established(event, 90_000.0);

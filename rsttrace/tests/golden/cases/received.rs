@@ -1,8 +1,8 @@
 //! Resets that come.
 
 use rsttrace_common::{
-    event::{EVENT_HAS_STORY, EVENT_ORPHAN, PROVENANCE_CONNECT, ROLE_CLIENT, ResetEvent},
-    names::{sock_flag, tcp, tcp_flag},
+    abi::{sock_flag, tcp, tcp_flag},
+    event::{EVENT_HAS_HISTORY, EVENT_ORPHAN, PROVENANCE_CONNECT, ROLE_CLIENT, ResetEvent},
 };
 
 use super::{
@@ -275,7 +275,7 @@ pub(super) const CASES: &[Case] = &[
 
 fn refused(event: &mut ResetEvent, ms: f64) {
     received(event, tcp::SYN_SENT);
-    event.flags |= EVENT_HAS_STORY;
+    event.flags |= EVENT_HAS_HISTORY;
     event.role = ROLE_CLIENT;
     event.opened_ns = ago(ms);
     owner(event, "curl", 4242, PROVENANCE_CONNECT);

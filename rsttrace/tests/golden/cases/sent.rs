@@ -1,11 +1,11 @@
 //! Resets that this host sends.
 
 use rsttrace_common::{
+    abi::{netfilter, sock_flag, tcp, tcp_flag},
     event::{
         EVENT_EXITING, EVENT_HAS_REASON, EVENT_HAS_TIMES, EVENT_ORPHAN, KIND_REJECTED, PROVENANCE_CONNECT,
         PROVENANCE_LISTEN, PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_SERVER, ResetEvent,
     },
-    names::{netfilter, sock_flag, tcp, tcp_flag},
 };
 
 use super::{

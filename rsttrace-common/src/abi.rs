@@ -1,4 +1,4 @@
-//! Numbers that the kernel fixes for good (they are user space ABI) and the names that people know them by.
+//! Constants of the kernel's user space ABI, and the names of TCP states.
 
 /// `AF_INET`.
 pub const AF_INET: u8 = 2;
@@ -19,7 +19,7 @@ pub mod tcp {
     pub const FIN_WAIT1: u8 = 4;
     /// We closed, the peer acknowledged and has not closed.
     pub const FIN_WAIT2: u8 = 5;
-    /// Closed by both, late segments are waited for.
+    /// Both closed; waits for late segments (2 MSL).
     pub const TIME_WAIT: u8 = 6;
     /// No connection.
     pub const CLOSE: u8 = 7;
@@ -34,7 +34,7 @@ pub mod tcp {
     /// A half-open connection that has no full socket yet.
     pub const NEW_SYN_RECV: u8 = 12;
 
-    /// The name of a state, `None` for a number that Linux does not use.
+    /// Name of a state; `None` for a number that Linux does not use.
     #[must_use]
     pub const fn name(state: u8) -> Option<&'static str> {
         Some(match state {
@@ -55,25 +55,25 @@ pub mod tcp {
     }
 }
 
-/// Places of netfilter's hooks (`enum nf_inet_hooks` of `include/uapi/linux/netfilter.h`).
+/// Netfilter's hooks (`enum nf_inet_hooks` of `include/uapi/linux/netfilter.h`).
 pub mod netfilter {
-    /// A packet for this host.
+    /// Packets addressed to this host.
     pub const LOCAL_IN: u8 = 1;
-    /// A packet for somebody else.
+    /// Packets that this host forwards.
     pub const FORWARD: u8 = 2;
-    /// A packet of this host's own.
+    /// Packets that this host sends.
     pub const LOCAL_OUT: u8 = 3;
 }
 
-/// Bits of `sk_flags` (`enum sock_flags`, the same from 4.15 to 7.3).
+/// Bits of `sk_flags` (`enum sock_flags`, unchanged from 4.15 to 7.3).
 pub mod sock_flag {
-    /// The socket belongs to no process any more.
+    /// `SOCK_DEAD`: no process holds the socket any more.
     pub const DEAD: u32 = 1 << 0;
-    /// The peer's FIN was processed.
+    /// `SOCK_DONE`: the peer's FIN was processed.
     pub const DONE: u32 = 1 << 1;
-    /// `SO_KEEPALIVE`.
+    /// `SOCK_KEEPOPEN`: `SO_KEEPALIVE` is on.
     pub const KEEPALIVE: u32 = 1 << 3;
-    /// `SO_LINGER` is on.
+    /// `SOCK_LINGER`: `SO_LINGER` is on.
     pub const LINGER: u32 = 1 << 4;
 }
 
