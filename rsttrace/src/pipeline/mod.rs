@@ -41,7 +41,7 @@ use crate::{
     service::Service,
     sink::{LostWhere, Record, ways::Ways},
     summary::{Tally, coverage::Watch},
-    transport::{PERF_BYTES, Pause, Transport},
+    transport::{PERF_BYTES, ReadCoalescer, Transport},
 };
 
 /// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the
@@ -187,7 +187,7 @@ impl Run {
         let mut batch: Vec<ResetEvent> = Vec::new();
         let mut check_loss = false;
         // A part of what is read is not read at once, but no more than the kernel has room for.
-        let mut pause = Pause::new(self.loaded.noise_limit().into());
+        let mut coalescer = ReadCoalescer::new(self.loaded.noise_limit().into());
         loop {
             let mut keep = |head: &[u8], tail: &[u8]| keep(head, tail, &mut batch, &mut self.malformed);
             // Every event up to here has been read.
@@ -222,12 +222,12 @@ impl Run {
                     self.count_losses();
                     self.answer(scrape, &ways);
                 }
-                read = transport.read(&mut keep), if pause.until_ns().is_none() => {
+                read = transport.read(&mut keep), if coalescer.hold_off_until_ns().is_none() => {
                     let emptied = read.context("cannot read events")?;
                     check_loss = true;
-                    pause.read(batch.len(), emptied, monotonic_ns().unwrap_or(0));
+                    coalescer.on_read(batch.len(), emptied, monotonic_ns().unwrap_or(0));
                 }
-                () = after(pause.until_ns()) => pause.end(),
+                () = after(coalescer.hold_off_until_ns()) => coalescer.end_hold_off(),
                 () = sleep(LOSS_CHECK), if check_loss => check_loss = false,
             }
             self.service.is_alive();
