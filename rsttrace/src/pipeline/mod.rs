@@ -31,12 +31,12 @@ use self::{
 use crate::{
     attribute::{Attribution, hold::Hold},
     cli::Trace,
-    confine::{User, confine},
     decode::{Decoder, Reasons, sample, settle::Settle},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
     metrics::Metrics,
+    sandbox::{self, User},
     select::{Selection, flood::Flood, netns::Netns},
     service::Service,
     sink::{LostWhere, Record, ways::Ways},
@@ -173,7 +173,7 @@ impl Run {
         load::give_memory_back();
         let mut transport = opened.or_else(|events| Transport::open(events, per_cpu)).map_err(Failure::Host)?;
         // Before there is any other thread, which would keep what it has.
-        self.loaded.degraded.extend(confine(self.needs(), user.as_ref())?);
+        self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
         let mut ways = self.ways()?;
         let mut scrapes = self.start_metrics()?;

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use super::Run;
 use crate::{
     cli::{Format, TimeFormat},
-    confine::Needs,
     exit::{note, sentence},
     metrics::{Metrics, Scrape},
+    sandbox::Requirements,
     sink::{
         self, Look,
         outlet::{Given, Reach, Spec, crew::Crew},
@@ -35,9 +35,9 @@ impl Run {
     }
 
     /// What the rest of the run does beside looking at processes and writing to what is open.
-    pub(super) fn needs(&self) -> Needs {
+    pub(super) fn needs(&self) -> Requirements {
         let reaches = |reach| self.trace.output.sink.iter().any(|sink| sink.reach() == reach);
-        Needs {
+        Requirements {
             files: reaches(Reach::Files),
             sockets: reaches(Reach::Sockets) || self.trace.output.metrics.is_some(),
             host_names: self.trace.output.sink.iter().any(Spec::names_host),

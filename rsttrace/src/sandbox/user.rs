@@ -1,10 +1,13 @@
-//! Going on as another user.
+//! Switching to another user.
 
-use nix::unistd::{self, Gid, Uid, setgroups, setresgid, setresuid};
+use nix::{
+    sys::prctl,
+    unistd::{self, Gid, Uid, setgroups, setresgid, setresuid},
+};
 
 use crate::exit::Failure;
 
-/// Somebody whom this host knows.
+/// A user of this host, with its primary group.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
     name: String,
@@ -13,7 +16,11 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// By name or number.
+    /// Looks up a user by name or number, through the C library's name service. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] if there is no such user or the lookup fails.
     pub(crate) fn find(name: &str) -> Result<Self, Failure> {
         let found = match name.parse() {
             Ok(uid) => unistd::User::from_uid(Uid::from_raw(uid)),
@@ -26,16 +33,21 @@ impl User {
         Ok(Self { name: user.name, uid: user.uid, gid: user.gid })
     }
 
-    /// Becomes it, with its own group alone and what capabilities this process may have; none of them is in effect then.
-    pub(super) fn become_it(&self) -> Result<(), Failure> {
+    /// Switches all user and group ids of the process to this user and its primary group. The permitted capabilities
+    /// are kept; the effective ones are cleared by the kernel.
+    ///
+    /// # Errors
+    ///
+    /// If the process runs as another user and has no `CAP_SETUID` or `CAP_SETGID`.
+    pub(super) fn switch_user(&self) -> Result<(), Failure> {
         if unistd::getresuid().is_ok_and(|now| [now.real, now.effective, now.saved] == [self.uid; 3]) {
-            // Whoever started it so may have left it groups, which not everybody may give up.
-            setgroups(&[self.gid]).unwrap_or_default();
-            setresgid(self.gid, self.gid, self.gid).unwrap_or_default();
+            // The process was started as this user, maybe with more groups; without CAP_SETGID it cannot drop them.
+            let _ignored = setgroups(&[self.gid]);
+            let _ignored = setresgid(self.gid, self.gid, self.gid);
             return Ok(());
         }
-        // SAFETY: takes integers; the kernel keeps the permitted capabilities through the change of user.
-        unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) };
+        // Fails only where SECBIT_KEEP_CAPS_LOCKED is set.
+        let _ignored = prctl::set_keepcaps(true);
         setgroups(&[self.gid])
             .and_then(|()| setresgid(self.gid, self.gid, self.gid))
             .and_then(|()| setresuid(self.uid, self.uid, self.uid))
@@ -53,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_are_found_by_name_and_number() {
+    fn finds_users_by_name_and_number() {
         for name in ["root", "0"] {
             assert!(User::find(name).is_ok_and(|user| user.uid.is_root() && user.name == "root"));
         }
