@@ -41,7 +41,7 @@ fn diagnosis() -> Diagnosis {
 
 /// The records as they come out of the rooms before the sinks.
 fn resets() -> Vec<Reset> {
-    let (mut decoder, mut diagnosis, mut attribution) = (decoder(), diagnosis(), Attribution::default());
+    let (mut decoder, mut diagnosis, mut attribution) = (decoder(), diagnosis(), Attribution::detect());
     let finished = |event| {
         let mut reset = decoder.reset(&event, &CLOCK);
         diagnosis.diagnose(&mut reset);
@@ -82,7 +82,7 @@ fn rooms(criterion: &mut Criterion) {
     };
     each("attribute/owner", &mut |reset| drop(black_box(owner::decide(reset))));
     // Of processes and cgroups that have been looked at before, as all but the first of each are.
-    let mut attribution = Attribution::default();
+    let mut attribution = Attribution::detect();
     each("attribute/all", &mut |reset| attribution.attribute(reset, |_| None));
     let mut diagnosis = diagnosis();
     each("diagnose", &mut |reset| diagnosis.diagnose(reset));

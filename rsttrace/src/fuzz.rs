@@ -67,8 +67,8 @@ fn record(event: &ResetEvent, decoder: &mut Decoder, diagnosis: &mut Diagnosis) 
         return Record::Forwarded(decoder.forwarded(event, &CLOCK, Some("eth0".into())).into());
     }
     let mut reset = decoder.reset(event, &CLOCK);
-    let verdict = owner::decide(&reset);
-    reset.actor = verdict.actor.map(|task| crate::reset::Actor { pid: task.tgid, comm: task.comm });
+    let ownership = owner::decide(&reset);
+    reset.actor = ownership.actor.map(|task| crate::reset::Actor { pid: task.tgid, comm: task.comm });
     if event.kind == KIND_IGNORED {
         return Record::Ignored(Ignored::from(reset).into());
     }

@@ -29,7 +29,7 @@ use self::{
     wait::{after, asked, at, hang_up, hung_up, monotonic_ns},
 };
 use crate::{
-    attribute::{Attribution, hold::Hold},
+    attribute::{Attribution, pending::PendingRecords},
     cli::Trace,
     decode::{Decoder, Reasons, sample, settle::Settle},
     diagnose::{Diagnosis, timeouts::Timeouts},
@@ -88,7 +88,7 @@ struct Run {
     settle: Settle,
     attribution: Attribution,
     diagnosis: Diagnosis,
-    hold: Hold,
+    pending: PendingRecords,
     flood: Flood,
     tally: Tally,
     watch: Watch,
@@ -129,9 +129,9 @@ impl Run {
             object,
             decoder,
             settle: Settle::default(),
-            attribution: Attribution::default(),
+            attribution: Attribution::detect(),
             diagnosis,
-            hold: Hold::new(false),
+            pending: PendingRecords::new(false),
             flood,
             tally: Tally::default(),
             watch: Watch::default(),
@@ -177,8 +177,8 @@ impl Run {
         // What cannot be opened with what is left could not be opened anew later either.
         let mut ways = self.ways()?;
         let mut scrapes = self.start_metrics()?;
-        self.hold = Hold::new(self.loaded.can_walk());
-        self.attribution.look_around();
+        self.pending = PendingRecords::new(self.loaded.can_walk());
+        self.attribution.prefetch_processes();
         self.announce(&transport);
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
@@ -213,7 +213,7 @@ impl Run {
                     // In a flood the last of a batch shows how far the events have come.
                     seen_ns = if emptied { now_ns } else { batch.last().map_or(0, |event| event.ktime_ns) };
                 }
-                () = after(self.hold.deadline_ns()) => {}
+                () = after(self.pending.deadline_ns()) => {}
                 () = after(self.flood.deadline_ns()) => self.fetch_counted(),
                 scrape = asked(&mut scrapes) => {
                     // Whoever asks without end must not keep events from being read.
@@ -272,7 +272,7 @@ impl Run {
             }
         }
         self.process(&mut batch, 0);
-        self.hold.hurry();
+        self.pending.expedite_scan();
         self.search();
         // Counters before the programs go: `missed` is theirs.
         let missed = self.loaded.missed();

@@ -70,10 +70,10 @@ impl Run {
         }
         // In the order of events, which the memory of earlier ones goes by.
         self.diagnosis.diagnose(&mut reset);
-        let is_open = self.attribution.is_open(&mut reset);
+        let needs_lookup = self.attribution.prepare_lookup(&mut reset);
         // From here on it stays where it is in memory.
         let reset = self.spare.place(reset);
-        let reset = if is_open { self.hold.take(reset) } else { Some(reset) };
+        let reset = if needs_lookup { self.pending.push(reset) } else { Some(reset) };
         if let Some(reset) = reset {
             self.conclude(reset);
         }
@@ -103,23 +103,23 @@ impl Run {
     /// Looks for the owners of the records that wait for theirs.
     pub(super) fn search(&mut self) {
         let Some(began_ns) = monotonic_ns() else { return };
-        if self.hold.deadline_ns().is_none_or(|deadline| deadline > began_ns) {
+        if self.pending.deadline_ns().is_none_or(|deadline| deadline > began_ns) {
             return;
         }
         let mut now_ns = began_ns;
         // Where the end of the socket tells it already, nobody need walk.
         self.release(began_ns);
-        if let Some(number) = self.hold.next_walk(began_ns) {
+        if let Some(number) = self.pending.next_scan(began_ns) {
             match self.loaded.walk(number) {
                 Ok(()) => {
                     now_ns = monotonic_ns().unwrap_or(began_ns);
-                    self.hold.walked(began_ns, now_ns);
+                    self.pending.scan_finished(began_ns, now_ns);
                     if std::mem::take(&mut self.walks_fail) {
                         note("open files are walked again");
                     }
                 }
                 Err(error) => {
-                    self.hold.walk_failed(began_ns);
+                    self.pending.scan_failed(began_ns);
                     self.cannot_walk(&error);
                 }
             }
@@ -129,10 +129,10 @@ impl Run {
 
     /// Lets go of the records that need not wait any longer for their owner.
     pub(super) fn release(&mut self, now_ns: u64) {
-        let released = self.hold.release(now_ns, |number, first_walk| {
+        let released = self.pending.release(now_ns, |number, first_scan| {
             let findings = self.loaded.findings(number);
-            let mut found = findings.map(|findings| decode::found(&findings, first_walk)).unwrap_or_default();
-            found.closer = found.closer.filter(|closer| !owner::only_walks(closer));
+            let mut found = findings.map(|findings| decode::found(&findings, first_scan)).unwrap_or_default();
+            found.closer = found.closer.filter(|closer| !owner::is_tracer_itself(closer));
             found
         });
         for reset in released {
@@ -142,7 +142,7 @@ impl Run {
 
     fn attribute(&mut self, reset: &mut Reset) {
         self.attribution.attribute(reset, |task| self.loaded.arguments(task.tgid, task.start_boottime_ns));
-        if let Some(degraded) = self.attribution.degraded() {
+        if let Some(degraded) = self.attribution.take_degraded() {
             self.degrade(degraded);
         }
     }

@@ -11,7 +11,7 @@ use rsttrace_common::names::tcp;
 use serde::Serialize;
 
 use crate::{
-    attribute::Identity,
+    attribute::ProcessKey,
     reset::{Direction, Hook, NamespaceId, Reset},
 };
 
@@ -40,7 +40,7 @@ pub struct Watch {
 struct AtStart {
     counters: Counters,
     /// A process that was in it. As long as it still is, the inode number names the same namespace.
-    witness: Option<Identity>,
+    witness: Option<ProcessKey>,
 }
 
 /// What relates the counters of a namespace now to those that its inode number had at the start.
@@ -71,7 +71,7 @@ impl Watch {
     pub fn start(without_socket: bool) -> Self {
         let at_start = namespaces().into_iter().filter_map(|(netns, pid)| {
             let counters = read_in(netns, &pid)?;
-            Some((netns, AtStart { counters, witness: pid.parse().ok().and_then(Identity::of_program) }))
+            Some((netns, AtStart { counters, witness: pid.parse().ok().and_then(ProcessKey::of_running) }))
         });
         Self { own: netns_of("self"), at_start: at_start.collect(), seen: HashMap::new(), without_socket }
     }
@@ -142,7 +142,7 @@ impl Watch {
         if used_again || counters.iter().any(|(name, &before)| now.get(name).is_none_or(|&now| now < before)) {
             return Past::None;
         }
-        let is_there = |witness: Identity| witness.lives() && netns_of(&witness.pid.to_string()) == Some(netns);
+        let is_there = |witness: ProcessKey| witness.is_running() && netns_of(&witness.pid.to_string()) == Some(netns);
         if witness.is_some_and(is_there) { Past::Same } else { Past::Unsure }
     }
 
@@ -310,7 +310,7 @@ mod tests {
             ..Watch::default()
         };
         let id = |cookie| NamespaceId { inode: own, cookie };
-        let witness = Identity::of_program(std::process::id());
+        let witness = ProcessKey::of_running(std::process::id());
         // The process is still in it, and no other namespace was seen under the number.
         let watch = watch_with(witness, &[(id(1), seen(3, 10))]);
         assert_eq!(watch.past(own, &counters(8), false), Past::Same);

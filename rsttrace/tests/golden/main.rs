@@ -17,7 +17,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use rsttrace::{
-    attribute::{container, owner, service},
+    attribute::{container, owner, systemd_unit},
     cli::{Format, TimeFormat},
     decode::{Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
@@ -100,8 +100,8 @@ pub(crate) fn owned(mut reset: Reset, details: bool) -> Reset {
         confidence: owner.confidence,
     });
     if details {
-        reset.unit = service::unit(CGROUP);
-        reset.container = container::container(CGROUP);
+        reset.unit = systemd_unit::of_cgroup(CGROUP);
+        reset.container = container::of_cgroup(CGROUP);
     }
     reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
     reset
