@@ -149,7 +149,7 @@ struct SharedLru(Arc<Mutex<Lru>>);
 
 impl SharedLru {
     fn lock(&self) -> MutexGuard<'_, Lru> {
-        // A poisoned lock is taken all the same: no operation that could panic leaves the entries inconsistent.
+        // A poisoned lock is taken anyway: no operation that could panic leaves the entries inconsistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -13,7 +13,7 @@ use super::{
     sanitize::{self, Harmless},
 };
 use crate::{
-    diagnose::evidence::span,
+    diagnose::evidence::human_duration,
     reset::{CauseConfidence, Container, Direction, Endpoint, OwnerConfidence, Reset, Socket},
 };
 
@@ -138,13 +138,13 @@ fn socket_line(socket: &Socket) -> String {
         parts.push(format!("this host is the {}", format!("{role:?}").to_lowercase()));
     }
     if let Some(age) = socket.age_ms {
-        parts.push(format!("open for {}", span(age)));
+        parts.push(format!("open for {}", human_duration(age)));
     }
     if let (Some(sent), Some(received)) = (socket.bytes_sent, socket.bytes_received) {
         parts.push(format!("{sent} bytes sent, {received} received"));
     }
     if let Some(rtt) = socket.rtt_us {
-        parts.push(format!("round trip {}", span(f64::from(rtt) / 1000.0)));
+        parts.push(format!("round trip {}", human_duration(f64::from(rtt) / 1000.0)));
     }
     parts.join(", ")
 }

@@ -13,7 +13,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Look, Record, Sink, aside, sanitize};
 use crate::{
-    diagnose::evidence::span,
+    diagnose::evidence::human_duration,
     reset::{Direction, Endpoint, Fault, Reset},
 };
 
@@ -179,7 +179,7 @@ fn figures(reset: &Reset) -> Vec<String> {
         return figures;
     };
     if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0) {
-        figures.push(format!("idle {}", span(idle)));
+        figures.push(format!("idle {}", human_duration(idle)));
     }
     for (value, name) in
         [(socket.unread_bytes, "unread"), (socket.unacked_bytes, "unacked"), (socket.unsent_bytes, "unsent")]
@@ -190,7 +190,7 @@ fn figures(reset: &Reset) -> Vec<String> {
     }
     figures.extend(home(reset));
     if let Some(age) = socket.age_ms {
-        figures.push(format!("age {}", span(age)));
+        figures.push(format!("age {}", human_duration(age)));
     }
     figures
 }

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::{
     diagnose::{
-        evidence::span,
-        story::{Order, Story},
+        connection_view::{FinOrder, ReceivedReset},
+        evidence::human_duration,
         timeouts::Timeouts,
     },
     reset::{Endpoint, Reset, Role},
@@ -133,24 +133,27 @@ impl Patterns {
             // The first of a restart is told before it can be known.
             self.first_victims += u64::from(reset.facts.neighbours.broken == 1);
         }
-        let Some(story) = Story::of(reset).filter(|story| story.is(Role::Client) && story.in_use()) else { return };
+        let Some(story) = ReceivedReset::of(reset).filter(|story| story.has_role(Role::Client) && story.in_use())
+        else {
+            return;
+        };
         self.backends.count(reset.peer, reset.count);
-        let order = match story.order() {
-            Order::FinFirst => &mut self.orders.fin_first,
-            Order::SendFirst => &mut self.orders.crossed,
-            Order::NoFin => &mut self.orders.no_fin,
+        let order = match story.fin_order() {
+            FinOrder::BeforeSend => &mut self.orders.fin_first,
+            FinOrder::AfterSend => &mut self.orders.crossed,
+            FinOrder::None => &mut self.orders.no_fin,
         };
         *order += reset.count;
     }
 
     fn see_silence(&mut self, reset: &Reset) {
-        let Some(story) = Story::of(reset).filter(|story| story.in_use()) else { return };
-        let (kind, silence) = if story.awaits_answer() && !story.answers_our_send() {
-            (Silence::Waiting, story.silence_ms())
-        } else if story.in_flight() {
-            (Silence::BeforeSend, story.telling_silence_ms())
+        let Some(story) = ReceivedReset::of(reset).filter(|story| story.in_use()) else { return };
+        let (kind, silence) = if story.request_outstanding() && !story.answers_our_send() {
+            (Silence::Waiting, story.idle_ms())
+        } else if story.has_unacked() {
+            (Silence::BeforeSend, story.relevant_idle_ms())
         } else {
-            (Silence::Idle, story.silence_ms())
+            (Silence::Idle, story.idle_ms())
         };
         let Some(ms) = silence.filter(|&silence| silence >= 900.0) else { return };
         #[expect(clippy::cast_possible_truncation, reason = "a logarithm of seconds is small")]
@@ -245,7 +248,7 @@ impl Patterns {
         regular.sort_by_key(|(_, rhythm)| std::cmp::Reverse(rhythm.beats));
         let sentence = |(&(code, peer), rhythm): (&(&str, Option<IpAddr>), &Rhythm)| {
             let of = peer.map_or_else(String::new, |peer| format!(" with {peer}"));
-            format!("{code}{of} every {}, {} times", span(rhythm.mean_s * 1000.0), rhythm.beats)
+            format!("{code}{of} every {}, {} times", human_duration(rhythm.mean_s * 1000.0), rhythm.beats)
         };
         regular.into_iter().take(TOLD).map(sentence).collect()
     }
@@ -258,7 +261,7 @@ impl Cluster {
 
     /// `60.0 s to 60.1 s`.
     fn length(&self) -> String {
-        let [from, to] = [self.from_s, self.to_s].map(|seconds| span(seconds * 1000.0).to_string());
+        let [from, to] = [self.from_s, self.to_s].map(|seconds| human_duration(seconds * 1000.0).to_string());
         if from == to { from } else { format!("{from} to {to}") }
     }
 
@@ -352,6 +355,6 @@ impl Burst {
         let length = std::time::Duration::from_nanos(self.last_ns.saturating_sub(self.start_ns)).as_secs_f64();
         let with = peer.map_or_else(|| "several peers".to_owned(), |peer| peer.to_string());
         let what = code.map_or_else(String::new, |code| format!(", all {code}"));
-        format!("{count} resets within {} at {time}, with {with}{what}", span(length * 1000.0))
+        format!("{count} resets within {} at {time}, with {with}{what}", human_duration(length * 1000.0))
     }
 }
