@@ -19,8 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::user::User;
-use crate::{degraded::Degraded, exit::Failure};
+pub(crate) use self::user::{User, UserError};
+use crate::degraded::Degraded;
 
 /// Operations that the rest of the run needs, beside reading `/proc` and scanning open files. By default none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) struct Requirements {
 /// # Errors
 ///
 /// If the process cannot switch to `user`.
-pub(crate) fn enter(requirements: Requirements, user: Option<&User>) -> Result<Vec<Degraded>, Failure> {
+pub(crate) fn enter(requirements: Requirements, user: Option<&User>) -> Result<Vec<Degraded>, UserError> {
     let mut degraded = Vec::new();
     let mut degrade = |what: &str, error: io::Error, loss: &str| {
         degraded.push(Degraded { what: what.to_owned(), why: error.to_string(), loss: loss.to_owned() });
