@@ -94,7 +94,7 @@ pub fn btf(data: &[u8]) {
 /// The file of `--timeouts`. What is taken has a name and a time, and what is not, a line and a column.
 pub fn timeouts(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    match Timeouts::of(&text) {
+    match Timeouts::parse(&text) {
         Ok(timeouts) => {
             for row in timeouts.rows() {
                 assert!(!row.owner.trim().is_empty() && row.seconds.is_finite() && row.seconds > 0.0);
@@ -102,6 +102,7 @@ pub fn timeouts(data: &[u8]) {
             drop(timeouts.names(60_000.0));
         }
         Err(error) => {
+            let error = error.to_string();
             let mut parts = error.splitn(3, ':');
             let is_number = |part: Option<&str>| part.is_some_and(|part| part.parse::<usize>().is_ok());
             assert!(is_number(parts.next()) && is_number(parts.next()), "{error}");

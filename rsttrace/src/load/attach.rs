@@ -66,7 +66,7 @@ impl<'a> Attacher<'a> {
                 loading.push(scope.spawn(move || load(program, *attach, btf).unwrap_or_default()));
             }
             // The scope itself waits for the closures to return, and not for the ends of the threads, which have all
-            // privileges (see `confine`).
+            // privileges (see `sandbox`).
             for thread in loading {
                 // One that panics has not loaded its program, which is tried again.
                 thread.join().unwrap_or_default();

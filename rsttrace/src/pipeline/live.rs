@@ -64,7 +64,7 @@ impl KernelSide for Loaded {
 
 impl Attribute for Attribution {
     fn needs_lookup(&mut self, reset: &mut Reset) -> bool {
-        self.is_open(reset)
+        self.prepare_lookup(reset)
     }
 
     fn attribute(&mut self, reset: &mut Reset, command_line: &dyn Fn(&KernelTask) -> Option<Vec<u8>>) {

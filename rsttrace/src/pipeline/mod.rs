@@ -36,17 +36,17 @@ use self::{
 use crate::{
     attribute::Attribution,
     cli::Trace,
-    confine::{User, confine},
     decode::{Decoder, Reasons},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note},
     load::{self, Choice, Kernel, Loaded, Object, preflight},
     model::{LostWhere, Record},
+    sandbox::{self, User},
     sd_notify::ServiceNotifier,
     select::{Selection, flood::Flood, netns::Netns},
     sink::outputs::Outputs,
     summary::coverage::CounterBaseline,
-    transport::{PERF_BYTES, Pause, Transport},
+    transport::{PERF_BYTES, ReadCoalescer, Transport},
 };
 
 /// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the
@@ -115,7 +115,7 @@ impl Pipeline {
         let stages = Stages {
             decoder: Decoder::new(host_name().into(), reasons, kernel.chrono_shift(), timers::ticks()),
             diagnosis,
-            attribution: Attribution::default(),
+            attribution: Attribution::detect(),
             filter,
             flood: Flood::new(loaded.counting_cpus(), loaded.noise_limit()),
         };
@@ -147,12 +147,12 @@ impl Pipeline {
         let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
         let mut transport = self.attach(kernel)?;
         // Before there is any other thread, which would keep its privileges.
-        self.loaded.degraded.extend(confine(self.needs(), user.as_ref())?);
+        self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
         let mut outputs = self.open_outputs()?;
         let mut scrapes = self.start_metrics()?;
         self.processor.enable_scans(self.loaded.can_walk());
-        self.processor.stages().attribution.look_around();
+        self.processor.stages().attribution.prefetch_processes();
         self.announce(&transport);
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
@@ -161,7 +161,7 @@ impl Pipeline {
         let mut batch = Batch::default();
         let mut check_loss = false;
         // Reading may be put off for as long as the kernel side has room for.
-        let mut pause = Pause::new(self.loaded.noise_limit().into());
+        let mut coalescer = ReadCoalescer::new(self.loaded.noise_limit().into());
         loop {
             let mut push = |head: &[u8], tail: &[u8]| batch.push(head, tail);
             // Every event up to here has been read, nanoseconds of the events' clock.
@@ -195,12 +195,12 @@ impl Pipeline {
                     self.count_losses();
                     self.answer(scrape, &outputs);
                 }
-                read = transport.read(&mut push), if pause.until_ns().is_none() => {
+                read = transport.read(&mut push), if coalescer.hold_off_until_ns().is_none() => {
                     let emptied = read.context("cannot read events")?;
                     check_loss = true;
-                    pause.read(batch.events.len(), emptied, now_ns());
+                    coalescer.on_read(batch.events.len(), emptied, now_ns());
                 }
-                () = sleep_until_ktime(pause.until_ns()) => pause.end(),
+                () = sleep_until_ktime(coalescer.hold_off_until_ns()) => coalescer.end_hold_off(),
                 () = sleep(LOSS_CHECK), if check_loss => check_loss = false,
             }
             self.service.ping_watchdog();
@@ -258,7 +258,7 @@ impl Pipeline {
             }
         }
         self.process(&mut batch, 0);
-        self.processor.hurry();
+        self.processor.expedite_scan();
         self.look_up_holders();
         // Counted before the programs go: `missed` is theirs.
         let missed = self.loaded.missed();

@@ -16,7 +16,7 @@ use rsttrace_common::{
 
 use super::record_pool::RecordPool;
 use crate::{
-    attribute::{hold::Hold, owner},
+    attribute::{owner, pending::PendingRecords},
     decode::{self, Decoder, clock::WallClock, settle::Settle},
     diagnose::Diagnosis,
     facts::KernelTask,
@@ -110,7 +110,7 @@ pub struct Processor<A> {
     stages: Stages<A>,
     wanted: Wanted,
     ambiguous: Settle,
-    pending: Hold,
+    pending: PendingRecords,
     pool: RecordPool,
     /// Records of resets emitted, which is the last one's number.
     emitted: u64,
@@ -119,13 +119,13 @@ pub struct Processor<A> {
 impl<A: Attribute> Processor<A> {
     /// A chain in which no record waits for a scan of open files; see [`Self::enable_scans`].
     pub fn new(stages: Stages<A>, wanted: Wanted) -> Self {
-        let (ambiguous, pending, pool) = (Settle::default(), Hold::new(false), RecordPool::default());
+        let (ambiguous, pending, pool) = (Settle::default(), PendingRecords::new(false), RecordPool::default());
         Self { stages, wanted, ambiguous, pending, pool, emitted: 0 }
     }
 
     /// Lets records wait for scans of open files, where the kernel has taken the programs for it.
     pub fn enable_scans(&mut self, can_scan: bool) {
-        self.pending = Hold::new(can_scan);
+        self.pending = PendingRecords::new(can_scan);
     }
 
     /// The stages.
@@ -210,7 +210,7 @@ impl<A: Attribute> Processor<A> {
         let needs_lookup = attribution.needs_lookup(&mut reset);
         // From here on it stays where it is in memory.
         let reset = self.pool.acquire(reset);
-        let reset = if needs_lookup { self.pending.take(reset) } else { Some(reset) };
+        let reset = if needs_lookup { self.pending.push(reset) } else { Some(reset) };
         if let Some(reset) = reset {
             self.finish_record(reset, kernel, out);
         }
@@ -225,21 +225,21 @@ impl<A: Attribute> Processor<A> {
         }
         // Where the end of the socket shows the holder already, no scan is needed.
         self.finish_found(began_ns, kernel, out);
-        let Some(scan) = self.pending.next_walk(began_ns) else { return Lookup::NotDue };
+        let Some(scan) = self.pending.next_scan(began_ns) else { return Lookup::NotDue };
         if let Err(error) = kernel.scan_open_files(scan) {
-            self.pending.walk_failed(began_ns);
+            self.pending.scan_failed(began_ns);
             self.finish_found(began_ns, kernel, out);
             return Lookup::Failed(error);
         }
         let ended_ns = kernel.now_ns().unwrap_or(began_ns);
-        self.pending.walked(began_ns, ended_ns);
+        self.pending.scan_finished(began_ns, ended_ns);
         self.finish_found(ended_ns, kernel, out);
         Lookup::Scanned
     }
 
     /// Makes the next scan due at once: the run ends.
-    pub fn hurry(&mut self) {
-        self.pending.hurry();
+    pub fn expedite_scan(&mut self) {
+        self.pending.expedite_scan();
     }
 
     /// Finishes every record that waits for its owner, with what is known by now.
@@ -277,7 +277,7 @@ impl<A: Attribute> Processor<A> {
         let released = self.pending.release(now_ns, |id, first_scan| {
             let findings = kernel.findings(id);
             let mut found = findings.map(|findings| decode::found(&findings, first_scan)).unwrap_or_default();
-            found.closer = found.closer.filter(|closer| !owner::only_walks(closer));
+            found.closer = found.closer.filter(|closer| !owner::is_tracer_itself(closer));
             found
         });
         for reset in released {

@@ -34,7 +34,7 @@ impl Pipeline {
 
     /// Reports what attribution has begun to lack, once for each lack.
     pub(super) fn report_degraded_attribution(&mut self) {
-        if let Some(degraded) = self.processor.stages_mut().attribution.degraded() {
+        if let Some(degraded) = self.processor.stages_mut().attribution.take_degraded() {
             self.degrade(degraded);
         }
     }

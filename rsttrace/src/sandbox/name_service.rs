@@ -1,8 +1,8 @@
-//! Modules of the C library's name service switch (nss(5)), loaded before the sandbox, which lets no more code be mapped.
+//! Preloading of the C library's name service modules (nss(5)): the sandbox allows no more executable mappings.
 //!
-//! glibc maps the module of a service (`resolve`, `mymachines`, `sss`; before 2.34 `files` and `dns` as well) when a lookup
-//! comes to it for the first time. One that is mapped already is found by its name. Other C libraries have no modules, and a
-//! static program loads none.
+//! glibc maps the module of a service (`resolve`, `mymachines`, `sss`; before 2.34 `files` and `dns` as well) when a
+//! lookup first uses it, and finds a module that is already mapped by its name. Other C libraries have no modules, and
+//! a static program loads none.
 
 use std::{
     ffi::{CStr, CString},
@@ -10,26 +10,26 @@ use std::{
     net::ToSocketAddrs as _,
 };
 
-/// A module that is there and cannot be loaded.
-pub(super) struct Unloadable {
+/// A module that is installed and could not be loaded.
+pub(super) struct LoadError {
     /// File name of the module.
     pub(super) module: String,
-    /// What the dynamic linker says.
-    pub(super) why: String,
+    /// Message of the dynamic linker.
+    pub(super) message: String,
 }
 
-/// Loads the modules of every service that `/etc/nsswitch.conf` names for hosts, and looks up `localhost`, which makes them
-/// and the C library load what they load themselves. Blocks as long as that lookup; the network is not asked for it.
-pub(super) fn load() -> Vec<Unloadable> {
+/// Loads the modules of all services that `/etc/nsswitch.conf` lists for hosts, then resolves `localhost`, so that the
+/// modules and the C library load their own dependencies. Blocks for that lookup, which does not use the network.
+/// Returns the modules that could not be loaded.
+pub(super) fn load() -> Vec<LoadError> {
     let configuration = fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
-    let unloadable = host_services(&configuration).into_iter().filter_map(|service| load_module(&service).err());
-    let unloadable = unloadable.collect();
-    // Where it is not known, the way to that answer is the same.
-    drop(("localhost", 0).to_socket_addrs());
-    unloadable
+    let errors = host_services(&configuration).into_iter().filter_map(|service| load_module(&service).err()).collect();
+    // A lookup that fails has loaded the dependencies as well.
+    let _ignored = ("localhost", 0).to_socket_addrs();
+    errors
 }
 
-/// The services of the line `hosts:`, in their order, without the actions in brackets.
+/// Services of the `hosts:` line, in their order, without the actions in brackets.
 fn host_services(configuration: &str) -> Vec<String> {
     let services = configuration.lines().find_map(|line| {
         let line = line.split('#').next().unwrap_or_default();
@@ -49,9 +49,9 @@ fn host_services(configuration: &str) -> Vec<String> {
         .collect()
 }
 
-/// Maps the module of a service for the life of this process. One that is not installed is no error: the C library passes
-/// over the service as well.
-fn load_module(service: &str) -> Result<(), Unloadable> {
+/// Maps the module of a service for the rest of the process's life. A module that is not installed is no error: the C
+/// library skips such a service.
+fn load_module(service: &str) -> Result<(), LoadError> {
     let module = format!("libnss_{service}.so.2");
     let Ok(name) = CString::new(module.as_str()) else { return Ok(()) };
     // SAFETY: the name lives through the call. The module's initializers run, as they do at the first lookup.
@@ -60,17 +60,17 @@ fn load_module(service: &str) -> Result<(), Unloadable> {
     }
     // SAFETY: takes no arguments; the text lives until the next call of the dynamic linker in this thread.
     let error = unsafe { libc::dlerror() };
-    let why = if error.is_null() {
+    let message = if error.is_null() {
         String::new()
     } else {
-        // SAFETY: a C string, see above.
+        // SAFETY: dlerror returns a C string, which lives until the next call of the dynamic linker in this thread.
         unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned()
     };
-    // Its own absence, and not that of a library that it needs.
-    if why.starts_with(&module) && why.contains("No such file or directory") {
+    // The module itself is missing, and not a library that it depends on.
+    if message.starts_with(&module) && message.contains("No such file or directory") {
         return Ok(());
     }
-    Err(Unloadable { module, why })
+    Err(LoadError { module, message })
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_of_hosts_are_found() {
+    fn finds_the_services_of_hosts() {
         let of = host_services;
         assert_eq!(of("passwd: files\nhosts:  files dns\nhosts: other\n"), ["files", "dns"]);
         assert_eq!(of(" hosts: mymachines resolve [!UNAVAIL=return] files # dns"), ["mymachines", "resolve", "files"]);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_is_not_installed_is_no_error() {
+    fn accepts_a_service_that_is_not_installed() {
         assert!(load_module("no-such-service").is_ok());
     }
 }

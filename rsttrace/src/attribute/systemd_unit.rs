@@ -1,42 +1,26 @@
-//! The systemd unit of a cgroup, from its path alone. Pure.
+//! systemd unit of a cgroup, from its path alone. Pure.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use super::container;
 
-/// Kinds of units that have processes, or sockets that systemd opened for them.
-const KINDS: &[&str] = &[".service", ".scope", ".socket", ".mount", ".swap"];
+/// Suffixes of the unit types that have processes, or sockets that systemd opened for them.
+const UNIT_SUFFIXES: &[&str] = &[".service", ".scope", ".socket", ".mount", ".swap"];
 
-/// The innermost unit of a path, as `systemctl status` takes it. What a container engine calls the scope of a container
-/// is the container and not repeated as a unit; the service that it runs in, and a service inside it, are units.
-pub fn unit(path: &str) -> Option<Arc<str>> {
+/// Innermost unit in the path of a cgroup, like `systemctl status`; `None` if there is none.
+///
+/// The scope that a container engine creates for a container is reported as the container and not as a unit. The
+/// service that contains it, and a service inside it, are units.
+pub fn of_cgroup(path: &str) -> Option<Arc<str>> {
     path.split('/').rev().find(|step| is_unit(step)).map(|step| {
-        // What would collide with a file of the cgroup file system has an underscore before it.
+        // systemd prefixes `_` where a name would collide with a file of the cgroup file system (`cg_escape`).
         step.strip_prefix('_').unwrap_or(step).into()
     })
 }
 
 fn is_unit(step: &str) -> bool {
-    let kind = KINDS.iter().find_map(|kind| step.strip_suffix(kind));
-    kind.is_some_and(|name| !name.is_empty()) && !container::is_scope(step)
-}
-
-/// Undoes `\x2d`, which stands for what a unit's name cannot hold.
-pub(super) fn unescape(name: &str) -> Cow<'_, str> {
-    if !name.contains("\\x") {
-        return name.into();
-    }
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let code = rest
-            .strip_prefix(b"\\x")
-            .and_then(|rest| std::str::from_utf8(rest.get(..2)?).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(code.unwrap_or(*first));
-        rest = if code.is_some() { rest.get(4..).unwrap_or_default() } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned().into()
+    let name = UNIT_SUFFIXES.iter().find_map(|suffix| step.strip_suffix(suffix));
+    name.is_some_and(|name| !name.is_empty()) && !container::is_container_scope(step)
 }
 
 #[cfg(test)]
@@ -44,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_innermost_unit_is_named() {
+    fn finds_the_innermost_unit() {
         let id = "3f4e8c1d2b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0";
         for (path, expected) in [
             ("/system.slice/nginx.service", Some("nginx.service")),
@@ -76,16 +60,7 @@ mod tests {
             ("/", None),
             ("", None),
         ] {
-            assert_eq!(unit(&path.replace("ID", id)).as_deref(), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn escapes_are_undone_and_nonsense_stays() {
-        for (name, expected) in
-            [("a\\x2db", "a-b"), ("a\\x2", "a\\x2"), ("\\xzz", "\\xzz"), ("a", "a"), ("\\xff", "\u{fffd}")]
-        {
-            assert_eq!(unescape(name), expected);
+            assert_eq!(of_cgroup(&path.replace("ID", id)).as_deref(), expected, "{path}");
         }
     }
 }
