@@ -60,7 +60,7 @@ impl PendingRecords {
         Self { pending: Vec::new(), scan: 0, next_scan_ns: 0, can_scan }
     }
 
-    /// Appends a record. Returns it if [`PENDING_MAX`] records wait already.
+    /// Appends a record. Returns it if `PENDING_MAX` records wait already.
     #[must_use = "a record that is returned does not wait and has to be finished"]
     pub fn push(&mut self, reset: Arc<Reset>) -> Option<Arc<Reset>> {
         if self.pending.len() >= PENDING_MAX {
@@ -120,7 +120,7 @@ impl PendingRecords {
     }
 
     /// Removes the records whose wait is over, in their order: the holder was found, the socket is gone, or
-    /// [`LOOKUP_TIMEOUT_NS`] has passed. With [`u64::MAX`] for `now_ns`, all.
+    /// `LOOKUP_TIMEOUT_NS` has passed. With [`u64::MAX`] for `now_ns`, all.
     ///
     /// `find` returns what is known of the holder under a lookup id, from scans since a number.
     pub fn release(&mut self, now_ns: u64, mut find: impl FnMut(u64, u32) -> Found) -> Vec<Arc<Reset>> {

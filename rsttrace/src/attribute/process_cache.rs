@@ -255,7 +255,7 @@ impl Default for ProcessCache {
 
 impl ProcessCache {
     /// Details of a process for an event at `at_ns`, nanoseconds of `CLOCK_MONOTONIC`. Empty if the process exited
-    /// before it was read, or its PID has been reused. Blocks for up to [`READ_TIMEOUT`].
+    /// before it was read, or its PID has been reused. Blocks for up to `READ_TIMEOUT`, 200 ms.
     pub fn details(&mut self, task: &KernelTask, at_ns: u64) -> Arc<ProcessDetails> {
         let key = ProcessKey::from_task(task);
         if let Some(entry) = self.shared.lock().entries.get(&key)
