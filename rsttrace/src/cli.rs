@@ -1,4 +1,4 @@
-//! The command line.
+//! Command-line options.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -22,43 +22,45 @@ use crate::{
 /// error.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-#[command(after_help = "Exit status: 0 ok, 1 failed while running, 2 usage, 3 this host or user cannot run it.")]
+#[command(
+    after_help = "Exit status: 0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user."
+)]
 pub struct Cli {
-    /// What to do instead of tracing.
+    /// Subcommand; `None` to trace.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// How to trace.
+    /// Options of tracing.
     #[command(flatten)]
     pub trace: Trace,
 }
 
-/// What there is beside tracing.
+/// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Say what this host lets us see, what we lose, and the remedy
+    /// Check what can be traced on this host and how to fix what cannot
     Doctor,
-    /// Describe the causes of resets; one cause in full
+    /// List the causes of resets, or describe one in full
     Explain {
         /// Code of the cause, as in the records
         cause: Option<String>,
     },
-    /// Check a file for --config; its errors have line and column
+    /// Validate a file for --config
     CheckConfig {
-        /// The file
+        /// Path of the file
         file: PathBuf,
     },
-    /// Print what is made from the program: man page, shell completions, option block
+    /// Print generated files: man page, shell completions, option block, documentation pages
     #[command(hide = true)]
     Generate {
-        /// Which of them
+        /// File to print
         what: Generated,
     },
 }
 
-/// What is made from the program itself.
+/// Files that are generated from the program.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Generated {
-    /// Manual page in roff
+    /// Man page in roff
     Man,
     /// Completions for bash
     Bash,
@@ -66,128 +68,128 @@ pub enum Generated {
     Zsh,
     /// Completions for fish
     Fish,
-    /// The option block of the README
+    /// Option block of the README
     Options,
-    /// The page of causes in Markdown
+    /// Page of causes in Markdown
     Causes,
-    /// The page of requirements in Markdown
+    /// Page of requirements in Markdown
     Requirements,
 }
 
 /// Options of tracing.
 #[derive(Clone, Debug, Args)]
 pub struct Trace {
-    /// What to show.
+    /// Filters.
     #[command(flatten)]
     pub filters: Filters,
-    /// What else to show.
+    /// Additional resets.
     #[command(flatten)]
     pub more: More,
-    /// How to show it.
+    /// Output.
     #[command(flatten)]
     pub output: Output,
-    /// How to run.
+    /// Limits and resources of the run.
     #[command(flatten)]
     pub run: Run,
 }
 
-/// What else to show.
+/// Resets that are shown only on request.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "More than this host's own resets")]
+#[command(next_help_heading = "Additional resets")]
 pub struct More {
-    /// Also resets that arrive and are ignored: out of window, for a half-open or ended connection, …
+    /// Also show incoming resets that the kernel discarded (out of window, half-open, closed, …)
     #[arg(long)]
     pub ignored: bool,
-    /// Also resets that this host forwards, coming in by this interface (repeatable)
+    /// Also show resets that arrive on this interface and are forwarded (repeatable)
     #[arg(long, value_name = "IFACE", num_args = 1..)]
     pub forwarded: Vec<String>,
 }
 
-/// Which resets to show; different filters must all hold, of one repeated filter any.
+/// Filters. A reset must match every filter that is given, and one value of a repeated one.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Filters")]
 pub struct Filters {
-    /// Only resets that this host sends
+    /// Show only resets that this host sends
     #[arg(long, conflicts_with = "received")]
     pub sent: bool,
-    /// Only resets that this host receives
+    /// Show only resets that this host receives
     #[arg(long)]
     pub received: bool,
-    /// Only sockets owned by this process (repeatable)
+    /// Show only sockets owned by this process (repeatable)
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Vec<u32>,
-    /// Only sockets owned by processes of this name (repeatable)
+    /// Show only sockets owned by processes of this name (repeatable)
     #[arg(short, long, value_name = "NAME")]
     pub comm: Vec<String>,
-    /// Only this peer or network, IPv4 or IPv6 (repeatable)
+    /// Show only this peer or network, IPv4 or IPv6 (repeatable)
     #[arg(long, value_name = "CIDR", value_parser = crate::select::peers::parse)]
     pub peer: Vec<IpNet>,
-    /// Only this port of the peer's end (repeatable)
+    /// Show only this port or range at the peer's end (repeatable)
     #[arg(long, value_name = "PORT[-PORT]")]
     pub peer_port: Vec<PortRange>,
-    /// Only this port of our end (repeatable)
+    /// Show only this port or range at this host's end (repeatable)
     #[arg(long, value_name = "PORT[-PORT]")]
     pub local_port: Vec<PortRange>,
-    /// Only this port, at either end (repeatable)
+    /// Show only this port or range at either end (repeatable)
     #[arg(long, value_name = "PORT[-PORT]")]
     pub port: Vec<PortRange>,
-    /// Only IPv4
+    /// Show only IPv4
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     pub ipv4: bool,
-    /// Only IPv6
+    /// Show only IPv6
     #[arg(short = '6', long)]
     pub ipv6: bool,
-    /// Only this network namespace, by a path such as /run/netns/blue or by inode number
+    /// Show only this network namespace, by a path such as /run/netns/blue or by inode number
     #[arg(long, value_name = "PATH-or-INODE")]
     pub netns: Option<String>,
-    /// Only sockets of this cgroup and those below it, by its path
+    /// Show only sockets of this cgroup and its descendants, by path
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
-    /// Only this cause, by its code (repeatable)
+    /// Show only this cause, by its code (repeatable)
     #[arg(long, value_name = "CODE", value_parser = cause)]
     pub cause: Vec<String>,
-    /// Only resets that these have something to change about
+    /// Show only resets whose likely cause lies on this side (comma-separated)
     #[arg(long, value_name = "WHO", value_delimiter = ',')]
     pub fault: Vec<Fault>,
-    /// Leave out what is harmless
+    /// Hide harmless resets
     #[arg(long)]
     pub no_benign: bool,
 }
 
-/// How records look.
+/// Destinations and presentation of records.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Output {
-    /// One line a reset, a block a reset, one JSON object a line, or nothing
+    /// Set the output format on standard output
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
     /// Additional destinations of the records.
     #[arg(long, value_name = "SPEC", help = sink_help())]
     pub sink: Vec<SinkSpec>,
-    /// Records that may wait for a slow sink before some are not delivered to it
+    /// Set the queue length per sink; records beyond it are dropped and counted
     #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = queue)]
     pub sink_queue: usize,
-    /// Serve counts to Prometheus at this port of the loopback address, or at this address and port
+    /// Serve Prometheus metrics on this port of the loopback address, or on this address and port
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen)]
     pub metrics: Option<SocketAddr>,
-    /// Peers that have a series of their own; the rest is "other"
+    /// Set the maximum number of peers with their own time series; others are counted as "other"
     #[arg(long, value_name = "N", default_value_t = 100, requires = "metrics", value_parser = peers)]
     pub metrics_peers: usize,
-    /// How to show times in text (JSON is always UTC)
+    /// Set the form of times in text (JSON is always UTC)
     #[arg(long, value_enum, value_name = "ZONE", default_value_t = TimeFormat::Local)]
     pub time: TimeFormat,
-    /// Look up no names: ports and users stay numbers
+    /// Do not resolve port and user names
     #[arg(short, long)]
     pub numeric: bool,
-    /// A summary every so often, such as 60s or 5m, not only at the end
+    /// Print a summary at this interval, such as 60s or 5m, and at the end
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "no_summary")]
     pub summary_interval: Option<Duration>,
-    /// No summary at the end
+    /// Omit the summary at the end
     #[arg(long)]
     pub no_summary: bool,
 }
 
-/// When to stop, and how the kernel hands events over.
+/// Limits and resources of the run.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Running")]
 pub struct Run {
@@ -197,52 +199,52 @@ pub struct Run {
     /// Stop after this many records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// How the kernel hands events over: BPF ring buffer, perf ring buffer, or the better one that works
+    /// Set the buffer between kernel and user space
     #[arg(long, value_enum, default_value_t = TransportChoice::Auto)]
     pub transport: TransportChoice,
-    /// Size of the buffer in the kernel (perf: of each CPU's), rounded up to a power of two of pages
+    /// Set the size of the kernel buffer (perf: of each CPU's), rounded up to a power of two of pages
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
     pub buffer_size: Option<u32>,
-    /// Go on as this user, by name or number, once everything is attached
+    /// Drop to this user, by name or number, after the probes are attached
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// Known idle timeouts to add to those of the program, or to replace some, in TOML
+    /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones
     #[arg(long, value_name = "FILE")]
     pub timeouts: Option<PathBuf>,
-    /// Read flags from this file: TOML, `name = value`, of the same names; the command line goes first
+    /// Read options from a TOML file (`name = value`); the command line takes precedence
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Write one newline to this descriptor once every probe is attached
+    /// Write a newline to this file descriptor once every probe is attached
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub ready_fd: Option<i32>,
-    /// Connections that the kernel side remembers, for tests of what happens when there are more
+    /// Set the number of connections that the kernel side remembers (for tests)
     #[arg(long, hide = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub remember: Option<u32>,
-    /// Print the kernel side's own debug messages to standard error
+    /// Print debug messages of the kernel side to standard error
     #[arg(long, hide = true, action = ArgAction::SetTrue)]
     pub debug_kernel: bool,
 }
 
-/// How the kernel hands events over.
+/// Buffer between kernel and user space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TransportChoice {
-    /// The BPF ring buffer where the kernel has it, else the perf ring buffer
+    /// BPF ring buffer if it works, otherwise perf ring buffers
     Auto,
     /// BPF ring buffer (Linux 5.8)
     Ring,
-    /// perf ring buffer
+    /// perf ring buffers, one per CPU
     Perf,
 }
 
-/// A code of the catalogue.
+/// Parses the code of a cause.
 fn cause(text: &str) -> Result<String, String> {
     let known = crate::diagnose::catalogue::find(text).map(|row| row.code.to_owned());
     known.ok_or_else(|| "'rsttrace explain' lists the codes".into())
 }
 
-/// Help of `--sink`, with the forms of the sinks that are built in.
+/// Help of `--sink` with the forms of the sinks that are built in.
 fn sink_help() -> String {
-    format!("Additional destination for records, beside standard output (repeatable): {}", SinkSpec::synopses())
+    format!("Also send records to this destination (repeatable): {}", SinkSpec::synopses())
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {

@@ -57,7 +57,7 @@ pub(crate) fn check(path: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format_args!("{}: {}", path.display(), first_line(&error))))?;
     Selection::new(cli.trace.filters)?;
     Timeouts::read(cli.trace.run.timeouts.as_deref())?;
-    exit::note(format_args!("{}: all settings are good", path.display()));
+    exit::note(format_args!("{}: all settings are valid", path.display()));
     Ok(())
 }
 
@@ -87,14 +87,14 @@ fn flags(text: &str, is_said: impl Fn(&str) -> bool) -> Result<Vec<OsString>, Wr
         let Some(argument) = argument else {
             return Err((
                 name.span(),
-                format!("there is no setting '{}'; they are called like the flags", name.get_ref()),
+                format!("unknown setting '{}': settings are named after the options", name.get_ref()),
             ));
         };
         let made = match (argument.get_action(), value.get_ref()) {
             (ArgAction::SetTrue, DeValue::Boolean(is_on)) => {
                 is_on.then(|| format!("--{}", name.get_ref())).into_iter().map(|flag| (value.span(), flag)).collect()
             }
-            (ArgAction::SetTrue, _) => return Err((value.span(), "this is true or false".to_owned())),
+            (ArgAction::SetTrue, _) => return Err((value.span(), "expected true or false, without quotes".to_owned())),
             (ArgAction::Append, DeValue::Array(values)) => {
                 values.iter().map(|value| flag(name.get_ref(), value)).collect::<Result<Vec<_>, _>>()?
             }
@@ -119,7 +119,7 @@ fn flag(name: &str, value: &Spanned<DeValue<'_>>) -> Result<(Range<usize>, Strin
         other => {
             let kind = other.type_str();
             let article = if kind.starts_with(['a', 'i']) { "an" } else { "a" };
-            return Err((value.span(), format!("{article} {kind} does not fit here")));
+            return Err((value.span(), format!("expected a string or a number, not {article} {kind}")));
         }
     };
     Ok((value.span(), format!("--{name}={text}")))
@@ -184,18 +184,18 @@ mod tests {
     #[test]
     fn what_is_wrong_has_line_and_column() {
         for (text, said) in [
-            ("duration = '30s'\nsnet = true", "2:1: there is no setting 'snet'"),
+            ("duration = '30s'\nsnet = true", "2:1: unknown setting 'snet'"),
             ("# a comment\n  duration = 'soon'", "2:14: "),
             ("port = [80,\n  'x']", "2:3: "),
-            ("sent = 1", "1:8: this is true or false"),
+            ("sent = 1", "1:8: expected true or false"),
             ("output = 'xml'", "1:10: invalid value 'xml'"),
             ("output = 'xml'", "possible values: text, long, json, none"),
-            ("duration = [1]", "1:12: an array does not fit here"),
-            ("duration = true", "1:12: a boolean does not fit here"),
+            ("duration = [1]", "1:12: expected a string or a number, not an array"),
+            ("duration = true", "1:12: expected a string or a number, not a boolean"),
             ("sink = ['pigeon']", "1:9: "),
-            ("config = 'x'", "1:1: there is no setting 'config'"),
+            ("config = 'x'", "1:1: unknown setting 'config'"),
             ("cause = ['x']", "1:10: invalid value 'x'"),
-            ("[filters]\nsent = true", "1:2: there is no setting 'filters'"),
+            ("[filters]\nsent = true", "1:2: unknown setting 'filters'"),
             ("sent = true\nsent = true", "2:1: duplicate key"),
             ("sent = ", "1:8: "),
         ] {

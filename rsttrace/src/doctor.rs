@@ -1,4 +1,4 @@
-//! `rsttrace doctor`: what this host lets us see, what we lose, and the remedy.
+//! `rsttrace doctor`: checks what can be traced on this host and how to fix what cannot.
 
 use std::{
     fmt::Display,
@@ -52,7 +52,7 @@ impl Report {
     fn try_everything(&mut self, kernel: &Kernel) -> Result<(), Failure> {
         let absent: Vec<&str> = kernel.absent().collect();
         if absent.is_empty() {
-            row("ok", "fields", &format_args!("all {} of the kernel's structs", kernel.offsets.len()))?;
+            row("ok", "fields", &format_args!("all {} kernel fields found", kernel.offsets.len()))?;
         } else {
             row("degraded", "fields", &format_args!("this kernel has no {}", absent.join(", ")))?;
         }

@@ -88,10 +88,10 @@ fn remedy(error: &Error, is_host: bool) -> &'static str {
     let code = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>()?.raw_os_error();
     match error.chain().filter_map(code).last() {
         Some(libc::EMFILE) if !is_said() => "; raise the limit of open files ('ulimit -n')",
-        Some(libc::ENFILE) => "; this host has too many files open: raise fs.file-max",
+        Some(libc::ENFILE) => "; too many files are open on this host: raise fs.file-max",
         Some(libc::EPERM) if is_host => {
-            "; the capabilities for it are there, so it is something else that forbids it: the seccomp profile of a container \
-             (run it privileged, or on the host), or before Linux 5.11 the limit of locked memory ('ulimit -l')"
+            "; the capabilities are sufficient, so something else denies it: the seccomp profile of a container (run it \
+             privileged, or on the host), or before Linux 5.11 the limit of locked memory ('ulimit -l')"
         }
         _ => "",
     }

@@ -1,4 +1,4 @@
-//! `rsttrace explain`: the catalogue of causes; and the same as a page.
+//! `rsttrace explain`: the catalogue of causes on a terminal, and as a page of the documentation.
 
 use std::io::{self, BufWriter, Write as _};
 
@@ -19,7 +19,7 @@ pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
         None => catalogue::causes().chain([&UNKNOWN]).try_for_each(|row| line(row, &mut out)),
         Some(code) => {
             let row = catalogue::find(code).ok_or_else(|| {
-                Failure::usage(format_args!("there is no cause '{code}': 'rsttrace explain' lists the codes"))
+                Failure::usage(format_args!("unknown cause '{code}': 'rsttrace explain' lists the codes"))
             })?;
             full(row, &mut out)
         }
@@ -37,7 +37,7 @@ fn full(row: &CauseSpec, out: &mut impl io::Write) -> io::Result<()> {
     writeln!(out, "direction  {}", direction(row))?;
     writeln!(out, "sender     {}", row.sender.in_words())?;
     writeln!(out, "fault      {}", row.fault.in_words())?;
-    writeln!(out, "shows by   {}", row.shows_by)?;
+    writeln!(out, "signs      {}", row.shows_by)?;
     writeln!(out, "advice     {}", row.advice)?;
     for (number, setting) in Diagnosis::hints(row.code).enumerate() {
         writeln!(out, "{:<10} {setting}", if number == 0 { "settings" } else { "" })?;
@@ -47,14 +47,14 @@ fn full(row: &CauseSpec, out: &mut impl io::Write) -> io::Result<()> {
 
 /// The whole catalogue and the known timeouts as a page in Markdown.
 pub(crate) fn page(out: &mut Vec<u8>) -> anyhow::Result<()> {
-    let timeouts = Timeouts::read(None).map_err(|_failure| anyhow::anyhow!("the known timeouts cannot be read"))?;
+    let timeouts = Timeouts::read(None).map_err(|_failure| anyhow::anyhow!("cannot read the built-in timeouts"))?;
     writeln!(out, "{HEAD}")?;
     for (way, heading) in [(Some(Direction::Received), "Received"), (Some(Direction::Sent), "Sent"), (None, "Either")] {
         writeln!(out, "## {heading}\n")?;
         for row in catalogue::causes().chain([&UNKNOWN]).filter(|row| row.direction == way) {
             writeln!(out, "### `{}`\n\n{}\n", row.code, row.summary)?;
             writeln!(out, "- Sent by {}. {}.", row.sender.in_words(), capitalised(row.fault.in_words()))?;
-            writeln!(out, "- Shows by: {}", row.shows_by)?;
+            writeln!(out, "- Signs: {}", row.shows_by)?;
             writeln!(out, "- What to do: {}", row.advice)?;
             for setting in Diagnosis::hints(row.code) {
                 writeln!(out, "    - {setting}")?;
@@ -79,19 +79,19 @@ pub(crate) fn page(out: &mut Vec<u8>) -> anyhow::Result<()> {
 const HEAD: &str = "<!-- Made by `cargo xtask generate` from rsttrace itself. -->
 # Causes
 
-Every cause that `cause.code` can be, as `rsttrace explain` shows them. Within each direction they are tried in this order, and the first that fits is the cause.
+Every value of `cause.code`, as `rsttrace explain` shows it. The rules of a direction are tried in this order, and the first that fits gives the cause.
 
-`cause.sender` is who put the reset on the wire, `cause.fault` who has something to change: that is often not the same. `cause.confidence` is `certain` (the kernel's state proves it), `likely` (the fingerprint fits and nothing contradicts) or `guess` (the best of several explanations). `cause.evidence` says with figures what decided, the most telling first. The first connection to break in a restart, the first health check and the first nine ports of a scan are told as what is known by then.
+`cause.sender` is the side that put the reset on the wire, `cause.fault` the side that has something to change; they often differ. `cause.confidence` is `certain` (the kernel's state proves it), `likely` (the signs fit and nothing contradicts them) or `guess` (the best of several explanations). `cause.evidence` gives the figures that decided, the most significant first. The first connection to break in a restart, the first health check and the first nine ports of a scan get the cause that fits what is known at that moment.
 ";
 
 const TIMEOUTS: &str = "## Known timeouts
 
-A silence that matches one of these is named in the evidence with its owner. It is evidence and no proof. A match is within a second, and within a tenth of the timeout where that is less; later, up to a quarter, since a server looks only now and then. `--timeouts FILE` adds to them or replaces some:
+The evidence names an idle time that matches one of these, with its owner. A match is evidence, not proof. It is at most a second early, or a tenth of the timeout where that is less, and at most a quarter late, since servers check only from time to time. `--timeouts FILE` adds entries or replaces them:
 
 ```toml
 [[timeout]]
-owner = \"our backend\"      # one that is in the table is replaced
-seconds = 37.5             # 0 takes it away
+owner = \"our backend\"      # replaces the entry of the same owner
+seconds = 37.5             # 0 removes it
 kind = \"server\"            # or \"client\", \"path\"; optional, as are the next two
 note = \"since release 4\"
 source = \"backend.yaml\"

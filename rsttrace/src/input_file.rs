@@ -56,7 +56,7 @@ fn refuse_special(metadata: &fs::Metadata) -> io::Result<()> {
     } else {
         "a device"
     };
-    Err(io::Error::other(format!("it is {name}, and has to be a file or a pipe")))
+    Err(io::Error::other(format!("expected a file or a pipe, not {name}")))
 }
 
 fn read_to_end(file: &mut File, silence: Duration) -> io::Result<Vec<u8>> {
@@ -69,7 +69,7 @@ fn read_to_end(file: &mut File, silence: Duration) -> io::Result<Vec<u8>> {
         if left.is_zero() || !is_ready(file, left)? {
             return Err(io::Error::new(
                 ErrorKind::TimedOut,
-                format!("nothing has come from it for {} s", silence.as_secs_f32()),
+                format!("no data from the pipe for {} s", silence.as_secs_f32()),
             ));
         }
         match file.read(&mut block) {
@@ -83,7 +83,7 @@ fn read_to_end(file: &mut File, silence: Duration) -> io::Result<Vec<u8>> {
             Err(error) => return Err(error),
         }
         if bytes.len() > SIZE_MAX {
-            return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {} MiB", SIZE_MAX >> 20)));
+            return Err(io::Error::new(ErrorKind::FileTooLarge, format!("larger than {} MiB", SIZE_MAX >> 20)));
         }
     }
 }
@@ -178,15 +178,15 @@ mod tests {
     fn a_silent_pipe_is_not_waited_for() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = pipe_in(&directory);
-        assert!(refusal(&path).contains("nothing has come from it for 0.1 s"));
+        assert!(refusal(&path).contains("no data from the pipe for 0.1 s"));
         let _writer = OpenOptions::new().read(true).write(true).open(&path).expect("a pipe with both ends");
-        assert!(refusal(&path).contains("nothing has come from it"));
+        assert!(refusal(&path).contains("no data from the pipe"));
     }
 
     #[test]
     fn there_is_a_bound_of_size() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         file.as_file().set_len(1 << 40).expect("holes cost nothing");
-        assert!(refusal(file.path()).contains("more than 16 MiB"));
+        assert!(refusal(file.path()).contains("larger than 16 MiB"));
     }
 }

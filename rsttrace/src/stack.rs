@@ -26,7 +26,7 @@ fn check(limit: u64) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::host(format_args!(
-        "the stack of this process may have {} KiB (RLIMIT_STACK), and {} are needed: raise the limit ('ulimit -s')",
+        "the limit of the stack (RLIMIT_STACK) is {} KiB, and {} KiB are needed: raise it ('ulimit -s')",
         limit >> 10,
         NEEDED >> 10
     )))

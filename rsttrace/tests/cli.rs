@@ -36,13 +36,13 @@ fn nonsense_is_refused_with_status_2_before_anything_is_tried() {
         (&["--timeouts", "/no/such/file"], "cannot read /no/such/file"),
         (&["--netns", "/no/such/namespace"], "/run/netns/NAME"),
         (&["--netns", "/etc/hostname", "--bogus"], "--bogus"),
-        (&["--netns", "/etc/passwd"], "no network namespace"),
+        (&["--netns", "/etc/passwd"], "not a network namespace"),
         (&["--netns", "/proc/self/ns/mnt"], "of another kind"),
         (&["--netns", "0"], "cannot be the inode number"),
-        (&["--config", "/dev/zero"], "cannot read /dev/zero of --config: it is a device"),
-        (&["--config", "/"], "cannot read / of --config: it is a directory"),
-        (&["--timeouts", "/dev/zero"], "cannot read /dev/zero of --timeouts: it is a device"),
-        (&["check-config", "/dev/zero"], "it is a device"),
+        (&["--config", "/dev/zero"], "cannot read /dev/zero of --config: expected a file or a pipe, not a device"),
+        (&["--config", "/"], "cannot read / of --config: expected a file or a pipe, not a directory"),
+        (&["--timeouts", "/dev/zero"], "cannot read /dev/zero of --timeouts: expected a file or a pipe, not a device"),
+        (&["check-config", "/dev/zero"], "not a device"),
         (&["explain", "no-such-cause"], "rsttrace explain"),
         (&["no-such-command"], "no-such-command"),
         (&["--sink", "pigeon"], "there is no sink 'pigeon', only json:PATH"),
@@ -81,7 +81,7 @@ fn a_configuration_is_checked() {
     assert_eq!((status, out.as_str()), (Some(0), ""), "{err}");
     for (text, said) in [
         ("received = true\nduration = 'soon'\n", ":2:12: "),
-        ("recieved = true\n", ":1:1: there is no setting 'recieved'"),
+        ("recieved = true\n", ":1:1: unknown setting 'recieved'"),
         ("sent = true\nreceived = true\n", "cannot be used with"),
         ("cause = 'no-such-cause'\n", "rsttrace explain"),
         ("timeouts = '/no/such/file'\n", "cannot read /no/such/file"),
@@ -107,7 +107,7 @@ fn a_configuration_may_come_through_a_pipe() {
         .output()
         .expect("the program starts");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("/dev/stdin:1:1: there is no setting 'recieved'"), "{said}");
+    assert!(said.contains("/dev/stdin:1:1: unknown setting 'recieved'"), "{said}");
     assert_eq!(output.status.code(), Some(2));
 }
 
@@ -120,7 +120,7 @@ fn a_pipe_that_stays_silent_is_not_waited_for() {
         .output()
         .expect("the program starts");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("cannot read /dev/stdin of --timeouts: nothing has come from it for 5 s"), "{said}");
+    assert!(said.contains("cannot read /dev/stdin of --timeouts: no data from the pipe for 5 s"), "{said}");
     assert_eq!(output.status.code(), Some(2));
 }
 

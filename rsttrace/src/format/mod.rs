@@ -20,13 +20,13 @@ use crate::model::Record;
 /// Format of the records on standard output (`--output`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// One line
+    /// One line per reset
     Text,
-    /// A block to paste into a ticket
+    /// A block per reset, with evidence and advice
     Long,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
-    /// Nothing, for a run that has sinks
+    /// Nothing; for use with --sink or --metrics
     None,
 }
 
@@ -53,13 +53,13 @@ impl Format {
 /// Form of the times in text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TimeFormat {
-    /// Time of day in the local zone
+    /// Time of day in the local time zone
     Local,
     /// Time of day in UTC
     Utc,
     /// Seconds since the start
     Elapsed,
-    /// None, where the reader of the output adds them
+    /// No time, for a logger that adds its own
     None,
 }
 

@@ -30,7 +30,7 @@ pub(super) fn memory() -> Finding {
         .map_or_else(|| "no limit".to_owned(), |(bytes, at)| format!("{} MiB in {}", bytes >> 20, at.display()));
     let obstacle = limit.filter(|(bytes, _)| *bytes < MEMORY).map(|(bytes, at)| {
         format!(
-            "the cgroup {} may use {} MiB of memory, and a start takes {}, the kernel's part included: raise the limit \
+            "the memory limit of the cgroup {} is {} MiB, and a start takes {} MiB, the kernel's part included: raise it \
              (MemoryMax= of a systemd unit, --memory of a container)",
             at.display(),
             bytes >> 20,
@@ -46,8 +46,7 @@ pub(super) fn address_space() -> Finding {
     let found = if limit == u64::MAX { "no limit".to_owned() } else { format!("{} MiB", limit >> 20) };
     let obstacle = (limit < ADDRESS_SPACE).then(|| {
         format!(
-            "the address space of this process may have {} MiB (RLIMIT_AS), and {} are needed: raise the limit ('ulimit \
-             -v')",
+            "the limit of the address space (RLIMIT_AS) is {} MiB, and {} MiB are needed: raise it ('ulimit -v')",
             limit >> 20,
             ADDRESS_SPACE >> 20
         )

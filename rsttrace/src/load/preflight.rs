@@ -40,11 +40,11 @@ fn btf() -> Finding {
     let there = Path::new(KERNEL_BTF).exists();
     Finding {
         subject: "BTF",
-        found: if there { KERNEL_BTF.to_owned() } else { "not there".to_owned() },
+        found: if there { KERNEL_BTF.to_owned() } else { "missing".to_owned() },
         obstacle: (!there).then(|| {
             format!(
-                "this kernel has no type information in {KERNEL_BTF}: run a kernel built with CONFIG_DEBUG_INFO_BTF=y \
-                 (the distributions' kernels from 5.10 on are), and have sysfs mounted"
+                "no type information in {KERNEL_BTF}: run a kernel built with CONFIG_DEBUG_INFO_BTF=y (the distributions' \
+                 kernels from 5.10 on are), and mount sysfs"
             )
         }),
     }
@@ -55,10 +55,10 @@ fn user_namespace() -> Finding {
     let is_first = fs::metadata("/proc/self/ns/user").map_or(true, |namespace| namespace.ino() == FIRST_USER_NAMESPACE);
     Finding {
         subject: "user namespace",
-        found: if is_first { "the first" } else { "one of its own" }.to_owned(),
+        found: if is_first { "initial" } else { "not the initial one" }.to_owned(),
         obstacle: (!is_first).then(|| {
-            "in a user namespace of its own (a rootless container, 'unshare -r') the kernel lets no program be loaded, \
-             whatever capabilities there are: run it on the host as root"
+            "the kernel loads programs only from the initial user namespace, whatever the capabilities in another (a \
+             rootless container, 'unshare -r'): run it on the host as root"
                 .to_owned()
         }),
     }
@@ -90,8 +90,8 @@ fn lockdown() -> Finding {
         subject: "lockdown",
         found: mode.unwrap_or("none").to_owned(),
         obstacle: (mode == Some("confidentiality")).then(|| {
-            "the kernel is locked down in confidentiality mode, which forbids programs to read its memory: boot with \
-             lockdown=integrity or without"
+            "the kernel is locked down in confidentiality mode, in which programs cannot read its memory: boot with \
+             lockdown=integrity, or without lockdown"
                 .to_owned()
         }),
     }

@@ -59,7 +59,7 @@ impl Pipeline {
             Lookup::NotDue => {}
             Lookup::Scanned => {
                 if mem::take(&mut self.scans_fail) {
-                    note("open files are walked again");
+                    note("scans of open files work again");
                 }
             }
             Lookup::Failed(error) => self.report_failed_scan(&error),

@@ -14,7 +14,10 @@ impl Pipeline {
         // Only when it is true.
         note(change);
         if let Err(error) = told {
-            note(format_args!("the kernel side cannot be told of it, and may leave it out: {}", sentence(&error)));
+            note(format_args!(
+                "cannot pass this change to the kernel side, which may filter its resets out: {}",
+                sentence(&error)
+            ));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Messages and summaries of a run: what is watched and what is not, what was lost, what it came to.
+//! Messages and summaries of a run: its start, degradations, losses and results.
 
 use std::{sync::Arc, time::Instant};
 
@@ -15,8 +15,8 @@ use crate::{
     util::degraded::{self, Degraded},
 };
 
-/// Why there was no room for an event.
-const TOO_FAST: &str = "they came faster than they were read; raise --buffer-size or filter";
+/// Reason of losses in the kernel, with the remedy.
+const TOO_FAST: &str = "events arrived faster than they were read; raise --buffer-size, or filter";
 
 impl Pipeline {
     /// Reports that open files cannot be scanned, once for each time that it begins.
@@ -25,9 +25,9 @@ impl Pipeline {
             return;
         }
         let degraded = Degraded {
-            what: "walks of open files".to_owned(),
+            what: "scans of open files".to_owned(),
             why: sentence(error),
-            loss: "owners of accepted connections are less sure meanwhile".to_owned(),
+            loss: "owners of accepted connections are less certain until it works again".to_owned(),
         };
         self.degrade(degraded);
     }
@@ -62,7 +62,7 @@ impl Pipeline {
         if unsettled > self.losses.unsettled {
             let count = unsettled - self.losses.unsettled;
             note(format_args!(
-                "{count} resets told as received were sent by this host: the events that show it were lost: {TOO_FAST}"
+                "{count} resets shown as received were sent by this host; the events that tell were lost: {TOO_FAST}"
             ));
             self.losses.unsettled = unsettled;
         }
@@ -76,7 +76,7 @@ impl Pipeline {
         self.results.report_loss(
             malformed,
             LostWhere::Userspace,
-            "the kernel side and this program do not fit together",
+            "the programs in the kernel and this process do not match",
         );
     }
 
@@ -121,14 +121,14 @@ impl Pipeline {
         })
     }
 
-    /// Prints one line that says what is watched, and one for each thing that is not.
+    /// Prints one line with the hooks that are traced, and one for each degradation.
     pub(super) fn announce(&self, transport: &Transport) {
         let buffer = match transport {
             Transport::Perf(_) => "perf ring buffers",
             Transport::Ring(_) => "a BPF ring buffer",
         };
         let hooks: Vec<&str> = self.loaded.attached.iter().map(|attached| attached.hook).collect();
-        note(format_args!("tracing {} through {buffer}; Ctrl-C stops", hooks.join(", ")));
+        note(format_args!("tracing {} through {buffer}; press Ctrl-C to stop", hooks.join(", ")));
         for degraded in degraded::grouped(&self.loaded.degraded) {
             note(format_args!("degraded: {degraded}"));
         }

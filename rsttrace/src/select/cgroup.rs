@@ -33,17 +33,17 @@ impl WantedCgroup {
         let path = below_mount(path, hierarchies);
         let doubt = if hierarchies.is_empty() {
             Some(format!(
-                "no cgroup hierarchy is mounted here: whether there is a cgroup {shown} cannot be told, and those of the \
-                 sockets have no paths; the owners' are compared with it"
+                "cannot check whether cgroup {shown} exists: no cgroup hierarchy is mounted here, so the cgroups of sockets \
+                 have no paths, and only those of owners are compared"
             ))
         } else if hierarchies.iter().any(|hierarchy| exists(hierarchy, &path)) {
             None
         } else if path.starts_with("/..") || hierarchies.iter().any(|hierarchy| hierarchy.root != Path::new("/")) {
-            Some(format!("whether there is a cgroup {shown} cannot be told from here: only a part of them can be seen"))
+            Some(format!("cannot check whether cgroup {shown} exists: only a part of the hierarchy is visible here"))
         } else {
             let mounts: Vec<_> = hierarchies.iter().map(|hierarchy| hierarchy.mount.display().to_string()).collect();
             return Err(format!(
-                "there is no cgroup {shown} of --cgroup: name one as /proc/PID/cgroup does, or a directory in {}",
+                "there is no cgroup {shown}: name one as in /proc/PID/cgroup, or a directory in {}",
                 mounts.join(", ")
             ));
         };

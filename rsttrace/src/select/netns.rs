@@ -74,8 +74,8 @@ impl Netns {
     pub fn absence(&self) -> Option<String> {
         match self.0 {
             Named::Number(number) if !exists(number) => Some(format!(
-                "no process is in network namespace {number} now, as far as they can be looked at, and no mount here keeps \
-                 it: resets show when there is one of that number"
+                "no process or mount that is visible from here uses network namespace {number}: resets are shown once a \
+                 namespace has that number"
             )),
             _ => None,
         }
@@ -149,8 +149,8 @@ impl Followed {
         check(path, &metadata)?;
         let device = metadata.dev();
         let target = look_up(path, device)
-            .map_err(|error| format!("cannot look at the network namespace {shown}: {error}; {NAME_ONE}"))?
-            .ok_or_else(|| format!("the network namespace of {shown} has gone; {NAME_ONE}"))?;
+            .map_err(|error| format!("cannot inspect the network namespace {shown}: {error}; {NAME_ONE}"))?
+            .ok_or_else(|| format!("the network namespace of {shown} no longer exists; {NAME_ONE}"))?;
         Ok(Self {
             path: path.to_owned(),
             device,
@@ -183,12 +183,12 @@ impl Followed {
         let path = self.path.display();
         let Some(target) = &self.target else {
             return Some(format!(
-                "the network namespace of --netns {path} is gone: its resets are no longer shown until {path} names one \
-                 again"
+                "the network namespace of --netns {path} is gone: no resets are shown until {path} names a network \
+                 namespace again"
             ));
         };
         let said =
-            format!("--netns {path} names network namespace {} now: that one is watched from here on", target.inode);
+            format!("--netns {path} now names network namespace {}, which is watched from here on", target.inode);
         self.process.clone_from(&target.process);
         if self.spans.len() >= SPANS {
             self.spans.pop_front();
@@ -220,8 +220,8 @@ impl Followed {
         let path = self.path.display();
         (!is_known).then(|| {
             format!(
-                "--netns {path} cannot be looked at any more ({error}): network namespace {inode} is watched by its number, \
-                 which another one may get"
+                "--netns {path} can no longer be inspected ({error}): network namespace {inode} is watched by its number, \
+                 which the kernel may reuse"
             )
         })
     }
@@ -262,7 +262,7 @@ fn process_directory(path: &Path) -> Option<PathBuf> {
 fn check(path: &Path, metadata: &fs::Metadata) -> Result<(), String> {
     let shown = path.display();
     if !metadata.is_file() {
-        return Err(format!("{shown} is no network namespace; {NAME_ONE}"));
+        return Err(format!("{shown} is not a network namespace; {NAME_ONE}"));
     }
     let file = OpenOptions::new()
         .read(true)
@@ -273,12 +273,12 @@ fn check(path: &Path, metadata: &fs::Metadata) -> Result<(), String> {
     let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
     match kind {
         libc::CLONE_NEWNET => Ok(()),
-        1.. => Err(format!("{shown} is a namespace of another kind, and no network namespace; {NAME_ONE}")),
+        1.. => Err(format!("{shown} is a namespace of another kind, not a network namespace; {NAME_ONE}")),
         _ if metadata.len() == 0 => Err(format!(
-            "{shown} is an empty file and no network namespace: what 'ip netns' mounts there has gone, or is not visible \
-             from here; name /proc/PID/ns/net of a process in it"
+            "{shown} is an empty file, not a network namespace: the mount of 'ip netns' is gone or not visible from \
+             here; name /proc/PID/ns/net of a process in it"
         )),
-        _ => Err(format!("{shown} is a file and no network namespace; {NAME_ONE}")),
+        _ => Err(format!("{shown} is a file, not a network namespace; {NAME_ONE}")),
     }
 }
 
@@ -289,8 +289,8 @@ const NAME_ONE: &str = "name a path such as /run/netns/NAME or /proc/PID/ns/net,
 fn number(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|number| (FIRST..=u32::MAX).contains(number)).ok_or_else(|| {
         format!(
-            "{text} cannot be the inode number of a network namespace, which are from {FIRST} to {}: 'readlink \
-             /proc/PID/ns/net' shows it",
+            "{text} cannot be the inode number of a network namespace (from {FIRST} to {}): 'readlink /proc/PID/ns/net' \
+             shows it",
             u32::MAX
         )
     })
@@ -344,11 +344,11 @@ mod tests {
         let empty = tempfile::NamedTempFile::new().expect("a file");
         let empty = empty.path().to_str().expect("UTF-8");
         for (text, said) in [
-            ("/etc/passwd", "is a file and no network namespace"),
+            ("/etc/passwd", "is a file, not a network namespace"),
             ("/proc/self/ns/mnt", "of another kind"),
             ("/proc/self/ns/pid", "of another kind"),
-            ("/dev/null", "is no network namespace"),
-            ("/tmp", "is no network namespace"),
+            ("/dev/null", "is not a network namespace"),
+            ("/tmp", "is not a network namespace"),
             ("/no/such/namespace", "cannot find"),
             ("", "cannot find"),
             ("-1", "cannot find"),

@@ -233,11 +233,11 @@ pub(crate) fn descriptors_run_out(stage: &Stage) {
         found(&tracer) > found_before
     });
     let run = stage.finish(tracer, told / 2, told / 2);
-    for said in ["degraded: walks of open files: ", "open files are walked again"] {
+    for said in ["degraded: scans of open files: ", "scans of open files work again"] {
         assert!(run.stderr.contains(said), "{}", run.stderr);
     }
     assert!(
-        run.summaries.last().is_some_and(|summary| summary["degraded"].to_string().contains("walks of open files"))
+        run.summaries.last().is_some_and(|summary| summary["degraded"].to_string().contains("scans of open files"))
     );
 }
 
