@@ -1,4 +1,4 @@
-//! Formatting, and clippy for both worlds.
+//! Formatting, wording, and clippy for both sides.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     ebpf::{self, toolchain::Toolchain},
-    process, stamp,
+    process, stamp, wording,
     workspace::{self, KERNEL_CRATE},
 };
 
@@ -22,6 +22,9 @@ pub(crate) fn main() -> Result<()> {
 
     eprintln!("checking the formatting");
     process::run(process::cargo()?.args(["fmt", "--all", "--check"])).context("run `cargo fmt --all`")?;
+
+    eprintln!("checking the wording");
+    wording::check()?;
 
     eprintln!("clippy: the user side");
     process::run(
