@@ -157,7 +157,7 @@ mod tests {
     /// Mutations of each target's corpus, unless `RSTTRACE_FUZZ` says how many.
     const RUNS: u64 = 300;
 
-    /// The same numbers in every run, so that what is found is found again.
+    /// Pseudorandom numbers, identical in every run, so that a finding can be reproduced.
     struct Dice(u64);
 
     impl Dice {

@@ -1,4 +1,4 @@
-//! Formatting, and clippy for both worlds.
+//! Formatting, wording, and clippy for both sides.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     ebpf::{self, toolchain::Toolchain},
-    layers, process, stamp,
+    layers, process, stamp, wording,
     workspace::{self, KERNEL_CRATE},
 };
 
@@ -23,7 +23,10 @@ pub(crate) fn main() -> Result<()> {
     eprintln!("checking the formatting");
     process::run(process::cargo()?.args(["fmt", "--all", "--check"])).context("run `cargo fmt --all`")?;
 
-    eprintln!("dependencies between modules");
+    eprintln!("checking the wording");
+    wording::check()?;
+
+    eprintln!("checking the dependencies between modules");
     layers::check()?;
 
     eprintln!("clippy: the user side");

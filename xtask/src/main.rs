@@ -13,6 +13,7 @@ mod setup;
 mod stamp;
 mod test;
 mod vm;
+mod wording;
 mod workspace;
 
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ enum Command {
     Setup(setup::Args),
     Test(test::Args),
     Vm(vm::Args),
-    /// Check formatting, and run clippy on the user side and on each kernel object
+    /// Check formatting and wording, and run clippy on the user side and on each kernel object
     Lint,
     Ci(ci::Args),
     Generate(generate::Args),

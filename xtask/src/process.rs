@@ -58,7 +58,7 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     bail!("`{}` failed: {}: {}", line(command), output.status, said.trim())
 }
 
-/// The same as one trimmed piece of text.
+/// Runs a command and returns its standard output as trimmed text.
 pub(crate) fn text(command: &mut Command) -> Result<String> {
     let bytes = output(command)?;
     let text = String::from_utf8(bytes).with_context(|| format!("`{}` printed no text", line(command)))?;

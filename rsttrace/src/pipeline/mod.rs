@@ -94,7 +94,7 @@ struct Pipeline {
     /// The last scan of open files has failed.
     scans_fail: bool,
     started: Instant,
-    /// The same moment on the events' clock, nanoseconds.
+    /// Start of the run on the events' clock, nanoseconds.
     started_ns: u64,
     service: ServiceNotifier,
 }

@@ -81,7 +81,7 @@ fn name(id: u32) -> Result<String> {
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<OwnedFd> {
     let fd = call(command, attributes)?;
     let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -43,9 +43,9 @@ pub(crate) enum Load {
     Reset,
     /// Requests and responses over connections that stay.
     KeepAlive,
-    /// The same, while resets are looked for among the packets of the device.
+    /// Requests and responses while packets of the device are inspected for resets.
     KeepAliveForwarded,
-    /// SYNs to a port where nobody listens, from one thread.
+    /// SYNs to a port without a listener, from one thread.
     ClosedPort,
 }
 
@@ -73,7 +73,7 @@ impl Load {
         }
     }
 
-    /// What rsttrace is asked for in addition. Nobody else has the like.
+    /// Additional options of rsttrace, which the other programs do not have.
     pub(crate) const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::KeepAliveForwarded => &["--forwarded", "lo"],
@@ -100,7 +100,7 @@ impl Load {
     }
 
     fn threads(self, cpus: &[usize]) -> &[usize] {
-        // A flood leaves the other CPUs to whoever watches it.
+        // A flood leaves the other CPUs to the tracing program.
         if self == Self::ClosedPort { cpus.get(..1).unwrap_or(cpus) } else { cpus }
     }
 
@@ -203,7 +203,7 @@ fn keep_alive(shift: &Shift<'_>) -> io::Result<u64> {
     })
 }
 
-/// SYNs to a port of this namespace where nobody listens; each is answered by a reset.
+/// SYNs to a port of this namespace without a listener; each is answered by a reset.
 fn knock(shift: &Shift<'_>) -> io::Result<u64> {
     let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)?;
     let to = SockaddrIn::new(127, 0, 0, 1, 0);

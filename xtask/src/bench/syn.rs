@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-/// Port that nobody listens on in a namespace of one's own.
+/// Port without a listener in the benchmark's network namespace.
 const CLOSED: u16 = 9;
 
 /// Length of an IPv4 and of a TCP header without options.

@@ -226,7 +226,7 @@ impl Drop for Watcher {
     }
 }
 
-/// Reads a stream to its end, as whoever runs the program would, and keeps the last line. Tells when a line has a word.
+/// Reads a stream to its end, as the caller of the program would, and keeps the last line. Tells when a line has a word.
 fn drain(
     stream: Option<impl Read + Send + 'static>,
     word: Option<&'static str>,

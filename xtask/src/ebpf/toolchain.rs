@@ -68,7 +68,7 @@ impl Toolchain {
         Ok(command)
     }
 
-    /// The same for clippy. Named by its path, for `cargo clippy` would look in cargo's own directory first.
+    /// Cargo for clippy. Clippy is named by its path, because `cargo clippy` would look in cargo's own directory first.
     pub(crate) fn clippy(&self, target_dir: &Path) -> Result<Command> {
         let program = self.bin.join("cargo-clippy");
         if !program.is_file() {

@@ -75,7 +75,7 @@ impl Apt {
             ("Dir::Cache::PkgCache", Path::new("")),
             ("Dir::Cache::SrcPkgCache", Path::new("")),
             ("Acquire::Languages", Path::new("none")),
-            // apt's own user has no access to somebody's cache.
+            // apt's own user has no access to another user's cache.
             ("APT::Sandbox::User", Path::new("root")),
         ] {
             command.arg("-o").arg(format!("{key}={}", value.display()));

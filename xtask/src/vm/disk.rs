@@ -76,7 +76,7 @@ fn packages() -> Result<Vec<String>> {
         .args(setup::IN_GUESTS)
         .args(setup::TEST_PACKAGES);
     let depends = process::text(&mut apt)?;
-    // What a package needs is indented below it; what nobody provides is in angle brackets.
+    // Dependencies of a package are indented below it; those that no package provides are in angle brackets.
     let named: BTreeSet<&str> =
         depends.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_alphanumeric())).collect();
     let installed = process::text(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status} ${Package}\n"]))?;

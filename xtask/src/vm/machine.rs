@@ -125,7 +125,7 @@ impl Drop for Machine {
     }
 }
 
-/// The lines of a console, read by a thread of its own, so that somebody can wait for them with a deadline.
+/// Lines of a console, read by a thread of its own, so that the caller can wait for them with a deadline.
 fn lines(console: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {

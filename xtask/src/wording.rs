@@ -1,0 +1,144 @@
+//! Words that sources and documents must not use: pronouns for unnamed persons, and comments that refer to another comment.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace;
+
+/// Files and directories that are checked, relative to the root of the checkout. Tests are not.
+const CHECKED: [&str; 9] = [
+    "rsttrace/src",
+    "rsttrace-ebpf/src",
+    "rsttrace-common/src",
+    "xtask/src",
+    "docs",
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+];
+
+/// Files that still have such words, sorted. Entries may only be removed, and must be as soon as a file has none.
+const UNCONVERTED: &[&str] = &[
+    "docs/causes.md",
+    "rsttrace/src/attribute/container.rs",
+    "rsttrace/src/attribute/hold.rs",
+    "rsttrace/src/attribute/lives.rs",
+    "rsttrace/src/attribute/mod.rs",
+    "rsttrace/src/attribute/owner/mod.rs",
+    "rsttrace/src/attribute/owner/tests.rs",
+    "rsttrace/src/attribute/proc.rs",
+    "rsttrace/src/attribute/process.rs",
+    "rsttrace/src/attribute/users.rs",
+    "rsttrace/src/confine/mod.rs",
+    "rsttrace/src/confine/seccomp.rs",
+    "rsttrace/src/confine/user.rs",
+    "rsttrace/src/decode/clock.rs",
+    "rsttrace/src/decode/record.rs",
+    "rsttrace/src/diagnose/crowd.rs",
+    "rsttrace/src/diagnose/mod.rs",
+    "rsttrace/src/diagnose/programs.rs",
+    "rsttrace/src/diagnose/sent.rs",
+    "rsttrace/src/diagnose/story.rs",
+    "rsttrace/src/facts.rs",
+    "rsttrace/src/load/attach.rs",
+    "rsttrace/src/load/left_out.rs",
+    "rsttrace/src/load/probes.rs",
+    "rsttrace/src/load/types.rs",
+    "rsttrace/src/model/cause.rs",
+    "rsttrace/src/transport/pause.rs",
+];
+
+/// Pronouns for unnamed persons, in parts, so that this file passes its own check.
+const PRONOUNS: [&str; 4] =
+    [concat!("who", "ever"), concat!("no", "body"), concat!("some", "body"), concat!("any", "body")];
+
+/// Beginnings of comments that refer to another comment.
+const REFERENCES: [&str; 3] = ["As above.", "The same", "See above"];
+
+/// Fails with the place of every word in a converted file, and with every entry of [`UNCONVERTED`] that is not needed.
+pub(crate) fn check() -> Result<()> {
+    let root = workspace::root()?;
+    let mut files = Vec::new();
+    for path in CHECKED {
+        collect(&root.join(path), &mut files)?;
+    }
+    files.sort();
+    let mut faults = Vec::new();
+    let mut needed = Vec::new();
+    for path in files {
+        let text = String::from_utf8_lossy(&workspace::read(&path)?).into_owned();
+        let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
+        let is_rust = path.extension().is_some_and(|extension| extension == "rs");
+        let found: Vec<_> = findings(&text, is_rust).collect();
+        if !found.is_empty() && UNCONVERTED.contains(&name.as_str()) {
+            needed.push(name);
+            continue;
+        }
+        faults.extend(found.into_iter().map(|(line, word)| format!("{name}:{line}: '{word}'")));
+    }
+    let spare = UNCONVERTED.iter().filter(|entry| !needed.iter().any(|name| name == *entry));
+    faults.extend(spare.map(|entry| format!("xtask/src/wording.rs: remove {entry} from UNCONVERTED")));
+    if faults.is_empty() {
+        return Ok(());
+    }
+    bail!("name the person, process or item instead (CONTRIBUTING.md, Comments):\n{}", faults.join("\n"))
+}
+
+/// Adds the file, or all files below the directory.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let cannot = || format!("cannot list {}", path.display());
+    for entry in fs::read_dir(path).with_context(cannot)? {
+        collect(&entry.with_context(cannot)?.path(), files)?;
+    }
+    Ok(())
+}
+
+/// Line numbers, from 1, and the words found there.
+fn findings(text: &str, is_rust: bool) -> impl Iterator<Item = (usize, &'static str)> {
+    (1..).zip(text.lines()).flat_map(move |(number, line)| {
+        let words = line.split(|character: char| !character.is_alphanumeric() && character != '_');
+        let pronouns = words.filter_map(|word| PRONOUNS.into_iter().find(|pronoun| pronoun.eq_ignore_ascii_case(word)));
+        let reference = is_rust.then(|| reference(line)).flatten();
+        pronouns.chain(reference).map(move |word| (number, word))
+    })
+}
+
+/// Beginning of a doc comment, or of a reason for `unsafe`, that refers to another comment.
+fn reference(line: &str) -> Option<&'static str> {
+    let line = line.trim_start();
+    if line.starts_with("// SAFETY: as above") {
+        return Some("SAFETY: as above");
+    }
+    let comment = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"))?.trim_start();
+    REFERENCES.into_iter().find(|beginning| comment.starts_with(beginning))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_whole_words_in_any_case() {
+        let [pronoun, ..] = PRONOUNS;
+        let text = format!("{pronoun}\nx{pronoun} {pronoun}_x\n({}).", pronoun.to_uppercase());
+        assert_eq!(findings(&text, false).collect::<Vec<_>>(), [(1, pronoun), (3, pronoun)]);
+    }
+
+    #[test]
+    fn finds_references_in_doc_comments_only() {
+        let text =
+            "/// The same for IPv6.\n// The same.\n    //! See above.\nlet x = \"As above.\";\n/// of the same kind";
+        assert_eq!(findings(text, true).collect::<Vec<_>>(), [(1, "The same"), (3, "See above")]);
+        assert_eq!(findings(text, false).count(), 0);
+        assert_eq!(reference("  // SAFETY: as above."), Some("SAFETY: as above"));
+    }
+}
