@@ -32,7 +32,7 @@ impl KernelSide for NoKernel {
         bail!("there is no kernel side")
     }
 
-    fn findings(&self, _: u64) -> Option<HolderLookup> {
+    fn holder_lookup(&self, _: u64) -> Option<HolderLookup> {
         None
     }
 
@@ -44,13 +44,13 @@ impl KernelSide for NoKernel {
         Some("eth0".into())
     }
 
-    fn counted(&self) -> Vec<Aggregates> {
+    fn aggregates(&self) -> Vec<Aggregates> {
         Vec::new()
     }
 
-    fn have_counted(&mut self, _: &[[u64; AGGREGATES_PER_CPU]]) {}
+    fn release_aggregates(&mut self, _: &[[u64; AGGREGATES_PER_CPU]]) {}
 
-    fn keep_pace(&mut self, _: FloodProgress) {}
+    fn publish_progress(&mut self, _: FloodProgress) {}
 }
 
 /// Attribution from the events alone; `complete` fills in what `/proc` would tell.
