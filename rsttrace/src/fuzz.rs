@@ -48,10 +48,10 @@ pub fn sample(data: &[u8]) {
     let mut processor = testing::processor(decoder, Diagnosis::default(), FromEvents { complete: |_: &mut Reset| () });
     let mut out = Collected::default();
     for one in data.chunks(size_of::<ResetEvent>().max(1)) {
-        let whole = sample::event(one);
+        let whole = sample::parse(one);
         for split in 0..=one.len() {
             let (head, tail) = one.split_at(split);
-            assert_eq!(sample::event(head.chain(tail)), whole, "split at {split}");
+            assert_eq!(sample::parse(head.chain(tail)), whole, "split at {split}");
         }
         let Ok(event) = whole else { continue };
         assert_eq!(event.as_bytes(), &one[..size_of::<ResetEvent>()]);

@@ -23,7 +23,7 @@ pub(super) struct Batch {
 impl Batch {
     /// Parses a sample, which may lie in two parts.
     pub(super) fn push(&mut self, head: &[u8], tail: &[u8]) {
-        match sample::event(head.chain(tail)) {
+        match sample::parse(head.chain(tail)) {
             Ok(event) => self.events.push(event),
             Err(error) => {
                 log::warn!("{error}");

@@ -37,13 +37,13 @@ use crate::{
     attribute::Attribution,
     cli::Trace,
     confine::{User, confine},
-    decode::{Decoder, Reasons},
+    decode::{Decoder, Reasons, flood::FloodAggregator},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note},
     load::{self, KernelInfo, LoadOptions, Loaded, Object, preflight},
     model::{LostWhere, Record},
     sd_notify::ServiceNotifier,
-    select::{Selection, flood::Flood, netns::Netns},
+    select::{Selection, netns::Netns},
     sink::outputs::Outputs,
     summary::coverage::CounterBaseline,
     transport::{PERF_BYTES, Pause, Transport},
@@ -116,7 +116,7 @@ impl Pipeline {
             diagnosis,
             attribution: Attribution::default(),
             filter,
-            flood: Flood::new(loaded.aggregating_cpus(), loaded.flood_budget()),
+            flood: FloodAggregator::new(loaded.aggregating_cpus(), loaded.flood_budget()),
         };
         let output = &trace.output;
         let wanted =

@@ -17,11 +17,16 @@ use rsttrace_common::{
 use super::record_pool::RecordPool;
 use crate::{
     attribute::{hold::Hold, owner},
-    decode::{self, Decoder, clock::WallClock, settle::Settle},
+    decode::{
+        self, Decoder,
+        clock::WallClock,
+        flood::{AggregatedEvent, FloodAggregator},
+        reclassify::AmbiguousReceives,
+    },
     diagnose::Diagnosis,
     facts::KernelTask,
     model::{Record, Reset},
-    select::{Selection, flood::Flood},
+    select::Selection,
 };
 
 /// What the stages ask of the loaded programs.
@@ -82,7 +87,7 @@ pub struct Stages<A> {
     /// The filters of the command line.
     pub filter: Selection,
     /// Floods of resets to closed ports.
-    pub flood: Flood,
+    pub flood: FloodAggregator,
 }
 
 /// What a run wants of its records.
@@ -109,7 +114,7 @@ pub enum Lookup {
 pub struct Processor<A> {
     stages: Stages<A>,
     wanted: Wanted,
-    ambiguous: Settle,
+    ambiguous: AmbiguousReceives,
     pending: Hold,
     pool: RecordPool,
     /// Records of resets emitted, which is the last one's number.
@@ -119,7 +124,7 @@ pub struct Processor<A> {
 impl<A: Attribute> Processor<A> {
     /// A chain in which no record waits for a scan of open files; see [`Self::enable_scans`].
     pub fn new(stages: Stages<A>, wanted: Wanted) -> Self {
-        let (ambiguous, pending, pool) = (Settle::default(), Hold::new(false), RecordPool::default());
+        let (ambiguous, pending, pool) = (AmbiguousReceives::default(), Hold::new(false), RecordPool::default());
         Self { stages, wanted, ambiguous, pending, pool, emitted: 0 }
     }
 
@@ -151,13 +156,13 @@ impl<A: Attribute> Processor<A> {
         // Each CPU's perf ring is in order, all together they are not.
         events.sort_by_key(|event| event.ktime_ns);
         for event in &*events {
-            self.stages.flood.see(event, clock.monotonic_ns);
+            self.stages.flood.observe(event, clock.monotonic_ns);
         }
-        if let Some(progress) = self.stages.flood.next_pace(clock.monotonic_ns) {
+        if let Some(progress) = self.stages.flood.next_progress(clock.monotonic_ns) {
             kernel.publish_progress(progress);
         }
         for event in &*events {
-            if self.ambiguous.lets_go_on(event) {
+            if self.ambiguous.admit(event) {
                 self.process_event(event, 1, clock, kernel, out);
             }
         }
@@ -170,10 +175,10 @@ impl<A: Attribute> Processor<A> {
     /// Turns the resets that the kernel side has counted into records, one for those that are alike.
     pub fn feed_aggregates(&mut self, clock: &WallClock, kernel: &mut impl KernelSide, out: &mut impl Output) {
         let aggregates = kernel.aggregates();
-        let (aggregated, totals, progress) = self.stages.flood.fetch(&aggregates, clock.monotonic_ns);
+        let (aggregated, totals, progress) = self.stages.flood.drain(&aggregates, clock.monotonic_ns);
         kernel.release_aggregates(totals);
         kernel.publish_progress(progress);
-        for (event, count) in aggregated {
+        for AggregatedEvent { event, count } in aggregated {
             self.process_event(&event, count, clock, kernel, out);
         }
     }
@@ -276,7 +281,7 @@ impl<A: Attribute> Processor<A> {
     fn finish_found(&mut self, now_ns: u64, kernel: &impl KernelSide, out: &mut impl Output) {
         let released = self.pending.release(now_ns, |id, first_scan| {
             let lookup = kernel.holder_lookup(id);
-            let mut found = lookup.map(|lookup| decode::found(&lookup, first_scan)).unwrap_or_default();
+            let mut found = lookup.map(|lookup| decode::holder_findings(&lookup, first_scan)).unwrap_or_default();
             found.closer = found.closer.filter(|closer| !owner::only_walks(closer));
             found
         });

@@ -53,7 +53,7 @@ impl Pipeline {
         let lost = self.loaded.lost_resets().unwrap_or(self.losses.in_kernel);
         let new = lost.saturating_sub(self.losses.in_kernel);
         if new > 0 {
-            self.processor.stages_mut().flood.suspect(now_ns());
+            self.processor.stages_mut().flood.arm(now_ns());
         }
         self.results.report_loss(new, LostWhere::Kernel, TOO_FAST);
         // Never less: what was reported stays so, and counts for a later loss.

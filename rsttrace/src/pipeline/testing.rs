@@ -12,11 +12,11 @@ use rsttrace_common::{
 use super::processor::{Attribute, KernelSide, Output, Processor, Stages, Wanted};
 use crate::{
     attribute::owner,
-    decode::Decoder,
+    decode::{Decoder, flood::FloodAggregator},
     diagnose::Diagnosis,
     facts::KernelTask,
     model::{Actor, Process, Record, Reset},
-    select::{Selection, flood::Flood},
+    select::Selection,
 };
 
 /// A kernel side that knows nothing beyond the events.
@@ -107,6 +107,7 @@ impl Collected {
 
 /// The chain without filters, with evidence, and with this attribution.
 pub fn processor<A: Attribute>(decoder: Decoder, diagnosis: Diagnosis, attribution: A) -> Processor<A> {
-    let stages = Stages { decoder, diagnosis, attribution, filter: Selection::default(), flood: Flood::new(0, 1) };
+    let stages =
+        Stages { decoder, diagnosis, attribution, filter: Selection::default(), flood: FloodAggregator::new(0, 1) };
     Processor::new(stages, Wanted { evidence: true, limit: None })
 }
