@@ -61,7 +61,7 @@ fn rooms(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(events.len() as u64));
 
     group.bench_function("decode/sample", |bencher| {
-        bencher.iter(|| samples.iter().filter(|&&bytes| black_box(sample::event(bytes)).is_ok()).count());
+        bencher.iter(|| samples.iter().filter(|&&bytes| black_box(sample::parse(bytes)).is_ok()).count());
     });
     let mut decoder = decoder();
     group.bench_function("decode/record", |bencher| {

@@ -1,4 +1,4 @@
-//! The filters that the kernel side applies, as it wants them.
+//! Maps of the filters that the kernel side applies.
 
 use std::net::IpAddr;
 
@@ -12,26 +12,28 @@ use rsttrace_common::filter::{
     FILTER_RECEIVED, FILTER_SENT, Filter, PEERS_MAX, PIDS_MAX, PORTS_EITHER, PORTS_LOCAL, PORTS_PEER, PORTS_WORDS,
 };
 
-use super::{map_of, take_map};
-use crate::{cli::Filters, select::ports::PortRange};
+use super::{map_mut, take_map};
+use crate::{cli::Filters, load::Loaded, select::ports::PortRange};
 
-/// The slot of all filters but those that are sets.
-pub(super) struct Slot {
+/// The map `FILTER`, with its contents. The maps that are sets do not change during a run.
+pub(in super::super) struct FilterMap {
     map: Array<MapData, Filter>,
     filter: Filter,
 }
 
-impl super::Loaded {
-    /// Has the kernel side watch the network namespace of this number, and no other, from here on.
+impl Loaded {
+    /// Replaces the only wanted network namespace by the one of this inode number. Events that are in the buffer by now stay
+    /// there.
     pub fn watch_netns(&mut self, netns: u32) -> Result<()> {
-        let Slot { map, filter } = &mut self.filter;
+        let FilterMap { map, filter } = &mut self.filter;
         filter.netns = netns;
         Ok(map.set(0, *filter, 0)?)
     }
 }
 
-/// Writes the filters into the kernel side's maps, before any program is attached.
-pub(super) fn write(ebpf: &mut Ebpf, filters: &Filters, netns: Option<u32>) -> Result<Slot> {
+/// Writes the filters into the maps, before any program is attached. `netns` is the inode number of the only wanted network
+/// namespace. Fails when there are more peers or processes than the maps hold.
+pub(in super::super) fn write(ebpf: &mut Ebpf, filters: &Filters, netns: Option<u32>) -> Result<FilterMap> {
     let mut filter = Filter { flags: 0, netns: netns.unwrap_or(0) };
     for (on, bit) in [
         (filters.received, FILTER_RECEIVED),
@@ -54,7 +56,7 @@ pub(super) fn write(ebpf: &mut Ebpf, filters: &Filters, netns: Option<u32>) -> R
     if filters.pid.len() > PIDS_MAX as usize {
         bail!("at most {PIDS_MAX} processes can be filtered by");
     }
-    let mut peers: LpmTrie<&mut MapData, [u8; 16], u8> = LpmTrie::try_from(map_of(ebpf, "PEERS")?)?;
+    let mut peers: LpmTrie<&mut MapData, [u8; 16], u8> = LpmTrie::try_from(map_mut(ebpf, "PEERS")?)?;
     for peer in &filters.peer {
         let (bits, length) = match peer.addr() {
             IpAddr::V4(v4) => (v4.to_ipv6_mapped().octets(), 96),
@@ -62,11 +64,11 @@ pub(super) fn write(ebpf: &mut Ebpf, filters: &Filters, netns: Option<u32>) -> R
         };
         peers.insert(&Key::new(length + u32::from(peer.prefix_len()), bits), 1, 0)?;
     }
-    let mut pids: HashMap<&mut MapData, u32, u8> = HashMap::try_from(map_of(ebpf, "PIDS")?)?;
+    let mut pids: HashMap<&mut MapData, u32, u8> = HashMap::try_from(map_mut(ebpf, "PIDS")?)?;
     for pid in &filters.pid {
         pids.insert(pid, 1, 0)?;
     }
-    let mut ports: Array<&mut MapData, u64> = Array::try_from(map_of(ebpf, "PORTS")?)?;
+    let mut ports: Array<&mut MapData, u64> = Array::try_from(map_mut(ebpf, "PORTS")?)?;
     for (set, ranges) in
         [(PORTS_PEER, &filters.peer_port), (PORTS_LOCAL, &filters.local_port), (PORTS_EITHER, &filters.port)]
     {
@@ -78,10 +80,10 @@ pub(super) fn write(ebpf: &mut Ebpf, filters: &Filters, netns: Option<u32>) -> R
     }
     let mut map = Array::try_from(take_map(ebpf, "FILTER")?)?;
     map.set(0, filter, 0)?;
-    Ok(Slot { map, filter })
+    Ok(FilterMap { map, filter })
 }
 
-/// One bit a port, in words of 64.
+/// Set of ports: bit `port % 64` of word `port / 64`.
 fn bitmap(ranges: &[PortRange]) -> Vec<u64> {
     let mut words = vec![0_u64; PORTS_WORDS as usize];
     for range in ranges {
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bitmap_has_the_ports_and_no_others() {
+    fn bitmap_has_the_ports_of_all_ranges_and_no_others() {
         let ranges = ["0".parse(), "63-64".parse(), "65535".parse()].map(|range| range.expect("a range"));
         let words = bitmap(&ranges);
         let set: Vec<usize> =

@@ -1,4 +1,12 @@
-//! What the running kernel says about itself in BTF: offsets of fields, names of reasons, arguments of tracepoints.
+//! Look-ups in the running kernel's BTF: offsets of fields, names of reasons, arguments of tracepoints and functions.
+
+mod format;
+mod kernel_info;
+mod mapped_file;
+pub(super) mod minimal;
+mod name_index;
+
+pub use self::kernel_info::KernelInfo;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,84 +18,85 @@ use anyhow::{Context as _, Result, bail};
 use btf_rs::{Backend, Btf, Member, Struct, Type};
 use rsttrace_common::offsets::ABSENT;
 
-use super::names::{Mapped, Names};
+use self::{mapped_file::MappedFile, name_index::NameIndex};
 
-/// Where the kernel keeps its BTF.
+/// Path of the running kernel's BTF.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// Types that may stand between a name and what it is.
-const LINKS: usize = 32;
+/// Most typedefs, qualifiers and pointers that are followed from one type to another. BTF with a cycle is malformed, and must
+/// not be followed forever.
+const MAX_LINKS: usize = 32;
 
 /// The running kernel's types.
 pub struct KernelTypes {
     btf: Btf,
-    names: Names,
+    index: NameIndex,
 }
 
-/// What a type is, of those that programs are loaded for.
+/// Kind of a type that programs are loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// A function.
+pub enum TypeKind {
+    /// `BTF_KIND_FUNC`: a function, or an iterator (`bpf_iter_*`).
     Function,
-    /// Another name for a type, as tracepoints have one.
+    /// `BTF_KIND_TYPEDEF`: a tracepoint (`btf_trace_*`).
     Typedef,
 }
 
-/// A type that programs are loaded for or attached to.
+/// A type that programs are loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hook {
-    /// Its number among all types.
+pub struct TargetType {
+    /// Its BTF id.
     pub id: u32,
-    /// How many arguments it hands to a program.
+    /// Arguments that a program receives.
     pub arguments: usize,
 }
 
-/// One row of the table of fields with the place where this kernel has it.
+/// A field of [`rsttrace_common::for_each_field`] with its offset in this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldOffset {
-    /// The kernel side's global.
+    /// Name of the kernel side's global.
     pub global: &'static str,
     /// `struct.member.path`, for messages.
     pub name: &'static str,
-    /// Bytes from the start of the struct; [`ABSENT`] where the kernel has no such field.
+    /// Bytes from the start of the struct; [`ABSENT`] when the kernel has no such field.
     pub offset: u32,
-    /// Bits to shift the read value right by, for a bit field.
+    /// Bits to shift the byte at `offset` right by: 0 to 7, 0 for all but bit fields.
     pub shift: u32,
-    /// What its absence means.
-    pub need: Need,
+    /// Consequence of its absence.
+    pub need: FieldNeed,
 }
 
-/// What the absence of a field means.
+/// Consequence of a field's absence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// Nothing sensible can be said without it.
+pub enum FieldNeed {
+    /// Nothing can be traced.
     Required,
     /// Records lack a figure.
     Optional,
-    /// Nothing: it is what earlier kernels have in place of the field before it.
-    Former,
-    /// Nothing: only some processor architectures have it.
-    Machine,
+    /// None: earlier kernels have it in place of the field of the row before.
+    Fallback,
+    /// None: only some processor architectures have it.
+    ArchSpecific,
 }
 
 macro_rules! need {
     (required) => {
-        Need::Required
+        FieldNeed::Required
     };
     (optional) => {
-        Need::Optional
+        FieldNeed::Optional
     };
     (fallback) => {
-        Need::Former
+        FieldNeed::Fallback
     };
     (arch) => {
-        Need::Machine
+        FieldNeed::ArchSpecific
     };
 }
 
 macro_rules! rows {
     ($($global:ident: $struct:literal $path:literal $need:ident,)+) => {
-        const ROWS: &[(&str, &str, &str, &str, Need)] = &[
+        const ROWS: &[(&str, &str, &str, &str, FieldNeed)] = &[
             $((
                 stringify!($global),
                 $struct,
@@ -101,36 +110,37 @@ macro_rules! rows {
 rsttrace_common::for_each_field!(rows);
 
 impl KernelTypes {
-    /// Reads the BTF at this path.
+    /// Reads the BTF at this path. Fails when it cannot be read, is truncated, or has a type of an unknown kind.
     pub fn read(path: &Path) -> Result<Self> {
         let cannot = || format!("cannot read the kernel's type information (BTF) in {}", path.display());
-        let mapped = Mapped::open(path).with_context(cannot)?;
-        let names = Names::of(&mapped.bytes).context("it is torn, or newer than this program").with_context(cannot)?;
+        let mapped = MappedFile::open(path).with_context(cannot)?;
+        let index =
+            NameIndex::parse(&mapped.bytes).context("it is torn, or newer than this program").with_context(cannot)?;
         let btf = match &mapped.path {
-            // It reads each type when it is asked for, where its other way is to read all at once.
+            // Parses each type when it is asked for; the other backend parses all of them at once.
             Some(path) => Btf::from_file_with_backend(path, Backend::Mmap),
             None => Btf::from_bytes(&mapped.bytes),
         };
         let btf = btf.with_context(cannot)?;
-        Ok(Self { btf, names })
+        Ok(Self { btf, index })
     }
 
-    /// From bytes that need not be a kernel's.
+    /// Parses BTF that need not be a kernel's.
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn of(bytes: &[u8]) -> Result<Self> {
-        let names = Names::of(&bytes::Bytes::copy_from_slice(bytes)).context("no BTF")?;
-        Ok(Self { btf: Btf::from_bytes(bytes)?, names })
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
+        let index = NameIndex::parse(&bytes::Bytes::copy_from_slice(bytes)).context("no BTF")?;
+        Ok(Self { btf: Btf::from_bytes(bytes)?, index })
     }
 
-    /// Looks up every field of the table. Fails when one that is required is missing.
+    /// Looks up every field of the table. Fails when a required one is missing.
     pub fn offsets(&self) -> Result<Vec<FieldOffset>> {
         let mut offsets = Vec::with_capacity(ROWS.len());
-        // Many rows are of one structure, and some of these have hundreds of members.
+        // Many rows share a struct, and parsing one with hundreds of members is slow.
         let mut structures: HashMap<&str, Option<Struct>> = HashMap::new();
         for &(global, parent, path, name, need) in ROWS {
             let structure = structures.entry(parent).or_insert_with(|| self.structure(parent));
             let found = structure.as_ref().and_then(|found| self.field(found, path));
-            if found.is_none() && need == Need::Required {
+            if found.is_none() && need == FieldNeed::Required {
                 bail!("this kernel has no field {name}, without which its sockets cannot be read");
             }
             let (bits, shift) = found.map_or((ABSENT, 0), |bits| (bits / 8, bits % 8));
@@ -139,12 +149,12 @@ impl KernelTypes {
         Ok(offsets)
     }
 
-    /// The names of `enum sk_rst_reason` without their prefix; empty before 6.10.
+    /// Names of `enum sk_rst_reason` by number, without their prefix; empty before 6.10.
     pub fn reset_reasons(&self) -> BTreeMap<u32, Arc<str>> {
         self.reasons("sk_rst_reason", "SK_RST_REASON_")
     }
 
-    /// The names of `enum skb_drop_reason` without their prefix; empty before 5.17.
+    /// Names of `enum skb_drop_reason` by number, without their prefix; empty before 5.17.
     pub fn drop_reasons(&self) -> BTreeMap<u32, Arc<str>> {
         self.reasons("skb_drop_reason", "SKB_DROP_REASON_")
     }
@@ -164,34 +174,35 @@ impl KernelTypes {
             .collect()
     }
 
-    /// Whether a task may be preempted in the middle of a tracepoint's programs (7.0): the kernel guards tracepoints by
-    /// sleepable RCU then (`__DECLARE_TRACE`). That has had a variable of this name before, for other tracepoints, but not
-    /// together with counters of this kind (6.15).
+    /// Whether a task may be preempted in the middle of a tracepoint's programs: since 7.0 `__DECLARE_TRACE` guards them with
+    /// sleepable RCU. Its variable `tracepoint_srcu` is older (for faultable tracepoints), but no kernel before 7.0 has it
+    /// together with `struct srcu_ctr` (6.15).
     pub fn preempts_tracepoints(&self) -> bool {
-        let is_there = |name: &str, is: fn(&Type) -> bool| self.named(name).iter().any(is);
-        is_there("tracepoint_srcu_srcu_data", |found| matches!(found, Type::Var(_)))
-            && is_there("srcu_ctr", |found| matches!(found, Type::Struct(_)))
+        let exists = |name: &str, is: fn(&Type) -> bool| self.named(name).iter().any(is);
+        exists("tracepoint_srcu_srcu_data", |found| matches!(found, Type::Var(_)))
+            && exists("srcu_ctr", |found| matches!(found, Type::Struct(_)))
     }
 
-    /// What of this kind and name is in the kernel proper; `None` when there is no such type.
-    pub fn hook(&self, kind: Kind, name: &str) -> Option<Hook> {
-        let is_it = |found: &Type| match kind {
-            Kind::Function => matches!(found, Type::Func(_)),
-            Kind::Typedef => matches!(found, Type::Typedef(_)),
+    /// Finds a function or tracepoint of the kernel proper (not of a module) by the name of its type; `None` when there is
+    /// none.
+    pub fn find(&self, kind: TypeKind, name: &str) -> Option<TargetType> {
+        let has_kind = |found: &Type| match kind {
+            TypeKind::Function => matches!(found, Type::Func(_)),
+            TypeKind::Typedef => matches!(found, Type::Typedef(_)),
         };
-        let types = self.names.ids(name).into_iter().filter_map(|id| Some((id, self.btf.resolve_type_by_id(id).ok()?)));
-        let (id, found) = types.into_iter().find(|(_, found)| is_it(found))?;
+        let types = self.index.ids(name).into_iter().filter_map(|id| Some((id, self.btf.resolve_type_by_id(id).ok()?)));
+        let (id, found) = types.into_iter().find(|(_, found)| has_kind(found))?;
         let parameters = self.parameters(found)?;
-        // The first parameter of a tracepoint is its private data.
-        let arguments = parameters.checked_sub(usize::from(kind == Kind::Typedef))?;
-        Some(Hook { id, arguments })
+        // The first parameter of a tracepoint's prototype is its private data, which programs do not receive.
+        let arguments = parameters.checked_sub(usize::from(kind == TypeKind::Typedef))?;
+        Some(TargetType { id, arguments })
     }
 
-    /// Parameters of the prototype that a type leads to.
+    /// Number of parameters of a function, or of the prototype that a typedef points to; `None` when the type leads to no
+    /// prototype.
     fn parameters(&self, start: Type) -> Option<usize> {
         let mut next = start;
-        // A typedef of a pointer to a prototype. Types that lead to themselves lead nowhere.
-        for _ in 0..LINKS {
+        for _ in 0..MAX_LINKS {
             match next {
                 Type::FuncProto(prototype) => return Some(prototype.parameters.len()),
                 other => next = self.btf.resolve_chained_type(other.as_btf_type()?).ok()?,
@@ -201,28 +212,30 @@ impl KernelTypes {
     }
 
     fn named(&self, name: &str) -> Vec<Type> {
-        self.names.ids(name).into_iter().filter_map(|id| self.btf.resolve_type_by_id(id).ok()).collect()
+        self.index.ids(name).into_iter().filter_map(|id| self.btf.resolve_type_by_id(id).ok()).collect()
     }
 
     fn structure(&self, name: &str) -> Option<Struct> {
-        // A forward declaration may stand under the same name.
+        // A forward declaration may have that name, too.
         self.named(name).into_iter().find_map(|found| match found {
             Type::Struct(structure) => Some(structure),
             _ => None,
         })
     }
 
-    /// Bits from the start of the struct to the end of a path of members such as `sk_lock.owned`.
+    /// Bits from the start of the struct to the member at the end of a path such as `sk_lock.owned`; `None` when there is no
+    /// such member.
     fn field(&self, structure: &Struct, path: &str) -> Option<u32> {
         let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-        let (offset, member) = self.member(structure, first, LINKS)?;
+        let (offset, member) = self.member(structure, first, MAX_LINKS)?;
         match rest {
             None => Some(offset),
             Some(rest) => offset.checked_add(self.field(&self.aggregate(&member)?, rest)?),
         }
     }
 
-    /// A member by name, looking into anonymous structs and unions.
+    /// A member by name, with its bits from the start of the struct; looks into anonymous structs and unions, at most `depth`
+    /// levels deep.
     fn member(&self, structure: &Struct, wanted: &str, depth: usize) -> Option<(u32, Member)> {
         let depth = depth.checked_sub(1)?;
         structure.members.iter().find_map(|member| {
@@ -238,10 +251,10 @@ impl KernelTypes {
         })
     }
 
-    /// The struct or union that a member is, through typedefs and qualifiers.
+    /// The struct or union that is a member's type, behind typedefs and qualifiers; `None` for another type.
     fn aggregate(&self, member: &Member) -> Option<Struct> {
         let mut next = self.btf.resolve_chained_type(member).ok()?;
-        for _ in 0..LINKS {
+        for _ in 0..MAX_LINKS {
             match next {
                 Type::Struct(found) | Type::Union(found) => return Some(found),
                 Type::Typedef(_) | Type::Const(_) | Type::Volatile(_) | Type::TypeTag(_) => {
@@ -254,15 +267,15 @@ impl KernelTypes {
     }
 }
 
-/// Fields that the kernel does not have, neither under today's name nor under a former one.
-pub(super) fn absent(offsets: &[FieldOffset]) -> impl Iterator<Item = &'static str> {
+/// Names of the fields that the kernel has neither under their own name nor under the one of the fallback in the row after.
+fn absent_fields(offsets: &[FieldOffset]) -> impl Iterator<Item = &'static str> {
     let successors = offsets.iter().skip(1).map(Some).chain([None]);
     offsets
         .iter()
         .zip(successors)
         .filter(|(field, next)| {
-            let stands_in = next.is_some_and(|next| next.need == Need::Former && next.offset != ABSENT);
-            field.offset == ABSENT && matches!(field.need, Need::Required | Need::Optional) && !stands_in
+            let stands_in = next.is_some_and(|next| next.need == FieldNeed::Fallback && next.offset != ABSENT);
+            field.offset == ABSENT && matches!(field.need, FieldNeed::Required | FieldNeed::Optional) && !stands_in
         })
         .map(|(field, _)| field.name)
 }
@@ -278,22 +291,22 @@ mod tests {
     }
 
     #[test]
-    fn the_running_kernel_has_every_field() {
+    fn finds_every_field_of_the_running_kernel() {
         let offsets = running().offsets().expect("the required ones are there");
         assert_eq!(offsets.len(), ROWS.len());
-        assert_eq!(absent(&offsets).collect::<Vec<_>>(), [""; 0]);
-        // Structs that embed one another: the inner field cannot come later than the outer struct's own.
+        assert_eq!(absent_fields(&offsets).collect::<Vec<_>>(), [""; 0]);
+        // `tcp_sock` begins with `inet_sock`, which begins with `sock`: fields of the outer struct come later.
         let of = |global| offsets.iter().find(|field| field.global == global).map(|field| field.offset);
         assert!(of("SKC_STATE") < of("SK_SOCKET") && of("SK_SOCKET") < of("INET_SPORT"));
         assert!(of("INET_SPORT") < of("TP_RCV_NXT"));
     }
 
     #[test]
-    fn reasons_come_without_their_prefix() {
+    fn strips_the_prefix_of_reasons() {
         let types = running();
         let reasons = types.reset_reasons();
-        if types.hook(Kind::Typedef, "btf_trace_tcp_send_reset").map(|hook| hook.arguments) == Some(2) {
-            // Before 6.10 the kernel has none.
+        if types.find(TypeKind::Typedef, "btf_trace_tcp_send_reset").map(|found| found.arguments) == Some(2) {
+            // Before 6.10 there is no such enum.
             assert!(reasons.is_empty());
             return;
         }
@@ -303,18 +316,18 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_counted_without_the_tracepoints_own() {
+    fn counts_arguments_without_private_data_of_tracepoints() {
         let types = running();
-        let arguments = |kind, name| types.hook(kind, name).map(|hook| hook.arguments);
-        assert_eq!(arguments(Kind::Typedef, "btf_trace_tcp_receive_reset"), Some(1));
-        assert_eq!(arguments(Kind::Typedef, "btf_trace_inet_sock_set_state"), Some(3));
-        assert_eq!(arguments(Kind::Typedef, "no_such_tracepoint"), None);
-        assert_eq!(arguments(Kind::Function, "tcp_close"), Some(2));
-        assert_eq!(arguments(Kind::Function, "no_such_function"), None);
+        let arguments = |kind, name| types.find(kind, name).map(|found| found.arguments);
+        assert_eq!(arguments(TypeKind::Typedef, "btf_trace_tcp_receive_reset"), Some(1));
+        assert_eq!(arguments(TypeKind::Typedef, "btf_trace_inet_sock_set_state"), Some(3));
+        assert_eq!(arguments(TypeKind::Typedef, "no_such_tracepoint"), None);
+        assert_eq!(arguments(TypeKind::Function, "tcp_close"), Some(2));
+        assert_eq!(arguments(TypeKind::Function, "no_such_function"), None);
     }
 
     #[test]
-    fn what_is_no_btf_is_an_error() {
+    fn rejects_bytes_that_are_not_btf() {
         let whole = std::fs::read(KERNEL_BTF).expect("this kernel has BTF");
         let noise: Vec<u8> = (0..=u8::MAX).cycle().take(4096).collect();
         for bytes in [&[][..], b"\0", b"\x9f\xeb\x01\0", &whole[..24], &whole[..10_000], &noise] {

@@ -1,5 +1,5 @@
-//! The figures of a socket that need thought: times from ticks, and counters without the SYN and FIN that the kernel
-//! counts as bytes.
+//! Figures that are derived from several fields of a socket: times from ticks, and byte counters without the SYN and FIN, which
+//! take a sequence number each and which the kernel counts as bytes.
 
 use rsttrace_common::{
     abi::{sock_flag, tcp},
@@ -8,7 +8,7 @@ use rsttrace_common::{
 
 use super::clock::Ticks;
 
-/// Payload counters: each byte once, SYN and FIN not at all.
+/// Payload counters in bytes: retransmitted bytes count once, SYN and FIN do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Payload {
     pub(super) sent: u64,
@@ -17,11 +17,11 @@ pub(super) struct Payload {
     pub(super) unacked: u64,
     pub(super) unsent: u64,
     pub(super) unread: u64,
-    /// `ROLE_*`; found from the counters where the story does not tell it.
+    /// `ROLE_*`; derived from the counters when the connection has no recorded history; 0 when they do not show it either.
     pub(super) role: u8,
 }
 
-/// `state` is the state before the reset closed the socket.
+/// Computes the payload counters. `state` is the state before the reset closed the socket.
 pub(super) fn payload(event: &ResetEvent, state: u8) -> Payload {
     let sent = event.bytes_sent.saturating_sub(event.bytes_retrans);
     let fin_received = u64::from(event.socket_flags & sock_flag::DONE != 0);
@@ -30,14 +30,14 @@ pub(super) fn payload(event: &ResetEvent, state: u8) -> Payload {
     match state {
         // The SYN is in flight.
         tcp::SYN_SENT | tcp::SYN_RECV => unacked = unacked.saturating_sub(1),
-        // Our FIN is the last byte of what was written: in flight once nothing is unsent.
+        // Our FIN follows the last byte that was written: in flight once nothing is unsent.
         tcp::FIN_WAIT1 | tcp::LAST_ACK | tcp::CLOSING => {
             let last = if unsent > 0 { &mut unsent } else { &mut unacked };
             *last = last.saturating_sub(1);
         }
         _ => {}
     }
-    // The kernel counts the acknowledgement of our SYN (only where we opened the connection) and of our FIN.
+    // `bytes_acked` includes our FIN, and our SYN on the client only.
     let fin_acked = u64::from(state == tcp::FIN_WAIT2);
     let surplus = event.bytes_acked.saturating_sub(sent.saturating_sub(unacked)).saturating_sub(fin_acked);
     let role = match (event.role, surplus) {
@@ -57,33 +57,35 @@ pub(super) fn payload(event: &ResetEvent, state: u8) -> Payload {
     }
 }
 
-/// Times before the reset, in milliseconds; `None` for what never happened or is unknown.
+/// Times before the reset, in milliseconds, as fine as a tick; `None` for what never happened or is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[expect(clippy::struct_field_names, reason = "every name of a time carries its unit")]
 pub(super) struct Times {
     pub(super) since_send_ms: Option<f64>,
     pub(super) since_receive_ms: Option<f64>,
+    /// Silence before the last burst of sending.
     pub(super) idle_before_send_ms: Option<f64>,
-    /// Since the first segment of the last burst of sending.
+    /// Age of the first segment of the last burst of sending.
     pub(super) burst_ms: Option<f64>,
 }
 
-/// From the tick counters of the socket. `chrono_shift` places the two bits of `chrono_type` in the byte that was read.
+/// Computes the times from the tick stamps of the socket. `chrono_shift` is the position of the two bits of `chrono_type` in the
+/// byte that was read. All are `None` without `ticks`, or when the event has no stamps.
 pub(super) fn times(event: &ResetEvent, payload: &Payload, ticks: Option<Ticks>, chrono_shift: Option<u32>) -> Times {
     let (Some(ticks), true) = (ticks, event.flags & EVENT_HAS_TIMES != 0) else { return Times::default() };
     let age = |at: u32| event.now_jiffies.wrapping_sub(at);
-    // Both stamps start at the handshake, so without payload they say nothing.
+    // Both stamps are initialised at the handshake, and mean nothing without payload.
     let send = (payload.sent > 0).then(|| age(event.last_send_jiffies));
     let receive = (payload.received > 0).then(|| age(event.last_receive_jiffies));
     let ack = age(event.last_ack_jiffies);
 
-    // When the last burst of sending began: the kernel clocks since when data has been in flight without a break
-    // (`tcp_chrono_start`), so a request of many segments, or one sent again and again, is one burst.
+    // Begin of the last burst of sending: the kernel stamps the time since which data has been in flight without a break
+    // (`tcp_chrono_start`), so a request of many segments, or one that is retransmitted, is one burst.
     let busy = chrono_shift.is_some_and(|shift| event.chrono_type >> shift & 0b11 != 0);
     let began = send.map(|send| if busy { age(event.chrono_start_jiffies).max(send) } else { send });
     let idle = began.and_then(|began| {
-        // The last sign of life before that: data that came, or an acknowledgement of what was sent earlier. Once the
-        // burst itself has been acknowledged, the stamp of the acknowledgement before it is gone.
+        // The last activity before the burst: data received, or an acknowledgement of earlier data. Once the burst itself has
+        // been acknowledged, the stamp of the acknowledgement before it has been overwritten.
         [receive, busy.then_some(ack)].into_iter().flatten().filter(|&age| age >= began).min().map(|age| age - began)
     });
     Times {
@@ -100,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// 250 ticks a second.
+    /// `CONFIG_HZ` 250.
     fn ticks() -> Option<Ticks> {
         Ticks::of_resolution(Duration::from_millis(4))
     }
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_syn_of_the_opener_is_no_payload_and_tells_who_opened() {
+    fn the_syn_of_a_client_is_no_payload_and_shows_its_role() {
         let client = payload(&event(), tcp::ESTABLISHED);
         assert_eq!((client.sent, client.acked, client.unacked, client.role), (812, 401, 411, ROLE_CLIENT));
         let server = payload(&ResetEvent { bytes_acked: 401, ..event() }, tcp::ESTABLISHED);
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_before_a_request_on_a_kept_connection() {
+    fn measures_silence_before_a_request_on_a_kept_connection() {
         let base = event();
         let event = ResetEvent {
             chrono_type: 1,

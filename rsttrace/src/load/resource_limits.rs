@@ -1,4 +1,4 @@
-//! Limits on this process that are too low for a start, found before it fails in the middle.
+//! Resource limits of this process, compared with what a start takes: too low a limit would end it in the middle.
 
 use std::{
     ffi::OsStr,
@@ -12,17 +12,17 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::preflight::Finding;
 use crate::cgroup_mounts::{Hierarchy, hierarchies};
 
-/// Memory that a start takes, in bytes, the maps in the kernel included. On x86-64 with two CPUs and buffers of the usual
-/// size the most in use was 50 MB on either transport, with optimisation and without. In a fresh cgroup limited to 50 or 52
-/// MiB all of 48 starts came through, with 48 MiB 10 of 12, with 46 MiB 5 of 12, with 44 MiB none of 12; the others were
-/// killed. What a run before has left in the cgroup, and the kernel gives back a little later, comes on top.
+/// Memory that a start takes, in bytes, the maps in the kernel included. On x86-64 with two CPUs and buffers of the default
+/// size the peak was 50 MB on either transport, with optimisation and without. In a fresh cgroup limited to 50 or 52 MiB all
+/// of 48 starts succeeded, with 48 MiB 10 of 12, with 46 MiB 5 of 12, with 44 MiB none of 12; the others were killed. Memory
+/// that an earlier run has left in the cgroup, and that the kernel frees a little later, adds to it.
 const MEMORY: u64 = 52 << 20;
 
-/// Address space that a start takes, in bytes. Below 40 MiB (without optimisation: 52) starts were aborted or had no
-/// threads to read `/proc` with; the rest is for the threads of sinks.
+/// Address space that a start takes, in bytes. Below 40 MiB (without optimisation: 52) starts were aborted or could not spawn
+/// the threads that read `/proc`; the rest is for the threads of sinks.
 const ADDRESS_SPACE: u64 = 64 << 20;
 
-/// How much memory the cgroups of this process may use.
+/// Checks the memory limits of the cgroups of this process.
 pub(super) fn memory() -> Finding {
     let limit = fs::read("/proc/self/cgroup").ok().and_then(|own| smallest_limit(&own, &hierarchies()));
     let found = limit
@@ -40,9 +40,9 @@ pub(super) fn memory() -> Finding {
     Finding { subject: "memory", found, obstacle }
 }
 
-/// How much address space this process may have.
+/// Checks `RLIMIT_AS`.
 pub(super) fn address_space() -> Finding {
-    let limit = getrlimit(Resource::RLIMIT_AS).map_or(u64::MAX, |(usual, _)| usual);
+    let limit = getrlimit(Resource::RLIMIT_AS).map_or(u64::MAX, |(soft, _)| soft);
     let found = if limit == u64::MAX { "no limit".to_owned() } else { format!("{} MiB", limit >> 20) };
     let obstacle = (limit < ADDRESS_SPACE).then(|| {
         format!(
@@ -54,13 +54,14 @@ pub(super) fn address_space() -> Finding {
     Finding { subject: "address space", found, obstacle }
 }
 
-/// The smallest limit of memory, in bytes, that the cgroups of `/proc/self/cgroup` and those above them have, and where.
+/// The smallest memory limit, in bytes, of the cgroups in `own` (the contents of `/proc/self/cgroup`) and their ancestors, with
+/// the directory of that cgroup; `None` when there is no limit.
 fn smallest_limit(own: &[u8], hierarchies: &[Hierarchy]) -> Option<(u64, PathBuf)> {
     let lines = own.split(|&byte| byte == b'\n').filter_map(|line| {
         let mut parts = line.splitn(3, |&byte| byte == b':');
         let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        let is_of_memory = controllers.split(|&byte| byte == b',').any(|controller| controller == b"memory");
-        (number == b"0" || is_of_memory).then(|| (number == b"0", Path::new(OsStr::from_bytes(path))))
+        let controls_memory = controllers.split(|&byte| byte == b',').any(|controller| controller == b"memory");
+        (number == b"0" || controls_memory).then(|| (number == b"0", Path::new(OsStr::from_bytes(path))))
     });
     let limits = lines.flat_map(|(is_version_2, path)| {
         let mounted =
@@ -75,10 +76,11 @@ fn smallest_limit(own: &[u8], hierarchies: &[Hierarchy]) -> Option<(u64, PathBuf
     limits.min_by_key(|(bytes, _)| *bytes)
 }
 
-/// The limit of one cgroup, in bytes; of version 1 with what those above it allow, which a container may not see.
+/// Memory limit of one cgroup, in bytes; `None` for no limit. In version 1 it includes the limits of the ancestors, whose
+/// directories a container may not see.
 fn limit_in(directory: &Path) -> Option<u64> {
     let read = |file| fs::read_to_string(directory.join(file)).ok();
-    // Version 1 has a number for no limit, too: the highest multiple of a page.
+    // Version 1 has a number for no limit: the highest multiple of a page.
     let number = |text: &str| text.trim().parse::<u64>().ok().filter(|bytes| *bytes < 1 << 62);
     let above = read("memory.stat")
         .and_then(|stat| stat.lines().find_map(|line| number(line.strip_prefix("hierarchical_memory_limit ")?)));
@@ -95,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_limit_of_all_above_counts() {
+    fn takes_the_smallest_limit_of_all_ancestors() {
         let (new, old) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
         let write = |directory: &Path, file: &str, text: &str| {
             fs::create_dir_all(directory).expect("a directory");
