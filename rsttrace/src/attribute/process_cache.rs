@@ -61,15 +61,19 @@ impl ProcessDetails {
     /// Reads all details but the command line, the only one that can block. An exiting process loses its executable
     /// first; from then on `previous` is kept, which is more than can still be read.
     fn read(key: ProcessKey, previous: &Self) -> Self {
+        let (uid, membership) = (key.uid(), key.membership());
+        // Last: while there is an executable, the process was still in its cgroup when that was read (`do_exit` runs
+        // `exit_mm` before `cgroup_exit`, which moves it to the root).
         let executable = key.executable();
         if executable.is_none() && previous.executable.is_some() {
             return previous.clone();
         }
+        let membership = membership.filter(|_| executable.is_some() || !key.is_exiting());
         Self {
             executable,
             command_line: previous.command_line.clone(),
-            uid: key.uid().or(previous.uid),
-            membership: key.membership().or_else(|| previous.membership.clone()),
+            uid: uid.or(previous.uid),
+            membership: membership.or_else(|| previous.membership.clone()),
         }
     }
 

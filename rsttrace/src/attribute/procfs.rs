@@ -25,6 +25,9 @@ const FILE_MAX: u64 = 64 << 10;
 /// Flag of a kernel thread in `/proc/PID/stat` (`PF_KTHREAD`).
 const PF_KTHREAD: u64 = 0x0020_0000;
 
+/// Flag of an exiting task in `/proc/PID/stat` (`PF_EXITING`).
+const EXITING: u64 = 0x4;
+
 /// Identity of a process: its PID and start time. A PID is reused, but not within the clock tick of the start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ProcessKey {
@@ -61,6 +64,11 @@ impl ProcessKey {
     /// PID.
     pub(super) fn still_has_pid(self) -> Option<bool> {
         Some(Stat::read(self.pid)?.start_ticks == self.start_ticks)
+    }
+
+    /// Whether the process is exiting, or a zombie.
+    pub(super) fn is_exiting(self) -> bool {
+        Stat::read(self.pid).is_none_or(|stat| stat.flags & EXITING != 0)
     }
 
     fn path(self, name: &str) -> String {
