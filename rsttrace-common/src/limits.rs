@@ -8,8 +8,7 @@ pub const CONNECTION_SETS: u32 = 16384;
 pub const LISTENER_SETS: u32 = 1024;
 /// Slots of the map `CLOSED`, over all CPUs.
 pub const CLOSED_SLOTS: u32 = 32768;
-/// Slots of the map `CLOSED_BY_TUPLE`. Of 10,000 connections that close after a given one, one in 13 has overwritten its
-/// slot.
+/// Slots of the map `CLOSED_BY_TUPLE`. When 10,000 more connections have closed, one slot in 13 has been overwritten.
 pub const CLOSED_INDEX_SLOTS: u32 = 131_072;
 /// Slots of the map `HOLDER_LOOKUPS`, over all CPUs: lookups that can be pending at once.
 pub const HOLDER_LOOKUP_SLOTS: u32 = 8192;

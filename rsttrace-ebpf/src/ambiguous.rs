@@ -4,20 +4,22 @@
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 
-use crate::map;
+use crate::{map, sock::Tuple};
 
 /// The last ambiguous receive, on each CPU one of the task that holds the socket's lock and one of soft interrupts, since
 /// only the former can be interrupted by the latter.
 #[map]
 static AMBIGUOUS: PerCpuArray<[AmbiguousReceive; 2]> = PerCpuArray::with_max_entries(1, 0);
 
-/// One ambiguous receive. The kernel calls `tcp_send_reset` in the same function, under the same lock, so that the address
-/// of the socket identifies it here.
+/// One ambiguous receive. A true one stays in its slot, and the kernel gives the address of its socket to the next
+/// connection at once: only with the ends it identifies the connection.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct AmbiguousReceive {
     /// Address of the socket; 0 in an empty slot.
     sk: u64,
+    /// Hash of the ends, [`Tuple::hash`].
+    tuple_hash: u64,
     /// 1 when its event was delivered, 0 when it was lost.
     delivered: u64,
 }
@@ -25,7 +27,7 @@ struct AmbiguousReceive {
 /// Outcome of an ambiguous receive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReceiveOutcome {
-    /// None was noted for this socket.
+    /// None was noted for this connection.
     Absent,
     /// Its event was delivered.
     Delivered,
@@ -40,17 +42,17 @@ fn slot(in_task: bool) -> Option<&'static mut AmbiguousReceive> {
 
 /// Notes an ambiguous receive and whether its event was delivered.
 #[inline(always)]
-pub(crate) fn note(sk: u64, in_task: bool, delivered: bool) {
+pub(crate) fn note(sk: u64, tuple: &Tuple, in_task: bool, delivered: bool) {
     if let Some(slot) = slot(in_task) {
-        *slot = AmbiguousReceive { sk, delivered: delivered.into() };
+        *slot = AmbiguousReceive { sk, tuple_hash: tuple.hash(), delivered: delivered.into() };
     }
 }
 
-/// Takes the note for this socket out of its slot.
+/// Takes the note for this connection out of its slot.
 #[inline(always)]
-pub(crate) fn take(sk: u64, in_task: bool) -> ReceiveOutcome {
+pub(crate) fn take(sk: u64, tuple: &Tuple, in_task: bool) -> ReceiveOutcome {
     match slot(in_task) {
-        Some(slot) if slot.sk == sk => {
+        Some(slot) if slot.sk == sk && slot.tuple_hash == tuple.hash() => {
             slot.sk = 0;
             if slot.delivered == 0 { ReceiveOutcome::Lost } else { ReceiveOutcome::Delivered }
         }

@@ -103,12 +103,12 @@ impl TagMatch {
 /// History of a full socket in this state. That of a closed connection is kept until its way is reused.
 #[inline(always)]
 pub(crate) fn get_for_state(sk: u64, state: u8) -> Option<&'static mut Connection> {
-    match state {
-        tcp::LISTEN => LISTENERS.get_open(sk),
-        // Also a connection that is open here: the kernel skipped the program for its last change of state.
-        tcp::CLOSE => CONNECTIONS.get_any(sk),
-        _ => CONNECTIONS.get_open(sk),
+    if state == tcp::LISTEN {
+        return LISTENERS.get_open(sk);
     }
+    // A socket in CLOSE whose connection is open here: the kernel skipped the program for its last change of state.
+    let wanted = if state == tcp::CLOSE { TagMatch::any(sk) } else { TagMatch::open(sk) };
+    find(CONNECTIONS.set(sk), |tag| wanted.matches(tag))
 }
 
 impl Table {

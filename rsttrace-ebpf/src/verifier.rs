@@ -2,7 +2,7 @@
 //!
 //! The verifier walks the code after a branch once for each state that differs there: an IP version of 4 or 6, an address
 //! whose first words are 0. Where many such paths meet, that knowledge is useless, and dropping it merges the states. The
-//! program for sent resets took 32,000 steps without this, and takes 11,000.
+//! program for sent resets took 32,000 steps without this, and takes 10,400.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 

@@ -42,7 +42,7 @@ fn diagnosis() -> Diagnosis {
 /// The records as the chain makes them.
 fn resets() -> Vec<Reset> {
     let (mut processor, mut out) =
-        (testing::processor(decoder(), diagnosis(), Attribution::default()), Collected::default());
+        (testing::processor(decoder(), diagnosis(), Attribution::detect()), Collected::default());
     for event in events() {
         processor.process_event(&event, 1, &CLOCK, &NoKernel, &mut out);
     }
@@ -61,7 +61,7 @@ fn rooms(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(events.len() as u64));
 
     group.bench_function("decode/sample", |bencher| {
-        bencher.iter(|| samples.iter().filter(|&&bytes| black_box(sample::event(bytes)).is_ok()).count());
+        bencher.iter(|| samples.iter().filter(|&&bytes| black_box(sample::parse(bytes)).is_ok()).count());
     });
     let mut decoder = decoder();
     group.bench_function("decode/record", |bencher| {
@@ -80,7 +80,7 @@ fn rooms(criterion: &mut Criterion) {
     };
     each("attribute/owner", &mut |reset| drop(black_box(owner::decide(reset))));
     // Of processes and cgroups that have been looked at before, as all but the first of each are.
-    let mut attribution = Attribution::default();
+    let mut attribution = Attribution::detect();
     each("attribute/all", &mut |reset| attribution.attribute(reset, |_| None));
     let mut diagnosis = diagnosis();
     each("diagnose", &mut |reset| diagnosis.diagnose(reset));

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     cli::{Filters, More},
     exit::{Failure, sentence},
-    load::{Kernel, Loaded, Object, Options, preflight, probes::PROBES},
+    load::{KernelInfo, LoadOptions, Loaded, Object, preflight, probes::PROBES},
 };
 
 /// Looks at the host, tries every probe, and prints what it found. Status 0 when tracing works, 3 when not.
@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
     }
     if report.well {
-        match Kernel::read() {
+        match KernelInfo::read() {
             Ok(kernel) => report.try_everything(&kernel)?,
             Err(Failure::Host(error)) => report.obstacle("fields", &sentence(&error))?,
             Err(other) => return Err(other),
@@ -49,7 +49,7 @@ impl Report {
         row("missing", subject, text)
     }
 
-    fn try_everything(&mut self, kernel: &Kernel) -> Result<(), Failure> {
+    fn try_everything(&mut self, kernel: &KernelInfo) -> Result<(), Failure> {
         let absent: Vec<&str> = kernel.absent().collect();
         if absent.is_empty() {
             row("ok", "fields", &format_args!("all {} kernel fields found", kernel.offsets.len()))?;
@@ -74,8 +74,8 @@ impl Report {
                 Some(refused) => {
                     row("degraded", probe.hook, &format_args!("{}; {}; {}", refused.why, refused.loss, probe.remedy))?;
                 }
-                None if let Some(way) = loaded.way(probe.hook) => {
-                    row("ok", probe.hook, &format_args!("works ({})", way.attach.name()))?;
+                None if let Some(option) = loaded.attach_option(probe.hook) => {
+                    row("ok", probe.hook, &format_args!("works ({})", option.attach.name()))?;
                 }
                 None => row("-", probe.hook, &format_args!("not tried; without it {}; {}", probe.loss, probe.remedy))?,
             }
@@ -84,10 +84,10 @@ impl Report {
     }
 }
 
-fn try_object(kernel: &Kernel, object: Object, name: &str) -> Result<Option<Loaded>, Failure> {
+fn try_object(kernel: &KernelInfo, object: Object, name: &str) -> Result<Option<Loaded>, Failure> {
     let filters = Filters::default();
-    let options = Options { object, buffer_bytes: Some(1 << 16), remember: None, filters: &filters, netns: None };
-    match Loaded::load(kernel, &options) {
+    let options = LoadOptions { buffer_bytes: Some(1 << 16), remember: None, filters: &filters, netns: None };
+    match Loaded::load(kernel, object, &options) {
         Ok(loaded) => {
             row("ok", name, &"works")?;
             Ok(Some(loaded))

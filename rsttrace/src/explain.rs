@@ -5,8 +5,8 @@ use std::io::{self, BufWriter, Write as _};
 use crate::{
     diagnose::{
         Diagnosis,
-        catalogue::{self, Row, UNKNOWN},
-        timeouts::{Kind, Timeouts},
+        catalogue::{self, CauseSpec, UNKNOWN},
+        timeouts::{TimeoutKind, Timeouts},
     },
     exit::Failure,
     model::Direction,
@@ -16,7 +16,7 @@ use crate::{
 pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     match code {
-        None => catalogue::rows().chain([&UNKNOWN]).try_for_each(|row| line(row, &mut out)),
+        None => catalogue::causes().chain([&UNKNOWN]).try_for_each(|row| line(row, &mut out)),
         Some(code) => {
             let row = catalogue::find(code).ok_or_else(|| {
                 Failure::usage(format_args!("unknown cause '{code}': 'rsttrace explain' lists the codes"))
@@ -28,18 +28,18 @@ pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
     .map_err(|error| Failure::stdout(error, "cannot write to standard output"))
 }
 
-fn line(row: &Row, out: &mut impl io::Write) -> io::Result<()> {
+fn line(row: &CauseSpec, out: &mut impl io::Write) -> io::Result<()> {
     writeln!(out, "{:<26}{:<9} {}", row.code, direction(row), row.summary)
 }
 
-fn full(row: &Row, out: &mut impl io::Write) -> io::Result<()> {
+fn full(row: &CauseSpec, out: &mut impl io::Write) -> io::Result<()> {
     writeln!(out, "{}\n\n{}\n", row.code, row.summary)?;
     writeln!(out, "direction  {}", direction(row))?;
     writeln!(out, "sender     {}", row.sender.in_words())?;
     writeln!(out, "fault      {}", row.fault.in_words())?;
-    writeln!(out, "signs      {}", row.fingerprint)?;
+    writeln!(out, "signs      {}", row.shows_by)?;
     writeln!(out, "advice     {}", row.advice)?;
-    for (number, setting) in Diagnosis::settings(row.code).enumerate() {
+    for (number, setting) in Diagnosis::hints(row.code).enumerate() {
         writeln!(out, "{:<10} {setting}", if number == 0 { "settings" } else { "" })?;
     }
     Ok(())
@@ -51,12 +51,12 @@ pub(crate) fn page(out: &mut Vec<u8>) -> anyhow::Result<()> {
     writeln!(out, "{HEAD}")?;
     for (way, heading) in [(Some(Direction::Received), "Received"), (Some(Direction::Sent), "Sent"), (None, "Either")] {
         writeln!(out, "## {heading}\n")?;
-        for row in catalogue::rows().chain([&UNKNOWN]).filter(|row| row.direction == way) {
+        for row in catalogue::causes().chain([&UNKNOWN]).filter(|row| row.direction == way) {
             writeln!(out, "### `{}`\n\n{}\n", row.code, row.summary)?;
             writeln!(out, "- Sent by {}. {}.", row.sender.in_words(), capitalised(row.fault.in_words()))?;
-            writeln!(out, "- Signs: {}", row.fingerprint)?;
+            writeln!(out, "- Signs: {}", row.shows_by)?;
             writeln!(out, "- What to do: {}", row.advice)?;
-            for setting in Diagnosis::settings(row.code) {
+            for setting in Diagnosis::hints(row.code) {
                 writeln!(out, "    - {setting}")?;
             }
             writeln!(out)?;
@@ -65,9 +65,9 @@ pub(crate) fn page(out: &mut Vec<u8>) -> anyhow::Result<()> {
     writeln!(out, "{TIMEOUTS}\n\n| seconds | owner | kind | note | source |\n|---|---|---|---|---|")?;
     for row in timeouts.rows() {
         let kind = match row.kind {
-            Kind::Server => "closes idle connections of its clients",
-            Kind::Client => "closes idle connections of its own pool",
-            Kind::Path => "forgets connections that pass through it",
+            TimeoutKind::Server => "closes idle connections of its clients",
+            TimeoutKind::Client => "closes idle connections of its own pool",
+            TimeoutKind::Path => "forgets connections that pass through it",
         };
         let note = row.note.as_deref().unwrap_or_default();
         let source = row.source.as_deref().unwrap_or_default();
@@ -102,7 +102,7 @@ fn capitalised(text: &str) -> String {
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
-const fn direction(row: &Row) -> &'static str {
+const fn direction(row: &CauseSpec) -> &'static str {
     match row.direction {
         Some(Direction::Sent) => "sent",
         Some(Direction::Received) => "received",

@@ -21,7 +21,7 @@ use crate::{
     },
     diagnose::{Diagnosis, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat, service_names},
-    load::btf::{KernelTypes, Kind},
+    load::btf::{KernelTypes, TypeKind},
     model::{Record, Reset},
     pipeline::testing::{self, Collected, FromEvents, NoKernel},
     select::Selection,
@@ -48,10 +48,10 @@ pub fn sample(data: &[u8]) {
     let mut processor = testing::processor(decoder, Diagnosis::default(), FromEvents { complete: |_: &mut Reset| () });
     let mut out = Collected::default();
     for one in data.chunks(size_of::<ResetEvent>().max(1)) {
-        let whole = sample::event(one);
+        let whole = sample::parse(one);
         for split in 0..=one.len() {
             let (head, tail) = one.split_at(split);
-            assert_eq!(sample::event(head.chain(tail)), whole, "split at {split}");
+            assert_eq!(sample::parse(head.chain(tail)), whole, "split at {split}");
         }
         let Ok(event) = whole else { continue };
         assert_eq!(event.as_bytes(), &one[..size_of::<ResetEvent>()]);
@@ -80,13 +80,13 @@ fn print(record: &Record) {
 
 /// The kernel's own description of its types.
 pub fn btf(data: &[u8]) {
-    let Ok(types) = KernelTypes::of(data) else { return };
+    let Ok(types) = KernelTypes::parse(data) else { return };
     if let Ok(offsets) = types.offsets() {
         assert!(!offsets.is_empty());
     }
     // Of names that are there and of names that are not.
     for name in ["tcp_send_reset", "tcp_receive_reset", "inet_csk_accept", "ring", ""] {
-        let _ = (types.hook(Kind::Typedef, &format!("btf_trace_{name}")), types.hook(Kind::Function, name));
+        let _ = (types.find(TypeKind::Typedef, &format!("btf_trace_{name}")), types.find(TypeKind::Function, name));
     }
     drop((types.reset_reasons(), types.drop_reasons()));
 }
@@ -94,7 +94,7 @@ pub fn btf(data: &[u8]) {
 /// The file of `--timeouts`. What is taken has a name and a time, and what is not, a line and a column.
 pub fn timeouts(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    match Timeouts::of(&text) {
+    match Timeouts::parse(&text) {
         Ok(timeouts) => {
             for row in timeouts.rows() {
                 assert!(!row.owner.trim().is_empty() && row.seconds.is_finite() && row.seconds > 0.0);
@@ -102,6 +102,7 @@ pub fn timeouts(data: &[u8]) {
             drop(timeouts.names(60_000.0));
         }
         Err(error) => {
+            let error = error.to_string();
             let mut parts = error.splitn(3, ':');
             let is_number = |part: Option<&str>| part.is_some_and(|part| part.parse::<usize>().is_ok());
             assert!(is_number(parts.next()) && is_number(parts.next()), "{error}");

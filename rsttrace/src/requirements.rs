@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::load::probes::{Flag, PROBES, Probe, Version, When};
+use crate::load::probes::{Condition, Flag, PROBES, Probe, Version};
 
 /// The kernels that the tests run on, oldest first.
 const KERNELS: [Version; 5] = [(5, 10), (6, 1), (6, 12), (6, 18), (7, 2)];
@@ -51,7 +51,7 @@ pub(crate) fn page(out: &mut impl Write) -> io::Result<()> {
     }
     write!(out, "\n|---|{}\n", "---|".repeat(KERNELS.len()))?;
     for probe in PROBES {
-        write!(out, "| {} |", probe.tells)?;
+        write!(out, "| {} |", probe.purpose)?;
         for kernel in KERNELS {
             write!(out, " {} |", cell(probe, kernel))?;
         }
@@ -62,20 +62,20 @@ pub(crate) fn page(out: &mut impl Write) -> io::Result<()> {
         "\n## Probe by probe\n\n| hook | attach options, the best first | attached | without it | remedy |\n|---|---|---|---|---|"
     )?;
     for probe in PROBES {
-        let ways: Vec<String> = probe
-            .ways
+        let options: Vec<String> = probe
+            .options
             .iter()
-            .map(|way| {
-                let (major, minor) = way.since;
-                let lack = way.degraded.map(|lack| format!(": {lack}")).unwrap_or_default();
-                format!("{} ({major}.{minor}){lack}", way.attach.name())
+            .map(|option| {
+                let (major, minor) = option.since;
+                let lack = option.degraded.map(|lack| format!(": {lack}")).unwrap_or_default();
+                format!("{} ({major}.{minor}){lack}", option.attach.name())
             })
             .collect();
         writeln!(
             out,
             "| `{}` | {} | {} | {} | {} |",
             probe.hook,
-            ways.join("; "),
+            options.join("; "),
             attached(probe),
             probe.loss,
             probe.remedy
@@ -85,24 +85,24 @@ pub(crate) fn page(out: &mut impl Write) -> io::Result<()> {
 }
 
 fn cell(probe: &Probe, kernel: Version) -> String {
-    if let When::OnlyIf(_, last) = probe.when
+    if let Condition::IfNeeded(_, last) = probe.condition
         && kernel > last
     {
         return "(by the tracepoint)".to_owned();
     }
-    match probe.ways.iter().find(|way| way.since <= kernel) {
+    match probe.options.iter().find(|option| option.since <= kernel) {
         None => "–".to_owned(),
-        Some(way) if way.degraded.is_some() => format!("{}, in part", way.attach.name()),
-        Some(way) => way.attach.name().to_owned(),
+        Some(option) if option.degraded.is_some() => format!("{}, in part", option.attach.name()),
+        Some(option) => option.attach.name().to_owned(),
     }
 }
 
 fn attached(probe: &Probe) -> String {
-    match probe.when {
-        When::Required => "always; required".to_owned(),
-        When::Always => "always".to_owned(),
-        When::OnlyIf(_, (major, minor)) => format!("up to {major}.{minor}"),
-        When::Asked(Flag::Ignored) => "with `--ignored`".to_owned(),
-        When::Asked(Flag::Forwarded) => "with `--forwarded`".to_owned(),
+    match probe.condition {
+        Condition::Required => "always; required".to_owned(),
+        Condition::Always => "always".to_owned(),
+        Condition::IfNeeded(_, (major, minor)) => format!("up to {major}.{minor}"),
+        Condition::OnRequest(Flag::Ignored) => "with `--ignored`".to_owned(),
+        Condition::OnRequest(Flag::Forwarded) => "with `--forwarded`".to_owned(),
     }
 }

@@ -137,7 +137,7 @@ fn help_and_version_are_no_errors() {
 fn explain_lists_every_cause_and_shows_one() {
     let (status, list, _) = rsttrace(&["explain"]);
     assert_eq!(status, Some(0));
-    for row in rsttrace::diagnose::catalogue::rows() {
+    for row in rsttrace::diagnose::catalogue::causes() {
         assert!(list.lines().any(|line| line.starts_with(row.code)), "{}", row.code);
         let (status, full, _) = rsttrace(&["explain", row.code]);
         assert_eq!(status, Some(0));

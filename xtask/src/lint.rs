@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     ebpf::{self, toolchain::Toolchain},
-    process, stamp, wording,
+    layers, process, stamp, wording,
     workspace::{self, KERNEL_CRATE},
 };
 
@@ -25,6 +25,9 @@ pub(crate) fn main() -> Result<()> {
 
     eprintln!("checking the wording");
     wording::check()?;
+
+    eprintln!("checking the dependencies between modules");
+    layers::check()?;
 
     eprintln!("clippy: the user side");
     process::run(

@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod ebpf;
 mod generate;
+mod layers;
 mod lint;
 mod process;
 mod run;

@@ -18,7 +18,7 @@ pub(super) struct ResetInfo {
     pub(super) sk: u64,
     /// See `ResetEvent`.
     pub(super) netns_cookie: u64,
-    /// Address of the packet that provoked a sent reset; 0 when this host resets of its own accord.
+    /// Address of the packet that provoked a sent reset; 0 when this host resets of its own accord, and for a received reset.
     pub(super) skb: u64,
     pub(super) tuple: Tuple,
     /// Valid with [`ResetFlags::HAS_PACKET`]; see `ResetEvent::packet`.

@@ -94,7 +94,7 @@ fn report(ctx: &BtfTracePointContext) {
     let source = EventSource::Received { in_task: flags.contains(ResetFlags::IN_TASK) };
     let Some(mut builder) = EventBuilder::reserve(source) else {
         if flags.contains(ResetFlags::AMBIGUOUS) {
-            ambiguous::note(sk, flags.contains(ResetFlags::IN_TASK), false);
+            ambiguous::note(sk, tuple, flags.contains(ResetFlags::IN_TASK), false);
         }
         return;
     };
@@ -114,6 +114,6 @@ fn report(ctx: &BtfTracePointContext) {
     holder_lookup::request(sk, history, event);
     let delivered = builder.submit(ctx);
     if flags.contains(ResetFlags::AMBIGUOUS) {
-        ambiguous::note(sk, flags.contains(ResetFlags::IN_TASK), delivered);
+        ambiguous::note(sk, tuple, flags.contains(ResetFlags::IN_TASK), delivered);
     }
 }

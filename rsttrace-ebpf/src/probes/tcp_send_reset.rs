@@ -137,7 +137,7 @@ pub(super) fn report<S: KernelStruct>(
         return;
     }
     let in_task = flags.contains(ResetFlags::IN_TASK);
-    let receive = if may_resolve_ambiguous { ambiguous::take(sk, in_task) } else { ReceiveOutcome::Absent };
+    let receive = if may_resolve_ambiguous { ambiguous::take(sk, tuple, in_task) } else { ReceiveOutcome::Absent };
     if receive == ReceiveOutcome::Lost {
         emit::uncount_lost_received(in_task);
     }

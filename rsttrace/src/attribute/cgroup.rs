@@ -1,4 +1,4 @@
-//! cgroup ids to paths.
+//! Paths of cgroups by their ids.
 
 use std::{
     fs, io,
@@ -10,85 +10,89 @@ use std::{
 
 use foldhash::HashMap;
 
-use super::proc::Membership;
+use super::procfs::CgroupMembership;
 use crate::{cgroup_mounts::hierarchies, cgroup_path::CgroupPath};
 
-/// cgroups remembered at once; a host has hundreds, seldom thousands.
-const REMEMBERED: usize = 16_384;
+/// Cgroups cached at once. A host has hundreds, seldom thousands.
+const CAPACITY: usize = 16_384;
 
-/// After a walk for an id that is not known there is no other for so many times as long as it took: 5 % of one CPU.
-const REST: u32 = 19;
+/// Minimum idle time after a scan of the hierarchy, as a multiple of the scan's duration (19 = at most 5 % of one CPU).
+const SCAN_IDLE_FACTOR: u32 = 19;
 
-/// Longest time without a walk.
-const REST_MAX: Duration = Duration::from_secs(1);
+/// Longest idle time after a scan.
+const SCAN_IDLE_MAX: Duration = Duration::from_secs(1);
 
-/// The cgroups of the hierarchy of version 2. A cgroup's id is the inode number of its directory.
+/// Cgroups of the version 2 hierarchy. The id of a cgroup is the inode number of its directory.
 pub struct Cgroups {
+    /// Mount point of the hierarchy; `None` if it is not mounted.
     root: Option<PathBuf>,
-    known: HashMap<u64, Arc<Membership>>,
-    /// When the next walk may begin; `None` before the first.
-    next_walk: Option<Instant>,
-}
-
-impl Default for Cgroups {
-    fn default() -> Self {
-        let root = hierarchies().into_iter().find(|hierarchy| hierarchy.is_version_2).map(|hierarchy| hierarchy.mount);
-        Self { root, known: HashMap::default(), next_walk: None }
-    }
+    known: HashMap<u64, Arc<CgroupMembership>>,
+    /// Time from which on the hierarchy may be scanned again; `None` before the first scan.
+    next_scan: Option<Instant>,
 }
 
 impl Cgroups {
-    /// The path of a cgroup below the root of the hierarchy, and what it says; `None` when it has gone or the hierarchy
-    /// is not mounted. It is looked for at `guess` first, where it mostly is: that is one system call.
-    pub fn get(&mut self, id: u64, guess: Option<&CgroupPath>) -> Option<Arc<Membership>> {
+    /// Finds the hierarchy in the mount table of this process. Without one, no cgroup has a path.
+    pub fn detect() -> Self {
+        let root = hierarchies().into_iter().find(|hierarchy| hierarchy.is_version_2).map(|hierarchy| hierarchy.mount);
+        Self { root, known: HashMap::default(), next_scan: None }
+    }
+
+    /// Path of a cgroup below the root of the hierarchy, with the unit and container that it names. `None` if the
+    /// cgroup is gone or the hierarchy is not mounted.
+    ///
+    /// `guess` is tried first, which costs one system call and is mostly right. Otherwise the whole hierarchy is
+    /// scanned, unless it was shortly before.
+    pub fn get(&mut self, id: u64, guess: Option<&CgroupPath>) -> Option<Arc<CgroupMembership>> {
         if let Some(known) = self.known.get(&id) {
             return Some(Arc::clone(known));
         }
         if let Some(guess) = guess
-            && self.is_at(id, guess)
+            && self.has_id(guess, id)
         {
-            let found = Arc::new(Membership::of(guess.clone()));
-            self.keep(id, Arc::clone(&found));
-            return Some(found);
+            let membership = Arc::new(CgroupMembership::from_path(guess.clone()));
+            self.insert(id, Arc::clone(&membership));
+            return Some(membership);
         }
         let began = Instant::now();
-        if self.next_walk.is_none_or(|next| next <= began) {
-            self.walk();
+        if self.next_scan.is_none_or(|next| next <= began) {
+            self.scan();
             let ended = Instant::now();
-            self.next_walk = Some(ended + ((ended - began) * REST).min(REST_MAX));
+            self.next_scan = Some(ended + ((ended - began) * SCAN_IDLE_FACTOR).min(SCAN_IDLE_MAX));
         }
         self.known.get(&id).cloned()
     }
 
-    /// Whether the cgroup of this path has this id now.
-    fn is_at(&self, id: u64, path: &CgroupPath) -> bool {
+    /// Returns whether the cgroup of this path has this id now.
+    fn has_id(&self, path: &CgroupPath, id: u64) -> bool {
         let Some((root, below)) = self.root.as_ref().zip(path.as_path().strip_prefix("/").ok()) else { return false };
         root.join(below).metadata().is_ok_and(|found| found.ino() == id)
     }
 
-    fn keep(&mut self, id: u64, membership: Arc<Membership>) {
-        if self.known.len() >= REMEMBERED {
+    fn insert(&mut self, id: u64, membership: Arc<CgroupMembership>) {
+        if self.known.len() >= CAPACITY {
             self.known.clear();
         }
         self.known.insert(id, membership);
     }
 
-    /// Reads the whole hierarchy. Old entries stay: a cgroup may be gone by the time its reset is looked at.
-    fn walk(&mut self) {
+    /// Reads the whole hierarchy. Entries of removed cgroups stay: the reset of a cgroup that is gone may be attributed
+    /// later.
+    fn scan(&mut self) {
         let Some(root) = &self.root else { return };
-        if self.known.len() >= REMEMBERED {
+        if self.known.len() >= CAPACITY {
             self.known.clear();
         }
-        let mut left = vec![root.clone()];
-        while let Some(directory) = left.pop() {
+        let mut pending = vec![root.clone()];
+        while let Some(directory) = pending.pop() {
             if let (Ok(metadata), Ok(below)) = (directory.metadata(), directory.strip_prefix(root)) {
                 let path = Path::new("/").join(below);
                 let path = CgroupPath::new(path.as_os_str().as_bytes());
-                self.known.insert(metadata.ino(), Arc::new(Membership::of(path)));
+                self.known.insert(metadata.ino(), Arc::new(CgroupMembership::from_path(path)));
             }
-            // A cgroup that goes away while we walk is no error.
-            left.extend(subdirectories(&directory).unwrap_or_default());
-            if self.known.len() >= REMEMBERED {
+            // A cgroup that is removed during the scan is no error.
+            pending.extend(subdirectories(&directory).unwrap_or_default());
+            if self.known.len() >= CAPACITY {
                 return;
             }
         }
@@ -111,14 +115,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guess_is_only_taken_where_it_has_the_id() {
+    fn takes_a_guess_only_if_it_has_the_id() {
         let directory = tempfile::tempdir().expect("a directory");
         let made = directory.path().join("a");
         fs::create_dir(&made).expect("a directory");
         let id = made.metadata().expect("it is there").ino();
-        // Nothing is walked for the next minute.
-        let next_walk = Some(Instant::now() + Duration::from_mins(1));
-        let mut cgroups = Cgroups { root: Some(directory.path().into()), known: HashMap::default(), next_walk };
+        // No scan for the next minute.
+        let next_scan = Some(Instant::now() + Duration::from_mins(1));
+        let mut cgroups = Cgroups { root: Some(directory.path().into()), known: HashMap::default(), next_scan };
         let guess = CgroupPath::new(b"/a");
         for (id, guess) in [(id + 1, Some(&guess)), (id, None), (id, Some(&CgroupPath::new(b"/b")))] {
             assert_eq!(cgroups.get(id, guess), None);

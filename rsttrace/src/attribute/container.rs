@@ -1,54 +1,56 @@
-//! Container and pod of a cgroup, from its path alone. Pure.
+//! Container and Kubernetes pod of a cgroup, from its path alone. Pure.
 //!
-//! Runtimes name the cgroups that they make, and that name is all that this reads: no runtime is asked. Layouts that
-//! are known stand in two tables; the innermost container of a path wins, so that of docker in docker it is the inner
-//! one, and of a Kubernetes node that is a container itself it is the pod's.
+//! Container runtimes name the cgroups that they create; nothing but these names is read, and no runtime is asked. The
+//! known layouts are in two tables. The innermost container of a path is reported: for Docker in Docker the inner one,
+//! and the pod's for a Kubernetes node that is itself a container.
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::service;
+use super::systemd_escape;
 use crate::model::Container;
 
-/// Names of a cgroup: what stands before the id, and whose it is. `.scope` behind the id, where systemd makes the
-/// cgroup, is not part of it. Longer beginnings stand before shorter ones.
-const BEGINNINGS: &[(&str, &str)] = &[
+/// Prefixes of cgroup names, each with its runtime: `PREFIX ID`, with `.scope` behind it where systemd creates the
+/// cgroup. A prefix stands before those that it begins with.
+const NAME_PREFIXES: &[(&str, &str)] = &[
     ("cri-containerd-", "containerd"),
     ("nerdctl-", "containerd"),
     ("containerd-", "containerd"),
     ("crio-conmon-", "cri-o"),
     ("crio-", "cri-o"),
     ("docker-", "docker"),
-    // conmon watches over one container, and forwards the ports of a rootless one.
+    // conmon monitors one container, and forwards the ports of a rootless one.
     ("libpod-conmon-", "podman"),
     ("libpod-payload-", "podman"),
     ("libpod-", "podman"),
     ("buildah-", "podman"),
 ];
 
-/// Names of the cgroup above a container's, which then has a name of its own choice.
-const PARENTS: &[(&str, &str, Naming)] = &[
-    ("docker", "docker", Naming::Hex),
-    ("lxc", "lxc", Naming::Free),
-    ("lxc.payload", "lxc", Naming::Free),
-    ("garden", "garden", Naming::Free),
+/// Names of parent cgroups, each with its runtime: the cgroups below are named after the container alone.
+const PARENT_CGROUPS: &[(&str, &str, IdFormat)] = &[
+    ("docker", "docker", IdFormat::Hex),
+    ("lxc", "lxc", IdFormat::Any),
+    ("lxc.payload", "lxc", IdFormat::Any),
+    ("garden", "garden", IdFormat::Any),
 ];
 
+/// Form of a container's id.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Naming {
-    /// Hexadecimal digits, as container engines give out.
+enum IdFormat {
+    /// Hexadecimal digits, as container engines generate them, see [`is_hex_id`].
     Hex,
-    /// Whatever its owner called it.
-    Free,
+    /// Any name that the user chose.
+    Any,
 }
 
-/// What one step of a path says: whose container, and its id.
-type Found<'a> = (Option<&'static str>, Cow<'a, str>);
+/// Runtime and id of the container that a component of a path names; the runtime is `None` if the name does not show
+/// it.
+type ContainerMatch<'a> = (Option<&'static str>, Cow<'a, str>);
 
-/// The container that a cgroup belongs to; `None` where the path tells of none.
-pub fn container(path: &str) -> Option<Container> {
+/// Container that a cgroup belongs to; `None` if the path names none.
+pub fn of_cgroup(path: &str) -> Option<Container> {
     let steps: Vec<&str> = path.split('/').filter(|step| !step.is_empty()).collect();
     let (at, (runtime, id)) =
-        (0..steps.len()).rev().find_map(|at| Some((at, found(steps.get(..at)?, steps.get(at)?)?)))?;
+        (0..steps.len()).rev().find_map(|at| Some((at, match_step(steps.get(..at)?, steps.get(at)?)?)))?;
     Some(Container {
         runtime: runtime.map(Arc::from),
         id: id.into(),
@@ -56,80 +58,84 @@ pub fn container(path: &str) -> Option<Container> {
     })
 }
 
-/// Whether a step of a path is the scope that an engine has made for a container.
-pub(super) fn is_scope(step: &str) -> bool {
-    step.strip_suffix(".scope").is_some() && named(step).is_some()
+/// Returns whether a component of a path is the scope that an engine created for a container.
+pub(super) fn is_container_scope(step: &str) -> bool {
+    step.strip_suffix(".scope").is_some() && match_name(step).is_some()
 }
 
-/// What the step below these says.
-fn found<'a>(above: &[&str], step: &'a str) -> Option<Found<'a>> {
-    if let Some(found) = named(step) {
+/// Matches a component of a path, given the components above it.
+fn match_step<'a>(above: &[&str], step: &'a str) -> Option<ContainerMatch<'a>> {
+    if let Some(found) = match_name(step) {
         return Some(found);
     }
-    if let Some((task, container)) = ecs(above, step) {
+    if let Some((task, container)) = ecs_task(above, step) {
         return Some((Some("ecs"), format!("{task}/{container}").into()));
     }
-    let parent = above.last().and_then(|parent| PARENTS.iter().find(|(name, ..)| name == parent));
-    if let Some((_, runtime, naming)) = parent
-        && (*naming == Naming::Free || is_id(step))
+    let parent = above.last().and_then(|parent| PARENT_CGROUPS.iter().find(|(name, ..)| name == parent));
+    if let Some((_, runtime, format)) = parent
+        && (*format == IdFormat::Any || is_hex_id(step))
     {
         return Some((Some(runtime), step.into()));
     }
-    // Below a pod, or wherever somebody let an engine put it: 64 digits are a container's id and nothing else.
-    (step.len() == 64 && is_id(step)).then_some((None, step.into()))
+    // Below a pod, or below a parent that the user configured: 64 hexadecimal digits are the id of a container.
+    (step.len() == 64 && is_hex_id(step)).then_some((None, step.into()))
 }
 
-/// What the name of a cgroup says without its surroundings.
-fn named(step: &str) -> Option<Found<'_>> {
-    // The kubelet's own notation, where containerd takes it for a path: `SLICE:cri-containerd:ID`.
+/// Matches the name of a cgroup, whatever is above it.
+fn match_name(step: &str) -> Option<ContainerMatch<'_>> {
+    // `SLICE:cri-containerd:ID`, the kubelet's notation for systemd, which containerd took for a path.
     if let Some((runtime, id)) = step.rsplit_once(':')
         && let Some((_, runtime)) = runtime.rsplit_once(':')
     {
-        let known = BEGINNINGS.iter().find(|(beginning, _)| beginning.strip_suffix('-') == Some(runtime));
-        return is_id(id).then(|| (known.map(|&(_, runtime)| runtime), id.into()));
+        let known = NAME_PREFIXES.iter().find(|(prefix, _)| prefix.strip_suffix('-') == Some(runtime));
+        return is_hex_id(id).then(|| (known.map(|&(_, runtime)| runtime), id.into()));
     }
     for prefix in ["lxc.payload.", "lxc.monitor."] {
         if let Some(name) = step.strip_prefix(prefix).filter(|name| !name.is_empty()) {
             return Some((Some("lxc"), name.into()));
         }
     }
-    if let Some(name) = machine(step) {
-        return Some((Some("systemd-nspawn"), service::unescape(name)));
+    if let Some(name) = nspawn_machine(step) {
+        return Some((Some("systemd-nspawn"), systemd_escape::unescape(name)));
     }
-    let bare = step.strip_suffix(".scope").unwrap_or(step);
-    BEGINNINGS.iter().find_map(|&(beginning, runtime)| {
-        let id = bare.strip_prefix(beginning).filter(|id| is_id(id))?;
+    let name = step.strip_suffix(".scope").unwrap_or(step);
+    NAME_PREFIXES.iter().find_map(|&(prefix, runtime)| {
+        let id = name.strip_prefix(prefix).filter(|id| is_hex_id(id))?;
         Some((Some(runtime), id.into()))
     })
 }
 
-/// The name of a machine that systemd-nspawn runs. Virtual machines register under the same scheme, and are none.
-fn machine(step: &str) -> Option<&str> {
+/// Name of a systemd-nspawn machine, still escaped. Virtual machines of libvirt (`qemu-`) register with
+/// systemd-machined by names of that form and are no containers.
+fn nspawn_machine(step: &str) -> Option<&str> {
     let registered = step.strip_prefix("machine-").and_then(|rest| rest.strip_suffix(".scope"));
     let started = step.strip_prefix("systemd-nspawn@").and_then(|rest| rest.strip_suffix(".service"));
     registered.or(started).filter(|name| !name.is_empty() && !name.starts_with("qemu\\x2d"))
 }
 
-/// Amazon's agent: `/ecs/TASK/CONTAINER`, with the cluster's name in between in some versions.
-fn ecs<'a>(above: &[&'a str], step: &'a str) -> Option<(&'a str, &'a str)> {
+/// Task and container of Amazon's ECS agent: `/ecs/TASK/CONTAINER`, or `/ecs/CLUSTER/TASK/CONTAINER` with some
+/// versions.
+fn ecs_task<'a>(above: &[&'a str], step: &'a str) -> Option<(&'a str, &'a str)> {
     let below = above.get(above.iter().rposition(|&name| name == "ecs")? + 1..)?;
-    let task = below.last().filter(|task| below.len() <= 2 && is_id(task))?;
-    (is_id(step) || step.starts_with(task)).then_some((task, step))
+    let task = below.last().filter(|task| below.len() <= 2 && is_hex_id(task))?;
+    (is_hex_id(step) || step.starts_with(task)).then_some((task, step))
 }
 
-/// The pod that a step names: `podUID`, or a slice that ends in it, where systemd wants `_` for `-`.
+/// UID of the pod that a component names: `podUID`, or a slice that ends in it with `_` for each `-`, as systemd needs
+/// it.
 fn pod_uid(step: &str) -> Option<Arc<str>> {
-    // The kubelet's own notation begins with the slice.
+    // The kubelet's notation `SLICE:RUNTIME:ID` begins with the slice.
     let name = step.split(':').next().unwrap_or(step);
     let name = name.strip_suffix(".slice").unwrap_or(name);
     let uid = name.strip_prefix("pod").or_else(|| name.rsplit_once("-pod").map(|(_, uid)| uid))?;
     let uid = uid.replace('_', "-");
-    // A static pod has a hash instead of a UUID.
+    // 32 digits with or without dashes: a static pod has a hash in place of a UUID.
     let digits = uid.bytes().filter(u8::is_ascii_hexdigit).count();
     (digits == 32 && uid.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())).then(|| uid.into())
 }
 
-fn is_id(text: &str) -> bool {
+/// Returns whether a text is at least 12 lower-case hexadecimal digits, the shortest form in which engines show an id.
+fn is_hex_id(text: &str) -> bool {
     text.len() >= 12 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
@@ -144,12 +150,12 @@ mod tests {
     const STATIC_POD: &str = "6e9f5d5d2d7c4f5b8a1f0c9e8d7b6a54";
     const TASK: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 
-    /// Runtime, id and pod of a path in which `ID` and the like stand for the values above.
-    fn of(path: &str) -> Option<(Option<String>, String, Option<String>)> {
+    /// Runtime, id and pod of a path, in which names such as `ID` are replaced by the constants.
+    fn parsed(path: &str) -> Option<(Option<String>, String, Option<String>)> {
         let path = [("OUTER", OUTER), ("STATIC", STATIC_POD), ("POD_", POD_), ("POD", POD), ("TASK", TASK), ("ID", ID)]
             .iter()
             .fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
-        let found = container(&path)?;
+        let found = of_cgroup(&path)?;
         let text = |text: Option<Arc<str>>| text.map(|text| text.to_string());
         Some((text(found.runtime), found.id.to_string(), text(found.pod_uid)))
     }
@@ -157,7 +163,7 @@ mod tests {
     #[track_caller]
     fn check(path: &str, runtime: Option<&str>, id: &str, pod: Option<&str>) {
         let expected = (runtime.map(str::to_owned), id.to_owned(), pod.map(str::to_owned));
-        assert_eq!(of(path), Some(expected), "{path}");
+        assert_eq!(parsed(path), Some(expected), "{path}");
     }
 
     #[test]
@@ -248,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_container() {
+    fn finds_no_container_elsewhere() {
         for path in [
             "",
             "/",
@@ -270,7 +276,7 @@ mod tests {
             "::::",
             "//..//../\u{202e}/\u{0}",
         ] {
-            assert_eq!(of(path), None, "{path}");
+            assert_eq!(parsed(path), None, "{path}");
         }
     }
 }

@@ -1,84 +1,103 @@
-//! Who: the owner of the socket, the actor, the cgroup, and what they belong to.
+//! Attribution: the process that owns the socket of a reset, the actor, and the cgroup, systemd unit and container that
+//! these belong to.
 
 pub mod cgroup;
 pub mod container;
-pub mod hold;
-mod lives;
+mod liveness;
 pub mod owner;
-mod proc;
-pub mod process;
-pub mod service;
+pub mod pending;
+pub mod process_cache;
+mod procfs;
+mod systemd_escape;
+pub mod systemd_unit;
 mod users;
 
-pub(crate) use self::proc::{Identity, start_ticks};
+pub(crate) use self::procfs::{ProcessKey, start_ticks};
 #[cfg(any(test, fuzzing))]
 use crate::cgroup_mounts;
 use crate::{
-    attribute::{cgroup::Cgroups, lives::Lives, process::Processes, users::Users},
+    attribute::{cgroup::Cgroups, liveness::ProcessLiveness, process_cache::ProcessCache, users::Users},
     facts::KernelTask,
     model::{Actor, Process, Reset},
     util::degraded::Degraded,
 };
 
-/// Everything that reads files of `/proc`, cgroups and users, on any bytes.
+/// Parses any bytes with every parser of this stage: files of `/proc`, cgroups, users.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(data: &[u8]) {
-    proc::fuzz(data);
+    procfs::fuzz(data);
     let text = String::from_utf8_lossy(data);
     drop((cgroup_mounts::parse_mountinfo(data), users::parse(&text)));
     for line in text.lines() {
-        drop((service::unit(line), container::container(line)));
+        drop((systemd_unit::of_cgroup(line), container::of_cgroup(line)));
     }
 }
 
-/// Fills in who a record is about. Reads `/proc`, the cgroup file system and the list of users, and remembers.
-#[derive(Default)]
+/// Attributes resets to processes.
+///
+/// Reads `/proc`, the cgroup file system and `/etc/passwd`, and caches what it read.
 pub struct Attribution {
-    processes: Processes,
+    processes: ProcessCache,
     cgroups: Cgroups,
-    lives: Lives,
+    liveness: ProcessLiveness,
     users: Users,
 }
 
 impl Attribution {
-    /// Learns, on the side, of the processes that there are already.
-    pub fn look_around(&self) {
-        self.processes.look_around();
+    /// Creates the stage for this host. Reads the mount table and the PID namespace of this process; what cannot be
+    /// read is not attributed.
+    pub fn detect() -> Self {
+        Self {
+            processes: ProcessCache::default(),
+            cgroups: Cgroups::detect(),
+            liveness: ProcessLiveness::detect(),
+            users: Users::default(),
+        }
     }
 
-    /// What is known less well than it could be from now on, once.
-    pub fn degraded(&mut self) -> Option<Degraded> {
-        self.processes.trouble().map(|why| Degraded {
+    /// Reads the details of all running processes in a background thread. Returns at once.
+    pub fn prefetch_processes(&self) {
+        self.processes.prefetch_all();
+    }
+
+    /// Takes the reason why command lines are not read any more; `None` if they are, or if the reason was taken before.
+    pub fn take_degraded(&mut self) -> Option<Degraded> {
+        self.processes.take_reader_error().map(|why| Degraded {
             what: "command lines".to_owned(),
             why,
             loss: "those of processes that were not looked at before are cut or null".to_owned(),
         })
     }
 
-    /// Whether a search for who holds the socket can make the owner of a record better known.
-    pub fn is_open(&mut self, reset: &mut Reset) -> bool {
-        // It matters who lives where somebody holds the socket, or another than the owner was seen with it.
+    /// Returns whether a lookup of the socket's holder can improve the owner of this reset, and prepares for the wait.
+    ///
+    /// Sets `owner_ended`, and reads the details of the known owner now: it may exit while the record waits. May block
+    /// as [`ProcessCache::details`] does.
+    pub fn prepare_lookup(&mut self, reset: &mut Reset) -> bool {
+        // Whether the owner has exited matters if the socket still has a holder, or if another process was seen with
+        // it.
         let facts = &mut reset.facts;
         let matters = facts.findings.is_some() || facts.holder.is_some() && facts.holder != facts.owner;
         if let Some(owner) = facts.owner.as_ref().filter(|_| matters) {
-            facts.owner_ended = self.lives.had_ended(owner, facts.ktime_ns);
-            // Now, and not after the search: it may end before that.
+            facts.owner_ended = self.liveness.had_exited(owner, facts.ktime_ns);
             self.processes.details(owner, facts.ktime_ns);
         }
-        owner::is_open(reset)
+        owner::needs_lookup(reset)
     }
 
-    /// Fills in process, actor, cgroup, unit and container. `arguments` are what the kernel side knows of the command line
-    /// of a process, for one that was gone before anybody looked.
-    pub fn attribute(&mut self, reset: &mut Reset, arguments: impl FnOnce(&KernelTask) -> Option<Vec<u8>>) {
+    /// Fills in process, actor, cgroup, unit and container.
+    ///
+    /// `kernel_command_line` returns the start of the command line that the programs recorded for a task, if they did;
+    /// it is called for a process that exited before `/proc` was read. May block as [`ProcessCache::details`] does.
+    pub fn attribute(&mut self, reset: &mut Reset, kernel_command_line: impl FnOnce(&KernelTask) -> Option<Vec<u8>>) {
         let at_ns = reset.facts.ktime_ns;
-        let verdict = owner::decide(reset);
+        let ownership = owner::decide(reset);
         let mut membership = None;
-        reset.process = verdict.owner.map(|owner| {
+        reset.process = ownership.owner.map(|owner| {
             let details = self.processes.details(&owner.task, at_ns);
             membership.clone_from(&details.membership);
             let command_line = details.command_line.clone();
-            let command_line = command_line.or_else(|| proc::command_line(&arguments(&owner.task)?));
+            let command_line = command_line.or_else(|| procfs::join_arguments(&kernel_command_line(&owner.task)?));
             let uid = owner.task.uid.or(details.uid);
             Process {
                 pid: owner.task.tgid,
@@ -92,15 +111,16 @@ impl Attribution {
                 confidence: owner.confidence,
             }
         });
-        reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
+        reset.actor = ownership.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
         let of_owner = membership.as_ref().and_then(|membership| membership.path.as_ref());
         let of_socket = reset.cgroup.as_ref().and_then(|cgroup| self.cgroups.get(cgroup.id, of_owner));
         if let (Some(cgroup), Some(known)) = (&mut reset.cgroup, &of_socket) {
             cgroup.path.clone_from(&known.path);
         }
-        // Who uses a socket says more than who made it: systemd makes those that it hands to services.
-        if let Some(home) = membership.or_else(|| of_socket.as_deref().cloned()) {
-            (reset.unit, reset.container) = (home.unit, home.container);
+        // The owner's cgroup before the socket's, which is that of the process that called socket(): systemd for
+        // sockets that it passes to services.
+        if let Some(membership) = membership.or_else(|| of_socket.as_deref().cloned()) {
+            (reset.unit, reset.container) = (membership.unit, membership.container);
         }
     }
 }

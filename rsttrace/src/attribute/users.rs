@@ -1,23 +1,23 @@
-//! Names of users, from `/etc/passwd` and nowhere else: the C library's look-up may ask a directory server, and a reset
+//! Names of users, from `/etc/passwd` alone: a lookup through the C library may ask a directory server, and a record
 //! does not wait for the network.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, sync::Arc};
 
 use foldhash::HashMap;
 
-/// How often at most the file is looked at for changes, in nanoseconds.
+/// Shortest interval between two checks of the file for changes, nanoseconds.
 const CHECK_INTERVAL_NS: u64 = 10_000_000_000;
 
-/// Largest file that is read, in bytes: 100,000 users. Of a larger one nobody is known.
+/// Size of the largest file that is read, bytes: room for 100,000 users. With a larger file no user has a name.
 const FILE_MAX: u64 = 8 << 20;
 
-/// The users that have a name.
+/// User names by user id.
 pub(super) struct Users {
     file: PathBuf,
     names: HashMap<u32, Arc<str>>,
-    /// Inode number, size and time of change of what has been read.
+    /// Inode number, size and modification time of the file as it was read; `None` before that.
     version: Option<(u64, u64, i64, i64)>,
-    /// By the clock of the events.
+    /// Time of the last check, nanoseconds of `CLOCK_MONOTONIC`; `None` before the first.
     checked_ns: Option<u64>,
 }
 
@@ -28,7 +28,8 @@ impl Default for Users {
 }
 
 impl Users {
-    /// The name of a user at this moment of the events' clock.
+    /// Name of a user for an event at `at_ns`, nanoseconds of `CLOCK_MONOTONIC`; `None` if it has none. Reads the file
+    /// again if it has changed, at most once in [`CHECK_INTERVAL_NS`].
     pub(super) fn name(&mut self, uid: u32, at_ns: u64) -> Option<Arc<str>> {
         if self.checked_ns.is_none_or(|checked_ns| at_ns.saturating_sub(checked_ns) >= CHECK_INTERVAL_NS) {
             self.checked_ns = Some(at_ns);
@@ -37,6 +38,7 @@ impl Users {
         self.names.get(&uid).cloned()
     }
 
+    /// Reads the file if it has changed. Keeps the names that it has if the file cannot be read.
     fn read_if_changed(&mut self) {
         let Ok(metadata) = fs::metadata(&self.file) else { return };
         let version = (metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec());
@@ -50,7 +52,8 @@ impl Users {
     }
 }
 
-/// Name and number are fields 1 and 3. The first of several names of one number counts, as in the C library.
+/// Parses passwd(5). Of several names for one number the first is taken, as by the C library. Malformed lines, comments
+/// and the `+` and `-` entries of NIS are skipped.
 pub(super) fn parse(passwd: &str) -> HashMap<u32, Arc<str>> {
     let mut names = HashMap::default();
     for line in passwd.lines() {
@@ -71,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_and_nonsense_is_not() {
+    fn parses_names_and_skips_malformed_lines() {
         let names = parse(
             "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\n# c:x:1:\n+nis:x:2:\n:x:3:\nshort\nshort:x\nbad:x:y:\n\
              big:x:4294967296:\nwww-data:x:33:33\n\u{fffd}:x:5:5\n",
@@ -81,21 +84,21 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_file_is_read_again() {
+    fn reads_a_changed_file_again() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("passwd");
         let mut users = Users { file: file.clone(), ..Users::default() };
         let mut now_ns = 1;
         assert_eq!(users.name(7, now_ns), None);
         fs::write(&file, "seven:x:7:").expect("a file");
-        // Not before the time has come.
+        // Not before the interval has passed.
         assert_eq!(users.name(7, now_ns), None);
         now_ns += CHECK_INTERVAL_NS;
         assert_eq!(users.name(7, now_ns).as_deref(), Some("seven"));
         fs::write(&file, "another:x:7:").expect("a file");
         now_ns += CHECK_INTERVAL_NS;
         assert_eq!(users.name(7, now_ns).as_deref(), Some("another"));
-        // Gone for a moment, while it is being replaced.
+        // Absent for a moment, while it is being replaced.
         fs::remove_file(&file).expect("it is there");
         now_ns += CHECK_INTERVAL_NS;
         assert_eq!(users.name(7, now_ns).as_deref(), Some("another"));

@@ -1,9 +1,10 @@
-//! Kernel bytes to [`Reset`]s. Pure: no I/O, no clock of its own, any input.
+//! Kernel bytes to [`Reset`](crate::model::Reset)s. Pure: no I/O, no clock of its own, any input.
 
 pub mod clock;
+pub mod flood;
+pub mod reclassify;
 mod record;
 pub mod sample;
-pub mod settle;
-mod timing;
+mod socket_figures;
 
-pub use self::record::{Decoder, Reasons, found};
+pub use self::record::{Decoder, Reasons, holder_findings};

@@ -1,4 +1,4 @@
-//! One [`ResetEvent`] to one [`Reset`].
+//! Decoder of [`ResetEvent`]s to [`Reset`]s.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use rsttrace_common::{
 
 use super::{
     clock::{Ticks, WallClock},
-    timing,
+    socket_figures,
 };
 use crate::{
     diagnose,
@@ -31,55 +31,56 @@ use crate::{
     },
 };
 
-/// The running kernel's names of its reasons, by their numbers.
+/// The running kernel's names of reasons by number.
 #[derive(Clone, Debug, Default)]
 pub struct Reasons {
-    /// `enum sk_rst_reason`: why a reset is sent.
+    /// `enum sk_rst_reason`, for sent resets; empty before 6.10.
     pub reset: BTreeMap<u32, Arc<str>>,
-    /// `enum skb_drop_reason`: why a packet is thrown away.
+    /// `enum skb_drop_reason`, for discarded packets; empty before 5.17.
     pub drop: BTreeMap<u32, Arc<str>>,
 }
 
-/// Makes records of events.
+/// Decoder of events.
 pub struct Decoder {
     host: Arc<str>,
     reasons: Reasons,
     chrono_shift: Option<u32>,
     ticks: Option<Ticks>,
-    names: Names,
+    comms: CommInterner,
 }
 
-/// Names of processes, of which a flood of events has few.
+/// Interner of process names (`comm`): even a flood of events has few different ones.
 #[derive(Default)]
-struct Names(HashMap<[u8; 16], Arc<str>>);
+struct CommInterner(HashMap<[u8; 16], Arc<str>>);
 
-impl Names {
-    /// How many are remembered; whoever may start processes may name them.
+impl CommInterner {
+    /// Capacity. Bounded, since every process chooses its own name.
     const MAX: usize = 256;
 
-    fn of(&mut self, comm: [u8; 16]) -> Arc<str> {
+    /// The name as text, shared with earlier events. Forgets all names when it is full.
+    fn intern(&mut self, comm: [u8; 16]) -> Arc<str> {
         if self.0.len() >= Self::MAX && !self.0.contains_key(&comm) {
             self.0.clear();
         }
-        Arc::clone(self.0.entry(comm).or_insert_with(|| name(comm)))
+        Arc::clone(self.0.entry(comm).or_insert_with(|| comm_text(comm)))
     }
 }
 
 impl Decoder {
-    /// The name of this host.
+    /// Name of this host, in every record.
     pub const fn host(&self) -> &Arc<str> {
         &self.host
     }
 
-    /// `chrono_shift` is where two bits of a field are (see `Kernel::chrono_shift`); without `ticks`, times that the kernel
-    /// keeps in them are unknown.
+    /// A decoder for this host and kernel. `chrono_shift` is that of `KernelInfo::chrono_shift`; without `ticks`, times that the
+    /// kernel keeps in ticks are `None`.
     pub fn new(host: Arc<str>, reasons: Reasons, chrono_shift: Option<u32>, ticks: Option<Ticks>) -> Self {
-        Self { host, reasons, chrono_shift, ticks, names: Names::default() }
+        Self { host, reasons, chrono_shift, ticks, comms: CommInterner::default() }
     }
 
-    /// The record of an event.
+    /// Decodes an event other than a forwarded reset. Owner, process, cause and number of the record are left to later stages.
     pub fn reset(&mut self, event: &ResetEvent, clock: &WallClock) -> Reset {
-        let mut facts = facts(event, &mut self.names);
+        let mut facts = facts(event, &mut self.comms);
         facts.tick_ms = self.ticks.map(|ticks| ticks.ms(1));
         let received = matches!(event.kind, KIND_RECEIVED | KIND_IGNORED);
         let direction = if received { Direction::Received } else { Direction::Sent };
@@ -110,7 +111,7 @@ impl Decoder {
         }
     }
 
-    /// The record of a reset that was only forwarded, through an interface of this name.
+    /// Decodes a forwarded reset. `interface` is the name of the interface with the index in the event, if it is known.
     pub fn forwarded(&self, event: &ResetEvent, clock: &WallClock, interface: Option<Arc<str>>) -> Forwarded {
         let family = family(event);
         let packet = packet(event);
@@ -127,7 +128,7 @@ impl Decoder {
         }
     }
 
-    /// The kernel's word; a number that the running kernel's BTF does not know stays a number.
+    /// The kernel's reason; `REASON_` and the number for one that its BTF does not have; `None` when the hook gives none.
     fn reason(&self, event: &ResetEvent) -> Option<Arc<str>> {
         let reasons = if event.kind == KIND_IGNORED { &self.reasons.drop } else { &self.reasons.reset };
         (event.flags & EVENT_HAS_REASON != 0).then(|| {
@@ -135,7 +136,7 @@ impl Decoder {
         })
     }
 
-    /// The socket; what of it only the rooms inside need goes to `facts`.
+    /// The socket of the event; `None` when it has none. Figures that are not serialized go to `facts`.
     fn socket(&self, event: &ResetEvent, facts: &mut Facts) -> Option<Socket> {
         let cookie = (event.cookie != 0).then_some(event.cookie);
         if event.flags & EVENT_TIME_WAIT != 0 {
@@ -155,8 +156,8 @@ impl Decoder {
                 ..Socket::default()
             });
         }
-        let payload = timing::payload(event, state);
-        let times = timing::times(event, &payload, self.ticks, self.chrono_shift);
+        let payload = socket_figures::payload(event, state);
+        let times = socket_figures::times(event, &payload, self.ticks, self.chrono_shift);
         facts.burst_ms = times.burst_ms;
         facts.established_ms = before(event, event.established_ns);
         Some(Socket {
@@ -187,8 +188,8 @@ const fn family(event: &ResetEvent) -> Family {
     if event.family == AF_INET6 { Family::Ipv6 } else { Family::Ipv4 }
 }
 
-/// The hook that an event came from. Kernels whose tracepoint `tcp_send_reset` leaves out what has no full socket give no
-/// reasons either, and those come from a function.
+/// Hook that reported an event. A sent reset with neither socket nor reason is from `tcp_v4_send_reset` or `tcp_v6_send_reset`:
+/// those are probed on kernels whose tracepoint `tcp_send_reset` is for full sockets only, and has no reason.
 fn hook(event: &ResetEvent, family: Family) -> Hook {
     let from_function = event.flags & (EVENT_HAS_REASON | EVENT_HAS_SOCKET) == 0;
     match (event.kind, family) {
@@ -202,7 +203,7 @@ fn hook(event: &ResetEvent, family: Family) -> Hook {
     }
 }
 
-/// A reset's own header.
+/// Header of the reset itself, which was received, ignored or forwarded.
 fn packet(event: &ResetEvent) -> Packet {
     let header = &event.packet;
     Packet {
@@ -217,7 +218,7 @@ fn packet(event: &ResetEvent) -> Packet {
     }
 }
 
-/// The header of the packet that a reset answers.
+/// Header of the packet that a sent reset answers.
 const fn provoking_packet(header: &PacketHeader) -> ProvokingPacket {
     ProvokingPacket {
         ttl: header.ttl,
@@ -228,7 +229,7 @@ const fn provoking_packet(header: &PacketHeader) -> ProvokingPacket {
     }
 }
 
-/// The state in which the reset was decided: the kernel sets CLOSE before it reports most resets that it sends.
+/// State in which the reset was decided: the kernel sets CLOSE before it reports most resets that it sends.
 fn decided_state(event: &ResetEvent) -> u8 {
     match (event.state, event.previous_state) {
         (tcp::CLOSE, 0) => state_before_close(event).unwrap_or(tcp::CLOSE),
@@ -237,8 +238,8 @@ fn decided_state(event: &ResetEvent) -> u8 {
     }
 }
 
-/// The same from what the socket and its story say, where the last change of state was not seen: the kernel does not run a
-/// program twice at once on one CPU, so a change in the middle of another is missed. `None` where they do not say.
+/// State before CLOSE, derived from the socket and its history when the last change of state was missed: the kernel skips a
+/// program that is already running on the CPU (a recursion miss). `None` when it cannot be derived.
 fn state_before_close(event: &ResetEvent) -> Option<u8> {
     let (fin_sent, fin_received) = (event.fin_sent_ns, event.fin_received_ns);
     let has_received_fin = fin_received != 0 || event.socket_flags & sock_flag::DONE != 0;
@@ -255,7 +256,7 @@ fn state_before_close(event: &ResetEvent) -> Option<u8> {
 }
 
 fn address(words: Address) -> IpAddr {
-    // Words of the machine's order over bytes of the network's.
+    // The words are in memory as the kernel has them: bytes in network order.
     let v6 = Ipv6Addr::from_bits(u128::from_be_bytes(zerocopy::transmute!(words)));
     v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
 }
@@ -269,20 +270,20 @@ const fn role(role: u8) -> Option<Role> {
     }
 }
 
-/// Milliseconds from a moment to the event; `None` for a moment that was not seen.
+/// Milliseconds from `moment_ns` to the event; `None` for 0, a moment that was not observed.
 fn before(event: &ResetEvent, moment_ns: u64) -> Option<f64> {
     (moment_ns != 0).then(|| Duration::from_nanos(event.ktime_ns.saturating_sub(moment_ns)).as_secs_f64() * 1e3)
 }
 
-fn facts(event: &ResetEvent, names: &mut Names) -> Facts {
+fn facts(event: &ResetEvent, comms: &mut CommInterner) -> Facts {
     let has = |flag: u32| event.flags & flag != 0;
     Facts {
         ktime_ns: event.ktime_ns,
         netns_cookie: event.netns_cookie,
-        owner: task(&event.owner, |comm| names.of(comm)),
+        owner: task(&event.owner, |comm| comms.intern(comm)),
         provenance: event.provenance,
         shared: has(EVENT_SHARED),
-        holder: if has(EVENT_OWNED_BY_USER) { task(&event.actor, |comm| names.of(comm)) } else { None },
+        holder: if has(EVENT_OWNED_BY_USER) { task(&event.actor, |comm| comms.intern(comm)) } else { None },
         holder_exiting: has(EVENT_EXITING),
         time_wait_substate: has(EVENT_TIME_WAIT).then_some(event.substate),
         raw_state: event.state,
@@ -301,31 +302,32 @@ fn facts(event: &ResetEvent, names: &mut Names) -> Facts {
     }
 }
 
-/// What was found of the holder of a socket. Only what a walk from `first_walk` on says is about the reset: findings may
-/// have begun with an earlier one.
-pub fn found(findings: &HolderLookup, first_walk: u32) -> Found {
-    let walked = findings.scan >= first_walk;
+/// Findings of a holder lookup. Results of scans before number `first_scan` are left out: the lookup may have begun with an
+/// earlier reset of that socket.
+pub fn holder_findings(lookup: &HolderLookup, first_scan: u32) -> Found {
+    let is_scanned = lookup.scan >= first_scan;
     Found {
-        holder: if walked { task(&findings.holder, name) } else { None },
-        several: walked && findings.multiple_holders != 0,
-        descriptors: if walked { findings.descriptors } else { 0 },
-        known_holds: walked && findings.expected_holds != 0,
-        closer: task(&findings.closer, name),
-        gone: findings.destroyed_ns != 0,
+        holder: if is_scanned { task(&lookup.holder, comm_text) } else { None },
+        several: is_scanned && lookup.multiple_holders != 0,
+        descriptors: if is_scanned { lookup.descriptors } else { 0 },
+        known_holds: is_scanned && lookup.expected_holds != 0,
+        closer: task(&lookup.closer, comm_text),
+        gone: lookup.destroyed_ns != 0,
     }
 }
 
-fn task(task: &Task, name: impl FnOnce([u8; 16]) -> Arc<str>) -> Option<KernelTask> {
+/// A task; `None` for `tgid` 0, no task.
+fn task(task: &Task, to_text: impl FnOnce([u8; 16]) -> Arc<str>) -> Option<KernelTask> {
     (task.tgid != 0).then(|| KernelTask {
         tgid: task.tgid,
         start_boottime_ns: task.start_boottime_ns,
         uid: (task.uid != UID_UNKNOWN).then_some(task.uid),
-        comm: name(task.comm),
+        comm: to_text(task.comm),
     })
 }
 
-/// A name up to the zero that ends it.
-fn name(comm: [u8; 16]) -> Arc<str> {
+/// A `comm` up to its terminating NUL, with invalid UTF-8 replaced.
+fn comm_text(comm: [u8; 16]) -> Arc<str> {
     let end = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len());
     String::from_utf8_lossy(comm.get(..end).unwrap_or_default()).into()
 }
@@ -361,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_change_that_was_not_seen_shows_in_the_rest() {
+    fn derives_the_state_before_close_when_the_change_was_missed() {
         let closed = ResetEvent {
             kind: KIND_SENT,
             flags: EVENT_HAS_SOCKET,
@@ -379,7 +381,7 @@ mod tests {
         assert_eq!(state(|event| (event.fin_sent_ns, event.unacked_bytes) = (2, 1)), Some(tcp::FIN_WAIT1));
         assert_eq!(state(|event| event.fin_sent_ns = 2), Some(tcp::FIN_WAIT2));
         assert_eq!(state(|event| (event.fin_received_ns, event.fin_sent_ns) = (2, 3)), Some(tcp::LAST_ACK));
-        // Our FIN went first, and what came between it and the end is not known.
+        // Our FIN was the first; the states between it and CLOSE are unknown.
         assert_eq!(state(|event| (event.fin_sent_ns, event.fin_received_ns) = (2, 3)), Some(tcp::CLOSE));
         assert_eq!(state(|event| event.established_ns = 0), Some(tcp::CLOSE));
     }
@@ -399,31 +401,30 @@ mod tests {
     }
 
     #[test]
-    fn without_a_socket_nothing_is_made_up() {
+    fn an_event_without_socket_has_no_figures_of_one() {
         let reset = decoder().reset(&ResetEvent { kind: KIND_SENT, ..ResetEvent::default() }, &CLOCK);
         assert!(reset.socket.is_none() && reset.reason.is_none() && reset.provoked_by.is_none());
         assert!(reset.netns.is_none() && reset.cgroup.is_none() && reset.facts.owner.is_none());
     }
 
     #[test]
-    fn what_was_found_before_the_reset_is_about_another() {
-        let somebody = Task { tgid: 7, ..Task::default() };
-        let findings = HolderLookup {
-            holder: somebody,
+    fn findings_of_earlier_scans_are_left_out() {
+        let lookup = HolderLookup {
+            holder: Task { tgid: 7, ..Task::default() },
             scan: 3,
             multiple_holders: 1,
             expected_holds: 1,
             ..HolderLookup::default()
         };
-        let all = found(&findings, 3);
+        let all = holder_findings(&lookup, 3);
         assert!(all.holder.is_some() && all.several && all.known_holds);
-        assert_eq!(found(&findings, 4), Found::default());
-        assert_eq!(found(&HolderLookup::default(), 1), Found::default());
+        assert_eq!(holder_findings(&lookup, 4), Found::default());
+        assert_eq!(holder_findings(&HolderLookup::default(), 1), Found::default());
     }
 
     #[test]
     fn any_bytes_make_a_record() {
-        // A cheap generator; what matters is that no value of any field can make this panic.
+        // A linear congruential generator: no value of any field may cause a panic.
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut decoder = decoder();
         for _ in 0..20_000 {

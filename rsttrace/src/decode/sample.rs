@@ -1,18 +1,18 @@
-//! One sample of the buffer to one [`ResetEvent`].
+//! Parser of the buffer's samples.
 
 use bytes::Buf;
 use rsttrace_common::event::{KIND_FORWARDED, KIND_IGNORED, KIND_RECEIVED, KIND_REJECTED, KIND_SENT, ResetEvent};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-/// Why a sample is no event.
+/// Reason why a sample is not an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// Fewer bytes than an event has.
+    /// Fewer bytes than [`ResetEvent`] has.
     Short {
-        /// Bytes that came.
+        /// Length of the sample.
         bytes: usize,
     },
-    /// A kind of event that this version does not know.
+    /// A kind (`KIND_*`) that this version does not know.
     Kind(u8),
 }
 
@@ -27,9 +27,10 @@ impl std::fmt::Display for Malformed {
     }
 }
 
-/// Reads an event out of a sample that may lie in two parts and may be longer than the event: the kernel pads perf
-/// samples. Every number in it is data to be doubted, none can make this fail.
-pub fn event(mut sample: impl Buf) -> Result<ResetEvent, Malformed> {
+/// Parses one sample. It may be in two parts, where it wraps around the end of the buffer, and longer than the event, since the
+/// kernel pads perf samples. Fails when it is too short or of an unknown kind; the values of all other fields are untrusted
+/// and pass unchecked.
+pub fn parse(mut sample: impl Buf) -> Result<ResetEvent, Malformed> {
     let mut event = ResetEvent::new_zeroed();
     if sample.remaining() < size_of::<ResetEvent>() {
         return Err(Malformed::Short { bytes: sample.remaining() });
@@ -46,47 +47,47 @@ mod tests {
     use super::*;
 
     fn sample() -> Vec<u8> {
-        // Every byte different from its neighbours, so that a shifted field shows.
+        // Every byte differs from its neighbours, so that a shifted field is noticed.
         let mut bytes: Vec<u8> = (0..=250).cycle().take(size_of::<ResetEvent>()).collect();
         bytes[std::mem::offset_of!(ResetEvent, kind)] = KIND_SENT;
         bytes
     }
 
     #[test]
-    fn every_split_gives_the_same_event() {
+    fn parses_a_sample_in_two_parts() {
         let bytes = sample();
-        let whole = event(&bytes[..]).expect("an event");
+        let whole = parse(&bytes[..]).expect("an event");
         assert_eq!(whole.as_bytes(), bytes);
         let port = std::mem::offset_of!(ResetEvent, local_port);
         assert_eq!(whole.local_port, u16::from_ne_bytes([bytes[port], bytes[port + 1]]));
         for split in 0..=bytes.len() {
             let (head, tail) = bytes.split_at(split);
-            assert_eq!(event(head.chain(tail)), Ok(whole), "split at {split}");
+            assert_eq!(parse(head.chain(tail)), Ok(whole), "split at {split}");
         }
     }
 
     #[test]
-    fn kernel_padding_is_ignored() {
+    fn ignores_padding() {
         let mut bytes = sample();
-        let whole = event(&bytes[..]);
+        let whole = parse(&bytes[..]);
         bytes.extend([0xff; 12]);
-        assert_eq!(event(&bytes[..]), whole);
+        assert_eq!(parse(&bytes[..]), whole);
     }
 
     #[test]
-    fn short_samples_are_refused() {
+    fn rejects_short_samples() {
         let bytes = sample();
         for length in 0..bytes.len() {
-            assert_eq!(event(&bytes[..length]), Err(Malformed::Short { bytes: length }));
+            assert_eq!(parse(&bytes[..length]), Err(Malformed::Short { bytes: length }));
         }
     }
 
     #[test]
-    fn unknown_kinds_are_refused() {
+    fn rejects_unknown_kinds() {
         for kind in (0..=u8::MAX).filter(|kind| !(KIND_SENT..=KIND_FORWARDED).contains(kind)) {
             let mut bytes = sample();
             bytes[std::mem::offset_of!(ResetEvent, kind)] = kind;
-            assert_eq!(event(&bytes[..]), Err(Malformed::Kind(kind)));
+            assert_eq!(parse(&bytes[..]), Err(Malformed::Kind(kind)));
         }
     }
 }

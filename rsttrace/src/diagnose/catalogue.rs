@@ -1,99 +1,83 @@
-//! The catalogue of causes: one row a cause, in the order in which they are tried.
+//! Catalogue of causes, in the order in which they are tried.
 //!
-//! Codes are stable. The rows stand in `sent.rs` and `received.rs`, each beside its rule.
+//! Codes are stable. Each cause is declared in `sent.rs` or `received.rs`, beside its rule.
 
 use super::{received, sent, timeouts::Timeouts};
 use crate::model::{CauseConfidence, Direction, Evidence, Fault, Reset, Sender};
 
-/// Decides whether a record has a cause, and how sure that is.
-pub type Rule = fn(&Reset, &Timeouts) -> Option<CauseConfidence>;
+/// Rule of a cause: whether it explains a record, and with which confidence. `None` if it does not.
+pub type RuleFn = fn(&Reset, &Timeouts) -> Option<CauseConfidence>;
 
-/// Says with figures what decided it, the most telling first.
-pub type Because = fn(&Reset, &Timeouts, &mut Evidence);
+/// Appends the figures on which a rule decided, the most telling first.
+pub type EvidenceFn = fn(&Reset, &Timeouts, &mut Evidence);
+
+/// Result of a rule that the kernel's state proves.
+pub(super) const CERTAIN: Option<CauseConfidence> = Some(CauseConfidence::Certain);
+/// Result of a rule that fits, with nothing that contradicts.
+pub(super) const LIKELY: Option<CauseConfidence> = Some(CauseConfidence::Likely);
+/// Result of a rule that is the best of several explanations.
+pub(super) const GUESS: Option<CauseConfidence> = Some(CauseConfidence::Guess);
 
 /// One cause.
-pub struct Row {
+pub struct CauseSpec {
     /// Stable name.
     pub code: &'static str,
-    /// Which way such resets go; `None` for either.
+    /// Direction of the resets that it explains; `None` for both.
     pub direction: Option<Direction>,
-    /// Who put the reset on the wire.
+    /// Sender of the reset.
     pub sender: Sender,
-    /// Who has something to change.
+    /// Side that has something to change.
     pub fault: Fault,
-    /// One sentence.
+    /// Rule that recognises it.
+    pub rule: RuleFn,
+    /// Evidence of the rule, beside the facts that every record has.
+    pub evidence: EvidenceFn,
+    /// Summary, one sentence.
     pub summary: &'static str,
-    /// What to do.
+    /// Remedy.
     pub advice: &'static str,
-    /// How it shows on this host.
-    pub fingerprint: &'static str,
-    /// How it is recognised.
-    pub rule: Rule,
-    /// What decided it, beside the facts that every record has.
-    pub because: Because,
+    /// Signs by which it is recognised on this host.
+    pub shows_by: &'static str,
 }
 
-/// What is left when no rule fits.
-pub static UNKNOWN: Row = Row {
+/// Cause of records that no rule explains.
+pub static UNKNOWN: CauseSpec = CauseSpec {
     code: "unknown",
     direction: None,
     sender: Sender::Unknown,
     fault: Fault::Unknown,
+    rule: |_, _| None,
+    evidence: no_evidence,
     summary: "None of the known causes fits; the evidence is what there is.",
     advice: "Look at the evidence, and at the peer's own records of the same moment.",
-    fingerprint: "Nothing else in this catalogue.",
-    rule: never,
-    because: plain,
+    shows_by: "Nothing else in this catalogue.",
 };
 
-/// Every cause but `unknown`; of each direction, in the order in which they are tried.
-pub fn rows() -> impl Iterator<Item = &'static Row> {
-    sent::ROWS.iter().chain(received::ROWS)
+/// Every cause but [`UNKNOWN`]. Those of one direction are in the order in which they are tried.
+pub fn causes() -> impl Iterator<Item = &'static CauseSpec> {
+    sent::CAUSES.iter().chain(received::CAUSES).copied()
 }
 
-/// The cause with this code.
-pub fn find(code: &str) -> Option<&'static Row> {
-    // A record's code is the row's own, and a look at where it is tells; words have to be compared.
-    let is_own = |row: &&Row| std::ptr::eq(row.code, code);
-    rows().find(is_own).or_else(|| rows().chain([&UNKNOWN]).find(|row| row.code == code))
+/// Cause of this code, [`UNKNOWN`] included; `None` if there is none.
+pub fn find(code: &str) -> Option<&'static CauseSpec> {
+    // The code of a record is the literal of its cause, so that comparing addresses finds it; any other text is
+    // compared.
+    let is_own = |cause: &&CauseSpec| std::ptr::eq(cause.code, code);
+    causes().find(is_own).or_else(|| causes().chain([&UNKNOWN]).find(|cause| cause.code == code))
 }
 
-/// The first row whose rule fits, and how sure it is.
-pub(super) fn decide(reset: &Reset, timeouts: &Timeouts) -> (&'static Row, CauseConfidence) {
-    let rows = match reset.direction {
-        Direction::Sent => sent::ROWS,
-        Direction::Received => received::ROWS,
+/// First cause whose rule explains the record, with its confidence; [`UNKNOWN`] if there is none.
+pub(super) fn decide(reset: &Reset, timeouts: &Timeouts) -> (&'static CauseSpec, CauseConfidence) {
+    let causes = match reset.direction {
+        Direction::Sent => sent::CAUSES,
+        Direction::Received => received::CAUSES,
     };
-    rows.iter().find_map(|row| Some((row, (row.rule)(reset, timeouts)?))).unwrap_or((&UNKNOWN, CauseConfidence::Guess))
+    let explained = causes.iter().find_map(|&cause| Some((cause, (cause.rule)(reset, timeouts)?)));
+    explained.unwrap_or((&UNKNOWN, CauseConfidence::Guess))
 }
 
-/// The rule of a cause that another place decides.
-pub(super) fn never(_: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    None
-}
-
-/// Nothing to say beside the facts that every record has.
-pub(super) fn plain(_: &Reset, _: &Timeouts, _: &mut Evidence) {}
-
-/// The table of one direction: code, sender, fault, rule, what it adds to the evidence; summary, advice, fingerprint.
-macro_rules! table {
-    ($direction:ident: $($code:literal $sender:ident $fault:ident $rule:expr, $because:expr;
-        $summary:literal $advice:literal $fingerprint:literal)+) => {
-        /// Every cause of this direction, in the order in which they are tried.
-        pub(super) static ROWS: &[$crate::diagnose::catalogue::Row] = &[$($crate::diagnose::catalogue::Row {
-            code: $code,
-            direction: Some($crate::model::Direction::$direction),
-            sender: $crate::model::Sender::$sender,
-            fault: $crate::model::Fault::$fault,
-            summary: $summary,
-            advice: $advice,
-            fingerprint: $fingerprint,
-            rule: $rule,
-            because: $because,
-        },)+];
-    };
-}
-pub(super) use table;
+/// [`EvidenceFn`] of a rule that decides on facts that every record has.
+pub(super) fn no_evidence(_: &Reset, _: &Timeouts, _: &mut Evidence) {}
 
 #[cfg(test)]
 mod tests {
@@ -104,11 +88,11 @@ mod tests {
     #[test]
     fn codes_are_unique_and_texts_are_sentences() {
         let mut codes = HashSet::new();
-        for row in rows() {
-            assert!(codes.insert(row.code), "{} stands twice", row.code);
-            assert!(row.code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'));
-            for text in [row.summary, row.advice, row.fingerprint] {
-                assert!(text.ends_with(['.', '?']) && text.starts_with(char::is_uppercase), "{}: {text}", row.code);
+        for cause in causes() {
+            assert!(codes.insert(cause.code), "{} is there twice", cause.code);
+            assert!(cause.code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'));
+            for text in [cause.summary, cause.advice, cause.shows_by] {
+                assert!(text.ends_with(['.', '?']) && text.starts_with(char::is_uppercase), "{}: {text}", cause.code);
             }
         }
         assert!(!codes.contains(UNKNOWN.code));

@@ -1,17 +1,17 @@
-//! The facts of a record in words with figures.
+//! Evidence: the facts of a record in words, with figures.
 
 use std::fmt::{self, Display};
 
 use rsttrace_common::abi::{netfilter, tcp};
 
 use crate::model::{Evidence, Reset, Socket};
-pub(super) use crate::util::human_duration as span;
 
-/// How a silence before our last send is told.
+/// Beginning of the line on the idle time before the last send.
 pub(super) const AFTER_SILENCE: &str = "the last send came after a silence of";
 
-/// What a person wants to know of the reset whatever its cause, the most telling first.
-pub(super) fn of(reset: &Reset, evidence: &mut Evidence) {
+/// Appends the facts that matter whatever the cause, the most telling first. Lines that a rule added before are not
+/// repeated.
+pub(super) fn append_facts(reset: &Reset, evidence: &mut Evidence) {
     if let Some(reason) = &reset.reason {
         evidence.push_parts(["the kernel's reason is ", reason]);
     }
@@ -22,9 +22,9 @@ pub(super) fn of(reset: &Reset, evidence: &mut Evidence) {
         }
     }
     match &reset.socket {
-        None if reset.facts.netfilter_hook != 0 => rejected(reset.facts.netfilter_hook, evidence),
+        None if reset.facts.netfilter_hook != 0 => append_netfilter_hook(reset.facts.netfilter_hook, evidence),
         None => evidence.push_parts(["the kernel had no socket for it"]),
-        Some(socket) => of_socket(socket, evidence),
+        Some(socket) => append_socket_facts(socket, evidence),
     }
     let facts = &reset.facts;
     if facts.linger_zero {
@@ -34,7 +34,7 @@ pub(super) fn of(reset: &Reset, evidence: &mut Evidence) {
         evidence.push_parts(["the process was exiting"]);
     }
     if facts.probes_out > 0 {
-        evidence.push(many(facts.probes_out.into(), "probe", "was unanswered", "were unanswered"));
+        evidence.push(pluralize(facts.probes_out.into(), "probe", "was unanswered", "were unanswered"));
     }
     if let Some(packet) = &reset.packet {
         let own = packet.handshake_ttl.or(facts.neighbours.peer_ttl);
@@ -49,8 +49,8 @@ pub(super) fn of(reset: &Reset, evidence: &mut Evidence) {
     }
 }
 
-/// Which of netfilter's hooks the rule stands in.
-fn rejected(hook: u8, evidence: &mut Evidence) {
+/// Appends the netfilter hook of the rule that rejected the packet (`NF_INET_*`).
+fn append_netfilter_hook(hook: u8, evidence: &mut Evidence) {
     evidence.push_parts([match hook {
         netfilter::LOCAL_IN => "a rule for incoming packets (input) rejected it",
         netfilter::FORWARD => "a rule for forwarded packets (forward) rejected it: it was not for this host",
@@ -59,7 +59,7 @@ fn rejected(hook: u8, evidence: &mut Evidence) {
     }]);
 }
 
-fn of_socket(socket: &Socket, evidence: &mut Evidence) {
+fn append_socket_facts(socket: &Socket, evidence: &mut Evidence) {
     match socket.state.name() {
         Some(state) => evidence.push_parts(["the connection was in ", state]),
         None => evidence.push(format_args!("the connection was in {}", socket.state)),
@@ -77,7 +77,7 @@ fn of_socket(socket: &Socket, evidence: &mut Evidence) {
     ] {
         if let Some(bytes @ 1..) = bytes {
             let [kind, was, were] = what;
-            evidence.push(many(bytes, kind, was, were));
+            evidence.push(pluralize(bytes, kind, was, were));
         }
     }
     for (ms, what) in [
@@ -87,36 +87,47 @@ fn of_socket(socket: &Socket, evidence: &mut Evidence) {
         (socket.since_receive_ms, "data last came"),
     ] {
         if let Some(ms) = ms {
-            evidence.push(format_args!("{what} {}", ago(ms)));
+            evidence.push(format_args!("{what} {}", before_reset(ms)));
         }
     }
-    let told = evidence.lines().any(|line| line.starts_with(AFTER_SILENCE));
-    if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0 && !told) {
-        evidence.push(format_args!("{AFTER_SILENCE} {}", span(idle)));
+    let is_told = evidence.lines().any(|line| line.starts_with(AFTER_SILENCE));
+    if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0 && !is_told) {
+        evidence.push(format_args!("{AFTER_SILENCE} {}", human_duration(idle)));
     }
     if let Some(retransmits @ 1..) = socket.retransmits {
-        evidence.push(many(retransmits.into(), "segment", "had to be sent again", "had to be sent again"));
+        evidence.push(pluralize(retransmits.into(), "segment", "had to be sent again", "had to be sent again"));
     }
 }
 
-/// A time before the reset. The kernel keeps some in clock ticks, of 1 to 10 ms, and zero ticks may be anything up to
-/// one.
-fn ago(ms: f64) -> impl Display {
+/// Time before the reset, in milliseconds. 0 is shown as less than a clock tick: the kernel keeps some times in ticks,
+/// of 1 to 10 ms.
+fn before_reset(ms: f64) -> impl Display {
     fmt::from_fn(move |formatter| match ms {
         0.0 => formatter.write_str("within a clock tick before"),
-        _ => write!(formatter, "{} before", span(ms)),
+        _ => write!(formatter, "{} before", human_duration(ms)),
     })
 }
 
-/// `1 probe was unanswered`, `2 probes were unanswered`.
-pub(super) fn many(count: u64, what: &str, one: impl Display, more: impl Display) -> impl Display {
+/// Count with a noun and a predicate: `1 probe was unanswered`, `2 probes were unanswered`. A phrase behind the noun is
+/// left alone: `2 other connections to this port`.
+pub(super) fn pluralize(count: u64, what: &str, one: impl Display, more: impl Display) -> impl Display {
     fmt::from_fn(move |formatter| {
         if count == 1 {
             return write!(formatter, "1 {what} {one}");
         }
-        // The first noun takes the plural: `other connections to this port`.
+        // The noun ends before the first preposition.
         let (noun, rest) =
             [" to ", " of "].iter().find_map(|&word| Some(what.split_at(what.find(word)?))).unwrap_or((what, ""));
         write!(formatter, "{count} {noun}s{rest} {more}")
+    })
+}
+
+/// Duration in the largest fitting unit of µs, ms, s and min, from milliseconds.
+pub(crate) fn human_duration(ms: f64) -> impl Display {
+    fmt::from_fn(move |formatter| match ms {
+        ..1.0 => write!(formatter, "{:.0} µs", ms * 1000.0),
+        ..1000.0 => write!(formatter, "{ms:.0} ms"),
+        ..600_000.0 => write!(formatter, "{:.1} s", ms / 1000.0),
+        _ => write!(formatter, "{:.0} min", ms / 60_000.0),
     })
 }

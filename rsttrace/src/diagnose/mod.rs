@@ -1,86 +1,87 @@
-//! Why: the cause of a reset, whose fault it is, and the evidence.
+//! Diagnosis: the cause of a reset, the side that has something to change, and the evidence.
 //!
-//! No input or output but the timeouts' file at the start: a record in, the same record with its cause out. What a
-//! record has to do with earlier ones is in a short, bounded memory.
+//! No I/O but for the file of `--timeouts` at the start: fills in the cause of one record after the other. Earlier
+//! resets are kept in a bounded cache, see `correlation.rs`.
 
 pub mod catalogue;
-mod crowd;
+pub mod connection_view;
+mod correlation;
+mod data_file;
 pub(crate) mod evidence;
-mod neighbours;
-mod programs;
+mod program_hints;
 mod received;
 mod sent;
-pub mod story;
 pub mod timeouts;
 
 use std::borrow::Cow;
 
 use crate::{
     diagnose::{
-        catalogue::{Row, UNKNOWN},
-        neighbours::Memory,
+        catalogue::{CauseSpec, UNKNOWN},
+        correlation::RecentResets,
+        program_hints::HintsByCause,
         timeouts::Timeouts,
     },
     model::{Cause, CauseConfidence, Evidence, Fault, Reset},
 };
 
-/// The cause of a record that nobody has looked at yet.
+/// Cause of a record before its diagnosis.
 pub(crate) fn undiagnosed() -> Cause {
     cause(&UNKNOWN, CauseConfidence::Guess)
 }
 
-fn cause(row: &Row, confidence: CauseConfidence) -> Cause {
+fn cause(spec: &CauseSpec, confidence: CauseConfidence) -> Cause {
     Cause {
-        code: row.code,
-        sender: row.sender,
-        fault: row.fault,
+        code: spec.code,
+        sender: spec.sender,
+        fault: spec.fault,
         confidence,
-        benign: row.fault == Fault::None,
-        summary: Cow::Borrowed(row.summary),
+        benign: spec.fault == Fault::None,
+        summary: Cow::Borrowed(spec.summary),
         evidence: Evidence::default(),
-        advice: Cow::Borrowed(row.advice),
+        advice: Cow::Borrowed(spec.advice),
     }
 }
 
-/// Finds causes.
+/// Diagnoses resets, in the order of events.
 #[derive(Default)]
 pub struct Diagnosis {
     timeouts: Timeouts,
-    memory: Memory,
-    settings: programs::ByCause,
+    recent: RecentResets,
+    hints: HintsByCause,
 }
 
 impl Diagnosis {
-    /// With these known timeouts, and nothing remembered.
+    /// Creates the stage with these known timeouts and no earlier resets.
     pub fn new(timeouts: Timeouts) -> Self {
         Self { timeouts, ..Self::default() }
     }
 
-    /// Fills in the cause, but for the words that need time to find: see [`Self::explain`].
+    /// Fills in the cause, with an empty evidence, and remembers the reset for later ones.
     pub fn diagnose(&mut self, reset: &mut Reset) {
-        self.memory.introduce(reset);
-        let (row, confidence) = catalogue::decide(reset, &self.timeouts);
-        reset.cause = cause(row, confidence);
+        self.recent.observe(reset);
+        let (spec, confidence) = catalogue::decide(reset, &self.timeouts);
+        reset.cause = cause(spec, confidence);
     }
 
-    /// Fills in the evidence, and the setting of the owner's program to look at.
+    /// Fills in the evidence, and appends the hint for the owner's program to the advice.
+    ///
+    /// Apart from [`Self::diagnose`], because it takes longer and not every format shows evidence.
     pub fn explain(&self, reset: &mut Reset) {
         let mut evidence = std::mem::take(&mut reset.cause.evidence).cleared();
-        if let Some(row) = catalogue::find(reset.cause.code) {
-            (row.because)(reset, &self.timeouts, &mut evidence);
+        if let Some(spec) = catalogue::find(reset.cause.code) {
+            (spec.evidence)(reset, &self.timeouts, &mut evidence);
         }
-        evidence::of(reset, &mut evidence);
+        evidence::append_facts(reset, &mut evidence);
         reset.cause.evidence = evidence;
-        if let Some(setting) =
-            reset.process.as_ref().and_then(|process| self.settings.setting(process, reset.cause.code))
-        {
-            reset.cause.advice = Cow::Owned(format!("{} {setting}", reset.cause.advice));
+        if let Some(hint) = reset.process.as_ref().and_then(|process| self.hints.find(process, reset.cause.code)) {
+            reset.cause.advice = Cow::Owned(format!("{} {hint}", reset.cause.advice));
         }
     }
 
-    /// What to look at for a cause in each program that has a setting for it.
-    pub fn settings(code: &str) -> impl Iterator<Item = &'static str> {
-        programs::settings(code)
+    /// Hints for a cause, one for each program that has any.
+    pub fn hints(code: &str) -> impl Iterator<Item = &'static str> {
+        program_hints::for_cause(code)
     }
 
     /// The known timeouts.

@@ -1,247 +1,226 @@
-//! Why a reset came: rules over the socket that it hit, the story of the connection, and the resets shortly before.
+//! Causes of received resets: rules over the socket that was hit, its connection's history, and earlier resets.
 //!
-//! The kernel gives no reason for what it receives. What is asked first: had the peer closed before, is the reset the
-//! answer to what we sent, how long was the silence, and did other connections break with this one?
+//! The kernel gives no reason for a reset that it receives. The rules ask: had the peer closed before, does the reset
+//! answer data that was sent, how long was the connection idle, and did other connections break with it?
+
+use std::fmt;
 
 use rsttrace_common::abi::tcp;
 
 use super::{
-    catalogue::table,
-    crowd::{
-        accept_overflow, broke_with_others, first_data_again, health_probe, peer_restarted, policy, probed_again,
-        with_the_handshake,
-    },
-    evidence::{AFTER_SILENCE, span},
-    story::{Order, Story, foreign_ttl},
-    timeouts::{Kind, Timeouts},
+    catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY},
+    connection_view::{FinOrder, ReceivedReset, has_foreign_ttl},
+    evidence::{AFTER_SILENCE, human_duration, pluralize},
+    timeouts::{TimeoutKind, Timeouts},
 };
-use crate::model::{CauseConfidence, Evidence, Reset, Role};
+use crate::model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender};
 
-/// From this silence on it is more likely that something on the path forgot the connection than that an end closed it.
-const PATH_SILENCE_MS: f64 = 239_000.0;
-/// A silence after which a foreign TTL means that something on the path forgot the connection.
-const SOME_SILENCE_MS: f64 = 10_000.0;
-/// A silence after which a peer that resets has probably been away, whatever the timeouts.
-const LONG_SILENCE_MS: f64 = 300_000.0;
-/// A reset so soon after the peer's last bytes belongs to them.
-const AFTER_LAST_BYTES_MS: f64 = 100.0;
-/// A request that has waited for as long is worth a word.
-const WAITED_MS: f64 = 500.0;
-/// A connection on which something happened so lately was at work.
+/// Idle time from which on a middlebox is more likely to have forgotten the connection than an end to have closed it.
+const PATH_IDLE_MIN_MS: f64 = 239_000.0;
+/// Idle time from which on a foreign TTL means that a middlebox forgot the connection.
+const FOREIGN_TTL_IDLE_MIN_MS: f64 = 10_000.0;
+/// Idle time from which on the peer has probably been away, even if no timeout is known that matches.
+const LONG_IDLE_MS: f64 = 300_000.0;
+/// Longest time between the peer's last data and a reset that belongs to them.
+const AFTER_LAST_DATA_MS: f64 = 100.0;
+/// Waiting time of a request from which on the evidence names it.
+const WAITED_MIN_MS: f64 = 500.0;
+/// Longest time since the last data on a connection that was at work.
 const AT_WORK_MS: f64 = 1_000.0;
-/// Below this round trip one cannot tell who answered sooner.
+/// Round trip below which the source of an answer cannot be told by its time.
 const MEASURABLE_RTT_US: u32 = 2_000;
+/// Connections in a row, this one among them, that are reset on their first data from which on it is on purpose.
+const POLICY_MIN_STREAK: u32 = 3;
+/// Shortest time over which the connections of such a streak come; faster ones are a burst.
+const POLICY_MIN_MS: f64 = 1_000.0;
+/// Shortest age of a connection whose data a listener with a full accept queue dropped: it answers them only once it
+/// has forgotten the connection.
+const NEVER_ACCEPTED_MIN_MS: f64 = 500.0;
+/// Longest age of a health check's connection.
+const PROBE_MAX_MS: f64 = 5_000.0;
+/// Longest time between a refusal and a reset of one event.
+const REFUSED_MAX_MS: f64 = 1_000.0;
 
-const CERTAIN: Option<CauseConfidence> = Some(CauseConfidence::Certain);
-const LIKELY: Option<CauseConfidence> = Some(CauseConfidence::Likely);
-const GUESS: Option<CauseConfidence> = Some(CauseConfidence::Guess);
+/// Noun for connections that broke before, see [`pluralize`].
+const OTHER_CONNECTION: &str = "other connection to this address and port";
 
-table! { Received:
-    "refused-by-firewall" Path Path refused_by_firewall, not_the_peer;
-        "Something before the peer refused the connection."
-        "Look at the firewalls between: one of them rejects with a TCP reset."
-        "As connection-refused, and the reset's TTL is not that of the peer's other packets, or it came sooner than the peer can answer."
-    "connection-refused" Peer Peer connection_refused, broke_before;
-        "Nothing listens on the peer's port."
-        "Is the service on the peer up, and is the port right?"
-        "SYN_SENT: the reset answers our SYN, about one round trip after it."
-    "reused-closed-connection" Peer Local reused_closed_connection, sent_after_fin;
-        "The peer had closed the connection, and our side used it again."
-        "Let the client's connection pool notice closed connections before it takes one, or keep them for a shorter time than the server does."
-        "We are the client, the peer's FIN had come, then we sent, and the reset answers that. A FIN that came after our data were sent does not count, nor one in the middle of an upload that the peer has answered early."
-    "after-close" Peer None after_close, silence;
-        "Our side had closed already; the peer discarded the rest."
-        "Nothing; it is harmless."
-        "Our process had closed the connection or shut it down both ways (FIN_WAIT, CLOSING, LAST_ACK). One that is shut down for sending only still waits for the answer and does not count."
-    "idle-timeout-path" Path Path idle_timeout_path, silence;
-        "A load balancer or NAT on the way had forgotten the idle connection."
-        "Send keep-alive probes more often than its idle timeout, or raise that."
-        "The reset answers data that we sent after a silence of at least 240 s that matches a load balancer's or NAT's timeout, or after a silence, with a TTL that is not the peer's. No FIN had come."
-    "keepalive-race" Peer Local keepalive_race, silence;
-        "Our request and the peer's idle timeout crossed."
-        "Keep idle connections in the client's pool for a shorter time than the server does, and repeat such requests where that is safe."
-        "We are the client, had exchanged data before, and our request after a silence that matches a known timeout was answered with a reset at once. No FIN had come when it was sent, and no connection with another silence broke at the same time."
-    "keepalive-answer" Peer Peer keepalive_answer, silence;
-        "The peer no longer knew the connection."
-        "Look for a restart or failover of the peer, or a path that forgets connections; send keep-alive probes more often."
-        "The reset answers a keep-alive probe, or data sent after more than five minutes of silence that match no timeout."
-    "idle-reset" Path Path idle_reset, silence;
-        "Something ended an idle connection when its time was up."
-        "Send keep-alive probes more often than the idle timeout, or raise that."
-        "Nothing was in flight, the last question had its answer, and the silence matches a known timeout. Connections that break together after different silences do not count."
-    "policy" Path Path policy, first_data_again;
-        "Something ends connections to this place right after their first data."
-        "Look for a filter that reads the traffic (SNI, host name, protocol), or a server that closes without an answer."
-        "We are the client, nothing ever came back, and the third such connection in a row to one address and port was reset on its first data, over more than a second."
-    "injected" Path Path injected, not_the_peer;
-        "The reset did not come from the peer itself."
-        "Look for a middlebox on the way that ends connections."
-        "The reset's TTL is off the peer's own by more than 2, or it has a window as no system sends it."
-    "accept-overflow" Peer Peer accept_overflow, with_the_handshake;
-        "The peer's accept queue was full."
-        "Let the peer accept faster, or raise its backlog and net.core.somaxconn."
-        "We are the client, the handshake was done, and nothing came: the reset answers the handshake, several such within a second make it likely; or the peer never acknowledged a byte."
-    "peer-restarted" Peer Peer peer_restarted, broke_with_others;
-        "The peer's process ended: several of its connections broke at once."
-        "Look at the peer's restarts and deployments, and let it drain connections before it stops."
-        "Connections of different ages to one address and port broke within a second. The first to break cannot know; from the second on it shows."
-    "health-probe" Peer None health_probe, probed_again;
-        "A health check connected and reset at once."
-        "Nothing; it is harmless. To keep it out of the output: --no-benign."
-        "We are the server, no byte went either way, and the same source has done so before at a distance."
-    "client-gave-up" Peer Local client_gave_up, waited;
-        "The client ended the connection before our answer."
-        "Answer faster, or raise the client's timeout."
-        "We are the server, and the client reset while we were sending, before our first byte, or after its FIN when the answer came too late."
-    "peer-closed-unread" Peer Peer peer_closed_unread, closed_while_sending;
-        "The peer closed without reading what we were still sending."
-        "Look for an early answer of the peer (413, 401), and let it read the request to its end before it closes."
-        "Our data were on their way when the peer's FIN or its last bytes came, and the reset followed within milliseconds; or our process went on sending while the answer lay there unread."
-    "peer-aborted" Peer Peer peer_aborted, waited;
-        "The peer's process aborted the connection."
-        "Look at the peer's log for this moment."
-        "A connection in use was reset, and nothing else in this catalogue fits."
+/// Causes of received resets, in the order in which they are tried.
+pub(super) static CAUSES: &[&CauseSpec] = &[
+    &REFUSED_BY_FIREWALL,
+    &CONNECTION_REFUSED,
+    &REUSED_CLOSED_CONNECTION,
+    &AFTER_CLOSE,
+    &IDLE_TIMEOUT_PATH,
+    &KEEPALIVE_RACE,
+    &KEEPALIVE_ANSWER,
+    &IDLE_RESET,
+    &POLICY,
+    &INJECTED,
+    &ACCEPT_OVERFLOW,
+    &PEER_RESTARTED,
+    &HEALTH_PROBE,
+    &CLIENT_GAVE_UP,
+    &PEER_CLOSED_UNREAD,
+    &PEER_ABORTED,
+];
+
+/// The view of a reset in SYN_SENT.
+fn in_syn_sent(reset: &Reset) -> Option<ReceivedReset<'_>> {
+    ReceivedReset::of(reset).filter(|view| view.state() == tcp::SYN_SENT)
 }
 
-fn in_syn_sent(reset: &Reset) -> Option<Story<'_>> {
-    Story::of(reset).filter(|story| story.state() == tcp::SYN_SENT)
+/// The view of a reset of a connection that its process was using.
+fn in_use(reset: &Reset) -> Option<ReceivedReset<'_>> {
+    ReceivedReset::of(reset).filter(|view| view.in_use())
 }
 
-/// A connection that its process was using.
-fn in_use(reset: &Reset) -> Option<Story<'_>> {
-    Story::of(reset).filter(|story| story.in_use())
+/// The view of a reset of a connection that its process was using, and that this host had opened or may have.
+fn client_in_use(reset: &Reset) -> Option<ReceivedReset<'_>> {
+    in_use(reset).filter(|view| !view.has_role(Role::Server))
 }
 
-/// Sooner than light comes to the peer and back: half of the shortest round trip to it that was seen.
-fn too_soon(reset: &Reset) -> Option<(f64, f64)> {
-    let rtt = f64::from(reset.facts.neighbours.peer_rtt_us.filter(|&rtt| rtt >= MEASURABLE_RTT_US)?) / 1000.0;
-    let answered = reset.socket.as_ref()?.age_ms?;
-    (answered < rtt / 2.0).then_some((answered, rtt))
-}
+static REFUSED_BY_FIREWALL: CauseSpec = CauseSpec {
+    code: "refused-by-firewall",
+    direction: Some(Direction::Received),
+    sender: Sender::Path,
+    fault: Fault::Path,
+    rule: refused_by_firewall,
+    evidence: not_from_peer,
+    summary: "Something before the peer refused the connection.",
+    advice: "Look at the firewalls between: one of them rejects with a TCP reset.",
+    shows_by: "As connection-refused, and the reset's TTL is not that of the peer's other packets, or it came sooner than the peer can answer.",
+};
 
 fn refused_by_firewall(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     in_syn_sent(reset)?;
-    match (foreign_ttl(reset), too_soon(reset)) {
+    match (has_foreign_ttl(reset), sooner_than_peer(reset)) {
         (Some(true), _) => LIKELY,
         (None, Some(_)) => GUESS,
         _ => None,
     }
 }
 
-/// Why the peer cannot have sent it.
-fn not_the_peer(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    if let Some((answered, rtt)) = too_soon(reset) {
-        evidence.push(format_args!("it came {} after our SYN, and the peer is {} away", span(answered), span(rtt)));
+/// Time of the answer to the SYN and round trip to the peer, milliseconds, if the answer came within half of the
+/// shortest round trip to the peer that was measured: not even a packet one way takes less.
+fn sooner_than_peer(reset: &Reset) -> Option<(f64, f64)> {
+    let rtt = f64::from(reset.facts.neighbours.peer_rtt_us.filter(|&rtt| rtt >= MEASURABLE_RTT_US)?) / 1000.0;
+    let answered = reset.socket.as_ref()?.age_ms?;
+    (answered < rtt / 2.0).then_some((answered, rtt))
+}
+
+/// Tells why the peer cannot have sent the reset.
+fn not_from_peer(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    if let Some((answered, rtt)) = sooner_than_peer(reset) {
+        let (answered, rtt) = (human_duration(answered), human_duration(rtt));
+        evidence.push(format_args!("it came {answered} after our SYN, and the peer is {rtt} away"));
     }
-    if let Some(packet) = reset.packet.as_ref().filter(|packet| odd_window(packet.ack, packet.window)) {
+    if let Some(packet) = reset.packet.as_ref().filter(|packet| is_odd_window(packet.ack, packet.window)) {
         evidence.push(format_args!("it has a window of {} and acknowledges nothing", packet.window));
     }
 }
 
-/// Who refused, the peer or something before it, does not show in the socket.
-fn connection_refused(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    in_syn_sent(reset)?;
-    if foreign_ttl(reset) == Some(false) { CERTAIN } else { LIKELY }
+/// Returns whether no known system sends a reset with this window: Linux and the others send resets with neither
+/// acknowledgement nor window, or with both.
+fn is_odd_window(ack: u32, window: u16) -> bool {
+    ack == 0 && window != 0
 }
 
-fn broke_before(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+static CONNECTION_REFUSED: CauseSpec = CauseSpec {
+    code: "connection-refused",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Peer,
+    rule: connection_refused,
+    evidence: broken_before,
+    summary: "Nothing listens on the peer's port.",
+    advice: "Is the service on the peer up, and is the port right?",
+    shows_by: "SYN_SENT: the reset answers our SYN, about one round trip after it.",
+};
+
+/// Fires for every reset in SYN_SENT. Certain only if the TTL is the peer's: the socket does not show whether a
+/// firewall on the path answered.
+fn connection_refused(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    in_syn_sent(reset)?;
+    if has_foreign_ttl(reset) == Some(false) { CERTAIN } else { LIKELY }
+}
+
+fn broken_before(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     if let Some(ms) = reset.facts.neighbours.refused_ms {
-        evidence.push(format_args!("connections to this address and port broke {} before", span(ms)));
+        evidence.push(format_args!("connections to this address and port broke {} before", human_duration(ms)));
     }
     if reset.socket.as_ref().and_then(|socket| socket.retransmits).is_some_and(|count| count > 0) {
         evidence.push("earlier SYNs had no answer at all");
     }
 }
 
-fn after_close(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let story = Story::of(reset)?;
-    let closed = matches!(story.state(), tcp::FIN_WAIT1 | tcp::FIN_WAIT2 | tcp::CLOSING | tcp::LAST_ACK);
-    (closed && !story.in_use()).then_some(CauseConfidence::Certain)
-}
+static REUSED_CLOSED_CONNECTION: CauseSpec = CauseSpec {
+    code: "reused-closed-connection",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Local,
+    rule: reused_closed_connection,
+    evidence: sent_after_fin,
+    summary: "The peer had closed the connection, and our side used it again.",
+    advice: "Let the client's connection pool notice closed connections before it takes one, or keep them for a shorter time than the server does.",
+    shows_by: "We are the client, the peer's FIN had come, then we sent, and the reset answers that. A FIN that came after our data were sent does not count, nor one in the middle of an upload that the peer has answered early.",
+};
 
 fn reused_closed_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let story = Story::of(reset).filter(|story| story.is(Role::Client) && !story.talks_over_the_answer())?;
-    let answered = story.answers_our_send() || story.answers_late();
-    let sent = story.order() == Order::FinFirst && answered && story.foreign_ttl() != Some(true);
-    match story.state() {
-        tcp::CLOSE_WAIT if sent && !story.may_be_closing_alert() => LIKELY,
-        // A farewell that the peer did not want.
+    let view =
+        ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && !view.sends_despite_unread_response())?;
+    let answered = view.answers_our_send() || view.answers_before_rto();
+    let sent = view.fin_order() == FinOrder::BeforeSend && answered && view.has_foreign_ttl() != Some(true);
+    match view.state() {
+        tcp::CLOSE_WAIT if sent && !view.may_be_closing_alert() => LIKELY,
+        // A closing alert to a peer that had closed.
         tcp::CLOSE_WAIT if sent => GUESS,
-        tcp::LAST_ACK if sent && !story.may_be_closing_alert() => GUESS,
+        tcp::LAST_ACK if sent && !view.may_be_closing_alert() => GUESS,
         _ => None,
     }
 }
 
 fn sent_after_fin(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    let Some(story) = Story::of(reset) else { return };
-    let bytes = story.socket.unacked_bytes.unwrap_or(0);
-    match story.socket.fin_received_ms {
+    let Some(view) = ReceivedReset::of(reset) else { return };
+    let bytes = view.socket.unacked_bytes.unwrap_or(0);
+    match view.socket.fin_received_ms {
         Some(fin) => evidence.push(format_args!(
             "the peer's FIN had come {} before the reset, and only then were {bytes} bytes sent",
-            span(fin)
+            human_duration(fin)
         )),
         None => evidence.push(format_args!(
             "the peer's FIN had come before rsttrace was started, and {bytes} bytes were sent since"
         )),
     }
-    if story.may_be_closing_alert() {
+    if view.may_be_closing_alert() {
         evidence.push(format_args!("{bytes} bytes may be a TLS closing alert, with which nothing is lost"));
     }
 }
 
-/// The reset answers what was sent after a silence, and no FIN had come when that was sent.
-fn answered_after_silence(reset: &Reset) -> Option<(Story<'_>, f64)> {
-    let story = in_use(reset).filter(|story| story.answers_our_send() && story.order() != Order::FinFirst)?;
-    Some((story, story.socket.idle_before_send_ms?))
+static AFTER_CLOSE: CauseSpec = CauseSpec {
+    code: "after-close",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::None,
+    rule: after_close,
+    evidence: idle_time,
+    summary: "Our side had closed already; the peer discarded the rest.",
+    advice: "Nothing; it is harmless.",
+    shows_by: "Our process had closed the connection or shut it down both ways (FIN_WAIT, CLOSING, LAST_ACK). One that is shut down for sending only still waits for the answer and does not count.",
+};
+
+fn after_close(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    let view = ReceivedReset::of(reset)?;
+    let closed = matches!(view.state(), tcp::FIN_WAIT1 | tcp::FIN_WAIT2 | tcp::CLOSING | tcp::LAST_ACK);
+    (closed && !view.in_use()).then_some(CauseConfidence::Certain)
 }
 
-fn idle_timeout_path(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
-    let (story, idle) = answered_after_silence(reset)?;
-    if story.foreign_ttl() == Some(true) && idle >= SOME_SILENCE_MS {
-        return LIKELY;
-    }
-    let alone = reset.facts.neighbours.silent_otherwise == 0;
-    (alone && idle >= PATH_SILENCE_MS && timeouts.matches(idle, &[Kind::Path])).then_some(CauseConfidence::Likely)
-}
-
-fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
-    let (story, idle) = answered_after_silence(reset)?;
-    let known = story.is(Role::Client) && story.has_received() && timeouts.matches(idle, &[Kind::Server, Kind::Client]);
-    let alone = reset.facts.neighbours.silent_otherwise == 0;
-    (known && alone && story.foreign_ttl() != Some(true)).then_some(CauseConfidence::Likely)
-}
-
-fn keepalive_answer(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let story = in_use(reset)?;
-    if reset.facts.keepalive && reset.facts.probes_out > 0 && !story.sending() {
-        return LIKELY;
-    }
-    let (_, idle) = answered_after_silence(reset)?;
-    (idle >= LONG_SILENCE_MS).then_some(CauseConfidence::Guess)
-}
-
-fn idle_reset(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
-    let story = in_use(reset).filter(|story| !story.sending() && !story.awaits_answer())?;
-    let silence = story.silence_ms()?;
-    if story.state() != tcp::ESTABLISHED || reset.facts.neighbours.silent_otherwise > 0 {
-        return None;
-    }
-    if timeouts.matches(silence, &[Kind::Path]) || story.foreign_ttl() == Some(true) && silence >= SOME_SILENCE_MS {
-        LIKELY
-    } else if timeouts.matches(silence, &[Kind::Server, Kind::Client]) {
-        GUESS
-    } else {
-        None
-    }
-}
-
-/// What the silence matches.
-fn silence(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
-    let Some(story) = Story::of(reset) else { return };
-    let Some(silence) = story.telling_silence_ms().filter(|&silence| silence >= AT_WORK_MS) else { return };
-    let what = if story.in_flight() { AFTER_SILENCE } else { "nothing had gone either way for" };
-    let time = span(silence);
-    match timeouts.names(silence) {
+/// Tells how long the connection was idle, and the known timeouts that match.
+fn idle_time(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    let Some(view) = ReceivedReset::of(reset) else { return };
+    let Some(idle) = view.relevant_idle_ms().filter(|&idle| idle >= AT_WORK_MS) else { return };
+    let what = if view.has_unacked() { AFTER_SILENCE } else { "nothing had gone either way for" };
+    let time = human_duration(idle);
+    match timeouts.names(idle) {
         Some(names) => evidence.push(format_args!("{what} {time} ({names})")),
         None => evidence.push(format_args!("{what} {time}, which is no timeout that is known")),
     }
@@ -250,89 +229,385 @@ fn silence(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     }
 }
 
-/// Linux and the others send resets without acknowledgement and without window, or with both.
-fn odd_window(ack: u32, window: u16) -> bool {
-    ack == 0 && window != 0
+static IDLE_TIMEOUT_PATH: CauseSpec = CauseSpec {
+    code: "idle-timeout-path",
+    direction: Some(Direction::Received),
+    sender: Sender::Path,
+    fault: Fault::Path,
+    rule: idle_timeout_path,
+    evidence: idle_time,
+    summary: "A load balancer or NAT on the way had forgotten the idle connection.",
+    advice: "Send keep-alive probes more often than its idle timeout, or raise that.",
+    shows_by: "The reset answers data that we sent after a silence of at least 240 s that matches a load balancer's or NAT's timeout, or after a silence, with a TTL that is not the peer's. No FIN had come.",
+};
+
+fn idle_timeout_path(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
+    let (view, idle) = answered_after_idle(reset)?;
+    if view.has_foreign_ttl() == Some(true) && idle >= FOREIGN_TTL_IDLE_MIN_MS {
+        return LIKELY;
+    }
+    let alone = reset.facts.neighbours.silent_otherwise == 0;
+    (alone && idle >= PATH_IDLE_MIN_MS && timeouts.matches(idle, &[TimeoutKind::Path]))
+        .then_some(CauseConfidence::Likely)
 }
+
+/// The view of a reset that answers data sent after an idle time, and that time, milliseconds. `None` if a FIN had come
+/// before the data were sent.
+fn answered_after_idle(reset: &Reset) -> Option<(ReceivedReset<'_>, f64)> {
+    let view = in_use(reset).filter(|view| view.answers_our_send() && view.fin_order() != FinOrder::BeforeSend)?;
+    Some((view, view.socket.idle_before_send_ms?))
+}
+
+static KEEPALIVE_RACE: CauseSpec = CauseSpec {
+    code: "keepalive-race",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Local,
+    rule: keepalive_race,
+    evidence: idle_time,
+    summary: "Our request and the peer's idle timeout crossed.",
+    advice: "Keep idle connections in the client's pool for a shorter time than the server does, and repeat such requests where that is safe.",
+    shows_by: "We are the client, had exchanged data before, and our request after a silence that matches a known timeout was answered with a reset at once. No FIN had come when it was sent, and no connection with another silence broke at the same time.",
+};
+
+fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
+    let (view, idle) = answered_after_idle(reset)?;
+    let known = view.has_role(Role::Client)
+        && view.has_received()
+        && timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]);
+    let alone = reset.facts.neighbours.silent_otherwise == 0;
+    (known && alone && view.has_foreign_ttl() != Some(true)).then_some(CauseConfidence::Likely)
+}
+
+static KEEPALIVE_ANSWER: CauseSpec = CauseSpec {
+    code: "keepalive-answer",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Peer,
+    rule: keepalive_answer,
+    evidence: idle_time,
+    summary: "The peer no longer knew the connection.",
+    advice: "Look for a restart or failover of the peer, or a path that forgets connections; send keep-alive probes more often.",
+    shows_by: "The reset answers a keep-alive probe, or data sent after more than five minutes of silence that match no timeout.",
+};
+
+fn keepalive_answer(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    let view = in_use(reset)?;
+    if reset.facts.keepalive && reset.facts.probes_out > 0 && !view.is_sending() {
+        return LIKELY;
+    }
+    let (_, idle) = answered_after_idle(reset)?;
+    (idle >= LONG_IDLE_MS).then_some(CauseConfidence::Guess)
+}
+
+static IDLE_RESET: CauseSpec = CauseSpec {
+    code: "idle-reset",
+    direction: Some(Direction::Received),
+    sender: Sender::Path,
+    fault: Fault::Path,
+    rule: idle_reset,
+    evidence: idle_time,
+    summary: "Something ended an idle connection when its time was up.",
+    advice: "Send keep-alive probes more often than the idle timeout, or raise that.",
+    shows_by: "Nothing was in flight, the last question had its answer, and the silence matches a known timeout. Connections that break together after different silences do not count.",
+};
+
+fn idle_reset(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
+    let view = in_use(reset).filter(|view| !view.is_sending() && !view.request_outstanding())?;
+    let idle = view.idle_ms()?;
+    if view.state() != tcp::ESTABLISHED || reset.facts.neighbours.silent_otherwise > 0 {
+        return None;
+    }
+    if timeouts.matches(idle, &[TimeoutKind::Path])
+        || view.has_foreign_ttl() == Some(true) && idle >= FOREIGN_TTL_IDLE_MIN_MS
+    {
+        LIKELY
+    } else if timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]) {
+        GUESS
+    } else {
+        None
+    }
+}
+
+static POLICY: CauseSpec = CauseSpec {
+    code: "policy",
+    direction: Some(Direction::Received),
+    sender: Sender::Path,
+    fault: Fault::Path,
+    rule: policy,
+    evidence: first_data_again,
+    summary: "Something ends connections to this place right after their first data.",
+    advice: "Look for a filter that reads the traffic (SNI, host name, protocol), or a server that closes without an answer.",
+    shows_by: "We are the client, nothing ever came back, and the third such connection in a row to one address and port was reset on its first data, over more than a second.",
+};
+
+fn policy(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    let view = client_in_use(reset)?;
+    let earlier = &reset.facts.neighbours;
+    let on_first_data = view.has_sent() && !view.has_received() && view.answers_our_send();
+    let repeated = earlier.first_data + 1 >= POLICY_MIN_STREAK && earlier.first_data_since_ms >= POLICY_MIN_MS;
+    if !on_first_data || !repeated {
+        return None;
+    }
+    match (view.has_foreign_ttl(), view.window()) {
+        (Some(true), _) => LIKELY,
+        // Only a reset of an application has a window.
+        (_, Some(1..)) => None,
+        _ => GUESS,
+    }
+}
+
+fn first_data_again(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    let earlier = &reset.facts.neighbours;
+    evidence.push(format_args!(
+        "{} connections in a row to this address and port were reset on their first data, within {}",
+        earlier.first_data + 1,
+        human_duration(earlier.first_data_since_ms)
+    ));
+}
+
+static INJECTED: CauseSpec = CauseSpec {
+    code: "injected",
+    direction: Some(Direction::Received),
+    sender: Sender::Path,
+    fault: Fault::Path,
+    rule: injected,
+    evidence: not_from_peer,
+    summary: "The reset did not come from the peer itself.",
+    advice: "Look for a middlebox on the way that ends connections.",
+    shows_by: "The reset's TTL is off the peer's own by more than 2, or it has a window as no system sends it.",
+};
 
 fn injected(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     in_use(reset)?;
-    if foreign_ttl(reset) == Some(true) {
+    if has_foreign_ttl(reset) == Some(true) {
         return LIKELY;
     }
     let packet = reset.packet.as_ref()?;
-    odd_window(packet.ack, packet.window).then_some(CauseConfidence::Guess)
+    is_odd_window(packet.ack, packet.window).then_some(CauseConfidence::Guess)
 }
+
+static ACCEPT_OVERFLOW: CauseSpec = CauseSpec {
+    code: "accept-overflow",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Peer,
+    rule: accept_overflow,
+    evidence: broke_with_handshake,
+    summary: "The peer's accept queue was full.",
+    advice: "Let the peer accept faster, or raise its backlog and net.core.somaxconn.",
+    shows_by: "We are the client, the handshake was done, and nothing came: the reset answers the handshake, several such within a second make it likely; or the peer never acknowledged a byte.",
+};
+
+fn accept_overflow(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    let view = client_in_use(reset).filter(|view| view.has_role(Role::Client) && !view.has_received())?;
+    // The reset of a process that aborts has a window, that of a listener with a full queue has none.
+    if view.has_foreign_ttl() == Some(true) || view.window().is_some_and(|window| window > 0) {
+        return None;
+    }
+    if was_never_accepted(view) {
+        return LIKELY;
+    }
+    match reset.facts.neighbours.newborn {
+        _ if !view.just_established() => None,
+        0 if view.has_sent() => None,
+        0 => GUESS,
+        1 if view.has_sent() => GUESS,
+        _ => LIKELY,
+    }
+}
+
+/// Returns whether the peer never acknowledged a byte, however often it was sent.
+fn was_never_accepted(view: ReceivedReset<'_>) -> bool {
+    let socket = view.socket;
+    view.has_unacked()
+        && socket.bytes_acked == Some(0)
+        && socket.retransmits.is_some_and(|count| count > 0)
+        && view.reset.facts.established_ms.is_some_and(|since| since >= NEVER_ACCEPTED_MIN_MS)
+}
+
+fn broke_with_handshake(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    let Some(view) = ReceivedReset::of(reset) else { return };
+    if was_never_accepted(view) {
+        evidence.push("the peer had agreed to the connection and acknowledged none of our data");
+    } else if let Some(since) = reset.facts.established_ms {
+        let since = human_duration(since);
+        evidence.push(format_args!("it came {since} after the handshake, as its answer would"));
+    }
+    match reset.facts.neighbours.newborn {
+        0 => {}
+        others => {
+            let broke = "broke so within a second";
+            evidence.push(pluralize(others.into(), OTHER_CONNECTION, broke, broke));
+        }
+    }
+}
+
+static PEER_RESTARTED: CauseSpec = CauseSpec {
+    code: "peer-restarted",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Peer,
+    rule: peer_restarted,
+    evidence: broke_with_others,
+    summary: "The peer's process ended: several of its connections broke at once.",
+    advice: "Look at the peer's restarts and deployments, and let it drain connections before it stops.",
+    shows_by: "Connections of different ages to one address and port broke within a second. The first to break cannot know; from the second on it shows.",
+};
+
+fn peer_restarted(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    let view = client_in_use(reset).filter(|view| !view.just_established())?;
+    let earlier = &reset.facts.neighbours;
+    let refused = earlier.refused_ms.is_some_and(|ms| ms <= REFUSED_MAX_MS);
+    (view.has_foreign_ttl() != Some(true) && (earlier.broken_at_once >= 1 || earlier.broken >= 2 || refused))
+        .then_some(CauseConfidence::Likely)
+}
+
+fn broke_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    let earlier = &reset.facts.neighbours;
+    if earlier.broken > 0 {
+        let since = human_duration(earlier.broken_since_ms);
+        let broke = fmt::from_fn(|formatter| write!(formatter, "broke in the {since} before"));
+        evidence.push(pluralize(earlier.broken.into(), OTHER_CONNECTION, &broke, &broke));
+    }
+    if let Some(ms) = earlier.refused_ms.filter(|&ms| ms <= REFUSED_MAX_MS) {
+        evidence.push(format_args!("it refused a connection {} before", human_duration(ms)));
+    }
+}
+
+static HEALTH_PROBE: CauseSpec = CauseSpec {
+    code: "health-probe",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::None,
+    rule: health_probe,
+    evidence: probed_again,
+    summary: "A health check connected and reset at once.",
+    advice: "Nothing; it is harmless. To keep it out of the output: --no-benign.",
+    shows_by: "We are the server, no byte went either way, and the same source has done so before at a distance.",
+};
+
+fn health_probe(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    let view = in_use(reset).filter(|view| view.has_role(Role::Server) && view.exchanged_no_data())?;
+    let short = reset.facts.established_ms.or(view.socket.age_ms).is_none_or(|since| since <= PROBE_MAX_MS);
+    (short && reset.facts.neighbours.probes >= 1).then_some(CauseConfidence::Likely)
+}
+
+fn probed_again(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    let earlier = &reset.facts.neighbours;
+    let last = human_duration(earlier.probe_gap_ms);
+    match earlier.probes {
+        1 => evidence.push(format_args!("the same source has done so once, last {last} before")),
+        probes => evidence.push(format_args!("the same source has done so {probes} times, last {last} before")),
+    }
+}
+
+static CLIENT_GAVE_UP: CauseSpec = CauseSpec {
+    code: "client-gave-up",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Local,
+    rule: client_gave_up,
+    evidence: waiting_time,
+    summary: "The client ended the connection before our answer.",
+    advice: "Answer faster, or raise the client's timeout.",
+    shows_by: "We are the server, and the client reset while we were sending, before our first byte, or after its FIN when the answer came too late.",
+};
 
 fn client_gave_up(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let story = in_use(reset).filter(|story| story.is(Role::Server))?;
-    if story.state() == tcp::CLOSE_WAIT {
-        // Its FIN, then our answer; a closing alert is no answer.
-        return if story.sending() && story.may_be_closing_alert() { GUESS } else { LIKELY };
+    let view = in_use(reset).filter(|view| view.has_role(Role::Server))?;
+    if view.state() == tcp::CLOSE_WAIT {
+        // The client's FIN, then our answer. A closing alert is no answer.
+        return if view.is_sending() && view.may_be_closing_alert() { GUESS } else { LIKELY };
     }
-    (story.sending() || story.has_unread() || story.awaits_answer()).then_some(CauseConfidence::Likely)
+    (view.is_sending() || view.has_unread() || view.request_outstanding()).then_some(CauseConfidence::Likely)
 }
 
-/// How long a question had waited for its answer.
-fn waited(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
-    let Some(story) = Story::of(reset) else { return };
-    let asked = match story.socket.role {
-        Some(Role::Server) => story.socket.since_receive_ms,
-        _ => story.socket.since_send_ms,
+/// Tells how long the last request had waited for its response; otherwise how long the connection was idle.
+fn waiting_time(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    let Some(view) = ReceivedReset::of(reset) else { return };
+    let asked = match view.socket.role {
+        Some(Role::Server) => view.socket.since_receive_ms,
+        _ => view.socket.since_send_ms,
     };
-    match asked.filter(|&asked| story.awaits_answer() && asked >= WAITED_MS) {
+    match asked.filter(|&asked| view.request_outstanding() && asked >= WAITED_MIN_MS) {
         Some(asked) => {
             let round = if is_round(asked) { ", a round figure, as timeouts have" } else { "" };
-            evidence.push(format_args!("the last request had waited {} for an answer{round}", span(asked)));
+            let asked = human_duration(asked);
+            evidence.push(format_args!("the last request had waited {asked} for an answer{round}"));
         }
-        None => silence(reset, timeouts, evidence),
+        None => idle_time(reset, timeouts, evidence),
     }
 }
 
-/// Whether a time is close to one that people choose for a timeout.
+/// Returns whether a time is close to one that is commonly configured as a timeout: within 2 %, and within half a
+/// second.
 fn is_round(ms: f64) -> bool {
     [1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0]
         .iter()
         .any(|seconds| (ms / 1000.0 - seconds).abs() <= (seconds / 50.0).min(0.5))
 }
 
+static PEER_CLOSED_UNREAD: CauseSpec = CauseSpec {
+    code: "peer-closed-unread",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Peer,
+    rule: peer_closed_unread,
+    evidence: closed_while_sending,
+    summary: "The peer closed without reading what we were still sending.",
+    advice: "Look for an early answer of the peer (413, 401), and let it read the request to its end before it closes.",
+    shows_by: "Our data were on their way when the peer's FIN or its last bytes came, and the reset followed within milliseconds; or our process went on sending while the answer lay there unread.",
+};
+
 fn peer_closed_unread(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let story = in_use(reset).filter(|story| !story.is(Role::Server))?;
-    if story.talks_over_the_answer() {
+    let view = client_in_use(reset)?;
+    if view.sends_despite_unread_response() {
         return LIKELY;
     }
-    if !story.sending() {
+    if !view.is_sending() {
         return None;
     }
-    match story.order() {
-        Order::SendFirst => LIKELY,
-        Order::FinFirst => None,
-        // The answer came while we were sending, and with it the end.
-        Order::NoFin => {
-            let tick = story.tick_ms();
-            let answered = story.socket.since_receive_ms?;
+    match view.fin_order() {
+        FinOrder::AfterSend => LIKELY,
+        FinOrder::BeforeSend => None,
+        // The response came while data were being sent, and the reset with it.
+        FinOrder::None => {
+            let tick = view.tick_ms();
+            let answered = view.socket.since_receive_ms?;
             let began = reset.facts.burst_ms?;
-            // What has not even been sent belongs to a long burst, whatever a full window has done to its clock.
-            let during = story.has_unsent() || answered <= began + tick;
-            (story.has_received() && answered <= AFTER_LAST_BYTES_MS + tick && during)
-                .then_some(CauseConfidence::Likely)
+            // Unsent data belong to a long burst, even if a full window has restarted the clock of its beginning.
+            let during = view.has_unsent() || answered <= began + tick;
+            (view.has_received() && answered <= AFTER_LAST_DATA_MS + tick && during).then_some(CauseConfidence::Likely)
         }
     }
 }
 
 fn closed_while_sending(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    let Some(story) = Story::of(reset) else { return };
-    if let Some(fin) = story.socket.fin_received_ms {
+    let Some(view) = ReceivedReset::of(reset) else { return };
+    if let Some(fin) = view.socket.fin_received_ms {
         evidence.push(format_args!(
             "the peer's FIN came {} before the reset, and our data were on their way by then",
-            span(fin)
+            human_duration(fin)
         ));
     }
 }
 
+static PEER_ABORTED: CauseSpec = CauseSpec {
+    code: "peer-aborted",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Peer,
+    rule: peer_aborted,
+    evidence: waiting_time,
+    summary: "The peer's process aborted the connection.",
+    advice: "Look at the peer's log for this moment.",
+    shows_by: "A connection in use was reset, and nothing else in this catalogue fits.",
+};
+
 fn peer_aborted(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let story = Story::of(reset).filter(|story| story.in_use() || story.state() == tcp::CLOSE_WAIT)?;
+    let view = ReceivedReset::of(reset).filter(|view| view.in_use() || view.state() == tcp::CLOSE_WAIT)?;
     let lately = |since: Option<f64>| since.is_some_and(|since| since <= AT_WORK_MS);
-    let at_work = lately(story.socket.since_send_ms) || lately(story.socket.since_receive_ms);
+    let at_work = lately(view.socket.since_send_ms) || lately(view.socket.since_receive_ms);
     Some(if at_work { CauseConfidence::Likely } else { CauseConfidence::Guess })
 }

@@ -1,86 +1,137 @@
-//! Known idle timeouts: data with owners and sources, to which the user's own file adds.
+//! Known idle timeouts: a table with owners and sources, which the user's file extends.
 
-use std::{fmt::Write as _, ops::RangeInclusive, path::Path};
+use std::{
+    fmt::{self, Write as _},
+    io,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Deserializer};
 
-use crate::{config::place, exit::Failure, input_file};
+use super::data_file::{self, DataFileError};
+use crate::{exit::Failure, input_file};
 
-/// What the project knows.
-const KNOWN: &str = include_str!("timeouts.toml");
+/// The embedded table.
+const EMBEDDED: &str = include_str!("timeouts.toml");
 
 /// One timeout.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Timeout {
-    /// Whose it is.
-    #[serde(deserialize_with = "named")]
+    /// Software or service that has it.
+    #[serde(deserialize_with = "owner_name")]
     pub owner: String,
-    /// How long.
-    #[serde(deserialize_with = "span")]
+    /// Duration, seconds, from 0 up. 0 removes the owner's timeouts from the table.
+    #[serde(deserialize_with = "duration_seconds")]
     pub seconds: f64,
-    /// What kind of thing has it.
+    /// Role of the owner.
     #[serde(default)]
-    pub kind: Kind,
-    /// What else there is to know.
+    pub kind: TimeoutKind,
+    /// Remark.
     pub note: Option<String>,
-    /// Where this is written down.
+    /// Document that states it.
     pub source: Option<String>,
 }
 
-/// What kind of thing has a timeout.
+/// Role of the owner of a timeout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// It closes idle connections of its clients.
+pub enum TimeoutKind {
+    /// Closes idle connections of its clients.
     #[default]
     Server,
-    /// It closes idle connections of its own pool.
+    /// Closes idle connections of its own pool.
     Client,
-    /// Connections pass through it, and it forgets them.
+    /// Forwards connections and forgets idle ones.
     Path,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct TimeoutsFile {
     #[serde(default)]
     timeout: Vec<Timeout>,
 }
 
-/// Every known timeout, the shortest first.
+/// Error of [`Timeouts::read`].
+#[derive(Debug)]
+pub enum TimeoutsError {
+    /// The embedded table is malformed, which a test excludes.
+    Embedded(DataFileError),
+    /// The file cannot be read.
+    Read {
+        /// Path of the file.
+        path: PathBuf,
+        /// Reason.
+        error: io::Error,
+    },
+    /// The file is malformed.
+    Parse {
+        /// Path of the file.
+        path: PathBuf,
+        /// Reason, with its position.
+        error: DataFileError,
+    },
+}
+
+impl fmt::Display for TimeoutsError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(error) => write!(formatter, "the known timeouts: {error}"),
+            Self::Read { path, error } => {
+                write!(formatter, "cannot read {} of --timeouts: {error}", path.display())
+            }
+            Self::Parse { path, error } => write!(formatter, "{}:{error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for TimeoutsError {}
+
+impl From<TimeoutsError> for Failure {
+    fn from(error: TimeoutsError) -> Self {
+        match error {
+            TimeoutsError::Embedded(_) => Self::Running(error.into()),
+            TimeoutsError::Read { .. } | TimeoutsError::Parse { .. } => Self::usage(error),
+        }
+    }
+}
+
+/// Table of known timeouts.
 #[derive(Clone, Debug, Default)]
 pub struct Timeouts {
+    /// By duration, the shortest first.
     rows: Vec<Timeout>,
 }
 
 impl Timeouts {
-    /// What the project knows, and what this file adds or replaces.
-    pub fn read(file: Option<&Path>) -> Result<Self, Failure> {
+    /// Reads the embedded table, and applies the user's file to it: timeouts of an owner in both are replaced, others
+    /// added. Blocks as [`input_file::read`] does.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is malformed.
+    pub fn read(file: Option<&Path>) -> Result<Self, TimeoutsError> {
         let mut timeouts = Self::default();
-        timeouts.add(KNOWN).map_err(|error| Failure::Running(anyhow::anyhow!("the known timeouts: {error}")))?;
+        timeouts.apply(EMBEDDED).map_err(TimeoutsError::Embedded)?;
         if let Some(path) = file {
-            let shown = path.display();
-            let text = input_file::read(path)
-                .map_err(|error| Failure::usage(format_args!("cannot read {shown} of --timeouts: {error}")))?;
-            timeouts.add(&text).map_err(|error| Failure::usage(format_args!("{shown}:{error}")))?;
+            let text = input_file::read(path).map_err(|error| TimeoutsError::Read { path: path.into(), error })?;
+            timeouts.apply(&text).map_err(|error| TimeoutsError::Parse { path: path.into(), error })?;
         }
         Ok(timeouts)
     }
 
-    /// What a file says alone.
+    /// Parses a file without the embedded table.
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn of(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, DataFileError> {
         let mut timeouts = Self::default();
-        timeouts.add(text).map(|()| timeouts)
+        timeouts.apply(text).map(|()| timeouts)
     }
 
-    /// Adds what a file says. The error begins with line and column.
-    fn add(&mut self, text: &str) -> Result<(), String> {
-        let file: File = toml::from_str(text).map_err(|error| {
-            let (line, column) = place(text, error.span().map_or(0, |span| span.start));
-            format!("{line}:{column}: {}", error.message().replace('\n', ", "))
-        })?;
+    /// Applies a file to the table. Changes nothing if it is malformed.
+    fn apply(&mut self, text: &str) -> Result<(), DataFileError> {
+        let file: TimeoutsFile = data_file::parse(text)?;
         for row in file.timeout {
             self.rows.retain(|known| !known.owner.eq_ignore_ascii_case(&row.owner));
             if row.seconds > 0.0 {
@@ -91,37 +142,38 @@ impl Timeouts {
         Ok(())
     }
 
-    /// All of them, the shortest first.
+    /// All timeouts, the shortest first.
     pub fn rows(&self) -> &[Timeout] {
         &self.rows
     }
 
-    /// Those that a silence of so many milliseconds matches.
-    pub fn matching(&self, silence_ms: f64) -> impl Iterator<Item = &Timeout> {
-        let silence = silence_ms / 1000.0;
-        // In their order, both ends of what they match go up.
-        let first = self.rows.partition_point(|row| *row.range().end() < silence);
-        self.rows.get(first..).unwrap_or_default().iter().take_while(move |row| *row.range().start() <= silence)
+    /// Timeouts that an idle time, in milliseconds, matches, the shortest first.
+    pub fn matching(&self, idle_ms: f64) -> impl Iterator<Item = &Timeout> {
+        let idle_s = idle_ms / 1000.0;
+        // Both ends of the range grow with the timeout, so the matching rows are adjacent.
+        let first = self.rows.partition_point(|row| *row.range().end() < idle_s);
+        self.rows.get(first..).unwrap_or_default().iter().take_while(move |row| *row.range().start() <= idle_s)
     }
 
-    /// Whether a silence matches one of these kinds.
-    pub fn matches(&self, silence_ms: f64, kinds: &[Kind]) -> bool {
-        self.matching(silence_ms).any(|row| kinds.contains(&row.kind))
+    /// Returns whether an idle time, in milliseconds, matches a timeout of one of these kinds.
+    pub fn matches(&self, idle_ms: f64, kinds: &[TimeoutKind]) -> bool {
+        self.matching(idle_ms).any(|row| kinds.contains(&row.kind))
     }
 
-    /// The owners that a silence matches, `60 s: AWS ALB, nginx upstream, Tomcat default`, each time once.
-    pub fn names(&self, silence_ms: f64) -> Option<String> {
+    /// Owners whose timeouts an idle time, in milliseconds, matches, by timeout: `60 s: AWS ALB, nginx upstream, Tomcat
+    /// default`. `None` if there are none.
+    pub fn names(&self, idle_ms: f64) -> Option<String> {
         let mut names = String::new();
         let mut last = None;
-        for row in self.matching(silence_ms) {
+        for row in self.matching(idle_ms) {
             if last == Some(row.seconds) {
                 names += ", ";
             } else {
                 if last.is_some() {
                     names += "; ";
                 }
-                // Writing to a string cannot fail.
-                write!(names, "{} s: ", row.seconds).unwrap_or_default();
+                // Writing to a String cannot fail.
+                let _ignored = write!(names, "{} s: ", row.seconds);
                 last = Some(row.seconds);
             }
             names += &row.owner;
@@ -131,8 +183,8 @@ impl Timeouts {
 }
 
 impl Timeout {
-    /// Silences in seconds that it matches: within a second, and within a tenth where that is less. Later than that up to
-    /// a quarter: a server looks only now and then at what has been idle for too long.
+    /// Idle times that it matches, seconds: up to a tenth earlier and a quarter later, each at most one second. Later,
+    /// because servers look for idle connections only from time to time.
     fn range(&self) -> RangeInclusive<f64> {
         let early = (self.seconds / 10.0).min(1.0);
         let late = (self.seconds / 4.0).min(1.0);
@@ -140,12 +192,12 @@ impl Timeout {
     }
 }
 
-fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+fn owner_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
     if name.trim().is_empty() { Err(serde::de::Error::custom("an owner needs a name")) } else { Ok(name) }
 }
 
-fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+fn duration_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let seconds = f64::deserialize(deserializer)?;
     if seconds.is_finite() && seconds >= 0.0 {
         Ok(seconds)
@@ -163,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_says_where_it_is_written_down() {
+    fn every_row_has_a_source() {
         let known = known();
         assert!(known.rows().len() > 40);
         for row in known.rows() {
@@ -172,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_is_named_with_its_owners() {
+    fn names_the_owners_of_an_idle_time() {
         let names = known().names(60_004.0).expect("a minute is known");
         for owner in ["60 s: ", "AWS ALB", "nginx upstream", "Tomcat default"] {
             assert!(names.contains(owner), "{names}");
@@ -186,10 +238,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_adds_replaces_and_takes_away() {
+    fn a_file_adds_replaces_and_removes() {
         let mut timeouts = known();
         let text = "[[timeout]]\nowner='ours'\nseconds=37.5\n[[timeout]]\nowner='Gunicorn'\nseconds=1\n[[timeout]]\nowner='Puma'\nseconds=0";
-        timeouts.add(text).expect("a good file");
+        timeouts.apply(text).expect("a good file");
         assert_eq!(timeouts.names(37_500.0).as_deref(), Some("37.5 s: ours"));
         assert_eq!(timeouts.names(1_000.0).as_deref(), Some("1 s: Gunicorn"));
         assert_eq!(timeouts.names(2_000.0), None);
@@ -198,7 +250,7 @@ mod tests {
 
     #[test]
     fn errors_have_line_and_column() {
-        for (text, said) in [
+        for (text, expected) in [
             ("[[timeout]]\nowner = 'x'\nseconds = 'soon'\n", "3:11: "),
             ("[[timeout]]\nowner = 'x'\nseconds = -1\n", "seconds are a number"),
             ("[[timeout]]\nowner = 'x'\nsecond = 1\n", "3:1: "),
@@ -207,8 +259,8 @@ mod tests {
             ("[[timeout]\n", "1:"),
             ("[[timeouts]]\nowner = 'x'\n", "1:3: "),
         ] {
-            let error = Timeouts::default().add(text).expect_err(text);
-            assert!(error.contains(said), "{text}: {error}");
+            let error = Timeouts::parse(text).expect_err(text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
             assert!(!error.contains('\n'), "{error}");
         }
     }

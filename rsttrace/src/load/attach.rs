@@ -1,4 +1,4 @@
-//! Attaching one probe, in the best way that the running kernel takes.
+//! Attaching a probe, by the best option that the running kernel accepts.
 
 use std::{
     cell::OnceCell,
@@ -17,73 +17,74 @@ use aya::{
 };
 
 use super::{
-    Kernel,
-    btf::Hook,
-    left_out,
-    probes::{Arguments, Attach, PROBES, Probe, Way},
-    types,
+    KernelInfo, aya_compat,
+    btf::TargetType,
+    probes::{ArgCount, Attach, AttachOption, PROBES, Probe},
+    recursion,
 };
 use crate::{cli::More, exit::sentence};
 
-/// Where the kernel says that it has kprobes.
+/// Directory in sysfs that exists when the kernel has kprobes.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 
-/// Puts programs where they belong.
+/// Loads and attaches programs.
 pub(super) struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
-    kernel: &'a Kernel,
+    kernel: &'a KernelInfo,
     more: &'a More,
-    /// The functions of the kernel that programs are for: made when it is first needed.
+    /// Types that programs are loaded for, for aya; made when they are first needed.
     btf: OnceCell<Btf>,
 }
 
 impl<'a> Attacher<'a> {
-    pub(super) const fn new(ebpf: &'a mut Ebpf, kernel: &'a Kernel, more: &'a More) -> Self {
+    pub(super) const fn new(ebpf: &'a mut Ebpf, kernel: &'a KernelInfo, more: &'a More) -> Self {
         Self { ebpf, kernel, more, btf: OnceCell::new() }
     }
 
-    /// Puts the programs of tracepoints into the kernel, all at once: to verify the large ones is half of the start, and
-    /// takes one CPU each. What is refused is tried again, and the reason told, when it is attached.
+    /// Loads the programs of tracepoints in parallel, one thread each: verifying the large ones takes half of the start.
+    /// Errors are dropped; a program that was refused is loaded again when it is attached, and the reason reported then.
     pub(super) fn load_ahead(&mut self) {
         let is_wanted = |probe: &&Probe| probe.is_wanted(self.kernel, self.more);
-        let first_way = |probe: &Probe| {
-            let is_tracepoint = |way: &&Way| matches!(way.attach, Attach::RawTracepoint(_) | Attach::BtfTracepoint(_));
-            probe.ways.iter().filter(is_tracepoint).find(|way| self.fits(way).is_ok())
+        let best_fit = |probe: &Probe| {
+            let is_tracepoint =
+                |option: &&AttachOption| matches!(option.attach, Attach::RawTracepoint(_) | Attach::BtfTracepoint(_));
+            probe.options.iter().filter(is_tracepoint).find(|option| self.check_fit(option).is_ok())
         };
-        let first: Vec<&Way> = PROBES.iter().filter(is_wanted).filter_map(first_way).collect();
-        let names = first.iter().flat_map(|way| {
-            let behind = left_out::behind(way.program, self.kernel);
-            behind.chain([way.program]).map(|name| (name, way.attach))
+        let chosen: Vec<&AttachOption> = PROBES.iter().filter(is_wanted).filter_map(best_fit).collect();
+        let names = chosen.iter().flat_map(|option| {
+            let backups = recursion::backups_of(option.program, self.kernel);
+            backups.chain([option.program]).map(|name| (name, option.attach))
         });
         let attaches: BTreeMap<&str, Attach> = names.collect();
-        // Where it cannot be read, it is tried again as well.
-        drop(self.read_btf());
+        let _ignored = self.make_btf();
         let btf = self.btf.get();
         thread::scope(|scope| {
             let mut loading = Vec::new();
             for (name, program) in self.ebpf.programs_mut() {
                 let Some(attach) = attaches.get(name) else { continue };
-                loading.push(scope.spawn(move || load(program, *attach, btf).unwrap_or_default()));
+                loading.push(scope.spawn(move || {
+                    let _ignored = load(program, *attach, btf);
+                }));
             }
-            // The scope itself waits for the closures to return, and not for the ends of the threads, which have all
-            // privileges (see `confine`).
+            // The scope itself waits until the closures have returned, not until the threads have exited. The sandbox must be
+            // entered by the only thread: another one would keep all privileges.
             for thread in loading {
-                // One that panics has not loaded its program, which is tried again.
-                thread.join().unwrap_or_default();
+                let _ignored = thread.join();
             }
         });
     }
 
-    /// Tries the ways of a probe in their order; the way that the kernel took.
-    pub(super) fn attach(&mut self, probe: &Probe) -> Result<Way> {
+    /// Tries the options of a probe in their order and returns the one that the kernel accepted. Fails with the reasons of all
+    /// options when it accepts none.
+    pub(super) fn attach(&mut self, probe: &Probe) -> Result<AttachOption> {
         let mut refusals: Vec<String> = Vec::new();
-        for way in probe.ways {
-            match self.fits(way).and_then(|()| self.attach_way(way)) {
-                Ok(()) => return Ok(*way),
-                Err(error) if probe.ways.len() == 1 => return Err(error),
+        for option in probe.options {
+            match self.check_fit(option).and_then(|()| self.attach_option(option)) {
+                Ok(()) => return Ok(*option),
+                Err(error) if probe.options.len() == 1 => return Err(error),
                 Err(error) => {
                     let refusal = sentence(&error);
-                    // What is the matter with every way need not be said for each.
+                    // One reason may apply to several options.
                     if !refusals.contains(&refusal) {
                         refusals.push(refusal);
                     }
@@ -93,18 +94,18 @@ impl<'a> Attacher<'a> {
         bail!("{}", refusals.join("; "))
     }
 
-    /// Whether the hook has the arguments that the program reads.
-    fn fits(&self, way: &Way) -> Result<()> {
-        match (way.attach, self.kernel.hook(way.attach)) {
-            (attach, Some(Hook { arguments, .. })) if !way.arguments.fit(arguments) => {
+    /// Fails when the kernel has no such hook, or when the hook has not the arguments that the program reads.
+    fn check_fit(&self, option: &AttachOption) -> Result<()> {
+        match (option.attach, self.kernel.target(option.attach)) {
+            (attach, Some(TargetType { arguments, .. })) if !option.arguments.accepts(arguments) => {
                 bail!("{} of this kernel has {arguments} arguments, which no program fits", attach.target())
             }
             (Attach::RawTracepoint(name) | Attach::BtfTracepoint(name), None) => {
                 bail!("this kernel has no tracepoint {name}")
             }
-            // Where any arguments will do it may be a module's.
+            // A program that accepts any arguments may be for a function of a module, which the kernel's BTF does not have.
             (Attach::Fentry(name) | Attach::Fexit(name) | Attach::Kprobe(name) | Attach::Kretprobe(name), None)
-                if way.arguments != Arguments::Any =>
+                if option.arguments != ArgCount::Any =>
             {
                 bail!("this kernel has no function {name}")
             }
@@ -112,46 +113,49 @@ impl<'a> Attacher<'a> {
         }
     }
 
-    fn attach_way(&mut self, way: &Way) -> Result<()> {
-        match way.attach {
-            Attach::RawTracepoint(_) | Attach::BtfTracepoint(_) => self.attach_tracepoint(way.program, way.attach)?,
+    /// Attaches a program. An iterator that runs once runs here, and is unloaded; one that runs on demand is only loaded.
+    fn attach_option(&mut self, option: &AttachOption) -> Result<()> {
+        match option.attach {
+            Attach::RawTracepoint(_) | Attach::BtfTracepoint(_) => {
+                self.attach_tracepoint(option.program, option.attach)?;
+            }
             Attach::Iterator(iterator) => {
-                self.read_btf()?;
+                self.make_btf()?;
                 let Self { ebpf, btf, .. } = self;
-                let program: &mut Iter = program(ebpf, way.program)?;
-                program.load(iterator, btf.get().context("BTF has been read")?).map_err(explain)?;
+                let program: &mut Iter = program(ebpf, option.program)?;
+                program.load(iterator, btf.get().context("BTF has been made")?).map_err(explain)?;
                 let id = program.attach().map_err(explain)?;
                 let mut file = program.take_link(id)?.into_file()?;
-                // Reading is what makes it walk; it prints nothing.
+                // The iterator runs while its file is read; it writes nothing to it.
                 file.read_to_end(&mut Vec::new())?;
                 program.unload()?;
             }
             Attach::OnDemand(iterator) => {
-                self.read_btf()?;
+                self.make_btf()?;
                 let Self { ebpf, btf, .. } = self;
-                let program: &mut Iter = program(ebpf, way.program)?;
-                program.load(iterator, btf.get().context("BTF has been read")?).map_err(explain)?;
+                let program: &mut Iter = program(ebpf, option.program)?;
+                program.load(iterator, btf.get().context("BTF has been made")?).map_err(explain)?;
             }
             Attach::Fentry(function) => {
-                self.read_btf()?;
+                self.make_btf()?;
                 let Self { ebpf, btf, .. } = self;
-                let program: &mut FEntry = program(ebpf, way.program)?;
-                program.load(function, btf.get().context("BTF has been read")?).map_err(refused_fentry)?;
+                let program: &mut FEntry = program(ebpf, option.program)?;
+                program.load(function, btf.get().context("BTF has been made")?).map_err(refused_fentry)?;
                 program.attach().map_err(refused_fentry)?;
             }
             Attach::Fexit(function) => {
-                self.read_btf()?;
+                self.make_btf()?;
                 let Self { ebpf, btf, .. } = self;
-                let program: &mut FExit = program(ebpf, way.program)?;
-                program.load(function, btf.get().context("BTF has been read")?).map_err(refused_fentry)?;
+                let program: &mut FExit = program(ebpf, option.program)?;
+                program.load(function, btf.get().context("BTF has been made")?).map_err(refused_fentry)?;
                 program.attach().map_err(refused_fentry)?;
             }
             Attach::Kprobe(function) | Attach::Kretprobe(function) => {
                 if !Path::new(KPROBES).exists() {
                     bail!("no kprobes");
                 }
-                let program: &mut KProbe = self.program(way.program)?;
-                // One program may serve two functions.
+                let program: &mut KProbe = self.program(option.program)?;
+                // One program may be attached to two functions.
                 if program.fd().is_err() {
                     program.load().map_err(|error| explain(error).context("kprobe"))?;
                 }
@@ -159,7 +163,7 @@ impl<'a> Attacher<'a> {
             }
             Attach::Classifier => {
                 let more = self.more;
-                let program: &mut SchedClassifier = self.program(way.program)?;
+                let program: &mut SchedClassifier = self.program(option.program)?;
                 program.load().map_err(explain)?;
                 for interface in &more.forwarded {
                     attach_classifier(program, interface).with_context(|| format!("interface {interface}"))?;
@@ -169,15 +173,15 @@ impl<'a> Attacher<'a> {
         Ok(())
     }
 
-    /// The descriptor of a program that is in the kernel.
+    /// Descriptor of a loaded program.
     pub(super) fn fd(&mut self, name: &str) -> Result<RawFd> {
         let program = self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
         Ok(program.fd()?.as_fd().as_raw_fd())
     }
 
-    /// Attaches a program to a tracepoint; it may have been put into the kernel ahead.
+    /// Attaches a program to a tracepoint; loads it first, unless [`Self::load_ahead`] has.
     pub(super) fn attach_tracepoint(&mut self, name: &str, attach: Attach) -> Result<()> {
-        self.read_btf()?;
+        self.make_btf()?;
         let Self { ebpf, btf, .. } = self;
         let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
         load(program, attach, btf.get())?;
@@ -193,9 +197,9 @@ impl<'a> Attacher<'a> {
         Ok(())
     }
 
-    fn read_btf(&mut self) -> Result<()> {
+    fn make_btf(&mut self) -> Result<()> {
         if self.btf.get().is_none() {
-            self.btf = OnceCell::from(types::btf(self.kernel.hooks())?);
+            self.btf = OnceCell::from(aya_compat::target_btf(self.kernel)?);
         }
         Ok(())
     }
@@ -208,7 +212,7 @@ impl<'a> Attacher<'a> {
     }
 }
 
-pub(super) fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
+fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
 where
     &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
 {
@@ -216,26 +220,26 @@ where
     Ok(program.try_into()?)
 }
 
-/// Whether what comes in by an interface can be seen through a link (6.6). aya goes by the version as well.
+/// Whether aya attaches classifiers by links (tcx, 6.6). By version, since aya decides by version.
 pub(super) fn has_tcx() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
-/// Attaches to what comes in by an interface: as a link (tcx, from 6.6 on), which goes away with this process; before,
+/// Attaches a classifier to the ingress of an interface: by a link (tcx, 6.6 and later), which ends with this process; before,
 /// as a filter of the queueing discipline clsact.
 fn attach_classifier(program: &mut SchedClassifier, interface: &str) -> Result<()> {
     if !has_tcx() {
-        // It may be there; where it is not and cannot be had, attaching fails and says so.
-        drop(tc::qdisc_add_clsact(interface));
+        // Fails when it exists. When it cannot be added, attaching fails and reports that.
+        let _ignored = tc::qdisc_add_clsact(interface);
     }
     program.attach(interface, TcAttachType::Ingress).map_err(explain)?;
     Ok(())
 }
 
-/// The same for fentry and fexit, which a kernel has both or none of.
+/// The error of a refused fentry or fexit program: a kernel has either both or none.
 fn refused_fentry(error: ProgramError) -> Error {
     match error {
-        // Not a word from the verifier: it is not the program that the kernel does not want.
+        // Without a message of the verifier it is not the program that was refused, but its kind.
         ProgramError::LoadError { io_error, verifier_log } if verifier_log.to_string().is_empty() => {
             anyhow!("fentry is refused: {io_error}")
         }
@@ -243,7 +247,7 @@ fn refused_fentry(error: ProgramError) -> Error {
     }
 }
 
-/// Puts a tracepoint's program into the kernel, unless that has been done ahead.
+/// Loads a program for a tracepoint, unless it is loaded already. Does nothing for programs of other kinds.
 fn load(program: &mut Program, attach: Attach, btf: Option<&Btf>) -> Result<()> {
     match (program, attach, btf) {
         (Program::RawTracePoint(program), ..) if program.fd().is_err() => program.load().map_err(explain),
@@ -254,14 +258,14 @@ fn load(program: &mut Program, attach: Attach, btf: Option<&Btf>) -> Result<()> 
     }
 }
 
-/// The error of a refused program, with the last line of what the verifier said instead of all of it.
-pub(super) fn explain(error: ProgramError) -> Error {
+/// The error of a refused program, with the last line of the verifier's log that is no statistics instead of the whole log.
+fn explain(error: ProgramError) -> Error {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             log::debug!("verifier: {log}");
-            let figures = ["processed ", "verification time ", "stack depth "];
-            let is_reason = |line: &&str| !figures.iter().any(|figure| line.starts_with(figure));
+            let statistics = ["processed ", "verification time ", "stack depth "];
+            let is_reason = |line: &&str| !statistics.iter().any(|word| line.starts_with(word));
             let reason = log.lines().rfind(is_reason).unwrap_or_default().to_owned();
             if reason.is_empty() {
                 anyhow!("the kernel refuses the program: {io_error}")

@@ -1,34 +1,28 @@
-//! Putting the programs into the kernel, with what the running kernel needs to be told.
+//! Loading the programs into the kernel, configured for it, and attaching them.
 //!
 //! Degrade, do not die: a probe that the kernel refuses is a value with a reason ([`Degraded`]), shown at start, by
-//! `doctor` and in the summary. Only without the two reset tracepoints there is nothing to do.
+//! `doctor` and in the summary. Only without the two reset tracepoints nothing can be traced.
 
 mod attach;
+mod aya_compat;
 pub mod btf;
-mod choose;
-mod filter;
-mod flood;
-mod kernel;
-mod left_out;
-mod limits;
-mod names;
+mod maps;
+mod object;
 pub mod preflight;
 pub mod probes;
-mod search;
-mod sizes;
-mod types;
+mod recursion;
+mod resource_limits;
 
 pub use self::{
-    choose::{Choice, choose},
-    kernel::Kernel,
+    btf::KernelInfo,
+    object::{Object, load_for_transport},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use aya::{
-    Ebpf, EbpfLoader, include_bytes_aligned,
+    Ebpf,
     maps::{Map, MapData, PerCpuArray},
 };
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rsttrace_common::event::{LOST_OTHERS, LOST_RESETS, LOST_UNSETTLED, LOST_UNSETTLED_IN_TASK};
 
 use crate::{
@@ -36,119 +30,93 @@ use crate::{
     exit::{Failure, sentence},
     load::{
         attach::Attacher,
-        flood::Counters,
-        left_out::LeftOut,
-        probes::{Attach, PROBES, Way},
-        search::Search,
-        sizes::Sizes,
+        maps::{
+            filter_maps::{self, FilterMap},
+            flood_maps::FloodMaps,
+            holder_lookup_maps::HolderLookupMaps,
+            map_sizes::MapSizes,
+            take_map,
+        },
+        probes::{Attach, AttachOption, PROBES},
+        recursion::RecursionMisses,
     },
     util::degraded::Degraded,
 };
 
-static PERF_OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perf.bpf.o");
-static RING_OBJECT: &[u8] = include_bytes_aligned!("../../bpf/ring.bpf.o");
-static DEBUG_OBJECT: &[u8] = include_bytes_aligned!("../../bpf/debug.bpf.o");
-
-/// Which of the objects: they are built from the same sources and differ in how events come out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Object {
-    /// Perf ring buffer: every kernel.
-    Perf,
-    /// BPF ring buffer: 5.8 and later.
-    Ring,
-    /// As `Ring`, and the programs log what they do.
-    Debug,
-}
-
-impl Object {
-    const fn bytes(self) -> &'static [u8] {
-        match self {
-            Self::Perf => PERF_OBJECT,
-            Self::Ring => RING_OBJECT,
-            Self::Debug => DEBUG_OBJECT,
-        }
-    }
-}
-
-/// A probe that the kernel has taken.
-#[derive(Clone, Copy, Debug)]
-pub struct Attached {
-    /// Its hook.
-    pub hook: &'static str,
-    /// How.
-    pub way: Way,
-}
-
-/// The programs in the kernel. Dropping it takes them out.
-pub struct Loaded {
-    /// `None` once detached.
-    ebpf: Option<Ebpf>,
-    filter: filter::Slot,
-    lost: PerCpuArray<MapData, u64>,
-    search: Search,
-    counters: Counters,
-    noise_limit: u32,
-    left_out: LeftOut,
-    /// What is attached.
-    pub attached: Vec<Attached>,
-    /// What is not, or less than it could be.
-    pub degraded: Vec<Degraded>,
-}
-
-/// How to load.
-pub struct Options<'a> {
-    /// Which object.
-    pub object: Object,
-    /// Size of the BPF ring buffer, or of each CPU's perf ring buffer, in bytes, if not the usual one.
+/// Configuration of the kernel side.
+pub struct LoadOptions<'a> {
+    /// Bytes of the BPF ring buffer, or of each CPU's perf ring buffer; `None` for the default.
     pub buffer_bytes: Option<u32>,
-    /// Connections to remember, if not as many as usual.
+    /// Connections whose history is kept; `None` for the default.
     pub remember: Option<u32>,
-    /// What the kernel side may drop.
+    /// Filters of the command line, of which the kernel side applies those that it can decide.
     pub filters: &'a Filters,
-    /// The only wanted network namespace.
+    /// Inode number of the only wanted network namespace; `None` for all.
     pub netns: Option<u32>,
 }
 
+/// A probe that is attached.
+#[derive(Clone, Copy, Debug)]
+pub struct Attached {
+    /// Name of its hook.
+    pub hook: &'static str,
+    /// The option that the kernel accepted.
+    pub option: AttachOption,
+}
+
+/// The programs in the kernel. Dropping it detaches and unloads them.
+pub struct Loaded {
+    /// `None` once detached.
+    ebpf: Option<Ebpf>,
+    filter: FilterMap,
+    lost: PerCpuArray<MapData, u64>,
+    holder_lookup: HolderLookupMaps,
+    flood: FloodMaps,
+    flood_budget: u32,
+    recursion: RecursionMisses,
+    /// Probes that are attached.
+    pub attached: Vec<Attached>,
+    /// Probes that are not attached, or with less than the best option; and whatever else works less well in this run.
+    pub degraded: Vec<Degraded>,
+}
+
 impl Loaded {
-    /// Puts the object into the kernel; nothing is attached yet.
-    pub fn load(kernel: &Kernel, options: &Options<'_>) -> Result<Self> {
-        let mut loader = without_files(EbpfLoader::new)?;
-        // Where that has not helped: away with the types before there are maps, since 64 MB are enough for both only one after
-        // the other.
-        loader.btf(None);
-        give_memory_back();
+    /// Creates the maps of the object and parses its programs; nothing is attached yet. Fails when the kernel refuses a map,
+    /// or when there are more filters than the maps hold.
+    pub fn load(kernel: &KernelInfo, object: Object, options: &LoadOptions<'_>) -> Result<Self> {
+        let mut loader = aya_compat::loader()?;
         for field in &kernel.offsets {
             loader.override_global(field.global, &field.offset, true);
         }
         let accept_arguments = kernel.accept_arguments;
         loader.override_global("ACCEPT_ARGS", &accept_arguments, true);
-        let programs_behind = left_out::depth(kernel);
-        loader.override_global("BACKUPS", &programs_behind, true);
+        let backups = recursion::backup_count(kernel);
+        loader.override_global("BACKUPS", &backups, true);
         let typed_tasks = u32::from(kernel.has_typed_tasks);
         loader.override_global("TYPED_TASKS", &typed_tasks, true);
-        let sizes = Sizes::of(options)?;
+        let sizes = MapSizes::new(object, options)?;
         sizes.apply(&mut loader);
-        let mut ebpf = loader.load(options.object.bytes()).context("the kernel refuses the maps of the programs")?;
-        let filter = filter::write(&mut ebpf, options.filters, options.netns)?;
+        let mut ebpf = loader.load(object.bytes()).context("the kernel refuses the maps of the programs")?;
+        let filter = filter_maps::write(&mut ebpf, options.filters, options.netns)?;
         let lost = PerCpuArray::try_from(take_map(&mut ebpf, "LOST")?)?;
-        let search = Search::of(&mut ebpf)?;
-        let counters = Counters::of(&mut ebpf)?;
-        let left_out = LeftOut::of(&mut ebpf)?;
+        let holder_lookup = HolderLookupMaps::take(&mut ebpf)?;
+        let flood = FloodMaps::take(&mut ebpf)?;
+        let recursion = RecursionMisses::new(&mut ebpf)?;
         Ok(Self {
             ebpf: Some(ebpf),
             filter,
             lost,
-            search,
-            counters,
-            noise_limit: sizes.noise_limit,
-            left_out,
+            holder_lookup,
+            flood,
+            flood_budget: sizes.flood_budget,
+            recursion,
             attached: Vec::new(),
             degraded: Vec::new(),
         })
     }
 
-    /// Attaches every probe of the table that is wanted. Fails only where a required one is refused.
-    pub fn attach(&mut self, kernel: &Kernel, more: &More) -> Result<(), Failure> {
+    /// Attaches every probe whose condition holds. Fails only when a required one is refused; the others go to `degraded`.
+    pub fn attach(&mut self, kernel: &KernelInfo, more: &More) -> Result<(), Failure> {
         let ebpf = self.ebpf.as_mut().context("the programs are gone").map_err(Failure::Host)?;
         let mut attacher = Attacher::new(ebpf, kernel, more);
         attacher.load_ahead();
@@ -157,9 +125,9 @@ impl Loaded {
                 continue;
             }
             match attacher.attach(probe) {
-                Ok(way) => {
-                    self.attached.push(Attached { hook: probe.hook, way });
-                    if let Some(loss) = way.degraded {
+                Ok(option) => {
+                    self.attached.push(Attached { hook: probe.hook, option });
+                    if let Some(loss) = option.degraded {
                         self.degraded.push(Degraded {
                             what: probe.hook.to_owned(),
                             why: "this kernel is older".to_owned(),
@@ -177,7 +145,7 @@ impl Loaded {
                 }),
             }
         }
-        if let Err(error) = self.left_out.attach(&mut attacher, kernel, &self.attached) {
+        if let Err(error) = self.recursion.attach(&mut attacher, kernel, &self.attached) {
             self.degraded.push(Degraded {
                 what: "resets in the middle of others".to_owned(),
                 why: sentence(&error),
@@ -187,32 +155,34 @@ impl Loaded {
         Ok(())
     }
 
-    /// How a hook is attached; `None` when it is not.
-    pub fn way(&self, hook: &str) -> Option<Way> {
-        self.attached.iter().find(|attached| attached.hook == hook).map(|attached| attached.way)
+    /// The option that serves a hook; `None` when its probe is not attached.
+    pub fn attach_option(&self, hook: &str) -> Option<AttachOption> {
+        self.attached.iter().find(|attached| attached.hook == hook).map(|attached| attached.option)
     }
 
-    /// The map that events come out of; once.
+    /// Takes the map `EVENTS`, the buffer. Fails at the second call.
     pub fn take_events(&mut self) -> Result<Map> {
         take_map(self.ebpf.as_mut().context("the programs are gone")?, "EVENTS")
     }
 
-    /// Starts to print what the programs of the debug object log.
+    /// Opens the log of the debug object's programs; its messages go to the logger of the crate `log`. Fails for the other
+    /// objects.
     pub fn kernel_log(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>> {
         Ok(aya_log::EbpfLogger::init(self.ebpf.as_mut().context("the programs are gone")?)?)
     }
 
-    /// Events that found no room in the buffer, since the start.
-    pub fn lost(&self) -> Result<u64> {
+    /// Resets sent and received that were lost since the start, since the buffer was full.
+    pub fn lost_resets(&self) -> Result<u64> {
         self.lost_in(0..LOST_RESETS)
     }
 
-    /// Resets sent since the start that were told as received, because the event that settles it found no room.
-    pub fn unsettled(&self) -> Result<u64> {
+    /// Resets sent since the start that were reported as received: the buffer was full for the event that reclassifies them.
+    pub fn misclassified(&self) -> Result<u64> {
         self.lost_in([LOST_UNSETTLED, LOST_UNSETTLED_IN_TASK])
     }
 
-    /// The sum of these slots over all CPUs. Wrapping: a CPU takes back what it has counted a moment before.
+    /// Sum of these slots of `LOST` over all CPUs. Wrapping, like the counters themselves, which the kernel side also decrements:
+    /// a received reset that was lost, and turns out to be a sent one, is taken back.
     fn lost_in(&self, slots: impl IntoIterator<Item = u32>) -> Result<u64> {
         let mut lost = 0_u64;
         for slot in slots {
@@ -221,58 +191,34 @@ impl Loaded {
         Ok(lost)
     }
 
-    /// Ignored and forwarded resets that found no room in the buffer, since the start.
-    pub fn lost_asides(&self) -> Result<u64> {
+    /// Ignored and forwarded resets that were lost since the start, since the buffer was full.
+    pub fn lost_unapplied(&self) -> Result<u64> {
         self.lost_in([LOST_OTHERS])
     }
 
-    /// Events for which the kernel did not run a program because the same one was in the middle of another event on
-    /// that CPU (5.19 and later), since the start.
-    pub fn missed(&self) -> u64 {
-        self.left_out.count()
+    /// Resets sent and received since the start that no program reported, since each was already running on that CPU; 0
+    /// before 5.19, where the kernel skips none.
+    pub fn recursion_misses(&self) -> u64 {
+        self.recursion.count()
     }
 
-    /// Whether taking the programs out of the kernel takes more than closing descriptors.
+    /// Whether detaching needs netlink (`CAP_NET_ADMIN`), and not only that descriptors are closed: for a classifier before
+    /// 6.6.
     pub fn detaches_through_netlink(&self) -> bool {
-        self.attached.iter().any(|attached| attached.way.attach == Attach::Classifier) && !attach::has_tcx()
+        self.attached.iter().any(|attached| attached.option.attach == Attach::Classifier) && !attach::has_tcx()
     }
 
-    /// Takes every program out of the kernel; what is in the buffer stays readable.
+    /// Detaches and unloads every program. What is in the buffer and in the other maps stays readable.
     pub fn detach(&mut self) {
         self.ebpf = None;
     }
 }
 
-/// Does something while no file can be opened.
-///
-/// aya's loader reads all types of the kernel when it is made, for relocations that our programs do not have: a quarter of
-/// the time that a start takes, and 25 MB. It goes on without them where it cannot read them, and that cannot be said in
-/// another way.
-fn without_files<T>(work: impl FnOnce() -> T) -> Result<T> {
-    let Ok((usual, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(work()) };
-    // Files that are open stay so, and there is no other thread yet that would open any. Where the limit cannot be set, it
-    // takes longer.
-    let is_set = setrlimit(Resource::RLIMIT_NOFILE, 0, most).is_ok();
-    let done = work();
-    if is_set {
-        setrlimit(Resource::RLIMIT_NOFILE, usual, most).context("the limit of open files cannot be set back")?;
-    }
-    Ok(done)
-}
-
-/// What reading the kernel's types took is more than all that comes after it.
-pub fn give_memory_back() {
+/// Returns freed memory to the kernel: reading BTF takes more than everything after it, and glibc would keep that.
+pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes a number.
     unsafe {
         libc::malloc_trim(0);
     }
-}
-
-fn map_of<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
-    ebpf.map_mut(name).ok_or_else(|| anyhow!("the object has no map {name}"))
-}
-
-fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
-    ebpf.take_map(name).ok_or_else(|| anyhow!("the object has no map {name}"))
 }

@@ -1,32 +1,39 @@
-//! What this host and this user must have, checked before anything is tried, so that the message names the lack and
-//! not its consequence.
+//! Checks of the requirements of tracing, before anything is loaded, so that a message names the lack and not its consequence.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use caps::{CapSet, Capability};
 
-use super::{btf::KERNEL_BTF, limits};
+use super::{btf::KERNEL_BTF, resource_limits};
 
-/// Inode number of the first user namespace (`PROC_USER_INIT_INO`).
-const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+/// Inode number of the initial user namespace (`PROC_USER_INIT_INO`).
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
-/// One thing that was looked at.
+/// Result of one check.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// What was looked at.
+    /// What was checked.
     pub subject: &'static str,
     /// What was found.
     pub found: String,
-    /// Why tracing cannot work, with the remedy.
+    /// The reason why nothing can be traced, with the remedy; `None` when the requirement is met.
     pub obstacle: Option<String>,
 }
 
-/// Looks at everything that tracing needs.
+/// Checks every requirement. Reads `/proc` and `/sys`; a file that cannot be read is no obstacle.
 pub fn examine() -> Vec<Finding> {
-    vec![kernel(), btf(), user_namespace(), capabilities(), lockdown(), limits::address_space(), limits::memory()]
+    vec![
+        kernel(),
+        btf(),
+        user_namespace(),
+        capabilities(),
+        lockdown(),
+        resource_limits::address_space(),
+        resource_limits::memory(),
+    ]
 }
 
-/// The first thing that makes tracing impossible, in one sentence with the remedy.
+/// The first obstacle, in one sentence with the remedy; `None` when every requirement is met.
 pub fn obstacle() -> Option<String> {
     examine().into_iter().find_map(|finding| finding.obstacle)
 }
@@ -50,13 +57,14 @@ fn btf() -> Finding {
     }
 }
 
-/// Capabilities in another user namespace than the first are none over the kernel, and all the same look like root's.
+/// Capabilities in a user namespace other than the initial one do not apply to `bpf()`, although they read like root's.
 fn user_namespace() -> Finding {
-    let is_first = fs::metadata("/proc/self/ns/user").map_or(true, |namespace| namespace.ino() == FIRST_USER_NAMESPACE);
+    let is_initial =
+        fs::metadata("/proc/self/ns/user").map_or(true, |namespace| namespace.ino() == INITIAL_USER_NAMESPACE);
     Finding {
         subject: "user namespace",
-        found: if is_first { "initial" } else { "not the initial one" }.to_owned(),
-        obstacle: (!is_first).then(|| {
+        found: if is_initial { "initial" } else { "not the initial one" }.to_owned(),
+        obstacle: (!is_initial).then(|| {
             "the kernel loads programs only from the initial user namespace, whatever the capabilities in another (a \
              rootless container, 'unshare -r'): run it on the host as root"
                 .to_owned()
@@ -84,7 +92,7 @@ fn capabilities() -> Finding {
 
 fn lockdown() -> Finding {
     let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    // The mode in force stands in brackets: "none [integrity] confidentiality".
+    // The active mode is in brackets: "none [integrity] confidentiality".
     let mode = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
     Finding {
         subject: "lockdown",

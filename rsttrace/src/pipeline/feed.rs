@@ -23,7 +23,7 @@ pub(super) struct Batch {
 impl Batch {
     /// Parses a sample, which may lie in two parts.
     pub(super) fn push(&mut self, head: &[u8], tail: &[u8]) {
-        match sample::event(head.chain(tail)) {
+        match sample::parse(head.chain(tail)) {
             Ok(event) => self.events.push(event),
             Err(error) => {
                 log::warn!("{error}");
@@ -46,10 +46,10 @@ impl Pipeline {
     }
 
     /// Feeds the resets that the kernel side has counted instead of delivering them.
-    pub(super) fn process_counted(&mut self) {
+    pub(super) fn process_aggregates(&mut self) {
         self.check_netns_path();
         let Some(clock) = read_clocks() else { return };
-        self.processor.feed_counted(&clock, &mut self.loaded, &mut self.results);
+        self.processor.feed_aggregates(&clock, &mut self.loaded, &mut self.results);
         self.report_degraded_attribution();
     }
 

@@ -28,15 +28,15 @@ impl KernelSide for Loaded {
     }
 
     fn scan_open_files(&mut self, scan: u32) -> Result<()> {
-        self.walk(scan)
+        self.scan_open_files(scan)
     }
 
-    fn findings(&self, id: u64) -> Option<HolderLookup> {
-        self.findings(id)
+    fn holder_lookup(&self, id: u64) -> Option<HolderLookup> {
+        self.holder_lookup(id)
     }
 
     fn command_line(&self, task: &KernelTask) -> Option<Vec<u8>> {
-        self.arguments(task.tgid, task.start_boottime_ns)
+        self.command_line(task.tgid, task.start_boottime_ns)
     }
 
     fn interface_name(&self, index: u32) -> Option<Arc<str>> {
@@ -44,27 +44,27 @@ impl KernelSide for Loaded {
         Some(name.to_string_lossy().into())
     }
 
-    fn counted(&self) -> Vec<Aggregates> {
+    fn aggregates(&self) -> Vec<Aggregates> {
         // The maps are ours; reading them cannot fail once they could be opened.
-        (0..self.counting_cpus()).filter_map(|cpu| self.folds(cpu).ok()).collect()
+        (0..self.aggregating_cpus()).filter_map(|cpu| self.aggregates(cpu).ok()).collect()
     }
 
-    fn have_counted(&mut self, totals: &[[u64; AGGREGATES_PER_CPU]]) {
+    fn release_aggregates(&mut self, totals: &[[u64; AGGREGATES_PER_CPU]]) {
         for (cpu, totals) in (0..).zip(totals) {
-            // See above.
-            self.have_seen(cpu, *totals).unwrap_or_default();
+            // Writing them cannot fail either.
+            self.release_aggregates(cpu, *totals).unwrap_or_default();
         }
     }
 
-    fn keep_pace(&mut self, pace: FloodProgress) {
+    fn publish_progress(&mut self, progress: FloodProgress) {
         // Without it more is counted or lost, and both are reported.
-        self.keep_pace(pace).unwrap_or_default();
+        self.publish_progress(progress).unwrap_or_default();
     }
 }
 
 impl Attribute for Attribution {
     fn needs_lookup(&mut self, reset: &mut Reset) -> bool {
-        self.is_open(reset)
+        self.prepare_lookup(reset)
     }
 
     fn attribute(&mut self, reset: &mut Reset, command_line: &dyn Fn(&KernelTask) -> Option<Vec<u8>>) {

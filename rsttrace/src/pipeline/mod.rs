@@ -36,17 +36,17 @@ use self::{
 use crate::{
     attribute::Attribution,
     cli::Trace,
-    confine::{User, confine},
-    decode::{Decoder, Reasons},
+    decode::{Decoder, Reasons, flood::FloodAggregator},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note},
-    load::{self, Choice, Kernel, Loaded, Object, preflight},
+    load::{self, KernelInfo, LoadOptions, Loaded, Object, preflight},
     model::{LostWhere, Record},
+    sandbox::{self, User},
     sd_notify::ServiceNotifier,
-    select::{Selection, flood::Flood, netns::Netns},
+    select::{Selection, netns::Netns},
     sink::outputs::Outputs,
     summary::coverage::CounterBaseline,
-    transport::{PERF_BYTES, Pause, Transport},
+    transport::{PERF_BYTES, ReadCoalescer, Transport},
 };
 
 /// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the
@@ -75,7 +75,7 @@ pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
     reserve_descriptors()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
-    let kernel = Kernel::read()?;
+    let kernel = KernelInfo::read()?;
     let pipeline = Pipeline::load(trace, selection, diagnosis, &kernel)?;
     let result = runtime.block_on(pipeline.event_loop(kernel, ready, user));
     // A writer that is stuck in a write must not keep the process.
@@ -101,23 +101,22 @@ struct Pipeline {
 
 impl Pipeline {
     /// Loads the object that this kernel takes; nothing is attached yet.
-    fn load(trace: Trace, filter: Selection, diagnosis: Diagnosis, kernel: &Kernel) -> Result<Self, Failure> {
-        let choice = Choice {
-            transport: trace.run.transport,
-            debug: trace.run.debug_kernel,
-            bytes: trace.run.buffer_size,
-            remember: trace.run.remember,
+    fn load(trace: Trace, filter: Selection, diagnosis: Diagnosis, kernel: &KernelInfo) -> Result<Self, Failure> {
+        let run = &trace.run;
+        let options = LoadOptions {
+            buffer_bytes: run.buffer_size,
+            remember: run.remember,
             filters: filter.filters(),
             netns: filter.netns.as_ref().map(Netns::number),
         };
-        let (object, loaded) = load::choose(kernel, &choice)?;
+        let (object, loaded) = load::load_for_transport(kernel, run.transport, run.debug_kernel, &options)?;
         let reasons = Reasons { reset: kernel.reset_reasons.clone(), drop: kernel.drop_reasons.clone() };
         let stages = Stages {
             decoder: Decoder::new(host_name().into(), reasons, kernel.chrono_shift(), timers::ticks()),
             diagnosis,
-            attribution: Attribution::default(),
+            attribution: Attribution::detect(),
             filter,
-            flood: Flood::new(loaded.counting_cpus(), loaded.noise_limit()),
+            flood: FloodAggregator::new(loaded.aggregating_cpus(), loaded.flood_budget()),
         };
         let output = &trace.output;
         let wanted =
@@ -136,7 +135,7 @@ impl Pipeline {
         })
     }
 
-    async fn event_loop(mut self, kernel: Kernel, ready: Option<Ready>, user: Option<User>) -> Result<(), Failure> {
+    async fn event_loop(mut self, kernel: KernelInfo, ready: Option<Ready>, user: Option<User>) -> Result<(), Failure> {
         // Signals are caught before anything is announced: a process that waits for the announcement may send one at once.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
@@ -147,12 +146,12 @@ impl Pipeline {
         let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
         let mut transport = self.attach(kernel)?;
         // Before there is any other thread, which would keep its privileges.
-        self.loaded.degraded.extend(confine(self.needs(), user.as_ref())?);
+        self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
         let mut outputs = self.open_outputs()?;
         let mut scrapes = self.start_metrics()?;
-        self.processor.enable_scans(self.loaded.can_walk());
-        self.processor.stages().attribution.look_around();
+        self.processor.enable_scans(self.loaded.can_scan());
+        self.processor.stages().attribution.prefetch_processes();
         self.announce(&transport);
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
@@ -161,7 +160,7 @@ impl Pipeline {
         let mut batch = Batch::default();
         let mut check_loss = false;
         // Reading may be put off for as long as the kernel side has room for.
-        let mut pause = Pause::new(self.loaded.noise_limit().into());
+        let mut coalescer = ReadCoalescer::new(self.loaded.flood_budget().into());
         loop {
             let mut push = |head: &[u8], tail: &[u8]| batch.push(head, tail);
             // Every event up to here has been read, nanoseconds of the events' clock.
@@ -187,7 +186,7 @@ impl Pipeline {
                     seen_ns = Self::seen_ns(emptied, now_ns, &batch);
                 }
                 () = sleep_until_ktime(self.processor.lookup_deadline_ns()) => {}
-                () = sleep_until_ktime(self.processor.flood_deadline_ns()) => self.process_counted(),
+                () = sleep_until_ktime(self.processor.flood_deadline_ns()) => self.process_aggregates(),
                 scrape = next_scrape(&mut scrapes) => {
                     // Drained first: a client that scrapes without a pause must not starve the reading of events.
                     transport.drain(&mut push);
@@ -195,12 +194,12 @@ impl Pipeline {
                     self.count_losses();
                     self.answer(scrape, &outputs);
                 }
-                read = transport.read(&mut push), if pause.until_ns().is_none() => {
+                read = transport.read(&mut push), if coalescer.hold_off_until_ns().is_none() => {
                     let emptied = read.context("cannot read events")?;
                     check_loss = true;
-                    pause.read(batch.events.len(), emptied, now_ns());
+                    coalescer.on_read(batch.events.len(), emptied, now_ns());
                 }
-                () = sleep_until_ktime(pause.until_ns()) => pause.end(),
+                () = sleep_until_ktime(coalescer.hold_off_until_ns()) => coalescer.end_hold_off(),
                 () = sleep(LOSS_CHECK), if check_loss => check_loss = false,
             }
             self.service.ping_watchdog();
@@ -231,7 +230,7 @@ impl Pipeline {
     }
 
     /// Attaches every probe, and opens the buffer that their events come from.
-    fn attach(&mut self, kernel: Kernel) -> Result<Transport, Failure> {
+    fn attach(&mut self, kernel: KernelInfo) -> Result<Transport, Failure> {
         let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
         let events = self.loaded.take_events().map_err(Failure::Host)?;
         // Perf ring buffers lose what comes before they are open. The BPF ring buffer is there, and to map it can wait until
@@ -244,7 +243,7 @@ impl Pipeline {
         }
         self.loaded.attach(&kernel, &self.trace.more)?;
         drop(kernel);
-        load::give_memory_back();
+        load::trim_heap();
         opened.or_else(|events| Transport::open(events, per_cpu)).map_err(Failure::Host)
     }
 
@@ -258,14 +257,14 @@ impl Pipeline {
             }
         }
         self.process(&mut batch, 0);
-        self.processor.hurry();
+        self.processor.expedite_scan();
         self.look_up_holders();
-        // Counted before the programs go: `missed` is theirs.
-        let missed = self.loaded.missed();
+        // Counted before the programs go: the misses are theirs.
+        let missed = self.loaded.recursion_misses();
         self.loaded.detach();
         while !transport.drain(&mut |head, tail| batch.push(head, tail)) {}
         self.process(&mut batch, u64::MAX);
-        self.process_counted();
+        self.process_aggregates();
         self.processor.finish_all(&self.loaded, &mut self.results);
         self.count_losses();
         self.results.report_loss(

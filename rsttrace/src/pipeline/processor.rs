@@ -16,12 +16,17 @@ use rsttrace_common::{
 
 use super::record_pool::RecordPool;
 use crate::{
-    attribute::{hold::Hold, owner},
-    decode::{self, Decoder, clock::WallClock, settle::Settle},
+    attribute::{owner, pending::PendingRecords},
+    decode::{
+        self, Decoder,
+        clock::WallClock,
+        flood::{AggregatedEvent, FloodAggregator},
+        reclassify::AmbiguousReceives,
+    },
     diagnose::Diagnosis,
     facts::KernelTask,
     model::{Record, Reset},
-    select::{Selection, flood::Flood},
+    select::Selection,
 };
 
 /// What the stages ask of the loaded programs.
@@ -33,8 +38,8 @@ pub trait KernelSide {
     /// microsecond a file.
     fn scan_open_files(&mut self, scan: u32) -> Result<()>;
 
-    /// What has been found of a socket's holder under this id; `None` when its slot has been used again.
-    fn findings(&self, id: u64) -> Option<HolderLookup>;
+    /// Result of the holder lookup of this id; `None` when its slot has been reused.
+    fn holder_lookup(&self, id: u64) -> Option<HolderLookup>;
 
     /// The beginning of the command line of a process that has opened connections, each argument ended by a zero.
     fn command_line(&self, task: &KernelTask) -> Option<Vec<u8>>;
@@ -42,14 +47,14 @@ pub trait KernelSide {
     /// Name of a network interface of this process's namespace.
     fn interface_name(&self, index: u32) -> Option<Arc<str>>;
 
-    /// The resets that each CPU has counted instead of delivering them.
-    fn counted(&self) -> Vec<Aggregates>;
+    /// Aggregates of each CPU: resets that it has counted instead of delivering each.
+    fn aggregates(&self) -> Vec<Aggregates>;
 
-    /// Gives each CPU's slots back of which no more than these totals has been counted.
-    fn have_counted(&mut self, totals: &[[u64; AGGREGATES_PER_CPU]]);
+    /// Releases each CPU's slots whose totals are still these.
+    fn release_aggregates(&mut self, totals: &[[u64; AGGREGATES_PER_CPU]]);
 
     /// Publishes how far events have been read.
-    fn keep_pace(&mut self, pace: FloodProgress);
+    fn publish_progress(&mut self, progress: FloodProgress);
 }
 
 /// The stage that says to which process a reset belongs.
@@ -82,7 +87,7 @@ pub struct Stages<A> {
     /// The filters of the command line.
     pub filter: Selection,
     /// Floods of resets to closed ports.
-    pub flood: Flood,
+    pub flood: FloodAggregator,
 }
 
 /// What a run wants of its records.
@@ -109,8 +114,8 @@ pub enum Lookup {
 pub struct Processor<A> {
     stages: Stages<A>,
     wanted: Wanted,
-    ambiguous: Settle,
-    pending: Hold,
+    ambiguous: AmbiguousReceives,
+    pending: PendingRecords,
     pool: RecordPool,
     /// Records of resets emitted, which is the last one's number.
     emitted: u64,
@@ -119,13 +124,14 @@ pub struct Processor<A> {
 impl<A: Attribute> Processor<A> {
     /// A chain in which no record waits for a scan of open files; see [`Self::enable_scans`].
     pub fn new(stages: Stages<A>, wanted: Wanted) -> Self {
-        let (ambiguous, pending, pool) = (Settle::default(), Hold::new(false), RecordPool::default());
+        let (ambiguous, pending, pool) =
+            (AmbiguousReceives::default(), PendingRecords::new(false), RecordPool::default());
         Self { stages, wanted, ambiguous, pending, pool, emitted: 0 }
     }
 
     /// Lets records wait for scans of open files, where the kernel has taken the programs for it.
     pub fn enable_scans(&mut self, can_scan: bool) {
-        self.pending = Hold::new(can_scan);
+        self.pending = PendingRecords::new(can_scan);
     }
 
     /// The stages.
@@ -151,13 +157,13 @@ impl<A: Attribute> Processor<A> {
         // Each CPU's perf ring is in order, all together they are not.
         events.sort_by_key(|event| event.ktime_ns);
         for event in &*events {
-            self.stages.flood.see(event, clock.monotonic_ns);
+            self.stages.flood.observe(event, clock.monotonic_ns);
         }
-        if let Some(pace) = self.stages.flood.next_pace(clock.monotonic_ns) {
-            kernel.keep_pace(pace);
+        if let Some(progress) = self.stages.flood.next_progress(clock.monotonic_ns) {
+            kernel.publish_progress(progress);
         }
         for event in &*events {
-            if self.ambiguous.lets_go_on(event) {
+            if self.ambiguous.admit(event) {
                 self.process_event(event, 1, clock, kernel, out);
             }
         }
@@ -168,12 +174,12 @@ impl<A: Attribute> Processor<A> {
     }
 
     /// Turns the resets that the kernel side has counted into records, one for those that are alike.
-    pub fn feed_counted(&mut self, clock: &WallClock, kernel: &mut impl KernelSide, out: &mut impl Output) {
-        let counted = kernel.counted();
-        let (alike, totals, pace) = self.stages.flood.fetch(&counted, clock.monotonic_ns);
-        kernel.have_counted(totals);
-        kernel.keep_pace(pace);
-        for (event, count) in alike {
+    pub fn feed_aggregates(&mut self, clock: &WallClock, kernel: &mut impl KernelSide, out: &mut impl Output) {
+        let aggregates = kernel.aggregates();
+        let (aggregated, totals, progress) = self.stages.flood.drain(&aggregates, clock.monotonic_ns);
+        kernel.release_aggregates(totals);
+        kernel.publish_progress(progress);
+        for AggregatedEvent { event, count } in aggregated {
             self.process_event(&event, count, clock, kernel, out);
         }
     }
@@ -210,7 +216,7 @@ impl<A: Attribute> Processor<A> {
         let needs_lookup = attribution.needs_lookup(&mut reset);
         // From here on it stays where it is in memory.
         let reset = self.pool.acquire(reset);
-        let reset = if needs_lookup { self.pending.take(reset) } else { Some(reset) };
+        let reset = if needs_lookup { self.pending.push(reset) } else { Some(reset) };
         if let Some(reset) = reset {
             self.finish_record(reset, kernel, out);
         }
@@ -225,21 +231,21 @@ impl<A: Attribute> Processor<A> {
         }
         // Where the end of the socket shows the holder already, no scan is needed.
         self.finish_found(began_ns, kernel, out);
-        let Some(scan) = self.pending.next_walk(began_ns) else { return Lookup::NotDue };
+        let Some(scan) = self.pending.next_scan(began_ns) else { return Lookup::NotDue };
         if let Err(error) = kernel.scan_open_files(scan) {
-            self.pending.walk_failed(began_ns);
+            self.pending.scan_failed(began_ns);
             self.finish_found(began_ns, kernel, out);
             return Lookup::Failed(error);
         }
         let ended_ns = kernel.now_ns().unwrap_or(began_ns);
-        self.pending.walked(began_ns, ended_ns);
+        self.pending.scan_finished(began_ns, ended_ns);
         self.finish_found(ended_ns, kernel, out);
         Lookup::Scanned
     }
 
     /// Makes the next scan due at once: the run ends.
-    pub fn hurry(&mut self) {
-        self.pending.hurry();
+    pub fn expedite_scan(&mut self) {
+        self.pending.expedite_scan();
     }
 
     /// Finishes every record that waits for its owner, with what is known by now.
@@ -257,7 +263,7 @@ impl<A: Attribute> Processor<A> {
         self.pending.deadline_ns()
     }
 
-    /// When [`Self::feed_counted`] is due, nanoseconds of the events' clock.
+    /// When [`Self::feed_aggregates`] is due, nanoseconds of the events' clock.
     pub const fn flood_deadline_ns(&self) -> Option<u64> {
         self.stages.flood.deadline_ns()
     }
@@ -275,9 +281,9 @@ impl<A: Attribute> Processor<A> {
     /// Finishes the records that need not wait any longer for their owner.
     fn finish_found(&mut self, now_ns: u64, kernel: &impl KernelSide, out: &mut impl Output) {
         let released = self.pending.release(now_ns, |id, first_scan| {
-            let findings = kernel.findings(id);
-            let mut found = findings.map(|findings| decode::found(&findings, first_scan)).unwrap_or_default();
-            found.closer = found.closer.filter(|closer| !owner::only_walks(closer));
+            let lookup = kernel.holder_lookup(id);
+            let mut found = lookup.map(|lookup| decode::holder_findings(&lookup, first_scan)).unwrap_or_default();
+            found.closer = found.closer.filter(|closer| !owner::is_tracer_itself(closer));
             found
         });
         for reset in released {

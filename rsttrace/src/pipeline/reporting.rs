@@ -34,7 +34,7 @@ impl Pipeline {
 
     /// Reports what attribution has begun to lack, once for each lack.
     pub(super) fn report_degraded_attribution(&mut self) {
-        if let Some(degraded) = self.processor.stages_mut().attribution.degraded() {
+        if let Some(degraded) = self.processor.stages_mut().attribution.take_degraded() {
             self.degrade(degraded);
         }
     }
@@ -50,23 +50,23 @@ impl Pipeline {
     /// Reports what has been lost since the last time.
     pub(super) fn count_losses(&mut self) {
         // The map is ours; reading it cannot fail once it could be opened.
-        let lost = self.loaded.lost().unwrap_or(self.losses.in_kernel);
+        let lost = self.loaded.lost_resets().unwrap_or(self.losses.in_kernel);
         let new = lost.saturating_sub(self.losses.in_kernel);
         if new > 0 {
-            self.processor.stages_mut().flood.suspect(now_ns());
+            self.processor.stages_mut().flood.arm(now_ns());
         }
         self.results.report_loss(new, LostWhere::Kernel, TOO_FAST);
         // Never less: what was reported stays so, and counts for a later loss.
         self.losses.in_kernel = self.losses.in_kernel.max(lost);
-        let unsettled = self.loaded.unsettled().unwrap_or(self.losses.unsettled);
-        if unsettled > self.losses.unsettled {
-            let count = unsettled - self.losses.unsettled;
+        let misclassified = self.loaded.misclassified().unwrap_or(self.losses.misclassified);
+        if misclassified > self.losses.misclassified {
+            let count = misclassified - self.losses.misclassified;
             note(format_args!(
                 "{count} resets shown as received were sent by this host; the events that tell were lost: {TOO_FAST}"
             ));
-            self.losses.unsettled = unsettled;
+            self.losses.misclassified = misclassified;
         }
-        let unapplied = self.loaded.lost_asides().unwrap_or(self.losses.unapplied);
+        let unapplied = self.loaded.lost_unapplied().unwrap_or(self.losses.unapplied);
         if unapplied > self.losses.unapplied {
             let count = unapplied - self.losses.unapplied;
             note(format_args!("{count} ignored or forwarded resets were lost: {TOO_FAST}"));
@@ -144,7 +144,7 @@ pub(super) struct Losses {
     /// Events of ignored and forwarded resets that found none.
     unapplied: u64,
     /// Resets that were told in the wrong direction.
-    unsettled: u64,
+    misclassified: u64,
     /// Samples that are no events and have not been reported yet.
     pub(super) malformed: u64,
 }

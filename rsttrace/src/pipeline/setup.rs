@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 
 use super::Pipeline;
 use crate::{
-    confine::Needs,
     exit::{note, sentence},
     format::{Format, TextOptions, TimeFormat},
     metrics::{Metrics, Scrape},
+    sandbox::Requirements,
     sink::{SinkContext, SinkNeeds, outputs::Outputs, set::SinkSet},
 };
 
@@ -26,9 +26,9 @@ impl Pipeline {
     }
 
     /// What the rest of the run needs of the sandbox, beside reading `/proc` and writing to open descriptors.
-    pub(super) fn needs(&self) -> Needs {
+    pub(super) fn needs(&self) -> Requirements {
         let any_sink = |needs: fn(SinkNeeds) -> bool| self.trace.output.sink.iter().any(|sink| needs(sink.needs()));
-        Needs {
+        Requirements {
             files: any_sink(|needs| needs.files),
             sockets: any_sink(|needs| needs.sockets) || self.trace.output.metrics.is_some(),
             host_names: any_sink(|needs| needs.host_names),

@@ -12,11 +12,11 @@ use rsttrace_common::{
 use super::processor::{Attribute, KernelSide, Output, Processor, Stages, Wanted};
 use crate::{
     attribute::owner,
-    decode::Decoder,
+    decode::{Decoder, flood::FloodAggregator},
     diagnose::Diagnosis,
     facts::KernelTask,
     model::{Actor, Process, Record, Reset},
-    select::{Selection, flood::Flood},
+    select::Selection,
 };
 
 /// A kernel side that knows nothing beyond the events.
@@ -32,7 +32,7 @@ impl KernelSide for NoKernel {
         bail!("there is no kernel side")
     }
 
-    fn findings(&self, _: u64) -> Option<HolderLookup> {
+    fn holder_lookup(&self, _: u64) -> Option<HolderLookup> {
         None
     }
 
@@ -44,13 +44,13 @@ impl KernelSide for NoKernel {
         Some("eth0".into())
     }
 
-    fn counted(&self) -> Vec<Aggregates> {
+    fn aggregates(&self) -> Vec<Aggregates> {
         Vec::new()
     }
 
-    fn have_counted(&mut self, _: &[[u64; AGGREGATES_PER_CPU]]) {}
+    fn release_aggregates(&mut self, _: &[[u64; AGGREGATES_PER_CPU]]) {}
 
-    fn keep_pace(&mut self, _: FloodProgress) {}
+    fn publish_progress(&mut self, _: FloodProgress) {}
 }
 
 /// Attribution from the events alone; `complete` fills in what `/proc` would tell.
@@ -107,6 +107,7 @@ impl Collected {
 
 /// The chain without filters, with evidence, and with this attribution.
 pub fn processor<A: Attribute>(decoder: Decoder, diagnosis: Diagnosis, attribution: A) -> Processor<A> {
-    let stages = Stages { decoder, diagnosis, attribution, filter: Selection::default(), flood: Flood::new(0, 1) };
+    let stages =
+        Stages { decoder, diagnosis, attribution, filter: Selection::default(), flood: FloodAggregator::new(0, 1) };
     Processor::new(stages, Wanted { evidence: true, limit: None })
 }

@@ -3,7 +3,6 @@
 //! The kernel side has dropped what certainly does not match; this is the truth.
 
 pub mod cgroup;
-pub mod flood;
 pub mod netns;
 pub mod peers;
 pub mod ports;

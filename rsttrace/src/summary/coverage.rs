@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _};
 use rsttrace_common::abi::tcp;
 
 use crate::{
-    attribute::Identity,
+    attribute::ProcessKey,
     model::{CounterCoverage, Coverage, Direction, Hook, NamespaceCoverage, NamespaceId, Reset},
 };
 
@@ -34,7 +34,7 @@ pub struct CounterBaseline {
 struct NamespaceBaseline {
     counters: SnmpCounters,
     /// A process that was in the namespace. As long as it still is, the inode number names this namespace.
-    witness: Option<Identity>,
+    witness: Option<ProcessKey>,
 }
 
 /// Relation between the counters of a namespace now and those that its inode number had at the start.
@@ -66,7 +66,7 @@ impl CounterBaseline {
     pub fn start(without_socket: bool) -> Self {
         let at_start = namespaces().into_iter().filter_map(|(netns, pid)| {
             let counters = read_in(netns, &pid)?;
-            Some((netns, NamespaceBaseline { counters, witness: pid.parse().ok().and_then(Identity::of_program) }))
+            Some((netns, NamespaceBaseline { counters, witness: pid.parse().ok().and_then(ProcessKey::of_running) }))
         });
         Self { own_netns: netns_of("self"), at_start: at_start.collect(), observed: HashMap::new(), without_socket }
     }
@@ -144,7 +144,7 @@ impl CounterBaseline {
         if used_again || counters.iter().any(|(name, &before)| now.get(name).is_none_or(|&now| now < before)) {
             return BaselineMatch::NewNamespace;
         }
-        let is_there = |witness: Identity| witness.lives() && netns_of(&witness.pid.to_string()) == Some(netns);
+        let is_there = |witness: ProcessKey| witness.is_running() && netns_of(&witness.pid.to_string()) == Some(netns);
         if witness.is_some_and(is_there) { BaselineMatch::SameNamespace } else { BaselineMatch::Uncertain }
     }
 
@@ -300,7 +300,7 @@ mod tests {
             ..CounterBaseline::default()
         };
         let id = |cookie| NamespaceId { inode: own, cookie };
-        let witness = Identity::of_program(std::process::id());
+        let witness = ProcessKey::of_running(std::process::id());
         // The process is still in it, and only one namespace had the number.
         let baseline = baseline_with(witness, &[(id(1), seen(3, 10))]);
         assert_eq!(baseline.baseline_match(own, &counters(8), false), BaselineMatch::SameNamespace);

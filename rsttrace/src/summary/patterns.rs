@@ -8,7 +8,7 @@ use lru::LruCache;
 
 use crate::{
     diagnose::{
-        story::{Order, Story},
+        connection_view::{FinOrder, ReceivedReset},
         timeouts::Timeouts,
     },
     model::{Endpoint, FinOrderCounts, IdleCluster, IdleKind, Reset, Role},
@@ -94,24 +94,26 @@ impl Patterns {
             // The first victim of a restart is diagnosed before the restart can be known.
             self.first_victims += u64::from(reset.facts.neighbours.broken == 1);
         }
-        let Some(story) = Story::of(reset).filter(|story| story.is(Role::Client) && story.in_use()) else { return };
+        let Some(view) = ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && view.in_use()) else {
+            return;
+        };
         self.backends.count(reset.peer, reset.count);
-        let order = match story.order() {
-            Order::FinFirst => &mut self.fin_order.fin_first,
-            Order::SendFirst => &mut self.fin_order.send_first,
-            Order::NoFin => &mut self.fin_order.no_fin,
+        let order = match view.fin_order() {
+            FinOrder::BeforeSend => &mut self.fin_order.fin_first,
+            FinOrder::AfterSend => &mut self.fin_order.send_first,
+            FinOrder::None => &mut self.fin_order.no_fin,
         };
         *order += reset.count;
     }
 
     fn observe_idle_time(&mut self, reset: &Reset) {
-        let Some(story) = Story::of(reset).filter(|story| story.in_use()) else { return };
-        let (kind, silence) = if story.awaits_answer() && !story.answers_our_send() {
-            (IdleKind::Waiting, story.silence_ms())
-        } else if story.in_flight() {
-            (IdleKind::BeforeSend, story.telling_silence_ms())
+        let Some(view) = ReceivedReset::of(reset).filter(|view| view.in_use()) else { return };
+        let (kind, silence) = if view.request_outstanding() && !view.answers_our_send() {
+            (IdleKind::Waiting, view.idle_ms())
+        } else if view.has_unacked() {
+            (IdleKind::BeforeSend, view.relevant_idle_ms())
         } else {
-            (IdleKind::Idle, story.silence_ms())
+            (IdleKind::Idle, view.idle_ms())
         };
         let Some(ms) = silence.filter(|&silence| silence >= 900.0) else { return };
         #[expect(clippy::cast_possible_truncation, reason = "a logarithm of seconds is small")]

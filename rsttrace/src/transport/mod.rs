@@ -1,6 +1,6 @@
-//! Bringing events from the kernel: two buffers behind one interface.
+//! Transport of events from the kernel: the BPF ring buffer and the perf ring buffers behind one interface.
 
-mod pause;
+mod coalesce;
 mod perf;
 mod ring;
 
@@ -9,28 +9,29 @@ use std::io;
 use anyhow::{Result, bail};
 use aya::maps::Map;
 
-pub(crate) use self::{pause::Pause, perf::PerfTransport, ring::RingTransport};
+pub(crate) use self::{coalesce::ReadCoalescer, perf::PerfTransport, ring::RingTransport};
 
-/// Size of each CPU's perf ring buffer unless the user says otherwise: 2,500 events.
+/// Default size of each CPU's perf ring buffer, bytes: room for 2,500 events.
 pub(crate) const PERF_BYTES: u32 = 1 << 20;
 
-/// Size of the BPF ring buffer that all CPUs share, unless the user says otherwise: 10,000 events.
+/// Default size of the BPF ring buffer, which all CPUs share, bytes: room for 10,000 events.
 pub(crate) const RING_BYTES: u32 = 4 << 20;
 
-/// Takes the raw samples; each in up to two parts, since a sample may straddle the end of the perf ring.
-pub(crate) type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
+/// Callback for one raw sample. A sample that wraps around the end of a perf ring comes in two parts; otherwise the
+/// second is empty.
+pub(crate) type SampleFn<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
 
-/// Where events come from.
+/// Reading end of the map `EVENTS`.
 pub(crate) enum Transport {
-    /// One buffer for each CPU.
+    /// Perf ring buffers, one for each CPU.
     Perf(PerfTransport),
-    /// One buffer for all CPUs, in the order of events.
+    /// The BPF ring buffer of all CPUs, in the order of events.
     Ring(RingTransport),
 }
 
 impl Transport {
-    /// Opens the buffer that the kernel side writes to. `bytes` is for each CPU's perf ring; the BPF ring has its size
-    /// already.
+    /// Opens the buffer that the programs write to. `bytes` is the size of each CPU's perf ring, rounded up by
+    /// [`buffer_bytes`]; the BPF ring has its size since it was created. Fails if the kernel refuses the buffer.
     pub(crate) fn open(map: Map, bytes: u32) -> Result<Self> {
         Ok(match &map {
             Map::PerfEventArray(_) => Self::Perf(PerfTransport::open(map, bytes)?),
@@ -39,18 +40,18 @@ impl Transport {
         })
     }
 
-    /// Waits until there are events and hands them over; `false` when there may be more, as with [`Self::drain`]. Cancelling
-    /// it loses nothing.
-    pub(crate) async fn read(&mut self, each: Each<'_>) -> io::Result<bool> {
+    /// Waits for events and passes them to `each`. Resolves to `false` if the buffer may have more, see
+    /// [`Self::drain`]. Cancel safe.
+    pub(crate) async fn read(&mut self, each: SampleFn<'_>) -> io::Result<bool> {
         match self {
             Self::Perf(perf) => perf.read(each).await,
             Self::Ring(ring) => ring.read(each).await,
         }
     }
 
-    /// Hands over what is there now without waiting. `false` when there may be more: a flood is handed over in
-    /// batches, each in the order of events.
-    pub(crate) fn drain(&mut self, each: Each<'_>) -> bool {
+    /// Passes the events that are in the buffer to `each`, without waiting. Returns `false` if there may be more: a
+    /// flood is read in batches, each in the order of events.
+    pub(crate) fn drain(&mut self, each: SampleFn<'_>) -> bool {
         match self {
             Self::Perf(perf) => perf.drain(each),
             Self::Ring(ring) => ring.drain(each),
@@ -58,13 +59,13 @@ impl Transport {
     }
 }
 
-/// Rounds a wish in bytes up to what the kernel takes: a power of two of pages.
-pub(crate) fn buffer_bytes(wish: u32) -> u32 {
+/// Rounds a buffer size in bytes up to one that the kernel accepts: pages, by a power of two. At most 1 GiB.
+pub(crate) fn buffer_bytes(requested: u32) -> u32 {
     let page = u32::try_from(page_size()).unwrap_or(4096);
-    wish.max(page).checked_next_power_of_two().unwrap_or(1 << 30)
+    requested.max(page).checked_next_power_of_two().unwrap_or(1 << 30)
 }
 
-/// Bytes of a page of memory.
+/// Page size, bytes; 4,096 if it cannot be determined.
 fn page_size() -> usize {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
         .ok()

@@ -1,4 +1,4 @@
-//! The perf ring buffers, one for each CPU.
+//! Perf ring buffers (`BPF_MAP_TYPE_PERF_EVENT_ARRAY`), one for each CPU.
 
 use std::{future::poll_fn, io, task::Poll};
 
@@ -12,12 +12,13 @@ use aya::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{Each, buffer_bytes, page_size};
+use super::{SampleFn, buffer_bytes, page_size};
 
-/// The buffers of the CPUs that were online at the start.
+/// Buffers of the CPUs that were online at the start.
 pub(crate) struct PerfTransport {
     buffers: Vec<AsyncFd<PerfEventArrayBuffer<MapData>>>,
-    /// The kernel takes a buffer out of the map when the map is closed.
+    /// Held open: when the map's descriptor is closed, the kernel removes the buffers from the map
+    /// (`perf_event_fd_array_release`).
     _map: PerfEventArray<MapData>,
 }
 
@@ -27,43 +28,45 @@ impl PerfTransport {
         let cpus = online_cpus().map_err(|(path, error)| anyhow!(error).context(format!("cannot read {path}")))?;
         let mut buffers = Vec::with_capacity(cpus.len());
         for cpu in cpus {
-            let buffer = open_one(&mut map, cpu, bytes)?;
+            let buffer = open_buffer(&mut map, cpu, bytes)?;
             // SAFETY: the buffer owns its descriptor and lives inside the AsyncFd.
             buffers.push(unsafe { AsyncFd::register_with_interest(buffer, Interest::READABLE) }?);
         }
         Ok(Self { buffers, _map: map })
     }
 
-    pub(super) async fn read(&mut self, each: Each<'_>) -> io::Result<bool> {
+    pub(super) async fn read(&mut self, each: SampleFn<'_>) -> io::Result<bool> {
         poll_fn(|context| {
-            let mut some = false;
+            let mut has_read = false;
             for buffer in &mut self.buffers {
                 if let Poll::Ready(guard) = buffer.poll_read_ready_mut(context) {
                     let mut guard = guard?;
-                    hand_over(guard.get_inner_mut(), each);
-                    // Only now: an event that comes after this makes the descriptor ready again.
+                    read_samples(guard.get_inner_mut(), each);
+                    // After the read: an event that arrives later makes the descriptor ready again.
                     guard.clear_ready();
-                    some = true;
+                    has_read = true;
                 }
             }
-            if some { Poll::Ready(Ok(true)) } else { Poll::Pending }
+            if has_read { Poll::Ready(Ok(true)) } else { Poll::Pending }
         })
         .await
     }
 
-    pub(super) fn drain(&mut self, each: Each<'_>) -> bool {
+    pub(super) fn drain(&mut self, each: SampleFn<'_>) -> bool {
         for buffer in &mut self.buffers {
-            hand_over(buffer.get_mut(), each);
+            read_samples(buffer.get_mut(), each);
         }
         true
     }
 }
 
-fn open_one(map: &mut PerfEventArray<MapData>, cpu: u32, bytes: u32) -> Result<PerfEventArrayBuffer<MapData>> {
+/// Opens the buffer of one CPU, with half as many pages after each refusal of the kernel to map them.
+fn open_buffer(map: &mut PerfEventArray<MapData>, cpu: u32, bytes: u32) -> Result<PerfEventArrayBuffer<MapData>> {
     let mut pages = buffer_bytes(bytes) as usize / page_size();
     loop {
         match map.open(cpu, Some(pages)) {
-            // Without CAP_IPC_LOCK the memory counts against limits: less of it is better than none.
+            // Without CAP_IPC_LOCK the pages count against kernel.perf_event_mlock_kb and RLIMIT_MEMLOCK: a smaller
+            // buffer is better than none.
             Err(PerfBufferError::MMapError { .. }) if pages > 1 => pages /= 2,
             Err(PerfBufferError::OpenError { io_error }) if io_error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(anyhow!(io_error).context(
@@ -79,10 +82,12 @@ fn open_one(map: &mut PerfEventArray<MapData>, cpu: u32, bytes: u32) -> Result<P
     }
 }
 
-fn hand_over(buffer: &mut PerfEventArrayBuffer<MapData>, each: Each<'_>) {
+/// Passes every sample in the buffer to `each`.
+fn read_samples(buffer: &mut PerfEventArrayBuffer<MapData>, each: SampleFn<'_>) {
     buffer.for_each(|event| match event {
         PerfEvent::Sample { head, tail } => each(head, tail),
-        // The kernel side counts its own refusals, exactly and at once; this count comes late or never.
+        // The programs count each failed `bpf_perf_event_output`, exactly and at once; this record arrives with the
+        // next event that fits, or never.
         PerfEvent::Lost { .. } => {}
     });
 }

@@ -1,4 +1,4 @@
-//! The BPF ring buffer.
+//! The BPF ring buffer (`BPF_MAP_TYPE_RINGBUF`).
 
 use std::io;
 
@@ -6,13 +6,13 @@ use anyhow::Result;
 use aya::maps::{Map, MapData, RingBuf};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::Each;
+use super::SampleFn;
 
-/// Events handed over at a time, so that a flood does not keep the signals waiting. Their records take some 3 KB each until
-/// they are lines.
+/// Events read at a time. Bounded, so that signals are handled during a flood, and because each record takes some 3 KB
+/// until it is formatted.
 const BATCH: usize = 512;
 
-/// The one buffer of all CPUs.
+/// The one ring buffer of all CPUs.
 pub(crate) struct RingTransport(AsyncFd<RingBuf<MapData>>);
 
 impl RingTransport {
@@ -23,23 +23,23 @@ impl RingTransport {
         Ok(Self(fd))
     }
 
-    pub(super) async fn read(&mut self, each: Each<'_>) -> io::Result<bool> {
+    pub(super) async fn read(&mut self, each: SampleFn<'_>) -> io::Result<bool> {
         let mut guard = self.0.readable_mut().await?;
-        let emptied = hand_over(guard.get_inner_mut(), each);
+        let emptied = read_batch(guard.get_inner_mut(), each);
         if emptied {
-            // Only now: an event that comes after this makes the descriptor ready again.
+            // After the read: an event that arrives later makes the descriptor ready again.
             guard.clear_ready();
         }
         Ok(emptied)
     }
 
-    pub(super) fn drain(&mut self, each: Each<'_>) -> bool {
-        hand_over(self.0.get_mut(), each)
+    pub(super) fn drain(&mut self, each: SampleFn<'_>) -> bool {
+        read_batch(self.0.get_mut(), each)
     }
 }
 
-/// Hands over one batch; whether the buffer was seen empty then.
-fn hand_over(ring: &mut RingBuf<MapData>, each: Each<'_>) -> bool {
+/// Passes up to [`BATCH`] samples to `each`. Returns whether the buffer was empty then.
+fn read_batch(ring: &mut RingBuf<MapData>, each: SampleFn<'_>) -> bool {
     for _ in 0..BATCH {
         let Some(sample) = ring.next() else { return true };
         each(&sample, &[]);

@@ -17,7 +17,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use rsttrace::{
-    attribute::{container, service},
+    attribute::{container, systemd_unit},
     decode::{Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat},
@@ -101,8 +101,8 @@ fn complete(reset: &mut Reset) {
         process.user = Some("app".into());
         process.cgroup = Some(CGROUP.into());
     }
-    reset.unit = service::unit(CGROUP);
-    reset.container = container::container(CGROUP);
+    reset.unit = systemd_unit::of_cgroup(CGROUP);
+    reset.container = container::of_cgroup(CGROUP);
 }
 
 fn printed(format: Format, color: bool) -> String {
@@ -188,7 +188,7 @@ fn each_case_has_its_cause_without_the_kernels_word() {
 #[test]
 fn each_recognised_cause_has_a_case() {
     let covered: BTreeSet<&str> = cases::all().map(|case| case.cause).collect();
-    let codes = catalogue::rows().map(|row| row.code);
+    let codes = catalogue::causes().map(|row| row.code);
     assert_eq!(codes.filter(|code| !covered.contains(code)).collect::<Vec<_>>(), [""; 0]);
 }
 

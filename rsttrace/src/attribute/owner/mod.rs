@@ -1,7 +1,7 @@
-//! The owner of the socket, from what the kernel side saw. Pure.
+//! Owner of a socket, derived from what the programs saw. Pure.
 //!
-//! Two answers: the *owner* of the socket, and the *actor* that made the kernel reset it where that is somebody else.
-//! The task that was on the CPU is neither, unless it held the socket's lock.
+//! Two results: the *owner* of the socket, and the *actor*, the process that made the kernel reset it, if that is
+//! another one. The task that was on the CPU is neither, unless it held the lock of the socket.
 
 use rsttrace_common::{
     abi::tcp,
@@ -13,150 +13,157 @@ use crate::{
     model::{Direction, OwnerConfidence, Provenance, Reset, Role},
 };
 
-/// Who it is, how we know, and how sure that is.
+/// Process that owns a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The process.
     pub task: KernelTask,
-    /// How we know.
+    /// How it was found.
     pub provenance: Provenance,
-    /// How sure that is.
+    /// Whether it is proven.
     pub confidence: OwnerConfidence,
 }
 
-/// The two answers.
+/// Owner and actor of one reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// The owner of the socket.
+pub struct Ownership {
+    /// Owner of the socket; `None` if there is no socket or its owner is unknown.
     pub owner: Option<Owner>,
-    /// Who triggered the reset, where that is known and is not the owner.
+    /// Process that triggered the reset, if it is known and not the owner.
     pub actor: Option<KernelTask>,
 }
 
-/// Decides who owned the socket of a record, and who else had a hand in its reset.
+/// Decides the owner of the socket of a record, and the actor.
 ///
-/// Whoever opened a connection, or listens, owns the socket for as long as it lives; after that, whoever holds it. A
-/// connection that was accepted is whoever's holds it, since servers hand those on as a matter of course.
-pub fn decide(reset: &Reset) -> Verdict {
+/// The process that opened a connection, or called listen, owns the socket for as long as it runs; after that, the
+/// process that holds a descriptor of it. An accepted connection belongs to its current holder from the start, since
+/// servers pass connections to workers and children as a matter of course.
+pub fn decide(reset: &Reset) -> Ownership {
     if reset.socket.is_none() {
-        return Verdict::default();
+        return Ownership::default();
     }
-    let known = remembered(reset);
-    let Some(user) = reset.facts.holder.clone().filter(|user| !only_walks(user)) else {
-        return Verdict { owner: settled(reset, known), actor: None };
+    let known = owner_from_history(reset);
+    let Some(user) = reset.facts.holder.clone().filter(|user| !is_tracer_itself(user)) else {
+        return Ownership { owner: resolve_without_user(reset, known), actor: None };
     };
     if is_destroyed_from_outside(reset) {
-        // The task is not a user of the socket; its owner stays, known or not.
-        let owner = settled(reset, known);
-        let actor = owner.as_ref().is_none_or(|owner| !same(&owner.task, &user)).then_some(user);
-        return Verdict { owner, actor };
+        // The task does not use the socket, so the owner stays as it is, known or not.
+        let owner = resolve_without_user(reset, known);
+        let actor = owner.as_ref().is_none_or(|owner| !is_same_process(&owner.task, &user)).then_some(user);
+        return Ownership { owner, actor };
     }
     match known {
-        // The holder of the lock uses the socket. If that is who we thought it is, no doubt is left; its name is today's,
-        // which an exec may have changed.
-        Some(owner) if same(&owner.task, &user) => {
-            Verdict { owner: Some(Owner { task: user, confidence: OwnerConfidence::Exact, ..owner }), actor: None }
+        // The lock holder uses the socket. If it is also the known owner, no doubt is left. Its task is taken for the
+        // name, which exec may have changed since.
+        Some(owner) if is_same_process(&owner.task, &user) => {
+            Ownership { owner: Some(Owner { task: user, confidence: OwnerConfidence::Exact, ..owner }), actor: None }
         }
-        // Whoever accepted may have handed it on since; who has it in hand now is seen.
+        // A proven owner that is still running. Not the process that accepted, which may have passed the connection on:
+        // the lock holder shows where it is now.
         Some(owner)
             if owner.confidence == OwnerConfidence::Exact
                 && owner.provenance != Provenance::Accept
                 && !reset.facts.owner_ended =>
         {
-            Verdict { owner: Some(owner), actor: Some(user) }
+            Ownership { owner: Some(owner), actor: Some(user) }
         }
-        // A guess, who accepted, or the memory of a process that has ended gives way to somebody who was seen with the socket in
-        // hand.
-        Some(_) | None => Verdict { owner: Some(in_hand(reset, user)), actor: None },
+        // A guess, the process that accepted, or one that has exited: the lock holder was seen with the socket.
+        Some(_) | None => Ownership { owner: Some(owner_from_lock_holder(reset, user)), actor: None },
     }
 }
 
-/// A walk of open files has each in hand while it looks at it. When its owner closes it just then, the last reference is the
-/// walk's, and the kernel closes the socket in its context: that makes this process neither the owner nor an actor, nor any
-/// other rsttrace, which walks as well.
-pub fn only_walks(task: &KernelTask) -> bool {
+/// Returns whether a task is a tracer, this process or another rsttrace.
+///
+/// A scan of open files takes a reference to each file while it looks at it. If the owner closes the file just then,
+/// the scan drops the last reference and the kernel closes the socket in its context, which makes it neither the owner
+/// nor an actor.
+pub fn is_tracer_itself(task: &KernelTask) -> bool {
     task.tgid == std::process::id() || &*task.comm == "rsttrace"
 }
 
-/// Whether a search for who holds the socket can still make the answer better.
-pub fn is_open(reset: &Reset) -> bool {
+/// Returns whether a lookup of the socket's holder can still improve the owner: the socket has a holder, and the owner
+/// is not exact.
+pub fn needs_lookup(reset: &Reset) -> bool {
     reset.facts.findings.is_some()
         && decide(reset).owner.is_none_or(|owner| owner.confidence == OwnerConfidence::Likely)
 }
 
-/// `ss -K` and its like: a reset of our own accord by a task that holds the lock, while the socket is still open. A
-/// process that closes its own socket has set the state to CLOSE by then.
+/// Returns whether another process destroyed the socket (`SOCK_DESTROY`, as by `ss -K`): a reset in answer to no
+/// packet, by a task that holds the lock, while the socket is open. When a process closes its own socket, the state is
+/// CLOSE by then.
 fn is_destroyed_from_outside(reset: &Reset) -> bool {
     reset.direction == Direction::Sent && reset.provoked_by.is_none() && reset.facts.raw_state != tcp::CLOSE
 }
 
-/// The owner that was seen with the socket in hand: it alone, if there was but one reference to it or this was the last
-/// close, or if the search found nobody else.
-fn in_hand(reset: &Reset, user: KernelTask) -> Owner {
+/// Owner, given the task that held the lock. Exact if there was only one reference to the file or this was the last
+/// close, or if a scan found this process as the sole holder.
+fn owner_from_lock_holder(reset: &Reset, user: KernelTask) -> Owner {
     let Facts { found, references, .. } = &reset.facts;
-    let is_found_alone = found_alone(reset) && found.holder.as_ref().is_some_and(|holder| same(holder, &user));
-    let confidence = certainty(references.is_some_and(|references| references <= 1) || is_found_alone);
+    let is_found_alone =
+        is_sole_holder(reset) && found.holder.as_ref().is_some_and(|holder| is_same_process(holder, &user));
+    let confidence = exact_if(references.is_some_and(|references| references <= 1) || is_found_alone);
     Owner { task: user, provenance: Provenance::SocketUser, confidence }
 }
 
-/// The owner where nobody was seen with the socket in hand: the memory, where that is certain and still alive, else
-/// whoever was found.
-fn settled(reset: &Reset, known: Option<Owner>) -> Option<Owner> {
+/// Owner, if no task held the lock: the one from the connection's history if that is exact and still running, else the
+/// process that the holder lookup found, else the one from the history with less confidence.
+fn resolve_without_user(reset: &Reset, known: Option<Owner>) -> Option<Owner> {
     let Facts { found, findings, references, owner_ended, .. } = &reset.facts;
     if let Some(owner) = &known
         && owner.confidence == OwnerConfidence::Exact
-        // Nobody holds what is left of a closed socket: it belongs to whoever had it, dead or alive.
+        // Without a holder the socket is what is left after a close, and belongs to its last owner, running or not.
         && (!owner_ended || findings.is_none())
     {
         return known;
     }
-    let is_known = |task: &KernelTask| known.as_ref().is_some_and(|owner| same(&owner.task, task));
+    let is_known = |task: &KernelTask| known.as_ref().is_some_and(|owner| is_same_process(&owner.task, task));
     let (task, provenance, is_alone) = match (&found.holder, &found.closer) {
         (Some(holder), closer) => {
-            let is_alone = found_alone(reset);
+            let is_alone = is_sole_holder(reset);
             if !is_alone && (found.known_holds || closer.as_ref().is_some_and(is_known)) {
                 return known.map(likely);
             }
             (holder, Provenance::Lookup, is_alone)
         }
-        // Who closes last held it; whether anybody else did, the number of references told.
+        // The process of the last close held the socket; with one reference at the reset, no other process did.
         (None, Some(closer)) => (closer, Provenance::SocketUser, *references == Some(1)),
         (None, None) => return known.map(likely),
     };
     let provenance = match &known {
         Some(owner) if is_known(task) && owner.provenance != Provenance::Listen => owner.provenance,
-        // Found was the holder of the listener; nobody has accepted.
+        // The lookup was for the holder of the listener: the connection has not been accepted.
         _ if waits_in_accept_queue(reset) => Provenance::Listen,
         _ => provenance,
     };
-    Some(Owner { task: task.clone(), provenance, confidence: certainty(is_alone) })
+    Some(Owner { task: task.clone(), provenance, confidence: exact_if(is_alone) })
 }
 
-/// Whether the holder that a walk found was the only one: neither the walk nor the last close showed another, and it has
-/// every reference that there was at the reset, so that nobody has closed his since. A thread that waits in a system call
-/// has a reference too, and leaves doubt.
-fn found_alone(reset: &Reset) -> bool {
+/// Returns whether the holder that a scan found was the only one: neither the scan nor the last close showed another
+/// process, and it has as many descriptors as the file had references at the reset, so that no other holder has closed
+/// since. A thread in a system call has a reference too (`fdget`), and leaves doubt.
+fn is_sole_holder(reset: &Reset) -> bool {
     let Facts { found, references, .. } = &reset.facts;
     let Some(holder) = &found.holder else { return false };
     !found.several
-        && found.closer.as_ref().is_none_or(|closer| same(closer, holder))
+        && found.closer.as_ref().is_none_or(|closer| is_same_process(closer, holder))
         && references.is_some_and(|references| u32::from(references) <= found.descriptors)
 }
 
-const fn certainty(certain: bool) -> OwnerConfidence {
-    if certain { OwnerConfidence::Exact } else { OwnerConfidence::Likely }
+const fn exact_if(is_proven: bool) -> OwnerConfidence {
+    if is_proven { OwnerConfidence::Exact } else { OwnerConfidence::Likely }
 }
 
 fn likely(owner: Owner) -> Owner {
     Owner { confidence: OwnerConfidence::Likely, ..owner }
 }
 
-/// The owner that the story of the connection tells.
-fn remembered(reset: &Reset) -> Option<Owner> {
+/// Owner according to the connection's history in the kernel; `None` if the history has none.
+fn owner_from_history(reset: &Reset) -> Option<Owner> {
     let facts = &reset.facts;
-    // The kernel side notes whoever closes a socket. A connection that rsttrace itself has opened is its own.
-    let closes = |owner: &KernelTask| facts.provenance == PROVENANCE_CURRENT && only_walks(owner);
-    let task = facts.owner.clone().filter(|owner| !closes(owner))?;
+    // For PROVENANCE_CURRENT the history has the process of the close, which may be a tracer's scan. A connection that
+    // a tracer opened is its own.
+    let is_scan = |owner: &KernelTask| facts.provenance == PROVENANCE_CURRENT && is_tracer_itself(owner);
+    let task = facts.owner.clone().filter(|owner| !is_scan(owner))?;
     let role = reset.socket.as_ref().and_then(|socket| socket.role);
     let provenance = match facts.provenance {
         PROVENANCE_CONNECT => Provenance::Connect,
@@ -167,20 +174,21 @@ fn remembered(reset: &Reset) -> Option<Owner> {
         _ => return None,
     };
     let is_held = facts.findings.is_some();
-    let certain = match provenance {
+    let is_proven = match provenance {
         Provenance::Connect | Provenance::Snapshot => true,
-        // Whoever listens need not be who accepts: only while nobody has accepted is it the listener's for sure.
+        // The process that listens need not be the one that accepts: it is the owner only until the connection is
+        // accepted.
         Provenance::Listen => role == Some(Role::Listener) || waits_in_accept_queue(reset),
-        // It may have been handed on since, as long as anybody holds it.
+        // The connection may have been passed on since, if it still has a holder.
         Provenance::Accept => !is_held,
         Provenance::SocketUser => !is_held || facts.references == Some(1),
         Provenance::Lookup => false,
     };
-    Some(Owner { task, provenance, confidence: certainty(certain && !facts.shared) })
+    Some(Owner { task, provenance, confidence: exact_if(is_proven && !facts.shared) })
 }
 
-/// A connection that nobody has accepted belongs to no file, and is not an orphan of a closed file either: this host
-/// has not closed it.
+/// Returns whether the connection has not been accepted. It has no file then (`orphan`), like the remains of a closed
+/// one, but this host has not closed it (`dead`).
 fn waits_in_accept_queue(reset: &Reset) -> bool {
     let Some(socket) = &reset.socket else { return false };
     reset.facts.orphan
@@ -189,7 +197,8 @@ fn waits_in_accept_queue(reset: &Reset) -> bool {
         && reset.facts.time_wait_substate.is_none()
 }
 
-fn same(one: &KernelTask, other: &KernelTask) -> bool {
+/// Returns whether two tasks are one process, by PID and start time.
+fn is_same_process(one: &KernelTask, other: &KernelTask) -> bool {
     one.tgid == other.tgid && one.start_boottime_ns == other.start_boottime_ns
 }
 

@@ -1,4 +1,4 @@
-//! Cases in which it is not plain whose a socket is.
+//! Cases in which the owner of a socket is not obvious.
 
 use jiff::Timestamp;
 use rsttrace_common::event::{
@@ -19,10 +19,11 @@ fn task(tgid: u32) -> Task {
     Task { start_boottime_ns: u64::from(tgid), tgid, uid: 0, comm: [b'x'; 16] }
 }
 
+/// PID, provenance and confidence of the owner, and PID of the actor.
 type Answer = (Option<(u32, Provenance, OwnerConfidence)>, Option<u32>);
 
-/// PID, provenance and confidence of the owner, and PID of the actor, of an event that differs from a bare one.
-fn verdict(change: impl FnOnce(&mut ResetEvent)) -> Answer {
+/// Answer for a bare event with one change.
+fn answer_for(change: impl FnOnce(&mut ResetEvent)) -> Answer {
     answer(&record(change))
 }
 
@@ -41,15 +42,15 @@ fn record(change: impl FnOnce(&mut ResetEvent)) -> Reset {
 }
 
 fn answer(reset: &Reset) -> Answer {
-    let verdict = decide(reset);
+    let ownership = decide(reset);
     (
-        verdict.owner.map(|owner| (owner.task.tgid, owner.provenance, owner.confidence)),
-        verdict.actor.map(|actor| actor.tgid),
+        ownership.owner.map(|owner| (owner.task.tgid, owner.provenance, owner.confidence)),
+        ownership.actor.map(|actor| actor.tgid),
     )
 }
 
-/// A reset that came from the peer for a socket that somebody holds, with the owner that is remembered.
-fn open_to_search(tgid: u32, provenance: u8, role: u8) -> Reset {
+/// A received reset of a socket that has a holder, with an owner in its history.
+fn with_holder(tgid: u32, provenance: u8, role: u8) -> Reset {
     record(|event| {
         (event.kind, event.state, event.lookup_id, event.file_refcount) = (KIND_RECEIVED, OPEN, 1, 1);
         known(event, tgid, provenance, role);
@@ -57,10 +58,10 @@ fn open_to_search(tgid: u32, provenance: u8, role: u8) -> Reset {
 }
 
 fn accepted() -> Reset {
-    open_to_search(7, PROVENANCE_LISTEN, ROLE_SERVER)
+    with_holder(7, PROVENANCE_LISTEN, ROLE_SERVER)
 }
 
-/// The answer once this has been found.
+/// Answer after a lookup that found this.
 fn after(mut reset: Reset, find: impl FnOnce(&mut Found)) -> Answer {
     reset.facts.found.descriptors = 1;
     find(&mut reset.facts.found);
@@ -81,43 +82,43 @@ fn held_by(event: &mut ResetEvent, tgid: u32) {
 }
 
 #[test]
-fn whoever_only_walks_is_no_owner_but_of_what_it_opened() {
-    let mut walker = task(8);
-    walker.comm[..9].copy_from_slice(b"rsttrace\0");
+fn a_tracer_owns_only_what_it_opened() {
+    let mut tracer = task(8);
+    tracer.comm[..9].copy_from_slice(b"rsttrace\0");
     let closes = |event: &mut ResetEvent| {
         known(event, 8, PROVENANCE_CURRENT, ROLE_SERVER);
-        event.owner = walker;
+        event.owner = tracer;
     };
-    assert_eq!(verdict(closes), (None, None));
+    assert_eq!(answer_for(closes), (None, None));
     let opens = |event: &mut ResetEvent| {
         known(event, 8, PROVENANCE_CONNECT, ROLE_CLIENT);
-        event.owner = walker;
+        event.owner = tracer;
     };
-    assert_eq!(verdict(opens).0.map(|(pid, ..)| pid), Some(8));
+    assert_eq!(answer_for(opens).0.map(|(pid, ..)| pid), Some(8));
 }
 
 #[test]
-fn whoever_connected_owns_whatever_the_cpu_ran() {
-    let bystander = verdict(|event| {
+fn the_process_that_connected_is_the_owner_and_not_the_one_on_the_cpu() {
+    let bystander = answer_for(|event| {
         event.kind = KIND_RECEIVED;
         event.state = OPEN;
         known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
-        // Not owned: the kernel side would not even read it, and it must not count if it did.
+        // Without EVENT_OWNED_BY_USER the programs do not fill this in, and it must not count if they did.
         event.actor = task(666);
     });
     assert_eq!(bystander, (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
 }
 
 #[test]
-fn what_is_inherited_from_a_listener_is_a_guess_until_somebody_holds_it() {
+fn the_owner_of_the_listener_is_a_guess_until_the_lock_holder_confirms_it() {
     let inherited = |event: &mut ResetEvent| known(event, 7, PROVENANCE_LISTEN, ROLE_SERVER);
-    assert_eq!(verdict(inherited), (Some((7, Provenance::Listen, OwnerConfidence::Likely)), None));
-    let confirmed = verdict(|event| {
+    assert_eq!(answer_for(inherited), (Some((7, Provenance::Listen, OwnerConfidence::Likely)), None));
+    let confirmed = answer_for(|event| {
         inherited(event);
         held_by(event, 7);
     });
     assert_eq!(confirmed, (Some((7, Provenance::Listen, OwnerConfidence::Exact)), None));
-    let replaced = verdict(|event| {
+    let replaced = answer_for(|event| {
         inherited(event);
         held_by(event, 8);
     });
@@ -125,13 +126,13 @@ fn what_is_inherited_from_a_listener_is_a_guess_until_somebody_holds_it() {
 }
 
 #[test]
-fn a_connection_that_nobody_accepted_is_the_listeners() {
-    let waiting = verdict(|event| {
+fn a_connection_that_was_not_accepted_belongs_to_the_listener() {
+    let waiting = answer_for(|event| {
         known(event, 7, PROVENANCE_LISTEN, ROLE_SERVER);
         event.flags |= EVENT_ORPHAN;
     });
     assert_eq!(waiting, (Some((7, Provenance::Listen, OwnerConfidence::Exact)), None));
-    let listener = verdict(|event| {
+    let listener = answer_for(|event| {
         known(event, 7, PROVENANCE_LISTEN, ROLE_LISTENER);
         event.state = tcp::LISTEN;
     });
@@ -139,9 +140,9 @@ fn a_connection_that_nobody_accepted_is_the_listeners() {
 }
 
 #[test]
-fn a_shared_socket_is_never_exactly_somebodys() {
+fn a_shared_socket_has_no_exact_owner() {
     for provenance in [PROVENANCE_SNAPSHOT, PROVENANCE_LISTEN, PROVENANCE_CURRENT] {
-        let (owner, _) = verdict(|event| {
+        let (owner, _) = answer_for(|event| {
             known(event, 7, provenance, ROLE_LISTENER);
             event.flags |= EVENT_SHARED;
         });
@@ -150,18 +151,18 @@ fn a_shared_socket_is_never_exactly_somebodys() {
 }
 
 #[test]
-fn who_closes_last_is_the_actor_beside_a_certain_owner() {
-    let heir = verdict(|event| {
+fn the_process_that_closes_last_is_the_actor_beside_an_exact_owner() {
+    let other_holder = answer_for(|event| {
         known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
         held_by(event, 8);
     });
-    assert_eq!(heir, (Some((7, Provenance::Connect, OwnerConfidence::Exact)), Some(8)));
+    assert_eq!(other_holder, (Some((7, Provenance::Connect, OwnerConfidence::Exact)), Some(8)));
 }
 
 #[test]
-fn who_destroys_an_open_socket_is_never_its_owner() {
+fn the_process_that_destroys_an_open_socket_is_not_its_owner() {
     let destroyed = |owner: u32| {
-        verdict(move |event| {
+        answer_for(move |event| {
             if owner != 0 {
                 known(event, owner, PROVENANCE_CONNECT, ROLE_CLIENT);
             }
@@ -171,13 +172,13 @@ fn who_destroys_an_open_socket_is_never_its_owner() {
     };
     assert_eq!(destroyed(7), (Some((7, Provenance::Connect, OwnerConfidence::Exact)), Some(77)));
     assert_eq!(destroyed(0), (None, Some(77)));
-    // A process may destroy its own.
+    // A process may destroy a socket of its own.
     assert_eq!(destroyed(77), (Some((77, Provenance::Connect, OwnerConfidence::Exact)), None));
 }
 
 #[test]
 fn without_a_socket_there_is_no_owner() {
-    let none = verdict(|event| {
+    let none = answer_for(|event| {
         event.flags = EVENT_HAS_PACKET | EVENT_HAS_HISTORY;
         event.state = 0;
         known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
@@ -186,29 +187,29 @@ fn without_a_socket_there_is_no_owner() {
 }
 
 #[test]
-fn what_was_accepted_is_searched_for_and_what_was_opened_is_not() {
-    assert!(is_open(&accepted()));
-    assert!(is_open(&open_to_search(7, PROVENANCE_ACCEPT, ROLE_SERVER)));
-    assert!(is_open(&open_to_search(7, 0, ROLE_SERVER)));
+fn accepted_connections_need_a_lookup_and_opened_ones_do_not() {
+    assert!(needs_lookup(&accepted()));
+    assert!(needs_lookup(&with_holder(7, PROVENANCE_ACCEPT, ROLE_SERVER)));
+    assert!(needs_lookup(&with_holder(7, 0, ROLE_SERVER)));
     for (provenance, role) in
         [(PROVENANCE_CONNECT, ROLE_CLIENT), (PROVENANCE_SNAPSHOT, 0), (PROVENANCE_LISTEN, ROLE_LISTENER)]
     {
-        let mut opened = open_to_search(7, provenance, role);
-        assert!(!is_open(&opened));
+        let mut opened = with_holder(7, provenance, role);
+        assert!(!needs_lookup(&opened));
         opened.facts.owner_ended = true;
-        assert!(is_open(&opened));
+        assert!(needs_lookup(&opened));
         opened.facts.findings = None;
-        assert!(!is_open(&opened), "nobody holds it, so nobody can be found");
+        assert!(!needs_lookup(&opened), "a socket without a holder needs no lookup");
     }
 }
 
 #[test]
-fn who_alone_holds_it_is_the_owner() {
+fn the_sole_holder_is_the_owner() {
     let found = after(accepted(), |found| found.holder = Some(process(8)));
     assert_eq!(found, (Some((8, Provenance::Lookup, OwnerConfidence::Exact)), None));
     let the_listener_itself = after(accepted(), |found| found.holder = Some(process(7)));
     assert_eq!(the_listener_itself, (Some((7, Provenance::Lookup, OwnerConfidence::Exact)), None));
-    let accepted = open_to_search(7, PROVENANCE_ACCEPT, ROLE_SERVER);
+    let accepted = with_holder(7, PROVENANCE_ACCEPT, ROLE_SERVER);
     let confirmed = after(accepted, |found| found.holder = Some(process(7)));
     assert_eq!(confirmed, (Some((7, Provenance::Accept, OwnerConfidence::Exact)), None));
     let closed_since = after(self::accepted(), |found| {
@@ -225,7 +226,7 @@ fn one_of_several_is_only_likely() {
         (found.holder, found.several, found.known_holds) = (Some(process(6)), true, true);
     });
     assert_eq!(among_them, (Some((7, Provenance::Listen, OwnerConfidence::Likely)), None));
-    // One held it when we looked, another closed it last: both did.
+    // One process held it during the scan and another closed it last, so both held it.
     let two_witnesses = after(accepted(), |found| (found.holder, found.closer) = (Some(process(8)), Some(process(9))));
     assert_eq!(two_witnesses, (Some((8, Provenance::Lookup, OwnerConfidence::Likely)), None));
     let the_known_closed =
@@ -234,7 +235,7 @@ fn one_of_several_is_only_likely() {
 }
 
 #[test]
-fn who_is_left_alone_was_not_alone() {
+fn the_last_of_several_holders_is_only_likely() {
     let mut reset = accepted();
     reset.facts.references = Some(3);
     let left = after(reset.clone(), |found| found.holder = Some(process(8)));
@@ -244,23 +245,23 @@ fn who_is_left_alone_was_not_alone() {
 }
 
 #[test]
-fn who_closed_it_before_anybody_looked_had_it() {
+fn a_process_that_closed_it_before_the_scan_held_it() {
     let closed = |references, tgid| {
         let mut reset = accepted();
         reset.facts.references = references;
         after(reset, |found| (found.closer, found.gone) = (Some(process(tgid)), true))
     };
     assert_eq!(closed(Some(1), 8), (Some((8, Provenance::SocketUser, OwnerConfidence::Exact)), None));
-    // Others may have held it as well, and closed it before.
+    // Other processes may have held it as well, and closed it before.
     assert_eq!(closed(Some(2), 8), (Some((8, Provenance::SocketUser, OwnerConfidence::Likely)), None));
     assert_eq!(closed(None, 8), (Some((8, Provenance::SocketUser, OwnerConfidence::Likely)), None));
     assert_eq!(closed(Some(2), 7), (Some((7, Provenance::SocketUser, OwnerConfidence::Likely)), None));
 }
 
 #[test]
-fn what_was_accepted_is_whose_hand_it_is_in() {
+fn an_accepted_connection_belongs_to_its_last_user() {
     let closed = |references, by| {
-        verdict(|event| {
+        answer_for(|event| {
             known(event, 7, PROVENANCE_ACCEPT, ROLE_SERVER);
             event.file_refcount = references;
             held_by(event, by);
@@ -272,15 +273,15 @@ fn what_was_accepted_is_whose_hand_it_is_in() {
 }
 
 #[test]
-fn what_nobody_is_found_with_stays_a_guess() {
+fn an_owner_that_the_lookup_does_not_find_stays_a_guess() {
     assert_eq!(after(accepted(), |_| {}), (Some((7, Provenance::Listen, OwnerConfidence::Likely)), None));
-    let nobody = open_to_search(0, 0, ROLE_SERVER);
-    assert_eq!(answer(&nobody), (None, None));
+    let without_history = with_holder(0, 0, ROLE_SERVER);
+    assert_eq!(answer(&without_history), (None, None));
 }
 
 #[test]
-fn who_opened_it_owns_it_until_it_ends() {
-    let opened = || open_to_search(7, PROVENANCE_CONNECT, ROLE_CLIENT);
+fn the_process_that_opened_it_is_the_owner_until_it_exits() {
+    let opened = || with_holder(7, PROVENANCE_CONNECT, ROLE_CLIENT);
     let alive = after(opened(), |found| found.holder = Some(process(8)));
     assert_eq!(alive, (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
     let ended = |find: fn(&mut Found)| {
@@ -288,19 +289,19 @@ fn who_opened_it_owns_it_until_it_ends() {
         reset.facts.owner_ended = true;
         after(reset, find)
     };
-    let heir = ended(|found| found.holder = Some(process(8)));
-    assert_eq!(heir, (Some((8, Provenance::Lookup, OwnerConfidence::Exact)), None));
+    let other_holder = ended(|found| found.holder = Some(process(8)));
+    assert_eq!(other_holder, (Some((8, Provenance::Lookup, OwnerConfidence::Exact)), None));
     let ended_since = ended(|found| (found.closer, found.gone) = (Some(process(7)), true));
     assert_eq!(ended_since, (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
     assert_eq!(ended(|_| {}), (Some((7, Provenance::Connect, OwnerConfidence::Likely)), None));
-    // What is left of a closed socket is nobody else's.
+    // What is left of a closed socket belongs to its last owner.
     let mut orphan = opened();
     (orphan.facts.owner_ended, orphan.facts.findings) = (true, None);
     assert_eq!(answer(&orphan), (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
 }
 
 #[test]
-fn the_heir_of_an_ended_opener_is_no_mere_actor() {
+fn the_holder_after_the_exit_of_the_opener_is_the_owner() {
     let mut reset = record(|event| {
         known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
         held_by(event, 8);
@@ -311,23 +312,23 @@ fn the_heir_of_an_ended_opener_is_no_mere_actor() {
 }
 
 #[test]
-fn the_holder_of_a_listener_whose_caller_has_ended_owns_its_queue() {
+fn the_holder_of_a_listener_owns_its_accept_queue() {
     let mut waiting = record(|event| {
         known(event, 7, PROVENANCE_LISTEN, ROLE_SERVER);
         event.flags |= EVENT_ORPHAN;
         (event.lookup_id, event.file_refcount) = (1, 0);
     });
-    assert!(!is_open(&waiting));
+    assert!(!needs_lookup(&waiting));
     waiting.facts.owner_ended = true;
-    assert!(is_open(&waiting));
+    assert!(needs_lookup(&waiting));
     let daemon = after(waiting, |found| found.holder = Some(process(8)));
     assert_eq!(daemon, (Some((8, Provenance::Listen, OwnerConfidence::Exact)), None));
 }
 
 #[test]
-fn a_reference_that_is_not_the_only_one_leaves_doubt() {
+fn more_than_one_reference_leaves_doubt() {
     let disconnected = |references: u16| {
-        verdict(move |event| {
+        answer_for(move |event| {
             known(event, 7, PROVENANCE_LISTEN, ROLE_SERVER);
             held_by(event, 8);
             event.file_refcount = references;
@@ -340,15 +341,17 @@ fn a_reference_that_is_not_the_only_one_leaves_doubt() {
     }
 }
 
-/// Every way in which an owner can be beyond doubt, told apart from how it is decided.
+/// Every way in which an owner can be proven, written independently of [`decide`].
 fn is_proven(reset: &Reset, owner: &KernelTask) -> bool {
     let Facts { found, references, holder, .. } = &reset.facts;
-    let remembered = reset.facts.owner.as_ref().is_some_and(|known| same(known, owner));
-    let is = |task: &Option<KernelTask>| task.as_ref().is_some_and(|task| same(task, owner));
+    let remembered = reset.facts.owner.as_ref().is_some_and(|known| is_same_process(known, owner));
+    let is = |task: &Option<KernelTask>| task.as_ref().is_some_and(|task| is_same_process(task, owner));
     let has_all = references.is_some_and(|references| u32::from(references) <= found.descriptors);
-    let found_alone = has_all && is(&found.holder) && !found.several && (found.closer.is_none() || is(&found.closer));
+    let is_sole_holder =
+        has_all && is(&found.holder) && !found.several && (found.closer.is_none() || is(&found.closer));
     let one_reference = references.is_some_and(|references| references <= 1);
-    let works_on_it = is(holder) && !is_destroyed_from_outside(reset) && (remembered || one_reference || found_alone);
+    let works_on_it =
+        is(holder) && !is_destroyed_from_outside(reset) && (remembered || one_reference || is_sole_holder);
     let closed_it = is(&found.closer) && found.holder.is_none() && *references == Some(1);
     let is_held = reset.facts.findings.is_some();
     let role = reset.socket.as_ref().and_then(|socket| socket.role);
@@ -360,14 +363,14 @@ fn is_proven(reset: &Reset, owner: &KernelTask) -> bool {
         _ => false,
     };
     let has_it_still = !(reset.facts.shared || is_held && reset.facts.owner_ended);
-    works_on_it || found_alone || closed_it || remembered && opened_it && has_it_still
+    works_on_it || is_sole_holder || closed_it || remembered && opened_it && has_it_still
 }
 
 #[test]
-fn nothing_is_exact_that_was_guessed() {
-    let somebody = |tgid: u32| (tgid != 0).then(|| process(tgid));
+fn no_guess_is_exact() {
+    let optional = |tgid: u32| (tgid != 0).then(|| process(tgid));
     let mut exact = 0;
-    // Every eleventh: no number of choices has that divisor, so each meets each.
+    // Every eleventh combination: 11 divides none of the numbers of choices, so each choice meets each other.
     for number in (0..7 * 4 * 2 * 4 * 2 * 2 * 4 * 3 * 3 * 2 * 3 * 2 * 2_u32).step_by(11) {
         let mut rest = number;
         let mut choose = |choices: u32| {
@@ -390,10 +393,10 @@ fn nothing_is_exact_that_was_guessed() {
             }
         });
         let found = &mut reset.facts.found;
-        found.holder = somebody([0, 7, 8][choose(3) as usize]);
+        found.holder = optional([0, 7, 8][choose(3) as usize]);
         found.several = choose(2) == 1;
         found.descriptors = choose(2) + 1;
-        found.closer = somebody([0, 7, 9][choose(3) as usize]);
+        found.closer = optional([0, 7, 9][choose(3) as usize]);
         reset.facts.owner_ended = choose(2) == 1;
         if let Some(owner) = decide(&reset).owner.filter(|owner| owner.confidence == OwnerConfidence::Exact) {
             assert!(is_proven(&reset, &owner.task), "{owner:?} of {:?}", reset.facts);
@@ -404,18 +407,18 @@ fn nothing_is_exact_that_was_guessed() {
 }
 
 #[test]
-fn our_own_walk_that_closes_a_socket_makes_it_nobodys_but_the_owners() {
-    let walked = |provenance: u8| {
-        verdict(move |event| {
+fn a_scan_that_closes_a_socket_is_neither_owner_nor_actor() {
+    let closed_by_scan = |provenance: u8| {
+        answer_for(move |event| {
             if provenance != 0 {
                 known(event, 7, provenance, ROLE_CLIENT);
             }
             held_by(event, std::process::id());
         })
     };
-    assert_eq!(walked(PROVENANCE_CONNECT), (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
-    assert_eq!(walked(0), (None, None));
-    let noted = verdict(|event| {
+    assert_eq!(closed_by_scan(PROVENANCE_CONNECT), (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
+    assert_eq!(closed_by_scan(0), (None, None));
+    let noted = answer_for(|event| {
         known(event, std::process::id(), PROVENANCE_CURRENT, ROLE_CLIENT);
         held_by(event, std::process::id());
     });
@@ -423,8 +426,8 @@ fn our_own_walk_that_closes_a_socket_makes_it_nobodys_but_the_owners() {
 }
 
 #[test]
-fn a_pid_that_was_used_again_is_another_process() {
-    let reused = verdict(|event| {
+fn a_reused_pid_is_another_process() {
+    let reused = answer_for(|event| {
         known(event, 7, PROVENANCE_CONNECT, ROLE_CLIENT);
         held_by(event, 7);
         event.actor.start_boottime_ns += 1;

@@ -1,0 +1,277 @@
+//! Correlation of a reset with earlier ones, from a bounded cache.
+
+use std::{hash::Hash, net::IpAddr, num::NonZeroUsize};
+
+use lru::LruCache;
+use rsttrace_common::abi::{tcp, tcp_flag};
+
+use super::connection_view::{FinOrder, ReceivedReset};
+use crate::{
+    facts::Neighbours,
+    model::{Direction, Endpoint, NamespaceId, Reset, Role},
+};
+
+/// Entries of each kind, the least recently used removed first.
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+const MS_NS: u64 = 1_000_000;
+const SECOND_NS: u64 = 1_000 * MS_NS;
+/// Longest time in which connections that break together break, nanoseconds.
+const AT_ONCE_NS: u64 = 100 * MS_NS;
+/// Shortest interval between two health checks, nanoseconds. Faster ones are a burst.
+const PROBE_GAP_MIN_NS: u64 = 100 * MS_NS;
+/// Longest interval between two health checks, and longest time over which resets on first data are counted,
+/// nanoseconds.
+const STREAK_MAX_NS: u64 = 600 * SECOND_NS;
+/// Time over which the ports of a scan are counted, nanoseconds.
+const SCAN_NS: u64 = 60 * SECOND_NS;
+/// Largest difference of two equal idle times, milliseconds, if a tenth of the shorter one is not more.
+const EQUAL_IDLE_MS: f64 = 100.0;
+/// Closed ports kept of one peer, and broken connections of one destination.
+const HISTORY_MAX: usize = 16;
+
+/// Cache of recent resets. All times in it are nanoseconds of `CLOCK_MONOTONIC`.
+pub(super) struct RecentResets {
+    peers: LruCache<(NamespaceId, IpAddr), PeerHost>,
+    destinations: LruCache<(NamespaceId, Endpoint), Destination>,
+    /// Connections without data by peer and local port.
+    probes: LruCache<(NamespaceId, IpAddr, u16), Streak>,
+    /// Resets by PID and start time of the process.
+    processes: LruCache<(u32, u64), Streak>,
+    /// Time at which the listener of a local port was gone.
+    listeners: LruCache<(NamespaceId, u16), u64>,
+}
+
+/// Another host, by its address.
+#[derive(Default)]
+struct PeerHost {
+    /// TTL of the last packet that is known to be its own.
+    ttl: Option<u8>,
+    /// Shortest round trip, microseconds.
+    rtt_us: Option<u32>,
+    /// Different closed ports that it tried since `closed_ports_since`.
+    closed_ports: Vec<u16>,
+    closed_ports_since: u64,
+}
+
+/// Address and port to which this host connects.
+#[derive(Default)]
+struct Destination {
+    /// Connections that broke within the last second, the newest last.
+    broken: Vec<BrokenConnection>,
+    /// Times at which connections broke with their handshake, within the last second.
+    just_established: Vec<u64>,
+    /// Time of the last refusal; 0 before the first.
+    refused: u64,
+    /// Connections in a row that broke on their first data, since `first_data_since`.
+    first_data: u32,
+    first_data_since: u64,
+}
+
+/// Connection that broke.
+struct BrokenConnection {
+    at: u64,
+    /// Age, milliseconds; `None` if it was open before the start of the trace.
+    age_ms: Option<f64>,
+    /// Idle time, milliseconds.
+    idle_ms: Option<f64>,
+}
+
+/// Run of events at intervals between two bounds.
+#[derive(Default)]
+struct Streak {
+    count: u32,
+    /// Time of the last event; 0 before the first.
+    last: u64,
+}
+
+impl Default for RecentResets {
+    fn default() -> Self {
+        Self { peers: cache(), destinations: cache(), probes: cache(), processes: cache(), listeners: cache() }
+    }
+}
+
+fn cache<K: Hash + Eq, V>() -> LruCache<K, V> {
+    LruCache::new(CAPACITY)
+}
+
+impl RecentResets {
+    /// Fills in the correlation of a reset with earlier ones, and remembers it. Resets have to come in the order of
+    /// events.
+    pub(super) fn observe(&mut self, reset: &mut Reset) {
+        let neighbours = match reset.direction {
+            Direction::Sent => self.observe_sent(reset),
+            Direction::Received => self.observe_received(reset),
+        };
+        reset.facts.neighbours = neighbours;
+    }
+
+    fn observe_sent(&mut self, reset: &Reset) -> Neighbours {
+        let mut neighbours = Neighbours::default();
+        let now = reset.facts.ktime_ns;
+        let netns = reset.namespace();
+        let listener = (netns, reset.local.port);
+        if let Some(packet) = reset.provoked_by {
+            let peer = self.peers.get_or_insert_mut((netns, reset.peer.address), PeerHost::default);
+            peer.ttl = Some(packet.ttl);
+            if reset.socket.is_none() && packet.flags.0 & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
+                neighbours.closed_ports = peer.try_port(reset.local.port, now);
+            }
+            neighbours.listener_gone_ms = self.listeners.get(&listener).map(|&gone| elapsed_ms(now, gone));
+            return neighbours;
+        }
+        let facts = &reset.facts;
+        if facts.raw_state == tcp::CLOSE && (facts.holder_exiting || facts.orphan && facts.holder.is_none()) {
+            self.listeners.put(listener, now);
+        }
+        if let Some(task) = facts.holder.as_ref().or(facts.owner.as_ref()) {
+            let process = self.processes.get_or_insert_mut((task.tgid, task.start_boottime_ns), Streak::default);
+            neighbours.same_process = process.observe(now, 0, AT_ONCE_NS);
+        }
+        neighbours
+    }
+
+    fn observe_received(&mut self, reset: &Reset) -> Neighbours {
+        let mut neighbours = Neighbours::default();
+        let Some(view) = ReceivedReset::of(reset) else { return neighbours };
+        let now = reset.facts.ktime_ns;
+        let netns = reset.namespace();
+
+        let peer = self.peers.get_or_insert_mut((netns, reset.peer.address), PeerHost::default);
+        (neighbours.peer_ttl, neighbours.peer_rtt_us) = (peer.ttl, peer.rtt_us);
+        if let Some(ttl) = reset.packet.as_ref().and_then(|packet| packet.handshake_ttl) {
+            peer.ttl = Some(ttl);
+        }
+        if let Some(rtt) = view.socket.rtt_us {
+            peer.rtt_us = Some(peer.rtt_us.map_or(rtt, |shortest| shortest.min(rtt)));
+        }
+
+        if view.has_role(Role::Server) {
+            if view.exchanged_no_data() {
+                let key = (netns, reset.peer.address, reset.local.port);
+                let probes = self.probes.get_or_insert_mut(key, Streak::default);
+                neighbours.probe_gap_ms = elapsed_ms(now, probes.last);
+                neighbours.probes = probes.observe(now, PROBE_GAP_MIN_NS, STREAK_MAX_NS);
+            }
+        } else {
+            let destination = self.destinations.get_or_insert_mut((netns, reset.peer), Destination::default);
+            destination.observe(view, now, &mut neighbours);
+        }
+        neighbours
+    }
+}
+
+impl PeerHost {
+    /// Adds a closed port that the peer tried. Returns how many different ones it tried within [`SCAN_NS`], at most
+    /// [`HISTORY_MAX`].
+    fn try_port(&mut self, port: u16, now: u64) -> u32 {
+        if now.saturating_sub(self.closed_ports_since) > SCAN_NS {
+            self.closed_ports.clear();
+            self.closed_ports_since = now;
+        }
+        if !self.closed_ports.contains(&port) && self.closed_ports.len() < HISTORY_MAX {
+            self.closed_ports.push(port);
+        }
+        count(self.closed_ports.len())
+    }
+}
+
+impl Destination {
+    fn observe(&mut self, view: ReceivedReset<'_>, now: u64, neighbours: &mut Neighbours) {
+        self.broken.retain(|broken| now.saturating_sub(broken.at) <= SECOND_NS);
+        self.just_established.retain(|&at| now.saturating_sub(at) <= SECOND_NS);
+        if view.state() == tcp::SYN_SENT {
+            self.refused = now;
+            neighbours.refused_ms = self.broken.last().map(|broken| elapsed_ms(now, broken.at));
+            return;
+        }
+        let own = BrokenConnection { at: now, age_ms: view.socket.age_ms, idle_ms: view.relevant_idle_ms() };
+        let refused_ms = (self.refused != 0).then(|| elapsed_ms(now, self.refused));
+        neighbours.refused_ms = refused_ms.filter(|&ago| own.was_open(ago));
+
+        neighbours.newborn = count(self.just_established.len());
+        neighbours.first_data = self.first_data;
+        neighbours.first_data_since_ms = elapsed_ms(now, self.first_data_since);
+        if view.has_sent() && !view.has_received() && view.answers_our_send() {
+            if self.first_data == 0 || now.saturating_sub(self.first_data_since) > STREAK_MAX_NS {
+                (self.first_data, self.first_data_since) = (0, now);
+            }
+            self.first_data = self.first_data.saturating_add(1);
+        } else if view.has_received() {
+            // Data got through, so no policy blocks this destination.
+            self.first_data = 0;
+        }
+
+        for other in self.broken.iter().filter(|other| own.broke_together_with(other)) {
+            let gap = elapsed_ms(now, other.at);
+            neighbours.broken += 1;
+            neighbours.broken_since_ms = neighbours.broken_since_ms.max(gap);
+            if now.saturating_sub(other.at) <= AT_ONCE_NS {
+                neighbours.broken_at_once += 1;
+                neighbours.silent_otherwise += u32::from(!is_equal_idle(own.idle_ms, other.idle_ms));
+            }
+        }
+
+        if view.just_established() {
+            push_bounded(&mut self.just_established, now);
+        } else if view.in_use() && !(view.fin_order() == FinOrder::BeforeSend && view.has_unacked()) {
+            push_bounded(&mut self.broken, own);
+        }
+    }
+}
+
+impl BrokenConnection {
+    /// Returns whether it was open this many milliseconds before it broke. One of unknown age was.
+    fn was_open(&self, ago_ms: f64) -> bool {
+        self.age_ms.is_none_or(|age| age > ago_ms)
+    }
+
+    /// Returns whether one event broke both: both were open when the first of them broke, and they differ in their idle
+    /// time, or more in age than in the time at which they broke. Connections that break each on its own, say on their
+    /// first request, have equal ages, and those that break by one timeout have been idle for equally long.
+    fn broke_together_with(&self, earlier: &Self) -> bool {
+        let gap = elapsed_ms(self.at, earlier.at);
+        let ages_differ = match (self.age_ms, earlier.age_ms) {
+            (Some(one), Some(other)) => (one - other).abs() > 4.0 * gap,
+            _ => true,
+        };
+        self.was_open(gap) && (ages_differ || !is_equal_idle(self.idle_ms, earlier.idle_ms))
+    }
+}
+
+impl Streak {
+    /// Adds an event, which begins a new streak unless the interval since the last one is between the bounds, in
+    /// nanoseconds. Returns the number of earlier events in the streak.
+    fn observe(&mut self, now: u64, shortest: u64, longest: u64) -> u32 {
+        let gap = now.saturating_sub(self.last);
+        let before = if self.last != 0 && (shortest..=longest).contains(&gap) { self.count } else { 0 };
+        (self.count, self.last) = (before.saturating_add(1), now);
+        before
+    }
+}
+
+/// Appends an item, and removes the oldest if there would be more than [`HISTORY_MAX`].
+fn push_bounded<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == HISTORY_MAX {
+        list.remove(0);
+    }
+    list.push(item);
+}
+
+/// Returns whether two idle times, in milliseconds, are equal within the tolerance. Unknown ones are equal to each
+/// other.
+fn is_equal_idle(one: Option<f64>, other: Option<f64>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => (one - other).abs() <= EQUAL_IDLE_MS.max(one.min(other) / 10.0),
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// Milliseconds between two times in nanoseconds.
+fn elapsed_ms(now: u64, then: u64) -> f64 {
+    std::time::Duration::from_nanos(now.saturating_sub(then)).as_secs_f64() * 1e3
+}

@@ -1,0 +1,139 @@
+//! Hints for common programs: the setting of each that a cause is about.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use foldhash::HashMap;
+use serde::Deserialize;
+
+use super::data_file;
+use crate::model::Process;
+
+/// The embedded table. A test parses it, so that the empty default is never used.
+static TABLE: LazyLock<HintsFile> =
+    LazyLock::new(|| data_file::parse(include_str!("program_hints.toml")).unwrap_or_default());
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HintsFile {
+    /// Codes of causes by topic.
+    topics: BTreeMap<String, Vec<String>>,
+    /// Programs, in the order in which they are tried.
+    program: Vec<Program>,
+}
+
+/// One program.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Program {
+    /// Prefixes of its comm or of the file name of its executable.
+    #[serde(default)]
+    names: Vec<String>,
+    /// Parts of its command line, for programs that run in an interpreter.
+    #[serde(default)]
+    command_line: Vec<String>,
+    /// Hints by topic.
+    hints: BTreeMap<String, String>,
+}
+
+impl HintsFile {
+    /// Every hint with its program and the code of a cause, in the order of programs.
+    fn entries(&self) -> impl Iterator<Item = (&str, &Program, &str)> {
+        self.program.iter().flat_map(move |program| {
+            program.hints.iter().flat_map(move |(topic, hint)| {
+                let codes = self.topics.get(topic).into_iter().flatten();
+                codes.map(move |code| (code.as_str(), program, hint.as_str()))
+            })
+        })
+    }
+}
+
+impl Program {
+    fn matches(&self, process: &Process) -> bool {
+        let executable = process.executable.as_deref().and_then(|path| path.rsplit('/').next());
+        let command_line = process.command_line.as_deref().unwrap_or_default();
+        let is_named =
+            |name: &String| [Some(&*process.comm), executable].into_iter().flatten().any(|own| own.starts_with(name));
+        self.command_line.iter().any(|part| command_line.contains(part)) || self.names.iter().any(is_named)
+    }
+}
+
+/// Hints for a cause, one for each program that has any.
+pub(super) fn for_cause(code: &str) -> impl Iterator<Item = &'static str> {
+    TABLE.entries().filter(move |&(of, ..)| of == code).map(|(.., hint)| hint)
+}
+
+/// The table indexed by the code of the cause, since most causes concern few programs.
+pub(super) struct HintsByCause(HashMap<&'static str, Vec<(&'static Program, &'static str)>>);
+
+impl Default for HintsByCause {
+    fn default() -> Self {
+        let mut hints: HashMap<_, Vec<_>> = HashMap::default();
+        for (code, program, hint) in TABLE.entries() {
+            hints.entry(code).or_default().push((program, hint));
+        }
+        Self(hints)
+    }
+}
+
+impl HintsByCause {
+    /// Hint for a cause in the program of this process; `None` if there is none.
+    pub(super) fn find(&self, process: &Process, code: &str) -> Option<&'static str> {
+        let programs = self.0.get(code)?;
+        programs.iter().find(|(program, _)| program.matches(process)).map(|&(_, hint)| hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::{
+        diagnose::catalogue,
+        model::{OwnerConfidence, Provenance},
+    };
+
+    fn process(comm: &str, executable: &str, line: &str) -> Process {
+        Process {
+            pid: 1,
+            comm: comm.into(),
+            executable: Some(executable.into()),
+            command_line: Some(line.into()),
+            uid: None,
+            user: None,
+            cgroup: None,
+            provenance: Provenance::Connect,
+            confidence: OwnerConfidence::Exact,
+        }
+    }
+
+    #[test]
+    fn the_table_is_well_formed() {
+        let table: HintsFile = data_file::parse(include_str!("program_hints.toml")).expect("it is TOML of this form");
+        assert!(table.program.len() > 15);
+        for program in &table.program {
+            assert!(!program.names.is_empty() || !program.command_line.is_empty());
+            for (topic, hint) in &program.hints {
+                assert!(table.topics.contains_key(topic), "{topic}");
+                assert!(hint.ends_with('.'), "{hint}");
+            }
+        }
+        let mut codes = HashSet::new();
+        for code in table.topics.values().flatten() {
+            assert!(catalogue::find(code).is_some(), "{code}");
+            assert!(codes.insert(code), "{code} has two topics");
+        }
+    }
+
+    #[test]
+    fn finds_programs_that_run_in_an_interpreter() {
+        let hints = HintsByCause::default();
+        let found =
+            |comm, executable, line| hints.find(&process(comm, executable, line), "listen-overflow").unwrap_or("");
+        assert!(found("nginx", "/usr/sbin/nginx", "nginx: worker process").starts_with("nginx: "));
+        assert!(found("python3", "/usr/bin/python3.13", "python3 /usr/bin/gunicorn app:app").starts_with("gunicorn: "));
+        assert!(found("MainThread", "/usr/bin/node", "node server.js").starts_with("Node.js: "));
+        assert!(found("java", "/usr/bin/java", "java -Dcatalina.home=/opt/t Bootstrap").starts_with("Tomcat: "));
+        assert_eq!(found("own-server", "/opt/own", "own"), "");
+    }
+}

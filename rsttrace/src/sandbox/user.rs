@@ -1,0 +1,121 @@
+//! Switching to another user.
+
+use std::fmt;
+
+use nix::{
+    errno::Errno,
+    sys::prctl,
+    unistd::{self, Gid, Uid, setgroups, setresgid, setresuid},
+};
+
+use crate::exit::Failure;
+
+/// Reason why a user cannot be found or switched to.
+#[derive(Debug)]
+pub(crate) enum UserError {
+    /// The name service failed.
+    Lookup {
+        /// Name or number as it was given.
+        user: String,
+        /// Reason.
+        error: Errno,
+    },
+    /// There is no such user.
+    Unknown {
+        /// Name or number as it was given.
+        user: String,
+    },
+    /// The kernel refused the switch.
+    Switch {
+        /// Name of the user.
+        user: String,
+        /// Reason.
+        error: Errno,
+    },
+}
+
+impl fmt::Display for UserError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lookup { user, error } => write!(formatter, "cannot look up the user '{user}': {error}"),
+            Self::Unknown { user } => {
+                write!(formatter, "there is no user '{user}': 'getent passwd' lists those that there are")
+            }
+            Self::Switch { user, error } => {
+                write!(formatter, "cannot go on as {user}: {error}; --user needs root, or CAP_SETUID and CAP_SETGID")
+            }
+        }
+    }
+}
+
+impl std::error::Error for UserError {}
+
+impl From<UserError> for Failure {
+    fn from(error: UserError) -> Self {
+        match error {
+            UserError::Lookup { .. } | UserError::Unknown { .. } => Self::usage(error),
+            UserError::Switch { .. } => Self::host(error),
+        }
+    }
+}
+
+/// A user of this host, with its primary group.
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    name: String,
+    uid: Uid,
+    gid: Gid,
+}
+
+impl User {
+    /// Looks up a user by name or number, through the C library's name service. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such user or the lookup fails.
+    pub(crate) fn find(name: &str) -> Result<Self, UserError> {
+        let found = match name.parse() {
+            Ok(uid) => unistd::User::from_uid(Uid::from_raw(uid)),
+            Err(_) => unistd::User::from_name(name),
+        };
+        let found = found.map_err(|error| UserError::Lookup { user: name.to_owned(), error })?;
+        let user = found.ok_or_else(|| UserError::Unknown { user: name.to_owned() })?;
+        Ok(Self { name: user.name, uid: user.uid, gid: user.gid })
+    }
+
+    /// Switches all user and group ids of the process to this user and its primary group. The permitted capabilities
+    /// are kept; the effective ones are cleared by the kernel.
+    ///
+    /// # Errors
+    ///
+    /// If the process runs as another user and has no `CAP_SETUID` or `CAP_SETGID`.
+    pub(super) fn switch_user(&self) -> Result<(), UserError> {
+        if unistd::getresuid().is_ok_and(|now| [now.real, now.effective, now.saved] == [self.uid; 3]) {
+            // The process was started as this user, maybe with more groups; without CAP_SETGID it cannot drop them.
+            let _ignored = setgroups(&[self.gid]);
+            let _ignored = setresgid(self.gid, self.gid, self.gid);
+            return Ok(());
+        }
+        // Fails only where SECBIT_KEEP_CAPS_LOCKED is set.
+        let _ignored = prctl::set_keepcaps(true);
+        setgroups(&[self.gid])
+            .and_then(|()| setresgid(self.gid, self.gid, self.gid))
+            .and_then(|()| setresuid(self.uid, self.uid, self.uid))
+            .map_err(|error| UserError::Switch { user: self.name.clone(), error })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_users_by_name_and_number() {
+        for name in ["root", "0"] {
+            assert!(User::find(name).is_ok_and(|user| user.uid.is_root() && user.name == "root"));
+        }
+        for name in ["no-such-user", "", "4294967294", "-1"] {
+            assert!(matches!(User::find(name), Err(UserError::Unknown { .. })), "{name}");
+        }
+    }
+}
