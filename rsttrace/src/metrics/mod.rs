@@ -95,15 +95,16 @@ impl Metrics {
             registry.register_with_unit(name, help, Unit::Seconds, family.clone());
             family
         };
-        let resets = counters(ours, "resets", "TCP resets, by what they were");
-        let peer_resets = counters(ours, "peer_resets", "TCP resets, by peer; the first peers of the run have names");
+        let resets = counters(ours, "resets", "TCP resets by direction, cause, fault and process");
+        let peer_resets =
+            counters(ours, "peer_resets", "TCP resets by peer; the first --metrics-peers peers have their own series");
         let ages =
             histograms(ours, "reset_age", "Age of the connections that were reset", || Histogram::new(AGE_BUCKETS));
         let idle_times =
-            histograms(ours, "reset_idle", "Silence before our last send, which idle timeouts match", || {
+            histograms(ours, "reset_idle", "Idle time before this host's last send, which idle timeouts match", || {
                 Histogram::new(IDLE_BUCKETS)
             });
-        let lost = counters(ours, "lost", "Resets that the kernel reported and that were lost");
+        let lost = counters(ours, "lost", "Resets reported by the kernel but lost before output");
         for direction in ["sent", "received"] {
             let labels = vec![("direction", direction.to_owned())];
             drop(ages.get_or_create(&labels));
@@ -114,22 +115,27 @@ impl Metrics {
             drop(lost.get_or_create(&vec![("where", serde_variant_name(&place))]));
         }
         let ignored = counters(ours, "ignored_resets", "Resets that arrived and were ignored (--ignored)");
-        let forwarded = counters(ours, "forwarded_resets", "Resets that passed through (--forwarded)");
-        let host_counter_delta = counters(ours, "host_counter_delta", "How far the host's own counter has moved");
-        let host_counter_observed = counters(ours, "host_counter_observed", "How many of these have been seen");
-        let sink_delivered = counters(ours, "sink_delivered_records", "Records that are where they were meant to go");
-        let sink_undelivered =
-            counters(ours, "sink_undelivered_records", "Records that were refused or did not fit into the queue");
+        let forwarded = counters(ours, "forwarded_resets", "Resets that were forwarded (--forwarded)");
+        let host_counter_delta =
+            counters(ours, "host_counter_delta", "Increase of the host's own counter since the start");
+        let host_counter_observed =
+            counters(ours, "host_counter_observed", "Resets observed of those that the host's counter includes");
+        let sink_delivered = counters(ours, "sink_delivered_records", "Records delivered to the sink");
+        let sink_undelivered = counters(
+            ours,
+            "sink_undelivered_records",
+            "Records rejected by the sink or dropped because its queue was full",
+        );
         let (sink_waiting, degraded) = (GaugeFamily::default(), Gauge::default());
         ours.register("sink_waiting_records", "Records in the queue of a sink", sink_waiting.clone());
-        ours.register("degraded", "Things that work less well than they could", degraded.clone());
+        ours.register("degraded", "Number of degraded capabilities (see rsttrace doctor)", degraded.clone());
         ours.register("build", "The program", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         let (cpu_seconds, memory_bytes, started) =
             (Counter::<f64, AtomicU64>::default(), Gauge::default(), FloatGauge::default());
         started.set(jiff::Timestamp::now().as_duration().as_secs_f64());
         registry.register("process_cpu_seconds", "CPU time of this process", cpu_seconds.clone());
-        registry.register("process_resident_memory_bytes", "Memory of this process", memory_bytes.clone());
-        registry.register("process_start_time_seconds", "Start of the run, since 1970", started);
+        registry.register("process_resident_memory_bytes", "Resident memory of this process", memory_bytes.clone());
+        registry.register("process_start_time_seconds", "Start time, Unix epoch seconds", started);
         Self {
             registry: Arc::new(registry),
             resets,
