@@ -16,10 +16,10 @@ use rsttrace::{
     attribute::{Attribution, owner},
     decode::{Decoder, Reasons, clock::WallClock, sample},
     diagnose::{Diagnosis, timeouts::Timeouts},
+    filter::RecordFilter,
     format::{Format, TextOptions, TimeFormat},
     model::{Record, Reset},
     pipeline::testing::{self, Collected, NoKernel},
-    select::Selection,
 };
 use rsttrace_common::event::ResetEvent;
 use zerocopy::IntoBytes as _;
@@ -84,9 +84,9 @@ fn rooms(criterion: &mut Criterion) {
     each("attribute/all", &mut |reset| attribution.attribute(reset, |_| None));
     let mut diagnosis = diagnosis();
     each("diagnose", &mut |reset| diagnosis.diagnose(reset));
-    let selection = Selection::default();
+    let filter = RecordFilter::default();
     each("select", &mut |reset| {
-        black_box(selection.wants(reset));
+        black_box(filter.matches(reset));
     });
     group.finish();
 }

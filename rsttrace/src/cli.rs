@@ -10,9 +10,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::{
+    filter::ports::PortRange,
     format::{Format, TimeFormat},
     model::Fault,
-    select::ports::PortRange,
     sink::SinkSpec,
 };
 
@@ -122,7 +122,7 @@ pub struct Filters {
     #[arg(short, long, value_name = "NAME")]
     pub comm: Vec<String>,
     /// Show only this peer or network, IPv4 or IPv6 (repeatable)
-    #[arg(long, value_name = "CIDR", value_parser = crate::select::peers::parse)]
+    #[arg(long, value_name = "CIDR", value_parser = crate::filter::peers::parse)]
     pub peer: Vec<IpNet>,
     /// Show only this port or range at the peer's end (repeatable)
     #[arg(long, value_name = "PORT[-PORT]")]

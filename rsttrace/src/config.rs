@@ -13,8 +13,8 @@ use crate::{
     cli::Cli,
     diagnose::timeouts::Timeouts,
     exit::{self, Failure},
+    filter::RecordFilter,
     input_file,
-    select::Selection,
 };
 
 /// Flags that make no sense in a file.
@@ -55,7 +55,7 @@ pub(crate) fn check(path: &Path) -> Result<(), Failure> {
         .try_get_matches_from(std::iter::once("rsttrace".into()).chain(arguments))
         .and_then(|matches| Cli::from_arg_matches(&matches))
         .map_err(|error| Failure::usage(format_args!("{}: {}", path.display(), first_line(&error))))?;
-    Selection::new(cli.trace.filters)?;
+    RecordFilter::new(cli.trace.filters)?;
     Timeouts::read(cli.trace.run.timeouts.as_deref())?;
     exit::note(format_args!("{}: all settings are valid", path.display()));
     Ok(())

@@ -20,11 +20,11 @@ use crate::{
         sample,
     },
     diagnose::{Diagnosis, timeouts::Timeouts},
+    filter::RecordFilter,
     format::{Format, TextOptions, TimeFormat, service_names},
     load::btf::{KernelTypes, TypeKind},
     model::{Record, Reset},
     pipeline::testing::{self, Collected, FromEvents, NoKernel},
-    select::Selection,
     summary::coverage,
 };
 
@@ -129,9 +129,9 @@ pub fn arguments(data: &[u8]) {
             for range in [&cli.trace.filters.port, &cli.trace.filters.peer_port, &cli.trace.filters.local_port] {
                 assert!(range.iter().all(|range| range.first <= range.last && range.contains(range.first)));
             }
-            if let Ok(selection) = Selection::new(cli.trace.filters) {
+            if let Ok(filter) = RecordFilter::new(cli.trace.filters) {
                 let mut decoder = Decoder::new("host".into(), Reasons::default(), None, ticks());
-                let _ = selection.wants(&decoder.reset(&ResetEvent::default(), &CLOCK));
+                let _ = filter.matches(&decoder.reset(&ResetEvent::default(), &CLOCK));
             }
         }
         // The help is long, and always the same.

@@ -1,8 +1,8 @@
 //! Every TCP reset of this host: who owns the socket, in what state it was, and why.
 //!
 //! Data flows one way through the stages: `load` puts the programs into the kernel, `transport` reads their events,
-//! `decode` makes a [`model::Reset`] of each, `diagnose` finds its cause, `attribute` its owner, `select` drops what is
-//! filtered out, and `format` and `sink` write what is left. A stage imports [`model`] and [`util`]; [`pipeline`]
+//! `decode` makes a [`model::Reset`] of each, `diagnose` finds its cause, `attribute` its owner, `filter` drops what is
+//! not wanted, and `format` and `sink` write what is left. A stage imports [`model`] and [`util`]; [`pipeline`]
 //! assembles all of them.
 
 pub mod attribute;
@@ -15,7 +15,7 @@ pub mod diagnose;
 mod doctor;
 pub mod exit;
 mod explain;
-pub mod facts;
+pub mod filter;
 pub mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -28,7 +28,6 @@ pub mod pipeline;
 mod requirements;
 mod sandbox;
 mod sd_notify;
-pub mod select;
 pub mod sink;
 mod stack;
 pub mod summary;

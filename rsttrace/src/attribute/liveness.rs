@@ -23,7 +23,7 @@ use rustix::{
 };
 
 use super::procfs::ProcessKey;
-use crate::facts::KernelTask;
+use crate::model::internals::KernelTask;
 
 /// Processes with a pidfd at once. Each takes a descriptor, of which a process may have 1,024 by default.
 const PIDFDS_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();

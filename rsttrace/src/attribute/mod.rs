@@ -17,7 +17,7 @@ pub(crate) use self::procfs::{ProcessKey, start_ticks};
 use crate::cgroup_mounts;
 use crate::{
     attribute::{cgroup::Cgroups, liveness::ProcessLiveness, process_cache::ProcessCache, users::Users},
-    facts::KernelTask,
+    model::internals::KernelTask,
     model::{Actor, Process, Reset},
     util::degraded::Degraded,
 };
@@ -76,11 +76,12 @@ impl Attribution {
     pub fn prepare_lookup(&mut self, reset: &mut Reset) -> bool {
         // Whether the owner has exited matters if the socket still has a holder, or if another process was seen with
         // it.
-        let facts = &mut reset.facts;
-        let matters = facts.findings.is_some() || facts.holder.is_some() && facts.holder != facts.owner;
-        if let Some(owner) = facts.owner.as_ref().filter(|_| matters) {
-            facts.owner_ended = self.liveness.had_exited(owner, facts.ktime_ns);
-            self.processes.details(owner, facts.ktime_ns);
+        let internals = &mut reset.internals;
+        let matters =
+            internals.lookup_id.is_some() || internals.holder.is_some() && internals.holder != internals.owner;
+        if let Some(owner) = internals.owner.as_ref().filter(|_| matters) {
+            internals.owner_ended = self.liveness.had_exited(owner, internals.ktime_ns);
+            self.processes.details(owner, internals.ktime_ns);
         }
         owner::needs_lookup(reset)
     }
@@ -90,7 +91,7 @@ impl Attribution {
     /// `kernel_command_line` returns the start of the command line that the programs recorded for a task, if they did;
     /// it is called for a process that exited before `/proc` was read. May block as [`ProcessCache::details`] does.
     pub fn attribute(&mut self, reset: &mut Reset, kernel_command_line: impl FnOnce(&KernelTask) -> Option<Vec<u8>>) {
-        let at_ns = reset.facts.ktime_ns;
+        let at_ns = reset.internals.ktime_ns;
         let ownership = owner::decide(reset);
         let mut membership = None;
         reset.process = ownership.owner.map(|owner| {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{facts::Found, model::Reset};
+use crate::{model::Reset, model::internals::HolderFindings};
 
 /// Longest wait of a record, nanoseconds from the reset on. Reached only where a scan is slow, because there are
 /// hundreds of thousands of open files or this process gets no CPU; elsewhere a lookup takes less than a millisecond.
@@ -73,7 +73,7 @@ impl PendingRecords {
     /// Time of the next scan or timeout; `None` if no record waits.
     pub fn deadline_ns(&self) -> Option<u64> {
         let timeouts =
-            self.pending.iter().map(|pending| pending.reset.facts.ktime_ns.saturating_add(LOOKUP_TIMEOUT_NS));
+            self.pending.iter().map(|pending| pending.reset.internals.ktime_ns.saturating_add(LOOKUP_TIMEOUT_NS));
         let timeout = timeouts.min()?;
         Some(self.scan_due_ns().map_or(timeout, |scan| timeout.min(scan)))
     }
@@ -123,18 +123,18 @@ impl PendingRecords {
     /// `LOOKUP_TIMEOUT_NS` has passed. With [`u64::MAX`] for `now_ns`, all.
     ///
     /// `find` returns what is known of the holder under a lookup id, from scans since a number.
-    pub fn release(&mut self, now_ns: u64, mut find: impl FnMut(u64, u32) -> Found) -> Vec<Arc<Reset>> {
+    pub fn release(&mut self, now_ns: u64, mut find: impl FnMut(u64, u32) -> HolderFindings) -> Vec<Arc<Reset>> {
         let mut released = Vec::new();
         for mut pending in std::mem::take(&mut self.pending) {
-            let facts = &mut Arc::make_mut(&mut pending.reset).facts;
-            let Some(lookup_id) = facts.findings else {
+            let internals = &mut Arc::make_mut(&mut pending.reset).internals;
+            let Some(lookup_id) = internals.lookup_id else {
                 released.push(pending.reset);
                 continue;
             };
-            facts.found = find(lookup_id, pending.first_scan);
-            let is_over = facts.found.holder.is_some()
-                || facts.found.gone
-                || now_ns >= facts.ktime_ns.saturating_add(LOOKUP_TIMEOUT_NS);
+            internals.holder_findings = find(lookup_id, pending.first_scan);
+            let is_over = internals.holder_findings.holder.is_some()
+                || internals.holder_findings.gone
+                || now_ns >= internals.ktime_ns.saturating_add(LOOKUP_TIMEOUT_NS);
             if is_over {
                 released.push(pending.reset);
             } else {
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use crate::{
         decode::{Decoder, Reasons, clock::WallClock},
-        facts::KernelTask,
+        model::internals::KernelTask,
     };
 
     const MS: u64 = 1_000_000;
@@ -178,13 +178,13 @@ mod tests {
         pending
     }
 
-    fn a_holder() -> Found {
+    fn a_holder() -> HolderFindings {
         let task = KernelTask { tgid: 7, start_boottime_ns: 7, uid: None, comm: "x".into() };
-        Found { holder: Some(task), ..Found::default() }
+        HolderFindings { holder: Some(task), ..HolderFindings::default() }
     }
 
     fn sockets(released: &[Arc<Reset>]) -> Vec<Option<u64>> {
-        released.iter().map(|reset| reset.facts.findings).collect()
+        released.iter().map(|reset| reset.internals.lookup_id).collect()
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
             a_holder()
         });
         assert_eq!(sockets(&released), [Some(1), Some(2)]);
-        assert!(released.iter().all(|reset| reset.facts.found == a_holder()));
+        assert!(released.iter().all(|reset| reset.internals.holder_findings == a_holder()));
         assert_eq!(pending.deadline_ns(), None);
     }
 
@@ -230,7 +230,7 @@ mod tests {
                 scans.push(now / MS - 100);
                 pending.scan_finished(now, now);
             }
-            if !pending.release(now, |_, _| Found::default()).is_empty() {
+            if !pending.release(now, |_, _| HolderFindings::default()).is_empty() {
                 break;
             }
             now = pending.deadline_ns().expect("one waits");
@@ -256,8 +256,8 @@ mod tests {
         assert_eq!(pending.next_scan(100 * MS), None);
         let deadline = pending.deadline_ns().expect("one waits");
         assert_eq!(deadline, 600 * MS);
-        assert!(pending.release(deadline - 1, |_, _| Found::default()).is_empty());
-        assert_eq!(pending.release(deadline, |_, _| Found::default()).len(), 1);
+        assert!(pending.release(deadline - 1, |_, _| HolderFindings::default()).is_empty());
+        assert_eq!(pending.release(deadline, |_, _| HolderFindings::default()).len(), 1);
         assert!(pending.push(reset(1, 1_090 * MS)).is_none());
         assert_eq!((pending.next_scan(1_099 * MS), pending.next_scan(1_100 * MS).is_some()), (None, true));
     }
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn a_socket_that_is_gone_ends_the_wait() {
         let mut pending = waiting([1], 100 * MS);
-        let gone = Found { gone: true, ..Found::default() };
+        let gone = HolderFindings { gone: true, ..HolderFindings::default() };
         assert_eq!(pending.release(100 * MS, |_, _| gone.clone()).len(), 1);
     }
 
@@ -273,6 +273,6 @@ mod tests {
     fn the_queue_is_bounded() {
         let mut pending = waiting(1..=PENDING_MAX as u64, 1);
         assert!(pending.push(reset(9999, 1)).is_some());
-        assert_eq!(pending.release(u64::MAX, |_, _| Found::default()).len(), PENDING_MAX);
+        assert_eq!(pending.release(u64::MAX, |_, _| HolderFindings::default()).len(), PENDING_MAX);
     }
 }

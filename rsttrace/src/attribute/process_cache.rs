@@ -23,7 +23,7 @@ use super::{
     liveness::monotonic_ns,
     procfs::{CgroupMembership, ProcessKey},
 };
-use crate::facts::KernelTask;
+use crate::model::internals::KernelTask;
 
 /// Processes in the cache.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();

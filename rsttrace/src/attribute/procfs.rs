@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{container, systemd_unit};
-use crate::{cgroup_path::CgroupPath, facts::KernelTask, model::Container};
+use crate::{cgroup_path::CgroupPath, model::Container, model::internals::KernelTask};
 
 /// Unit of the times in `/proc/PID/stat`, nanoseconds (`USER_HZ` is 100 on every architecture that has BTF).
 const STAT_TICK_NS: u64 = 10_000_000;

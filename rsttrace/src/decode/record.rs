@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     diagnose,
-    facts::{Facts, Found, KernelTask},
+    model::internals::{HolderFindings, Internals, KernelTask},
     model::{
         Cgroup, Direction, Endpoint, Family, Forwarded, Hook, Interface, Netns, Packet, ProvokingPacket, Reset, Role,
         RstOrigin, Socket, State, TcpFlags,
@@ -80,8 +80,8 @@ impl Decoder {
 
     /// Decodes an event other than a forwarded reset. Owner, process, cause and number of the record are left to later stages.
     pub fn reset(&mut self, event: &ResetEvent, clock: &WallClock) -> Reset {
-        let mut facts = facts(event, &mut self.comms);
-        facts.tick_ms = self.ticks.map(|ticks| ticks.ms(1));
+        let mut internals = internals(event, &mut self.comms);
+        internals.tick_ms = self.ticks.map(|ticks| ticks.ms(1));
         let received = matches!(event.kind, KIND_RECEIVED | KIND_IGNORED);
         let direction = if received { Direction::Received } else { Direction::Sent };
         let has_packet = event.flags & EVENT_HAS_PACKET != 0;
@@ -102,12 +102,12 @@ impl Decoder {
             cgroup: (event.cgroup_id != 0).then_some(Cgroup { id: event.cgroup_id, path: None }),
             unit: None,
             container: None,
-            socket: self.socket(event, &mut facts),
+            socket: self.socket(event, &mut internals),
             packet: (has_packet && direction == Direction::Received).then(|| packet(event)),
             provoked_by: (has_packet && direction == Direction::Sent).then(|| provoking_packet(&event.packet)),
             reason: self.reason(event),
             cause: diagnose::undiagnosed(),
-            facts,
+            internals,
         }
     }
 
@@ -136,8 +136,8 @@ impl Decoder {
         })
     }
 
-    /// The socket of the event; `None` when it has none. Figures that are not serialized go to `facts`.
-    fn socket(&self, event: &ResetEvent, facts: &mut Facts) -> Option<Socket> {
+    /// The socket of the event; `None` when it has none. Figures that are not serialized go to `internals`.
+    fn socket(&self, event: &ResetEvent, internals: &mut Internals) -> Option<Socket> {
         let cookie = (event.cookie != 0).then_some(event.cookie);
         if event.flags & EVENT_TIME_WAIT != 0 {
             return Some(Socket { cookie, state: State(event.state), ..Socket::default() });
@@ -158,8 +158,8 @@ impl Decoder {
         }
         let payload = socket_figures::payload(event, state);
         let times = socket_figures::times(event, &payload, self.ticks, self.chrono_shift);
-        facts.burst_ms = times.burst_ms;
-        facts.established_ms = before(event, event.established_ns);
+        internals.burst_ms = times.burst_ms;
+        internals.established_ms = before(event, event.established_ns);
         Some(Socket {
             cookie,
             state: State(state),
@@ -275,9 +275,9 @@ fn before(event: &ResetEvent, moment_ns: u64) -> Option<f64> {
     (moment_ns != 0).then(|| Duration::from_nanos(event.ktime_ns.saturating_sub(moment_ns)).as_secs_f64() * 1e3)
 }
 
-fn facts(event: &ResetEvent, comms: &mut CommInterner) -> Facts {
+fn internals(event: &ResetEvent, comms: &mut CommInterner) -> Internals {
     let has = |flag: u32| event.flags & flag != 0;
-    Facts {
+    Internals {
         ktime_ns: event.ktime_ns,
         netns_cookie: event.netns_cookie,
         owner: task(&event.owner, |comm| comms.intern(comm)),
@@ -294,23 +294,23 @@ fn facts(event: &ResetEvent, comms: &mut CommInterner) -> Facts {
         keepalive: event.socket_flags & sock_flag::KEEPALIVE != 0,
         probes_out: event.probes_out,
         user_timeout_ms: event.user_timeout_ms,
-        story: has(EVENT_HAS_HISTORY),
-        references: (event.file_refcount != FILE_REFCOUNT_UNKNOWN).then_some(event.file_refcount),
-        findings: (event.lookup_id != 0).then_some(event.lookup_id),
+        has_history: has(EVENT_HAS_HISTORY),
+        file_refcount: (event.file_refcount != FILE_REFCOUNT_UNKNOWN).then_some(event.file_refcount),
+        lookup_id: (event.lookup_id != 0).then_some(event.lookup_id),
         netfilter_hook: event.netfilter_hook,
-        ..Facts::default()
+        ..Internals::default()
     }
 }
 
 /// Findings of a holder lookup. Results of scans before number `first_scan` are left out: the lookup may have begun with an
 /// earlier reset of that socket.
-pub fn holder_findings(lookup: &HolderLookup, first_scan: u32) -> Found {
+pub fn holder_findings(lookup: &HolderLookup, first_scan: u32) -> HolderFindings {
     let is_scanned = lookup.scan >= first_scan;
-    Found {
+    HolderFindings {
         holder: if is_scanned { task(&lookup.holder, comm_text) } else { None },
-        several: is_scanned && lookup.multiple_holders != 0,
+        multiple_holders: is_scanned && lookup.multiple_holders != 0,
         descriptors: if is_scanned { lookup.descriptors } else { 0 },
-        known_holds: is_scanned && lookup.expected_holds != 0,
+        owner_holds: is_scanned && lookup.expected_holds != 0,
         closer: task(&lookup.closer, comm_text),
         gone: lookup.destroyed_ns != 0,
     }
@@ -404,7 +404,7 @@ mod tests {
     fn an_event_without_socket_has_no_figures_of_one() {
         let reset = decoder().reset(&ResetEvent { kind: KIND_SENT, ..ResetEvent::default() }, &CLOCK);
         assert!(reset.socket.is_none() && reset.reason.is_none() && reset.provoked_by.is_none());
-        assert!(reset.netns.is_none() && reset.cgroup.is_none() && reset.facts.owner.is_none());
+        assert!(reset.netns.is_none() && reset.cgroup.is_none() && reset.internals.owner.is_none());
     }
 
     #[test]
@@ -417,9 +417,9 @@ mod tests {
             ..HolderLookup::default()
         };
         let all = holder_findings(&lookup, 3);
-        assert!(all.holder.is_some() && all.several && all.known_holds);
-        assert_eq!(holder_findings(&lookup, 4), Found::default());
-        assert_eq!(holder_findings(&HolderLookup::default(), 1), Found::default());
+        assert!(all.holder.is_some() && all.multiple_holders && all.owner_holds);
+        assert_eq!(holder_findings(&lookup, 4), HolderFindings::default());
+        assert_eq!(holder_findings(&HolderLookup::default(), 1), HolderFindings::default());
     }
 
     #[test]

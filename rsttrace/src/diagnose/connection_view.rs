@@ -68,13 +68,13 @@ impl<'a> ReceivedReset<'a> {
 
     /// Returns whether the process had closed the connection, or shut it down for receiving (`RCV_SHUTDOWN`).
     fn is_closed(self) -> bool {
-        let facts = &self.reset.facts;
-        facts.dead || facts.orphan || facts.shutdown & 1 != 0
+        let internals = &self.reset.internals;
+        internals.dead || internals.orphan || internals.shutdown & 1 != 0
     }
 
     /// Clock tick of the kernel, the resolution of the times of sending and receiving, milliseconds.
     pub(crate) fn tick_ms(self) -> f64 {
-        self.reset.facts.tick_ms.unwrap_or(TICK_MAX_MS)
+        self.reset.internals.tick_ms.unwrap_or(TICK_MAX_MS)
     }
 
     /// Smoothed round trip of the connection, milliseconds; `None` if it was not measured.
@@ -153,7 +153,7 @@ impl<'a> ReceivedReset<'a> {
     /// last packet of the handshake, or to data right behind it.
     pub(crate) fn just_established(self) -> bool {
         let limit = 1.5 * self.rtt_ms().unwrap_or(0.0) + KERNEL_ANSWER_SLACK_MS;
-        !self.has_received() && self.reset.facts.established_ms.is_some_and(|since| since <= limit)
+        !self.has_received() && self.reset.internals.established_ms.is_some_and(|since| since <= limit)
     }
 
     /// Returns whether the data that were sent last may be a TLS closing alert, with which nothing is lost.
@@ -173,7 +173,9 @@ impl<'a> ReceivedReset<'a> {
         }
         // A FIN without a time came before the start of the trace.
         let Some(fin) = self.socket.fin_received_ms else { return FinOrder::BeforeSend };
-        let Some(began) = self.reset.facts.burst_ms.or(self.socket.since_send_ms) else { return FinOrder::BeforeSend };
+        let Some(began) = self.reset.internals.burst_ms.or(self.socket.since_send_ms) else {
+            return FinOrder::BeforeSend;
+        };
         let tick = self.tick_ms();
         if began - tick > fin {
             FinOrder::AfterSend
@@ -191,7 +193,7 @@ impl<'a> ReceivedReset<'a> {
         match (socket.since_send_ms, socket.since_receive_ms) {
             (Some(send), Some(receive)) => Some(send.min(receive)),
             (Some(one), None) | (None, Some(one)) => Some(one),
-            (None, None) => self.reset.facts.established_ms,
+            (None, None) => self.reset.internals.established_ms,
         }
     }
 
@@ -232,6 +234,6 @@ impl<'a> ReceivedReset<'a> {
 /// known.
 pub(crate) fn has_foreign_ttl(reset: &Reset) -> Option<bool> {
     let packet = reset.packet.as_ref()?;
-    let own = packet.handshake_ttl.or(reset.facts.neighbours.peer_ttl)?;
+    let own = packet.handshake_ttl.or(reset.internals.correlation.peer_ttl)?;
     Some(packet.ttl.abs_diff(own) > TTL_TOLERANCE)
 }

@@ -7,7 +7,7 @@ use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::connection_view::{FinOrder, ReceivedReset};
 use crate::{
-    facts::Neighbours,
+    model::internals::Correlation,
     model::{Direction, Endpoint, NamespaceId, Reset, Role},
 };
 
@@ -99,46 +99,48 @@ impl RecentResets {
     /// Fills in the correlation of a reset with earlier ones, and remembers it. Resets have to come in the order of
     /// events.
     pub(super) fn observe(&mut self, reset: &mut Reset) {
-        let neighbours = match reset.direction {
+        let correlation = match reset.direction {
             Direction::Sent => self.observe_sent(reset),
             Direction::Received => self.observe_received(reset),
         };
-        reset.facts.neighbours = neighbours;
+        reset.internals.correlation = correlation;
     }
 
-    fn observe_sent(&mut self, reset: &Reset) -> Neighbours {
-        let mut neighbours = Neighbours::default();
-        let now = reset.facts.ktime_ns;
+    fn observe_sent(&mut self, reset: &Reset) -> Correlation {
+        let mut correlation = Correlation::default();
+        let now = reset.internals.ktime_ns;
         let netns = reset.namespace();
         let listener = (netns, reset.local.port);
         if let Some(packet) = reset.provoked_by {
             let peer = self.peers.get_or_insert_mut((netns, reset.peer.address), PeerHost::default);
             peer.ttl = Some(packet.ttl);
             if reset.socket.is_none() && packet.flags.0 & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
-                neighbours.closed_ports = peer.try_port(reset.local.port, now);
+                correlation.closed_ports = peer.try_port(reset.local.port, now);
             }
-            neighbours.listener_gone_ms = self.listeners.get(&listener).map(|&gone| elapsed_ms(now, gone));
-            return neighbours;
+            correlation.listener_gone_ms = self.listeners.get(&listener).map(|&gone| elapsed_ms(now, gone));
+            return correlation;
         }
-        let facts = &reset.facts;
-        if facts.raw_state == tcp::CLOSE && (facts.holder_exiting || facts.orphan && facts.holder.is_none()) {
+        let internals = &reset.internals;
+        if internals.raw_state == tcp::CLOSE
+            && (internals.holder_exiting || internals.orphan && internals.holder.is_none())
+        {
             self.listeners.put(listener, now);
         }
-        if let Some(task) = facts.holder.as_ref().or(facts.owner.as_ref()) {
+        if let Some(task) = internals.holder.as_ref().or(internals.owner.as_ref()) {
             let process = self.processes.get_or_insert_mut((task.tgid, task.start_boottime_ns), Streak::default);
-            neighbours.same_process = process.observe(now, 0, AT_ONCE_NS);
+            correlation.same_process = process.observe(now, 0, AT_ONCE_NS);
         }
-        neighbours
+        correlation
     }
 
-    fn observe_received(&mut self, reset: &Reset) -> Neighbours {
-        let mut neighbours = Neighbours::default();
-        let Some(view) = ReceivedReset::of(reset) else { return neighbours };
-        let now = reset.facts.ktime_ns;
+    fn observe_received(&mut self, reset: &Reset) -> Correlation {
+        let mut correlation = Correlation::default();
+        let Some(view) = ReceivedReset::of(reset) else { return correlation };
+        let now = reset.internals.ktime_ns;
         let netns = reset.namespace();
 
         let peer = self.peers.get_or_insert_mut((netns, reset.peer.address), PeerHost::default);
-        (neighbours.peer_ttl, neighbours.peer_rtt_us) = (peer.ttl, peer.rtt_us);
+        (correlation.peer_ttl, correlation.peer_rtt_us) = (peer.ttl, peer.rtt_us);
         if let Some(ttl) = reset.packet.as_ref().and_then(|packet| packet.handshake_ttl) {
             peer.ttl = Some(ttl);
         }
@@ -150,14 +152,14 @@ impl RecentResets {
             if view.exchanged_no_data() {
                 let key = (netns, reset.peer.address, reset.local.port);
                 let probes = self.probes.get_or_insert_mut(key, Streak::default);
-                neighbours.probe_gap_ms = elapsed_ms(now, probes.last);
-                neighbours.probes = probes.observe(now, PROBE_GAP_MIN_NS, STREAK_MAX_NS);
+                correlation.probe_gap_ms = elapsed_ms(now, probes.last);
+                correlation.probes = probes.observe(now, PROBE_GAP_MIN_NS, STREAK_MAX_NS);
             }
         } else {
             let destination = self.destinations.get_or_insert_mut((netns, reset.peer), Destination::default);
-            destination.observe(view, now, &mut neighbours);
+            destination.observe(view, now, &mut correlation);
         }
-        neighbours
+        correlation
     }
 }
 
@@ -177,21 +179,21 @@ impl PeerHost {
 }
 
 impl Destination {
-    fn observe(&mut self, view: ReceivedReset<'_>, now: u64, neighbours: &mut Neighbours) {
+    fn observe(&mut self, view: ReceivedReset<'_>, now: u64, correlation: &mut Correlation) {
         self.broken.retain(|broken| now.saturating_sub(broken.at) <= SECOND_NS);
         self.just_established.retain(|&at| now.saturating_sub(at) <= SECOND_NS);
         if view.state() == tcp::SYN_SENT {
             self.refused = now;
-            neighbours.refused_ms = self.broken.last().map(|broken| elapsed_ms(now, broken.at));
+            correlation.refused_ms = self.broken.last().map(|broken| elapsed_ms(now, broken.at));
             return;
         }
         let own = BrokenConnection { at: now, age_ms: view.socket.age_ms, idle_ms: view.relevant_idle_ms() };
         let refused_ms = (self.refused != 0).then(|| elapsed_ms(now, self.refused));
-        neighbours.refused_ms = refused_ms.filter(|&ago| own.was_open(ago));
+        correlation.refused_ms = refused_ms.filter(|&ago| own.was_open(ago));
 
-        neighbours.newborn = count(self.just_established.len());
-        neighbours.first_data = self.first_data;
-        neighbours.first_data_since_ms = elapsed_ms(now, self.first_data_since);
+        correlation.newborn = count(self.just_established.len());
+        correlation.first_data = self.first_data;
+        correlation.first_data_since_ms = elapsed_ms(now, self.first_data_since);
         if view.has_sent() && !view.has_received() && view.answers_our_send() {
             if self.first_data == 0 || now.saturating_sub(self.first_data_since) > STREAK_MAX_NS {
                 (self.first_data, self.first_data_since) = (0, now);
@@ -204,11 +206,11 @@ impl Destination {
 
         for other in self.broken.iter().filter(|other| own.broke_together_with(other)) {
             let gap = elapsed_ms(now, other.at);
-            neighbours.broken += 1;
-            neighbours.broken_since_ms = neighbours.broken_since_ms.max(gap);
+            correlation.broken += 1;
+            correlation.broken_since_ms = correlation.broken_since_ms.max(gap);
             if now.saturating_sub(other.at) <= AT_ONCE_NS {
-                neighbours.broken_at_once += 1;
-                neighbours.silent_otherwise += u32::from(!is_equal_idle(own.idle_ms, other.idle_ms));
+                correlation.broken_at_once += 1;
+                correlation.silent_otherwise += u32::from(!is_equal_idle(own.idle_ms, other.idle_ms));
             }
         }
 

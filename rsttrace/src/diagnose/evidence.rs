@@ -22,22 +22,22 @@ pub(super) fn append_facts(reset: &Reset, evidence: &mut Evidence) {
         }
     }
     match &reset.socket {
-        None if reset.facts.netfilter_hook != 0 => append_netfilter_hook(reset.facts.netfilter_hook, evidence),
+        None if reset.internals.netfilter_hook != 0 => append_netfilter_hook(reset.internals.netfilter_hook, evidence),
         None => evidence.push_parts(["the kernel had no socket for it"]),
         Some(socket) => append_socket_facts(socket, evidence),
     }
-    let facts = &reset.facts;
-    if facts.linger_zero {
+    let internals = &reset.internals;
+    if internals.linger_zero {
         evidence.push_parts(["SO_LINGER was set to 0 seconds"]);
     }
-    if facts.holder_exiting {
+    if internals.holder_exiting {
         evidence.push_parts(["the process was exiting"]);
     }
-    if facts.probes_out > 0 {
-        evidence.push(pluralize(facts.probes_out.into(), "probe", "was unanswered", "were unanswered"));
+    if internals.probes_out > 0 {
+        evidence.push(pluralize(internals.probes_out.into(), "probe", "was unanswered", "were unanswered"));
     }
     if let Some(packet) = &reset.packet {
-        let own = packet.handshake_ttl.or(facts.neighbours.peer_ttl);
+        let own = packet.handshake_ttl.or(internals.correlation.peer_ttl);
         match own {
             Some(own) => {
                 let (mut ttl, mut of_own) = (itoa::Buffer::new(), itoa::Buffer::new());

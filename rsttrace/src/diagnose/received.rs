@@ -103,7 +103,7 @@ fn refused_by_firewall(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 /// Time of the answer to the SYN and round trip to the peer, milliseconds, if the answer came within half of the
 /// shortest round trip to the peer that was measured: not even a packet one way takes less.
 fn sooner_than_peer(reset: &Reset) -> Option<(f64, f64)> {
-    let rtt = f64::from(reset.facts.neighbours.peer_rtt_us.filter(|&rtt| rtt >= MEASURABLE_RTT_US)?) / 1000.0;
+    let rtt = f64::from(reset.internals.correlation.peer_rtt_us.filter(|&rtt| rtt >= MEASURABLE_RTT_US)?) / 1000.0;
     let answered = reset.socket.as_ref()?.age_ms?;
     (answered < rtt / 2.0).then_some((answered, rtt))
 }
@@ -145,7 +145,7 @@ fn connection_refused(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 }
 
 fn broken_before(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    if let Some(ms) = reset.facts.neighbours.refused_ms {
+    if let Some(ms) = reset.internals.correlation.refused_ms {
         evidence.push(format_args!("connections to this address and port broke {} before", human_duration(ms)));
     }
     if reset.socket.as_ref().and_then(|socket| socket.retransmits).is_some_and(|count| count > 0) {
@@ -224,7 +224,7 @@ fn idle_time(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
         Some(names) => evidence.push(format_args!("{what} {time} ({names})")),
         None => evidence.push(format_args!("{what} {time}, which is no timeout that is known")),
     }
-    if reset.facts.probes_out > 0 {
+    if reset.internals.probes_out > 0 {
         evidence.push("it answers a keep-alive probe");
     }
 }
@@ -246,7 +246,7 @@ fn idle_timeout_path(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfiden
     if view.has_foreign_ttl() == Some(true) && idle >= FOREIGN_TTL_IDLE_MIN_MS {
         return LIKELY;
     }
-    let alone = reset.facts.neighbours.silent_otherwise == 0;
+    let alone = reset.internals.correlation.silent_otherwise == 0;
     (alone && idle >= PATH_IDLE_MIN_MS && timeouts.matches(idle, &[TimeoutKind::Path]))
         .then_some(CauseConfidence::Likely)
 }
@@ -275,7 +275,7 @@ fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence>
     let known = view.has_role(Role::Client)
         && view.has_received()
         && timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]);
-    let alone = reset.facts.neighbours.silent_otherwise == 0;
+    let alone = reset.internals.correlation.silent_otherwise == 0;
     (known && alone && view.has_foreign_ttl() != Some(true)).then_some(CauseConfidence::Likely)
 }
 
@@ -293,7 +293,7 @@ static KEEPALIVE_ANSWER: CauseSpec = CauseSpec {
 
 fn keepalive_answer(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let view = in_use(reset)?;
-    if reset.facts.keepalive && reset.facts.probes_out > 0 && !view.is_sending() {
+    if reset.internals.keepalive && reset.internals.probes_out > 0 && !view.is_sending() {
         return LIKELY;
     }
     let (_, idle) = answered_after_idle(reset)?;
@@ -315,7 +315,7 @@ static IDLE_RESET: CauseSpec = CauseSpec {
 fn idle_reset(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
     let view = in_use(reset).filter(|view| !view.is_sending() && !view.request_outstanding())?;
     let idle = view.idle_ms()?;
-    if view.state() != tcp::ESTABLISHED || reset.facts.neighbours.silent_otherwise > 0 {
+    if view.state() != tcp::ESTABLISHED || reset.internals.correlation.silent_otherwise > 0 {
         return None;
     }
     if timeouts.matches(idle, &[TimeoutKind::Path])
@@ -343,7 +343,7 @@ static POLICY: CauseSpec = CauseSpec {
 
 fn policy(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let view = client_in_use(reset)?;
-    let earlier = &reset.facts.neighbours;
+    let earlier = &reset.internals.correlation;
     let on_first_data = view.has_sent() && !view.has_received() && view.answers_our_send();
     let repeated = earlier.first_data + 1 >= POLICY_MIN_STREAK && earlier.first_data_since_ms >= POLICY_MIN_MS;
     if !on_first_data || !repeated {
@@ -358,7 +358,7 @@ fn policy(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 }
 
 fn first_data_again(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    let earlier = &reset.facts.neighbours;
+    let earlier = &reset.internals.correlation;
     evidence.push(format_args!(
         "{} connections in a row to this address and port were reset on their first data, within {}",
         earlier.first_data + 1,
@@ -408,7 +408,7 @@ fn accept_overflow(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     if was_never_accepted(view) {
         return LIKELY;
     }
-    match reset.facts.neighbours.newborn {
+    match reset.internals.correlation.newborn {
         _ if !view.just_established() => None,
         0 if view.has_sent() => None,
         0 => GUESS,
@@ -423,18 +423,18 @@ fn was_never_accepted(view: ReceivedReset<'_>) -> bool {
     view.has_unacked()
         && socket.bytes_acked == Some(0)
         && socket.retransmits.is_some_and(|count| count > 0)
-        && view.reset.facts.established_ms.is_some_and(|since| since >= NEVER_ACCEPTED_MIN_MS)
+        && view.reset.internals.established_ms.is_some_and(|since| since >= NEVER_ACCEPTED_MIN_MS)
 }
 
 fn broke_with_handshake(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     let Some(view) = ReceivedReset::of(reset) else { return };
     if was_never_accepted(view) {
         evidence.push("the peer had agreed to the connection and acknowledged none of our data");
-    } else if let Some(since) = reset.facts.established_ms {
+    } else if let Some(since) = reset.internals.established_ms {
         let since = human_duration(since);
         evidence.push(format_args!("it came {since} after the handshake, as its answer would"));
     }
-    match reset.facts.neighbours.newborn {
+    match reset.internals.correlation.newborn {
         0 => {}
         others => {
             let broke = "broke so within a second";
@@ -457,14 +457,14 @@ static PEER_RESTARTED: CauseSpec = CauseSpec {
 
 fn peer_restarted(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let view = client_in_use(reset).filter(|view| !view.just_established())?;
-    let earlier = &reset.facts.neighbours;
+    let earlier = &reset.internals.correlation;
     let refused = earlier.refused_ms.is_some_and(|ms| ms <= REFUSED_MAX_MS);
     (view.has_foreign_ttl() != Some(true) && (earlier.broken_at_once >= 1 || earlier.broken >= 2 || refused))
         .then_some(CauseConfidence::Likely)
 }
 
 fn broke_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    let earlier = &reset.facts.neighbours;
+    let earlier = &reset.internals.correlation;
     if earlier.broken > 0 {
         let since = human_duration(earlier.broken_since_ms);
         let broke = fmt::from_fn(|formatter| write!(formatter, "broke in the {since} before"));
@@ -489,12 +489,12 @@ static HEALTH_PROBE: CauseSpec = CauseSpec {
 
 fn health_probe(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let view = in_use(reset).filter(|view| view.has_role(Role::Server) && view.exchanged_no_data())?;
-    let short = reset.facts.established_ms.or(view.socket.age_ms).is_none_or(|since| since <= PROBE_MAX_MS);
-    (short && reset.facts.neighbours.probes >= 1).then_some(CauseConfidence::Likely)
+    let short = reset.internals.established_ms.or(view.socket.age_ms).is_none_or(|since| since <= PROBE_MAX_MS);
+    (short && reset.internals.correlation.probes >= 1).then_some(CauseConfidence::Likely)
 }
 
 fn probed_again(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    let earlier = &reset.facts.neighbours;
+    let earlier = &reset.internals.correlation;
     let last = human_duration(earlier.probe_gap_ms);
     match earlier.probes {
         1 => evidence.push(format_args!("the same source has done so once, last {last} before")),
@@ -575,7 +575,7 @@ fn peer_closed_unread(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         FinOrder::None => {
             let tick = view.tick_ms();
             let answered = view.socket.since_receive_ms?;
-            let began = reset.facts.burst_ms?;
+            let began = reset.internals.burst_ms?;
             // Unsent data belong to a long burst, even if a full window has restarted the clock of its beginning.
             let during = view.has_unsent() || answered <= began + tick;
             (view.has_received() && answered <= AFTER_LAST_DATA_MS + tick && during).then_some(CauseConfidence::Likely)

@@ -48,7 +48,7 @@ static FIREWALL_REJECT: CauseSpec = CauseSpec {
 
 /// Fires if netfilter itself sent the reset (`nf_send_reset`, `nf_send_reset6`).
 fn firewall_reject(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    (reset.facts.netfilter_hook != 0).then_some(CauseConfidence::Certain)
+    (reset.internals.netfilter_hook != 0).then_some(CauseConfidence::Certain)
 }
 
 static PORT_SCAN: CauseSpec = CauseSpec {
@@ -64,11 +64,11 @@ static PORT_SCAN: CauseSpec = CauseSpec {
 };
 
 fn port_scan(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
-    port_closed(reset, timeouts).filter(|_| reset.facts.neighbours.closed_ports >= SCAN_PORTS).and(LIKELY)
+    port_closed(reset, timeouts).filter(|_| reset.internals.correlation.closed_ports >= SCAN_PORTS).and(LIKELY)
 }
 
 fn scanned_ports(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    let ports = reset.facts.neighbours.closed_ports;
+    let ports = reset.internals.correlation.closed_ports;
     evidence.push(format_args!("this peer has tried {ports} or more different closed ports within a minute"));
 }
 
@@ -115,7 +115,7 @@ fn is_syn(flags: u8) -> bool {
 
 /// Tells when the listener on this port closed.
 fn after_listener(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    if let Some(ms) = reset.facts.neighbours.listener_gone_ms {
+    if let Some(ms) = reset.internals.correlation.listener_gone_ms {
         let gone = human_duration(ms);
         evidence.push(format_args!("a listener on this port closed, or its process ended, {gone} before"));
     }
@@ -136,7 +136,7 @@ static TIME_WAIT: CauseSpec = CauseSpec {
 /// Fires for a TIME_WAIT mini-socket (`inet_timewait_sock`) in the sub-state TIME_WAIT. In FIN_WAIT2 the peer has not
 /// closed yet.
 fn time_wait(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    reset.facts.time_wait_substate.filter(|&substate| substate != tcp::FIN_WAIT2).and(CERTAIN)
+    reset.internals.time_wait_substate.filter(|&substate| substate != tcp::FIN_WAIT2).and(CERTAIN)
 }
 
 static DATA_AFTER_CLOSE: CauseSpec = CauseSpec {
@@ -152,11 +152,11 @@ static DATA_AFTER_CLOSE: CauseSpec = CauseSpec {
 };
 
 fn data_after_close(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    if reset.facts.time_wait_substate == Some(tcp::FIN_WAIT2) {
+    if reset.internals.time_wait_substate == Some(tcp::FIN_WAIT2) {
         return CERTAIN;
     }
     // A socket that the kernel closed because data came (`tcp_rcv_state_process`), before it answered them.
-    (reset.provoked_by.is_some() && reset.facts.raw_state == tcp::CLOSE).then_some(CauseConfidence::Certain)
+    (reset.provoked_by.is_some() && reset.internals.raw_state == tcp::CLOSE).then_some(CauseConfidence::Certain)
 }
 
 static SOCKET_DESTROYED: CauseSpec = CauseSpec {
@@ -172,7 +172,7 @@ static SOCKET_DESTROYED: CauseSpec = CauseSpec {
 };
 
 fn socket_destroyed(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    (is_while_open(reset) && reset.facts.holder.is_some() && reason_allows(reset, "TCP_STATE"))
+    (is_while_open(reset) && reset.internals.holder.is_some() && reason_allows(reset, "TCP_STATE"))
         .then_some(CauseConfidence::Certain)
 }
 
@@ -191,14 +191,14 @@ static USER_TIMEOUT: CauseSpec = CauseSpec {
 /// Fires if a timer's reset came after a silence as long as `TCP_USER_TIMEOUT`. The timer (`tcp_keepalive_timer`) does
 /// not tell which of its two limits was reached.
 fn user_timeout(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let limit = reset.facts.user_timeout_ms;
+    let limit = reset.internals.user_timeout_ms;
     let heard = reset.socket.as_ref().and_then(|socket| socket.since_receive_ms);
     (is_keepalive_expiry(reset) && limit > 0 && heard.is_none_or(|heard| heard >= f64::from(limit)))
         .then_some(CauseConfidence::Likely)
 }
 
 fn user_timeout_limit(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    evidence.push(format_args!("TCP_USER_TIMEOUT was {}", human_duration(f64::from(reset.facts.user_timeout_ms))));
+    evidence.push(format_args!("TCP_USER_TIMEOUT was {}", human_duration(f64::from(reset.internals.user_timeout_ms))));
 }
 
 static KEEPALIVE_TIMEOUT: CauseSpec = CauseSpec {
@@ -220,9 +220,9 @@ fn keepalive_timeout(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 /// Returns whether the keep-alive timer reset an open connection.
 fn is_keepalive_expiry(reset: &Reset) -> bool {
     is_while_open(reset)
-        && reset.facts.holder.is_none()
+        && reset.internals.holder.is_none()
         && (reason_is(reset, "TCP_KEEPALIVE_TIMEOUT")
-            || has_no_reason(reset) && reset.facts.keepalive && reset.facts.probes_out > 0)
+            || has_no_reason(reset) && reset.internals.keepalive && reset.internals.probes_out > 0)
 }
 
 static OUT_OF_MEMORY: CauseSpec = CauseSpec {
@@ -264,7 +264,7 @@ fn linger2_expired(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     }
     // The timer gives TCP_STATE; without a reason, a close in FIN_WAIT2 is reset for nothing else.
     let waits = reset.socket.as_ref()?.state.0 == tcp::FIN_WAIT2;
-    let by_timer = reset.facts.holder.is_none() && reason_allows(reset, "TCP_STATE");
+    let by_timer = reset.internals.holder.is_none() && reason_allows(reset, "TCP_STATE");
     (is_orphan(reset) && waits && (by_timer || has_no_reason(reset))).then_some(CauseConfidence::Likely)
 }
 
@@ -283,7 +283,7 @@ static LISTENER_CLOSED: CauseSpec = CauseSpec {
 /// Fires for a connection that was not accepted: it has no file, and no task holds its lock.
 fn listener_closed(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let child = reset.socket.as_ref().is_some_and(|socket| socket.role == Some(Role::Server));
-    (is_by_close(reset) && child && reset.facts.orphan && reset.facts.holder.is_none())
+    (is_by_close(reset) && child && reset.internals.orphan && reset.internals.holder.is_none())
         .then_some(CauseConfidence::Certain)
 }
 
@@ -300,11 +300,11 @@ static PROCESS_DIED: CauseSpec = CauseSpec {
 };
 
 fn process_died(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    (is_by_close(reset) && reset.facts.holder_exiting).then_some(CauseConfidence::Certain)
+    (is_by_close(reset) && reset.internals.holder_exiting).then_some(CauseConfidence::Certain)
 }
 
 fn died_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    let others = reset.facts.neighbours.same_process;
+    let others = reset.internals.correlation.same_process;
     if others > 0 {
         evidence.push(pluralize(
             others.into(),
@@ -345,10 +345,11 @@ static LINGER_ZERO: CauseSpec = CauseSpec {
 };
 
 fn linger_zero(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let facts = &reset.facts;
-    let lingering = facts.linger_zero && facts.shutdown != 0;
-    let disconnected = facts.shutdown == 0 || reason_is(reset, "TCP_DISCONNECT_WITH_DATA");
-    (is_by_close(reset) && facts.holder.is_some() && (lingering || disconnected)).then_some(CauseConfidence::Certain)
+    let internals = &reset.internals;
+    let lingering = internals.linger_zero && internals.shutdown != 0;
+    let disconnected = internals.shutdown == 0 || reason_is(reset, "TCP_DISCONNECT_WITH_DATA");
+    (is_by_close(reset) && internals.holder.is_some() && (lingering || disconnected))
+        .then_some(CauseConfidence::Certain)
 }
 
 static LISTEN_OVERFLOW: CauseSpec = CauseSpec {
@@ -372,7 +373,7 @@ fn listen_overflow(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 
 /// Returns whether a listener sent the reset.
 fn is_by_listener(reset: &Reset) -> bool {
-    reset.facts.raw_state == tcp::LISTEN
+    reset.internals.raw_state == tcp::LISTEN
 }
 
 static BAD_SEGMENT: CauseSpec = CauseSpec {
@@ -388,7 +389,7 @@ static BAD_SEGMENT: CauseSpec = CauseSpec {
 };
 
 fn bad_segment(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    (reset.provoked_by.is_some() && matches!(reset.facts.raw_state, tcp::LISTEN | tcp::SYN_SENT | tcp::SYN_RECV))
+    (reset.provoked_by.is_some() && matches!(reset.internals.raw_state, tcp::LISTEN | tcp::SYN_SENT | tcp::SYN_RECV))
         .then_some(CauseConfidence::Certain)
 }
 
@@ -414,15 +415,15 @@ fn is_active(reset: &Reset) -> bool {
 
 /// Returns whether the reset was active and the connection open: no process was closing the socket.
 fn is_while_open(reset: &Reset) -> bool {
-    is_active(reset) && reset.facts.raw_state != tcp::CLOSE
+    is_active(reset) && reset.internals.raw_state != tcp::CLOSE
 }
 
 /// Returns whether the reset was active and came from the close of the socket.
 fn is_by_close(reset: &Reset) -> bool {
-    is_active(reset) && reset.facts.raw_state == tcp::CLOSE
+    is_active(reset) && reset.internals.raw_state == tcp::CLOSE
 }
 
 /// Returns whether the reset was active and the last descriptor of the socket had been closed before.
 fn is_orphan(reset: &Reset) -> bool {
-    is_active(reset) && reset.facts.dead
+    is_active(reset) && reset.internals.dead
 }

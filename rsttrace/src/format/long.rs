@@ -70,7 +70,7 @@ impl Formatter for LongFormatter {
             Direction::Sent => ("sent to", "->"),
             Direction::Received => ("received from", "<-"),
         };
-        let time = self.options.format_time(reset.time, reset.facts.ktime_ns);
+        let time = self.options.format_time(reset.time, reset.internals.ktime_ns);
         writeln!(out, "{bold}{time}reset {verb} {}: {}{bold:#}", reset.peer.address, reset.cause.code)?;
         let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer));
         let process = self.process(reset);

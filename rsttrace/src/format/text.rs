@@ -55,7 +55,7 @@ impl TextFormatter {
             Direction::Received => ("RECV", '<', AnsiColor::Magenta),
         };
         let (dim, accent) = (style(Style::new().dimmed()), style(hue.on_default()));
-        let time = self.options.format_time(reset.time, reset.facts.ktime_ns);
+        let time = self.options.format_time(reset.time, reset.internals.ktime_ns);
         let (peer, process) = (reset.peer.to_string(), process(reset));
         let state = reset.socket.as_ref().map_or_else(|| "no socket".to_owned(), |socket| socket.state.to_string());
 

@@ -4,6 +4,7 @@
 //! of `docs/output.md`.
 
 mod cause;
+pub mod internals;
 mod reset;
 mod summary;
 pub(crate) mod timestamp;

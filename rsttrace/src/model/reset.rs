@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::{Cause, timestamp};
-use crate::{cgroup_path::CgroupPath, facts::Facts};
+use crate::{cgroup_path::CgroupPath, model::internals::Internals};
 
 /// One reset, or several identical ones in one record.
 #[derive(Clone, Debug, Serialize)]
@@ -61,7 +61,7 @@ pub struct Reset {
     pub cause: Cause,
     /// Per-reset state for the stages, not serialized.
     #[serde(skip)]
-    pub facts: Facts,
+    pub internals: Internals,
 }
 
 /// Direction of a reset.
@@ -143,7 +143,7 @@ pub struct NamespaceId {
 impl Reset {
     /// Identity of the reset's network namespace.
     pub fn namespace(&self) -> NamespaceId {
-        NamespaceId { inode: self.netns.map_or(0, |netns| netns.inode), cookie: self.facts.netns_cookie }
+        NamespaceId { inode: self.netns.map_or(0, |netns| netns.inode), cookie: self.internals.netns_cookie }
     }
 }
 

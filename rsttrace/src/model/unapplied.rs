@@ -99,7 +99,7 @@ impl From<Reset> for Ignored {
         let state = reset.socket.as_ref().map(|socket| socket.state.0);
         Self {
             time: reset.time,
-            ktime_ns: reset.facts.ktime_ns,
+            ktime_ns: reset.internals.ktime_ns,
             host: reset.host,
             hook: reset.hook,
             family: reset.family,

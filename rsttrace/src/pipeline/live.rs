@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     attribute::Attribution,
-    facts::KernelTask,
     load::Loaded,
     metrics::Metrics,
+    model::internals::KernelTask,
     model::{Record, Reset},
     summary::{Tally, coverage::CounterBaseline},
 };

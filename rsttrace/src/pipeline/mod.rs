@@ -39,11 +39,11 @@ use crate::{
     decode::{Decoder, Reasons, flood::FloodAggregator},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note},
+    filter::{RecordFilter, netns::Netns},
     load::{self, KernelInfo, LoadOptions, Loaded, Object, preflight},
     model::{LostWhere, Record},
     sandbox::{self, User},
     sd_notify::ServiceNotifier,
-    select::{Selection, netns::Netns},
     sink::outputs::Outputs,
     summary::coverage::CounterBaseline,
     transport::{PERF_BYTES, ReadCoalescer, Transport},
@@ -62,7 +62,7 @@ const LOSS_CHECK: Duration = Duration::from_millis(500);
 
 /// Traces until a signal, `--duration` or `--count` ends it. Blocks meanwhile.
 pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
-    let selection = Selection::new(trace.filters.clone())?;
+    let selection = RecordFilter::new(trace.filters.clone())?;
     let diagnosis = Diagnosis::new(Timeouts::read(trace.run.timeouts.as_deref())?);
     if let Some(name) = trace.more.forwarded.iter().find(|name| nix::net::if_::if_nametoindex(name.as_str()).is_err()) {
         return Err(Failure::usage(format_args!("there is no interface '{name}': 'ip link' lists them")));
@@ -101,7 +101,7 @@ struct Pipeline {
 
 impl Pipeline {
     /// Loads the object that this kernel takes; nothing is attached yet.
-    fn load(trace: Trace, filter: Selection, diagnosis: Diagnosis, kernel: &KernelInfo) -> Result<Self, Failure> {
+    fn load(trace: Trace, filter: RecordFilter, diagnosis: Diagnosis, kernel: &KernelInfo) -> Result<Self, Failure> {
         let run = &trace.run;
         let options = LoadOptions {
             buffer_bytes: run.buffer_size,

@@ -24,9 +24,9 @@ use crate::{
         reclassify::AmbiguousReceives,
     },
     diagnose::Diagnosis,
-    facts::KernelTask,
+    filter::RecordFilter,
+    model::internals::KernelTask,
     model::{Record, Reset},
-    select::Selection,
 };
 
 /// What the stages ask of the loaded programs.
@@ -85,7 +85,7 @@ pub struct Stages<A> {
     /// Owners.
     pub attribution: A,
     /// The filters of the command line.
-    pub filter: Selection,
+    pub filter: RecordFilter,
     /// Floods of resets to closed ports.
     pub flood: FloodAggregator,
 }
@@ -196,7 +196,7 @@ impl<A: Attribute> Processor<A> {
         let Stages { decoder, diagnosis, attribution, filter, .. } = &mut self.stages;
         if event.kind == KIND_FORWARDED {
             let forwarded = decoder.forwarded(event, clock, kernel.interface_name(event.interface));
-            if filter.wants_forwarded(&forwarded) {
+            if filter.matches_forwarded(&forwarded) {
                 out.emit(Record::Forwarded(Arc::new(forwarded)));
             }
             return;
@@ -206,7 +206,7 @@ impl<A: Attribute> Processor<A> {
         if event.kind == KIND_IGNORED {
             // Nothing was reset: neither the memory of earlier resets nor any count may see it.
             attribution.attribute(&mut reset, &|task| kernel.command_line(task));
-            if filter.wants(&reset) {
+            if filter.matches(&reset) {
                 out.emit(Record::Ignored(Arc::new(reset.into())));
             }
             return;
@@ -297,7 +297,7 @@ impl<A: Attribute> Processor<A> {
         let reset = Arc::make_mut(&mut record);
         self.stages.attribution.attribute(reset, &|task| kernel.command_line(task));
         out.observe(reset);
-        if !self.stages.filter.wants(reset) || self.has_reached_limit() {
+        if !self.stages.filter.matches(reset) || self.has_reached_limit() {
             return;
         }
         self.emitted += 1;

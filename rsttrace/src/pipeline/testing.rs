@@ -14,9 +14,9 @@ use crate::{
     attribute::owner,
     decode::{Decoder, flood::FloodAggregator},
     diagnose::Diagnosis,
-    facts::KernelTask,
+    filter::RecordFilter,
+    model::internals::KernelTask,
     model::{Actor, Process, Record, Reset},
-    select::Selection,
 };
 
 /// A kernel side that knows nothing beyond the events.
@@ -108,6 +108,6 @@ impl Collected {
 /// The chain without filters, with evidence, and with this attribution.
 pub fn processor<A: Attribute>(decoder: Decoder, diagnosis: Diagnosis, attribution: A) -> Processor<A> {
     let stages =
-        Stages { decoder, diagnosis, attribution, filter: Selection::default(), flood: FloodAggregator::new(0, 1) };
+        Stages { decoder, diagnosis, attribution, filter: RecordFilter::default(), flood: FloodAggregator::new(0, 1) };
     Processor::new(stages, Wanted { evidence: true, limit: None })
 }

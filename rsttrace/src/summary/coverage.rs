@@ -78,7 +78,7 @@ impl CounterBaseline {
             return;
         }
         let observed = self.observed.entry(namespace).or_default();
-        observed.last_ns = observed.last_ns.max(reset.facts.ktime_ns);
+        observed.last_ns = observed.last_ns.max(reset.internals.ktime_ns);
         let state = reset.socket.as_ref().map(|socket| socket.state.0);
         observed.total += reset.count;
         if reset.hook == Hook::TcpSendReset {

@@ -92,7 +92,7 @@ impl Patterns {
         if reset.cause.code == "peer-restarted" {
             self.restarts += 1;
             // The first victim of a restart is diagnosed before the restart can be known.
-            self.first_victims += u64::from(reset.facts.neighbours.broken == 1);
+            self.first_victims += u64::from(reset.internals.correlation.broken == 1);
         }
         let Some(view) = ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && view.in_use()) else {
             return;
@@ -132,7 +132,7 @@ impl Patterns {
     }
 
     fn observe_time(&mut self, reset: &Reset) {
-        let now = reset.facts.ktime_ns;
+        let now = reset.internals.ktime_ns;
         for peer in [None, Some(reset.peer.address)] {
             self.periodicities.get_or_insert_mut((reset.cause.code, peer), Periodicity::default).observe(now);
         }
@@ -293,7 +293,7 @@ impl Periodicity {
 
 impl Burst {
     fn of(reset: &Reset) -> Self {
-        let now = reset.facts.ktime_ns;
+        let now = reset.internals.ktime_ns;
         Self {
             start: reset.time,
             start_ns: now,
@@ -305,7 +305,7 @@ impl Burst {
     }
 
     fn grow(&mut self, reset: &Reset) {
-        self.last_ns = self.last_ns.max(reset.facts.ktime_ns);
+        self.last_ns = self.last_ns.max(reset.internals.ktime_ns);
         self.count += reset.count;
         self.peer = self.peer.filter(|&peer| peer == reset.peer.address);
         self.code = self.code.filter(|&code| code == reset.cause.code);

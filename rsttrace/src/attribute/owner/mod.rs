@@ -9,7 +9,7 @@ use rsttrace_common::{
 };
 
 use crate::{
-    facts::{Facts, KernelTask},
+    model::internals::{Internals, KernelTask},
     model::{Direction, OwnerConfidence, Provenance, Reset, Role},
 };
 
@@ -43,7 +43,7 @@ pub fn decide(reset: &Reset) -> Ownership {
         return Ownership::default();
     }
     let known = owner_from_history(reset);
-    let Some(user) = reset.facts.holder.clone().filter(|user| !is_tracer_itself(user)) else {
+    let Some(user) = reset.internals.holder.clone().filter(|user| !is_tracer_itself(user)) else {
         return Ownership { owner: resolve_without_user(reset, known), actor: None };
     };
     if is_destroyed_from_outside(reset) {
@@ -63,7 +63,7 @@ pub fn decide(reset: &Reset) -> Ownership {
         Some(owner)
             if owner.confidence == OwnerConfidence::Exact
                 && owner.provenance != Provenance::Accept
-                && !reset.facts.owner_ended =>
+                && !reset.internals.owner_ended =>
         {
             Ownership { owner: Some(owner), actor: Some(user) }
         }
@@ -84,7 +84,7 @@ pub fn is_tracer_itself(task: &KernelTask) -> bool {
 /// Returns whether a lookup of the socket's holder can still improve the owner: the socket has a holder, and the owner
 /// is not exact.
 pub fn needs_lookup(reset: &Reset) -> bool {
-    reset.facts.findings.is_some()
+    reset.internals.lookup_id.is_some()
         && decide(reset).owner.is_none_or(|owner| owner.confidence == OwnerConfidence::Likely)
 }
 
@@ -92,41 +92,41 @@ pub fn needs_lookup(reset: &Reset) -> bool {
 /// packet, by a task that holds the lock, while the socket is open. When a process closes its own socket, the state is
 /// CLOSE by then.
 fn is_destroyed_from_outside(reset: &Reset) -> bool {
-    reset.direction == Direction::Sent && reset.provoked_by.is_none() && reset.facts.raw_state != tcp::CLOSE
+    reset.direction == Direction::Sent && reset.provoked_by.is_none() && reset.internals.raw_state != tcp::CLOSE
 }
 
 /// Owner, given the task that held the lock. Exact if there was only one reference to the file or this was the last
 /// close, or if a scan found this process as the sole holder.
 fn owner_from_lock_holder(reset: &Reset, user: KernelTask) -> Owner {
-    let Facts { found, references, .. } = &reset.facts;
+    let Internals { holder_findings, file_refcount, .. } = &reset.internals;
     let is_found_alone =
-        is_sole_holder(reset) && found.holder.as_ref().is_some_and(|holder| is_same_process(holder, &user));
-    let confidence = exact_if(references.is_some_and(|references| references <= 1) || is_found_alone);
+        is_sole_holder(reset) && holder_findings.holder.as_ref().is_some_and(|holder| is_same_process(holder, &user));
+    let confidence = exact_if(file_refcount.is_some_and(|references| references <= 1) || is_found_alone);
     Owner { task: user, provenance: Provenance::SocketUser, confidence }
 }
 
 /// Owner, if no task held the lock: the one from the connection's history if that is exact and still running, else the
 /// process that the holder lookup found, else the one from the history with less confidence.
 fn resolve_without_user(reset: &Reset, known: Option<Owner>) -> Option<Owner> {
-    let Facts { found, findings, references, owner_ended, .. } = &reset.facts;
+    let Internals { holder_findings, lookup_id, file_refcount, owner_ended, .. } = &reset.internals;
     if let Some(owner) = &known
         && owner.confidence == OwnerConfidence::Exact
         // Without a holder the socket is what is left after a close, and belongs to its last owner, running or not.
-        && (!owner_ended || findings.is_none())
+        && (!owner_ended || lookup_id.is_none())
     {
         return known;
     }
     let is_known = |task: &KernelTask| known.as_ref().is_some_and(|owner| is_same_process(&owner.task, task));
-    let (task, provenance, is_alone) = match (&found.holder, &found.closer) {
+    let (task, provenance, is_alone) = match (&holder_findings.holder, &holder_findings.closer) {
         (Some(holder), closer) => {
             let is_alone = is_sole_holder(reset);
-            if !is_alone && (found.known_holds || closer.as_ref().is_some_and(is_known)) {
+            if !is_alone && (holder_findings.owner_holds || closer.as_ref().is_some_and(is_known)) {
                 return known.map(likely);
             }
             (holder, Provenance::Lookup, is_alone)
         }
         // The process of the last close held the socket; with one reference at the reset, no other process did.
-        (None, Some(closer)) => (closer, Provenance::SocketUser, *references == Some(1)),
+        (None, Some(closer)) => (closer, Provenance::SocketUser, *file_refcount == Some(1)),
         (None, None) => return known.map(likely),
     };
     let provenance = match &known {
@@ -142,11 +142,11 @@ fn resolve_without_user(reset: &Reset, known: Option<Owner>) -> Option<Owner> {
 /// process, and it has as many descriptors as the file had references at the reset, so that no other holder has closed
 /// since. A thread in a system call has a reference too (`fdget`), and leaves doubt.
 fn is_sole_holder(reset: &Reset) -> bool {
-    let Facts { found, references, .. } = &reset.facts;
-    let Some(holder) = &found.holder else { return false };
-    !found.several
-        && found.closer.as_ref().is_none_or(|closer| is_same_process(closer, holder))
-        && references.is_some_and(|references| u32::from(references) <= found.descriptors)
+    let Internals { holder_findings, file_refcount, .. } = &reset.internals;
+    let Some(holder) = &holder_findings.holder else { return false };
+    !holder_findings.multiple_holders
+        && holder_findings.closer.as_ref().is_none_or(|closer| is_same_process(closer, holder))
+        && file_refcount.is_some_and(|references| u32::from(references) <= holder_findings.descriptors)
 }
 
 const fn exact_if(is_proven: bool) -> OwnerConfidence {
@@ -159,13 +159,13 @@ fn likely(owner: Owner) -> Owner {
 
 /// Owner according to the connection's history in the kernel; `None` if the history has none.
 fn owner_from_history(reset: &Reset) -> Option<Owner> {
-    let facts = &reset.facts;
+    let internals = &reset.internals;
     // For PROVENANCE_CURRENT the history has the process of the close, which may be a tracer's scan. A connection that
     // a tracer opened is its own.
-    let is_scan = |owner: &KernelTask| facts.provenance == PROVENANCE_CURRENT && is_tracer_itself(owner);
-    let task = facts.owner.clone().filter(|owner| !is_scan(owner))?;
+    let is_scan = |owner: &KernelTask| internals.provenance == PROVENANCE_CURRENT && is_tracer_itself(owner);
+    let task = internals.owner.clone().filter(|owner| !is_scan(owner))?;
     let role = reset.socket.as_ref().and_then(|socket| socket.role);
-    let provenance = match facts.provenance {
+    let provenance = match internals.provenance {
         PROVENANCE_CONNECT => Provenance::Connect,
         PROVENANCE_ACCEPT => Provenance::Accept,
         PROVENANCE_LISTEN => Provenance::Listen,
@@ -173,7 +173,7 @@ fn owner_from_history(reset: &Reset) -> Option<Owner> {
         PROVENANCE_CURRENT => Provenance::SocketUser,
         _ => return None,
     };
-    let is_held = facts.findings.is_some();
+    let is_held = internals.lookup_id.is_some();
     let is_proven = match provenance {
         Provenance::Connect | Provenance::Snapshot => true,
         // The process that listens need not be the one that accepts: it is the owner only until the connection is
@@ -181,20 +181,20 @@ fn owner_from_history(reset: &Reset) -> Option<Owner> {
         Provenance::Listen => role == Some(Role::Listener) || waits_in_accept_queue(reset),
         // The connection may have been passed on since, if it still has a holder.
         Provenance::Accept => !is_held,
-        Provenance::SocketUser => !is_held || facts.references == Some(1),
+        Provenance::SocketUser => !is_held || internals.file_refcount == Some(1),
         Provenance::Lookup => false,
     };
-    Some(Owner { task, provenance, confidence: exact_if(is_proven && !facts.shared) })
+    Some(Owner { task, provenance, confidence: exact_if(is_proven && !internals.shared) })
 }
 
 /// Returns whether the connection has not been accepted. It has no file then (`orphan`), like the remains of a closed
 /// one, but this host has not closed it (`dead`).
 fn waits_in_accept_queue(reset: &Reset) -> bool {
     let Some(socket) = &reset.socket else { return false };
-    reset.facts.orphan
-        && !reset.facts.dead
+    reset.internals.orphan
+        && !reset.internals.dead
         && socket.role == Some(Role::Server)
-        && reset.facts.time_wait_substate.is_none()
+        && reset.internals.time_wait_substate.is_none()
 }
 
 /// Returns whether two tasks are one process, by PID and start time.

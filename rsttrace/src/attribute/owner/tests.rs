@@ -9,7 +9,7 @@ use rsttrace_common::event::{
 use super::*;
 use crate::{
     decode::{Decoder, Reasons, clock::WallClock},
-    facts::Found,
+    model::internals::HolderFindings,
 };
 
 const CLOSED: u8 = tcp::CLOSE;
@@ -62,9 +62,9 @@ fn accepted() -> Reset {
 }
 
 /// Answer after a lookup that found this.
-fn after(mut reset: Reset, find: impl FnOnce(&mut Found)) -> Answer {
-    reset.facts.found.descriptors = 1;
-    find(&mut reset.facts.found);
+fn after(mut reset: Reset, find: impl FnOnce(&mut HolderFindings)) -> Answer {
+    reset.internals.holder_findings.descriptors = 1;
+    find(&mut reset.internals.holder_findings);
     answer(&reset)
 }
 
@@ -196,9 +196,9 @@ fn accepted_connections_need_a_lookup_and_opened_ones_do_not() {
     {
         let mut opened = with_holder(7, provenance, role);
         assert!(!needs_lookup(&opened));
-        opened.facts.owner_ended = true;
+        opened.internals.owner_ended = true;
         assert!(needs_lookup(&opened));
-        opened.facts.findings = None;
+        opened.internals.lookup_id = None;
         assert!(!needs_lookup(&opened), "a socket without a holder needs no lookup");
     }
 }
@@ -220,10 +220,10 @@ fn the_sole_holder_is_the_owner() {
 
 #[test]
 fn one_of_several_is_only_likely() {
-    let others = after(accepted(), |found| (found.holder, found.several) = (Some(process(8)), true));
+    let others = after(accepted(), |found| (found.holder, found.multiple_holders) = (Some(process(8)), true));
     assert_eq!(others, (Some((8, Provenance::Lookup, OwnerConfidence::Likely)), None));
     let among_them = after(accepted(), |found| {
-        (found.holder, found.several, found.known_holds) = (Some(process(6)), true, true);
+        (found.holder, found.multiple_holders, found.owner_holds) = (Some(process(6)), true, true);
     });
     assert_eq!(among_them, (Some((7, Provenance::Listen, OwnerConfidence::Likely)), None));
     // One process held it during the scan and another closed it last, so both held it.
@@ -237,7 +237,7 @@ fn one_of_several_is_only_likely() {
 #[test]
 fn the_last_of_several_holders_is_only_likely() {
     let mut reset = accepted();
-    reset.facts.references = Some(3);
+    reset.internals.file_refcount = Some(3);
     let left = after(reset.clone(), |found| found.holder = Some(process(8)));
     assert_eq!(left, (Some((8, Provenance::Lookup, OwnerConfidence::Likely)), None));
     let with_copies = after(reset, |found| (found.holder, found.descriptors) = (Some(process(8)), 3));
@@ -248,7 +248,7 @@ fn the_last_of_several_holders_is_only_likely() {
 fn a_process_that_closed_it_before_the_scan_held_it() {
     let closed = |references, tgid| {
         let mut reset = accepted();
-        reset.facts.references = references;
+        reset.internals.file_refcount = references;
         after(reset, |found| (found.closer, found.gone) = (Some(process(tgid)), true))
     };
     assert_eq!(closed(Some(1), 8), (Some((8, Provenance::SocketUser, OwnerConfidence::Exact)), None));
@@ -284,9 +284,9 @@ fn the_process_that_opened_it_is_the_owner_until_it_exits() {
     let opened = || with_holder(7, PROVENANCE_CONNECT, ROLE_CLIENT);
     let alive = after(opened(), |found| found.holder = Some(process(8)));
     assert_eq!(alive, (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
-    let ended = |find: fn(&mut Found)| {
+    let ended = |find: fn(&mut HolderFindings)| {
         let mut reset = opened();
-        reset.facts.owner_ended = true;
+        reset.internals.owner_ended = true;
         after(reset, find)
     };
     let other_holder = ended(|found| found.holder = Some(process(8)));
@@ -296,7 +296,7 @@ fn the_process_that_opened_it_is_the_owner_until_it_exits() {
     assert_eq!(ended(|_| {}), (Some((7, Provenance::Connect, OwnerConfidence::Likely)), None));
     // What is left of a closed socket belongs to its last owner.
     let mut orphan = opened();
-    (orphan.facts.owner_ended, orphan.facts.findings) = (true, None);
+    (orphan.internals.owner_ended, orphan.internals.lookup_id) = (true, None);
     assert_eq!(answer(&orphan), (Some((7, Provenance::Connect, OwnerConfidence::Exact)), None));
 }
 
@@ -307,7 +307,7 @@ fn the_holder_after_the_exit_of_the_opener_is_the_owner() {
         held_by(event, 8);
         event.file_refcount = 0;
     });
-    reset.facts.owner_ended = true;
+    reset.internals.owner_ended = true;
     assert_eq!(answer(&reset), (Some((8, Provenance::SocketUser, OwnerConfidence::Exact)), None));
 }
 
@@ -319,7 +319,7 @@ fn the_holder_of_a_listener_owns_its_accept_queue() {
         (event.lookup_id, event.file_refcount) = (1, 0);
     });
     assert!(!needs_lookup(&waiting));
-    waiting.facts.owner_ended = true;
+    waiting.internals.owner_ended = true;
     assert!(needs_lookup(&waiting));
     let daemon = after(waiting, |found| found.holder = Some(process(8)));
     assert_eq!(daemon, (Some((8, Provenance::Listen, OwnerConfidence::Exact)), None));
@@ -343,26 +343,28 @@ fn more_than_one_reference_leaves_doubt() {
 
 /// Every way in which an owner can be proven, written independently of [`decide`].
 fn is_proven(reset: &Reset, owner: &KernelTask) -> bool {
-    let Facts { found, references, holder, .. } = &reset.facts;
-    let remembered = reset.facts.owner.as_ref().is_some_and(|known| is_same_process(known, owner));
+    let Internals { holder_findings, file_refcount, holder, .. } = &reset.internals;
+    let remembered = reset.internals.owner.as_ref().is_some_and(|known| is_same_process(known, owner));
     let is = |task: &Option<KernelTask>| task.as_ref().is_some_and(|task| is_same_process(task, owner));
-    let has_all = references.is_some_and(|references| u32::from(references) <= found.descriptors);
-    let is_sole_holder =
-        has_all && is(&found.holder) && !found.several && (found.closer.is_none() || is(&found.closer));
-    let one_reference = references.is_some_and(|references| references <= 1);
+    let has_all = file_refcount.is_some_and(|references| u32::from(references) <= holder_findings.descriptors);
+    let is_sole_holder = has_all
+        && is(&holder_findings.holder)
+        && !holder_findings.multiple_holders
+        && (holder_findings.closer.is_none() || is(&holder_findings.closer));
+    let one_reference = file_refcount.is_some_and(|references| references <= 1);
     let works_on_it =
         is(holder) && !is_destroyed_from_outside(reset) && (remembered || one_reference || is_sole_holder);
-    let closed_it = is(&found.closer) && found.holder.is_none() && *references == Some(1);
-    let is_held = reset.facts.findings.is_some();
+    let closed_it = is(&holder_findings.closer) && holder_findings.holder.is_none() && *file_refcount == Some(1);
+    let is_held = reset.internals.lookup_id.is_some();
     let role = reset.socket.as_ref().and_then(|socket| socket.role);
-    let opened_it = match reset.facts.provenance {
+    let opened_it = match reset.internals.provenance {
         PROVENANCE_CONNECT | PROVENANCE_SNAPSHOT => true,
         PROVENANCE_LISTEN => role == Some(Role::Listener) || waits_in_accept_queue(reset),
-        PROVENANCE_CURRENT => !is_held || *references == Some(1),
+        PROVENANCE_CURRENT => !is_held || *file_refcount == Some(1),
         PROVENANCE_ACCEPT => !is_held,
         _ => false,
     };
-    let has_it_still = !(reset.facts.shared || is_held && reset.facts.owner_ended);
+    let has_it_still = !(reset.internals.shared || is_held && reset.internals.owner_ended);
     works_on_it || is_sole_holder || closed_it || remembered && opened_it && has_it_still
 }
 
@@ -392,14 +394,14 @@ fn no_guess_is_exact() {
                 held_by(event, user);
             }
         });
-        let found = &mut reset.facts.found;
+        let found = &mut reset.internals.holder_findings;
         found.holder = optional([0, 7, 8][choose(3) as usize]);
-        found.several = choose(2) == 1;
+        found.multiple_holders = choose(2) == 1;
         found.descriptors = choose(2) + 1;
         found.closer = optional([0, 7, 9][choose(3) as usize]);
-        reset.facts.owner_ended = choose(2) == 1;
+        reset.internals.owner_ended = choose(2) == 1;
         if let Some(owner) = decide(&reset).owner.filter(|owner| owner.confidence == OwnerConfidence::Exact) {
-            assert!(is_proven(&reset, &owner.task), "{owner:?} of {:?}", reset.facts);
+            assert!(is_proven(&reset, &owner.task), "{owner:?} of {:?}", reset.internals);
             exact += 1;
         }
     }

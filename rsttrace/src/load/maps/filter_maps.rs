@@ -13,7 +13,7 @@ use rsttrace_common::filter::{
 };
 
 use super::{map_mut, take_map};
-use crate::{cli::Filters, load::Loaded, select::ports::PortRange};
+use crate::{cli::Filters, filter::ports::PortRange, load::Loaded};
 
 /// The map `FILTER`, with its contents. The maps that are sets do not change during a run.
 pub(in super::super) struct FilterMap {

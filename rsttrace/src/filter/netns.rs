@@ -60,7 +60,7 @@ impl Netns {
 
     /// Whether an event of this moment (`CLOCK_MONOTONIC`, nanoseconds) in the namespace of this number is wanted. Events
     /// that are later than the last look are not.
-    pub fn wants(&self, inode: u32, ktime_ns: u64) -> bool {
+    pub fn matches(&self, inode: u32, ktime_ns: u64) -> bool {
         match &self.0 {
             Named::Number(number) => *number == inode,
             Named::Path(followed) => followed
@@ -368,7 +368,7 @@ mod tests {
         let own = own();
         let netns = Netns::find(&own.to_string()).expect("it can be one");
         assert_eq!((netns.number(), netns.absence(), netns.next_look()), (own, None, None));
-        assert!(netns.wants(own, 7) && !netns.wants(own + 1, 7));
+        assert!(netns.matches(own, 7) && !netns.matches(own + 1, 7));
         let netns = Netns::find("4294967295").expect("it can be one");
         assert!(netns.absence().is_some_and(|note| note.contains("namespace 4294967295")));
     }
@@ -389,9 +389,11 @@ mod tests {
         let mut netns = Netns(Named::Path(followed()));
         let own = own();
         assert_eq!((netns.number(), netns.absence()), (own, None));
-        assert!(!netns.wants(own, 5));
+        assert!(!netns.matches(own, 5));
         assert_eq!(netns.look(10), None);
-        assert!(netns.wants(own, 5) && netns.wants(own, 10) && !netns.wants(own, 11) && !netns.wants(own + 1, 5));
+        assert!(
+            netns.matches(own, 5) && netns.matches(own, 10) && !netns.matches(own, 11) && !netns.matches(own + 1, 5)
+        );
     }
 
     #[test]
@@ -406,7 +408,7 @@ mod tests {
         // Another one with the same number, which the path does not name.
         let mut netns = Netns(Named::Path(followed));
         assert_eq!(netns.number(), NOWHERE);
-        assert!(netns.wants(own, 9) && !netns.wants(own, 15) && !netns.wants(own, 25));
+        assert!(netns.matches(own, 9) && !netns.matches(own, 15) && !netns.matches(own, 25));
         // The path names it again, and then another one.
         let Named::Path(followed) = &mut netns.0 else { panic!("it is a path") };
         assert!(followed.take(Ok(Some(target)), 40).is_some_and(|said| said.contains(&own.to_string())));
@@ -414,8 +416,8 @@ mod tests {
         assert!(followed.take(Ok(Some(other)), 50).is_some());
         followed.take(Ok(Some(Target { inode: own + 1, process: None })), 60);
         assert_eq!(netns.number(), own + 1);
-        assert!(netns.wants(own, 40) && !netns.wants(own, 35) && !netns.wants(own, 45));
-        assert!(netns.wants(own + 1, 55) && !netns.wants(own + 1, 45));
+        assert!(netns.matches(own, 40) && !netns.matches(own, 35) && !netns.matches(own, 45));
+        assert!(netns.matches(own + 1, 55) && !netns.matches(own + 1, 45));
     }
 
     #[test]
@@ -435,7 +437,7 @@ mod tests {
         let denied = || Err(io::Error::from_raw_os_error(libc::EACCES));
         assert!(followed.take(denied(), 10).is_some_and(|said| said.contains("by its number")));
         assert_eq!(followed.take(denied(), 20), None);
-        assert!(Netns(Named::Path(followed)).wants(own(), 20));
+        assert!(Netns(Named::Path(followed)).matches(own(), 20));
     }
 
     #[test]

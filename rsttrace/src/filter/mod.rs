@@ -12,13 +12,13 @@ use std::time::Instant;
 use crate::{
     cli::Filters,
     exit::Failure,
+    filter::{cgroup::WantedCgroup, netns::Netns, ports::PortRange},
     model::{Direction, Family, Forwarded, Reset},
-    select::{cgroup::WantedCgroup, netns::Netns, ports::PortRange},
 };
 
 /// The filters, checked and made ready.
 #[derive(Debug, Default)]
-pub struct Selection {
+pub struct RecordFilter {
     filters: Filters,
     /// The only wanted network namespace.
     pub netns: Option<Netns>,
@@ -26,7 +26,7 @@ pub struct Selection {
     cgroup: Option<WantedCgroup>,
 }
 
-impl Selection {
+impl RecordFilter {
     /// Checks what can only be checked on this host.
     pub fn new(filters: Filters) -> Result<Self, Failure> {
         let netns = filters.netns.as_deref().map(Netns::find).transpose()?;
@@ -68,12 +68,12 @@ impl Selection {
     }
 
     /// Whether the record is wanted.
-    pub fn wants(&self, reset: &Reset) -> bool {
-        self.wants_ends(reset) && self.wants_owner(reset) && self.wants_cause(reset)
+    pub fn matches(&self, reset: &Reset) -> bool {
+        self.matches_ends(reset) && self.matches_owner(reset) && self.matches_cause(reset)
     }
 
     /// Whether the record of a forwarded reset is wanted: a peer or a port may be at either end of it.
-    pub fn wants_forwarded(&self, forwarded: &Forwarded) -> bool {
+    pub fn matches_forwarded(&self, forwarded: &Forwarded) -> bool {
         let filters = &self.filters;
         let ends = [&forwarded.from, &forwarded.to];
         let family =
@@ -86,7 +86,7 @@ impl Selection {
         family && ports && peers
     }
 
-    fn wants_ends(&self, reset: &Reset) -> bool {
+    fn matches_ends(&self, reset: &Reset) -> bool {
         let filters = &self.filters;
         let (local, peer) = (reset.local.port, reset.peer.port);
         let any = |ranges: &[PortRange], ports: &[u16]| {
@@ -100,13 +100,12 @@ impl Selection {
             && any(&filters.local_port, &[local])
             && any(&filters.port, &[local, peer])
             && (filters.peer.is_empty() || filters.peer.iter().any(|net| net.contains(&reset.peer.address)))
-            && self
-                .netns
-                .as_ref()
-                .is_none_or(|wanted| reset.netns.is_some_and(|netns| wanted.wants(netns.inode, reset.facts.ktime_ns)))
+            && self.netns.as_ref().is_none_or(|wanted| {
+                reset.netns.is_some_and(|netns| wanted.matches(netns.inode, reset.internals.ktime_ns))
+            })
     }
 
-    fn wants_owner(&self, reset: &Reset) -> bool {
+    fn matches_owner(&self, reset: &Reset) -> bool {
         let filters = &self.filters;
         let owner = reset.process.as_ref();
         (filters.pid.is_empty() || owner.is_some_and(|owner| filters.pid.contains(&owner.pid)))
@@ -119,7 +118,7 @@ impl Selection {
             })
     }
 
-    fn wants_cause(&self, reset: &Reset) -> bool {
+    fn matches_cause(&self, reset: &Reset) -> bool {
         let filters = &self.filters;
         (filters.cause.is_empty() || filters.cause.iter().any(|code| code == reset.cause.code))
             && (filters.fault.is_empty() || filters.fault.contains(&reset.cause.fault))
@@ -133,14 +132,14 @@ mod tests {
 
     #[test]
     fn nothing_asked_for_is_everything() {
-        assert!(Selection::default().is_everything());
+        assert!(RecordFilter::default().is_everything());
         let sent = Filters { sent: true, ..Filters::default() };
-        assert!(Selection::new(sent).is_ok_and(|selection| !selection.is_everything()));
+        assert!(RecordFilter::new(sent).is_ok_and(|selection| !selection.is_everything()));
     }
 
     #[test]
     fn what_does_not_exist_is_refused() {
         let filters = Filters { netns: Some("/no/such/namespace".into()), ..Filters::default() };
-        assert!(matches!(Selection::new(filters), Err(Failure::Usage(_))));
+        assert!(matches!(RecordFilter::new(filters), Err(Failure::Usage(_))));
     }
 }

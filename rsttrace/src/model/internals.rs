@@ -1,0 +1,126 @@
+//! Per-reset state that the stages share and that is not serialized.
+
+use std::sync::Arc;
+
+/// State of one reset beyond its record: raw figures of the event, and what later stages have found out.
+#[derive(Clone, Debug, Default)]
+pub struct Internals {
+    /// Time of the event on `CLOCK_MONOTONIC`, nanoseconds.
+    pub ktime_ns: u64,
+    /// Cookie of the network namespace; 0 where the kernel has none.
+    pub netns_cookie: u64,
+    /// Owner as the kernel side knows it.
+    pub owner: Option<KernelTask>,
+    /// How the kernel side knows the owner (`PROVENANCE_*`).
+    pub provenance: u8,
+    /// Whether several processes hold the socket.
+    pub shared: bool,
+    /// Task that held the socket's lock.
+    pub holder: Option<KernelTask>,
+    /// Whether that task was exiting.
+    pub holder_exiting: bool,
+    /// Sub-state of a TIME_WAIT mini-socket; `None` for any other socket.
+    pub time_wait_substate: Option<u8>,
+    /// State of the socket at the event: CLOSE where `socket.state` is the state before it.
+    pub raw_state: u8,
+    /// Whether the socket belonged to no file any more.
+    pub orphan: bool,
+    /// Whether the socket was dead (`SOCK_DEAD`): its last descriptor had been closed.
+    pub dead: bool,
+    /// `sk_shutdown`.
+    pub shutdown: u8,
+    /// Whether `SO_LINGER` was on with a time of zero.
+    pub linger_zero: bool,
+    /// Whether `SO_KEEPALIVE` was on.
+    pub keepalive: bool,
+    /// Unanswered keep-alive or zero-window probes.
+    pub probes_out: u8,
+    /// `TCP_USER_TIMEOUT`, milliseconds; 0 when unset.
+    pub user_timeout_ms: u32,
+    /// Whether the kernel side had the history of the connection.
+    pub has_history: bool,
+    /// Netfilter hook at which a rule rejected a packet (`abi::netfilter`); 0 for any other reset.
+    pub netfilter_hook: u8,
+    /// Time since the end of the handshake, milliseconds.
+    pub established_ms: Option<f64>,
+    /// Time since the first segment of this host's last burst of data, milliseconds.
+    pub burst_ms: Option<f64>,
+    /// The kernel's clock tick, milliseconds: the resolution of the times that it keeps in ticks.
+    pub tick_ms: Option<f64>,
+    /// Relation to other resets shortly before.
+    pub correlation: Correlation,
+    /// References to the socket's file: 0 while the last descriptor is being closed; `None` when they were not counted.
+    pub file_refcount: Option<u16>,
+    /// Id of the pending lookup of the socket's holder; `None` when no process holds the socket.
+    pub lookup_id: Option<u64>,
+    /// Result of that lookup so far.
+    pub holder_findings: HolderFindings,
+    /// Whether the process in `owner` has exited.
+    pub owner_ended: bool,
+}
+
+/// Relation of a reset to those shortly before it, from a bounded memory. Counts are 0 where nothing was remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Correlation {
+    /// Other connections to the peer's address and port that broke within the second before.
+    pub broken: u32,
+    /// Those of them that broke within a tenth of a second.
+    pub broken_at_once: u32,
+    /// Those of the latter whose idle time differs from this connection's: no timeout ends these together.
+    pub silent_otherwise: u32,
+    /// Time since the first of them broke, milliseconds.
+    pub broken_since_ms: f64,
+    /// Time since the peer's address and port last refused a connection, or, for a refused connection, since connections
+    /// to it last broke. Milliseconds.
+    pub refused_ms: Option<f64>,
+    /// Connections to the peer's address and port that broke right after their handshake within the second before.
+    pub newborn: u32,
+    /// Consecutive earlier connections to the peer's address and port that broke on their first data.
+    pub first_data: u32,
+    /// Time since the first of them, milliseconds.
+    pub first_data_since_ms: f64,
+    /// Earlier connections that this peer opened to this port and reset without data, not all at once.
+    pub probes: u32,
+    /// Time since the last of them, milliseconds.
+    pub probe_gap_ms: f64,
+    /// Different closed ports that the peer has tried within a minute, including this one.
+    pub closed_ports: u32,
+    /// Sockets that this process reset within the tenth of a second before.
+    pub same_process: u32,
+    /// Time since a listener on this local port closed or its process died, milliseconds.
+    pub listener_gone_ms: Option<f64>,
+    /// TTL of an earlier packet that is known to be the peer's own.
+    pub peer_ttl: Option<u8>,
+    /// Shortest observed round trip to the peer's address, microseconds.
+    pub peer_rtt_us: Option<u32>,
+}
+
+/// Processes that were found with a socket after its reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HolderFindings {
+    /// First process that a scan of all open files found with the socket.
+    pub holder: Option<KernelTask>,
+    /// Whether that scan found another process with the socket as well.
+    pub multiple_holders: bool,
+    /// Descriptors of the socket that that scan found.
+    pub descriptors: u32,
+    /// Whether that scan found the remembered owner among the holders.
+    pub owner_holds: bool,
+    /// Process that closed the socket for the last time.
+    pub closer: Option<KernelTask>,
+    /// Whether the socket has been destroyed: nothing more will be found.
+    pub gone: bool,
+}
+
+/// A process as the kernel side describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelTask {
+    /// PID (thread group id).
+    pub tgid: u32,
+    /// Start time on the boot clock, nanoseconds. With the PID it identifies a process until the next boot.
+    pub start_boottime_ns: u64,
+    /// Real user id; `None` when it was not read.
+    pub uid: Option<u32>,
+    /// `comm`, with invalid UTF-8 replaced. Untrusted.
+    pub comm: Arc<str>,
+}
