@@ -26,7 +26,7 @@ const FILE_MAX: u64 = 64 << 10;
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// Flag of an exiting task in `/proc/PID/stat` (`PF_EXITING`).
-const EXITING: u64 = 0x4;
+const PF_EXITING: u64 = 0x4;
 
 /// Identity of a process: its PID and start time. A PID is reused, but not within the clock tick of the start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +68,7 @@ impl ProcessKey {
 
     /// Whether the process is exiting, or a zombie.
     pub(super) fn is_exiting(self) -> bool {
-        Stat::read(self.pid).is_none_or(|stat| stat.flags & EXITING != 0)
+        Stat::read(self.pid).is_none_or(|stat| stat.flags & PF_EXITING != 0)
     }
 
     fn path(self, name: &str) -> String {

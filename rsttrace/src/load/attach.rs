@@ -94,7 +94,7 @@ impl<'a> Attacher<'a> {
         bail!("{}", refusals.join("; "))
     }
 
-    /// Fails when the kernel has no such hook, or when the hook has not the arguments that the program reads.
+    /// Fails when the kernel has no such hook, or one whose arguments are not those that the program reads.
     fn check_fit(&self, option: &AttachOption) -> Result<()> {
         match (option.attach, self.kernel.target(option.attach)) {
             (attach, Some(TargetType { arguments, .. })) if !option.arguments.accepts(arguments) => {
@@ -258,7 +258,8 @@ fn load(program: &mut Program, attach: Attach, btf: Option<&Btf>) -> Result<()> 
     }
 }
 
-/// The error of a refused program, with the last line of the verifier's log that is no statistics instead of the whole log.
+/// The error of a refused program. Of the verifier's log it has the last line before the statistics; the whole log is logged
+/// at debug level.
 fn explain(error: ProgramError) -> Error {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {

@@ -45,5 +45,5 @@ fn with_btf_discovery_disabled<T>(work: impl FnOnce() -> T) -> Result<T> {
 /// parsing every type, or takes an id.
 pub(super) fn target_btf(kernel: &KernelInfo) -> Result<Btf> {
     let parse = || -> Result<Btf> { Ok(Btf::parse(&minimal::encode(kernel.targets())?, Endianness::default())?) };
-    parse().context("the types of the kernel cannot be told to the loader")
+    parse().context("cannot describe the kernel's types to the loader")
 }

@@ -76,7 +76,7 @@ pub struct Loaded {
     recursion: RecursionMisses,
     /// Probes that are attached.
     pub attached: Vec<Attached>,
-    /// Probes that are not attached, or with less than the best option; and whatever else works less well in this run.
+    /// Probes that are not attached, or not by their best option, and other parts of this run that work less well.
     pub degraded: Vec<Degraded>,
 }
 
@@ -171,12 +171,12 @@ impl Loaded {
         Ok(aya_log::EbpfLogger::init(self.ebpf.as_mut().context("the programs are gone")?)?)
     }
 
-    /// Resets sent and received that were lost since the start, since the buffer was full.
+    /// Resets sent and received that found the buffer full, since the start.
     pub fn lost_resets(&self) -> Result<u64> {
         self.lost_in(0..LOST_RESETS)
     }
 
-    /// Resets sent since the start that were reported as received: the buffer was full for the event that reclassifies them.
+    /// Resets sent that were reported as received, since the start: the event that reclassifies them found the buffer full.
     pub fn misclassified(&self) -> Result<u64> {
         self.lost_in([LOST_UNSETTLED, LOST_UNSETTLED_IN_TASK])
     }
@@ -191,13 +191,13 @@ impl Loaded {
         Ok(lost)
     }
 
-    /// Ignored and forwarded resets that were lost since the start, since the buffer was full.
+    /// Ignored and forwarded resets that found the buffer full, since the start.
     pub fn lost_unapplied(&self) -> Result<u64> {
         self.lost_in([LOST_OTHERS])
     }
 
-    /// Resets sent and received since the start that no program reported, since each was already running on that CPU; 0
-    /// before 5.19, where the kernel skips none.
+    /// Resets sent and received, since the start, for which the kernel skipped every program because it was already running on
+    /// that CPU; 0 before 5.19. An upper bound for the wanted ones: no filter applies to what no program has seen.
     pub fn recursion_misses(&self) -> u64 {
         self.recursion.count()
     }
@@ -214,7 +214,8 @@ impl Loaded {
     }
 }
 
-/// Returns freed memory to the kernel: reading BTF takes more than everything after it, and glibc would keep that.
+/// Returns freed heap memory to the kernel (`malloc_trim`); does nothing without glibc. Reading BTF takes more memory than
+/// everything after it.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes a number.

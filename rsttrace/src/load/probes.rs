@@ -322,7 +322,7 @@ pub const PROBES: &[Probe] = &[
                 arguments: ArgCount::AtLeast(2),
                 since: (5, 9),
                 degraded: Some(
-                    "this kernel gives no reasons (Linux 6.12 gives all); the cause is told from the socket's state",
+                    "this kernel gives no reasons (Linux 6.12 gives all); the cause is derived from the socket's state",
                 ),
             },
         ],
@@ -340,7 +340,7 @@ pub const PROBES: &[Probe] = &[
                 attach: Attach::RawTracepoint("kfree_skb"),
                 arguments: ArgCount::AtLeast(3),
                 since: (5, 17),
-                degraded: Some("this kernel does not say for which socket an ignored reset was"),
+                degraded: Some("this kernel does not report the socket of an ignored reset"),
             },
             AttachOption {
                 program: "kfree_skb_2arg",

@@ -94,8 +94,7 @@ impl RecursionMisses {
         Ok(())
     }
 
-    /// Resets since the start that neither a primary program nor a backup handled; 0 before 5.19. An
-    /// upper bound for the wanted ones: no filter applies to what no program has seen.
+    /// Resets since the start that neither a primary program nor a backup handled; 0 before 5.19.
     pub(super) fn count(&self) -> u64 {
         let missed: u64 = self.fdinfo.iter().filter_map(|file| recursion_misses(file).ok().flatten()).sum();
         let shards = (0..RESET_TRACEPOINTS * TASK_SHARDS).filter_map(|shard| self.claims.get(&shard, 0).ok());

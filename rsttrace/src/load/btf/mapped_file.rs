@@ -44,7 +44,7 @@ impl MappedFile {
         }
         // SAFETY: a new descriptor that nothing else owns.
         let mut file = unsafe { File::from_raw_fd(raw) };
-        // Copied within the kernel where it can (`copy_file_range`): `read` returns one page per call.
+        // `io::copy` lets the kernel copy where it can; `read` returns one page per call.
         if io::copy(&mut File::open(path)?, &mut file).is_err() {
             file.set_len(0)?;
             file.write_all_at(&fs::read(path)?, 0)?;

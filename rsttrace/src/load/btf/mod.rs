@@ -175,8 +175,8 @@ impl KernelTypes {
     }
 
     /// Whether a task may be preempted in the middle of a tracepoint's programs: since 7.0 `__DECLARE_TRACE` guards them with
-    /// sleepable RCU. Its variable `tracepoint_srcu` is older (for faultable tracepoints), but no kernel before 7.0 has it
-    /// together with `struct srcu_ctr` (6.15).
+    /// sleepable RCU. Older kernels have had its variable `tracepoint_srcu` for other tracepoints, but not together with
+    /// `struct srcu_ctr` (6.15).
     pub fn preempts_tracepoints(&self) -> bool {
         let exists = |name: &str, is: fn(&Type) -> bool| self.named(name).iter().any(is);
         exists("tracepoint_srcu_srcu_data", |found| matches!(found, Type::Var(_)))
