@@ -179,7 +179,7 @@ const fn option(program: &'static str, attach: Attach, arguments: ArgCount, sinc
     AttachOption { program, attach, arguments, since, degraded: None }
 }
 
-const FUNCTIONS: &str = "a kernel with fentry (CONFIG_FUNCTION_TRACER) or kprobes (CONFIG_KPROBES) has it";
+const FUNCTIONS: &str = "use a kernel with fentry (CONFIG_FUNCTION_TRACER) or kprobes (CONFIG_KPROBES)";
 
 /// All probes, in the order in which they are attached: those that feed the connection history before those that report
 /// resets; the iterator after the hooks that track new sockets, so that no socket is missed in between; and each hook that
@@ -196,7 +196,7 @@ pub const PROBES: &[Probe] = &[
         )],
         condition: Condition::Always,
         loss: "owners are unknown, and so are ages, the times of FINs, and the state before a close",
-        remedy: "Linux 4.16 or later has it",
+        remedy: "use Linux 4.16 or later",
     },
     Probe {
         hook: "inet_csk_accept",
@@ -206,7 +206,7 @@ pub const PROBES: &[Probe] = &[
             option("csk_accept_kret", Attach::Kretprobe("inet_csk_accept"), ArgCount::Any, (4, 17)),
         ],
         condition: Condition::Always,
-        loss: "the accepting process, where another one listens, is only found when a reset comes",
+        loss: "the process that accepts from another one's listener is looked up only when a reset comes",
         remedy: FUNCTIONS,
     },
     Probe {
@@ -217,7 +217,7 @@ pub const PROBES: &[Probe] = &[
             option("init_transf_kp", Attach::Kprobe("tcp_init_transfer"), ArgCount::Exactly(3), (5, 10)),
         ],
         condition: Condition::Always,
-        loss: "forged resets do not show",
+        loss: "forged resets cannot be recognised",
         remedy: FUNCTIONS,
     },
     Probe {
@@ -226,7 +226,7 @@ pub const PROBES: &[Probe] = &[
         options: &[option("task_file", Attach::Iterator("task_file"), ArgCount::Any, (5, 8))],
         condition: Condition::Always,
         loss: "owners of sockets that were open before the start are unknown",
-        remedy: "Linux 5.8 or later has it; in a container, share the host's PID namespace",
+        remedy: "use Linux 5.8 or later; in a container, share the host's PID namespace",
     },
     Probe {
         hook: DESTROY,
@@ -238,16 +238,16 @@ pub const PROBES: &[Probe] = &[
             (4, 16),
         )],
         condition: Condition::Always,
-        loss: "owners of accepted connections are less sure",
-        remedy: "Linux 4.16 or later has it",
+        loss: "owners of accepted connections are less certain",
+        remedy: "use Linux 4.16 or later",
     },
     Probe {
         hook: LOOKUP,
-        purpose: "the process that holds a socket which was reset, where its owner is not known for sure",
+        purpose: "the process that holds a socket which was reset, where its owner is not certain",
         options: &[option("task_file_lookup", Attach::OnDemand("task_file"), ArgCount::Any, (5, 8))],
         condition: Condition::Always,
-        loss: "owners of accepted connections are less sure",
-        remedy: "Linux 5.8 or later has it; in a container, share the host's PID namespace",
+        loss: "owners of accepted connections are less certain",
+        remedy: "use Linux 5.8 or later; in a container, share the host's PID namespace",
     },
     Probe {
         hook: "tcp_reset",
@@ -269,7 +269,7 @@ pub const PROBES: &[Probe] = &[
         ],
         condition: Condition::IfNeeded(tracepoint_skips_socketless, (6, 9)),
         loss: "resets from closed ports and TIME_WAIT are not seen (IPv4)",
-        remedy: "Linux 6.10 or later reports them itself; before, a kernel that lets functions be traced is needed",
+        remedy: "use Linux 6.10 or later, or a kernel that allows tracing of functions",
     },
     Probe {
         hook: "tcp_v6_send_reset",
@@ -280,23 +280,23 @@ pub const PROBES: &[Probe] = &[
         ],
         condition: Condition::IfNeeded(tracepoint_skips_socketless, (6, 9)),
         loss: "resets from closed ports and TIME_WAIT are not seen (IPv6)",
-        remedy: "Linux 6.10 or later reports them itself; before, a kernel that lets functions be traced is needed",
+        remedy: "use Linux 6.10 or later, or a kernel that allows tracing of functions",
     },
     Probe {
         hook: "nf_send_reset",
-        purpose: "resets of the packet filter's rules, IPv4 (`reject with tcp reset`)",
+        purpose: "resets sent by firewall rules, IPv4 (`reject with tcp reset`)",
         options: &[option("nf_send_reset", Attach::Kprobe("nf_send_reset"), ArgCount::Any, (5, 10))],
         condition: Condition::Always,
-        loss: "resets of the packet filter's rules are not seen (IPv4)",
-        remedy: "it needs CONFIG_KPROBES, and the module nf_reject_ipv4, which the rule brings: start rsttrace after it",
+        loss: "resets sent by firewall rules are not seen (IPv4)",
+        remedy: "use a kernel with CONFIG_KPROBES, and start rsttrace after the rule, which loads nf_reject_ipv4",
     },
     Probe {
         hook: "nf_send_reset6",
-        purpose: "resets of the packet filter's rules, IPv6 (`reject with tcp reset`)",
+        purpose: "resets sent by firewall rules, IPv6 (`reject with tcp reset`)",
         options: &[option("nf_send_reset", Attach::Kprobe("nf_send_reset6"), ArgCount::Any, (5, 10))],
         condition: Condition::Always,
-        loss: "resets of the packet filter's rules are not seen (IPv6)",
-        remedy: "it needs CONFIG_KPROBES, and the module nf_reject_ipv6, which the rule brings: start rsttrace after it",
+        loss: "resets sent by firewall rules are not seen (IPv6)",
+        remedy: "use a kernel with CONFIG_KPROBES, and start rsttrace after the rule, which loads nf_reject_ipv6",
     },
     Probe {
         hook: "tcp_receive_reset",
@@ -309,7 +309,7 @@ pub const PROBES: &[Probe] = &[
         )],
         condition: Condition::Required,
         loss: "received resets are not seen",
-        remedy: "Linux 5.9 or later has it",
+        remedy: "use Linux 5.9 or later",
     },
     Probe {
         hook: "tcp_send_reset",
@@ -328,7 +328,7 @@ pub const PROBES: &[Probe] = &[
         ],
         condition: Condition::Required,
         loss: "sent resets are not seen",
-        remedy: "Linux 6.10 or later has all of it, 5.9 or later a part",
+        remedy: "use Linux 6.10 or later for all of them, 5.9 or later for a part",
     },
     Probe {
         hook: "kfree_skb",
@@ -352,7 +352,7 @@ pub const PROBES: &[Probe] = &[
         ],
         condition: Condition::OnRequest(Flag::Ignored),
         loss: "ignored resets are not seen",
-        remedy: "Linux 6.11 or later has all of it",
+        remedy: "use Linux 6.11 or later for all of them",
     },
     Probe {
         hook: "tc ingress",
@@ -360,7 +360,7 @@ pub const PROBES: &[Probe] = &[
         options: &[option("forwarded", Attach::Classifier, ArgCount::Any, (4, 18))],
         condition: Condition::OnRequest(Flag::Forwarded),
         loss: "forwarded resets are not seen",
-        remedy: "it needs CAP_NET_ADMIN, and before Linux 6.6 CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF",
+        remedy: "grant CAP_NET_ADMIN; before Linux 6.6 use a kernel with CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF",
     },
 ];
 

@@ -55,7 +55,7 @@ impl Sender {
             Self::LocalFirewall => "this host's packet filter",
             Self::Peer => "the peer",
             Self::Path => "something between the two ends",
-            Self::Unknown => "nobody that is known",
+            Self::Unknown => "an unknown sender",
         }
     }
 }
