@@ -7,12 +7,11 @@ use std::{
 };
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use ipnet::IpNet;
 
 use crate::{
-    filter::ports::PortRange,
+    filter::FilterOptions,
     format::{Format, TimeFormat},
-    model::Fault,
+    load::{ExtraEvents, TransportChoice},
     sink::SinkSpec,
 };
 
@@ -31,7 +30,7 @@ pub struct Cli {
     pub command: Option<Command>,
     /// Options of tracing.
     #[command(flatten)]
-    pub trace: Trace,
+    pub trace: TraceOptions,
 }
 
 /// Subcommands.
@@ -78,88 +77,25 @@ pub enum Generated {
 
 /// Options of tracing.
 #[derive(Clone, Debug, Args)]
-pub struct Trace {
+pub struct TraceOptions {
     /// Filters.
     #[command(flatten)]
-    pub filters: Filters,
+    pub filters: FilterOptions,
     /// Additional resets.
     #[command(flatten)]
-    pub more: More,
+    pub more: ExtraEvents,
     /// Output.
     #[command(flatten)]
-    pub output: Output,
+    pub output: OutputOptions,
     /// Limits and resources of the run.
     #[command(flatten)]
-    pub run: Run,
-}
-
-/// Resets that are shown only on request.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Additional resets")]
-pub struct More {
-    /// Also show incoming resets that the kernel discarded (out of window, half-open, closed, …)
-    #[arg(long)]
-    pub ignored: bool,
-    /// Also show resets that arrive on this interface and are forwarded (repeatable)
-    #[arg(long, value_name = "IFACE", num_args = 1..)]
-    pub forwarded: Vec<String>,
-}
-
-/// Filters. A reset must match every filter that is given, and one value of a repeated one.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Filters")]
-pub struct Filters {
-    /// Show only resets that this host sends
-    #[arg(long, conflicts_with = "received")]
-    pub sent: bool,
-    /// Show only resets that this host receives
-    #[arg(long)]
-    pub received: bool,
-    /// Show only sockets owned by this process (repeatable)
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pub pid: Vec<u32>,
-    /// Show only sockets owned by processes of this name (repeatable)
-    #[arg(short, long, value_name = "NAME")]
-    pub comm: Vec<String>,
-    /// Show only this peer or network, IPv4 or IPv6 (repeatable)
-    #[arg(long, value_name = "CIDR", value_parser = crate::filter::peers::parse)]
-    pub peer: Vec<IpNet>,
-    /// Show only this port or range at the peer's end (repeatable)
-    #[arg(long, value_name = "PORT[-PORT]")]
-    pub peer_port: Vec<PortRange>,
-    /// Show only this port or range at this host's end (repeatable)
-    #[arg(long, value_name = "PORT[-PORT]")]
-    pub local_port: Vec<PortRange>,
-    /// Show only this port or range at either end (repeatable)
-    #[arg(long, value_name = "PORT[-PORT]")]
-    pub port: Vec<PortRange>,
-    /// Show only IPv4
-    #[arg(short = '4', long, conflicts_with = "ipv6")]
-    pub ipv4: bool,
-    /// Show only IPv6
-    #[arg(short = '6', long)]
-    pub ipv6: bool,
-    /// Show only this network namespace, by a path such as /run/netns/blue or by inode number
-    #[arg(long, value_name = "PATH-or-INODE")]
-    pub netns: Option<String>,
-    /// Show only sockets of this cgroup and its descendants, by path
-    #[arg(long, value_name = "PATH")]
-    pub cgroup: Option<PathBuf>,
-    /// Show only this cause, by its code (repeatable)
-    #[arg(long, value_name = "CODE", value_parser = cause)]
-    pub cause: Vec<String>,
-    /// Show only resets whose likely cause lies on this side (comma-separated)
-    #[arg(long, value_name = "WHO", value_delimiter = ',')]
-    pub fault: Vec<Fault>,
-    /// Hide harmless resets
-    #[arg(long)]
-    pub no_benign: bool,
+    pub run: RunOptions,
 }
 
 /// Destinations and presentation of records.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub struct Output {
+pub struct OutputOptions {
     /// Set the output format on standard output
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
@@ -192,7 +128,7 @@ pub struct Output {
 /// Limits and resources of the run.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Running")]
-pub struct Run {
+pub struct RunOptions {
     /// Stop after this time, such as 30s or 5m
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
@@ -223,23 +159,6 @@ pub struct Run {
     /// Print debug messages of the kernel side to standard error
     #[arg(long, hide = true, action = ArgAction::SetTrue)]
     pub debug_kernel: bool,
-}
-
-/// Buffer between kernel and user space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TransportChoice {
-    /// BPF ring buffer if it works, otherwise perf ring buffers
-    Auto,
-    /// BPF ring buffer (Linux 5.8)
-    Ring,
-    /// perf ring buffers, one per CPU
-    Perf,
-}
-
-/// Parses the code of a cause.
-fn cause(text: &str) -> Result<String, String> {
-    let known = crate::diagnose::catalogue::find(text).map(|row| row.code.to_owned());
-    known.ok_or_else(|| "'rsttrace explain' lists the codes".into())
 }
 
 /// Help of `--sink` with the forms of the sinks that are built in.

@@ -15,6 +15,7 @@ use crate::{
     exit::{self, Failure},
     filter::RecordFilter,
     input_file,
+    util::text_position::line_and_column,
 };
 
 /// Flags that make no sense in a file.
@@ -66,7 +67,7 @@ fn read(path: &Path, is_said: impl Fn(&str) -> bool) -> Result<Vec<OsString>, St
     let shown = path.display();
     let text = input_file::read(path).map_err(|error| format!("cannot read {shown} of --config: {error}"))?;
     flags(&text, is_said).map_err(|(place, message)| {
-        let (line, column) = self::place(&text, place.start);
+        let (line, column) = line_and_column(&text, place.start);
         format!("{shown}:{line}:{column}: {message}")
     })
 }
@@ -141,13 +142,6 @@ fn first_line(error: &clap::Error) -> String {
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let lines: Vec<&str> = paragraph.lines().map(str::trim).collect();
     lines.join(" ").trim_start_matches("error: ").to_owned()
-}
-
-/// Line and column of a place in a text, from 1.
-pub(crate) fn place(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 #[cfg(test)]

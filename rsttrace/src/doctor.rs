@@ -6,8 +6,9 @@ use std::{
 };
 
 use crate::{
-    cli::{Filters, More},
     exit::{Failure, sentence},
+    filter::FilterOptions,
+    load::ExtraEvents,
     load::{KernelInfo, LoadOptions, Loaded, Object, preflight, probes::PROBES},
 };
 
@@ -62,13 +63,13 @@ impl Report {
             self.well = false;
             return Ok(());
         };
-        if let Err(failure) = loaded.attach(kernel, &More::default()) {
+        if let Err(failure) = loaded.attach(kernel, &ExtraEvents::default()) {
             let (Failure::Running(error) | Failure::Usage(error) | Failure::Host(error)) = failure else {
                 return Err(failure);
             };
             self.obstacle("probes", &sentence(&error))?;
         }
-        for probe in PROBES.iter().filter(|probe| probe.is_wanted(kernel, &More::default())) {
+        for probe in PROBES.iter().filter(|probe| probe.is_wanted(kernel, &ExtraEvents::default())) {
             let refused = loaded.degraded.iter().find(|degraded| degraded.what == probe.hook);
             match refused {
                 Some(refused) => {
@@ -85,7 +86,7 @@ impl Report {
 }
 
 fn try_object(kernel: &KernelInfo, object: Object, name: &str) -> Result<Option<Loaded>, Failure> {
-    let filters = Filters::default();
+    let filters = FilterOptions::default();
     let options = LoadOptions { buffer_bytes: Some(1 << 16), remember: None, filters: &filters, netns: None };
     match Loaded::load(kernel, object, &options) {
         Ok(loaded) => {

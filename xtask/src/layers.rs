@@ -24,7 +24,55 @@ type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The modules of the user side that each may depend on. A stage depends on `model` and `util` and on nothing of its
 /// neighbours; `pipeline` and the commands assemble.
-const ALLOWED: &[(&str, &[&str])] = &[];
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("attribute", &["cgroup_mounts", "cgroup_path", "model", "util"]),
+    ("cgroup_mounts", &[]),
+    ("cgroup_path", &[]),
+    ("cli", &["filter", "format", "load", "sink"]),
+    ("config", &["cli", "diagnose", "exit", "filter", "input_file", "util"]),
+    ("decode", &["model"]),
+    ("diagnose", &["exit", "input_file", "model", "util"]),
+    ("doctor", &["exit", "filter", "load"]),
+    ("exit", &["util"]),
+    ("explain", &["diagnose", "exit", "model"]),
+    ("filter", &["attribute", "cgroup_mounts", "cgroup_path", "diagnose", "exit", "model"]),
+    ("format", &["model", "util"]),
+    ("fuzz", &["attribute", "cli", "decode", "diagnose", "filter", "format", "load", "model", "pipeline", "summary"]),
+    ("generate", &["cli", "exit", "explain", "requirements"]),
+    ("input_file", &[]),
+    ("load", &["cgroup_mounts", "exit", "filter", "transport", "util"]),
+    ("metrics", &["model", "util"]),
+    ("model", &["cgroup_path"]),
+    (
+        "pipeline",
+        &[
+            "attribute",
+            "cli",
+            "decode",
+            "diagnose",
+            "exit",
+            "filter",
+            "format",
+            "load",
+            "metrics",
+            "model",
+            "sandbox",
+            "sd_notify",
+            "sink",
+            "summary",
+            "transport",
+            "util",
+        ],
+    ),
+    ("requirements", &["load"]),
+    ("sandbox", &["exit", "util"]),
+    ("sd_notify", &["util"]),
+    ("sink", &["exit", "format", "model", "util"]),
+    ("stack", &["exit"]),
+    ("summary", &["attribute", "diagnose", "model", "util"]),
+    ("transport", &[]),
+    ("util", &[]),
+];
 
 /// Checks both sides.
 pub(crate) fn check() -> Result<()> {

@@ -12,11 +12,8 @@ use crate::{
     generate,
     process::{self, Executable},
     setup, vm,
-    workspace::KERNEL_CRATE,
+    workspace::{INTEGRATION, KERNEL_CRATE},
 };
-
-/// The test target that needs root.
-pub(crate) const INTEGRATION: &str = "integration";
 
 /// Run every test, the integration tests as root and on other kernels too
 #[derive(clap::Args)]

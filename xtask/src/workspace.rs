@@ -10,6 +10,9 @@ use anyhow::{Context as _, Result};
 /// The one crate that only builds for the BPF target.
 pub(crate) const KERNEL_CRATE: &str = "rsttrace-ebpf";
 
+/// The test target that needs root.
+pub(crate) const INTEGRATION: &str = "integration";
+
 /// The root of the checkout.
 pub(crate) fn root() -> Result<PathBuf> {
     let manifest = env::var_os("CARGO_MANIFEST_DIR").context("this is not started by cargo: use `cargo xtask`")?;

@@ -23,11 +23,10 @@ use super::{
     socket_figures,
 };
 use crate::{
-    diagnose,
     model::internals::{HolderFindings, Internals, KernelTask},
     model::{
-        Cgroup, Direction, Endpoint, Family, Forwarded, Hook, Interface, Netns, Packet, ProvokingPacket, Reset, Role,
-        RstOrigin, Socket, State, TcpFlags,
+        Cause, Cgroup, Direction, Endpoint, Family, Forwarded, Hook, Interface, Netns, Packet, ProvokingPacket, Reset,
+        Role, RstOrigin, Socket, State, TcpFlags,
     },
 };
 
@@ -106,7 +105,7 @@ impl Decoder {
             packet: (has_packet && direction == Direction::Received).then(|| packet(event)),
             provoked_by: (has_packet && direction == Direction::Sent).then(|| provoking_packet(&event.packet)),
             reason: self.reason(event),
-            cause: diagnose::undiagnosed(),
+            cause: Cause::undiagnosed(),
             internals,
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
-use crate::config::place;
+use crate::util::text_position::line_and_column;
 
 /// Error in a data file, with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl std::error::Error for DataFileError {}
 /// If the text is no TOML or has another form than `T`.
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, DataFileError> {
     toml::from_str(text).map_err(|error| {
-        let (line, column) = place(text, error.span().map_or(0, |span| span.start));
+        let (line, column) = line_and_column(text, error.span().map_or(0, |span| span.start));
         DataFileError { line, column, message: error.message().replace('\n', ", ") }
     })
 }

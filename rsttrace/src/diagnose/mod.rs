@@ -16,19 +16,9 @@ pub mod timeouts;
 use std::borrow::Cow;
 
 use crate::{
-    diagnose::{
-        catalogue::{CauseSpec, UNKNOWN},
-        correlation::RecentResets,
-        program_hints::HintsByCause,
-        timeouts::Timeouts,
-    },
+    diagnose::{catalogue::CauseSpec, correlation::RecentResets, program_hints::HintsByCause, timeouts::Timeouts},
     model::{Cause, CauseConfidence, Evidence, Fault, Reset},
 };
-
-/// Cause of a record before its diagnosis.
-pub(crate) fn undiagnosed() -> Cause {
-    cause(&UNKNOWN, CauseConfidence::Guess)
-}
 
 fn cause(spec: &CauseSpec, confidence: CauseConfidence) -> Cause {
     Cause {

@@ -4,13 +4,15 @@
 
 pub mod cgroup;
 pub mod netns;
+mod options;
 pub mod peers;
 pub mod ports;
 
 use std::time::Instant;
 
+pub use self::options::FilterOptions;
+
 use crate::{
-    cli::Filters,
     exit::Failure,
     filter::{cgroup::WantedCgroup, netns::Netns, ports::PortRange},
     model::{Direction, Family, Forwarded, Reset},
@@ -19,7 +21,7 @@ use crate::{
 /// The filters, checked and made ready.
 #[derive(Debug, Default)]
 pub struct RecordFilter {
-    filters: Filters,
+    filters: FilterOptions,
     /// The only wanted network namespace.
     pub netns: Option<Netns>,
     /// The only wanted cgroup.
@@ -28,7 +30,7 @@ pub struct RecordFilter {
 
 impl RecordFilter {
     /// Checks what can only be checked on this host.
-    pub fn new(filters: Filters) -> Result<Self, Failure> {
+    pub fn new(filters: FilterOptions) -> Result<Self, Failure> {
         let netns = filters.netns.as_deref().map(Netns::find).transpose()?;
         let cgroup = filters.cgroup.as_deref().map(WantedCgroup::find).transpose()?;
         Ok(Self { filters, netns, cgroup })
@@ -42,7 +44,7 @@ impl RecordFilter {
     }
 
     /// What the kernel side may use.
-    pub const fn filters(&self) -> &Filters {
+    pub const fn filters(&self) -> &FilterOptions {
         &self.filters
     }
 
@@ -133,13 +135,13 @@ mod tests {
     #[test]
     fn nothing_asked_for_is_everything() {
         assert!(RecordFilter::default().is_everything());
-        let sent = Filters { sent: true, ..Filters::default() };
+        let sent = FilterOptions { sent: true, ..FilterOptions::default() };
         assert!(RecordFilter::new(sent).is_ok_and(|selection| !selection.is_everything()));
     }
 
     #[test]
     fn what_does_not_exist_is_refused() {
-        let filters = Filters { netns: Some("/no/such/namespace".into()), ..Filters::default() };
+        let filters = FilterOptions { netns: Some("/no/such/namespace".into()), ..FilterOptions::default() };
         assert!(matches!(RecordFilter::new(filters), Err(Failure::Usage(_))));
     }
 }

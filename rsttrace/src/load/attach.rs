@@ -16,13 +16,14 @@ use aya::{
     util::KernelVersion,
 };
 
+use super::ExtraEvents;
 use super::{
     KernelInfo, aya_compat,
     btf::TargetType,
     probes::{ArgCount, Attach, AttachOption, PROBES, Probe},
     recursion,
 };
-use crate::{cli::More, exit::sentence};
+use crate::exit::sentence;
 
 /// Directory in sysfs that exists when the kernel has kprobes.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
@@ -31,13 +32,13 @@ const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 pub(super) struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
     kernel: &'a KernelInfo,
-    more: &'a More,
+    more: &'a ExtraEvents,
     /// Types that programs are loaded for, for aya; made when they are first needed.
     btf: OnceCell<Btf>,
 }
 
 impl<'a> Attacher<'a> {
-    pub(super) const fn new(ebpf: &'a mut Ebpf, kernel: &'a KernelInfo, more: &'a More) -> Self {
+    pub(super) const fn new(ebpf: &'a mut Ebpf, kernel: &'a KernelInfo, more: &'a ExtraEvents) -> Self {
         Self { ebpf, kernel, more, btf: OnceCell::new() }
     }
 

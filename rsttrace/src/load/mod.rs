@@ -8,6 +8,7 @@ mod aya_compat;
 pub mod btf;
 mod maps;
 mod object;
+mod options;
 pub mod preflight;
 pub mod probes;
 mod recursion;
@@ -16,6 +17,7 @@ mod resource_limits;
 pub use self::{
     btf::KernelInfo,
     object::{Object, load_for_transport},
+    options::{ExtraEvents, TransportChoice},
 };
 
 use anyhow::{Context as _, Result};
@@ -26,8 +28,8 @@ use aya::{
 use rsttrace_common::event::{LOST_OTHERS, LOST_RESETS, LOST_UNSETTLED, LOST_UNSETTLED_IN_TASK};
 
 use crate::{
-    cli::{Filters, More},
     exit::{Failure, sentence},
+    filter::FilterOptions,
     load::{
         attach::Attacher,
         maps::{
@@ -50,7 +52,7 @@ pub struct LoadOptions<'a> {
     /// Connections whose history is kept; `None` for the default.
     pub remember: Option<u32>,
     /// Filters of the command line, of which the kernel side applies those that it can decide.
-    pub filters: &'a Filters,
+    pub filters: &'a FilterOptions,
     /// Inode number of the only wanted network namespace; `None` for all.
     pub netns: Option<u32>,
 }
@@ -116,7 +118,7 @@ impl Loaded {
     }
 
     /// Attaches every probe whose condition holds. Fails only when a required one is refused; the others go to `degraded`.
-    pub fn attach(&mut self, kernel: &KernelInfo, more: &More) -> Result<(), Failure> {
+    pub fn attach(&mut self, kernel: &KernelInfo, more: &ExtraEvents) -> Result<(), Failure> {
         let ebpf = self.ebpf.as_mut().context("the programs are gone").map_err(Failure::Host)?;
         let mut attacher = Attacher::new(ebpf, kernel, more);
         attacher.load_ahead();

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use aya::include_bytes_aligned;
 
+use super::TransportChoice;
 use super::{KernelInfo, LoadOptions, Loaded};
 use crate::{
-    cli::TransportChoice,
     exit::{Failure, note, sentence},
     util::degraded::Degraded,
 };

@@ -3,7 +3,7 @@
 //! `docs/requirements.md` is generated from it.
 
 use super::{KernelInfo, btf::TypeKind};
-use crate::cli::More;
+use crate::load::ExtraEvents;
 
 /// Kind of attachment, with its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +153,7 @@ pub struct Probe {
 
 impl Probe {
     /// Whether its condition holds for this kernel and this command line.
-    pub fn is_wanted(&self, kernel: &KernelInfo, more: &More) -> bool {
+    pub fn is_wanted(&self, kernel: &KernelInfo, more: &ExtraEvents) -> bool {
         match self.condition {
             Condition::Required | Condition::Always => true,
             Condition::IfNeeded(is_needed, _) => is_needed(kernel),

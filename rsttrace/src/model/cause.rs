@@ -28,6 +28,22 @@ pub struct Cause {
     pub advice: Cow<'static, str>,
 }
 
+impl Cause {
+    /// Cause of a record before its diagnosis: the code `unknown`, without texts.
+    pub(crate) fn undiagnosed() -> Self {
+        Self {
+            code: "unknown",
+            sender: Sender::Unknown,
+            fault: Fault::Unknown,
+            confidence: CauseConfidence::Guess,
+            benign: false,
+            summary: Cow::Borrowed(""),
+            evidence: Evidence::default(),
+            advice: Cow::Borrowed(""),
+        }
+    }
+}
+
 /// Part of the system that put a reset on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     attribute::Attribution,
-    cli::Trace,
+    cli::TraceOptions,
     decode::{Decoder, Reasons, flood::FloodAggregator},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note},
@@ -61,7 +61,7 @@ const FINAL_READS: usize = 64;
 const LOSS_CHECK: Duration = Duration::from_millis(500);
 
 /// Traces until a signal, `--duration` or `--count` ends it. Blocks meanwhile.
-pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
+pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
     let selection = RecordFilter::new(trace.filters.clone())?;
     let diagnosis = Diagnosis::new(Timeouts::read(trace.run.timeouts.as_deref())?);
     if let Some(name) = trace.more.forwarded.iter().find(|name| nix::net::if_::if_nametoindex(name.as_str()).is_err()) {
@@ -85,7 +85,7 @@ pub(crate) fn run(trace: Trace) -> Result<(), Failure> {
 
 /// One live run.
 struct Pipeline {
-    trace: Trace,
+    trace: TraceOptions,
     loaded: Loaded,
     object: Object,
     processor: Processor<Attribution>,
@@ -101,7 +101,12 @@ struct Pipeline {
 
 impl Pipeline {
     /// Loads the object that this kernel takes; nothing is attached yet.
-    fn load(trace: Trace, filter: RecordFilter, diagnosis: Diagnosis, kernel: &KernelInfo) -> Result<Self, Failure> {
+    fn load(
+        trace: TraceOptions,
+        filter: RecordFilter,
+        diagnosis: Diagnosis,
+        kernel: &KernelInfo,
+    ) -> Result<Self, Failure> {
         let run = &trace.run;
         let options = LoadOptions {
             buffer_bytes: run.buffer_size,

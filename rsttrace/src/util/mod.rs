@@ -4,6 +4,7 @@ pub mod degraded;
 mod human_duration;
 pub(crate) mod messages;
 pub mod sanitize;
+pub(crate) mod text_position;
 mod variant_name;
 
 pub(crate) use self::{human_duration::human_duration, variant_name::serde_variant_name};

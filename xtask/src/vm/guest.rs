@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 use super::{disk, kernel::Image, modules};
-use crate::{process, test::INTEGRATION, workspace};
+use crate::{
+    process,
+    workspace::{self, INTEGRATION},
+};
 
 /// Built for it explicitly, so that the flags do not reach build scripts, and a build for this machine stays.
 const TARGET: &str = "x86_64-unknown-linux-gnu";

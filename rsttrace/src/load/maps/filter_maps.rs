@@ -13,7 +13,10 @@ use rsttrace_common::filter::{
 };
 
 use super::{map_mut, take_map};
-use crate::{cli::Filters, filter::ports::PortRange, load::Loaded};
+use crate::{
+    filter::{FilterOptions, ports::PortRange},
+    load::Loaded,
+};
 
 /// The map `FILTER`, with its contents. The maps that are sets do not change during a run.
 pub(in super::super) struct FilterMap {
@@ -33,7 +36,7 @@ impl Loaded {
 
 /// Writes the filters into the maps, before any program is attached. `netns` is the inode number of the only wanted network
 /// namespace. Fails when there are more peers or processes than the maps hold.
-pub(in super::super) fn write(ebpf: &mut Ebpf, filters: &Filters, netns: Option<u32>) -> Result<FilterMap> {
+pub(in super::super) fn write(ebpf: &mut Ebpf, filters: &FilterOptions, netns: Option<u32>) -> Result<FilterMap> {
     let mut filter = Filter { flags: 0, netns: netns.unwrap_or(0) };
     for (on, bit) in [
         (filters.received, FILTER_RECEIVED),
