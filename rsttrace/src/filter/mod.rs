@@ -55,18 +55,33 @@ impl RecordFilter {
 
     /// Whether every reset of the host is wanted.
     pub fn is_everything(&self) -> bool {
-        let filters = &self.filters;
-        !(filters.sent || filters.received || filters.ipv4 || filters.ipv6 || filters.no_benign)
-            && filters.pid.is_empty()
-            && filters.comm.is_empty()
-            && filters.peer.is_empty()
-            && filters.peer_port.is_empty()
-            && filters.local_port.is_empty()
-            && filters.port.is_empty()
-            && filters.cause.is_empty()
-            && filters.fault.is_empty()
-            && self.netns.is_none()
-            && self.cgroup.is_none()
+        // Exhaustive: a new filter has to be listed here before this compiles.
+        let FilterOptions {
+            sent,
+            received,
+            pid,
+            comm,
+            peer,
+            peer_port,
+            local_port,
+            port,
+            ipv4,
+            ipv6,
+            netns,
+            cgroup,
+            cause,
+            fault,
+            no_benign,
+        } = &self.filters;
+        !(*sent || *received || *ipv4 || *ipv6 || *no_benign)
+            && pid.is_empty()
+            && comm.is_empty()
+            && peer.is_empty()
+            && [peer_port, local_port, port].iter().all(|ports| ports.is_empty())
+            && netns.is_none()
+            && cgroup.is_none()
+            && cause.is_empty()
+            && fault.is_empty()
     }
 
     /// Whether the record is wanted.

@@ -48,7 +48,7 @@ const THREADS_IN_GUEST: usize = 2;
 
 fn main() -> ExitCode {
     if env::args().nth(1).is_some_and(|argument| argument == puppet::ARGUMENT) {
-        return puppet::actor::main(&env::args().nth(2).unwrap());
+        return puppet::agent::main(&env::args().nth(2).unwrap());
     }
     if env::args().nth(1).is_some_and(|argument| argument == puppet::hands::HOLDER) {
         puppet::hands::hold();

@@ -4,7 +4,7 @@
 //! answers each with one line, `ok …` or `error …`, when it is done. So a scenario knows that a step has happened
 //! before it takes the next one.
 
-pub(crate) mod actor;
+pub(crate) mod agent;
 mod destroy;
 pub(crate) mod hands;
 mod sockets;

@@ -9,7 +9,7 @@ use std::{
 use libc::{c_int, socklen_t};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::actor::errno_name;
+use super::agent::errno_name;
 
 /// A socket that a puppet holds.
 pub(super) enum Socket {

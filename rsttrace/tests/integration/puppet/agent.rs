@@ -27,7 +27,7 @@ use crate::cpu;
 
 /// A puppet's sockets, by the names that the scenario has given them.
 #[derive(Default)]
-struct Actor {
+struct Agent {
     sockets: HashMap<String, Socket>,
     boxes: HashMap<String, UnixDatagram>,
     twins: Vec<Twin>,
@@ -38,13 +38,13 @@ struct Actor {
 pub(crate) fn main(number: &str) -> ExitCode {
     let cpu = cpu::shared_by(parse(number).unwrap()).unwrap();
     sched_setaffinity(Pid::from_raw(0), &cpu).unwrap();
-    let mut actor = Actor::default();
+    let mut agent = Agent::default();
     // Unbuffered between commands, so that a forked child finds nothing that its parent has read already: the
     // scenario sends the next command only after the answer to the last.
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { return ExitCode::FAILURE };
         let words: Vec<&str> = line.split_whitespace().collect();
-        let answer = match actor.obey(&words) {
+        let answer = match agent.obey(&words) {
             Ok(answer) => format!("ok {answer}\n"),
             Err(error) => format!("error {}\n", name(&error)),
         };
@@ -81,7 +81,7 @@ fn parse<T: FromStr>(word: &str) -> io::Result<T> {
     word.parse().ok().ok_or_else(|| nonsense(word))
 }
 
-impl Actor {
+impl Agent {
     fn obey(&mut self, words: &[&str]) -> io::Result<String> {
         match *words {
             ["name", number] => rename(parse(number)?)?,

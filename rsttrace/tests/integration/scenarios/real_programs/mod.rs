@@ -1,4 +1,4 @@
-//! A zoo of programs that people run, and the ways in which their sockets pass from one process to another. Each
+//! Programs that people run, and the ways in which their sockets pass from one process to another. Each
 //! scenario knows by itself who holds which end of a connection, and every other owner is a failure.
 
 pub(crate) mod apache;
@@ -20,7 +20,7 @@ use truth::{End, Truth, sent_by};
 
 use crate::{puppet::Puppet, stage::Stage};
 
-/// Where a program of the zoo listens: each has a network namespace to itself.
+/// Where a program listens: each has a network namespace to itself.
 const DOOR: &str = "127.0.0.1:8080";
 
 /// See [`DOOR`].
