@@ -4,7 +4,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::exit::Failure;
 
-/// Bytes that are had if possible.
+/// Bytes to raise the soft limit to, where the hard limit lets it.
 const WANTED: u64 = 1 << 20;
 
 /// Bytes that are needed: a run took up to 384 KiB without optimisation, and up to 128 KiB with it.
@@ -13,12 +13,12 @@ const NEEDED: u64 = 512 << 10;
 /// Raises a limit that is too low, as far as the hard limit lets it; it holds at once, for how far the stack may still
 /// grow. Fails with status 3 when that is not far enough.
 pub(crate) fn raise() -> Result<(), Failure> {
-    let Ok((usual, most)) = getrlimit(Resource::RLIMIT_STACK) else { return Ok(()) };
-    let goal = WANTED.min(most);
-    if usual >= goal || setrlimit(Resource::RLIMIT_STACK, goal, most).is_ok() {
-        return check(usual.max(goal));
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_STACK) else { return Ok(()) };
+    let goal = WANTED.min(hard);
+    if soft >= goal || setrlimit(Resource::RLIMIT_STACK, goal, hard).is_ok() {
+        return check(soft.max(goal));
     }
-    check(usual)
+    check(soft)
 }
 
 fn check(limit: u64) -> Result<(), Failure> {
