@@ -35,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("doctor", &["exit", "filter", "load"]),
     ("exit", &["util"]),
     ("explain", &["diagnose", "exit", "model"]),
-    ("filter", &["attribute", "cgroup_mounts", "cgroup_path", "diagnose", "exit", "model"]),
+    ("filter", &["cgroup_mounts", "cgroup_path", "diagnose", "exit", "model", "util"]),
     ("format", &["model", "util"]),
     ("fuzz", &["attribute", "cli", "decode", "diagnose", "filter", "format", "load", "model", "pipeline", "summary"]),
     ("generate", &["cli", "exit", "explain", "requirements"]),
@@ -69,7 +69,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sd_notify", &["util"]),
     ("sink", &["exit", "format", "model", "util"]),
     ("stack", &["exit"]),
-    ("summary", &["attribute", "diagnose", "model", "util"]),
+    ("summary", &["diagnose", "model", "util"]),
     ("transport", &[]),
     ("util", &[]),
 ];

@@ -22,8 +22,7 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use super::procfs::ProcessKey;
-use crate::model::internals::KernelTask;
+use crate::{model::internals::KernelTask, util::process_key::ProcessKey};
 
 /// Processes with a pidfd at once. Each takes a descriptor, of which a process may have 1,024 by default.
 const PIDFDS_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();
@@ -98,7 +97,7 @@ fn open(task: &KernelTask) -> Option<PidfdState> {
     };
     // Compared after the open: from here on the descriptor refers to the process that has this PID, be it this one or
     // not.
-    match ProcessKey::from_task(task).still_has_pid() {
+    match ProcessKey::new(task.tgid, task.start_boottime_ns).still_has_pid() {
         Some(true) => Some(PidfdState::Alive { fd, until_ns: 0 }),
         Some(false) => Some(PidfdState::Exited),
         // The process exited after the open, or `/proc` hides it (`hidepid`).

@@ -12,7 +12,6 @@ mod systemd_escape;
 pub mod systemd_unit;
 mod users;
 
-pub(crate) use self::procfs::{ProcessKey, start_ticks};
 #[cfg(any(test, fuzzing))]
 use crate::cgroup_mounts;
 use crate::{

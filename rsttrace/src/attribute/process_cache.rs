@@ -19,11 +19,8 @@ use std::{
 use lru::LruCache;
 use rustix::process::setpriority_process;
 
-use super::{
-    liveness::monotonic_ns,
-    procfs::{CgroupMembership, ProcessKey},
-};
-use crate::model::internals::KernelTask;
+use super::{liveness::monotonic_ns, procfs::CgroupMembership};
+use crate::{model::internals::KernelTask, util::process_key::ProcessKey};
 
 /// Processes in the cache.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -261,7 +258,7 @@ impl ProcessCache {
     /// Details of a process for an event at `at_ns`, nanoseconds of `CLOCK_MONOTONIC`. Empty if the process exited
     /// before it was read, or its PID has been reused. Blocks for up to `READ_TIMEOUT`, 200 ms.
     pub fn details(&mut self, task: &KernelTask, at_ns: u64) -> Arc<ProcessDetails> {
-        let key = ProcessKey::from_task(task);
+        let key = ProcessKey::new(task.tgid, task.start_boottime_ns);
         if let Some(entry) = self.shared.lock().entries.get(&key)
             && entry.is_fresh(at_ns)
         {
@@ -449,8 +446,7 @@ mod tests {
     fn the_cache_is_bounded() {
         let mut lru = Lru { entries: LruCache::new(CAPACITY), bytes: 0 };
         let long: Arc<str> = "x".repeat(4096).into();
-        let key =
-            |pid| ProcessKey::from_task(&KernelTask { tgid: pid, start_boottime_ns: 0, uid: None, comm: "x".into() });
+        let key = |pid| ProcessKey::new(pid, 0);
         for pid in 0..10_000 {
             let details = ProcessDetails { command_line: Some(Arc::clone(&long)), ..ProcessDetails::default() };
             lru.insert(key(pid), details, Freshness::Prefetched);
@@ -468,7 +464,7 @@ mod tests {
     fn prefetching_finds_this_process() {
         let processes = ProcessCache::default();
         processes.prefetch_all();
-        let key = ProcessKey::from_task(&me());
+        let key = ProcessKey::of_running(std::process::id()).expect("proc is mounted");
         let deadline = Instant::now() + Duration::from_secs(30);
         while processes.shared.lock().details(key).command_line.is_none() {
             assert!(Instant::now() < deadline, "it was not read");

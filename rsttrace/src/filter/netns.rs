@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{attribute::start_ticks, exit::Failure};
+use crate::{exit::Failure, util::process_key::start_ticks};
 
 /// Lowest inode number of a namespace: those of the first namespaces of each kind (`include/linux/proc_ns.h`); the others
 /// come from 0xF0000000 on (`PROC_DYNAMIC_FIRST`).

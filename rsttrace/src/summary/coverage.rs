@@ -5,8 +5,8 @@ use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _};
 use rsttrace_common::abi::tcp;
 
 use crate::{
-    attribute::ProcessKey,
     model::{CounterCoverage, Coverage, Direction, Hook, NamespaceCoverage, NamespaceId, Reset},
+    util::process_key::ProcessKey,
 };
 
 /// The counters of `/proc/net/snmp` that resets increase.

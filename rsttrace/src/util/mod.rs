@@ -3,6 +3,7 @@
 pub mod degraded;
 mod human_duration;
 pub(crate) mod messages;
+pub(crate) mod process_key;
 pub mod sanitize;
 pub(crate) mod text_position;
 mod variant_name;
