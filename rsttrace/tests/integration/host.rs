@@ -160,7 +160,7 @@ pub(crate) fn lacks_program(name: &str) -> Option<Lack> {
     program(name).is_none().then(|| missing(name))
 }
 
-/// For scenarios that need what runs programs in another language. See [`Lack::Guest`].
+/// For scenarios that need what runs or compiles programs in another language. See [`Lack::Guest`].
 pub(crate) fn lacks_runtime(name: &str) -> Option<Lack> {
     let lack = || if is_guest() { Lack::Guest(format!("no {name} in a virtual machine")) } else { missing(name) };
     program(name).is_none().then(lack)

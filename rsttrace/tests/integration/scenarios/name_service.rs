@@ -40,7 +40,7 @@ enum nss_status _nss_rsttest_gethostbyname4_r(const char *name, struct gaih_addr
 
 /// What this host lacks to build the module.
 pub(crate) fn lack() -> Option<Lack> {
-    host::lacks_program("gcc")
+    host::lacks_runtime("gcc")
 }
 
 /// The sandbox lets no code be mapped, and the name is looked up behind it.
