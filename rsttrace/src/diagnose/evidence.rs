@@ -4,7 +4,10 @@ use std::fmt::{self, Display};
 
 use rsttrace_common::abi::{netfilter, tcp};
 
-use crate::model::{Evidence, Reset, Socket};
+use crate::{
+    model::{Evidence, Reset, Socket},
+    util::human_duration,
+};
 
 /// Beginning of the line on the idle time before the last send.
 pub(super) const AFTER_SILENCE: &str = "the last send came after a silence of";
@@ -119,15 +122,5 @@ pub(super) fn pluralize(count: u64, what: &str, one: impl Display, more: impl Di
         let (noun, rest) =
             [" to ", " of "].iter().find_map(|&word| Some(what.split_at(what.find(word)?))).unwrap_or((what, ""));
         write!(formatter, "{count} {noun}s{rest} {more}")
-    })
-}
-
-/// Duration in the largest fitting unit of µs, ms, s and min, from milliseconds.
-pub(crate) fn human_duration(ms: f64) -> impl Display {
-    fmt::from_fn(move |formatter| match ms {
-        ..1.0 => write!(formatter, "{:.0} µs", ms * 1000.0),
-        ..1000.0 => write!(formatter, "{ms:.0} ms"),
-        ..600_000.0 => write!(formatter, "{:.1} s", ms / 1000.0),
-        _ => write!(formatter, "{:.0} min", ms / 60_000.0),
     })
 }

@@ -10,10 +10,13 @@ use rsttrace_common::abi::tcp;
 use super::{
     catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY},
     connection_view::{FinOrder, ReceivedReset, has_foreign_ttl},
-    evidence::{AFTER_SILENCE, human_duration, pluralize},
+    evidence::{AFTER_SILENCE, pluralize},
     timeouts::{TimeoutKind, Timeouts},
 };
-use crate::model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender};
+use crate::{
+    model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
+    util::human_duration,
+};
 
 /// Idle time from which on a middlebox is more likely to have forgotten the connection than an end to have closed it.
 const PATH_IDLE_MIN_MS: f64 = 239_000.0;

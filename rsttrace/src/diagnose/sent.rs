@@ -5,10 +5,13 @@ use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::{
     catalogue::{CERTAIN, CauseSpec, LIKELY, no_evidence},
-    evidence::{human_duration, pluralize},
+    evidence::pluralize,
     timeouts::Timeouts,
 };
-use crate::model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender};
+use crate::{
+    model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
+    util::human_duration,
+};
 
 /// Number of different closed ports within a minute from which on it is a scan.
 const SCAN_PORTS: u32 = 10;

@@ -139,6 +139,20 @@ impl Pair {
         self.server.wait_error("s", "ECONNRESET");
     }
 
+    /// The client closes its end while the server keeps its own open; the socket waits in FIN_WAIT2 for at most this time.
+    pub(crate) fn client_closes(&mut self, linger2_s: u32) {
+        self.client.tell(format_args!("linger2 c {linger2_s}"));
+        self.client.tell("close c");
+        self.server.tell("eof s");
+        self.server.tell("quickack s");
+    }
+
+    /// The server sends on a connection that the client has closed, and is told so by a reset.
+    pub(crate) fn server_sends_after_close(&mut self) {
+        self.server.tell("send s 5");
+        self.server.wait_error("s", "EPIPE");
+    }
+
     /// A request and its answer.
     pub(crate) fn exchange(&mut self, client: &str, server: &str) {
         self.client.tell(format_args!("send {client} 5"));

@@ -93,10 +93,7 @@ pub(crate) fn after_our_close(stage: &Stage) {
     let mut pair = Pair::open(V4);
     pair.exchange("c", "s");
     // The whole socket stays, not a mini-socket, of which nobody tells.
-    pair.client.tell("linger2 c 100");
-    pair.client.tell("close c");
-    pair.server.tell("eof s");
-    pair.server.tell("quickack s");
+    pair.client_closes(100);
     pair.server.abort("s");
     let run = stage.finish(tracer, 1, 1);
     run.the_received().state("FIN_WAIT2").cause("after-close").is("/cause/benign", true);

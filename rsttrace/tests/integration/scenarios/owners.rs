@@ -229,12 +229,8 @@ pub(crate) fn closed_by_the_child_last(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let child: u32 = pair.client.tell("fork hand-over").parse().unwrap();
-    pair.client.tell("linger2 c 30");
-    pair.client.tell("close c");
-    pair.server.tell("eof s");
-    pair.server.tell("quickack s");
-    pair.server.tell("send s 5");
-    pair.server.wait_error("s", "EPIPE");
+    pair.client_closes(30);
+    pair.server_sends_after_close();
 
     let run = stage.finish(tracer, 1, 1);
     let sent = run.the_sent().between(pair.client_end, pair.server_end);

@@ -77,12 +77,8 @@ pub(crate) fn process_id(stage: &Stage) {
     let heir: u32 = pair.client.tell(format_args!("fork hand-over-to {opener}")).parse().unwrap();
     assert_eq!(heir, opener, "the PID is used again");
     pair.client.rename(b"the-heir");
-    pair.client.tell("linger2 c 100");
-    pair.client.tell("close c");
-    pair.server.tell("eof s");
-    pair.server.tell("quickack s");
-    pair.server.tell("send s 5");
-    pair.server.wait_error("s", "EPIPE");
+    pair.client_closes(100);
+    pair.server_sends_after_close();
 
     let run = stage.finish(tracer, 1, 1);
     run.the_sent().between(pair.client_end, pair.server_end).process(opener, "the-heir").cause("data-after-close");

@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr};
 use tempfile::TempDir;
 
 use super::{
-    DOOR,
+    DOOR, abort_after_visit,
     program::{self, Program},
     truth::{End, Truth, sent_by},
     visit_web,
@@ -25,9 +25,7 @@ pub(crate) fn worker(stage: &Stage) {
     let _haproxy = start("option nolinger", backend_end, &format!("check inter 1h source {check_end}"));
     let mut truth = Truth::default();
 
-    let (idle, client_end) = visit_web(&mut client, "idle");
-    client.abort("idle");
-    truth.resets(&client_end, &idle);
+    abort_after_visit(&mut client, &mut truth);
 
     let (closed, client_end) = visit_web(&mut client, "closed");
     client.tell("say closed GET /pid HTTP/1.1|Host: zoo|Connection: close");

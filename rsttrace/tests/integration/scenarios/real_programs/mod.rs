@@ -37,6 +37,13 @@ fn visit_web(client: &mut Puppet, name: &str) -> (End, End) {
     server_and_client(client, name, client_end)
 }
 
+/// The client visits a web server as [`visit_web`] does and resets the idle connection.
+fn abort_after_visit(client: &mut Puppet, truth: &mut Truth) {
+    let (server_end, client_end) = visit_web(client, "idle");
+    client.abort("idle");
+    truth.resets(&client_end, &server_end);
+}
+
 /// Reads the head of a message of HTTP; returns its first line.
 fn hear_head(puppet: &mut Puppet, name: &str) -> String {
     let hear = format!("hear_line {name}");

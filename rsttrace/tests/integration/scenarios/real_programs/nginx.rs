@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::{
-    DOOR,
+    DOOR, abort_after_visit,
     program::{self, Program},
     truth::{Truth, kill_with_unread_data, sent_by},
     visit_web,
@@ -59,9 +59,7 @@ pub(crate) fn workers(stage: &Stage) {
     let mut client = Puppet::start("the-client");
     let mut truth = Truth::default();
 
-    let (idle, client_end) = visit_web(&mut client, "idle");
-    client.abort("idle");
-    truth.resets(&client_end, &idle);
+    abort_after_visit(&mut client, &mut truth);
 
     let (unread, client_end) = visit_web(&mut client, "unread");
     client.tell("send unread 20000");

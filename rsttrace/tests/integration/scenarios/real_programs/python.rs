@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use super::{
-    DOOR,
+    DOOR, abort_after_visit,
     program::{self, Program},
     reset_in_every_way,
     truth::{Truth, sent_by},
@@ -141,9 +141,7 @@ pub(crate) fn gunicorn(stage: &Stage) {
     let mut client = Puppet::start("the-client");
     let mut truth = Truth::default();
 
-    let (idle, client_end) = visit_web(&mut client, "idle");
-    client.abort("idle");
-    truth.resets(&client_end, &idle);
+    abort_after_visit(&mut client, &mut truth);
 
     let (unread, client_end) = visit_web(&mut client, "unread");
     program::stop(unread.pid());
