@@ -588,11 +588,15 @@ fn peer_closed_unread(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 
 fn closed_while_sending(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     let Some(view) = ReceivedReset::of(reset) else { return };
-    if let Some(fin) = view.socket.fin_received_ms {
+    // The rule also holds of data that were sent after the FIN, beside an unread response.
+    if let Some(fin) = view.socket.fin_received_ms.filter(|_| view.fin_order() == FinOrder::AfterSend) {
         evidence.push(format_args!(
             "the peer's FIN came {} before the reset, and our data were on their way by then",
             human_duration(fin)
         ));
+    }
+    if view.sends_despite_unread_response() {
+        evidence.push("our process sent data while received data were unread");
     }
 }
 
