@@ -34,10 +34,10 @@ impl AmbiguousReceives {
         true
     }
 
-    /// Drops the held receive that this sent reset resolves: at most one, the latest before it.
+    /// Drops the held receive that this sent reset resolves: at most one, the latest. The search begins at the end, where it
+    /// is, since both events come from one CPU.
     fn drop_resolved_by(&mut self, sent: &ResetEvent) {
-        let candidates = self.held.iter().enumerate().filter(|(_, held)| resolves(sent, held));
-        if let Some((index, _)) = candidates.max_by_key(|(_, held)| held.ktime_ns) {
+        if let Some(index) = self.held.iter().rposition(|held| resolves(sent, held)) {
             self.held.remove(index);
         }
     }
