@@ -1,29 +1,20 @@
-//! Where records go beside standard output.
+//! Sinks: records beside standard output.
+
+pub(crate) mod json_file;
+pub(crate) mod metrics;
 
 use std::{
-    collections::VecDeque,
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    net::TcpStream,
-    os::unix::process::CommandExt as _,
     path::Path,
-    process::{Command, Stdio},
-    ptr,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
-    host, mounts, netns,
     puppet::Puppet,
-    scenarios::{
-        deploy,
-        receivers::{Collector, Journal, Prometheus, Rsyslog, cpu_times, http_get, wait_until},
-    },
+    scenarios::receivers::{Collector, Journal, Rsyslog, cpu_times, http_get, wait_until},
     schema,
     stage::{NOBODY_V4, Pair, Stage, V4},
     tracer::Tracer,
@@ -74,136 +65,7 @@ fn refuse(tracer: &mut Tracer, connections: u64) {
     tracer.expect(connections);
 }
 
-/// A file has every record that standard output has, and the same.
-pub(crate) fn json_file(stage: &Stage) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("records");
-    let spec = format!("json:{}", path.display());
-    for run in 1..=2 {
-        let mut tracer = stage.trace_with(&["--received", "--sink", &spec]);
-        refuse(&mut tracer, 23);
-        let run_said = tracer.finish();
-        let records = records(&path);
-        assert_eq!(resets(&records), 23 * run, "it appends");
-        let from_stdout = run_said.resets.iter().map(|reset| &reset.0);
-        let from_file =
-            records.iter().filter(|line| line["type"] == "reset").skip(23 * (usize::try_from(run).unwrap() - 1));
-        assert!(from_stdout.eq(from_file), "standard output and the file differ");
-        let summary = run_said.summaries.last().unwrap();
-        for name in ["stdout", &spec] {
-            assert_eq!(sink(summary, name)["undelivered"], 0);
-        }
-        assert_eq!(records.last(), Some(summary), "the summary is in the file too");
-    }
-}
-
-/// Whoever turns log files moves ours away and sends SIGHUP: from then on lines go to a new one, and none is lost.
-pub(crate) fn json_file_is_moved_away(stage: &Stage) {
-    let directory = tempfile::tempdir().unwrap();
-    let (path, moved) = (directory.path().join("records"), directory.path().join("records.1"));
-    let mut tracer = stage.trace_with(&["--received", "--sink", &format!("json:{}", path.display())]);
-    refuse(&mut tracer, 7);
-    fs::rename(&path, &moved).unwrap();
-    tracer.signal(Signal::SIGHUP);
-    // The new file is the answer to the signal.
-    wait_until("a new file", || path.exists());
-    refuse(&mut tracer, 16 + 7);
-    tracer.finish();
-    assert_eq!((resets(&records(&moved)), resets(&records(&path))), (7, 16 + 7));
-}
-
-/// The file is removed, and nothing is sent: what comes afterwards is in a new one.
-pub(crate) fn json_file_is_removed(stage: &Stage) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("records");
-    let mut tracer = stage.trace_with(&["--received", "--sink", &format!("json:{}", path.display())]);
-    refuse(&mut tracer, 7);
-    wait_until("the records in the file", || lines(&path) == 7);
-    fs::remove_file(&path).unwrap();
-    refuse(&mut tracer, 16);
-    tracer.expect(7 + 16);
-    let run = tracer.finish();
-    assert!(run.stderr.contains("the file was removed, a new one is begun"), "{}", run.stderr);
-    assert_eq!(resets(&records(&path)), 16);
-}
-
-/// Whole lines in a file.
-fn lines(path: &Path) -> usize {
-    fs::read(path).unwrap().split(|&byte| byte == b'\n').count() - 1
-}
-
-/// logrotate's `copytruncate`, and then no room: what is written in part is taken out again, and nothing else is put in.
-pub(crate) fn json_file_is_truncated_and_the_disk_full(stage: &Stage) {
-    let directory = tempfile::tempdir().unwrap();
-    mounts::leave().unwrap();
-    mounts::mount("tmpfs", directory.path().to_str().unwrap(), "size=512k").unwrap();
-    let path = directory.path().join("records");
-    let mut tracer = stage.trace_with(&["--received", "--sink", &format!("json:{}", path.display())]);
-    refuse(&mut tracer, 53);
-    wait_until("the records in the file", || lines(&path) == 53);
-    File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
-    let rest = directory.path().join("rest");
-    let mut filler = File::create(&rest).unwrap();
-    assert_eq!(io::copy(&mut io::repeat(0), &mut filler).unwrap_err().kind(), io::ErrorKind::StorageFull);
-    // Room for some records and a part of one.
-    filler.set_len(filler.metadata().unwrap().len() - 8192).unwrap();
-    refuse(&mut tracer, 23);
-    tracer.expect(53 + 23);
-    tracer.expect_said("No space left on device");
-    assert!(fs::read(&path).unwrap().last().is_none_or(|&byte| byte == b'\n'), "a part of a line is left");
-    fs::remove_file(rest).unwrap();
-    drop(filler);
-    tracer.expect_said("delivers again; 0 records were not delivered");
-    tracer.finish();
-    let numbers: Vec<u64> = records(&path).iter().filter_map(|record| record["seq"].as_u64()).collect();
-    assert!(numbers.iter().copied().eq(53 + 1..=53 + 23), "{numbers:?}");
-}
-
-/// Allows a process (0: this one) files of so many bytes, and to allow itself larger ones again.
-fn limit_file_size(pid: u32, bytes: u64) -> io::Result<()> {
-    let most = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the structure lives through the call, and nothing is returned.
-    let result = unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_FSIZE, &raw const most, ptr::null_mut()) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// The limit of a file's size is like a full disk: it is said, and when it is raised, the records are in the file.
-pub(crate) fn json_file_meets_its_size_limit(stage: &Stage) {
-    const LIMIT: u64 = 64 << 10;
-    const CONNECTIONS: u64 = 101;
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("records");
-    let (spec, netns) = (format!("json:{}", path.display()), stage.netns.to_string());
-    let mut command = Command::new(host::rsttrace());
-    command.args(stage.arguments()).args(["--received", "--netns", &netns, "--sink", &spec]);
-    let limit = || limit_file_size(0, LIMIT);
-    let mut tracer = Tracer::start_command(netns::original(), command, Stdio::piped(), limit);
-    refuse(&mut tracer, CONNECTIONS);
-    tracer.expect_said(&format!("sink {spec}: cannot write to {}: File too large", path.display()));
-    assert!(fs::metadata(&path).unwrap().len() <= LIMIT);
-    limit_file_size(tracer.pid(), libc::RLIM_INFINITY).unwrap();
-    tracer.expect_said("delivers again; 0 records were not delivered");
-    tracer.finish();
-    assert!(fs::metadata(&path).unwrap().len() > LIMIT);
-    let numbers: Vec<u64> = records(&path).iter().filter_map(|record| record["seq"].as_u64()).collect();
-    assert!(numbers.iter().copied().eq(1..=CONNECTIONS), "{numbers:?}");
-}
-
-/// The start writes no file, whatever it does with the kernel's types.
-pub(crate) fn start_within_a_file_size_limit(stage: &Stage) {
-    let netns = stage.netns.to_string();
-    for limit in [0, 97 << 10] {
-        let mut command = Command::new(host::rsttrace());
-        command.args(stage.arguments()).args(["--netns", &netns, "--duration", "1ms"]).stdin(Stdio::null());
-        // SAFETY: one system call with a structure that lives through it.
-        unsafe { command.pre_exec(move || limit_file_size(0, limit)) };
-        let output = command.output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && stderr.contains("0 resets in"), "{limit}: {}, {stderr}", output.status);
-    }
-}
-
-/// A full disk, a reader of standard output that takes nothing: the third way out has everything.
+/// A sink with a full disk and a reader of standard output that does not read: the third sink gets every record.
 pub(crate) fn one_that_fails_harms_no_other(stage: &Stage) {
     const BURST: u64 = 200;
     const CONNECTIONS: u64 = 10 * BURST;
@@ -343,123 +205,6 @@ pub(crate) fn syslog_tls(stage: &Stage) {
     assert!(run.stderr.contains("cannot speak TLS with 127.0.0.1:6514: invalid peer certificate"), "{}", run.stderr);
     let count = sink(run.summaries.last().unwrap(), &spec);
     assert_eq!((&count["delivered"], &count["waiting"]), (&0.into(), &7.into()));
-}
-
-/// Prometheus scrapes, and answers a query with the right count.
-pub(crate) fn metrics(stage: &Stage) {
-    let spec =
-        ["--received", "--comm", "the-client", "--metrics", "9477", "--metrics-peers", "1", "--sink", "json:/dev/null"];
-    let mut tracer = stage.trace_here(&spec);
-    let _prometheus = Prometheus::start(9477);
-    refuse(&mut tracer, 23);
-    // Another peer, which no longer has a series of its own.
-    let mut client = Puppet::start("the-client");
-    for _ in 0..7 {
-        assert!(client.ask("connect c 127.0.0.2:9").is_err());
-    }
-    tracer.expect(30);
-    let all = "sum(rsttrace_resets_total{cause=\"connection-refused\",process=\"the-client\",direction=\"received\"})";
-    wait_until("thirty resets in Prometheus", || Prometheus::query(all) == Some(30.0));
-    for (query, value) in [
-        ("sum(rsttrace_peer_resets_total{peer=\"127.0.0.1\"})", 23.0),
-        ("sum(rsttrace_peer_resets_total{peer=\"other\"})", 7.0),
-        ("sum(rsttrace_reset_age_seconds_count)", 30.0),
-        ("sum(rsttrace_lost_total)", 0.0),
-        ("up{job=\"rsttrace\"}", 1.0),
-    ] {
-        assert_eq!(Prometheus::query(query), Some(value), "{query}");
-    }
-    // Whoever waited for Prometheus to come was refused as well.
-    assert!(Prometheus::query("rsttrace_host_counter_delta_total{counter=\"TcpAttemptFails\"}") >= Some(30.0));
-    assert!(Prometheus::query("process_resident_memory_bytes{job=\"rsttrace\"} > 1e6").is_some());
-    let (head, text) = http_get("127.0.0.1:9477", "/metrics").unwrap();
-    assert!(head.contains("application/openmetrics-text") && text.ends_with("# EOF\n"), "{head}\n{text}");
-    // Whatever the dashboard and the alerts ask for is there, or will be when there is something to tell.
-    for query in deploy::queries_of_the_dashboard().into_iter().chain(deploy::expressions_of_the_alerts()) {
-        // A query that cannot be read panics.
-        Prometheus::query(&query);
-        let words = query.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
-        for name in words.filter(|word| word.starts_with("rsttrace_") || word.starts_with("process_")) {
-            let family = name.trim_end_matches("_bucket").trim_end_matches("_total");
-            // With filters there is nothing to compare the host's counters with.
-            let is_left_out = family == "rsttrace_host_counter_observed";
-            assert!(is_left_out || text.contains(&format!("# TYPE {family} ")), "{name} of {query}");
-        }
-    }
-    assert_eq!(http_get("127.0.0.1:9477", "/healthz").unwrap().1, "ok\n");
-    assert!(http_get("127.0.0.1:9477", "/").is_none());
-    tracer.finish();
-}
-
-/// Where `--metrics 9477` is.
-const METRICS: &str = "127.0.0.1:9477";
-
-/// Answers come soon, whatever others do with their connections; as long as there is room for them, slow ones get theirs.
-pub(crate) fn metrics_beside_half_open_requests(stage: &Stage) {
-    let mut tracer = stage.trace_here(&["--received", "--metrics", "9477"]);
-    let slow = thread::spawn(|| {
-        let mut client = begin_request(METRICS, "GET /metrics HTTP/1.1\r\nHost:");
-        // The time that it takes is what is played.
-        thread::sleep(Duration::from_secs(2));
-        client.write_all(b" here\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).unwrap();
-        answer
-    });
-    let half_open = || begin_request(METRICS, "GET /metrics HTTP/1.1\r\nHost:");
-    let idle: Vec<TcpStream> = (0..128).map(|_| half_open()).collect();
-    answers_come_soon("128 idle connections");
-    let answer = slow.join().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("# EOF\n"), "{answer}");
-    // More than there are places for: the oldest make way.
-    let more: Vec<TcpStream> = (0..300).map(|_| half_open()).collect();
-    answers_come_soon("428 idle connections");
-    drop((idle, more));
-    let unread: Vec<TcpStream> =
-        (0..300).map(|_| begin_request(METRICS, "GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")).collect();
-    answers_come_soon("clients that do not read");
-    drop(unread);
-    // New ones without end.
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut open = VecDeque::new();
-            // Fewer than there are ports, each of which is busy for a while.
-            for _ in (0..10_000).take_while(|_| !is_over.load(Ordering::Relaxed)) {
-                open.push_back(half_open());
-                if open.len() > 64 {
-                    open.pop_front();
-                }
-            }
-        });
-        for _ in 0..10 {
-            answers_come_soon("64 connections that come anew");
-        }
-        is_over.store(true, Ordering::Relaxed);
-    });
-    // Clients that go with an answer unread have made resets too.
-    refuse(&mut tracer, 7);
-    let is_counted = |text: &str| text.lines().any(|line| line.contains("connection-refused") && line.ends_with(" 7"));
-    wait_until("the count of the refused", || http_get(METRICS, "/metrics").is_some_and(|(_, text)| is_counted(&text)));
-    tracer.finish();
-}
-
-/// Connects and sends a part of a request, or a whole one.
-fn begin_request(address: &str, text: &str) -> TcpStream {
-    let mut client = TcpStream::connect(address).unwrap();
-    client.write_all(text.as_bytes()).unwrap();
-    client
-}
-
-/// Both pages are to be had in half the time that half a request is waited for: nothing waits for one.
-#[track_caller]
-fn answers_come_soon(beside: &str) {
-    for path in ["/healthz", "/metrics"] {
-        let began = Instant::now();
-        wait_until(path, || http_get(METRICS, path).is_some());
-        let took = began.elapsed();
-        assert!(took < Duration::from_millis(2_500), "{path} took {took:?} beside {beside}");
-    }
 }
 
 /// As many records as are wanted through each sink, all at once: each has every one, once. `RSTTRACE_RECORDS=100000`

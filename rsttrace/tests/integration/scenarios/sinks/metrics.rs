@@ -1,0 +1,138 @@
+//! The metrics server.
+
+use std::{
+    collections::VecDeque,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::refuse;
+use crate::{
+    puppet::Puppet,
+    scenarios::{
+        deploy,
+        receivers::{Prometheus, http_get, wait_until},
+    },
+    stage::Stage,
+};
+
+/// Prometheus scrapes rsttrace and answers queries with the right counts.
+pub(crate) fn prometheus(stage: &Stage) {
+    let spec =
+        ["--received", "--comm", "the-client", "--metrics", "9477", "--metrics-peers", "1", "--sink", "json:/dev/null"];
+    let mut tracer = stage.trace_here(&spec);
+    let _prometheus = Prometheus::start(9477);
+    refuse(&mut tracer, 23);
+    // Another peer, which no longer has a series of its own.
+    let mut client = Puppet::start("the-client");
+    for _ in 0..7 {
+        assert!(client.ask("connect c 127.0.0.2:9").is_err());
+    }
+    tracer.expect(30);
+    let all = "sum(rsttrace_resets_total{cause=\"connection-refused\",process=\"the-client\",direction=\"received\"})";
+    wait_until("thirty resets in Prometheus", || Prometheus::query(all) == Some(30.0));
+    for (query, value) in [
+        ("sum(rsttrace_peer_resets_total{peer=\"127.0.0.1\"})", 23.0),
+        ("sum(rsttrace_peer_resets_total{peer=\"other\"})", 7.0),
+        ("sum(rsttrace_reset_age_seconds_count)", 30.0),
+        ("sum(rsttrace_lost_total)", 0.0),
+        ("up{job=\"rsttrace\"}", 1.0),
+    ] {
+        assert_eq!(Prometheus::query(query), Some(value), "{query}");
+    }
+    // Connection attempts before Prometheus listened were refused as well.
+    assert!(Prometheus::query("rsttrace_host_counter_delta_total{counter=\"TcpAttemptFails\"}") >= Some(30.0));
+    assert!(Prometheus::query("process_resident_memory_bytes{job=\"rsttrace\"} > 1e6").is_some());
+    let (head, text) = http_get("127.0.0.1:9477", "/metrics").unwrap();
+    assert!(head.contains("application/openmetrics-text") && text.ends_with("# EOF\n"), "{head}\n{text}");
+    // The series of the dashboard and of the alerts exist, or are declared.
+    for query in deploy::queries_of_the_dashboard().into_iter().chain(deploy::expressions_of_the_alerts()) {
+        // A malformed query panics.
+        Prometheus::query(&query);
+        let words = query.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+        for name in words.filter(|word| word.starts_with("rsttrace_") || word.starts_with("process_")) {
+            let family = name.trim_end_matches("_bucket").trim_end_matches("_total");
+            // With filters there is nothing to compare the host's counters with.
+            let is_omitted = family == "rsttrace_host_counter_observed";
+            assert!(is_omitted || text.contains(&format!("# TYPE {family} ")), "{name} of {query}");
+        }
+    }
+    assert_eq!(http_get("127.0.0.1:9477", "/healthz").unwrap().1, "ok\n");
+    assert!(http_get("127.0.0.1:9477", "/").is_none());
+    tracer.finish();
+}
+
+/// Where `--metrics 9477` is.
+const METRICS: &str = "127.0.0.1:9477";
+
+/// Requests are answered soon, whatever other clients do with their connections; a slow client is answered while there is
+/// room for it.
+pub(crate) fn beside_half_open_requests(stage: &Stage) {
+    let mut tracer = stage.trace_here(&["--received", "--metrics", "9477"]);
+    let slow = thread::spawn(|| {
+        let mut client = begin_request(METRICS, "GET /metrics HTTP/1.1\r\nHost:");
+        // A slow client is what is tested; there is no signal to wait for.
+        thread::sleep(Duration::from_secs(2));
+        client.write_all(b" here\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let half_open = || begin_request(METRICS, "GET /metrics HTTP/1.1\r\nHost:");
+    let idle: Vec<TcpStream> = (0..128).map(|_| half_open()).collect();
+    answers_come_soon("128 idle connections");
+    let answer = slow.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("# EOF\n"), "{answer}");
+    // More than the server keeps: it closes the oldest.
+    let more: Vec<TcpStream> = (0..300).map(|_| half_open()).collect();
+    answers_come_soon("428 idle connections");
+    drop((idle, more));
+    let unread: Vec<TcpStream> =
+        (0..300).map(|_| begin_request(METRICS, "GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")).collect();
+    answers_come_soon("clients that do not read");
+    drop(unread);
+    // New ones all the time.
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut open = VecDeque::new();
+            // Fewer than there are ports, each of which stays in TIME_WAIT.
+            for _ in (0..10_000).take_while(|_| !is_over.load(Ordering::Relaxed)) {
+                open.push_back(half_open());
+                if open.len() > 64 {
+                    open.pop_front();
+                }
+            }
+        });
+        for _ in 0..10 {
+            answers_come_soon("64 connections that come anew");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    // Clients that close with an unread answer have caused resets too.
+    refuse(&mut tracer, 7);
+    let is_counted = |text: &str| text.lines().any(|line| line.contains("connection-refused") && line.ends_with(" 7"));
+    wait_until("the count of the refused", || http_get(METRICS, "/metrics").is_some_and(|(_, text)| is_counted(&text)));
+    tracer.finish();
+}
+
+/// Connects and sends a part of a request, or a whole one.
+fn begin_request(address: &str, text: &str) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(text.as_bytes()).unwrap();
+    client
+}
+
+/// Both pages are served in half the time for which the server waits for the rest of a request.
+#[track_caller]
+fn answers_come_soon(beside: &str) {
+    for path in ["/healthz", "/metrics"] {
+        let began = Instant::now();
+        wait_until(path, || http_get(METRICS, path).is_some());
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(2_500), "{path} took {took:?} beside {beside}");
+    }
+}
