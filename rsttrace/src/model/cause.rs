@@ -93,14 +93,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Description for people, as a sentence without its end.
+    /// Description for people, as a phrase after the sender.
     pub const fn in_words(self) -> &'static str {
         match self {
-            Self::Local => "this host's side has something to change",
-            Self::Peer => "the peer's side has something to change",
-            Self::Path => "something between the two ends has something to change",
-            Self::None => "it is harmless",
-            Self::Unknown => "whose side has something to change is not known",
+            Self::Local => "to be fixed on this host",
+            Self::Peer => "to be fixed by the peer",
+            Self::Path => "to be fixed between the two ends",
+            Self::None => "harmless",
+            Self::Unknown => "not known who can fix it",
         }
     }
 }

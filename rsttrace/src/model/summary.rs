@@ -181,8 +181,8 @@ pub struct CounterCoverage {
 impl Display for CounterCoverage {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         let Self { name, delta, observed, explanation } = self;
-        write!(formatter, "{name} moved by {delta}")?;
-        observed.map_or(Ok(()), |observed| write!(formatter, ", {observed} seen"))?;
+        write!(formatter, "{name} +{delta}")?;
+        observed.map_or(Ok(()), |observed| write!(formatter, ", {observed} observed"))?;
         explanation.as_ref().map_or(Ok(()), |explanation| write!(formatter, " ({explanation})"))
     }
 }

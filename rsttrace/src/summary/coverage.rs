@@ -182,21 +182,23 @@ impl CounterBaseline {
         match baseline_match {
             BaselineMatch::SameNamespace => {}
             BaselineMatch::NewNamespace => {
-                reasons.push("the namespace had no process at the start, so its counter is taken from its beginning");
+                reasons.push(
+                    "no process was in the namespace at the start, so its counter runs from the namespace's creation",
+                );
             }
             BaselineMatch::Uncertain => {
                 reasons.push("its processes of the start have ended: it may be another one with the same number");
             }
         }
         if delta < observed {
-            reasons.push("some came after the counter was read, or ended no connection that it counts");
+            reasons.push("some arrived after the counter was read, or are of a kind that it does not count");
         } else {
             reasons.push(match name {
                 "OutRsts" if !self.without_socket => {
                     "before Linux 6.10 resets from closed ports and TIME_WAIT sockets are counted and not reported"
                 }
                 "OutRsts" => "the others were counted before the probes were there, or never came to be sent",
-                "EstabResets" => "the others were no resets: connections that timed out or were destroyed without one",
+                "EstabResets" => "the rest were not resets: connections that timed out, or were destroyed without one",
                 _ => "the others timed out, met an ICMP error, or were half open when their reset came",
             });
         }

@@ -190,7 +190,7 @@ impl Patterns {
         sentences.extend(bursts.iter().take(MAX_REPORTED).map(Burst::sentence));
         if self.first_victims > 0 {
             sentences.push(format!(
-                "peer-restarted stands for {} and not {} resets: the first of each restart was told before that could be known",
+                "peer-restarted is really {}, not {}: the first reset of each restart was shown before that was clear",
                 self.restarts + self.first_victims,
                 self.restarts
             ));
@@ -241,22 +241,22 @@ impl IdleCluster {
 
     /// The cluster as a part of a sentence.
     pub(super) fn summary_clause(&self) -> String {
-        let owners = self.owners().unwrap_or_else(|| "no known timeout".to_owned());
-        format!("{} after a silence of {} ({owners})", self.count, self.length())
+        let owners = self.owners().unwrap_or_else(|| "matches no known timeout".to_owned());
+        format!("{} came after {} of silence ({owners})", self.count, self.length())
     }
 
     fn sentence(&self) -> String {
         let Self { kind, count, .. } = self;
         let length = self.length();
         let what = match kind {
-            IdleKind::BeforeSend => "came at once after we sent, before which there was silence for",
+            IdleKind::BeforeSend => "answered data sent after a silence of",
             IdleKind::Idle => "hit connections that had been idle for",
             IdleKind::Waiting => "ended requests that had waited for an answer for",
         };
         match self.owners() {
             Some(owners) => format!("{count} resets {what} {length}: {owners}"),
             None => {
-                format!("{count} resets {what} {length}, which is no known timeout (--timeouts FILE names your own)")
+                format!("{count} resets {what} {length}; no known timeout matches (add yours with --timeouts)")
             }
         }
     }

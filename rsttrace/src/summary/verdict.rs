@@ -14,51 +14,56 @@ pub(super) fn render(summary: &Summary) -> String {
     let mut sentences = vec![by_direction(summary), by_fault(summary)];
     sentences.extend(fin_order(&summary.order));
     sentences.extend(backends(summary));
-    sentences.extend(summary.idle_clusters.first().map(|cluster| format!("In time: {}.", cluster.summary_clause())));
+    sentences.extend(summary.idle_clusters.first().map(|cluster| format!("Timing: {}.", cluster.summary_clause())));
     sentences.extend(most_urgent_cause(summary));
     sentences.join(" ")
 }
 
 fn by_direction(summary: &Summary) -> String {
-    let Summary { resets, sent, received, .. } = summary;
-    match (sent, received) {
-        (_, 0) => format!("This host sent all {resets} resets itself."),
-        (0, _) => format!("This host sent no reset; it received all {resets}."),
-        _ => format!("Of {resets} resets this host sent {sent} and received {received}."),
+    match summary {
+        Summary { resets: 1, received: 0, .. } => "This host sent the only reset.".to_owned(),
+        Summary { resets: 1, .. } => "This host received the only reset.".to_owned(),
+        Summary { resets, received: 0, .. } => format!("This host sent all {resets} resets."),
+        Summary { resets, sent: 0, .. } => format!("This host received all {resets} resets and sent none."),
+        Summary { resets, sent, received, .. } => {
+            format!("Of {resets} resets this host sent {sent} and received {received}.")
+        }
     }
 }
 
 fn by_fault(summary: &Summary) -> String {
-    let part = |fault: Fault, what: &str| {
-        let count = *summary.by_fault.get(&fault)?;
-        Some(if count == summary.resets { format!("all {what}") } else { format!("{count} {what}") })
+    let count = |fault: Fault| summary.by_fault.get(&fault).copied().filter(|&count| count > 0);
+    if count(Fault::None) == Some(summary.resets) {
+        return if summary.resets == 1 { "It is harmless." } else { "All of them are harmless." }.to_owned();
+    }
+    let side = |fault: Fault, name: &str| {
+        let count = count(fault)?;
+        let all = if count == summary.resets && count > 1 { "all " } else { "" };
+        Some(format!("{name} ({all}{count})"))
     };
-    let parts: Vec<String> = [
-        part(Fault::Local, "are for this side to change"),
-        part(Fault::Peer, "for the peers' side"),
-        part(Fault::Path, "for something between"),
-        part(Fault::None, "harmless"),
-        part(Fault::Unknown, "of unknown fault"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    format!("By whose side: {}.", join(&parts))
+    let sides = [(Fault::Local, "this host"), (Fault::Peer, "the peers"), (Fault::Path, "something between the ends")];
+    let sides: Vec<String> = sides.into_iter().filter_map(|(fault, name)| side(fault, name)).collect();
+    let to_fix = (!sides.is_empty()).then(|| format!("To be fixed by: {}", join(&sides)));
+    let harmless = count(Fault::None).map(|count| format!("harmless: {count}"));
+    let unknown = count(Fault::Unknown).map(|count| format!("not known: {count}"));
+    let parts: Vec<String> = [to_fix, harmless, unknown].into_iter().flatten().collect();
+    let mut sentence = parts.join("; ");
+    sentence.get_mut(..1).map(str::make_ascii_uppercase);
+    format!("{sentence}.")
 }
 
 fn fin_order(order: &FinOrderCounts) -> Option<String> {
     let &FinOrderCounts { fin_first, send_first, no_fin } = order;
-    let total = fin_first + send_first + no_fin;
-    let part = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
+    let part = |count: u64, what: &str| (count > 0).then(|| format!("in {count} {what}"));
     let parts: Vec<String> = [
-        part(fin_first, "after a FIN of the peer that had come before our next data were sent"),
-        part(send_first, "where FIN and data crossed"),
-        part(no_fin, "without any FIN before"),
+        part(fin_first, "the peer had closed before this host sent again"),
+        part(send_first, "the peer's FIN and this host's data crossed"),
+        part(no_fin, "the peer had not closed"),
     ]
     .into_iter()
     .flatten()
     .collect();
-    (total > 0).then(|| format!("On connections that this host had opened and used: {}.", join(&parts)))
+    (!parts.is_empty()).then(|| format!("Of the connections that this host had opened and used: {}.", join(&parts)))
 }
 
 fn backends(summary: &Summary) -> Option<String> {
@@ -66,7 +71,8 @@ fn backends(summary: &Summary) -> Option<String> {
     let total: u64 = summary.order.fin_first + summary.order.send_first + summary.order.no_fin;
     let at = format!("{}:{}", first.address, first.port);
     Some(match summary.backend_count {
-        1 => format!("They went to one backend, {at}."),
+        1 if total == 1 => format!("It went to {at}."),
+        1 => format!("All of these went to one backend, {at}."),
         many if first.count * 5 >= total * 4 => {
             format!("Of {many} backends nearly all went to {at} ({} of {total}).", first.count)
         }
@@ -78,7 +84,7 @@ fn most_urgent_cause(summary: &Summary) -> Option<String> {
     // What is harmless needs no change, however often it occurs.
     let rows = summary.by_cause.iter().filter_map(|(code, count)| Some((catalogue::find(code)?, count)));
     let (row, count) = rows.filter(|(row, _)| row.fault != Fault::None).max_by_key(|&(_, count)| count)?;
-    Some(format!("First to look at: {} ({count}). {} {}", row.code, row.summary, row.advice))
+    Some(format!("Look first at: {} ({count}). {} {}", row.code, row.summary, row.advice))
 }
 
 /// Joins parts of a sentence: `a, b and c`.

@@ -8,7 +8,7 @@ use crate::{
     stage::{NOBODY_V4, NOBODY_V6, Pair, Stage, V4, V6},
 };
 
-/// Resets of many kinds: what rsttrace says was sent is what `TcpOutRsts` moved by, and what a capture of the only
+/// Resets of many kinds: what rsttrace says was sent is the increase of `TcpOutRsts`, and what a capture of the only
 /// interface saw, connection by connection. Where the kernel need not tell of a reset without a socket, those that it
 /// does not tell of are just these.
 pub(crate) fn counters_and_wire(stage: &Stage) {

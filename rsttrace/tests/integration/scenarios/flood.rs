@@ -140,7 +140,14 @@ pub(crate) fn in_the_middle_of_others(stage: &Stage) {
         run.resets.iter().filter(of_kind).map(Reset::count).sum::<u64>()
     });
     let [received, sent, bare] = kinds;
-    assert_eq!((received, sent), (CONNECTIONS, CONNECTIONS), "{} lost", run.lost);
+    assert_eq!(
+        (received, sent),
+        (CONNECTIONS, CONNECTIONS),
+        "{bare} of {} without socket, {} lost, {:?}",
+        all - CONNECTIONS,
+        run.lost,
+        run.summaries.last()
+    );
     // Some are missing that even the kernel has not counted, see docs/limitations.md.
     let asked = all - CONNECTIONS;
     assert!(bare + run.lost <= asked && (asked - bare) * 32 <= asked, "{bare} of {asked}, {} lost", run.lost);
