@@ -164,7 +164,7 @@ static REUSED_CLOSED_CONNECTION: CauseSpec = CauseSpec {
     rule: reused_closed_connection,
     evidence: sent_after_fin,
     summary: "The peer had closed the connection, and our side used it again.",
-    advice: "Let the client's connection pool notice closed connections before it takes one, or keep them for a shorter time than the server does.",
+    advice: "Make the client's connection pool check that a connection is still open before reusing it, or keep idle connections for a shorter time than the server does.",
     shows_by: "We are the client, the peer's FIN had come, then we sent, and the reset answers that. A FIN that came after our data were sent does not count, nor one in the middle of an upload that the peer has answered early.",
 };
 
@@ -225,7 +225,7 @@ fn idle_time(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     let time = human_duration(idle);
     match timeouts.names(idle) {
         Some(names) => evidence.push(format_args!("{what} {time} ({names})")),
-        None => evidence.push(format_args!("{what} {time}, which is no timeout that is known")),
+        None => evidence.push(format_args!("{what} {time} (no known timeout)")),
     }
     if reset.internals.probes_out > 0 {
         evidence.push("it answers a keep-alive probe");
@@ -312,7 +312,7 @@ static IDLE_RESET: CauseSpec = CauseSpec {
     evidence: idle_time,
     summary: "Something ended an idle connection when its time was up.",
     advice: "Send keep-alive probes more often than the idle timeout, or raise that.",
-    shows_by: "Nothing was in flight, the last question had its answer, and the silence matches a known timeout. Connections that break together after different silences do not count.",
+    shows_by: "Nothing was in flight, the last request had been answered, and the silence matches a known timeout. Connections that break together after different silences do not count.",
 };
 
 fn idle_reset(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
@@ -378,7 +378,7 @@ static INJECTED: CauseSpec = CauseSpec {
     evidence: not_from_peer,
     summary: "The reset did not come from the peer itself.",
     advice: "Look for a middlebox on the way that ends connections.",
-    shows_by: "The reset's TTL is off the peer's own by more than 2, or it has a window as no system sends it.",
+    shows_by: "The reset's TTL is off the peer's own by more than 2, or it has a window that no known system sends.",
 };
 
 fn injected(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -398,7 +398,7 @@ static ACCEPT_OVERFLOW: CauseSpec = CauseSpec {
     rule: accept_overflow,
     evidence: broke_with_handshake,
     summary: "The peer's accept queue was full.",
-    advice: "Let the peer accept faster, or raise its backlog and net.core.somaxconn.",
+    advice: "Make the peer accept faster, or raise its backlog and net.core.somaxconn.",
     shows_by: "We are the client, the handshake was done, and nothing came: the reset answers the handshake, several such within a second make it likely; or the peer never acknowledged a byte.",
 };
 
@@ -455,7 +455,7 @@ static PEER_RESTARTED: CauseSpec = CauseSpec {
     evidence: broke_with_others,
     summary: "The peer's process ended: several of its connections broke at once.",
     advice: "Look at the peer's restarts and deployments, and let it drain connections before it stops.",
-    shows_by: "Connections of different ages to one address and port broke within a second. The first to break cannot know; from the second on it shows.",
+    shows_by: "Connections of different ages to one address and port broke within a second. The first one cannot be recognised; later ones can.",
 };
 
 fn peer_restarted(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {

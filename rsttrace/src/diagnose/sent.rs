@@ -150,7 +150,7 @@ static DATA_AFTER_CLOSE: CauseSpec = CauseSpec {
     rule: data_after_close,
     evidence: after_listener,
     summary: "The peer sent data after our process had closed the connection.",
-    advice: "Let the process read to the end of the stream before it closes, or close later (lingering close).",
+    advice: "Make the process read to the end of the stream before it closes, or close later (lingering close).",
     shows_by: "The process had closed or shut down for receiving, the peer had not, and data came: an orphan in FIN_WAIT, or the TIME_WAIT socket that stands for one.",
 };
 
@@ -326,7 +326,7 @@ static CLOSED_WITH_UNREAD_DATA: CauseSpec = CauseSpec {
     rule: closed_with_unread_data,
     evidence: no_evidence,
     summary: "The process closed the connection with received data unread.",
-    advice: "Let the process read what the peer sends before it closes.",
+    advice: "Make the process read what the peer sends before it closes.",
     shows_by: "The process closed while bytes were in the receive queue (TCP_ABORT_ON_CLOSE).",
 };
 

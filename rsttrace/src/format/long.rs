@@ -52,8 +52,8 @@ impl LongFormatter {
             let name = process.user.as_deref().filter(|_| self.options.names);
             shown += &name.map_or_else(|| format!(", uid {uid}"), |name| format!(", user {}", Sanitized(name)));
         }
-        let sure = if process.confidence == OwnerConfidence::Exact { "" } else { ", not certain" };
-        format!("{shown} (known by {}{sure})", serde_variant_name(&process.provenance))
+        let sure = if process.confidence == OwnerConfidence::Exact { "" } else { ", likely" };
+        format!("{shown} (owner known {}{sure})", process.provenance.in_words())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 12:03:04.123 IGNORED 10.0.0.5:8080 < 10.0.1.9:43210 nginx[812] ESTABLISHED out-of-window
-//! 12:03:04.123 FORWARDED eth0 10.0.1.9:443 > 10.0.0.5:43210 ttl 63 made by a socket
+//! 12:03:04.123 FORWARDED eth0 10.0.1.9:443 > 10.0.0.5:43210 ttl 63 sent from a socket
 //! ```
 
 use std::io::{self, Write};
@@ -32,8 +32,8 @@ pub(super) fn forwarded(record: &Forwarded, options: &TextOptions, out: &mut dyn
     let interface = &record.interface;
     let name = interface.name.as_deref().map_or_else(|| format!("#{}", interface.index), str::to_owned);
     let origin = match record.origin {
-        RstOrigin::Socket => "made by a socket",
-        RstOrigin::Stateless => "made without a socket",
+        RstOrigin::Socket => "sent from a socket",
+        RstOrigin::Stateless => "sent without a socket (a kernel or firewall)",
     };
     writeln!(
         out,

@@ -188,6 +188,20 @@ pub enum Provenance {
     Lookup,
 }
 
+impl Provenance {
+    /// Description for people, as a phrase after "the owner is known".
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Connect => "from connect()",
+            Self::Accept => "from accept()",
+            Self::Listen => "from listen()",
+            Self::Snapshot => "from the sockets open at the start",
+            Self::SocketUser => "from its use of the socket at the reset",
+            Self::Lookup => "from its open descriptor after the reset",
+        }
+    }
+}
+
 /// How certain the owner of a socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -39,7 +39,7 @@ impl fmt::Display for UserError {
         match self {
             Self::Lookup { user, error } => write!(formatter, "cannot look up the user '{user}': {error}"),
             Self::Unknown { user } => {
-                write!(formatter, "there is no user '{user}': 'getent passwd' lists those that there are")
+                write!(formatter, "no such user: '{user}' ('getent passwd' lists the users)")
             }
             Self::Switch { user, error } => {
                 write!(formatter, "cannot go on as {user}: {error}; --user needs root, or CAP_SETUID and CAP_SETGID")
