@@ -7,6 +7,15 @@ pub const AF_INET6: u8 = 10;
 /// `IPPROTO_TCP`.
 pub const IPPROTO_TCP: u16 = 6;
 
+/// `ECONNRESET`: a reset ended the connection.
+pub const ECONNRESET: u16 = 104;
+/// `ETIMEDOUT`: a timer gave the connection up.
+pub const ETIMEDOUT: u16 = 110;
+/// `ECONNREFUSED`: a reset refused the connection.
+pub const ECONNREFUSED: u16 = 111;
+/// `EPIPE`: a reset ended the connection after the peer's FIN.
+pub const EPIPE: u16 = 32;
+
 /// TCP states (`include/net/tcp_states.h`; visible to user space through `TCP_INFO` and stable).
 pub mod tcp {
     /// The connection is open both ways.

@@ -33,7 +33,7 @@ pub type Address = [u32; 4];
 
 wire! {
     /// Fields of a segment's IP and TCP headers, in host byte order.
-    pub struct PacketHeader: 16 {
+    pub struct PacketHeader: 20 {
         /// Sequence number.
         0 => pub seq: u32,
         /// Acknowledgement number.
@@ -48,6 +48,35 @@ wire! {
         14 => pub ttl: u8,
         /// TCP flags.
         15 => pub flags: u8,
+        /// Payload bytes: without the IP and TCP headers.
+        16 => pub payload: u16,
+        /// Zero.
+        18 => pub padding: u16,
+    }
+}
+
+wire! {
+    /// How a connection ended.
+    pub struct ConnectionEnding: 32 {
+        /// Time at which the socket was closed, nanoseconds of `CLOCK_MONOTONIC`; 0 when no connection is known.
+        0 => pub closed_ns: u64,
+        /// Bytes received, FIN included; at most `u32::MAX`.
+        8 => pub bytes_received: u32,
+        /// Bytes sent, with retransmissions; at most `u32::MAX`.
+        12 => pub bytes_sent: u32,
+        /// Jiffies between the last data in either direction and the close.
+        16 => pub idle_jiffies: u32,
+        /// `tcp_sock.snd_wnd` of a connection that a timer gave up: the peer's window, bytes; 0 when it accepted no more.
+        20 => pub window: u32,
+        /// `sk_err` at the close, positive `errno`: ETIMEDOUT when a timer gave the connection up, ECONNRESET, EPIPE or
+        /// ECONNREFUSED when a reset ended it; 0 when both sides had closed, or the process had.
+        24 => pub error: u16,
+        /// TCP state before CLOSE.
+        26 => pub state: u8,
+        /// `ROLE_*`.
+        27 => pub role: u8,
+        /// Zero.
+        28 => pub padding: u32,
     }
 }
 
@@ -57,7 +86,7 @@ pub const UID_UNKNOWN: u32 = u32::MAX;
 wire! {
     /// One reset. The kernel side zeroes the whole record before it fills it, so a field that it does not know is 0, and
     /// `flags` tells which zeros mean "unknown".
-    pub struct ResetEvent: 320 {
+    pub struct ResetEvent: 392 {
         /// Time of the event, nanoseconds of `CLOCK_MONOTONIC`.
         0 => pub ktime_ns: u64,
         /// Address of the `struct sock`, 0 without one; never shown. The kernel reuses the address of a freed socket, so it
@@ -134,47 +163,76 @@ wire! {
         /// Valid with [`EVENT_HAS_PACKET`]: for a sent reset, the packet that provoked it; for any other kind, the reset.
         264 => pub packet: PacketHeader,
         /// Index of the interface that the packet arrived on; 0 when not read.
-        280 => pub interface: u32,
+        284 => pub interface: u32,
         /// Port of this host's end, in host byte order.
-        284 => pub local_port: u16,
+        288 => pub local_port: u16,
         /// Port of the peer's end, in host byte order.
-        286 => pub peer_port: u16,
+        290 => pub peer_port: u16,
         /// `KIND_*`.
-        288 => pub kind: u8,
+        292 => pub kind: u8,
         /// `AF_INET` (2) or `AF_INET6` (10) of the packets on the wire: `AF_INET` for an IPv4-mapped socket.
-        289 => pub family: u8,
+        293 => pub family: u8,
         /// TCP state of the socket at the event (`TCP_*` of `include/net/tcp_states.h`); 0 without a socket.
-        290 => pub state: u8,
+        294 => pub state: u8,
         /// State before the last change of state; 0 when not seen.
-        291 => pub previous_state: u8,
+        295 => pub previous_state: u8,
         /// Sub-state of a TIME_WAIT socket (`tw_substate`).
-        292 => pub substate: u8,
+        296 => pub substate: u8,
         /// `sk_shutdown`: 1 receive, 2 send.
-        293 => pub shutdown: u8,
+        297 => pub shutdown: u8,
         /// `PROVENANCE_*` of `owner`.
-        294 => pub provenance: u8,
+        298 => pub provenance: u8,
         /// `ROLE_*`.
-        295 => pub role: u8,
+        299 => pub role: u8,
         /// `tcp_sock.chrono_type`: 0 when nothing is in flight.
-        296 => pub chrono_type: u8,
+        300 => pub chrono_type: u8,
         /// `icsk_probes_out`: unanswered keep-alive or zero-window probes.
-        297 => pub probes_out: u8,
+        301 => pub probes_out: u8,
         /// References to the socket's `struct file`: 1 when one descriptor refers to it, 0 when the last one is being closed
         /// or there is no file; [`FILE_REFCOUNT_UNKNOWN`]. Descriptors of several processes, duplicates, and system calls in
         /// progress on the descriptor of a multi-threaded process all count.
-        298 => pub file_refcount: u16,
+        302 => pub file_refcount: u16,
         /// TTL or hop limit of the packet with which the peer finished the handshake; 0 when not seen.
-        300 => pub handshake_ttl: u8,
+        304 => pub handshake_ttl: u8,
         /// Netfilter hook in which a rule rejected a packet: 1 input, 2 forward, 3 output (`enum nf_inet_hooks`).
-        301 => pub netfilter_hook: u8,
-        /// Zero.
-        302 => pub padding: u16,
+        305 => pub netfilter_hook: u8,
+        /// Byte of `rx_opt.saw_tstamp`: whether the last segment received (of a received reset, the reset) had a timestamp.
+        306 => pub saw_timestamp: u8,
+        /// Byte of `rx_opt.tstamp_ok`: whether the ends agreed on timestamps in the handshake.
+        307 => pub timestamps_ok: u8,
+        /// `task_struct.exit_code` of `actor`: its signal in the low seven bits, its exit status in the byte above; valid
+        /// with [`EVENT_EXITING`].
+        308 => pub exit_code: u32,
         /// Key into `HOLDER_LOOKUPS` for the process that holds the socket (or, for a connection not yet accepted, its
         /// listener); 0 if no process holds either.
-        304 => pub lookup_id: u64,
+        312 => pub lookup_id: u64,
         /// `net.net_cookie`: identity of the network namespace since boot, which unlike the inode number is never reused.
         /// 0 where the kernel has none (before 5.12 until a program has asked for it).
-        312 => pub netns_cookie: u64,
+        320 => pub netns_cookie: u64,
+        /// End of the last connection between these ends; of a reset without a full socket, or of a listener.
+        328 => pub ending: ConnectionEnding,
+        /// `rx_opt.ts_recent`: the peer's timestamp clock in the last segment that the socket accepted.
+        360 => pub timestamp_recent: u32,
+        /// `rx_opt.rcv_tsval`: the peer's timestamp clock in the last segment received that had a timestamp.
+        364 => pub timestamp_value: u32,
+        /// `rx_opt.rcv_tsecr`: the timestamp that that segment echoed, on this host's clock of milliseconds since boot
+        /// (`CLOCK_MONOTONIC`; microseconds where the route has `tcp_usec_ts`).
+        368 => pub timestamp_echo: u32,
+        /// `tcp_sock.snd_nxt`: the next sequence number to be sent.
+        372 => pub snd_nxt: u32,
+        /// `tcp_sock.rcv_nxt`: the next sequence number that is expected.
+        376 => pub rcv_nxt: u32,
+        /// Byte of `tcp_sock.is_mptcp`: whether the socket is a subflow of an MPTCP connection.
+        380 => pub is_mptcp: u8,
+        /// `rx_opt.num_sacks`: blocks of data that arrived out of order.
+        381 => pub sack_blocks: u8,
+        /// Zero.
+        382 => pub padding: u16,
+        /// `tcp_sock.tsoffset`: what this host adds to its clock in the timestamps that it sends, and has subtracted from
+        /// `timestamp_echo`.
+        384 => pub timestamp_offset: u32,
+        /// `tcp_sock.snd_wnd`: the peer's window, bytes.
+        388 => pub send_window: u32,
     }
 }
 

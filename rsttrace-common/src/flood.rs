@@ -7,7 +7,7 @@ wire! {
     /// Resets to closed ports that the kernel side counted instead of reporting each: a slot of the map `AGGREGATES`.
     /// They have all but the peer's port in common: the addresses, the local port, the namespace, the reason, and the TCP
     /// flags of the packet that provoked them.
-    pub struct Aggregate: 96 {
+    pub struct Aggregate: 104 {
         /// Checksum of all fields but itself; see [`Aggregate::is_consistent`].
         0 => pub checksum: u64,
         /// Resets counted in this slot since the start, under any key. The user side subtracts what it has drained; until
@@ -31,8 +31,10 @@ wire! {
         68 => pub reason: u32,
         /// Header of the packet that provoked the first one.
         72 => pub packet: PacketHeader,
+        /// Zero.
+        92 => pub padding: u32,
         /// See [`ResetEvent::netns_cookie`](crate::event::ResetEvent::netns_cookie).
-        88 => pub netns_cookie: u64,
+        96 => pub netns_cookie: u64,
     }
 }
 

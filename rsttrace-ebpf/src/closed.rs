@@ -5,7 +5,10 @@
 //! tuple: writing 150 bytes to a random slot was a quarter of all that a connection cost.
 
 use aya_ebpf::{Global, macros::map, maps::Array};
-use rsttrace_common::limits;
+use rsttrace_common::{
+    event::{ConnectionEnding, ResetEvent},
+    limits,
+};
 
 use crate::{
     connection::Connection,
@@ -40,15 +43,24 @@ struct ClosedConnection {
     /// Address of the socket that it had.
     sk: u64,
     connection: Connection,
+    ending: ConnectionEnding,
 }
 
 /// Records a connection in the slot of the one that closed the longest ago on this CPU.
 #[inline(always)]
-pub(crate) fn insert(sk: u64, tuple: &Tuple, connection: &Connection) {
+pub(crate) fn insert(
+    sk: u64,
+    tuple: &Tuple,
+    connection: &Connection,
+    write_ending: impl FnOnce(&mut ConnectionEnding),
+) {
     let index = cursor::next_slot(Cursor::Closed, CLOSED_PER_CPU.load());
     let Some(closed) = map::slot_mut(&CLOSED, index) else { return };
     // A soft interrupt that gets the slot of the task that it interrupts leaves a mixture, which the checksum reveals.
-    *closed = ClosedConnection { tuple: *tuple, sk, connection: *connection };
+    closed.tuple = *tuple;
+    closed.sk = sk;
+    closed.connection = *connection;
+    write_ending(&mut closed.ending);
     if let Some(entry) = map::slot_mut(&CLOSED_BY_TUPLE, index_slot(tuple)) {
         *entry = index;
     }
@@ -66,6 +78,14 @@ fn lookup(tuple: &Tuple) -> Option<&'static ClosedConnection> {
 pub(crate) fn get(tuple: &Tuple) -> Option<&'static Connection> {
     let ClosedConnection { sk, connection, .. } = lookup(tuple)?;
     connection.is_consistent(*sk).then_some(connection)
+}
+
+/// Writes how the last connection with this tuple ended.
+#[inline(always)]
+pub(crate) fn write_ending(tuple: &Tuple, event: &mut ResetEvent) {
+    if let Some(closed) = lookup(tuple) {
+        event.ending = closed.ending;
+    }
 }
 
 /// History of the last connection with this tuple, copied into [`table::scratch`]. Only with soft interrupts off, which

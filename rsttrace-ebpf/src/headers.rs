@@ -87,6 +87,12 @@ impl Tcp {
     fn flags(&self) -> u8 {
         (self.word(3) >> 16) as u8
     }
+
+    /// Length of the header with its options, bytes.
+    #[inline(always)]
+    fn header_bytes(&self) -> u32 {
+        (self.word(3) >> 28) * 4
+    }
 }
 
 /// Headers of a packet.
@@ -94,6 +100,8 @@ impl Tcp {
 pub(crate) struct Headers {
     ip: Ip,
     tcp: Tcp,
+    /// Length of the IP header with its options or extension headers, bytes.
+    ip_bytes: u32,
 }
 
 /// Address of the network header.
@@ -108,8 +116,10 @@ impl Headers {
     #[inline(always)]
     pub(crate) fn of(skb: impl KernelStruct) -> Option<Self> {
         let ip = Ip::of(skb);
-        let transport_header = skb.field::<u64>(&SKB_HEAD) + u64::from(skb.field::<u16>(&SKB_TRANSPORT_HEADER));
-        ip.is_known().then(|| Self { ip, tcp: Tcp::read(transport_header) })
+        let offset = skb.field::<u16>(&SKB_TRANSPORT_HEADER);
+        let ip_bytes = u32::from(offset.wrapping_sub(skb.field(&SKB_NETWORK_HEADER)));
+        let tcp = skb.field::<u64>(&SKB_HEAD) + u64::from(offset);
+        ip.is_known().then(|| Self { ip, tcp: Tcp::read(tcp), ip_bytes })
     }
 
     /// Reads the headers of any packet, at any point of its path; `None` when it is not TCP.
@@ -131,7 +141,11 @@ impl Headers {
         } else {
             (IPV6_HEADER_BYTES.into(), ip.word(1) >> 8 & 0xff)
         };
-        (protocol == IPPROTO_TCP.into()).then(|| Self { ip, tcp: Tcp::read(network_header + u64::from(length)) })
+        (protocol == IPPROTO_TCP.into()).then(|| Self {
+            ip,
+            tcp: Tcp::read(network_header + u64::from(length)),
+            ip_bytes: length,
+        })
     }
 
     /// The TCP flags.
@@ -144,7 +158,7 @@ impl Headers {
     /// peer. Leaves the namespace alone.
     #[inline(always)]
     pub(crate) fn read_tuple(&self, tuple: &mut Tuple) {
-        let Self { ip: Ip(ip), tcp } = self;
+        let Self { ip: Ip(ip), tcp, .. } = self;
         if self.ip.version() == 4 {
             tuple.peer = v4_mapped(ip[3]);
             tuple.local = v4_mapped(ip[4]);
@@ -160,7 +174,7 @@ impl Headers {
     /// The fields that an event carries.
     #[inline(always)]
     pub(crate) fn summary(&self) -> PacketHeader {
-        let Self { ip, tcp } = self;
+        let Self { ip, tcp, ip_bytes } = self;
         let (length, id) = if ip.version() == 4 {
             (ip.word(0) as u16, (ip.word(1) >> 16) as u16)
         } else {
@@ -174,6 +188,8 @@ impl Headers {
             length,
             ttl: ip.ttl(),
             flags: tcp.flags(),
+            payload: u32::from(length).saturating_sub(ip_bytes + tcp.header_bytes()) as u16,
+            padding: 0,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     closed, cmdline,
     connection::Connection,
     helpers::ktime_ns,
-    kernel_struct::{TP_TSORTED_SENT_QUEUE, field},
+    kernel_struct::{SK_ERR, TP_TSORTED_SENT_QUEUE, field},
     sock::{self, Tuple},
     table::{self, CONNECTIONS, LISTENERS},
     task::{self, TaskFlags},
@@ -200,12 +200,19 @@ fn on_state_advance(connection: &mut Connection, sk: u64, old: u8, new: u8) -> b
 #[inline(always)]
 fn on_close(connection: &mut Connection, sk: u64, old: u8) {
     connection.previous_state = old;
-    // After these states no packet can come any more that a reset would answer: both sides have closed, or the connection
-    // was never established.
-    if old != tcp::SYN_SENT && old != tcp::LAST_ACK {
+    let error = field::<u32>(sk, &SK_ERR) as u16;
+    // After LAST_ACK both sides have closed, and no packet can come any more that a reset would answer; unless a timer or a
+    // reset ended it.
+    if old != tcp::LAST_ACK || error != 0 {
         let mut tuple = Tuple::EMPTY;
         sock::read_tuple(sk, &mut tuple);
-        closed::insert(sk, &tuple, connection);
+        closed::insert(sk, &tuple, connection, |ending| {
+            sock::read_ending(sk, error, ending);
+            ending.closed_ns = ktime_ns();
+            ending.error = error;
+            ending.state = old;
+            ending.role = connection.role;
+        });
     }
     CONNECTIONS.mark_closed(sk);
 }

@@ -4,20 +4,24 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use rsttrace_common::{
-    abi::{AF_INET, AF_INET6, IPPROTO_TCP, tcp},
-    event::{Address, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, FILE_REFCOUNT_UNKNOWN, ResetEvent},
+    abi::{AF_INET, AF_INET6, ETIMEDOUT, IPPROTO_TCP, tcp},
+    event::{
+        Address, ConnectionEnding, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, FILE_REFCOUNT_UNKNOWN, ResetEvent,
+    },
 };
 
 use crate::{
     hash::FIBONACCI_MULTIPLIER,
+    helpers::jiffies,
     kernel_struct::{
         BtfPtr, CGROUP_KN, FILE_COUNT, FILE_REF, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID,
         KernelStruct, NET_COOKIE, NET_INUM, ReadBuffer, ReadField, SK_ACK_BACKLOG, SK_CGROUP, SK_CGROUP_WORD,
         SK_LINGERTIME, SK_LOCK_OWNED, SK_MAX_ACK_BACKLOG, SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SKC_COOKIE, SKC_DADDR,
         SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR,
         SOCKET_FILE, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START,
-        TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_LSNDTIME, TP_RCV_NXT, TP_RCV_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SRTT_US,
-        TP_TOTAL_RETRANS, TP_WRITE_SEQ, has,
+        TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_IS_MPTCP, TP_LSNDTIME, TP_NUM_SACKS, TP_RCV_NXT, TP_RCV_TSECR, TP_RCV_TSTAMP,
+        TP_RCV_TSVAL, TP_SAW_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SND_WND, TP_SRTT_US, TP_TOTAL_RETRANS, TP_TS_RECENT,
+        TP_TSOFFSET, TP_TSTAMP_OK, TP_WRITE_SEQ, has,
     },
 };
 
@@ -262,7 +266,9 @@ pub(crate) fn snapshot(sk: impl KernelStruct, event: &mut ResetEvent) {
     let snd_nxt: u32 = sequence.field(&TP_SND_NXT);
     event.unacked_bytes = snd_nxt.wrapping_sub(sequence.field(&TP_SND_UNA));
     event.unsent_bytes = write_seq.wrapping_sub(snd_nxt);
-    event.unread_bytes = sequence.field::<u32>(&TP_RCV_NXT).wrapping_sub(sk.field(&TP_COPIED_SEQ));
+    event.snd_nxt = snd_nxt;
+    event.rcv_nxt = sequence.field(&TP_RCV_NXT);
+    event.unread_bytes = event.rcv_nxt.wrapping_sub(sk.field(&TP_COPIED_SEQ));
     event.rtt_us = sequence.field::<u32>(&TP_SRTT_US) >> 3;
     event.last_ack_jiffies = sequence.field(&TP_RCV_TSTAMP);
     event.bytes_received = sequence.field(&TP_BYTES_RECEIVED);
@@ -271,9 +277,39 @@ pub(crate) fn snapshot(sk: impl KernelStruct, event: &mut ResetEvent) {
     let retransmissions = sk.window::<16>(&mut buffer, &[&TP_BYTES_RETRANS, &TP_TOTAL_RETRANS]);
     event.bytes_retrans = retransmissions.field(&TP_BYTES_RETRANS);
     event.retransmits = retransmissions.field(&TP_TOTAL_RETRANS);
+    let options =
+        sk.window::<32>(&mut buffer, &[&TP_TS_RECENT, &TP_RCV_TSVAL, &TP_RCV_TSECR, &TP_SAW_TSTAMP, &TP_TSTAMP_OK]);
+    event.timestamp_recent = options.field(&TP_TS_RECENT);
+    event.timestamp_value = options.field(&TP_RCV_TSVAL);
+    event.timestamp_echo = options.field(&TP_RCV_TSECR);
+    event.saw_timestamp = options.field(&TP_SAW_TSTAMP);
+    event.timestamps_ok = options.field(&TP_TSTAMP_OK);
+    event.sack_blocks = sk.field(&TP_NUM_SACKS);
+    event.timestamp_offset = sk.field(&TP_TSOFFSET);
+    event.send_window = sk.field(&TP_SND_WND);
+    event.is_mptcp = sk.field(&TP_IS_MPTCP);
     if has(&TP_LSNDTIME) && has(&ICSK_LRCVTIME) {
         event.flags |= EVENT_HAS_TIMES;
     }
+}
+
+/// Reads what an ending has of the socket: the amounts and the silence, and the window of a connection that a timer gave up.
+#[inline(always)]
+pub(crate) fn read_ending(sk: u64, error: u16, ending: &mut ConnectionEnding) {
+    let mut buffer = ReadBuffer::new();
+    let transmit = sk.window::<48>(&mut buffer, &[&TP_BYTES_SENT, &TP_LSNDTIME]);
+    ending.bytes_sent = clamp(transmit.field(&TP_BYTES_SENT));
+    let last_send: u32 = transmit.field(&TP_LSNDTIME);
+    ending.bytes_received = clamp(sk.field(&TP_BYTES_RECEIVED));
+    let now = jiffies();
+    let (send, receive) = (now.wrapping_sub(last_send), now.wrapping_sub(sk.field(&ICSK_LRCVTIME)));
+    ending.idle_jiffies = if send < receive { send } else { receive };
+    ending.window = if error == ETIMEDOUT { sk.field(&TP_SND_WND) } else { 0 };
+}
+
+#[inline(always)]
+fn clamp(bytes: u64) -> u32 {
+    if bytes > u32::MAX.into() { u32::MAX } else { bytes as u32 }
 }
 
 /// Id of the socket's cgroup: that of the process that called `socket()`, and for accepted connections the listener's.

@@ -6,8 +6,8 @@ use rsttrace_common::event::{Task, UID_UNKNOWN};
 use crate::{
     helpers,
     kernel_struct::{
-        BtfPtr, CRED_UID, KernelStruct, ReadField as _, TASK_COMM, TASK_CRED, TASK_FLAGS, TASK_GROUP_LEADER,
-        TASK_START_BOOTTIME, TASK_TGID, copy, field,
+        BtfPtr, CRED_UID, KernelStruct, ReadField as _, TASK_COMM, TASK_CRED, TASK_EXIT_CODE, TASK_FLAGS,
+        TASK_GROUP_LEADER, TASK_START_BOOTTIME, TASK_TGID, copy, field,
     },
 };
 
@@ -52,6 +52,15 @@ impl TaskFlags {
     pub(crate) fn is_kernel(self) -> bool {
         self.0 & Self::KTHREAD != 0
     }
+}
+
+/// `exit_code` of the current thread, which is exiting: the status of `exit`, or the signal that ends it.
+#[inline(always)]
+pub(crate) fn exit_code() -> u32 {
+    if let Some(task) = current_typed() {
+        return task.field(&TASK_EXIT_CODE);
+    }
+    field(helpers::current_task(), &TASK_EXIT_CODE)
 }
 
 /// PID of the current process.

@@ -14,7 +14,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use jiff::{Timestamp, tz::TimeZone};
 use rsttrace::{
     attribute::{Attribution, owner},
-    decode::{Decoder, Reasons, clock::WallClock, sample},
+    decode::{BitFields, Decoder, Reasons, clock::WallClock, sample},
     diagnose::{Diagnosis, timeouts::Timeouts},
     filter::RecordFilter,
     format::{Format, TextOptions, TimeFormat},
@@ -32,7 +32,12 @@ fn events() -> Vec<ResetEvent> {
 
 fn decoder() -> Decoder {
     let reasons = (1..16).map(|number| (number, format!("REASON_{number}").into())).collect::<BTreeMap<_, _>>();
-    Decoder::new("gw-1".into(), Reasons { reset: reasons, ..Reasons::default() }, Some(0), cases::events::tick_rate())
+    Decoder::new(
+        "gw-1".into(),
+        Reasons { reset: reasons, ..Reasons::default() },
+        BitFields::LOWEST,
+        cases::events::tick_rate(),
+    )
 }
 
 fn diagnosis() -> Diagnosis {

@@ -15,7 +15,7 @@ use crate::{
     attribute,
     cli::Cli,
     decode::{
-        Decoder, Reasons,
+        BitFields, Decoder, Reasons,
         clock::{Ticks, WallClock},
         sample,
     },
@@ -44,7 +44,7 @@ fn ticks() -> Option<Ticks> {
 /// Samples of the buffer, through the chain of stages and every format. In two parts, they are what they are in one, wherever
 /// they are cut.
 pub fn sample(data: &[u8]) {
-    let decoder = Decoder::new("host".into(), Reasons::default(), Some(0), ticks());
+    let decoder = Decoder::new("host".into(), Reasons::default(), BitFields::LOWEST, ticks());
     let mut processor = testing::processor(decoder, Diagnosis::default(), FromEvents { complete: |_: &mut Reset| () });
     let mut out = Collected::default();
     for one in data.chunks(size_of::<ResetEvent>().max(1)) {
@@ -130,7 +130,7 @@ pub fn arguments(data: &[u8]) {
                 assert!(range.iter().all(|range| range.first <= range.last && range.contains(range.first)));
             }
             if let Ok(filter) = RecordFilter::new(cli.trace.filters) {
-                let mut decoder = Decoder::new("host".into(), Reasons::default(), None, ticks());
+                let mut decoder = Decoder::new("host".into(), Reasons::default(), BitFields::default(), ticks());
                 let _ = filter.matches(&decoder.reset(&ResetEvent::default(), &CLOCK));
             }
         }

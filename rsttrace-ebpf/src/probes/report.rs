@@ -37,7 +37,17 @@ impl ResetInfo {
             netns_cookie: 0,
             skb,
             tuple: Tuple::EMPTY,
-            header: PacketHeader { seq: 0, ack: 0, window: 0, id: 0, length: 0, ttl: 0, flags: 0 },
+            header: PacketHeader {
+                seq: 0,
+                ack: 0,
+                window: 0,
+                id: 0,
+                length: 0,
+                ttl: 0,
+                flags: 0,
+                payload: 0,
+                padding: 0,
+            },
             state: 0,
             flags: ResetFlags::NONE,
         }
@@ -94,6 +104,7 @@ pub(super) fn write_actor(sk: impl KernelStruct, in_task: bool, event: &mut Rese
         event.flags |= EVENT_OWNED_BY_USER;
         if flags.is_exiting() {
             event.flags |= EVENT_EXITING;
+            event.exit_code = task::exit_code();
         }
         task::current(&mut event.actor);
     }

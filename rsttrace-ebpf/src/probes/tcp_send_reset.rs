@@ -123,7 +123,8 @@ pub(super) fn report<S: KernelStruct>(
     let Some(unknown) = table::unknown() else { return };
     let is_full = || full.is_some() && flags.contains(ResetFlags::FULL_SOCKET);
     // A SYN opens a connection of its own: an earlier one with this tuple has nothing to do with its refusal.
-    let is_refusal = sk == 0 && flags.contains(ResetFlags::HAS_PACKET) && headers::is_initial_syn(header);
+    let is_refusal =
+        (sk == 0 || state == tcp::LISTEN) && flags.contains(ResetFlags::HAS_PACKET) && headers::is_initial_syn(header);
     let history = if is_full() {
         history::get(sk, state)
     } else if is_refusal {
@@ -172,6 +173,10 @@ pub(super) fn report<S: KernelStruct>(
         copy(sk, &TW_SUBSTATE, &mut event.substate);
     }
     history::write_to_event(history, event);
+    // A listener answers segments of connections that this host has closed as well.
+    if !is_refusal && (!is_full() || state == tcp::LISTEN) {
+        closed::write_ending(tuple, event);
+    }
     if is_full() {
         holder_lookup::request(sk, history, event);
     }

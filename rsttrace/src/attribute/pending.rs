@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        decode::{Decoder, Reasons, clock::WallClock},
+        decode::{BitFields, Decoder, Reasons, clock::WallClock},
         model::internals::KernelTask,
     };
 
@@ -167,7 +167,7 @@ mod tests {
             ..ResetEvent::default()
         };
         let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
-        Arc::new(Decoder::new("host".into(), Reasons::default(), None, None).reset(&event, &clock))
+        Arc::new(Decoder::new("host".into(), Reasons::default(), BitFields::default(), None).reset(&event, &clock))
     }
 
     fn waiting(sockets: impl IntoIterator<Item = u64>, ktime_ns: u64) -> PendingRecords {

@@ -5,6 +5,10 @@ pub mod flood;
 pub mod reclassify;
 mod record;
 pub mod sample;
+mod segment;
 mod socket_figures;
 
-pub use self::record::{Decoder, Reasons, holder_findings};
+pub use self::{
+    record::{Decoder, Reasons, holder_findings},
+    segment::BitFields,
+};

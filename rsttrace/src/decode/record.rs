@@ -11,19 +11,21 @@ use foldhash::HashMap;
 use rsttrace_common::{
     abi::{AF_INET6, sock_flag, tcp},
     event::{
-        Address, EVENT_EXITING, EVENT_HAS_HISTORY, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_ORPHAN,
-        EVENT_OWNED_BY_USER, EVENT_SHARED, EVENT_TIME_WAIT, FILE_REFCOUNT_UNKNOWN, KIND_IGNORED, KIND_RECEIVED,
-        KIND_REJECTED, PacketHeader, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task, UID_UNKNOWN,
+        Address, ConnectionEnding, EVENT_EXITING, EVENT_HAS_HISTORY, EVENT_HAS_PACKET, EVENT_HAS_REASON,
+        EVENT_HAS_SOCKET, EVENT_ORPHAN, EVENT_OWNED_BY_USER, EVENT_SHARED, EVENT_TIME_WAIT, FILE_REFCOUNT_UNKNOWN,
+        KIND_IGNORED, KIND_RECEIVED, KIND_REJECTED, PacketHeader, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent,
+        Task, UID_UNKNOWN,
     },
     holder_lookup::HolderLookup,
 };
 
 use super::{
     clock::{Ticks, WallClock},
+    segment::{BitFields, bit, has_timestamps, segment},
     socket_figures,
 };
 use crate::{
-    model::internals::{HolderFindings, Internals, KernelTask},
+    model::internals::{Ending, HolderFindings, Internals, KernelTask},
     model::{
         Cause, Cgroup, Direction, Endpoint, Family, Forwarded, Hook, Interface, Netns, Packet, ProvokingPacket, Reset,
         Role, RstOrigin, Socket, State, TcpFlags,
@@ -43,7 +45,7 @@ pub struct Reasons {
 pub struct Decoder {
     host: Arc<str>,
     reasons: Reasons,
-    chrono_shift: Option<u32>,
+    bit_fields: BitFields,
     ticks: Option<Ticks>,
     comms: CommInterner,
 }
@@ -71,16 +73,26 @@ impl Decoder {
         &self.host
     }
 
-    /// A decoder for this host and kernel. `chrono_shift` is that of `KernelInfo::chrono_shift`; without `ticks`, times that the
+    /// A decoder for this host and kernel. `bit_fields` is that of `KernelInfo::bit_fields`; without `ticks`, times that the
     /// kernel keeps in ticks are `None`.
-    pub fn new(host: Arc<str>, reasons: Reasons, chrono_shift: Option<u32>, ticks: Option<Ticks>) -> Self {
-        Self { host, reasons, chrono_shift, ticks, comms: CommInterner::default() }
+    pub fn new(host: Arc<str>, reasons: Reasons, bit_fields: BitFields, ticks: Option<Ticks>) -> Self {
+        Self { host, reasons, bit_fields, ticks, comms: CommInterner::default() }
     }
 
     /// Decodes an event other than a forwarded reset. Owner, process, cause and number of the record are left to later stages.
     pub fn reset(&mut self, event: &ResetEvent, clock: &WallClock) -> Reset {
         let mut internals = internals(event, &mut self.comms);
         internals.tick_ms = self.ticks.map(|ticks| ticks.ms(1));
+        internals.ending = ending(event, self.ticks);
+        let state = decided_state(event);
+        let segment = segment(event, state, self.bit_fields);
+        internals.is_mptcp =
+            bit(event.is_mptcp, self.bit_fields.is_mptcp).filter(|_| event.flags & EVENT_HAS_SOCKET != 0);
+        internals.timestamps = has_timestamps(event, state, self.bit_fields);
+        if segment.timestamp == Some(true) && event.kind == KIND_RECEIVED {
+            internals.peer_clock_delta = Some(event.timestamp_value.wrapping_sub(event.timestamp_recent));
+            internals.echo_age_ms = echo_age_ms(event);
+        }
         let received = matches!(event.kind, KIND_RECEIVED | KIND_IGNORED);
         let direction = if received { Direction::Received } else { Direction::Sent };
         let has_packet = event.flags & EVENT_HAS_PACKET != 0;
@@ -102,6 +114,7 @@ impl Decoder {
             unit: None,
             container: None,
             socket: self.socket(event, &mut internals),
+            segment,
             packet: (has_packet && direction == Direction::Received).then(|| packet(event)),
             provoked_by: (has_packet && direction == Direction::Sent).then(|| provoking_packet(&event.packet)),
             reason: self.reason(event),
@@ -156,7 +169,7 @@ impl Decoder {
             });
         }
         let payload = socket_figures::payload(event, state);
-        let times = socket_figures::times(event, &payload, self.ticks, self.chrono_shift);
+        let times = socket_figures::times(event, &payload, self.ticks, self.bit_fields.chrono_type);
         internals.burst_ms = times.burst_ms;
         internals.established_ms = before(event, event.established_ns);
         Some(Socket {
@@ -225,7 +238,35 @@ const fn provoking_packet(header: &PacketHeader) -> ProvokingPacket {
         seq: header.seq,
         ack: header.ack,
         window: header.window,
+        length: header.payload,
     }
+}
+
+/// Time since this host sent the segment that the reset echoes; `None` where the echo is no time of this host's clock of
+/// milliseconds, or lies in the future.
+fn echo_age_ms(event: &ResetEvent) -> Option<u32> {
+    /// Longest age that is told: a larger one is an echo of nothing.
+    const MAX_MS: u32 = 1 << 30;
+    let now = (event.ktime_ns / 1_000_000) as u32;
+    (event.timestamp_echo != 0).then(|| now.wrapping_sub(event.timestamp_echo)).filter(|&age| age < MAX_MS)
+}
+
+/// The end of the last connection between these ends.
+fn ending(event: &ResetEvent, ticks: Option<Ticks>) -> Option<Ending> {
+    let ConnectionEnding { closed_ns, bytes_received, bytes_sent, idle_jiffies, window, error, state, role, .. } =
+        event.ending;
+    let span_ms = |from: u64, to: u64| Duration::from_nanos(to.saturating_sub(from)).as_secs_f64() * 1000.0;
+    (closed_ns != 0).then(|| Ending {
+        closed_ms: span_ms(closed_ns, event.ktime_ns),
+        lifetime_ms: (event.opened_ns != 0).then(|| span_ms(event.opened_ns, closed_ns)),
+        idle_ms: ticks.map(|ticks| ticks.ms(idle_jiffies)),
+        bytes_received,
+        bytes_sent,
+        error,
+        window,
+        state,
+        role,
+    })
 }
 
 /// State in which the reset was decided: the kernel sets CLOSE before it reports most resets that it sends.
@@ -284,6 +325,7 @@ fn internals(event: &ResetEvent, comms: &mut CommInterner) -> Internals {
         shared: has(EVENT_SHARED),
         holder: if has(EVENT_OWNED_BY_USER) { task(&event.actor, |comm| comms.intern(comm)) } else { None },
         holder_exiting: has(EVENT_EXITING),
+        exit_code: has(EVENT_EXITING).then_some(event.exit_code),
         time_wait_substate: has(EVENT_TIME_WAIT).then_some(event.substate),
         raw_state: event.state,
         orphan: has(EVENT_ORPHAN),
@@ -341,7 +383,7 @@ mod tests {
 
     fn decoder() -> Decoder {
         let reasons = Reasons { reset: BTreeMap::from([(14, "TCP_STATE".into())]), ..Reasons::default() };
-        Decoder::new("gw-1".into(), reasons, Some(0), None)
+        Decoder::new("gw-1".into(), reasons, BitFields::LOWEST, None)
     }
 
     const CLOCK: WallClock = WallClock { monotonic_ns: 1_000_000_000, wall: Timestamp::UNIX_EPOCH };

@@ -27,10 +27,18 @@ fn cause(spec: &CauseSpec, confidence: CauseConfidence) -> Cause {
         fault: spec.fault,
         confidence,
         benign: spec.fault == Fault::None,
+        lost_bytes: None,
         summary: Cow::Borrowed(spec.summary),
         evidence: Evidence::default(),
         advice: Cow::Borrowed(spec.advice),
     }
+}
+
+/// Payload bytes of this host that the reset threw away. With MPTCP they go on another path.
+fn lost_bytes(reset: &Reset) -> Option<u64> {
+    let socket = reset.socket.as_ref().filter(|_| reset.internals.is_mptcp != Some(true))?;
+    let lost = socket.unacked_bytes? + socket.unsent_bytes?;
+    (lost > 0).then_some(lost)
 }
 
 /// Diagnoses resets, in the order of events.
@@ -52,6 +60,7 @@ impl Diagnosis {
         self.recent.observe(reset);
         let (spec, confidence) = catalogue::decide(reset, &self.timeouts);
         reset.cause = cause(spec, confidence);
+        reset.cause.lost_bytes = lost_bytes(reset);
     }
 
     /// Fills in the evidence, and appends the hint for the owner's program to the advice.

@@ -20,6 +20,9 @@ pub struct Cause {
     pub confidence: CauseConfidence,
     /// Whether the reset is harmless.
     pub benign: bool,
+    /// Payload bytes of this host that the reset threw away: the peer had not acknowledged them. `None` where the kernel
+    /// had no socket, or nothing is lost.
+    pub lost_bytes: Option<u64>,
     /// Summary in one sentence.
     pub summary: Cow<'static, str>,
     /// Findings that decided the cause, with figures. Empty until [`crate::diagnose::Diagnosis::explain`].
@@ -37,6 +40,7 @@ impl Cause {
             fault: Fault::Unknown,
             confidence: CauseConfidence::Guess,
             benign: false,
+            lost_bytes: None,
             summary: Cow::Borrowed(""),
             evidence: Evidence::default(),
             advice: Cow::Borrowed(""),

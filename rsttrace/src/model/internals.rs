@@ -41,6 +41,21 @@ pub struct Internals {
     pub has_history: bool,
     /// Netfilter hook at which a rule rejected a packet (`abi::netfilter`); 0 for any other reset.
     pub netfilter_hook: u8,
+    /// Exit code of that task (`task_struct.exit_code`); `None` unless it was exiting.
+    pub exit_code: Option<u32>,
+    /// Whether the socket is a subflow of an MPTCP connection; `None` where the kernel does not show it.
+    pub is_mptcp: Option<bool>,
+    /// Whether the ends have agreed on TCP timestamps; `None` where that is not known.
+    pub timestamps: Option<bool>,
+    /// Time between the peer's last accepted segment and its reset on the peer's clock, in the unit of its timestamps
+    /// (milliseconds on Linux); `None` for a reset without timestamp.
+    pub peer_clock_delta: Option<u32>,
+    /// Time since this host sent the last segment that the peer had received, milliseconds, by the echoed timestamp;
+    /// `None` for a reset without timestamp.
+    pub echo_age_ms: Option<u32>,
+    /// End of the last connection between these ends; `None` where none is known, and for a reset of a connection that was
+    /// still open.
+    pub ending: Option<Ending>,
     /// Time since the end of the handshake, milliseconds.
     pub established_ms: Option<f64>,
     /// Time since the first segment of this host's last burst of data, milliseconds.
@@ -57,6 +72,29 @@ pub struct Internals {
     pub holder_findings: HolderFindings,
     /// Whether the process in `owner` has exited.
     pub owner_ended: bool,
+}
+
+/// End of an earlier connection between the same ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ending {
+    /// Time since its socket was closed, milliseconds.
+    pub closed_ms: f64,
+    /// Time from its opening to its close, milliseconds; `None` if it was opened before the start of the trace.
+    pub lifetime_ms: Option<f64>,
+    /// Time between the last data in either direction and the close, milliseconds; `None` where the clock tick is not known.
+    pub idle_ms: Option<f64>,
+    /// Bytes received, the peer's FIN included.
+    pub bytes_received: u32,
+    /// Bytes sent.
+    pub bytes_sent: u32,
+    /// Error of the socket at the close (`sk_err`), positive `errno`; 0 when the process or both sides had closed.
+    pub error: u16,
+    /// The peer's last window, bytes.
+    pub window: u32,
+    /// State before the close (`TCP_*`).
+    pub state: u8,
+    /// Role of this host's end (`ROLE_*`).
+    pub role: u8,
 }
 
 /// Relation of a reset to those shortly before it, from a bounded memory. Counts are 0 where nothing was remembered.

@@ -6,6 +6,7 @@
 mod cause;
 pub mod internals;
 mod reset;
+mod segment;
 mod summary;
 pub(crate) mod timestamp;
 mod unapplied;
@@ -21,6 +22,7 @@ pub use self::{
         Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet,
         Process, Provenance, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,
     },
+    segment::Segment,
     summary::{
         BackendCount, CounterCoverage, Coverage, FinOrderCounts, IdleCluster, IdleKind, NamespaceCoverage, PeerCount,
         ProcessCount, SinkCount, Summary,

@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::{Cause, timestamp};
+use super::{Cause, Segment, timestamp};
 use crate::{cgroup_path::CgroupPath, model::internals::Internals};
 
 /// One reset, or several identical ones in one record.
@@ -51,6 +51,9 @@ pub struct Reset {
     pub container: Option<Container>,
     /// Socket at the moment of the reset; `None` when the kernel had none.
     pub socket: Option<Socket>,
+    /// Numbers of the reset's own segment.
+    #[serde(rename = "reset")]
+    pub segment: Segment,
     /// Header of the reset itself; `None` where no hook shows it.
     pub packet: Option<Packet>,
     /// Packet to which this host's reset is the answer; `None` for any other reset.
@@ -360,6 +363,8 @@ pub struct ProvokingPacket {
     pub ack: u32,
     /// Window, not scaled.
     pub window: u16,
+    /// Payload bytes.
+    pub length: u16,
 }
 
 /// Flags byte of a TCP header.

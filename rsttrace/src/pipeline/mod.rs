@@ -36,7 +36,7 @@ use self::{
 use crate::{
     attribute::Attribution,
     cli::TraceOptions,
-    decode::{Decoder, Reasons, flood::FloodAggregator},
+    decode::{BitFields, Decoder, Reasons, flood::FloodAggregator},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::{Failure, note},
     filter::{RecordFilter, netns::Netns},
@@ -99,6 +99,16 @@ struct Pipeline {
     service: ServiceNotifier,
 }
 
+/// Positions of the bit fields that events carry.
+fn bit_fields(kernel: &KernelInfo) -> BitFields {
+    BitFields {
+        chrono_type: kernel.shift("TP_CHRONO_TYPE"),
+        saw_timestamp: kernel.shift("TP_SAW_TSTAMP"),
+        timestamps_ok: kernel.shift("TP_TSTAMP_OK"),
+        is_mptcp: kernel.shift("TP_IS_MPTCP"),
+    }
+}
+
 impl Pipeline {
     /// Loads the object that this kernel takes; nothing is attached yet.
     fn load(
@@ -117,7 +127,7 @@ impl Pipeline {
         let (object, loaded) = load::load_for_transport(kernel, run.transport, run.debug_kernel, &options)?;
         let reasons = Reasons { reset: kernel.reset_reasons.clone(), drop: kernel.drop_reasons.clone() };
         let stages = Stages {
-            decoder: Decoder::new(host_name().into(), reasons, kernel.chrono_shift(), timers::ticks()),
+            decoder: Decoder::new(host_name().into(), reasons, bit_fields(kernel), timers::ticks()),
             diagnosis,
             attribution: Attribution::detect(),
             filter,

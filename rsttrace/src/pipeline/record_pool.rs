@@ -44,12 +44,12 @@ mod tests {
     use rsttrace_common::event::{KIND_SENT, ResetEvent};
 
     use super::*;
-    use crate::decode::{Decoder, Reasons, clock::WallClock};
+    use crate::decode::{BitFields, Decoder, Reasons, clock::WallClock};
 
     fn reset(local_port: u16) -> Reset {
         let event = ResetEvent { kind: KIND_SENT, local_port, ..ResetEvent::default() };
         let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
-        Decoder::new("host".into(), Reasons::default(), None, None).reset(&event, &clock)
+        Decoder::new("host".into(), Reasons::default(), BitFields::default(), None).reset(&event, &clock)
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use rsttrace::{
     attribute::{container, systemd_unit},
-    decode::{Decoder, Reasons, clock::WallClock},
+    decode::{BitFields, Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat},
     model::{Lost, LostWhere, Record, Reset},
@@ -83,7 +83,7 @@ pub(crate) fn processor<F: FnMut(&mut Reset)>(
     complete: F,
 ) -> Processor<FromEvents<F>> {
     let reasons = Reasons { reset: reasons, ..Reasons::default() };
-    let decoder = Decoder::new("gw-1".into(), reasons, Some(0), cases::events::tick_rate());
+    let decoder = Decoder::new("gw-1".into(), reasons, BitFields::LOWEST, cases::events::tick_rate());
     let diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"));
     testing::processor(decoder, diagnosis, FromEvents { complete })
 }
@@ -157,7 +157,7 @@ fn the_clock_may_be_set() {
         names: false,
     };
     let (mut text, mut long) = (Format::Text.formatter(options.clone()), Format::Long.formatter(options));
-    let mut decoder = Decoder::new("gw-1".into(), Reasons::default(), Some(0), cases::events::tick_rate());
+    let mut decoder = Decoder::new("gw-1".into(), Reasons::default(), BitFields::LOWEST, cases::events::tick_rate());
     let wall = "2026-11-21T08:15:02Z".parse::<Timestamp>().expect("a time");
     let case = cases::all().next().expect("a case");
     for (second, step) in [(0_u32, 0), (1, HOUR), (2, HOUR), (3, -HOUR), (4, 0)] {

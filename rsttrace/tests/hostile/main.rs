@@ -20,7 +20,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use proptest::{collection, prelude::*, sample};
 use rsttrace::{
     attribute::owner,
-    decode::{Decoder, Reasons, clock::WallClock},
+    decode::{BitFields, Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat},
     metrics::Metrics,
@@ -102,7 +102,12 @@ fn clock() -> WallClock {
 
 fn decoder(host: &str) -> Decoder {
     let reasons = (1..16).map(|number| (number, format!("REASON_{number}").into())).collect::<BTreeMap<_, _>>();
-    Decoder::new(host.into(), Reasons { reset: reasons, ..Reasons::default() }, Some(0), cases::events::tick_rate())
+    Decoder::new(
+        host.into(),
+        Reasons { reset: reasons, ..Reasons::default() },
+        BitFields::LOWEST,
+        cases::events::tick_rate(),
+    )
 }
 
 /// A golden case, with every name in it replaced.

@@ -8,7 +8,7 @@ use rsttrace_common::event::{
 
 use super::*;
 use crate::{
-    decode::{Decoder, Reasons, clock::WallClock},
+    decode::{BitFields, Decoder, Reasons, clock::WallClock},
     model::internals::HolderFindings,
 };
 
@@ -38,7 +38,7 @@ fn record(change: impl FnOnce(&mut ResetEvent)) -> Reset {
     };
     change(&mut event);
     let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
-    Decoder::new("host".into(), Reasons::default(), None, None).reset(&event, &clock)
+    Decoder::new("host".into(), Reasons::default(), BitFields::default(), None).reset(&event, &clock)
 }
 
 fn answer(reset: &Reset) -> Answer {

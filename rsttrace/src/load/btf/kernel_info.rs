@@ -60,9 +60,10 @@ impl KernelInfo {
         self.targets.iter().map(|((kind, name), target)| (target.id, *kind, name.as_str()))
     }
 
-    /// Bits to shift the byte of `tcp_sock.chrono_type` right by; `None` when the kernel has no such field.
-    pub fn chrono_shift(&self) -> Option<u32> {
-        let field = self.offsets.iter().find(|field| field.global == "TP_CHRONO_TYPE")?;
+    /// Bits to shift the byte of a bit field right by; `None` when the kernel has no such field. `global` is its name in
+    /// the table of fields.
+    pub fn shift(&self, global: &str) -> Option<u32> {
+        let field = self.offsets.iter().find(|field| field.global == global)?;
         (field.offset != ABSENT).then_some(field.shift)
     }
 

@@ -104,14 +104,23 @@ pub(crate) fn listener(event: &mut ResetEvent, reason: u32) {
 
 pub(crate) fn answers(event: &mut ResetEvent, flags: u8) {
     event.flags |= EVENT_HAS_PACKET;
-    event.packet = PacketHeader { seq: 1_000_000, ack: 2_000_000, window: 64240, id: 0, length: 60, ttl: 63, flags };
+    event.packet = PacketHeader {
+        seq: 1_000_000,
+        ack: 2_000_000,
+        window: 64240,
+        id: 0,
+        length: 60,
+        ttl: 63,
+        flags,
+        ..PacketHeader::default()
+    };
 }
 
 /// The reset's own header, as a hook shows it; a handshake's TTL of 0 is one that was not seen.
 pub(super) fn headed(event: &mut ResetEvent, ttl: u8, handshake_ttl: u8, ack: u32, window: u16) {
     let flags = if ack == 0 { tcp_flag::RST } else { tcp_flag::RST | tcp_flag::ACK };
     event.flags |= EVENT_HAS_PACKET;
-    event.packet = PacketHeader { seq: 1, ack, window, id: 0, length: 40, ttl, flags };
+    event.packet = PacketHeader { seq: 1, ack, window, id: 0, length: 40, ttl, flags, ..PacketHeader::default() };
     event.handshake_ttl = handshake_ttl;
 }
 

@@ -126,8 +126,7 @@ pub(crate) fn restart(stage: &Stage) {
     received[3].cause("connection-refused").says("broke");
     let summary = run.summaries.last().expect("a summary");
     let patterns = summary["patterns"].as_array().expect("patterns");
-    let told =
-        patterns.iter().any(|pattern| pattern.as_str().is_some_and(|text| text.contains("stands for 3 and not 2")));
+    let told = patterns.iter().any(|pattern| pattern.as_str().is_some_and(|text| text.contains("is really 3, not 2")));
     assert!(told, "{patterns:?}");
 }
 
