@@ -1,0 +1,19 @@
+//! What the reset's own segment says, whether its header was seen or follows from the socket.
+
+use serde::Serialize;
+
+/// Numbers of the reset's own segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Segment {
+    /// Sequence number; `None` where it is not known.
+    pub seq: Option<u32>,
+    /// Acknowledgement number; `None` where the segment has none, or it is not known.
+    pub ack: Option<u32>,
+    /// Whether the segment has the timestamp option (RFC 7323); `None` where the connection has no timestamps, or it is not
+    /// known.
+    pub timestamp: Option<bool>,
+    /// Timestamp of the segment's sender (TSval); `None` without one, and for a reset that this host sends.
+    pub timestamp_value: Option<u32>,
+    /// Timestamp that the segment echoes (TSecr); `None` without one, and for a reset that this host sends.
+    pub timestamp_echo: Option<u32>,
+}
