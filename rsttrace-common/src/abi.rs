@@ -6,6 +6,8 @@ pub const AF_INET: u8 = 2;
 pub const AF_INET6: u8 = 10;
 /// `IPPROTO_TCP`.
 pub const IPPROTO_TCP: u16 = 6;
+/// `IPPROTO_MPTCP`.
+pub const IPPROTO_MPTCP: u16 = 262;
 
 /// `ECONNRESET`: a reset ended the connection.
 pub const ECONNRESET: u16 = 104;

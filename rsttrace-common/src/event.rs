@@ -75,8 +75,10 @@ wire! {
         26 => pub state: u8,
         /// `ROLE_*`.
         27 => pub role: u8,
+        /// 1 when the last data before the close were this host's: it waited for an answer.
+        28 => pub was_waiting: u8,
         /// Zero.
-        28 => pub padding: u32,
+        29 => pub padding: [u8; 3],
     }
 }
 

@@ -101,6 +101,14 @@ fn on_connect(connection: &mut Connection, sk: u64) {
     connection.provenance = PROVENANCE_CONNECT;
     connection.role = ROLE_CLIENT;
     task::current(&mut connection.owner);
+    // A kernel worker opens further paths of an MPTCP connection; the process is that of the first.
+    if TaskFlags::current().is_kernel()
+        && let Some(first) = sock::first_subflow(sk).and_then(|first| CONNECTIONS.get_open(first))
+    {
+        connection.owner = first.owner;
+        connection.provenance = first.provenance;
+        connection.shared = first.shared;
+    }
     connection.update_checksum(sk);
 }
 

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use rsttrace_common::{
-    abi::{AF_INET, AF_INET6, ETIMEDOUT, IPPROTO_TCP, tcp},
+    abi::{AF_INET, AF_INET6, ETIMEDOUT, IPPROTO_MPTCP, IPPROTO_TCP, tcp},
     event::{
         Address, ConnectionEnding, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, FILE_REFCOUNT_UNKNOWN, ResetEvent,
     },
@@ -14,14 +14,14 @@ use crate::{
     hash::FIBONACCI_MULTIPLIER,
     helpers::jiffies,
     kernel_struct::{
-        BtfPtr, CGROUP_KN, FILE_COUNT, FILE_REF, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_USER_TIMEOUT, INET_SPORT, KN_ID,
-        KernelStruct, NET_COOKIE, NET_INUM, ReadBuffer, ReadField, SK_ACK_BACKLOG, SK_CGROUP, SK_CGROUP_WORD,
-        SK_LINGERTIME, SK_LOCK_OWNED, SK_MAX_ACK_BACKLOG, SK_PROTOCOL, SK_SHUTDOWN, SK_SOCKET, SKC_COOKIE, SKC_DADDR,
-        SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR,
-        SOCKET_FILE, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS, TP_BYTES_SENT, TP_CHRONO_START,
-        TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_IS_MPTCP, TP_LSNDTIME, TP_NUM_SACKS, TP_RCV_NXT, TP_RCV_TSECR, TP_RCV_TSTAMP,
-        TP_RCV_TSVAL, TP_SAW_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SND_WND, TP_SRTT_US, TP_TOTAL_RETRANS, TP_TS_RECENT,
-        TP_TSOFFSET, TP_TSTAMP_OK, TP_WRITE_SEQ, has,
+        BtfPtr, CGROUP_KN, FILE_COUNT, FILE_REF, ICSK_LRCVTIME, ICSK_PROBES_OUT, ICSK_ULP_DATA, ICSK_USER_TIMEOUT,
+        INET_SPORT, KN_ID, KernelStruct, MSK_FIRST, NET_COOKIE, NET_INUM, ReadBuffer, ReadField, SK_ACK_BACKLOG,
+        SK_CGROUP, SK_CGROUP_WORD, SK_LINGERTIME, SK_LOCK_OWNED, SK_MAX_ACK_BACKLOG, SK_PROTOCOL, SK_SHUTDOWN,
+        SK_SOCKET, SKC_COOKIE, SKC_DADDR, SKC_DPORT, SKC_FAMILY, SKC_FLAGS, SKC_NET, SKC_RCV_SADDR, SKC_STATE,
+        SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCKET_FILE, SUBFLOW_CONN, TP_BYTES_ACKED, TP_BYTES_RECEIVED, TP_BYTES_RETRANS,
+        TP_BYTES_SENT, TP_CHRONO_START, TP_CHRONO_TYPE, TP_COPIED_SEQ, TP_IS_MPTCP, TP_LSNDTIME, TP_NUM_SACKS,
+        TP_RCV_NXT, TP_RCV_TSECR, TP_RCV_TSTAMP, TP_RCV_TSVAL, TP_SAW_TSTAMP, TP_SND_NXT, TP_SND_UNA, TP_SND_WND,
+        TP_SRTT_US, TP_TOTAL_RETRANS, TP_TS_RECENT, TP_TSOFFSET, TP_TSTAMP_OK, TP_WRITE_SEQ, has,
     },
 };
 
@@ -303,6 +303,7 @@ pub(crate) fn read_ending(sk: u64, error: u16, ending: &mut ConnectionEnding) {
     ending.bytes_received = clamp(sk.field(&TP_BYTES_RECEIVED));
     let now = jiffies();
     let (send, receive) = (now.wrapping_sub(last_send), now.wrapping_sub(sk.field(&ICSK_LRCVTIME)));
+    ending.was_waiting = u8::from(send < receive);
     ending.idle_jiffies = if send < receive { send } else { receive };
     ending.window = if error == ETIMEDOUT { sk.field(&TP_SND_WND) } else { 0 };
 }
@@ -310,6 +311,21 @@ pub(crate) fn read_ending(sk: u64, error: u16, ending: &mut ConnectionEnding) {
 #[inline(always)]
 fn clamp(bytes: u64) -> u32 {
     if bytes > u32::MAX.into() { u32::MAX } else { bytes as u32 }
+}
+
+/// Address of the first subflow of the MPTCP connection that a socket is a subflow of; `None` for any other socket.
+#[inline(always)]
+pub(crate) fn first_subflow(sk: u64) -> Option<u64> {
+    // The byte has other bit fields as well: a TCP socket without an upper layer protocol has no `icsk_ulp_data`, and one of
+    // another protocol (TLS) has no MPTCP socket at this place.
+    if !has(&ICSK_ULP_DATA) || !has(&SUBFLOW_CONN) || !has(&MSK_FIRST) {
+        return None;
+    }
+    let msk = sk.deref(&ICSK_ULP_DATA)?.deref(&SUBFLOW_CONN)?;
+    if msk.field::<u16>(&SK_PROTOCOL) != IPPROTO_MPTCP {
+        return None;
+    }
+    msk.deref(&MSK_FIRST)
 }
 
 /// Id of the socket's cgroup: that of the process that called `socket()`, and for accepted connections the listener's.

@@ -18,10 +18,16 @@ pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
     match code {
         None => catalogue::causes().chain([&UNKNOWN]).try_for_each(|row| line(row, &mut out)),
         Some(code) => {
-            let row = catalogue::find(code).ok_or_else(|| {
-                Failure::usage(format_args!("unknown cause '{code}': 'rsttrace explain' lists the codes"))
-            })?;
-            full(row, &mut out)
+            let mut rows = catalogue::find(code).peekable();
+            if rows.peek().is_none() {
+                return Err(Failure::usage(format_args!("unknown cause '{code}': 'rsttrace explain' lists the codes")));
+            }
+            rows.enumerate().try_for_each(|(number, row)| {
+                if number > 0 {
+                    writeln!(out)?;
+                }
+                full(row, &mut out)
+            })
         }
     }
     .and_then(|()| out.flush())

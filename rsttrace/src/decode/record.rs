@@ -171,6 +171,7 @@ impl Decoder {
         let payload = socket_figures::payload(event, state);
         let times = socket_figures::times(event, &payload, self.ticks, self.bit_fields.chrono_type);
         internals.burst_ms = times.burst_ms;
+        internals.since_ack_ms = times.since_ack_ms;
         internals.established_ms = before(event, event.established_ns);
         Some(Socket {
             cookie,
@@ -253,13 +254,24 @@ fn echo_age_ms(event: &ResetEvent) -> Option<u32> {
 
 /// The end of the last connection between these ends.
 fn ending(event: &ResetEvent, ticks: Option<Ticks>) -> Option<Ending> {
-    let ConnectionEnding { closed_ns, bytes_received, bytes_sent, idle_jiffies, window, error, state, role, .. } =
-        event.ending;
+    let ConnectionEnding {
+        closed_ns,
+        bytes_received,
+        bytes_sent,
+        idle_jiffies,
+        window,
+        error,
+        state,
+        role,
+        was_waiting,
+        ..
+    } = event.ending;
     let span_ms = |from: u64, to: u64| Duration::from_nanos(to.saturating_sub(from)).as_secs_f64() * 1000.0;
     (closed_ns != 0).then(|| Ending {
         closed_ms: span_ms(closed_ns, event.ktime_ns),
         lifetime_ms: (event.opened_ns != 0).then(|| span_ms(event.opened_ns, closed_ns)),
         idle_ms: ticks.map(|ticks| ticks.ms(idle_jiffies)),
+        was_waiting: was_waiting != 0,
         bytes_received,
         bytes_sent,
         error,

@@ -67,6 +67,8 @@ pub(super) struct Times {
     pub(super) idle_before_send_ms: Option<f64>,
     /// Age of the first segment of the last burst of sending.
     pub(super) burst_ms: Option<f64>,
+    /// Age of the last acknowledgement of sent data.
+    pub(super) since_ack_ms: Option<f64>,
 }
 
 /// Computes the times from the tick stamps of the socket. `chrono_shift` is the position of the two bits of `chrono_type` in the
@@ -93,6 +95,8 @@ pub(super) fn times(event: &ResetEvent, payload: &Payload, ticks: Option<Ticks>,
         since_receive_ms: receive.map(|age| ticks.ms(age)),
         idle_before_send_ms: idle.map(|age| ticks.ms(age)),
         burst_ms: began.map(|age| ticks.ms(age)),
+        // The handshake initialises the stamp.
+        since_ack_ms: (payload.acked > 0).then(|| ticks.ms(ack)),
     }
 }
 

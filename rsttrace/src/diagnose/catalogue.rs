@@ -1,6 +1,7 @@
 //! Catalogue of causes, in the order in which they are tried.
 //!
-//! Codes are stable. Each cause is declared in `sent.rs` or `received.rs`, beside its rule.
+//! Codes are stable. Each cause is declared beside its rule: in `sent.rs` or `received.rs`, or in the file of its subject. A
+//! code may stand for one cause in each direction, where both ends tell of the same incident.
 
 use super::{received, sent, timeouts::Timeouts};
 use crate::model::{CauseConfidence, Direction, Evidence, Fault, Reset, Sender};
@@ -58,12 +59,14 @@ pub fn causes() -> impl Iterator<Item = &'static CauseSpec> {
     sent::CAUSES.iter().chain(received::CAUSES).copied()
 }
 
-/// Cause of this code, [`UNKNOWN`] included; `None` if there is none.
-pub fn find(code: &str) -> Option<&'static CauseSpec> {
-    // The code of a record is the literal of its cause, so that comparing addresses finds it; any other text is
-    // compared.
-    let is_own = |cause: &&CauseSpec| std::ptr::eq(cause.code, code);
-    causes().find(is_own).or_else(|| causes().chain([&UNKNOWN]).find(|cause| cause.code == code))
+/// Causes of this code, [`UNKNOWN`] included: none, or one for each direction.
+pub fn find(code: &str) -> impl Iterator<Item = &'static CauseSpec> {
+    causes().chain([&UNKNOWN]).filter(move |cause| cause.code == code)
+}
+
+/// Cause of this code in a direction; `None` if there is none.
+pub fn find_in(code: &str, direction: Direction) -> Option<&'static CauseSpec> {
+    find(code).find(|cause| cause.direction.is_none_or(|own| own == direction))
 }
 
 /// First cause whose rule explains the record, with its confidence; [`UNKNOWN`] if there is none.
@@ -89,12 +92,16 @@ mod tests {
     fn codes_are_unique_and_texts_are_sentences() {
         let mut codes = HashSet::new();
         for cause in causes() {
-            assert!(codes.insert(cause.code), "{} is there twice", cause.code);
+            assert!(
+                codes.insert((cause.code, cause.direction == Some(Direction::Sent))),
+                "{} is there twice",
+                cause.code
+            );
             assert!(cause.code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'));
             for text in [cause.summary, cause.advice, cause.shows_by] {
                 assert!(text.ends_with(['.', '?']) && text.starts_with(char::is_uppercase), "{}: {text}", cause.code);
             }
         }
-        assert!(!codes.contains(UNKNOWN.code));
+        assert!(!codes.iter().any(|(code, _)| *code == UNKNOWN.code));
     }
 }

@@ -2,6 +2,7 @@
 
 use rsttrace_common::abi::{tcp, tcp_flag};
 
+use super::tls;
 use crate::model::{Direction, Reset, Role, Socket};
 
 /// Clock tick that is assumed if the kernel's is not known, milliseconds: the longest (`CONFIG_HZ=100`).
@@ -17,9 +18,10 @@ const KERNEL_ANSWER_SLACK_MS: f64 = 0.1;
 /// Largest difference between TTLs of one peer: paths change by a hop or two.
 const TTL_TOLERANCE: u8 = 2;
 /// Shortest interval without data that is a pause in sending, milliseconds.
-const PAUSE_MIN_MS: f64 = 500.0;
-/// Sizes of an encrypted TLS closing alert (`close_notify`) with the ciphers in use, bytes.
-const CLOSING_ALERT_BYTES: [u64; 5] = [23, 24, 31, 53, 69];
+const PAUSE_MIN_MS: f64 = 100.0;
+
+/// Longest delay of an acknowledgement, milliseconds (`TCP_DELACK_MAX`).
+const DELAYED_ACK_MAX_MS: f64 = 200.0;
 
 /// Order of the peer's FIN and the data that the reset answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +109,14 @@ impl<'a> ReceivedReset<'a> {
     }
 
     /// Returns whether the process goes on sending, without a pause, while the response lies in its buffer unread: the
-    /// peer responded early. Data that came before a long pause, such as an unasked 408, are no response to what is
-    /// sent after it.
+    /// peer responded early. Data that came before a pause, such as an unasked 408 or the last words of a session, are no
+    /// response to what is sent after it.
     pub(crate) fn sends_despite_unread_response(self) -> bool {
         let socket = self.socket;
         let sent_later =
             socket.since_send_ms.zip(socket.since_receive_ms).is_some_and(|(send, receive)| send <= receive);
-        let paused = socket.idle_before_send_ms.is_some_and(|idle| idle >= PAUSE_MIN_MS);
+        let pause = PAUSE_MIN_MS.max(self.rtt_ms().map_or(0.0, |rtt| 2.0 * rtt));
+        let paused = socket.idle_before_send_ms.is_some_and(|idle| idle >= pause);
         self.has_unread() && sent_later && !paused
     }
 
@@ -158,7 +161,52 @@ impl<'a> ReceivedReset<'a> {
 
     /// Returns whether the data that were sent last may be a TLS closing alert, with which nothing is lost.
     pub(crate) fn may_be_closing_alert(self) -> bool {
-        CLOSING_ALERT_BYTES.contains(&self.unacked_bytes())
+        tls::is_closing_alert(self.unacked_bytes()) && !self.has_unsent()
+    }
+
+    /// Whether a socket that knew the connection made the reset: `Some(true)` for one with a timestamp, `Some(false)` for
+    /// one without on a connection that has them. `None` where the connection has no timestamps, or it is not known.
+    ///
+    /// Linux answers a segment that meets no connection without any option, and so do packet filters. A process's reset
+    /// has the connection's options (`tcp_send_active_reset`).
+    pub(crate) fn timestamp(self) -> Option<bool> {
+        self.reset.segment.timestamp
+    }
+
+    /// Returns whether something that did not know the connection made the reset, in answer to no FIN of it: its TCP had
+    /// no FIN before. A peer that had closed, and answers what came too late, has no timestamp either.
+    pub(crate) fn is_of_unknown_connection(self) -> bool {
+        self.timestamp() == Some(false) && self.socket.fin_received_ms.is_none() && self.fin_order() == FinOrder::None
+    }
+
+    /// Returns whether the peer has sent nothing since this side began to send its last data.
+    pub(crate) fn has_no_response(self) -> bool {
+        let began = self.reset.internals.burst_ms.or(self.socket.since_send_ms);
+        match (began, self.socket.since_receive_ms) {
+            (Some(began), Some(received)) => received + self.tick_ms() >= began,
+            (began, _) => began.is_some(),
+        }
+    }
+
+    /// Returns whether the peer's FIN and this side's last data crossed on the path: the peer had not seen the first of
+    /// them when it closed. FIN and data then set out within a round trip.
+    pub(crate) fn crossed_with_fin(self) -> bool {
+        let Some((fin, began)) = self.socket.fin_received_ms.zip(self.reset.internals.burst_ms) else { return false };
+        self.fin_order() == FinOrder::AfterSend && began - fin <= self.rtt_ms().unwrap_or(0.0) + 2.0 * self.tick_ms()
+    }
+
+    /// Returns whether something of this side's may have provoked the reset: data, a probe, or the acknowledgement of
+    /// data that have just come.
+    pub(crate) fn may_have_provoked(self) -> bool {
+        let limit = self.rtt_ms().map_or(UNMEASURED_ANSWER_MS, |rtt| 2.0 * rtt + ANSWER_SLACK_MS)
+            + DELAYED_ACK_MAX_MS
+            + self.tick_ms();
+        let lately = |since: Option<f64>| since.is_some_and(|since| since <= limit);
+        self.has_unacked()
+            || self.reset.internals.probes_out > 0
+            || lately(self.socket.since_receive_ms)
+            || lately(self.socket.since_send_ms)
+            || lately(self.reset.internals.established_ms)
     }
 
     /// Order of the peer's FIN and the data that the reset answers.

@@ -29,6 +29,14 @@ const SCAN_NS: u64 = 60 * SECOND_NS;
 const EQUAL_IDLE_MS: f64 = 100.0;
 /// Closed ports kept of one peer, and broken connections of one destination.
 const HISTORY_MAX: usize = 16;
+/// Largest difference of two equal intervals, nanoseconds, where [`JITTER_PART`] of the interval is not more.
+const JITTER_MIN_NS: u64 = 10 * MS_NS;
+/// Part of an interval by which an equal one may differ.
+const JITTER_PART: u64 = 50;
+/// Most payload bytes of a health check in one direction.
+const CHECK_MAX_BYTES: u64 = 1_000;
+/// Longest age of a health check's connection, milliseconds.
+const CHECK_MAX_MS: f64 = 5_000.0;
 
 /// Cache of recent resets. All times in it are nanoseconds of `CLOCK_MONOTONIC`.
 pub(super) struct RecentResets {
@@ -40,6 +48,48 @@ pub(super) struct RecentResets {
     processes: LruCache<(u32, u64), Streak>,
     /// Time at which the listener of a local port was gone.
     listeners: LruCache<(NamespaceId, u16), u64>,
+    /// Connections that were reset, by their two ends.
+    connections: LruCache<(NamespaceId, Endpoint, Endpoint), ConnectionReset>,
+    /// Connections of one size, by both addresses and the port of the service.
+    checks: LruCache<(NamespaceId, IpAddr, IpAddr, u16), Rhythm>,
+}
+
+/// Reset of a connection.
+struct ConnectionReset {
+    at: u64,
+    /// Round trip, microseconds; 0 where it was not measured.
+    rtt_us: u32,
+}
+
+/// Connections of one size at equal intervals.
+#[derive(Default)]
+struct Rhythm {
+    /// Time of the last one; 0 before the first.
+    last: u64,
+    /// Interval before the last one; 0 before the second.
+    interval: u64,
+    /// Payload bytes sent and received.
+    size: (u64, u64),
+    /// Earlier ones at this interval.
+    count: u32,
+}
+
+impl Rhythm {
+    /// Adds a connection of this size. Returns how many equal ones there were before, at this interval.
+    fn observe(&mut self, now: u64, size: (u64, u64)) -> u32 {
+        let interval = now.saturating_sub(self.last);
+        let is_same = self.last != 0 && self.size == size;
+        let is_check = is_same && (PROBE_GAP_MIN_NS..=STREAK_MAX_NS).contains(&interval);
+        let is_regular = is_check && interval.abs_diff(self.interval) <= JITTER_MIN_NS.max(interval / JITTER_PART);
+        self.count = match () {
+            () if is_regular => self.count.saturating_add(1),
+            // The second: there is an interval, and nothing to compare it with.
+            () if is_check => 1,
+            () => 0,
+        };
+        (self.last, self.interval, self.size) = (now, if is_check { interval } else { 0 }, size);
+        self.count
+    }
 }
 
 /// Another host, by its address.
@@ -87,7 +137,15 @@ struct Streak {
 
 impl Default for RecentResets {
     fn default() -> Self {
-        Self { peers: cache(), destinations: cache(), probes: cache(), processes: cache(), listeners: cache() }
+        Self {
+            peers: cache(),
+            destinations: cache(),
+            probes: cache(),
+            processes: cache(),
+            listeners: cache(),
+            connections: cache(),
+            checks: cache(),
+        }
     }
 }
 
@@ -99,11 +157,57 @@ impl RecentResets {
     /// Fills in the correlation of a reset with earlier ones, and remembers it. Resets have to come in the order of
     /// events.
     pub(super) fn observe(&mut self, reset: &mut Reset) {
-        let correlation = match reset.direction {
+        let mut correlation = match reset.direction {
             Direction::Sent => self.observe_sent(reset),
             Direction::Received => self.observe_received(reset),
         };
+        self.observe_connection(reset, &mut correlation);
+        self.observe_check(reset, &mut correlation);
         reset.internals.correlation = correlation;
+    }
+
+    /// Remembers which connection was reset. One that answers a SYN belongs to no connection.
+    fn observe_connection(&mut self, reset: &Reset, correlation: &mut Correlation) {
+        let opens =
+            reset.provoked_by.is_some_and(|packet| packet.flags.0 & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN);
+        if opens || reset.internals.netfilter_hook != 0 {
+            return;
+        }
+        let now = reset.internals.ktime_ns;
+        let key = (reset.namespace(), reset.local, reset.peer);
+        let rtt_us = reset.socket.as_ref().and_then(|socket| socket.rtt_us);
+        if let Some(earlier) = self.connections.get_mut(&key) {
+            // A connection that began after the other reset is a new one on the same ports.
+            let age_ms = reset.socket.as_ref().and_then(|socket| socket.age_ms);
+            let since = elapsed_ms(now, earlier.at);
+            if age_ms.is_none_or(|age| age > since) {
+                correlation.same_connection_ms = Some(since);
+                correlation.same_connection_rtt_ms = f64::from(earlier.rtt_us) / 1000.0;
+            }
+            // The rest of a connection has no round trip of its own.
+            *earlier = ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(earlier.rtt_us) };
+        } else {
+            self.connections.put(key, ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(0) });
+        }
+    }
+
+    /// Compares a short connection with earlier ones between these hosts and on this service's port.
+    fn observe_check(&mut self, reset: &Reset, correlation: &mut Correlation) {
+        let Some(socket) = &reset.socket else { return };
+        let service = match (reset.direction, socket.role) {
+            (Direction::Received, Some(Role::Server)) => reset.local.port,
+            (Direction::Sent, Some(Role::Client)) => reset.peer.port,
+            _ => return,
+        };
+        let is_short = socket.age_ms.is_some_and(|age| age <= CHECK_MAX_MS);
+        let (Some(sent), Some(received)) = (socket.bytes_sent, socket.bytes_received) else { return };
+        if !is_short || sent.max(received) > CHECK_MAX_BYTES {
+            return;
+        }
+        let key = (reset.namespace(), reset.local.address, reset.peer.address, service);
+        let rhythm = self.checks.get_or_insert_mut(key, Rhythm::default);
+        correlation.checks = rhythm.observe(reset.internals.ktime_ns, (sent, received));
+        correlation.check_interval_ms = elapsed_ms(rhythm.interval, 0);
     }
 
     fn observe_sent(&mut self, reset: &Reset) -> Correlation {

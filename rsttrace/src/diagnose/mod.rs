@@ -7,11 +7,16 @@ pub mod catalogue;
 pub mod connection_view;
 mod correlation;
 mod data_file;
+mod ended;
 pub(crate) mod evidence;
+mod lost_state;
+mod mptcp;
 mod program_hints;
 mod received;
 mod sent;
+mod serving;
 pub mod timeouts;
+mod tls;
 
 use std::borrow::Cow;
 
@@ -68,7 +73,7 @@ impl Diagnosis {
     /// Apart from [`Self::diagnose`], because it takes longer and not every format shows evidence.
     pub fn explain(&self, reset: &mut Reset) {
         let mut evidence = std::mem::take(&mut reset.cause.evidence).cleared();
-        if let Some(spec) = catalogue::find(reset.cause.code) {
+        if let Some(spec) = catalogue::find_in(reset.cause.code, reset.direction) {
             (spec.evidence)(reset, &self.timeouts, &mut evidence);
         }
         evidence::append_facts(reset, &mut evidence);

@@ -11,7 +11,11 @@ use super::{
     catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY},
     connection_view::{FinOrder, ReceivedReset, has_foreign_ttl},
     evidence::{AFTER_SILENCE, pluralize},
+    lost_state::{self, is_unprovoked, no_timestamp},
+    mptcp,
+    serving::{self, waiting_time},
     timeouts::{TimeoutKind, Timeouts},
+    tls,
 };
 use crate::{
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
@@ -26,10 +30,10 @@ const FOREIGN_TTL_IDLE_MIN_MS: f64 = 10_000.0;
 const LONG_IDLE_MS: f64 = 300_000.0;
 /// Longest time between the peer's last data and a reset that belongs to them.
 const AFTER_LAST_DATA_MS: f64 = 100.0;
-/// Waiting time of a request from which on the evidence names it.
-const WAITED_MIN_MS: f64 = 500.0;
 /// Longest time since the last data on a connection that was at work.
 const AT_WORK_MS: f64 = 1_000.0;
+/// Shortest silence before a request that an idle timeout of the peer ends, milliseconds.
+const RACE_IDLE_MIN_MS: f64 = 1_000.0;
 /// Round trip below which the source of an answer cannot be told by its time.
 const MEASURABLE_RTT_US: u32 = 2_000;
 /// Connections in a row, this one among them, that are reset on their first data from which on it is on purpose.
@@ -39,8 +43,8 @@ const POLICY_MIN_MS: f64 = 1_000.0;
 /// Shortest age of a connection whose data a listener with a full accept queue dropped: it answers them only once it
 /// has forgotten the connection.
 const NEVER_ACCEPTED_MIN_MS: f64 = 500.0;
-/// Longest age of a health check's connection.
-const PROBE_MAX_MS: f64 = 5_000.0;
+/// Largest difference of two timestamps of a peer that is a time, in milliseconds: two days.
+const CLOCK_DELTA_MAX: u32 = 172_800_000;
 /// Longest time between a refusal and a reset of one event.
 const REFUSED_MAX_MS: f64 = 1_000.0;
 
@@ -51,19 +55,25 @@ const OTHER_CONNECTION: &str = "other connection to this address and port";
 pub(super) static CAUSES: &[&CauseSpec] = &[
     &REFUSED_BY_FIREWALL,
     &CONNECTION_REFUSED,
+    &mptcp::SUBFLOW_RECEIVED,
+    &tls::GOODBYE_RECEIVED,
+    &serving::HEALTH_PROBE,
     &REUSED_CLOSED_CONNECTION,
-    &AFTER_CLOSE,
     &IDLE_TIMEOUT_PATH,
     &KEEPALIVE_RACE,
+    &serving::LEAKED_SOCKET,
+    &serving::CLIENT_GAVE_UP,
+    &serving::CLIENT_CANCELLED,
+    &PEER_CLOSED_UNREAD,
+    &AFTER_CLOSE,
     &KEEPALIVE_ANSWER,
     &IDLE_RESET,
     &POLICY,
     &INJECTED,
     &ACCEPT_OVERFLOW,
     &PEER_RESTARTED,
-    &HEALTH_PROBE,
-    &CLIENT_GAVE_UP,
-    &PEER_CLOSED_UNREAD,
+    &lost_state::PATH_LOST_STATE,
+    &lost_state::PEER_LOST_STATE,
     &PEER_ABORTED,
 ];
 
@@ -73,7 +83,7 @@ fn in_syn_sent(reset: &Reset) -> Option<ReceivedReset<'_>> {
 }
 
 /// The view of a reset of a connection that its process was using.
-fn in_use(reset: &Reset) -> Option<ReceivedReset<'_>> {
+pub(super) fn in_use(reset: &Reset) -> Option<ReceivedReset<'_>> {
     ReceivedReset::of(reset).filter(|view| view.in_use())
 }
 
@@ -171,13 +181,16 @@ static REUSED_CLOSED_CONNECTION: CauseSpec = CauseSpec {
 fn reused_closed_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let view =
         ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && !view.sends_despite_unread_response())?;
-    let answered = view.answers_our_send() || view.answers_before_rto();
-    let sent = view.fin_order() == FinOrder::BeforeSend && answered && view.has_foreign_ttl() != Some(true);
-    match view.state() {
-        tcp::CLOSE_WAIT if sent && !view.may_be_closing_alert() => LIKELY,
+    let is_closed = matches!(view.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
+    if !is_closed || view.fin_order() != FinOrder::BeforeSend || !view.has_unacked() {
+        return None;
+    }
+    let is_answer = view.answers_our_send() || view.answers_before_rto();
+    match view.has_foreign_ttl() {
+        Some(true) => None,
         // A closing alert to a peer that had closed.
-        tcp::CLOSE_WAIT if sent => GUESS,
-        tcp::LAST_ACK if sent && !view.may_be_closing_alert() => GUESS,
+        _ if is_answer && !view.may_be_closing_alert() => LIKELY,
+        _ if is_answer || view.state() != tcp::CLOSE_WAIT => GUESS,
         _ => None,
     }
 }
@@ -214,11 +227,15 @@ static AFTER_CLOSE: CauseSpec = CauseSpec {
 fn after_close(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let view = ReceivedReset::of(reset)?;
     let closed = matches!(view.state(), tcp::FIN_WAIT1 | tcp::FIN_WAIT2 | tcp::CLOSING | tcp::LAST_ACK);
-    (closed && !view.in_use()).then_some(CauseConfidence::Certain)
+    if !closed || view.in_use() {
+        return None;
+    }
+    // What a client had sent may be a request that the peer never took.
+    if view.is_sending() && !view.has_role(Role::Server) { GUESS } else { CERTAIN }
 }
 
 /// Tells how long the connection was idle, and the known timeouts that match.
-fn idle_time(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+pub(super) fn idle_time(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     let Some(view) = ReceivedReset::of(reset) else { return };
     let Some(idle) = view.relevant_idle_ms().filter(|&idle| idle >= AT_WORK_MS) else { return };
     let what = if view.has_unacked() { AFTER_SILENCE } else { "nothing had gone either way for" };
@@ -267,19 +284,53 @@ static KEEPALIVE_RACE: CauseSpec = CauseSpec {
     sender: Sender::Peer,
     fault: Fault::Local,
     rule: keepalive_race,
-    evidence: idle_time,
+    evidence: crossed,
     summary: "Our request and the peer's idle timeout crossed.",
     advice: "Keep idle connections in the client's pool for a shorter time than the server does, and repeat such requests where that is safe.",
-    shows_by: "We are the client, had exchanged data before, and our request after a silence that matches a known timeout was answered with a reset at once. No FIN had come when it was sent, and no connection with another silence broke at the same time.",
+    shows_by: "We are the client, had exchanged data before, and nothing of an answer came to our last request. Either the peer's FIN crossed it on the path (they set out within one round trip), whatever our process did then; or no FIN came, the reset came at once, and the silence before matches a known timeout, or the reset has the peer's timestamp.",
 };
 
 fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
-    let (view, idle) = answered_after_idle(reset)?;
-    let known = view.has_role(Role::Client)
-        && view.has_received()
-        && timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]);
-    let alone = reset.internals.correlation.silent_otherwise == 0;
-    (known && alone && view.has_foreign_ttl() != Some(true)).then_some(CauseConfidence::Likely)
+    let view = ReceivedReset::of(reset)
+        .filter(|view| view.has_role(Role::Client) && view.has_received() && view.has_no_response())?;
+    if view.has_foreign_ttl() == Some(true) {
+        return None;
+    }
+    let is_answer = view.answers_our_send() || view.answers_before_rto();
+    // The process may have read the end of the stream and closed in turn; the reset answers its request all the same.
+    if matches!(view.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING) {
+        return (is_answer && view.crossed_with_fin()).then_some(CauseConfidence::Likely);
+    }
+    // The peer's kernel may have acknowledged a request that its process never read.
+    let is_soon = is_answer || view.socket.since_send_ms.is_some_and(|since| since <= AT_WORK_MS);
+    if !is_soon || !view.in_use() || view.timestamp() == Some(false) || reset.internals.correlation.silent_otherwise > 0
+    {
+        return None;
+    }
+    // On a fast network the request lay in the peer's queue when its timer went off, and no FIN came.
+    let idle = view.socket.idle_before_send_ms.filter(|&idle| idle >= RACE_IDLE_MIN_MS)?;
+    let is_known = timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]);
+    match view.timestamp() {
+        _ if is_known && is_answer => LIKELY,
+        Some(true) if is_known || is_answer => GUESS,
+        _ => None,
+    }
+}
+
+fn crossed(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    idle_time(reset, timeouts, evidence);
+    let Some(view) = ReceivedReset::of(reset) else { return };
+    if let Some(fin) = view.socket.fin_received_ms {
+        let (fin, bytes) = (human_duration(fin), view.socket.unacked_bytes.unwrap_or(0));
+        evidence.push(format_args!(
+            "the peer's FIN came {fin} before the reset, after {bytes} bytes of ours had been sent"
+        ));
+    }
+    if view.timestamp() == Some(true) {
+        evidence.push(
+            "the reset carries the peer's timestamp: a process there closed the connection with our request unread",
+        );
+    }
 }
 
 static KEEPALIVE_ANSWER: CauseSpec = CauseSpec {
@@ -325,7 +376,7 @@ fn idle_reset(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
         || view.has_foreign_ttl() == Some(true) && idle >= FOREIGN_TTL_IDLE_MIN_MS
     {
         LIKELY
-    } else if timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]) {
+    } else if timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]) && !view.is_of_unknown_connection() {
         GUESS
     } else {
         None
@@ -375,14 +426,24 @@ static INJECTED: CauseSpec = CauseSpec {
     sender: Sender::Path,
     fault: Fault::Path,
     rule: injected,
-    evidence: not_from_peer,
+    evidence: injected_evidence,
     summary: "The reset did not come from the peer itself.",
     advice: "Look for a middlebox on the way that ends connections.",
-    shows_by: "The reset's TTL is off the peer's own by more than 2, or it has a window that no known system sends.",
+    shows_by: "The reset's TTL is off the peer's own by more than 2, or it has a window that no known system sends; or it has no timestamp, though the connection has them, and nothing of ours can have provoked it.",
 };
+
+fn injected_evidence(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    if is_unprovoked(reset) {
+        no_timestamp(reset, timeouts, evidence);
+    }
+    not_from_peer(reset, timeouts, evidence);
+}
 
 fn injected(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     in_use(reset)?;
+    if is_unprovoked(reset) {
+        return LIKELY;
+    }
     if has_foreign_ttl(reset) == Some(true) {
         return LIKELY;
     }
@@ -405,7 +466,8 @@ static ACCEPT_OVERFLOW: CauseSpec = CauseSpec {
 fn accept_overflow(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let view = client_in_use(reset).filter(|view| view.has_role(Role::Client) && !view.has_received())?;
     // The reset of a process that aborts has a window, that of a listener with a full queue has none.
-    if view.has_foreign_ttl() == Some(true) || view.window().is_some_and(|window| window > 0) {
+    let of_process = view.window().is_some_and(|window| window > 0) || view.timestamp() == Some(true);
+    if view.has_foreign_ttl() == Some(true) || of_process {
         return None;
     }
     if was_never_accepted(view) {
@@ -462,8 +524,9 @@ fn peer_restarted(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let view = client_in_use(reset).filter(|view| !view.just_established())?;
     let earlier = &reset.internals.correlation;
     let refused = earlier.refused_ms.is_some_and(|ms| ms <= REFUSED_MAX_MS);
-    (view.has_foreign_ttl() != Some(true) && (earlier.broken_at_once >= 1 || earlier.broken >= 2 || refused))
-        .then_some(CauseConfidence::Likely)
+    // Something between that forgets all connections at once breaks several as well; it does not refuse new ones.
+    let together = (earlier.broken_at_once >= 1 || earlier.broken >= 2) && !view.is_of_unknown_connection();
+    (view.has_foreign_ttl() != Some(true) && (together || refused)).then_some(CauseConfidence::Likely)
 }
 
 fn broke_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
@@ -476,79 +539,6 @@ fn broke_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     if let Some(ms) = earlier.refused_ms.filter(|&ms| ms <= REFUSED_MAX_MS) {
         evidence.push(format_args!("it refused a connection {} before", human_duration(ms)));
     }
-}
-
-static HEALTH_PROBE: CauseSpec = CauseSpec {
-    code: "health-probe",
-    direction: Some(Direction::Received),
-    sender: Sender::Peer,
-    fault: Fault::None,
-    rule: health_probe,
-    evidence: probed_again,
-    summary: "A health check connected and reset at once.",
-    advice: "Nothing; it is harmless. To keep it out of the output: --no-benign.",
-    shows_by: "We are the server, no byte went either way, and the same source has done so before at a distance.",
-};
-
-fn health_probe(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let view = in_use(reset).filter(|view| view.has_role(Role::Server) && view.exchanged_no_data())?;
-    let short = reset.internals.established_ms.or(view.socket.age_ms).is_none_or(|since| since <= PROBE_MAX_MS);
-    (short && reset.internals.correlation.probes >= 1).then_some(CauseConfidence::Likely)
-}
-
-fn probed_again(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    let earlier = &reset.internals.correlation;
-    let last = human_duration(earlier.probe_gap_ms);
-    match earlier.probes {
-        1 => evidence.push(format_args!("the same source has done so once, last {last} before")),
-        probes => evidence.push(format_args!("the same source has done so {probes} times, last {last} before")),
-    }
-}
-
-static CLIENT_GAVE_UP: CauseSpec = CauseSpec {
-    code: "client-gave-up",
-    direction: Some(Direction::Received),
-    sender: Sender::Peer,
-    fault: Fault::Local,
-    rule: client_gave_up,
-    evidence: waiting_time,
-    summary: "The client ended the connection before our answer.",
-    advice: "Answer faster, or raise the client's timeout.",
-    shows_by: "We are the server, and the client reset while we were sending, before our first byte, or after its FIN when the answer came too late.",
-};
-
-fn client_gave_up(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let view = in_use(reset).filter(|view| view.has_role(Role::Server))?;
-    if view.state() == tcp::CLOSE_WAIT {
-        // The client's FIN, then our answer. A closing alert is no answer.
-        return if view.is_sending() && view.may_be_closing_alert() { GUESS } else { LIKELY };
-    }
-    (view.is_sending() || view.has_unread() || view.request_outstanding()).then_some(CauseConfidence::Likely)
-}
-
-/// Tells how long the last request had waited for its response; otherwise how long the connection was idle.
-fn waiting_time(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
-    let Some(view) = ReceivedReset::of(reset) else { return };
-    let asked = match view.socket.role {
-        Some(Role::Server) => view.socket.since_receive_ms,
-        _ => view.socket.since_send_ms,
-    };
-    match asked.filter(|&asked| view.request_outstanding() && asked >= WAITED_MIN_MS) {
-        Some(asked) => {
-            let round = if is_round(asked) { ", a round figure, as timeouts have" } else { "" };
-            let asked = human_duration(asked);
-            evidence.push(format_args!("the last request had waited {asked} for an answer{round}"));
-        }
-        None => idle_time(reset, timeouts, evidence),
-    }
-}
-
-/// Returns whether a time is close to one that is commonly configured as a timeout: within 2 %, and within half a
-/// second.
-fn is_round(ms: f64) -> bool {
-    [1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0]
-        .iter()
-        .any(|seconds| (ms / 1000.0 - seconds).abs() <= (seconds / 50.0).min(0.5))
 }
 
 static PEER_CLOSED_UNREAD: CauseSpec = CauseSpec {
@@ -564,7 +554,11 @@ static PEER_CLOSED_UNREAD: CauseSpec = CauseSpec {
 };
 
 fn peer_closed_unread(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let view = client_in_use(reset)?;
+    let view =
+        ReceivedReset::of(reset).filter(|view| !view.has_role(Role::Server) && !view.is_of_unknown_connection())?;
+    if !view.in_use() && !matches!(view.state(), tcp::LAST_ACK | tcp::CLOSING) {
+        return None;
+    }
     if view.sends_despite_unread_response() {
         return LIKELY;
     }
@@ -606,7 +600,7 @@ static PEER_ABORTED: CauseSpec = CauseSpec {
     sender: Sender::Peer,
     fault: Fault::Peer,
     rule: peer_aborted,
-    evidence: waiting_time,
+    evidence: by_process,
     summary: "The peer's process aborted the connection.",
     advice: "Look at the peer's log for this moment.",
     shows_by: "A connection in use was reset, and nothing else in this catalogue fits.",
@@ -614,7 +608,27 @@ static PEER_ABORTED: CauseSpec = CauseSpec {
 
 fn peer_aborted(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let view = ReceivedReset::of(reset).filter(|view| view.in_use() || view.state() == tcp::CLOSE_WAIT)?;
-    let lately = |since: Option<f64>| since.is_some_and(|since| since <= AT_WORK_MS);
-    let at_work = lately(view.socket.since_send_ms) || lately(view.socket.since_receive_ms);
-    Some(if at_work { CauseConfidence::Likely } else { CauseConfidence::Guess })
+    match view.timestamp() {
+        Some(true) => CERTAIN,
+        Some(false) => None,
+        None => {
+            let lately = |since: Option<f64>| since.is_some_and(|since| since <= AT_WORK_MS);
+            let at_work = lately(view.socket.since_send_ms) || lately(view.socket.since_receive_ms);
+            if at_work { LIKELY } else { GUESS }
+        }
+    }
+}
+
+fn by_process(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    if reset.segment.timestamp == Some(true) {
+        match reset.internals.peer_clock_delta.filter(|&delta| delta < CLOCK_DELTA_MAX) {
+            Some(delta) => evidence.push(format_args!(
+                "the reset carries the peer's timestamp: a process there ended the connection, {} after its last segment \
+                 by its own clock",
+                human_duration(delta.into())
+            )),
+            None => evidence.push("the reset carries the peer's timestamp: a process there ended the connection"),
+        }
+    }
+    waiting_time(reset, timeouts, evidence);
 }

@@ -1,17 +1,24 @@
 //! Causes of sent resets: rules over the socket as the kernel had it, with the kernel's reason if it gives one (Linux
 //! 6.10 and later for resets that answer a packet, 6.12 and later for the others), and without.
 
+use nix::sys::signal::Signal;
 use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::{
     catalogue::{CERTAIN, CauseSpec, LIKELY, no_evidence},
+    ended,
     evidence::pluralize,
+    mptcp,
     timeouts::Timeouts,
+    tls,
 };
 use crate::{
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
     util::human_duration,
 };
+
+/// Earlier connections of equal size at equal intervals from which on they are health checks.
+pub(super) const CHECKS_MIN: u32 = 3;
 
 /// Number of different closed ports within a minute from which on it is a scan.
 const SCAN_PORTS: u32 = 10;
@@ -21,9 +28,19 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &FIREWALL_REJECT,
     &PORT_SCAN,
     &PORT_CLOSED,
+    &mptcp::SUBFLOW_SENT,
+    &ended::AFTERMATH,
+    &tls::GOODBYE_SENT,
+    &HEALTH_PROBE,
+    &ended::GIVEN_UP_EARLIER,
+    &ended::PEER_STOPPED_READING,
+    &ended::GAVE_UP_WAITING,
+    &ended::KEEPALIVE_RACE,
+    &ended::TURNED_AWAY,
+    &DATA_AFTER_CLOSE,
+    &LISTEN_OVERFLOW,
     &NO_CONNECTION,
     &TIME_WAIT,
-    &DATA_AFTER_CLOSE,
     &SOCKET_DESTROYED,
     &USER_TIMEOUT,
     &KEEPALIVE_TIMEOUT,
@@ -31,9 +48,10 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &LINGER2_EXPIRED,
     &LISTENER_CLOSED,
     &PROCESS_DIED,
+    &PROCESS_EXITED,
     &CLOSED_WITH_UNREAD_DATA,
     &LINGER_ZERO,
-    &LISTEN_OVERFLOW,
+    &ended::CLEARED_OLD_CONNECTION,
     &BAD_SEGMENT,
 ];
 
@@ -100,11 +118,11 @@ static NO_CONNECTION: CauseSpec = CauseSpec {
     evidence: after_listener,
     summary: "A segment came for a connection that this host does not know.",
     advice: "Has the service restarted or failed over, does traffic take two paths, or does conntrack drop what it calls INVALID?",
-    shows_by: "The kernel had no socket, and the packet was not a SYN (Linux 6.10 and later).",
+    shows_by: "The packet was not a SYN, and the kernel had no socket for it (Linux 6.10 and later), or the listener of its port alone.",
 };
 
 fn no_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    flags_without_socket(reset).and(CERTAIN)
+    meets_no_connection(reset).then_some(CauseConfidence::Certain)
 }
 
 /// Flags of the packet that the reset answers, if there was no socket for it.
@@ -118,6 +136,10 @@ fn is_syn(flags: u8) -> bool {
 
 /// Tells when the listener on this port closed.
 fn after_listener(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    if let Some(ending) = &reset.internals.ending {
+        let closed = human_duration(ending.closed_ms);
+        evidence.push(format_args!("this host had closed a connection between these ends {closed} before"));
+    }
     if let Some(ms) = reset.internals.correlation.listener_gone_ms {
         let gone = human_duration(ms);
         evidence.push(format_args!("a listener on this port closed, or its process ended, {gone} before"));
@@ -155,11 +177,59 @@ static DATA_AFTER_CLOSE: CauseSpec = CauseSpec {
 };
 
 fn data_after_close(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    is_after_close(reset).then_some(CauseConfidence::Certain)
+}
+
+/// Returns whether data came for a connection that this side had closed and the peer had not.
+pub(super) fn is_after_close(reset: &Reset) -> bool {
+    // The state FIN_WAIT2 lives on as a sub-state of TIME_WAIT.
     if reset.internals.time_wait_substate == Some(tcp::FIN_WAIT2) {
-        return CERTAIN;
+        return true;
     }
     // A socket that the kernel closed because data came (`tcp_rcv_state_process`), before it answered them.
-    (reset.provoked_by.is_some() && reset.internals.raw_state == tcp::CLOSE).then_some(CauseConfidence::Certain)
+    if reset.provoked_by.is_some() && reset.internals.raw_state == tcp::CLOSE {
+        return true;
+    }
+    // The socket has gone since: nothing, or a listener, answers.
+    meets_no_connection(reset)
+        && reset
+            .internals
+            .ending
+            .as_ref()
+            .is_some_and(|ending| ending.error == 0 && matches!(ending.state, tcp::FIN_WAIT1 | tcp::FIN_WAIT2))
+}
+
+/// Returns whether the reset answers a segment, other than a SYN, for which this host had no connection: it met no socket,
+/// or a listener. What the listener says of it does not depend on the connection, so neither does the cause.
+pub(super) fn meets_no_connection(reset: &Reset) -> bool {
+    let Some(packet) = reset.provoked_by else { return false };
+    let opens = packet.flags.0 & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN;
+    reset.internals.netfilter_hook == 0 && !opens && (reset.socket.is_none() || is_by_listener(reset))
+}
+
+static HEALTH_PROBE: CauseSpec = CauseSpec {
+    code: "health-probe",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalProcess,
+    fault: Fault::None,
+    rule: health_probe,
+    evidence: regular_checks,
+    summary: "A health check of this host ended its connection with a reset.",
+    advice: "Nothing; it is harmless. To keep it out of the output: --no-benign.",
+    shows_by: "This host opened the connection, and has ended at least three of equal size to the same place before, at equal intervals.",
+};
+
+fn health_probe(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    (reset.internals.correlation.checks >= CHECKS_MIN && !reset.internals.holder_exiting)
+        .then_some(CauseConfidence::Likely)
+}
+
+/// Tells the interval of regular checks.
+pub(super) fn regular_checks(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    let earlier = &reset.internals.correlation;
+    let interval = human_duration(earlier.check_interval_ms);
+    evidence
+        .push(format_args!("{} connections of equal size have ended so before, one every {interval}", earlier.checks));
 }
 
 static SOCKET_DESTROYED: CauseSpec = CauseSpec {
@@ -297,16 +367,46 @@ static PROCESS_DIED: CauseSpec = CauseSpec {
     fault: Fault::Local,
     rule: process_died,
     evidence: died_with_others,
-    summary: "The process exited or was killed with the connection open.",
-    advice: "Find out why it ended: its log, the out-of-memory killer (dmesg), a deployment.",
-    shows_by: "As closed-with-unread-data or linger-zero, and the task that closed was exiting; often several sockets of one process within milliseconds.",
+    summary: "A signal killed the process with the connection open.",
+    advice: "Find out what killed it: its log, the out-of-memory killer (dmesg), a deployment.",
+    shows_by: "As closed-with-unread-data or linger-zero, and the task that closed was exiting because of a signal; often several sockets of one process within milliseconds.",
 };
 
 fn process_died(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    (is_by_close(reset) && reset.internals.holder_exiting && exit_signal(reset).is_some())
+        .then_some(CauseConfidence::Certain)
+}
+
+/// Signal that ended the process: the low seven bits of its exit code (`wait(2)`).
+fn exit_signal(reset: &Reset) -> Option<u32> {
+    reset.internals.exit_code.map(|code| code & 0x7f).filter(|&signal| signal != 0)
+}
+
+static PROCESS_EXITED: CauseSpec = CauseSpec {
+    code: "process-exited",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalProcess,
+    fault: Fault::Local,
+    rule: process_exited,
+    evidence: died_with_others,
+    summary: "The process exited by itself with the connection open.",
+    advice: "If the peer should not see an error, make the process read what has come and close its connections before it exits.",
+    shows_by: "As process-died, without a signal: the process had called exit or returned.",
+};
+
+fn process_exited(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     (is_by_close(reset) && reset.internals.holder_exiting).then_some(CauseConfidence::Certain)
 }
 
 fn died_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    if let Some(signal) = exit_signal(reset) {
+        match signal_name(signal) {
+            Some(name) => evidence.push_parts(["the signal was ", name]),
+            None => evidence.push(format_args!("the signal was {signal}")),
+        }
+    } else if let Some(code) = reset.internals.exit_code {
+        evidence.push(format_args!("its exit status was {}", code >> 8 & 0xff));
+    }
     let others = reset.internals.correlation.same_process;
     if others > 0 {
         evidence.push(pluralize(
@@ -316,6 +416,11 @@ fn died_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
             "were reset in the same tenth of a second",
         ));
     }
+}
+
+/// Name of a signal; `None` for an unknown number.
+fn signal_name(signal: u32) -> Option<&'static str> {
+    i32::try_from(signal).ok().and_then(|signal| Signal::try_from(signal).ok()).map(Signal::as_str)
 }
 
 static CLOSED_WITH_UNREAD_DATA: CauseSpec = CauseSpec {
@@ -388,7 +493,7 @@ static BAD_SEGMENT: CauseSpec = CauseSpec {
     evidence: no_evidence,
     summary: "The peer sent a segment that does not fit the state of the connection.",
     advice: "Look for an old connection on the same ports, a broken middlebox, or forged packets.",
-    shows_by: "A listener or a half-open connection answered a packet: an acknowledgement of what was never sent, an old sequence number, a SYN in the wrong place.",
+    shows_by: "A half-open connection answered a packet: an acknowledgement of what was never sent, an old sequence number; or a listener answered a SYN that it cannot take.",
 };
 
 fn bad_segment(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -422,7 +527,7 @@ fn is_while_open(reset: &Reset) -> bool {
 }
 
 /// Returns whether the reset was active and came from the close of the socket.
-fn is_by_close(reset: &Reset) -> bool {
+pub(super) fn is_by_close(reset: &Reset) -> bool {
     is_active(reset) && reset.internals.raw_state == tcp::CLOSE
 }
 

@@ -61,6 +61,6 @@ pub struct FilterOptions {
 
 /// Parses the code of a cause.
 fn cause(text: &str) -> Result<String, String> {
-    let known = catalogue::find(text).map(|row| row.code.to_owned());
+    let known = catalogue::find(text).next().map(|row| row.code.to_owned());
     known.ok_or_else(|| "'rsttrace explain' lists the codes".into())
 }

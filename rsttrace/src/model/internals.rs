@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use rsttrace_common::event::{ROLE_CLIENT, ROLE_SERVER};
+
+use super::Role;
+
 /// State of one reset beyond its record: raw figures of the event, and what later stages have found out.
 #[derive(Clone, Debug, Default)]
 pub struct Internals {
@@ -60,6 +64,8 @@ pub struct Internals {
     pub established_ms: Option<f64>,
     /// Time since the first segment of this host's last burst of data, milliseconds.
     pub burst_ms: Option<f64>,
+    /// Time since the peer last acknowledged data, milliseconds.
+    pub since_ack_ms: Option<f64>,
     /// The kernel's clock tick, milliseconds: the resolution of the times that it keeps in ticks.
     pub tick_ms: Option<f64>,
     /// Relation to other resets shortly before.
@@ -83,6 +89,8 @@ pub struct Ending {
     pub lifetime_ms: Option<f64>,
     /// Time between the last data in either direction and the close, milliseconds; `None` where the clock tick is not known.
     pub idle_ms: Option<f64>,
+    /// Whether the last data before the close were this host's: it waited for an answer.
+    pub was_waiting: bool,
     /// Bytes received, the peer's FIN included.
     pub bytes_received: u32,
     /// Bytes sent.
@@ -95,6 +103,17 @@ pub struct Ending {
     pub state: u8,
     /// Role of this host's end (`ROLE_*`).
     pub role: u8,
+}
+
+impl Ending {
+    /// Role of this host's end; `None` where it is not known.
+    pub const fn role(&self) -> Option<Role> {
+        match self.role {
+            ROLE_CLIENT => Some(Role::Client),
+            ROLE_SERVER => Some(Role::Server),
+            _ => None,
+        }
+    }
 }
 
 /// Relation of a reset to those shortly before it, from a bounded memory. Counts are 0 where nothing was remembered.
@@ -121,6 +140,14 @@ pub struct Correlation {
     pub probes: u32,
     /// Time since the last of them, milliseconds.
     pub probe_gap_ms: f64,
+    /// Earlier connections of equal size, at equal intervals, between these hosts and on this service's port.
+    pub checks: u32,
+    /// That interval, milliseconds.
+    pub check_interval_ms: f64,
+    /// Time since another reset of the same connection, milliseconds.
+    pub same_connection_ms: Option<f64>,
+    /// Round trip of that connection, milliseconds; 0 where it was not measured.
+    pub same_connection_rtt_ms: f64,
     /// Different closed ports that the peer has tried within a minute, including this one.
     pub closed_ports: u32,
     /// Sockets that this process reset within the tenth of a second before.

@@ -82,7 +82,7 @@ fn backends(summary: &Summary) -> Option<String> {
 
 fn most_urgent_cause(summary: &Summary) -> Option<String> {
     // What is harmless needs no change, however often it occurs.
-    let rows = summary.by_cause.iter().filter_map(|(code, count)| Some((catalogue::find(code)?, count)));
+    let rows = summary.by_cause.iter().filter_map(|(code, count)| Some((catalogue::find(code).next()?, count)));
     let (row, count) = rows.filter(|(row, _)| row.fault != Fault::None).max_by_key(|&(_, count)| count)?;
     Some(format!("Look first at: {} ({count}). {} {}", row.code, row.summary, row.advice))
 }

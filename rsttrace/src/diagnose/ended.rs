@@ -1,0 +1,299 @@
+//! Sent resets for connections that this host had ended before: their aftermath, and what came too late.
+
+use rsttrace_common::abi::{ECONNREFUSED, ECONNRESET, EPIPE, ETIMEDOUT, tcp, tcp_flag};
+
+use super::{
+    catalogue::{CauseSpec, GUESS, LIKELY},
+    sent::{is_after_close, is_by_close, meets_no_connection},
+    timeouts::{TimeoutKind, Timeouts},
+};
+use crate::{
+    model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender, internals::Ending},
+    util::human_duration,
+};
+
+/// Longest time, beyond two round trips, in which segments that were on their way when a reset was sent may still come,
+/// milliseconds.
+const AFTERMATH_MS: f64 = 20.0;
+/// Longest time in which they may still come where no round trip was measured, milliseconds.
+const AFTERMATH_UNMEASURED_MS: f64 = 200.0;
+/// Shortest silence before a close that an idle timeout makes, milliseconds.
+const IDLE_MIN_MS: f64 = 500.0;
+/// Longest time from the handshake to the close of a connection that was turned away, milliseconds.
+const TURNED_AWAY_MS: f64 = 1_000.0;
+/// Longest line that a server says when it turns a connection away, bytes.
+const TURNED_AWAY_BYTES: u64 = 512;
+/// Longest time between the arrival of a request and the close that leaves it unread, milliseconds.
+const UNREAD_MS: f64 = 100.0;
+
+pub(super) static AFTERMATH: CauseSpec = CauseSpec {
+    code: "aftermath",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalKernel,
+    fault: Fault::None,
+    rule: aftermath,
+    evidence: other_reset,
+    summary: "It is the rest of a connection that had just been reset.",
+    advice: "Nothing by itself; see the reset of the same connection just before.",
+    shows_by: "A segment came for a connection that this host does not know, within two round trips and a tenth of a second after another reset of it.",
+};
+
+fn aftermath(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    if !meets_no_connection(reset) {
+        return None;
+    }
+    if let Some(since) = reset.internals.correlation.same_connection_ms {
+        let rtt = reset.internals.correlation.same_connection_rtt_ms;
+        let limit = if rtt > 0.0 { 2.0 * rtt + AFTERMATH_MS } else { AFTERMATH_UNMEASURED_MS };
+        return (since <= limit).then_some(CauseConfidence::Certain);
+    }
+    let ending = reset.internals.ending.as_ref().filter(|ending| ending.closed_ms <= AFTERMATH_MS)?;
+    // The other reset was filtered out, or lost. A connection that was open in both directions and had no error ended by a
+    // reset of this host.
+    let by_reset = matches!(ending.error, ECONNRESET | EPIPE | ECONNREFUSED)
+        || ending.error == 0 && matches!(ending.state, tcp::ESTABLISHED | tcp::CLOSE_WAIT | tcp::SYN_RECV);
+    by_reset.then_some(CauseConfidence::Likely)
+}
+
+fn other_reset(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    if let Some(since) = reset.internals.correlation.same_connection_ms {
+        evidence.push(format_args!("this connection was reset {} before", human_duration(since)));
+    } else if let Some(ending) = &reset.internals.ending {
+        evidence
+            .push(format_args!("this connection had ended {} before, by a reset", human_duration(ending.closed_ms)));
+    }
+}
+
+pub(super) static GIVEN_UP_EARLIER: CauseSpec = CauseSpec {
+    code: "given-up-earlier",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalKernel,
+    fault: Fault::Path,
+    rule: given_up_earlier,
+    evidence: given_up,
+    summary: "The peer spoke on a connection that this host had given up because nothing was acknowledged.",
+    advice: "Look for an outage of the path or of the peer at the time of the evidence; this reset only tells that the peer is back.",
+    shows_by: "The last connection between these ends was closed by a timer (ETIMEDOUT: retransmissions, TCP_USER_TIMEOUT, keep-alive), without a reset.",
+};
+
+fn given_up_earlier(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    timed_out(reset).filter(|ending| ending.window > 0 || ending.state == tcp::SYN_SENT).and(LIKELY)
+}
+
+/// The end of the connection, if a timer made it.
+fn timed_out(reset: &Reset) -> Option<&Ending> {
+    reset.internals.ending.as_ref().filter(|ending| meets_no_connection(reset) && ending.error == ETIMEDOUT)
+}
+
+fn given_up(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    let Some(ending) = &reset.internals.ending else { return };
+    let closed = human_duration(ending.closed_ms);
+    evidence.push(format_args!("this host gave the connection up {closed} before, without an answer of the peer"));
+    if let Some(idle) = ending.idle_ms {
+        evidence.push(format_args!("it had last sent or received data {} before that", human_duration(idle)));
+    }
+    if ending.window == 0 && ending.state != tcp::SYN_SENT {
+        evidence.push("the peer's window was 0: it had stopped reading");
+    }
+}
+
+pub(super) static PEER_STOPPED_READING: CauseSpec = CauseSpec {
+    code: "peer-stopped-reading",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalKernel,
+    fault: Fault::Peer,
+    rule: peer_stopped_reading,
+    evidence: given_up,
+    summary: "The peer spoke on a connection that this host had given up because the peer had stopped reading.",
+    advice: "Look for what kept the peer's process from reading (blocked, stopped, overloaded) at the time of the evidence.",
+    shows_by: "As given-up-earlier, and the peer's window was 0.",
+};
+
+fn peer_stopped_reading(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    timed_out(reset).filter(|ending| ending.window == 0 && ending.state != tcp::SYN_SENT).and(LIKELY)
+}
+
+pub(super) static GAVE_UP_WAITING: CauseSpec = CauseSpec {
+    code: "gave-up-waiting",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalKernel,
+    fault: Fault::Local,
+    rule: gave_up_waiting,
+    evidence: gave_up,
+    summary: "The answer came after this side's process had stopped waiting for it.",
+    advice: "Make the process wait longer, or find out why the peer answers late.",
+    shows_by: "We are the client, and had closed the connection, or given up connecting, with a request unanswered; then the answer (data, or a SYN-ACK) came.",
+};
+
+fn gave_up_waiting(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    if let Some(ending) = connect_given_up(reset) {
+        // Both ends closed by a program: without an error nothing but the process ends an attempt.
+        return (ending.error == 0).then_some(CauseConfidence::Certain);
+    }
+    let (role, waited) = waited_at_close(reset)?;
+    (role == Role::Client && waited && is_after_close(reset)).then_some(CauseConfidence::Likely)
+}
+
+/// The end of an attempt to connect, answered too late.
+fn connect_given_up(reset: &Reset) -> Option<&Ending> {
+    let answers_syn = reset.provoked_by?.flags.0 & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN | tcp_flag::ACK;
+    let ending = reset.internals.ending.as_ref()?;
+    (answers_syn && meets_no_connection(reset) && ending.state == tcp::SYN_SENT).then_some(ending)
+}
+
+/// Role of this end, and whether it had closed with its last data unanswered. `None` where that is not known.
+fn waited_at_close(reset: &Reset) -> Option<(Role, bool)> {
+    if let Some(ending) = &reset.internals.ending {
+        return Some((ending.role()?, ending.was_waiting && ending.bytes_sent > 0));
+    }
+    let socket = reset.socket.as_ref()?;
+    let waited = match (socket.since_send_ms, socket.since_receive_ms) {
+        (Some(send), Some(receive)) => send < receive,
+        (send, None) => send.is_some(),
+        (None, _) => false,
+    };
+    Some((socket.role?, waited))
+}
+
+fn gave_up(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    if let Some(ending) = connect_given_up(reset) {
+        let closed = human_duration(ending.closed_ms);
+        match ending.lifetime_ms {
+            Some(lifetime) => evidence.push(format_args!(
+                "the process had given up this attempt to connect {closed} before, {} after its first SYN",
+                human_duration(lifetime)
+            )),
+            None => evidence.push(format_args!("the process had given up this attempt to connect {closed} before")),
+        }
+        return;
+    }
+    let (closed, waited) = closing_times(reset);
+    if let Some(closed) = closed {
+        evidence.push(format_args!("the process had closed the connection {} before", human_duration(closed)));
+    }
+    if let Some(waited) = waited {
+        evidence.push(format_args!("it had waited {} for an answer by then", human_duration(waited)));
+    }
+}
+
+/// Time since this side closed, and the silence before that, milliseconds.
+fn closing_times(reset: &Reset) -> (Option<f64>, Option<f64>) {
+    if let Some(socket) = reset.socket.as_ref().filter(|socket| socket.bytes_sent.is_some()) {
+        let last = [socket.since_send_ms, socket.since_receive_ms].into_iter().flatten().reduce(f64::min);
+        let silence = last.zip(socket.fin_sent_ms).map(|(last, fin)| (last - fin).max(0.0));
+        return (socket.fin_sent_ms, silence);
+    }
+    let Some(ending) = &reset.internals.ending else { return (None, None) };
+    (Some(ending.closed_ms), ending.idle_ms)
+}
+
+pub(super) static KEEPALIVE_RACE: CauseSpec = CauseSpec {
+    code: "keepalive-race",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalKernel,
+    fault: Fault::Peer,
+    rule: keepalive_race,
+    evidence: closed_idle,
+    summary: "This side closed an idle connection while the peer was using it again.",
+    advice: "Keep idle connections for longer than the peers' pools do, or make those drop idle connections sooner and repeat such requests.",
+    shows_by: "We are the server, had answered everything, and had closed after at least half a second of silence; then the peer's next request came, or lay unread at the close.",
+};
+
+fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
+    let idle = idle_close_ms(reset).filter(|&idle| idle >= IDLE_MIN_MS)?;
+    if timeouts.matches(idle, &[TimeoutKind::Server]) { LIKELY } else { GUESS }
+}
+
+/// Silence on a connection that this side, a server, closed after it had answered everything, milliseconds; `None` for any
+/// other reset.
+fn idle_close_ms(reset: &Reset) -> Option<f64> {
+    if is_by_close(reset) {
+        // The next request lay in the queue when the timer went off.
+        let socket = reset.socket.as_ref()?;
+        let came = socket.since_receive_ms.filter(|&came| came <= UNREAD_MS)?;
+        let answered = socket.since_send_ms?;
+        let is_unread = socket.unread_bytes.is_some_and(|bytes| bytes > 0 && Some(bytes) < socket.bytes_received);
+        let is_server = socket.role == Some(Role::Server) && !reset.internals.holder_exiting;
+        return (is_unread && is_server).then_some(answered - came);
+    }
+    let (role, waited) = waited_at_close(reset)?;
+    // What this side sent last was its answer.
+    let answered = match &reset.internals.ending {
+        Some(ending) => ending.bytes_received > 1 && ending.bytes_sent > 0,
+        None => reset.socket.as_ref().is_some_and(|socket| socket.bytes_received > Some(0)),
+    };
+    let silence = closing_times(reset).1?;
+    (is_after_close(reset) && role == Role::Server && waited && answered).then_some(silence)
+}
+
+fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    let Some(idle) = idle_close_ms(reset) else { return };
+    let time = human_duration(idle);
+    let names = timeouts.names(idle).map_or_else(|| "no known timeout".to_owned(), |names| names.to_string());
+    evidence.push(format_args!("this side closed after {time} of silence ({names})"));
+    match closing_times(reset).0.filter(|_| !is_by_close(reset)) {
+        Some(closed) => evidence.push(format_args!("the peer's next data came {} after that", human_duration(closed))),
+        None => evidence.push("the peer's next data had come and were not read"),
+    }
+}
+
+pub(super) static TURNED_AWAY: CauseSpec = CauseSpec {
+    code: "turned-away",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalProcess,
+    fault: Fault::Local,
+    rule: turned_away,
+    evidence: at_once,
+    summary: "The process accepted the connection and closed it at once, without reading from it.",
+    advice: "Look for a limit that was reached (connections, clients, workers, descriptors), or a list of allowed addresses.",
+    shows_by: "We are the server, closed within a second of the handshake, had read nothing and sent a line at most, and the peer's data came.",
+};
+
+fn turned_away(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    let lifetime = turned_away_after_ms(reset)?;
+    (lifetime <= TURNED_AWAY_MS && !reset.internals.holder_exiting).then_some(CauseConfidence::Likely)
+}
+
+/// Time from the opening of a connection of which this side, a server, had read nothing, to its close, milliseconds.
+fn turned_away_after_ms(reset: &Reset) -> Option<f64> {
+    if let Some(ending) = &reset.internals.ending {
+        // A FIN counts as a byte.
+        let unread = ending.bytes_received == 0 && u64::from(ending.bytes_sent) <= TURNED_AWAY_BYTES;
+        return ending.lifetime_ms.filter(|_| is_after_close(reset) && ending.role() == Some(Role::Server) && unread);
+    }
+    let socket = reset.socket.as_ref().filter(|socket| socket.role == Some(Role::Server))?;
+    let said_little = socket.bytes_sent.is_some_and(|bytes| bytes <= TURNED_AWAY_BYTES);
+    let nothing_read = if is_by_close(reset) {
+        socket.unread_bytes.is_some_and(|bytes| bytes > 0) && socket.unread_bytes == socket.bytes_received
+    } else {
+        is_after_close(reset) && socket.bytes_received == Some(0)
+    };
+    let closed_ms = if is_by_close(reset) { Some(0.0) } else { socket.fin_sent_ms };
+    let lifetime = socket.age_ms.zip(closed_ms).map(|(age, closed)| age - closed);
+    lifetime.filter(|_| said_little && nothing_read)
+}
+
+fn at_once(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    if let Some(lifetime) = turned_away_after_ms(reset) {
+        let lifetime = human_duration(lifetime);
+        evidence.push(format_args!("the process closed it {lifetime} after it came, and had read nothing"));
+    }
+}
+
+pub(super) static CLEARED_OLD_CONNECTION: CauseSpec = CauseSpec {
+    code: "cleared-old-connection",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalKernel,
+    fault: Fault::None,
+    rule: cleared_old_connection,
+    evidence: super::catalogue::no_evidence,
+    summary: "Our SYN met an old connection at the peer; this reset clears it, and the next SYN connects.",
+    advice: "Nothing here; a process at the peer may not have closed the old connection.",
+    shows_by: "The connection was in SYN_SENT, and an acknowledgement that belongs to an older connection came in place of the SYN's answer (RFC 5961, 4.2).",
+};
+
+fn cleared_old_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    let flags = reset.provoked_by?.flags.0;
+    let acknowledges = flags & (tcp_flag::SYN | tcp_flag::RST | tcp_flag::ACK) == tcp_flag::ACK;
+    if reset.internals.raw_state == tcp::SYN_SENT && acknowledges { LIKELY } else { None }
+}
