@@ -91,7 +91,7 @@ static REFUSED_BY_FIREWALL: CauseSpec = CauseSpec {
     evidence: not_from_peer,
     summary: "Something before the peer refused the connection.",
     advice: "Look at the firewalls between: one of them rejects with a TCP reset.",
-    shows_by: "As connection-refused, and the reset's TTL is not that of the peer's other packets, or it came sooner than the peer can answer.",
+    shows_by: "Like connection-refused, but the reset's TTL is not that of the peer's other packets, or it came sooner than the peer can answer.",
 };
 
 fn refused_by_firewall(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -270,7 +270,7 @@ static KEEPALIVE_RACE: CauseSpec = CauseSpec {
     evidence: idle_time,
     summary: "Our request and the peer's idle timeout crossed.",
     advice: "Keep idle connections in the client's pool for a shorter time than the server does, and repeat such requests where that is safe.",
-    shows_by: "We are the client, had exchanged data before, and our request after a silence that matches a known timeout was answered with a reset at once. No FIN had come when it was sent, and no connection with another silence broke at the same time.",
+    shows_by: "We are the client, had exchanged data before, and our request after a silence that matches a known timeout was answered with a reset immediately. No FIN had come when it was sent, and no connection with another silence broke at the same time.",
 };
 
 fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
@@ -378,7 +378,7 @@ static INJECTED: CauseSpec = CauseSpec {
     evidence: not_from_peer,
     summary: "The reset did not come from the peer itself.",
     advice: "Look for a middlebox on the way that ends connections.",
-    shows_by: "The reset's TTL is off the peer's own by more than 2, or it has a window that no known system sends.",
+    shows_by: "The reset's TTL differs from the peer's own by more than 2, or it has a window that no known system sends.",
 };
 
 fn injected(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -399,7 +399,7 @@ static ACCEPT_OVERFLOW: CauseSpec = CauseSpec {
     evidence: broke_with_handshake,
     summary: "The peer's accept queue was full.",
     advice: "Make the peer accept faster, or raise its backlog and net.core.somaxconn.",
-    shows_by: "We are the client, the handshake was done, and nothing came: the reset answers the handshake, several such within a second make it likely; or the peer never acknowledged a byte.",
+    shows_by: "We are the client, the handshake was done, and nothing arrived: the reset answers the handshake (several such within a second make it likely); or the peer never acknowledged a byte.",
 };
 
 fn accept_overflow(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -487,7 +487,7 @@ static HEALTH_PROBE: CauseSpec = CauseSpec {
     evidence: probed_again,
     summary: "A health check connected and reset at once.",
     advice: "Nothing; it is harmless. To keep it out of the output: --no-benign.",
-    shows_by: "We are the server, no byte went either way, and the same source has done so before at a distance.",
+    shows_by: "We are the server, no byte went either way, and the same source has done so before, with a pause in between.",
 };
 
 fn health_probe(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -560,7 +560,7 @@ static PEER_CLOSED_UNREAD: CauseSpec = CauseSpec {
     evidence: closed_while_sending,
     summary: "The peer closed without reading what we were still sending.",
     advice: "Look for an early answer of the peer (413, 401), and let it read the request to its end before it closes.",
-    shows_by: "Our data were on their way when the peer's FIN or its last bytes came, and the reset followed within milliseconds; or our process went on sending while the answer lay there unread.",
+    shows_by: "Our data were on their way when the peer's FIN or its last bytes came, and the reset followed within milliseconds; or our process went on sending while the answer was unread.",
 };
 
 fn peer_closed_unread(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
