@@ -13,7 +13,7 @@ enum Step {
     Continue,
     /// A soft interrupt comes: no task gets the CPU before it has ended.
     Interrupt,
-    /// Another task gets the CPU (7.0 and later): a new one, or one of those that were preempted.
+    /// Another task gets the CPU (7.0 and later): a new one, or one that was preempted.
     Preempt { new: bool },
 }
 
@@ -31,11 +31,11 @@ fn steps(preempts: bool) -> impl Strategy<Value = Vec<Step>> {
 enum Progress {
     /// Before this program.
     Before(usize),
-    /// In the middle of this program's work.
+    /// Within this program.
     Working(usize),
 }
 
-/// A task or interrupt in the middle of the tracepoint.
+/// Task or interrupt within the tracepoint.
 #[derive(Clone, Debug)]
 struct Caller {
     invocation: Invocation,
@@ -52,11 +52,11 @@ struct Cpu {
     active: Vec<bool>,
     /// `recursion_misses` of the primary.
     recursion_misses: u64,
-    /// The task that has the CPU, and the soft interrupts upon it.
+    /// The task that has the CPU, and the soft interrupts that have interrupted it.
     current: Vec<Caller>,
-    /// Preempted tasks, in the middle of a program.
+    /// Preempted tasks, each within a program.
     preempted: VecDeque<Caller>,
-    /// How often each invocation was handled.
+    /// Number of times that each invocation was handled.
     handled: Vec<u32>,
 }
 
@@ -77,7 +77,7 @@ impl Cpu {
     fn enter(&mut self) {
         let is_free =
             |frame: &u64| self.current.iter().chain(&self.preempted).all(|caller| caller.invocation.frame != *frame);
-        // One more than there are callers: one of them is free.
+        // There is one stack more than callers, so one of them is free.
         let mut stacks = 1..=(self.current.len() + self.preempted.len() + 1) as u64;
         let Some(frame) = stacks.find(is_free) else { return };
         let number = self.handled.len();
@@ -86,7 +86,7 @@ impl Cpu {
         self.current.push(Caller { invocation, number, progress: Progress::Before(0) });
     }
 
-    /// Advances the current invocation by one step; between two steps anything may happen.
+    /// Advances the current invocation by one step; between two steps it may be interrupted.
     fn advance(&mut self) {
         let Some(caller) = self.current.last_mut() else { return };
         let (invocation, last) = (caller.invocation, self.programs - 1);
@@ -127,8 +127,8 @@ impl Cpu {
             Step::Continue => self.advance(),
             Step::Interrupt if (1..3).contains(&self.current.len()) => self.enter(),
             Step::Interrupt => {}
-            // Soft interrupts end first. A task is hardly ever preempted between two programs, and never in this model: there
-            // is room for the claims of a few such tasks only.
+            // Soft interrupts end first. A task is hardly ever preempted between two programs, and never in this model:
+            // there is room for the claims of only a few such tasks.
             Step::Preempt { new } => {
                 if let [task] = &self.current[..]
                     && matches!(task.progress, Progress::Working(_))
@@ -161,7 +161,7 @@ impl Cpu {
         }
     }
 
-    /// No invocation was handled twice, and the kernel has counted those that were not handled.
+    /// Checks that no invocation was handled twice, and that the kernel has counted those that were not handled.
     fn check(&self) {
         assert!(self.handled.iter().all(|times| *times <= 1), "handled twice: {:?}", self.handled);
         let missed = self.handled.iter().filter(|times| **times == 0).count() as u64;
@@ -181,15 +181,15 @@ fn run(programs: usize, steps: &[Step]) -> Cpu {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
 
-    /// The kernel before 7.0: one backup, and nothing but soft interrupts.
+    /// The kernel before 7.0: one backup, and only soft interrupts.
     #[test]
-    fn interrupts(steps in steps(false)) {
+    fn backups_handle_soft_interrupts(steps in steps(false)) {
         run(2, &steps).check();
     }
 
-    /// The kernel from 7.0 on: tasks are preempted in the middle of a program, and resumed in any order.
+    /// The kernel from 7.0 on: tasks are preempted within a program, and resumed in any order.
     #[test]
-    fn preemption(steps in steps(true)) {
+    fn backups_handle_preemption(steps in steps(true)) {
         run(3, &steps).check();
     }
 }
@@ -203,7 +203,7 @@ fn primary_handles_all_without_recursion() {
     assert!(cpu.claims.in_flight.iter().all(|claim| claim.frame == 0));
 }
 
-/// The last backup was skipped and did not release the claim: the next invocation in that frame is not taken for it.
+/// The last backup was skipped and did not release the claim, which must not match the next invocation in that frame.
 #[test]
 fn stale_claim_does_not_match_the_next_invocation() {
     let mut claims = Claims::EMPTY;
@@ -212,7 +212,7 @@ fn stale_claim_does_not_match_the_next_invocation() {
     assert!(!claims.is_claimed(invocation(2)) && !claims.release(invocation(2)));
     claims.claim(invocation(2));
     assert!(!claims.is_claimed(invocation(1)) && claims.release(invocation(2)));
-    // Where there is no free slot, later claims overwrite earlier ones in turn.
+    // Without a free slot, later claims overwrite earlier ones in turn.
     for frame in 1..=9 {
         claims.claim(Invocation { frame, args: [0, 0] });
     }

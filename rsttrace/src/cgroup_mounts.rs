@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_found_in_a_part() {
+    fn directories_are_found_below_a_mounted_root() {
         let part = Hierarchy {
             mount: "/sys/fs/cgroup".into(),
             root: "/docker/x".into(),

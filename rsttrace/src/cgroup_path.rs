@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_alike_is_not_the_same() {
+    fn equal_text_of_different_bytes_differs() {
         assert_ne!(CgroupPath::new(b"/bk\xff"), CgroupPath::new(b"/bk\xfe"));
         assert_ne!(CgroupPath::new(b"/bk\xff"), CgroupPath::new("/bk\u{fffd}".as_bytes()));
     }

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_says_what_flags_say() {
+    fn a_file_equals_flags() {
         let cli = with(
             "received = true\nsent = false\nport = ['80-90', 443]\npeer = '10.0.0.0/8'\nduration = '30s'\noutput = 'none'
              sink = ['json:/tmp/a', 'journald']\nsink-queue = 500\nmetrics = 9477\nmetrics-peers = 7\nforwarded = ['lo']",
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_has_line_and_column() {
+    fn errors_have_line_and_column() {
         for (text, said) in [
             ("duration = '30s'\nsnet = true", "2:1: unknown setting 'snet'"),
             ("# a comment\n  duration = 'soon'", "2:14: "),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_go_together_is_refused() {
+    fn conflicting_options_are_refused() {
         assert!(matches!(with("sent = true\nreceived = true", &[]), Err(Refusal::Usage(_))));
         assert!(matches!(with("sent = true", &["--received"]), Err(Refusal::Usage(_))));
     }

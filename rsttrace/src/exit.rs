@@ -33,7 +33,7 @@ impl Failure {
     }
 
     /// A failed write to standard output: [`Self::ReaderGone`] when its reader has closed it, else status 1 with this
-    /// sentence. No other broken pipe or connection ends a run in peace.
+    /// sentence. Any other broken pipe or connection is a failure.
     pub fn stdout(error: io::Error, message: impl Display + Send + Sync + 'static) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ReaderGone,
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_reader_of_standard_output_may_go_in_peace() {
+    fn only_a_closed_standard_output_is_success() {
         assert_eq!(Failure::stdout(broken_pipe(), "cannot write to standard output").status(), 0);
         let other = Err::<(), _>(broken_pipe()).context("cannot write to a socket").map_err(Failure::from);
         assert_eq!(other.map_err(|failure| failure.status()), Err(1));

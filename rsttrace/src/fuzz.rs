@@ -1,7 +1,7 @@
-//! What is done with input from outside, as functions of any bytes: for the fuzz targets in `fuzz/` (`cargo fuzz run
-//! TARGET`), and for a test that plays their corpora and mutations of them.
+//! Processing of external input as functions of any bytes: for the fuzz targets in `fuzz/` (`cargo fuzz run TARGET`), and
+//! for a test that runs their corpora and mutations of them.
 //!
-//! Each checks more than that nothing panics.
+//! Each also checks properties of the result.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -28,7 +28,7 @@ use crate::{
     summary::coverage,
 };
 
-/// What is done with any bytes.
+/// Function that processes any bytes, and panics on a fault.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
@@ -41,8 +41,8 @@ fn ticks() -> Option<Ticks> {
     Ticks::of_resolution(Duration::from_millis(4))
 }
 
-/// Samples of the buffer, through the chain of stages and every format. In two parts, they are what they are in one, wherever
-/// they are cut.
+/// Samples of the buffer, through the chain of stages and every format. A sample in two parts is parsed like one in one
+/// part, wherever it is cut.
 pub fn sample(data: &[u8]) {
     let decoder = Decoder::new("host".into(), Reasons::default(), BitFields::LOWEST, ticks());
     let mut processor = testing::processor(decoder, Diagnosis::default(), FromEvents { complete: |_: &mut Reset| () });
@@ -60,7 +60,7 @@ pub fn sample(data: &[u8]) {
     }
 }
 
-/// In every format, a record is whole lines without control characters, and in JSON one object.
+/// Formats a record, and checks that it is whole lines without control characters, and in JSON one object.
 fn print(record: &Record) {
     let options =
         TextOptions { color: false, time: TimeFormat::Elapsed, started_ns: 0, zone: TimeZone::UTC, names: false };
@@ -78,20 +78,20 @@ fn print(record: &Record) {
     }
 }
 
-/// The kernel's own description of its types.
+/// The kernel's type information (BTF).
 pub fn btf(data: &[u8]) {
     let Ok(types) = KernelTypes::parse(data) else { return };
     if let Ok(offsets) = types.offsets() {
         assert!(!offsets.is_empty());
     }
-    // Of names that are there and of names that are not.
+    // Names that exist, and names that do not.
     for name in ["tcp_send_reset", "tcp_receive_reset", "inet_csk_accept", "ring", ""] {
         let _ = (types.find(TypeKind::Typedef, &format!("btf_trace_{name}")), types.find(TypeKind::Function, name));
     }
     drop((types.reset_reasons(), types.drop_reasons()));
 }
 
-/// The file of `--timeouts`. What is taken has a name and a time, and what is not, a line and a column.
+/// The file of `--timeouts`. Accepted entries have a name and a time, errors have a line and a column.
 pub fn timeouts(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match Timeouts::parse(&text) {
@@ -112,11 +112,11 @@ pub fn timeouts(data: &[u8]) {
 }
 
 thread_local! {
-    /// To make it anew for each input took four fifths of the time.
+    /// Built once, because building it for each input took four fifths of the time.
     static COMMAND: RefCell<clap::Command> = RefCell::new(Cli::command());
 }
 
-/// Arguments, one a line. What is understood can be applied.
+/// Arguments, one per line. Arguments that are accepted can be applied.
 pub fn arguments(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let arguments = std::iter::once("rsttrace").chain(text.lines().filter(|line| !line.contains('\0')));
@@ -134,12 +134,12 @@ pub fn arguments(data: &[u8]) {
                 let _ = filter.matches(&decoder.reset(&ResetEvent::default(), &CLOCK));
             }
         }
-        // The help is long, and always the same.
+        // The help is long and does not depend on the input.
         Err(error) => assert!(matches!(error.kind(), ErrorKind::DisplayHelp) || !error.to_string().is_empty()),
     }
 }
 
-/// Files of `/proc` and of the cgroup file system, and what is read off paths in them.
+/// Files of `/proc` and of the cgroup file system, and the paths in them.
 pub fn process(data: &[u8]) {
     attribute::fuzz(data);
     let text = String::from_utf8_lossy(data);
@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    /// Mutations of each target's corpus, unless `RSTTRACE_FUZZ` says how many.
+    /// Number of mutations of each target's corpus; `RSTTRACE_FUZZ` overrides it.
     const RUNS: u64 = 300;
 
     /// Pseudorandom numbers, identical in every run, so that a finding can be reproduced.
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    /// What parsers stumble over.
+    /// Text that parsers often handle wrongly.
     const WORDS: [&[u8]; 24] = [
         b"",
         b"\0",
@@ -235,7 +235,7 @@ mod tests {
         files.sort();
         let mut seeds: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).expect("a file")).collect();
         if target == "sample" {
-            // The stored ones are of the layout of their day; these are of today's.
+            // The stored samples have the layout of their time; these have the current one.
             seeds.extend((KIND_SENT..=KIND_FORWARDED).flat_map(|kind| {
                 [0, u32::MAX]
                     .map(|flags| ResetEvent { kind, flags, state: 1, ..ResetEvent::default() }.as_bytes().to_vec())

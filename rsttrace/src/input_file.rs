@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_at_once() {
+    fn other_kinds_of_file_are_refused_immediately() {
         let directory = tempfile::tempdir().expect("a directory");
         let socket = directory.path().join("socket");
         let _listener = UnixListener::bind(&socket).expect("a socket");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_pipe_is_not_waited_for() {
+    fn a_silent_pipe_times_out() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = pipe_in(&directory);
         assert!(refusal(&path).contains("no data from the pipe for 0.1 s"));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_bound_of_size() {
+    fn a_large_file_is_refused() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         file.as_file().set_len(1 << 40).expect("holes cost nothing");
         assert!(refusal(file.path()).contains("larger than 16 MiB"));

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_little_is_status_3_with_the_remedy() {
+    fn a_low_limit_is_refused_with_the_remedy() {
         assert!(check(NEEDED).is_ok());
         let Err(Failure::Host(error)) = check(64 << 10) else { panic!("it is too little") };
         let said = error.to_string();

@@ -1,4 +1,4 @@
-//! The command line, as far as it goes without root: what it takes, what it refuses, in what words and with what status.
+//! The command line as far as it works without root: accepted and refused options, messages and exit statuses.
 #![expect(clippy::expect_used, reason = "what fails here fails the test")]
 
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ fn rsttrace(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn nonsense_is_refused_with_status_2_before_anything_is_tried() {
+fn invalid_options_are_refused_before_the_start() {
     for (arguments, said) in [
         (&["--no-such-flag"][..], "--no-such-flag"),
         (&["--peer", "10.0.0.0/33"], "address or a network"),
@@ -63,7 +63,7 @@ fn nonsense_is_refused_with_status_2_before_anything_is_tried() {
 }
 
 #[test]
-fn a_bad_file_of_timeouts_is_refused_with_line_and_column() {
+fn invalid_timeouts_are_refused_with_line_and_column() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "[[timeout]]\nowner = 'ours'\nseconds = 'soon'\n").expect("it can be written");
     let path = file.path().to_str().expect("UTF-8");
@@ -73,7 +73,7 @@ fn a_bad_file_of_timeouts_is_refused_with_line_and_column() {
 }
 
 #[test]
-fn a_configuration_is_checked() {
+fn check_config_validates_a_file() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let path = file.path().to_str().expect("UTF-8");
     std::fs::write(file.path(), "received = true\nsink = ['journald']\n").expect("it can be written");
@@ -97,7 +97,7 @@ fn a_configuration_is_checked() {
 }
 
 #[test]
-fn a_configuration_may_come_through_a_pipe() {
+fn check_config_reads_a_pipe() {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     std::io::Write::write_all(&mut writer, b"recieved = true\n").expect("it has room");
     drop(writer);
@@ -112,7 +112,7 @@ fn a_configuration_may_come_through_a_pipe() {
 }
 
 #[test]
-fn a_pipe_that_stays_silent_is_not_waited_for() {
+fn a_silent_pipe_times_out() {
     let (reader, _writer) = std::io::pipe().expect("a pipe");
     let output = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
         .args(["--timeouts", "/dev/stdin"])
@@ -146,7 +146,7 @@ fn explain_lists_every_cause_and_shows_one() {
 }
 
 #[test]
-fn a_reader_that_has_gone_is_no_failure() {
+fn an_exited_reader_is_no_error() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
         .arg("explain")
         .stdout(Stdio::piped())
@@ -160,7 +160,7 @@ fn a_reader_that_has_gone_is_no_failure() {
 }
 
 #[test]
-fn what_is_generated_is_not_empty() {
+fn generated_files_are_not_empty() {
     for (what, holds) in [
         ("man", ".TH rsttrace"),
         ("bash", "_rsttrace"),

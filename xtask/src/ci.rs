@@ -1,4 +1,4 @@
-//! Everything that a change has to pass.
+//! All checks that a change has to pass.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::{ebpf, lint, test};
 /// Run lint, ebpf --check and test, stopping at the first failure
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave out the other kernels, in virtual machines
+    /// Skip the virtual machines with other kernels
     #[arg(long)]
     no_vm: bool,
 }
@@ -21,7 +21,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     step("test", || test::main(&test::Args::all(args.no_vm)))
 }
 
-/// Runs one step, saying how long it took.
+/// Runs one step and prints how long it took.
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     eprintln!("== cargo xtask {name}");
     let start = Instant::now();

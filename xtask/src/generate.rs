@@ -1,5 +1,5 @@
-//! Writes what the program says about itself: the man page, the completions, the pages of causes and requirements, the
-//! options in the README.
+//! Writes the files that the program generates: the man page, the completions, the pages of causes and requirements,
+//! the options in the README.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +13,7 @@ use crate::{process, workspace};
 const BEGIN: &str = "<!-- options:begin -->";
 const END: &str = "<!-- options:end -->";
 
-/// Each file that is generated as a whole, and what `rsttrace generate` calls it.
+/// Files that are generated as a whole, and their names for `rsttrace generate`.
 const FILES: [(&str, &str); 6] = [
     ("man", "docs/man/rsttrace.1"),
     ("bash", "completions/rsttrace.bash"),
@@ -26,7 +26,7 @@ const FILES: [(&str, &str); 6] = [
 /// Write the man page, the completions, the pages of causes and requirements, and the options in the README
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Compare them with what is there instead
+    /// Compare them with the existing files instead
     #[arg(long)]
     check: bool,
 }
@@ -37,7 +37,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if args.check { check(&binary) } else { generate(&binary) }
 }
 
-/// Fails with the names of the files that are not what this binary says.
+/// Fails with the names of the files that differ from the output of this binary.
 pub(crate) fn check(binary: &Path) -> Result<()> {
     let root = workspace::root()?;
     let mut outdated = Vec::new();
@@ -62,7 +62,7 @@ fn generate(binary: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Every file with what it should hold.
+/// Every file with its expected content.
 fn contents(binary: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let mut contents = Vec::new();
     for (what, path) in FILES {
@@ -74,7 +74,7 @@ fn contents(binary: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     Ok(contents)
 }
 
-/// What the binary prints, whatever terminal this runs in.
+/// Output of the binary, independent of the terminal.
 fn said(binary: &Path, what: &str) -> Result<Vec<u8>> {
     process::output(Command::new(binary).args(["generate", what]).env("COLUMNS", "100").env("NO_COLOR", "1"))
 }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn wants_both_marks() {
+    fn requires_both_marks() {
         assert!(with_options("# x\n", "").is_err());
     }
 }

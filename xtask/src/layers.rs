@@ -1,7 +1,7 @@
-//! Dependencies between the modules of a crate: no circles, and in the user side only those that [`ALLOWED`] lists.
+//! Dependencies between the modules of a crate: no cycles, and in the user side only those that [`ALLOWED`] lists.
 //!
-//! A module is a file or a folder directly under `src`. What it depends on are the paths that begin with `crate::`, outside
-//! of tests.
+//! A module is a file or a directory directly under `src`. Its dependencies are the paths that begin with `crate::`,
+//! except in tests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -90,7 +90,7 @@ pub(crate) fn check() -> Result<()> {
     if faults.is_empty() { Ok(()) } else { bail!("{faults}see xtask/src/layers.rs") }
 }
 
-/// Writes a line for each dependency that the table does not allow, and for each that it allows and that is not there.
+/// Adds a line for each dependency that the table does not allow, and for each that it allows but that does not exist.
 fn forbidden(graph: &Graph, allowed: &[(&str, &[&str])], faults: &mut String) -> Result<()> {
     for (module, dependencies) in graph {
         let Some((_, allowed)) = allowed.iter().find(|(name, _)| name == module) else {
@@ -107,7 +107,7 @@ fn forbidden(graph: &Graph, allowed: &[(&str, &[&str])], faults: &mut String) ->
     Ok(())
 }
 
-/// Modules that depend on each other in a circle, the first one at both ends.
+/// Modules that depend on each other in a cycle, with the first one at both ends.
 fn circle(graph: &Graph) -> Option<Vec<String>> {
     graph.keys().find_map(|start| {
         let mut path = vec![start.clone()];
@@ -115,7 +115,7 @@ fn circle(graph: &Graph) -> Option<Vec<String>> {
     })
 }
 
-/// Whether `goal` is reached from a module over at least one dependency. Extends `path` to it if so.
+/// Whether `goal` is reachable from a module by at least one dependency. Extends `path` to it if so.
 fn reaches(graph: &Graph, from: &str, goal: &str, path: &mut Vec<String>, seen: &mut BTreeSet<String>) -> bool {
     for next in graph.get(from).into_iter().flatten() {
         path.push(next.clone());
@@ -162,7 +162,7 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The module of a file: the first part of its path below `src`.
+/// Module of a file: the first part of its path below `src`.
 fn module(source: &Path, file: &Path) -> Option<String> {
     let first = file.strip_prefix(source).ok()?.components().next()?;
     Some(Path::new(&first).file_stem()?.to_string_lossy().into_owned())
@@ -223,7 +223,7 @@ impl<'ast> Visit<'ast> for Dependencies {
     }
 }
 
-/// Whether an attribute is `#[cfg(test)]`, or another condition that has `test` in it.
+/// Whether an attribute is `#[cfg(test)]`, or another condition that contains `test`.
 fn is_for_tests(attribute: &Attribute) -> bool {
     let mut has_test = false;
     attribute.path().is_ident("cfg")
@@ -257,14 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_found() {
+    fn finds_cycles() {
         assert_eq!(circle(&graph_of(&[("a", &["b"]), ("b", &["c"]), ("c", &[])])), None);
         let circled = graph_of(&[("a", &["b"]), ("b", &["c", "d"]), ("c", &[]), ("d", &["b"])]);
         assert_eq!(circle(&circled), Some(vec!["b".into(), "d".into(), "b".into()]));
     }
 
     #[test]
-    fn the_table_is_kept_to_the_letter() {
+    fn imports_match_the_table() {
         let graph = graph_of(&[("a", &["b", "c"]), ("b", &[]), ("c", &[])]);
         let mut faults = String::new();
         forbidden(&graph, &[("a", &["b"]), ("b", &["c"])], &mut faults).unwrap();

@@ -47,8 +47,8 @@ pub(crate) fn main() -> Result<()> {
     Ok(())
 }
 
-/// Licences, sources and advisories of what is depended on, and that the fuzz targets, which are no part of the workspace,
-/// still compile.
+/// Checks licences, sources and advisories of the dependencies, and that the fuzz targets, which are not in the
+/// workspace, still compile.
 fn dependencies() -> Result<()> {
     let deny = || -> Result<_> {
         let mut command = process::cargo()?;
@@ -58,7 +58,7 @@ fn dependencies() -> Result<()> {
     process::output(deny()?.arg("--version"))
         .context("cargo deny is missing: run `cargo xtask setup` as root, or `cargo install cargo-deny`")?;
     let mut checks = vec!["bans", "licenses", "sources"];
-    // The database lies elsewhere, and not every network reaches it.
+    // The advisory database has another host, which is not reachable from every network.
     if process::output(deny()?.args(["fetch", "db"])).is_ok() {
         checks.push("advisories");
     } else {
@@ -68,13 +68,13 @@ fn dependencies() -> Result<()> {
     process::run(deny()?.arg("check").args(checks))?;
 
     eprintln!("the fuzz targets");
-    // Of what both depend on, the workspace's versions: cargo keeps what a lock file has, and adds what it lacks.
+    // Versions of shared dependencies are the workspace's: cargo keeps those in a lock file, and adds the missing ones.
     let root = workspace::root()?;
     fs::copy(root.join("Cargo.lock"), root.join("fuzz/Cargo.lock")).context("cannot copy Cargo.lock to fuzz")?;
     let mut fuzz = process::cargo()?;
     fuzz.args(["check", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
     fuzz.arg("--target-dir").arg(workspace::target_dir()?.join("fuzz"));
     fuzz.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "--cfg fuzzing");
-    // It need not be there: nothing is linked. Without this it would be built.
+    // It need not exist, since nothing is linked. Without this it would be built.
     process::run(fuzz.env("CUSTOM_LIBFUZZER_PATH", "none/libfuzzer.a"))
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::workspace;
 
-/// The cargo that started this program, at the root of the checkout.
+/// Command for the cargo that started this program, at the root of the checkout.
 pub(crate) fn cargo() -> Result<Command> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace::root()?);
@@ -26,7 +26,8 @@ pub(crate) fn is_root() -> bool {
     Uid::effective().is_root()
 }
 
-/// `program` itself when this process is root, otherwise `program` through sudo, keeping the named variables.
+/// Command that runs `program` as root: directly if this process is root, otherwise by sudo, keeping the named
+/// variables.
 pub(crate) fn as_root(program: &Path, keep: &str) -> Command {
     if is_root() {
         return Command::new(program);
@@ -36,19 +37,19 @@ pub(crate) fn as_root(program: &Path, keep: &str) -> Command {
     command
 }
 
-/// Runs a command to its end; anything but success is an error that names it.
+/// Runs a command to its end; any failure is an error that names it.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| cannot_start(command))?;
     if status.success() { Ok(()) } else { bail!("`{}` failed: {status}", line(command)) }
 }
 
-/// Becomes the command; returns only when that fails.
+/// Replaces this process by the command; returns only if that fails.
 pub(crate) fn become_it(command: &mut Command) -> Result<()> {
     let error = command.exec();
     Err(error).with_context(|| cannot_start(command))
 }
 
-/// What a command prints to standard output.
+/// Standard output of a command.
 pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.stdin(Stdio::null()).output().with_context(|| cannot_start(command))?;
     if output.status.success() {
@@ -58,14 +59,14 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     bail!("`{}` failed: {}: {}", line(command), output.status, said.trim())
 }
 
-/// Runs a command and returns its standard output as trimmed text.
+/// Standard output of a command, as trimmed text.
 pub(crate) fn text(command: &mut Command) -> Result<String> {
     let bytes = output(command)?;
     let text = String::from_utf8(bytes).with_context(|| format!("`{}` printed no text", line(command)))?;
     Ok(text.trim().to_owned())
 }
 
-/// The full path of a program in `PATH`, or in one of the directories that follow it.
+/// Full path of a program in `PATH`, or in one of the additional directories.
 pub(crate) fn find(program: &str, also: &[PathBuf]) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).chain(also.iter().cloned()).map(|dir| dir.join(program)).find(|file| file.is_file())
@@ -77,20 +78,20 @@ pub(crate) fn path_with(first: Vec<PathBuf>) -> Result<OsString> {
     env::join_paths(first.into_iter().chain(env::split_paths(&path))).context("a directory in PATH has a colon in it")
 }
 
-/// An executable that cargo has built.
+/// Executable that cargo has built.
 pub(crate) struct Executable {
-    /// The target's name.
+    /// Name of the target.
     pub(crate) name: String,
-    /// What it is: `lib`, `bin`, `test`, …
+    /// Kind of the target: `lib`, `bin`, `test`, …
     pub(crate) kind: String,
     /// Whether it is a test runner.
     pub(crate) is_test: bool,
     pub(crate) path: PathBuf,
-    /// The directory of its package.
+    /// Directory of its package.
     pub(crate) package_dir: PathBuf,
 }
 
-/// Runs a cargo command that builds, and returns what it built.
+/// Runs a cargo command that builds, and returns the executables.
 pub(crate) fn build(command: &mut Command) -> Result<Vec<Executable>> {
     command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().with_context(|| cannot_start(command))?;
@@ -110,7 +111,7 @@ pub(crate) fn build_rsttrace(profile: &str) -> Result<PathBuf> {
     rsttrace(build(cargo()?.args(["build", "--package", "rsttrace", "--bin", "rsttrace", "--profile", profile]))?)
 }
 
-/// The `rsttrace` binary among what was built.
+/// Path of the `rsttrace` binary among these executables.
 pub(crate) fn rsttrace(built: Vec<Executable>) -> Result<PathBuf> {
     let binary = built.into_iter().find(|built| built.name == "rsttrace" && built.kind == "bin" && !built.is_test);
     Ok(binary.ok_or_else(|| anyhow!("cargo has built no binary named rsttrace"))?.path)

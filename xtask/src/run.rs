@@ -1,4 +1,4 @@
-//! Builds rsttrace and becomes it, as root.
+//! Builds rsttrace and executes it, as root.
 
 use std::ffi::OsString;
 
@@ -12,7 +12,7 @@ pub(crate) struct Args {
     /// The cargo profile to build in
     #[arg(long, default_value = "release")]
     profile: String,
-    /// What rsttrace is given: `cargo xtask run -- --output json`
+    /// Arguments of rsttrace: `cargo xtask run -- --output json`
     #[arg(last = true)]
     args: Vec<OsString>,
 }

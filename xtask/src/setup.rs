@@ -24,8 +24,8 @@ const KERNEL_PACKAGES: [&str; 7] = [
     "rust-web-clippy",
     "rustc-web",
 ];
-/// What the integration tests make connections, break them and cross-check with. Of Apache only the server and its
-/// modules, which bring no service; of systemd the tool that tries socket activation.
+/// Programs that the integration tests make and break connections with, and cross-check with. Of Apache only the server
+/// and its modules, which install no service; of systemd the tool for socket activation.
 pub(crate) const TEST_PACKAGES: [&str; 13] = [
     "apache2-bin",
     "curl",
@@ -41,8 +41,8 @@ pub(crate) const TEST_PACKAGES: [&str; 13] = [
     "tcpdump",
     "xinetd",
 ];
-/// What runs the tests' programs in other languages, and what takes records: too much for a virtual machine. The JDK,
-/// because it runs a source file as it is.
+/// Runtimes of the tests' programs in other languages, and receivers of records: too big for a virtual machine. The
+/// JDK, because it runs a source file directly.
 const RUNTIME_PACKAGES: [&str; 11] = [
     "default-jdk-headless",
     "logrotate",
@@ -56,28 +56,27 @@ const RUNTIME_PACKAGES: [&str; 11] = [
     "rsyslog",
     "rsyslog-openssl",
 ];
-/// What Debian does not have: the messages of OpenTelemetry, as its project publishes them for Python. This version goes
-/// with Debian's protobuf.
+/// The OpenTelemetry messages for Python, which Debian does not have. This version matches Debian's protobuf.
 const OTLP_MESSAGES: &str = "opentelemetry-proto==1.27.0";
-/// What virtual machines are made of and run in.
+/// Packages that build and run virtual machines.
 const VM_PACKAGES: [&str; 6] = ["busybox-static", "cpio", "e2fsprogs", "kmod", "qemu-system-x86", "xz-utils"];
-/// What a virtual machine has beside what every Debian has and what the tests use: it loads modules.
+/// Additional packages in a virtual machine, which loads kernel modules.
 pub(crate) const IN_GUESTS: [&str; 1] = ["kmod"];
 
-/// Where these are, for the tests of every user.
+/// Directory of the programs that Debian does not have, for the tests of every user.
 const PYTHON: &str = "/usr/local/lib/rsttrace-tests/python";
 
 const LINKER: &str = "bpf-linker 0.13.0";
-/// Checks licences, sources and advisories of what is depended on.
+/// Program that checks licences, sources and advisories of the dependencies.
 const DENY: &str = "cargo-deny 0.20.2";
 
-/// What to run, as root, so that everything is there.
+/// Command that installs everything, as root.
 const SETUP: &str = "cargo xtask setup";
 
-/// Install, as root, what building the kernel objects and running the tests needs
+/// Install, as root, what the kernel objects and the tests need
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What `cargo xtask vm` needs as well
+    /// Also install what `cargo xtask vm` needs
     #[arg(long)]
     vm: bool,
 }
@@ -108,14 +107,14 @@ pub(crate) fn for_tests() -> Result<()> {
     install_messages()
 }
 
-/// Installs what the virtual machines need, and what they take along.
+/// Installs what the virtual machines need, on this machine and inside them.
 pub(crate) fn for_vm() -> Result<()> {
     let packages = missing(VM_PACKAGES.into_iter().chain(TEST_PACKAGES))?;
     if packages.is_empty() { Ok(()) } else { install(&packages, &[], "cargo xtask setup --vm") }
 }
 
-/// Says what it will install, packages of Debian and tools of cargo, and does it if this is root; otherwise says what to run
-/// as root.
+/// Prints the packages of Debian and the tools of cargo that are missing, and installs them if this is root; otherwise
+/// prints what to run as root.
 fn install(packages: &[&str], tools: &[&str], remedy: &str) -> Result<()> {
     let all = [packages, tools].concat().join(" ");
     if !process::is_root() {
@@ -123,7 +122,7 @@ fn install(packages: &[&str], tools: &[&str], remedy: &str) -> Result<()> {
     }
     eprintln!("setup: will install {all}");
     if !packages.is_empty() {
-        // Dropped after apt-get is done, so that services start again as this machine wants them to.
+        // Dropped after apt-get has finished, so that services start again as configured on this machine.
         let _no_services = NoServices::new()?;
         process::run(apt_get().args(["update", "--quiet"]))?;
         process::run(apt_get().args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages))?;
@@ -131,7 +130,7 @@ fn install(packages: &[&str], tools: &[&str], remedy: &str) -> Result<()> {
     tools.iter().try_for_each(|tool| install_tool(tool))
 }
 
-/// Whether Python can read the messages of OpenTelemetry.
+/// Whether Python has the OpenTelemetry messages.
 fn has_messages() -> bool {
     let imports = "import grpc, opentelemetry.proto.collector.logs.v1.logs_service_pb2";
     process::text(Command::new(format!("{PYTHON}/bin/python3")).args(["-c", imports])).is_ok()
@@ -157,7 +156,7 @@ fn install_tool(tool: &str) -> Result<()> {
     process::run(&mut command)
 }
 
-/// Those of the packages that are not installed.
+/// The packages that are not installed.
 fn missing<'a>(packages: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a str>> {
     if process::find("dpkg-query", &[]).is_none() {
         let all = packages.into_iter().collect::<Vec<_>>().join(" ");
@@ -184,9 +183,9 @@ fn apt_get() -> Command {
     command
 }
 
-/// While this lives, a package that is installed starts no service (nginx would take port 80).
+/// Prevents packages from starting services (nginx would take port 80) until it is dropped.
 struct NoServices {
-    /// The policy that was put there; none if the machine has its own.
+    /// Path of the policy that was written; `None` if the machine has its own.
     policy: Option<PathBuf>,
 }
 

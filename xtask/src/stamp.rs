@@ -1,4 +1,4 @@
-//! What the committed kernel objects were built from.
+//! Stamp of the sources that the committed kernel objects were built from.
 //!
 //! `cargo xtask ebpf` writes the stamp, `rsttrace/build.rs` (which includes this file) compares it, so both count the
 //! same files.
@@ -11,17 +11,17 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-/// The kernel objects, by the names that they have in `rsttrace/bpf` and in the stamp.
+/// Kernel objects, by their names in `rsttrace/bpf` and in the stamp.
 pub(crate) const VARIANTS: [&str; 3] = ["perf", "ring", "debug"];
 
-/// What goes into the objects: files, and directories of Rust sources.
+/// Sources of the objects: files, and directories of Rust sources.
 pub(crate) const INPUTS: [&str; 4] =
     ["rsttrace-common/Cargo.toml", "rsttrace-common/src", "rsttrace-ebpf/Cargo.toml", "rsttrace-ebpf/src"];
 
-/// The packages, by the beginning of their names, whose versions in Cargo.lock go into the objects.
+/// Packages, by the beginning of their names, whose versions in Cargo.lock affect the objects.
 const PACKAGES: [&str; 4] = ["aya-ebpf", "aya-log-common", "aya-log-ebpf", "aya-log-parser"];
 
-/// The keys and values of a stamp file, one pair a line.
+/// Keys and values of a stamp file, one pair per line.
 pub(crate) type Stamp = BTreeMap<String, String>;
 
 /// Reads a stamp.
@@ -32,18 +32,18 @@ pub(crate) fn parse(text: &str) -> Stamp {
         .collect()
 }
 
-/// The name of a variant's object file.
+/// Name of a variant's object file.
 pub(crate) fn object_name(variant: &str) -> String {
     format!("{variant}.bpf.o")
 }
 
-/// The SHA-256 of some bytes, in hexadecimal.
+/// SHA-256 of some bytes, in hexadecimal.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     let digits = Sha256::digest(bytes).into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
-/// The SHA-256 over everything in the checkout at `root` that decides what the kernel objects hold.
+/// SHA-256 of everything in the checkout at `root` that determines the content of the kernel objects.
 pub(crate) fn sources(root: &Path) -> io::Result<String> {
     let mut files = Vec::new();
     for input in INPUTS {
@@ -95,7 +95,7 @@ fn packages(lock: &str) -> Vec<String> {
     found
 }
 
-/// The settings of `[profile.bpf]`, without comments.
+/// Settings of `[profile.bpf]`, without comments.
 fn profile(manifest: &str) -> impl Iterator<Item = &str> {
     let lines = manifest.lines().map(str::trim).skip_while(|line| *line != "[profile.bpf]").skip(1);
     lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty() && !line.starts_with('#'))

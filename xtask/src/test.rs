@@ -1,4 +1,4 @@
-//! Every test: those that need no root first, then the integration tests as root, then these on other kernels.
+//! All tests: first those that need no root, then the integration tests as root, then these on other kernels.
 
 use std::{
     ffi::OsString,
@@ -18,16 +18,16 @@ use crate::{
 /// Run every test, the integration tests as root and on other kernels too
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave out the other kernels, in virtual machines
+    /// Skip the virtual machines with other kernels
     #[arg(long)]
     no_vm: bool,
-    /// What the integration runner is given: `cargo xtask test -- filter`
+    /// Arguments of the integration runner: `cargo xtask test -- filter`
     #[arg(last = true)]
     args: Vec<OsString>,
 }
 
 impl Args {
-    /// Every test.
+    /// All tests, without a filter.
     pub(crate) const fn all(no_vm: bool) -> Self {
         Self { no_vm, args: Vec::new() }
     }
@@ -69,7 +69,7 @@ fn tests(more: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// A test runs where cargo would run it.
+/// Sets the directory and environment in which cargo would run a test.
 fn in_package<'a>(command: &'a mut Command, test: &Executable) -> &'a mut Command {
     command.current_dir(&test.package_dir).env("CARGO_MANIFEST_DIR", &test.package_dir)
 }
@@ -79,7 +79,7 @@ fn label(test: &Executable) -> String {
     format!("{package}, {} {}", test.kind, test.name)
 }
 
-/// The closing lines of each runner (one for each crate with doc tests), and which of them failed.
+/// Closing lines of each runner (one for each crate with doc tests), and the runners that failed.
 #[derive(Default)]
 struct Report {
     closing: Vec<(String, String)>,
@@ -87,7 +87,7 @@ struct Report {
 }
 
 impl Report {
-    /// Runs one runner, letting its output through.
+    /// Runs one runner, passing its output through.
     fn add(&mut self, name: &str, command: &mut Command) -> Result<()> {
         eprintln!("== {name}");
         let mut child = command
@@ -120,7 +120,7 @@ impl Report {
     /// Runs the integration tests in the virtual machines.
     fn add_kernels(&mut self, args: &[OsString]) -> Result<()> {
         eprintln!("== other kernels");
-        for run in vm::play_all(args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect())? {
+        for run in vm::run_all(args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect())? {
             let name = format!("kernel {}", run.kernel);
             if !run.is_good {
                 self.failed.push(name.clone());
@@ -130,7 +130,7 @@ impl Report {
         Ok(())
     }
 
-    /// Repeats the closing lines; an error if a runner failed.
+    /// Prints the closing lines again; an error if a runner failed.
     fn finish(self) -> Result<()> {
         eprintln!("== all runners");
         for (name, line) in &self.closing {

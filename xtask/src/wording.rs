@@ -1,7 +1,8 @@
-//! Words that sources and documents must not use: pronouns for unnamed persons, and comments that refer to another comment.
+//! Words that sources, tests and documents must not use: pronouns for unnamed persons, metaphors and idioms for
+//! which the field has a term, and comments that refer to another comment.
 
 use std::{
-    fs,
+    fs, mem,
     path::{Path, PathBuf},
 };
 
@@ -9,12 +10,16 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::workspace;
 
-/// Files and directories that are checked, relative to the root of the checkout. Tests are not.
-const CHECKED: [&str; 9] = [
+/// Files and directories that are checked, relative to the root of the checkout.
+const CHECKED: [&str; 13] = [
     "rsttrace/src",
+    "rsttrace/tests",
+    "rsttrace/benches",
     "rsttrace-ebpf/src",
     "rsttrace-common/src",
+    "rsttrace-common/tests",
     "xtask/src",
+    "deploy",
     "docs",
     "README.md",
     "ARCHITECTURE.md",
@@ -25,9 +30,24 @@ const CHECKED: [&str; 9] = [
 /// Files that still have such words, sorted. Entries may only be removed, and must be as soon as a file has none.
 const UNCONVERTED: &[&str] = &[];
 
-/// Pronouns for unnamed persons, in parts, so that this file passes its own check.
-const PRONOUNS: [&str; 4] =
-    [concat!("who", "ever"), concat!("no", "body"), concat!("some", "body"), concat!("any", "body")];
+/// Pronouns for unnamed persons and metaphors, in parts, so that this file passes its own check.
+const WORDS: [&str; 9] = [
+    USER_NAME,
+    concat!("who", "ever"),
+    concat!("some", "body"),
+    concat!("any", "body"),
+    concat!("every", "body"),
+    concat!("z", "oo"),
+    concat!("do", "or"),
+    concat!("he", "ir"),
+    concat!("sto", "ry"),
+];
+
+/// Pronoun that is also the name of a user, which may follow the word "user".
+const USER_NAME: &str = concat!("no", "body");
+
+/// Idioms, in parts.
+const IDIOMS: [&str; 3] = [concat!("in ", "peace"), concat!("without a ", "word"), concat!("of good ", "will")];
 
 /// Beginnings of comments that refer to another comment.
 const REFERENCES: [&str; 3] = ["As above.", "The same", "See above"];
@@ -58,7 +78,10 @@ pub(crate) fn check() -> Result<()> {
     if faults.is_empty() {
         return Ok(());
     }
-    bail!("name the person, process or item instead (CONTRIBUTING.md, Comments):\n{}", faults.join("\n"))
+    bail!(
+        "name the person, process or item, or use the field's term (CONTRIBUTING.md, Comments):\n{}",
+        faults.join("\n")
+    )
 }
 
 /// Adds the file, or all files below the directory.
@@ -77,10 +100,17 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 /// Line numbers, from 1, and the words found there.
 fn findings(text: &str, is_rust: bool) -> impl Iterator<Item = (usize, &'static str)> {
     (1..).zip(text.lines()).flat_map(move |(number, line)| {
+        let mut before = "";
         let words = line.split(|character: char| !character.is_alphanumeric() && character != '_');
-        let pronouns = words.filter_map(|word| PRONOUNS.into_iter().find(|pronoun| pronoun.eq_ignore_ascii_case(word)));
+        let words = words.filter(|word| !word.is_empty()).filter_map(move |word| {
+            let is_user = mem::replace(&mut before, word).eq_ignore_ascii_case("user");
+            let found = WORDS.into_iter().find(|listed| listed.eq_ignore_ascii_case(word));
+            found.filter(|&found| !(is_user && found == USER_NAME))
+        });
+        let lower = line.to_lowercase();
+        let idioms = IDIOMS.into_iter().filter(move |idiom| lower.contains(idiom));
         let reference = is_rust.then(|| reference(line)).flatten();
-        pronouns.chain(reference).map(move |word| (number, word))
+        words.chain(idioms).chain(reference).map(move |word| (number, word))
     })
 }
 
@@ -100,9 +130,21 @@ mod tests {
 
     #[test]
     fn finds_whole_words_in_any_case() {
-        let [pronoun, ..] = PRONOUNS;
-        let text = format!("{pronoun}\nx{pronoun} {pronoun}_x\n({}).", pronoun.to_uppercase());
-        assert_eq!(findings(&text, false).collect::<Vec<_>>(), [(1, pronoun), (3, pronoun)]);
+        let [word, ..] = WORDS;
+        let text = format!("{word}\nx{word} {word}_x\n({}).", word.to_uppercase());
+        assert_eq!(findings(&text, false).collect::<Vec<_>>(), [(1, word), (3, word)]);
+    }
+
+    #[test]
+    fn accepts_the_name_of_a_user() {
+        let text = format!("user = {USER_NAME}\nUser `{USER_NAME}`\nuser and {USER_NAME}\nuser {}", WORDS[1]);
+        assert_eq!(findings(&text, false).collect::<Vec<_>>(), [(3, USER_NAME), (4, WORDS[1])]);
+    }
+
+    #[test]
+    fn finds_idioms() {
+        let [idiom, ..] = IDIOMS;
+        assert_eq!(findings(&format!("ends {idiom}."), false).collect::<Vec<_>>(), [(1, idiom)]);
     }
 
     #[test]

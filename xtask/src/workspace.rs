@@ -1,4 +1,4 @@
-//! Where things are in the checkout.
+//! Paths in the checkout.
 
 use std::{
     env, fs,
@@ -13,25 +13,25 @@ pub(crate) const KERNEL_CRATE: &str = "rsttrace-ebpf";
 /// The test target that needs root.
 pub(crate) const INTEGRATION: &str = "integration";
 
-/// The root of the checkout.
+/// Root of the checkout.
 pub(crate) fn root() -> Result<PathBuf> {
     let manifest = env::var_os("CARGO_MANIFEST_DIR").context("this is not started by cargo: use `cargo xtask`")?;
     let root = Path::new(&manifest).parent().context("xtask has to lie inside the checkout")?;
     Ok(root.to_path_buf())
 }
 
-/// The directory that builds go to.
+/// Directory of the builds.
 pub(crate) fn target_dir() -> Result<PathBuf> {
     let root = root()?;
     Ok(env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir)))
 }
 
-/// Reads a file, naming it in the error.
+/// Reads a file; the error names it.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Writes a file and the directories above it, naming it in the error.
+/// Writes a file and the directories above it; the error names it.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn docker() {
+    fn recognises_docker() {
         for path in [
             "/docker/ID",
             "/system.slice/docker-ID.scope",
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn containerd() {
+    fn recognises_containerd() {
         check("/system.slice/nerdctl-ID.scope", Some("containerd"), ID, None);
         check("/default/ID", None, ID, None);
         check("/k8s.io/ID", None, ID, None);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn kubernetes_without_systemd() {
+    fn recognises_kubernetes_without_systemd() {
         for path in ["/kubepods/burstable/podPOD/ID", "/kubepods/podPOD/ID", "/kubepods/besteffort/podPOD/ID"] {
             check(path, None, ID, Some(POD));
         }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn kubernetes_in_a_container() {
+    fn recognises_kubernetes_in_a_container() {
         check("/docker/OUTER/kubelet/kubepods/burstable/podPOD/ID", None, ID, Some(POD));
         let kind = "/system.slice/docker-OUTER.scope/kubelet.slice/kubelet-kubepods.slice/\
                     kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-podPOD_.slice/cri-containerd-ID.scope";
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn cri_o_and_podman() {
+    fn recognises_cri_o_and_podman() {
         let pod = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podPOD_.slice";
         for name in ["crio-ID.scope", "crio-ID.scope/container", "crio-conmon-ID.scope"] {
             check(&format!("{pod}/{name}"), Some("cri-o"), ID, Some(POD));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn lxc_nspawn_ecs_and_garden() {
+    fn recognises_lxc_nspawn_ecs_and_garden() {
         check("/lxc/web-1", Some("lxc"), "web-1", None);
         check("/lxc/web-1/system.slice/nginx.service", Some("lxc"), "web-1", None);
         check("/lxc.payload.web-1/system.slice/nginx.service", Some("lxc"), "web-1", None);

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_scan_is_due_at_once_and_serves_all() {
+    fn the_first_scan_is_due_immediately_and_serves_all() {
         let mut pending = waiting([1, 2], 100 * MS);
         assert!(pending.deadline_ns().is_some_and(|deadline| deadline <= 100 * MS));
         let scan = pending.next_scan(100 * MS);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_record_is_looked_up_at_once() {
+    fn a_later_record_is_looked_up_immediately() {
         let mut pending = waiting([1], 100 * MS);
         for now in [100 * MS, 101 * MS, 105 * MS] {
             assert!(pending.next_scan(now).is_some());

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unambiguous_receive_is_admitted_at_once() {
+    fn an_unambiguous_receive_is_admitted_immediately() {
         let mut ambiguous = AmbiguousReceives::default();
         assert!(ambiguous.admit(&event(ONE, KIND_RECEIVED, 0, 1)));
     }

@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_of_earlier_scans_are_left_out() {
+    fn findings_of_earlier_scans_are_ignored() {
         let lookup = HolderLookup {
             holder: Task { tgid: 7, ..Task::default() },
             scan: 3,

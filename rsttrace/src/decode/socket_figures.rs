@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_happened_has_no_time() {
+    fn absent_events_have_no_time() {
         let event = ResetEvent { flags: EVENT_HAS_TIMES, now_jiffies: 1000, ..ResetEvent::default() };
         assert_eq!(times(&event, &payload(&event, tcp::ESTABLISHED), ticks(), Some(0)), Times::default());
     }

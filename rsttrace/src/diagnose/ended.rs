@@ -14,7 +14,7 @@ use crate::{
 
 /// Longest time, beyond two round trips, in which segments that were on their way when a reset was sent may still come,
 /// milliseconds.
-const AFTERMATH_MS: f64 = 20.0;
+const AFTERMATH_MS: f64 = 5.0;
 /// Longest time in which they may still come where no round trip was measured, milliseconds.
 const AFTERMATH_UNMEASURED_MS: f64 = 200.0;
 /// Shortest silence before a close that an idle timeout makes, milliseconds.

@@ -101,7 +101,7 @@ static REFUSED_BY_FIREWALL: CauseSpec = CauseSpec {
     evidence: not_from_peer,
     summary: "Something before the peer refused the connection.",
     advice: "Look at the firewalls between: one of them rejects with a TCP reset.",
-    shows_by: "As connection-refused, and the reset's TTL is not that of the peer's other packets, or it came sooner than the peer can answer.",
+    shows_by: "Like connection-refused, but the reset's TTL is not that of the peer's other packets, or it came sooner than the peer can answer.",
 };
 
 fn refused_by_firewall(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -460,7 +460,7 @@ static ACCEPT_OVERFLOW: CauseSpec = CauseSpec {
     evidence: broke_with_handshake,
     summary: "The peer's accept queue was full.",
     advice: "Make the peer accept faster, or raise its backlog and net.core.somaxconn.",
-    shows_by: "We are the client, the handshake was done, and nothing came: the reset answers the handshake, several such within a second make it likely; or the peer never acknowledged a byte.",
+    shows_by: "We are the client, the handshake was done, and nothing arrived: the reset answers the handshake (several such within a second make it likely); or the peer never acknowledged a byte.",
 };
 
 fn accept_overflow(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -550,7 +550,7 @@ static PEER_CLOSED_UNREAD: CauseSpec = CauseSpec {
     evidence: closed_while_sending,
     summary: "The peer closed without reading what we were still sending.",
     advice: "Look for an early answer of the peer (413, 401), and let it read the request to its end before it closes.",
-    shows_by: "Our data were on their way when the peer's FIN or its last bytes came, and the reset followed within milliseconds; or our process went on sending while the answer lay there unread.",
+    shows_by: "Our data were on their way when the peer's FIN or its last bytes came, and the reset followed within milliseconds; or our process went on sending while the answer was unread.",
 };
 
 fn peer_closed_unread(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {

@@ -64,7 +64,7 @@ static FIREWALL_REJECT: CauseSpec = CauseSpec {
     evidence: no_evidence,
     summary: "A rule of this host's packet filter rejected the packet.",
     advice: "Change the rule if it should not (nft list ruleset, iptables -S: reject with tcp reset).",
-    shows_by: "The packet filter itself reports that it made a reset; no socket and no process has to do with it.",
+    shows_by: "The packet filter itself reports that it sent a reset; no socket and no process is involved.",
 };
 
 /// Fires if netfilter itself sent the reset (`nf_send_reset`, `nf_send_reset6`).
@@ -241,7 +241,7 @@ static SOCKET_DESTROYED: CauseSpec = CauseSpec {
     evidence: no_evidence,
     summary: "An administrator's tool ended the connection (ss -K, SOCK_DESTROY).",
     advice: "The actor is the process that did it.",
-    shows_by: "A reset of our own accord while the socket was open and in its live state, in the context of a task that held it.",
+    shows_by: "This side reset the connection without a packet to answer, while the socket was open and in a live state, in the context of a task that held it.",
 };
 
 fn socket_destroyed(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -258,7 +258,7 @@ static USER_TIMEOUT: CauseSpec = CauseSpec {
     evidence: user_timeout_limit,
     summary: "The peer did not answer for as long as TCP_USER_TIMEOUT allows.",
     advice: "Look for a silent peer or a path that drops packets.",
-    shows_by: "As keepalive-timeout, with TCP_USER_TIMEOUT set, and nothing heard for that long. With data in flight Linux gives up without any reset.",
+    shows_by: "Like keepalive-timeout, but TCP_USER_TIMEOUT is set, and nothing was received for that long. With data in flight Linux gives up without any reset.",
 };
 
 /// Fires if a timer's reset came after a silence as long as `TCP_USER_TIMEOUT`. The timer (`tcp_keepalive_timer`) does
@@ -307,7 +307,7 @@ static OUT_OF_MEMORY: CauseSpec = CauseSpec {
     evidence: no_evidence,
     summary: "The kernel ran out of TCP memory or of orphaned sockets.",
     advice: "Look at net.ipv4.tcp_mem and net.ipv4.tcp_max_orphans, and at what holds so many sockets.",
-    shows_by: "An orphan was reset without its time being up; the kernel calls it TCP_ABORT_ON_MEMORY.",
+    shows_by: "An orphan was reset before its timeout; the kernel's reason is TCP_ABORT_ON_MEMORY.",
 };
 
 fn out_of_memory(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -328,7 +328,7 @@ static LINGER2_EXPIRED: CauseSpec = CauseSpec {
     evidence: no_evidence,
     summary: "The peer did not close in the time that TCP_LINGER2 or net.ipv4.tcp_fin_timeout allows.",
     advice: "Nothing; this side has long closed.",
-    shows_by: "An orphan in FIN_WAIT2 was reset by its timer, or at once where TCP_LINGER2 is negative.",
+    shows_by: "An orphan in FIN_WAIT2 was reset by its timer, or immediately where TCP_LINGER2 is negative.",
 };
 
 fn linger2_expired(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -449,7 +449,7 @@ static LINGER_ZERO: CauseSpec = CauseSpec {
     evidence: no_evidence,
     summary: "The process aborted the connection (SO_LINGER 0 or a disconnect).",
     advice: "If the peer should not see an error, let the process close without SO_LINGER 0.",
-    shows_by: "The process closed with SO_LINGER at 0 seconds, or disconnected the socket; nothing was unread. The kernel calls it TCP_STATE.",
+    shows_by: "The process closed with SO_LINGER at 0 seconds, or disconnected the socket; nothing was unread. The kernel's reason is TCP_STATE.",
 };
 
 fn linger_zero(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -469,7 +469,7 @@ static LISTEN_OVERFLOW: CauseSpec = CauseSpec {
     evidence: no_evidence,
     summary: "The listener's accept queue was full, and net.ipv4.tcp_abort_on_overflow is set.",
     advice: "Accept faster, or raise the listener's backlog and net.core.somaxconn.",
-    shows_by: "A reset of the listener in answer to a packet that was no SYN, with more connections in its queue than the limit.",
+    shows_by: "A reset of the listener in answer to a packet that was not a SYN, with more connections in its queue than the limit.",
 };
 
 fn listen_overflow(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_may_be_named_both_ways() {
+    fn both_paths_name_a_cgroup() {
         let mounts =
             [hierarchy(Path::new("/sys/fs/cgroup"), true), hierarchy(Path::new("/sys/fs/cgroup/memory"), false)];
         for (path, below) in [
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_nowhere_is_refused() {
+    fn an_unknown_cgroup_is_refused() {
         let (first, second) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
         let name = OsStr::from_bytes(b"bk\xff \xc3\xa9");
         fs::create_dir(second.path().join(name)).expect("a directory");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_cannot_be_told_the_run_goes_on() {
+    fn an_uncertain_cgroup_is_accepted_with_a_warning() {
         let directory = tempfile::tempdir().expect("a directory");
         let part = Hierarchy { root: "/docker/x".into(), ..hierarchy(directory.path(), true) };
         for (path, mounts) in [("/a", &[][..]), ("/../a", &[hierarchy(directory.path(), true)]), ("/docker/y", &[part])]

@@ -148,14 +148,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_asked_for_is_everything() {
+    fn no_options_match_everything() {
         assert!(RecordFilter::default().is_everything());
         let sent = FilterOptions { sent: true, ..FilterOptions::default() };
         assert!(RecordFilter::new(sent).is_ok_and(|selection| !selection.is_everything()));
     }
 
     #[test]
-    fn what_does_not_exist_is_refused() {
+    fn a_missing_namespace_is_refused() {
         let filters = FilterOptions { netns: Some("/no/such/namespace".into()), ..FilterOptions::default() };
         assert!(matches!(RecordFilter::new(filters), Err(Failure::Usage(_))));
     }

@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_namespace_is_refused() {
+    fn files_of_other_kinds_are_refused() {
         let empty = tempfile::NamedTempFile::new().expect("a file");
         let empty = empty.path().to_str().expect("UTF-8");
         for (text, said) in [
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn mounts_tell_of_namespaces() {
+    fn mounts_show_namespaces() {
         let mountinfo = "24 1 0:22 / /proc rw - proc proc rw\n\
                          81 27 0:4 net:[4026532300] /run/netns/blue rw shared:40 - nsfs nsfs rw\n";
         assert!(is_mounted(4_026_532_300, mountinfo) && !is_mounted(402_653_230, mountinfo));
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_wanted_up_to_the_last_look() {
+    fn a_path_matches_up_to_the_last_look() {
         let mut netns = Netns(Named::Path(followed()));
         let own = own();
         assert_eq!((netns.number(), netns.absence()), (own, None));
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_a_namespace_has_gone_is_not_wanted() {
+    fn resets_after_the_end_of_a_namespace_do_not_match() {
         let mut followed = followed();
         let target = followed.target.clone().expect("it is there");
         let own = target.inode;
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn another_process_with_the_pid_is_not_the_one() {
+    fn a_reused_pid_does_not_match() {
         let mut followed = followed();
         let target = followed.target.clone().expect("it is there");
         let process = target.process.clone().expect("it is of a process");
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_looked_at_goes_on_and_is_told_once() {
+    fn an_unreadable_path_is_reported_once() {
         let mut followed = followed();
         let denied = || Err(io::Error::from_raw_os_error(libc::EACCES));
         assert!(followed.take(denied(), 10).is_some_and(|said| said.contains("by its number")));
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_processes_are_told_apart() {
+    fn paths_of_processes_are_recognised() {
         let directory = tempfile::tempdir().expect("a directory");
         let link = directory.path().join("blue");
         symlink("/proc/self/ns/net", &link).expect("a link");

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_networks_and_mapped() {
+    fn parses_addresses_networks_and_mapped_addresses() {
         for (text, expected) in [
             ("10.0.0.0/8", "10.0.0.0/8"),
             ("192.0.2.7", "192.0.2.7/32"),
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn refuses_invalid_networks() {
         for text in ["", "10.0.0.0/33", "10.0.0", "example.org", "::/129", "10.0.0.0/8 "] {
             assert!(parse(text).is_err(), "{text:?}");
         }

@@ -41,14 +41,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_port_and_a_range() {
+    fn parses_a_port_and_a_range() {
         assert_eq!("443".parse(), Ok(PortRange { first: 443, last: 443 }));
         assert_eq!("8000-8080".parse(), Ok(PortRange { first: 8000, last: 8080 }));
         assert!("8000-8080".parse::<PortRange>().is_ok_and(|range| range.contains(8080) && !range.contains(7999)));
     }
 
     #[test]
-    fn nonsense_is_refused_in_a_sentence() {
+    fn refuses_invalid_ranges_in_a_sentence() {
         for text in ["", "-", "1-", "-1", "65536", "http", "9-1", "1-2-3", " 80"] {
             assert!(text.parse::<PortRange>().is_err_and(|message| !message.is_empty()), "{text:?}");
         }

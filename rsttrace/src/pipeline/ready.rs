@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_waiter_hears_one_line() {
+    fn a_reader_gets_one_line() {
         let (mut reader, writer) = io::pipe().expect("a pipe");
         Ready(File::from(OwnedFd::from(writer))).announce().expect("it is heard");
         let mut heard = Vec::new();
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_that_has_gone_ends_nothing() {
+    fn an_exited_reader_is_no_error() {
         let (_, writer) = io::pipe().expect("a pipe");
         assert!(Ready(File::from(OwnedFd::from(writer))).announce().is_ok());
         let (_, socket) = UnixStream::pair().expect("two sockets");

@@ -70,7 +70,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     #[test]
-    fn reads_the_first_event_after_an_idle_period_at_once() {
+    fn reads_the_first_event_after_an_idle_period_immediately() {
         let mut coalescer = ReadCoalescer::new(10_000);
         for now in [100 * MS, 200 * MS, 205 * MS] {
             coalescer.on_read(1, true, now);

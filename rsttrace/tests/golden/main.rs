@@ -1,7 +1,7 @@
 //! Golden cases through the chain of stages and every format, compared with stored output.
 //!
-//! No root, no kernel: the events are written by hand. `RSTTRACE_BLESS=1` stores what came out instead; read the
-//! difference before you commit it.
+//! No root, no kernel: the events are constructed. `RSTTRACE_BLESS=1` stores the output instead of comparing it; review
+//! the difference before committing it.
 
 #![expect(clippy::expect_used, reason = "what fails here fails the test")]
 
@@ -32,7 +32,7 @@ use rsttrace_common::event::{EVENT_HAS_REASON, ResetEvent};
 
 use crate::cases::{Case, NOW_NS};
 
-/// The running kernel's words, as 6.12 and later number them.
+/// Names of the kernel's reasons, as 6.12 and later number them.
 pub(crate) fn reasons() -> BTreeMap<u32, Arc<str>> {
     [
         (1, "NO_SOCKET"),
@@ -50,17 +50,17 @@ pub(crate) fn reasons() -> BTreeMap<u32, Arc<str>> {
     .into()
 }
 
-/// Where the processes belong that `/proc` would have told of: a pod of a node that is a machine of its own.
+/// Cgroup of the processes: a pod of a node that runs systemd.
 const CGROUP: &str = "/kubepods.slice/kubepods-burstable.slice/\
     kubepods-burstable-pod8dbc1577_d0e2_4706_8787_57d52c03ddf2.slice/\
     cri-containerd-3f4e8c1d2b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0.scope/system.slice/gateway.service";
 
-/// Every case as the chain makes it, but for what `/proc` says.
+/// Records of all cases, with details from `/proc` where a case has them.
 fn resets() -> Vec<Reset> {
     (1..).zip(cases::all()).map(|(seq, case)| Reset { seq, ..reset(case, reasons()) }).collect()
 }
 
-/// One case, on a kernel that has these words.
+/// Record of one case, on a kernel with these reasons.
 fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
     let words = !reasons.is_empty();
     let complete = |reset: &mut Reset| {
@@ -77,7 +77,7 @@ fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
     out.resets().pop().expect("the case itself")
 }
 
-/// The chain on a kernel that has these words.
+/// The chain, on a kernel with these reasons.
 pub(crate) fn processor<F: FnMut(&mut Reset)>(
     reasons: BTreeMap<u32, Arc<str>>,
     complete: F,
@@ -93,7 +93,7 @@ pub(crate) fn clock() -> WallClock {
     WallClock { monotonic_ns: NOW_NS, wall }
 }
 
-/// What `/proc` would have told.
+/// Adds what `/proc` would show.
 fn complete(reset: &mut Reset) {
     if let Some(process) = &mut reset.process {
         process.executable = Some("/usr/bin/java".into());
@@ -111,7 +111,7 @@ fn printed(format: Format, color: bool) -> String {
         time: TimeFormat::Utc,
         started_ns: 0,
         zone: TimeZone::UTC,
-        // The files that names come from differ from machine to machine.
+        // Port names come from files that differ between machines.
         names: false,
     };
     let mut sink = format.formatter(options);
@@ -144,10 +144,10 @@ fn each_case_has_its_cause() {
     }
 }
 
-/// Somebody sets the clock, by an hour and back: each time is that of the clock as it was when the event was read, and
-/// the order and the time since the start know nothing of it.
+/// The clock is set, by an hour and back: each time is by the clock at the reading of the event, and the order and the
+/// time since the start are not affected.
 #[test]
-fn the_clock_may_be_set() {
+fn times_follow_a_clock_that_is_set() {
     const HOUR: i64 = 3600;
     let options = TextOptions {
         color: false,
@@ -177,9 +177,9 @@ fn the_clock_may_be_set() {
     }
 }
 
-/// Kernels before 6.10 give no reasons at all.
+/// Kernels before 6.10 give no reasons.
 #[test]
-fn each_case_has_its_cause_without_the_kernels_word() {
+fn each_case_has_its_cause_without_reasons() {
     for case in cases::all() {
         assert_eq!(reset(case, BTreeMap::new()).cause.code, case.cause, "{}", case.name);
     }
@@ -193,7 +193,7 @@ fn each_recognised_cause_has_a_case() {
 }
 
 #[test]
-fn text() {
+fn text_is_as_stored() {
     let text = printed(Format::Text, false);
     compare("text.txt", &text);
     for line in text.lines() {
@@ -202,14 +202,14 @@ fn text() {
 }
 
 #[test]
-fn text_in_colour_says_the_same() {
+fn colour_changes_no_text() {
     let colored = printed(Format::Text, true);
     assert!(colored.contains("\u{1b}["));
     assert_eq!(anstream::adapter::strip_str(&colored).to_string(), printed(Format::Text, false));
 }
 
 #[test]
-fn long() {
+fn long_is_as_stored() {
     compare("long.txt", &printed(Format::Long, false));
 }
 
@@ -227,7 +227,7 @@ fn json_follows_the_schema() {
 }
 
 #[test]
-fn nothing_that_a_terminal_obeys_comes_out() {
+fn control_characters_are_escaped() {
     for format in [Format::Text, Format::Long, Format::Json] {
         let text = printed(format, false);
         assert!(text.contains("evil"));
@@ -236,7 +236,7 @@ fn nothing_that_a_terminal_obeys_comes_out() {
 }
 
 #[test]
-fn no_address_of_the_kernel_comes_out() {
+fn kernel_addresses_are_not_shown() {
     for format in [Format::Text, Format::Long, Format::Json] {
         let text = printed(format, false);
         assert!(!text.contains("ffff8881") && !text.contains(&0xffff_8881_0000_1234_u64.to_string()));

@@ -1,4 +1,4 @@
-//! A whole run, and its summary: silences that cluster, a health check, a restart, scans of thousands.
+//! Whole runs and their summaries: clusters of idle times, a health check, a restart, scans of thousands of ports.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,14 +21,14 @@ use crate::{
     clock, compare, processor, reasons,
 };
 
-/// So many milliseconds before the end, and what all events have with this change.
+/// The base event with this change, this many milliseconds before the end.
 fn at(ms: u64, change: impl FnOnce(&mut ResetEvent)) -> ResetEvent {
     let mut event = common();
     change(&mut event);
     earlier(event, ms)
 }
 
-/// The cause of each event of a run, and what it all comes to.
+/// Records of these events, and the summary.
 fn play(mut events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
     events.sort_by_key(|event| event.ktime_ns);
     let (mut processor, mut out) = (processor(reasons(), |_: &mut Reset| ()), Collected::default());
@@ -51,7 +51,7 @@ fn play(mut events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
     (resets, summary)
 }
 
-/// A gateway in front of a server with a keep-alive timeout of a minute, in all its ways to go wrong.
+/// A gateway in front of a server with a keep-alive timeout of a minute, with all kinds of failures.
 fn gateway() -> Vec<ResetEvent> {
     let mut events = Vec::new();
     for round in 0..12 {
@@ -63,7 +63,7 @@ fn gateway() -> Vec<ResetEvent> {
         }));
     }
     for round in 0..30 {
-        // A load balancer looks whether we live.
+        // A load balancer's health check.
         events.push(at(500 + round * 2_000, |event| {
             server(event, tcp::ESTABLISHED);
             established(event, 1.0);
@@ -82,7 +82,7 @@ fn gateway() -> Vec<ResetEvent> {
         }));
     }
     for round in 0..4 {
-        // A server here closes early.
+        // A server closes early.
         events.push(at(300_000 + round * 7_777, |event| {
             sent(event, 11, tcp::ESTABLISHED);
             event.unread_bytes = 6;
@@ -92,7 +92,7 @@ fn gateway() -> Vec<ResetEvent> {
             event.peer_address = v4([10, 0, 3, 3]);
         }));
     }
-    // After our close, which is no backend's fault.
+    // A reset after the gateway's own close, which is not the backend's fault.
     events.push(at(90_000, |event| {
         client(event, tcp::FIN_WAIT2);
         event.flags |= EVENT_ORPHAN;
@@ -102,13 +102,13 @@ fn gateway() -> Vec<ResetEvent> {
 }
 
 #[test]
-fn the_summary_of_a_gateway() {
+fn summary_is_as_stored() {
     let (_, summary) = play(gateway());
     compare("summary.txt", &format!("{summary}\n"));
 }
 
 #[test]
-fn the_summary_follows_the_schema() {
+fn summary_follows_the_schema() {
     let (_, summary) = play(gateway());
     let options =
         TextOptions { color: false, time: TimeFormat::Utc, started_ns: 0, zone: jiff::tz::TimeZone::UTC, names: false };
@@ -125,9 +125,9 @@ fn the_summary_follows_the_schema() {
     assert_eq!(value["order"]["no_fin"], 18);
 }
 
-/// The first to break cannot know; the others do, and the summary says which belong together.
+/// The first reset does not show the restart; the later ones do, and the summary groups them.
 #[test]
-fn a_restart_shows_from_the_second_victim_on() {
+fn restart_is_recognised_from_the_second_reset() {
     let (resets, _) = play(gateway());
     let of_database: Vec<&str> =
         resets.iter().filter(|reset| reset.peer.port == 5432).map(|reset| reset.cause.code).collect();
@@ -137,9 +137,9 @@ fn a_restart_shows_from_the_second_victim_on() {
     );
 }
 
-/// Memory is bounded, the sum is exact, and whoever has many is found.
+/// Memory is bounded, the sum is exact, and the most frequent peer is found.
 #[test]
-fn forty_thousand_peers() {
+fn summary_of_forty_thousand_peers_is_bounded() {
     let mut events = Vec::new();
     for peer in 0..40_000_u32 {
         let [_, a, b, c] = peer.to_be_bytes();
@@ -148,8 +148,8 @@ fn forty_thousand_peers() {
             event.peer_address = v4([11, a, b, c]);
         }));
     }
-    for knock in 0..3_000 {
-        events.push(at(knock, |event| {
+    for ms in 0..3_000 {
+        events.push(at(ms, |event| {
             without_socket(event, tcp_flag::SYN);
             answers(event, tcp_flag::SYN);
             event.peer_address = v4([10, 9, 9, 9]);

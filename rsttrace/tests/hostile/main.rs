@@ -1,7 +1,7 @@
 //! Names that are chosen to do harm, through the decoder, every format and the encoding of every sink.
 //!
-//! Process names, command lines, paths, units, containers, users, interfaces and the host's own name are put into the
-//! golden cases, whatever they hold. What is harmful is said here anew, not asked of the program.
+//! Process names, command lines, paths, units, containers, users, interfaces and the host name in the golden cases are
+//! replaced by arbitrary text. What is harmful is defined independently of the program.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
 
@@ -32,10 +32,10 @@ use rsttrace::{
 use rsttrace_common::event::{ResetEvent, Task};
 use serde_json::Value;
 
-/// What there is to choose freely in one record.
+/// Number of names in one record that an attacker can choose.
 const NAMES: usize = 12;
 
-/// Text that is harmful in one way or another.
+/// Text that is harmful in some context.
 const HARMFUL: &[&str] = &[
     "\u{1b}[31m",
     "\u{1b}]0;title\u{7}",
@@ -67,7 +67,8 @@ const HARMFUL: &[&str] = &[
     "java",
 ];
 
-/// What no terminal may be sent: control characters, separators of lines, marks of direction, and invisible ones.
+/// Characters that must not be sent to a terminal: control characters, line separators, direction marks, and invisible
+/// ones.
 fn does_harm(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -90,7 +91,7 @@ fn names() -> impl Strategy<Value = Vec<String>> {
     collection::vec(name(), NAMES)
 }
 
-/// One of the cases.
+/// One of the golden cases.
 fn case(number: usize) -> &'static cases::Case {
     let cases: Vec<_> = cases::all().collect();
     cases[number % cases.len()]
@@ -110,8 +111,8 @@ fn decoder(host: &str) -> Decoder {
     )
 }
 
-/// A golden case, with every name in it replaced.
-fn dressed(case: usize, names: &[String]) -> Reset {
+/// A golden case in which every name is replaced.
+fn with_names(case: usize, names: &[String]) -> Reset {
     let name = |index: usize| Arc::<str>::from(names.get(index).map_or("", String::as_str));
     let complete = |reset: &mut Reset| {
         reset.process = Some(Process {
@@ -139,9 +140,9 @@ fn dressed(case: usize, names: &[String]) -> Reset {
     out.resets().pop().expect("one record")
 }
 
-/// The record, and its like of other types.
+/// The record, and records of other types made from it.
 fn records(case: usize, names: &[String]) -> [Record; 4] {
-    let reset = dressed(case, names);
+    let reset = with_names(case, names);
     let event = self::case(case).event();
     let interface = names.last().map(|name| name.as_str().into());
     let forwarded = decoder(&reset.host).forwarded(&event, &clock(), interface);
@@ -160,7 +161,7 @@ fn text_options(color: bool) -> TextOptions {
         time: TimeFormat::Utc,
         started_ns: 0,
         zone: TimeZone::UTC,
-        // Of users; the names of ports are this machine's.
+        // User names; port names depend on the machine.
         names: true,
     }
 }
@@ -178,7 +179,7 @@ fn encodings(record: &Record, names: &[String]) -> Encodings {
     Encodings::of(record, text_options(false), &names[0])
 }
 
-/// The fields of a datagram for the journal, read as systemd's "Native Journal Protocol" has it.
+/// Fields of a journal datagram, parsed by systemd's "Native Journal Protocol".
 fn journal_fields(mut entry: &[u8]) -> Vec<(String, String)> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     let mut fields = Vec::new();
@@ -198,7 +199,7 @@ fn journal_fields(mut entry: &[u8]) -> Vec<(String, String)> {
     fields
 }
 
-/// The structured data of a message and its text, read as RFC 5424 has it.
+/// Structured data and text of a syslog message, parsed by RFC 5424.
 fn syslog_fields(message: &str) -> (Vec<(String, String)>, &str) {
     let mut fields = Vec::new();
     let (_, data) = message.split_once(" [rsttrace@32473").expect("structured data");
@@ -228,11 +229,11 @@ fn value_of<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
     fields.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
 }
 
-/// What a scrape gets after these records.
+/// Answer to a scrape after these records.
 fn scraped(case: usize, names: &[Vec<String>]) -> String {
     let (mut metrics, mut tally) = (Metrics::new(10), Tally::default());
     for (index, names) in names.iter().enumerate() {
-        let reset = dressed(case + index, names);
+        let reset = with_names(case + index, names);
         tally.count(&reset);
         metrics.count(&reset);
     }
@@ -259,7 +260,7 @@ fn plain() -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Neither a new line nor anything that a terminal obeys, in any format for people.
+    /// No newline and no control character from a name, in any format for people.
     #[test]
     fn terminals_get_harmless_lines(case in 0..500_usize, names in names()) {
         for &format in Format::value_variants() {
@@ -275,7 +276,7 @@ proptest! {
         }
     }
 
-    /// Colours are all that a terminal is told.
+    /// Colours are the only control sequences that a terminal gets.
     #[test]
     fn colours_change_no_word(case in 0..500_usize, names in names()) {
         for format in [Format::Text, Format::Long] {
@@ -287,7 +288,7 @@ proptest! {
         }
     }
 
-    /// One line a record, whatever reads it takes for the end of one, and every name is in it as it was.
+    /// One line per record, with every name unchanged in it, whatever a reader may take for the end of a line.
     #[test]
     fn json_stays_one_line_and_keeps_the_names(case in 0..500_usize, names in names()) {
         for record in records(case, &names) {
@@ -310,9 +311,9 @@ proptest! {
         }
     }
 
-    /// The journal gets the fields that it would get anyway, and every name in them as it was.
+    /// The journal gets the same fields with any names, and the names unchanged.
     #[test]
-    fn journal_fields_are_ours(case in 0..500_usize, names in names()) {
+    fn names_add_no_journal_fields(case in 0..500_usize, names in names()) {
         for (record, plain) in records(case, &names).iter().zip(&records(case, &plain())) {
             let fields = journal_fields(&encodings(record, &names).journal);
             let usual = journal_fields(&encodings(plain, &names).journal);
@@ -327,9 +328,9 @@ proptest! {
         }
     }
 
-    /// A message of syslog is one line with the parameters that it would have anyway.
+    /// A syslog message is one line, with the same parameters for any names.
     #[test]
-    fn syslog_messages_stay_one(case in 0..500_usize, names in names()) {
+    fn syslog_messages_stay_one_line(case in 0..500_usize, names in names()) {
         for (record, plain) in records(case, &names).iter().zip(&records(case, &plain())) {
             let (message, usual) = (encodings(record, &names).syslog, encodings(plain, &names).syslog);
             let ((fields, text), (usual, _)) = (syslog_fields(&message), syslog_fields(&usual));
@@ -344,9 +345,9 @@ proptest! {
         }
     }
 
-    /// A collector can decode the record, and finds every name as it was.
+    /// A collector can decode the record, and gets the names unchanged.
     #[test]
-    fn collectors_get_the_names_as_they_were(case in 0..500_usize, names in names()) {
+    fn otlp_records_keep_the_names(case in 0..500_usize, names in names()) {
         for record in records(case, &names) {
             let otlp = encodings(&record, &names).otlp;
             if let Record::Reset(_) = record {
@@ -358,7 +359,7 @@ proptest! {
         }
     }
 
-    /// Each line of the metrics stays one, with the labels that it has.
+    /// Each metric stays one line, with its own labels.
     #[test]
     fn metrics_are_harmless(case in 0..500_usize, names in collection::vec(names(), 1..4)) {
         let shown = scraped(case, &names);
@@ -388,13 +389,13 @@ proptest! {
         }
     }
 
-    /// A name is as long as it is, and what it holds adds no line to the summary.
+    /// Names of any length and content add no line to the summary.
     #[test]
     fn summaries_are_harmless(case in 0..500_usize, names in collection::vec(names(), 1..4)) {
         let summary = |dress: &dyn Fn(usize) -> Vec<String>| {
             let mut tally = Tally::default();
             for (index, _) in names.iter().enumerate() {
-                tally.count(&dressed(case + index, &dress(index)));
+                tally.count(&with_names(case + index, &dress(index)));
             }
             tally.summary(circumstances())
         };
@@ -408,7 +409,7 @@ proptest! {
         prop_assert!(serde_json::from_str::<Value>(&line).is_ok());
     }
 
-    /// The kernel's 16 bytes hold 15 of a name, which may end in the middle of a character.
+    /// The kernel's 16 bytes hold 15 bytes of a name, which may end in the middle of a character.
     #[test]
     fn any_name_of_the_kernel_becomes_text(name in any::<[u8; 16]>()) {
         let of_a_client = cases::all().find(|case| case.details).expect("a case with a process");

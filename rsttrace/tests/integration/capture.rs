@@ -1,4 +1,4 @@
-//! A second witness: every TCP reset that crosses the loopback interface, as a packet socket sees it.
+//! Capture of every TCP reset that crosses the loopback interface, through a packet socket, independent of rsttrace.
 
 use std::{
     io,
@@ -7,12 +7,12 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
-/// Room for everything that a test sends while nobody reads.
+/// Size of the receive buffer in bytes: room for every packet of a test that has not been read yet.
 static BUFFER: libc::c_int = 32 << 20;
 const RST: u8 = 4;
 const TCP: u8 = 6;
 
-/// A capture in the calling thread's namespace, which has no other interface.
+/// Capture in the network namespace of the calling thread, whose only interface must be loopback.
 pub(crate) struct Capture(OwnedFd);
 
 impl Capture {
@@ -22,7 +22,7 @@ impl Capture {
         // SAFETY: takes integers and returns a descriptor or -1.
         let raw = unsafe { libc::socket(libc::AF_PACKET, kind, every_protocol.into()) };
         assert!(raw >= 0, "packet socket: {}", io::Error::last_os_error());
-        // SAFETY: a new descriptor that nobody else owns.
+        // SAFETY: a new descriptor that nothing else owns.
         let socket = unsafe { OwnedFd::from_raw_fd(raw) };
         let length = libc::socklen_t::try_from(size_of_val(&BUFFER)).unwrap();
         let value = (&raw const BUFFER).cast();
@@ -32,7 +32,7 @@ impl Capture {
         Self(socket)
     }
 
-    /// Every reset so far, as the sender's and the receiver's address.
+    /// Sender and receiver of every reset captured so far.
     pub(crate) fn resets(&self) -> Vec<(SocketAddr, SocketAddr)> {
         let mut resets = Vec::new();
         let mut packet = [0; 256];
@@ -52,7 +52,7 @@ impl Capture {
                 )
             };
             let Ok(received) = usize::try_from(received) else { return resets };
-            // The loopback interface shows each packet twice: on the way out and on the way in.
+            // The loopback interface shows each packet twice, outgoing and incoming.
             if from.sll_pkttype == libc::PACKET_OUTGOING {
                 resets.extend(reset(&packet[..received]));
             }
@@ -60,7 +60,7 @@ impl Capture {
     }
 }
 
-/// The ends of an IP packet that is a TCP reset.
+/// Sender and receiver of an IP packet; `None` if it is not a TCP reset.
 fn reset(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     let (protocol, addresses, tcp) = match packet.first()? >> 4 {
         4 => (*packet.get(9)?, packet.get(12..20)?, packet.get(usize::from(packet[0] & 15) * 4..)?),

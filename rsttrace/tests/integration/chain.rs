@@ -1,8 +1,8 @@
-//! Three hosts in a row, each a network namespace: a client, a router in the middle, a server.
+//! Three hosts in a row, each a network namespace: a client, a router, a server.
 //!
-//! The router is the scenario's own namespace, in which the calling thread is: what it starts by itself (a puppet, a
-//! packet filter, a capture) sits between the two ends. Everything goes away with the last process and the last
-//! descriptor that holds it.
+//! The router is the scenario's own namespace, which the calling thread is in, so a puppet, packet filter or capture
+//! that the scenario starts runs between the two ends. The namespaces end with the last process and the last descriptor
+//! that hold them.
 
 use std::{
     fs::{self, File},
@@ -22,41 +22,42 @@ use crate::{
     tracer::{Run, Tracer},
 };
 
-/// The router's interface towards the client.
+/// Interface of the router towards the client.
 pub(crate) const TO_CLIENT: &str = "to-client";
-/// The router's interface towards the server.
+/// Interface of the router towards the server.
 pub(crate) const TO_SERVER: &str = "to-server";
-/// The only interface, beside loopback, that the two ends have.
+/// Interface of each end towards the router; its only one beside loopback.
 pub(crate) const TO_ROUTER: &str = "to-router";
 
 /// One end of the chain.
 pub(crate) struct Host {
     namespace: File,
-    /// The namespace that the calling thread is in otherwise.
+    /// Namespace that the calling thread returns to.
     router: u64,
-    /// The inode number of its namespace.
+    /// Inode number of this host's namespace.
     pub(crate) netns: u64,
     pub(crate) v4: IpAddr,
     pub(crate) v6: IpAddr,
 }
 
-/// See the module.
+/// Client, router and server.
 pub(crate) struct Chain {
     pub(crate) client: Host,
     pub(crate) server: Host,
-    /// The inode number of the namespace in the middle.
+    /// Inode number of the router's namespace.
     pub(crate) router: u64,
 }
 
-/// What this host lacks to have a chain, in words.
+/// What this host lacks to build a chain.
 pub(crate) fn lack() -> Option<Lack> {
     host::lacks_program("ip")
 }
 
 impl Chain {
-    /// Makes it around the namespace of the stage, routes and forwarding included.
+    /// Builds the chain around the namespace of the stage, with routes and forwarding.
     pub(crate) fn around(stage: &Stage) -> Self {
-        // Addresses of its own for each, because the kernel counts namespaces: no filter takes in another's resets.
+        // Each chain has addresses of its own: the tracer watches all namespaces, and the filter must not match another
+        // chain's resets.
         let [.., high, low] = stage.netns.to_be_bytes();
         let addresses = |number: u8| {
             let v4 = |end| Ipv4Addr::new(10, high, low, number << 4 | end);
@@ -96,14 +97,15 @@ impl Chain {
         Self { client, server, router: stage.netns }
     }
 
-    /// rsttrace, watching all namespaces, of which it tells only what comes from this chain.
+    /// Starts rsttrace for all namespaces, with a filter for the addresses of this chain.
     pub(crate) fn trace(&self, stage: &Stage, arguments: &[&str]) -> Tracer {
         let hosts = [self.client.v4, self.client.v6, self.server.v4, self.server.v6].map(|host| host.to_string());
         let peers: Vec<&str> = hosts.iter().flat_map(|host| ["--peer", host]).collect();
         stage.trace_everywhere(&[&peers, arguments].concat())
     }
 
-    /// The same from the router, whose interfaces it can name.
+    /// Starts rsttrace in the router's namespace, so that options can name the router's interfaces, for all namespaces,
+    /// with a filter for the addresses of this chain.
     pub(crate) fn trace_in_the_middle(&self, stage: &Stage, arguments: &[&str]) -> Tracer {
         let hosts = [self.client.v4, self.client.v6, self.server.v4, self.server.v6].map(|host| host.to_string());
         let peers: Vec<&str> = hosts.iter().flat_map(|host| ["--peer", host]).collect();
@@ -111,12 +113,12 @@ impl Chain {
         Tracer::start_in(&here, &[&stage.arguments(), peers.as_slice(), arguments].concat())
     }
 
-    /// A client, a server, and a connection between them through the router, with IPv4.
+    /// Opens an IPv4 connection from the client to the server through the router.
     pub(crate) fn pair_v4(&self) -> Pair {
         self.pair(self.server.v4)
     }
 
-    /// The same with IPv6.
+    /// Opens an IPv6 connection from the client to the server through the router.
     pub(crate) fn pair_v6(&self) -> Pair {
         self.pair(self.server.v6)
     }
@@ -129,7 +131,7 @@ impl Chain {
         )
     }
 
-    /// Ends the run; the two ends together, or the router, have sent and received so many resets.
+    /// Ends the run and checks that the two ends together, or the router, sent and received this many resets.
     #[track_caller]
     pub(crate) fn finish(&self, mut tracer: Tracer, sent: u64, received: u64) -> Run {
         tracer.expect(sent + received);
@@ -144,12 +146,12 @@ impl Chain {
 }
 
 impl Host {
-    /// Starts a puppet here. All puppets of a chain share a CPU, so that packets stay in order.
+    /// Starts a puppet on this host. All puppets of a chain share a CPU, so that packets stay in order.
     pub(crate) fn puppet(&self, comm: &str) -> Puppet {
         self.inside(|| Puppet::start_beside(self.router, comm))
     }
 
-    /// Does something with the calling thread in this namespace; processes started there stay there.
+    /// Runs `work` with the calling thread in this namespace; processes that it starts stay there.
     pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
         let before = File::open("/proc/thread-self/ns/net").unwrap();
         setns(&self.namespace, CloneFlags::CLONE_NEWNET).expect("root may go where it likes");
@@ -159,17 +161,17 @@ impl Host {
     }
 }
 
-/// Without it, an IPv6 address is not used for a second or two.
+/// Disables duplicate address detection, which delays the use of an IPv6 address for a second or two.
 fn no_duplicate_address_detection() {
     sysctl("ipv6/conf/default/accept_dad", "0");
 }
 
-/// Sets a switch of the calling thread's namespace; it goes with the namespace.
+/// Sets a sysctl of the calling thread's namespace; it ends with the namespace.
 fn sysctl(name: &str, value: &str) {
     fs::write(format!("/proc/sys/net/{name}"), value).unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
-/// Gives commands to `ip`, one a line, in the calling thread's namespace.
+/// Runs `ip` with these commands, one per line, in the calling thread's namespace.
 fn ip(commands: &str) {
     let program = host::program("ip").expect("it is installed");
     let mut ip = Command::new(program).args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();

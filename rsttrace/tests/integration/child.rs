@@ -1,4 +1,4 @@
-//! A process that does not outlive its test.
+//! Child processes that end with their test.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -10,7 +10,7 @@ use nix::{
     unistd::Pid,
 };
 
-/// Kills and reaps the process when dropped.
+/// Child process that is killed and reaped when dropped.
 pub(crate) struct Guard(pub(crate) Child);
 
 impl Guard {
@@ -35,7 +35,7 @@ impl DerefMut for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Errors mean that it is gone already, and that is what is wanted.
+        // Errors mean that the process has already exited.
         drop(self.0.kill());
         drop(self.0.wait());
     }

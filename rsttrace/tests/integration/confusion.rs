@@ -1,4 +1,4 @@
-//! Causes expected against causes given, over every scenario of a run.
+//! Confusion table: expected causes against reported causes, over all scenarios of a run.
 
 use std::{
     collections::BTreeMap,
@@ -8,13 +8,13 @@ use std::{
 
 static PAIRS: Mutex<BTreeMap<(String, String), u32>> = Mutex::new(BTreeMap::new());
 
-/// A scenario knew the truth, and rsttrace said this.
+/// Records one comparison of the expected and the reported cause.
 pub(crate) fn note(expected: &str, given: &str) {
     let mut pairs = PAIRS.lock().unwrap_or_else(PoisonError::into_inner);
     *pairs.entry((expected.to_owned(), given.to_owned())).or_default() += 1;
 }
 
-/// The table of what was noted so far.
+/// Table of the comparisons recorded so far.
 pub(crate) struct Table;
 
 impl Display for Table {

@@ -1,4 +1,4 @@
-//! Which CPU processes work on that have connections to each other.
+//! CPU affinity of processes that have connections to each other.
 
 use std::io;
 
@@ -7,8 +7,8 @@ use nix::{
     unistd::Pid,
 };
 
-/// One CPU for all that share a number. Each CPU has a queue of its own for what comes in by a loopback or virtual
-/// device: two packets of one connection, sent on two CPUs, may arrive in the other order.
+/// Set of one CPU, the same for every caller with this number. Each CPU has its own queue for packets of a loopback or
+/// virtual device: two packets of one connection that are sent on two CPUs may arrive out of order.
 pub(crate) fn shared_by(number: u64) -> io::Result<CpuSet> {
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
     let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect();

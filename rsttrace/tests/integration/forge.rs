@@ -1,4 +1,4 @@
-//! Packets that nobody sent: what a middlebox or an attacker puts on the wire in another's name. IPv4.
+//! Forged IPv4 packets, such as a middlebox or an attacker sends with the address of another host.
 
 use std::{
     io,
@@ -11,16 +11,16 @@ const ACK: u8 = 1 << 4;
 const RST: u8 = 1 << 2;
 const SYN: u8 = 1 << 1;
 
-/// Listens on every interface of the calling thread's namespace.
-pub(crate) struct Eavesdropper(OwnedFd);
+/// Capture on every interface of the calling thread's namespace.
+pub(crate) struct Sniffer(OwnedFd);
 
-impl Eavesdropper {
+impl Sniffer {
     pub(crate) fn start() -> Self {
         let ipv4 = u16::try_from(libc::ETH_P_IP).unwrap().to_be();
         Self(socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK, ipv4.into()))
     }
 
-    /// The sequence number that `receiver` expects next from `sender`, as far as the wire has shown it.
+    /// Sequence number that `receiver` expects next from `sender`, from the packets captured so far.
     pub(crate) fn expected(&self, sender: SocketAddr, receiver: SocketAddr) -> u32 {
         let mut expected = None;
         let mut packet = [0; 2048];
@@ -42,7 +42,7 @@ impl Eavesdropper {
     }
 }
 
-/// A raw socket of the calling thread's namespace, for packets in anybody's name.
+/// Raw socket in the calling thread's namespace, for packets with any source address.
 pub(crate) struct Forger(OwnedFd);
 
 impl Forger {
@@ -50,13 +50,13 @@ impl Forger {
         Self(socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW))
     }
 
-    /// Sends a bare reset in the name of `from`.
+    /// Sends a reset without ACK from the address `from`.
     pub(crate) fn reset(&self, from: SocketAddr, to: SocketAddr, seq: u32, ttl: u8) {
         let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else { panic!("IPv4 alone is forged") };
         self.send(from, to, &Segment { seq, ttl, flags: RST });
     }
 
-    /// Sends a request for a connection in the name of `from`.
+    /// Sends a SYN from the address `from`.
     pub(crate) fn syn(&self, from: SocketAddrV4, to: SocketAddrV4) {
         self.send(from, to, &Segment { seq: 7, ttl: 64, flags: SYN });
     }
@@ -82,7 +82,7 @@ impl Forger {
     }
 }
 
-/// A TCP segment without data.
+/// TCP segment without data.
 struct Segment {
     seq: u32,
     ttl: u8,
@@ -95,7 +95,7 @@ impl Segment {
         tcp.extend(from.port().to_be_bytes());
         tcp.extend(to.port().to_be_bytes());
         tcp.extend(self.seq.to_be_bytes());
-        // No acknowledgement; five words; flags; no window, checksum below, nothing urgent.
+        // No acknowledgement; a header of five words; flags; no window, checksum below, no urgent pointer.
         tcp.extend([0, 0, 0, 0, 5 << 4, self.flags, 0, 0, 0, 0, 0, 0]);
         let length = u16::try_from(tcp.len()).unwrap();
         let mut pseudo: Vec<u8> = [from.ip().octets(), to.ip().octets()].concat();
@@ -104,7 +104,7 @@ impl Segment {
         pseudo.extend(&tcp);
         tcp[16..18].copy_from_slice(&checksum(&pseudo).to_be_bytes());
 
-        // The kernel fills in what is zero of length, identification and checksum.
+        // The kernel fills in length, identification and checksum where they are zero.
         let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, self.ttl, 6, 0, 0];
         packet.extend(from.ip().octets());
         packet.extend(to.ip().octets());
@@ -113,12 +113,12 @@ impl Segment {
     }
 }
 
-/// Sends a bare reset in the name of `from`, out of the calling thread's namespace.
+/// Sends a reset without ACK from the address `from`, in the calling thread's namespace.
 pub(crate) fn reset(from: SocketAddr, to: SocketAddr, seq: u32, ttl: u8) {
     Forger::start().reset(from, to, seq, ttl);
 }
 
-/// RFC 1071.
+/// Internet checksum, RFC 1071.
 fn checksum(bytes: &[u8]) -> u16 {
     let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
     let sum: u32 = words.sum();
@@ -130,6 +130,6 @@ fn socket(family: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> Owne
     // SAFETY: takes integers and returns a descriptor or -1.
     let raw = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
     assert!(raw >= 0, "socket: {}", io::Error::last_os_error());
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor that nothing else owns.
     unsafe { OwnedFd::from_raw_fd(raw) }
 }

@@ -1,4 +1,4 @@
-//! Whether this kernel lets a program in by a way, found out by trying, and without rsttrace's help.
+//! Whether this kernel allows fentry programs and kprobes, found by trying, without rsttrace's code.
 
 use std::{
     fs, io,
@@ -10,20 +10,20 @@ use std::{
 use btf_rs::{Btf, Type};
 use libc::{c_int, c_long};
 
-/// Every kernel here has this function: it is called when a reset is received.
+/// Function that every supported kernel has; it handles a received reset.
 const FUNCTION: &str = "tcp_reset";
-/// From `linux/bpf.h`.
+/// `BPF_PROG_LOAD` of `linux/bpf.h`.
 const BPF_PROG_LOAD: c_int = 5;
-/// See [`BPF_PROG_LOAD`].
+/// `BPF_RAW_TRACEPOINT_OPEN` of `linux/bpf.h`.
 const BPF_RAW_TRACEPOINT_OPEN: c_int = 17;
-/// See [`BPF_PROG_LOAD`].
+/// `BPF_PROG_TYPE_TRACING` of `linux/bpf.h`.
 const BPF_PROG_TYPE_TRACING: u32 = 26;
-/// See [`BPF_PROG_LOAD`].
+/// `BPF_TRACE_FENTRY` of `linux/bpf.h`.
 const BPF_TRACE_FENTRY: u32 = 24;
 /// `return 0`: an assignment to the first register, and the exit.
 static RETURN_ZERO: [u64; 2] = [0xb7, 0x95];
 
-/// What loading a program takes, as far as it is needed here; the kernel takes the rest for zero.
+/// Beginning of `union bpf_attr` for `BPF_PROG_LOAD`; the kernel takes the fields beyond it as zero.
 #[repr(C)]
 struct Load {
     program_type: u32,
@@ -46,7 +46,7 @@ struct Load {
     attach_btf_id: u32,
 }
 
-/// What attaching one takes.
+/// Beginning of `union bpf_attr` for `BPF_RAW_TRACEPOINT_OPEN`.
 #[repr(C)]
 struct Attach {
     name: u64,
@@ -54,7 +54,7 @@ struct Attach {
     pad: u32,
 }
 
-/// Puts an empty program at the entry of a function of the kernel, and takes it away again.
+/// Attaches an empty program to the entry of [`FUNCTION`] and detaches it.
 pub(crate) fn try_fentry() -> io::Result<()> {
     raise_memory_limit();
     let id = function_id().ok_or(io::ErrorKind::NotFound)?;
@@ -71,15 +71,16 @@ pub(crate) fn try_fentry() -> io::Result<()> {
     bpf(BPF_RAW_TRACEPOINT_OPEN, &Attach { name: 0, program, pad: 0 }).map(drop)
 }
 
-/// Before 5.11 programs and maps count as locked memory of their user, everybody's together, and too much of it is
-/// refused as if it were forbidden.
+/// Raises the limit of locked memory. Before 5.11, programs and maps count as locked memory of their user, for all
+/// processes of the user together, and exceeding the limit is reported as EPERM.
 fn raise_memory_limit() {
     let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the limit lives through the call. Where it may not be raised it is not needed, or the load says so.
+    // SAFETY: the limit lives through the call. An error is ignored: either the limit need not be raised, or the load
+    // fails.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
 }
 
-/// Puts a probe without a program on the same function, and takes it away again.
+/// Attaches a kprobe without a program to [`FUNCTION`] and detaches it.
 pub(crate) fn try_kprobe() -> io::Result<()> {
     let kind = fs::read_to_string("/sys/bus/event_source/devices/kprobe/type")?;
     let name = c"tcp_reset";
@@ -94,7 +95,7 @@ pub(crate) fn try_kprobe() -> io::Result<()> {
         .map(drop)
 }
 
-/// The function's number in the kernel's BTF.
+/// Id of [`FUNCTION`] in the kernel's BTF.
 fn function_id() -> Option<u32> {
     let btf = Btf::from_file("/sys/kernel/btf/vmlinux").expect("the kernel has BTF (CONFIG_DEBUG_INFO_BTF)");
     let mut ids = btf.resolve_ids_by_name(FUNCTION).ok()?.into_iter();
@@ -106,10 +107,10 @@ fn bpf<T>(command: c_int, request: &T) -> io::Result<OwnedFd> {
     descriptor(unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_ref(request), size_of::<T>()) })
 }
 
-/// What a system call returns that makes a descriptor.
+/// Converts the result of a system call that returns a descriptor.
 fn descriptor(result: c_long) -> io::Result<OwnedFd> {
     match c_int::try_from(result) {
-        // SAFETY: a new descriptor that nobody else owns.
+        // SAFETY: a new descriptor that nothing else owns.
         Ok(raw) if raw >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(raw) }),
         _ => Err(io::Error::last_os_error()),
     }

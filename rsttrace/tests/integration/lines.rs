@@ -1,4 +1,4 @@
-//! The lines that another process writes, as they come, with a limit on patience.
+//! Lines that another process writes, read as they come, with a timeout.
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -7,21 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest that anything is waited for. A test that passes never waits this long; an emulated machine that shares its
-/// processors takes a while to load programs.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+/// Longest wait for anything. A test that passes never waits this long; a machine that is emulated on shared CPUs takes
+/// a while to load programs.
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Lines from a pipe, read by a thread of their own.
 pub(crate) struct Lines {
     receiver: Receiver<String>,
 }
 
-/// What came of waiting for a line.
+/// Result of waiting for a line.
 pub(crate) enum Next {
     Line(String),
-    /// The other side has closed the pipe.
+    /// The writer has closed the pipe.
     End,
-    /// Nothing came in time.
+    /// The deadline has passed.
     Late,
 }
 
@@ -40,7 +40,7 @@ impl Lines {
         Self { receiver }
     }
 
-    /// The next line, waited for until `deadline`.
+    /// Next line; waits until `deadline`.
     pub(crate) fn next(&self, deadline: Instant) -> Next {
         match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => Next::Line(line),
@@ -49,9 +49,9 @@ impl Lines {
         }
     }
 
-    /// Everything up to the end, as one text.
+    /// Everything up to the end of the pipe, as one text.
     pub(crate) fn rest(&self) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut text = String::new();
         while let Next::Line(line) = self.next(deadline) {
             text.push_str(&line);

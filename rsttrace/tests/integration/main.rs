@@ -1,9 +1,9 @@
-//! End to end, as root: real sockets, real resets, the real program.
+//! End-to-end tests, run as root: real sockets, real resets, the real program.
 //!
 //! A scenario is one function and one row in [`registry`]; it runs in a network namespace of its own, once for each
-//! way in which the kernel can hand events over. Its actors are puppets: this very program, started again, obeying
-//! one command at a time (see [`puppet`]), so that nothing here ever waits for time to pass. The test is one file and
-//! runs in a virtual machine that has nothing else.
+//! kind of buffer between kernel and user space. Its processes are puppets: this program, started again, which executes
+//! one command at a time (see [`puppet`]), so that no test waits by sleeping. The test is one file, which also runs in
+//! a virtual machine that has nothing else.
 
 #![expect(
     clippy::expect_used,
@@ -40,18 +40,18 @@ use std::{
 
 use libtest_mimic::Arguments;
 
-/// Scenarios at once. Each spends its time waiting for other processes.
+/// Scenarios that run concurrently; each spends its time waiting for other processes.
 const THREADS: usize = 4;
-/// The same where a processor is emulated, and most of the time goes into loading rsttrace's programs: just enough that
-/// one plays while another waits.
+/// Scenarios that run concurrently in a virtual machine, whose CPU is emulated and loads rsttrace's programs most of
+/// the time: one runs while another waits.
 const THREADS_IN_GUEST: usize = 2;
 
 fn main() -> ExitCode {
     if env::args().nth(1).is_some_and(|argument| argument == puppet::ARGUMENT) {
         return puppet::agent::main(&env::args().nth(2).unwrap());
     }
-    if env::args().nth(1).is_some_and(|argument| argument == puppet::hands::HOLDER) {
-        puppet::hands::hold();
+    if env::args().nth(1).is_some_and(|argument| argument == puppet::handover::HOLDER) {
+        puppet::handover::hold();
         return ExitCode::SUCCESS;
     }
     let mut arguments = Arguments::from_args();

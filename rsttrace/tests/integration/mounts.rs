@@ -4,7 +4,7 @@ use std::{ffi::CString, io, os::unix::ffi::OsStrExt as _, path::Path, ptr};
 
 use nix::sched::{CloneFlags, unshare};
 
-/// A mount namespace of the calling thread's own, whose mounts nobody else sees.
+/// Moves the calling thread to a mount namespace of its own, whose mounts no other process sees.
 pub(crate) fn leave() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     // SAFETY: a path that lives through the call; the rest is not looked at.
@@ -13,7 +13,7 @@ pub(crate) fn leave() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Shows a file at another path too.
+/// Bind-mounts a file at another path.
 pub(crate) fn bind(from: impl AsRef<Path>, at: &Path) -> io::Result<()> {
     let [from, at] = [from.as_ref(), at].map(|path| CString::new(path.as_os_str().as_bytes()).unwrap_or_default());
     // SAFETY: texts that live through the call; the rest is not looked at.
@@ -21,7 +21,7 @@ pub(crate) fn bind(from: impl AsRef<Path>, at: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Mounts a file system of this kind.
+/// Mounts a file system of this type.
 pub(crate) fn mount(kind: &str, at: &str, options: &str) -> io::Result<()> {
     let [kind, at, options] = [kind, at, options].map(|text| CString::new(text).unwrap_or_default());
     // SAFETY: texts that live through the call.
@@ -29,7 +29,7 @@ pub(crate) fn mount(kind: &str, at: &str, options: &str) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes away what is mounted at this place.
+/// Unmounts what is mounted at this path.
 pub(crate) fn unmount(at: &Path) -> io::Result<()> {
     let at = CString::new(at.as_os_str().as_bytes()).unwrap_or_default();
     // SAFETY: a text that lives through the call.

@@ -1,4 +1,4 @@
-//! Network namespaces: one for each scenario, so that scenarios run side by side and do not see each other.
+//! Network namespaces: one for each scenario, so that concurrent scenarios do not see each other.
 
 use std::{
     fs::{self, File},
@@ -15,12 +15,12 @@ use nix::sched::{CloneFlags, unshare};
 
 static ORIGINAL: OnceLock<File> = OnceLock::new();
 
-/// Keeps hold of the namespace that the tests were started in.
+/// Opens the namespace that the tests were started in, so that it can be entered later.
 pub(crate) fn remember_original() {
     ORIGINAL.get_or_init(|| File::open("/proc/self/ns/net").expect("this kernel has network namespaces"));
 }
 
-/// The namespace that the tests were started in.
+/// Namespace that the tests were started in.
 pub(crate) fn original() -> &'static File {
     ORIGINAL.get().expect("main remembers it")
 }
@@ -32,7 +32,7 @@ pub(crate) fn enter_new() -> u64 {
     inode()
 }
 
-/// The inode number of the calling thread's namespace.
+/// Inode number of the calling thread's namespace.
 pub(crate) fn inode() -> u64 {
     fs::metadata("/proc/thread-self/ns/net").expect("this thread has a namespace").ino()
 }
@@ -42,7 +42,7 @@ pub(crate) fn set_loopback(up: bool) {
     // SAFETY: takes integers and returns a descriptor or -1.
     let raw = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     assert!(raw >= 0, "socket: {}", io::Error::last_os_error());
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor that nothing else owns.
     let socket = unsafe { OwnedFd::from_raw_fd(raw) };
     // SAFETY: all zeros is a valid request.
     let mut request: libc::ifreq = unsafe { zeroed() };
@@ -55,7 +55,7 @@ pub(crate) fn set_loopback(up: bool) {
     assert_eq!(result, 0, "SIOCSIFFLAGS: {}", io::Error::last_os_error());
 }
 
-/// `TcpOutRsts` of the calling thread's namespace: the resets that the kernel says it has sent.
+/// `TcpOutRsts` of the calling thread's namespace: the resets that the kernel has counted as sent.
 pub(crate) fn resets_sent() -> u64 {
     let text = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
     let mut rows = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));

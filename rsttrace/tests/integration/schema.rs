@@ -1,4 +1,4 @@
-//! Every line that is emitted keeps the published JSON Schema.
+//! Validation of every output line against the published JSON Schema.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 const SCHEMA: &str = include_str!("../../../docs/output.schema.json");
 
-/// Panics with every complaint that the schema has about this line.
+/// Checks one line; panics with all violations.
 pub(crate) fn check(line: &Value) {
     static VALIDATOR: OnceLock<Validator> = OnceLock::new();
     let validator = VALIDATOR.get_or_init(|| {

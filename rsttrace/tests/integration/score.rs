@@ -1,4 +1,4 @@
-//! The score: for how many records a scenario knew the owner, how many had it right, and how it was known.
+//! Score of the run: the number of records whose owner a scenario knew, how many were right, and how they were found.
 
 use std::{
     collections::BTreeMap,
@@ -14,12 +14,12 @@ use serde_json::Value;
 static ASKED: AtomicU64 = AtomicU64::new(0);
 static RIGHT: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
 
-/// A record's owner is about to be held against the truth.
+/// Counts a record whose owner is about to be checked.
 pub(crate) fn asked() {
     ASKED.fetch_add(1, Relaxed);
 }
 
-/// It was right.
+/// Counts an owner that was right, by its provenance.
 pub(crate) fn right(process: &Value) {
     let word = |key: &str| process[key].as_str().unwrap_or_default().to_owned();
     *RIGHT.lock().unwrap().entry(format!("{} {}", word("provenance"), word("confidence"))).or_default() += 1;

@@ -1,4 +1,4 @@
-//! What a scenario is given: a namespace of its own, puppets, and rsttrace watching.
+//! What a scenario starts from: a namespace of its own, puppets, and a running rsttrace.
 
 use std::{
     io::{self, Read as _},
@@ -14,7 +14,7 @@ use crate::{
     tracer::{Run, Tracer},
 };
 
-/// How the kernel hands events over.
+/// Buffer between the kernel and user space.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Ring,
@@ -32,20 +32,20 @@ impl Transport {
     }
 }
 
-/// Where a scenario plays. The calling thread is in the namespace.
+/// Environment of one scenario. The calling thread is in its namespace.
 pub(crate) struct Stage {
     transport: Transport,
     pub(crate) netns: u64,
 }
 
-/// The loopback address of a family, with a port for the kernel to choose.
+/// IPv4 loopback address, with a port that the kernel chooses.
 pub(crate) const V4: &str = "127.0.0.1:0";
-/// See [`V4`].
+/// IPv6 loopback address, with a port that the kernel chooses.
 pub(crate) const V6: &str = "[::1]:0";
-/// In a namespace of one's own nobody listens here.
-pub(crate) const NOBODY_V4: &str = "127.0.0.1:9";
-/// See [`NOBODY_V4`].
-pub(crate) const NOBODY_V6: &str = "[::1]:9";
+/// IPv4 address of a port that is closed in a new namespace.
+pub(crate) const CLOSED_V4: &str = "127.0.0.1:9";
+/// IPv6 address of a port that is closed in a new namespace.
+pub(crate) const CLOSED_V6: &str = "[::1]:9";
 
 impl Stage {
     /// Moves the calling thread to a new namespace.
@@ -53,44 +53,44 @@ impl Stage {
         Self { transport, netns: netns::enter_new() }
     }
 
-    /// How the kernel hands events over here.
+    /// Buffer that rsttrace uses here.
     pub(crate) const fn transport(&self) -> Transport {
         self.transport
     }
 
-    /// rsttrace, watching this namespace alone.
+    /// Starts rsttrace for this namespace only.
     pub(crate) fn trace(&self) -> Tracer {
         self.trace_with(&[])
     }
 
-    /// The same, with more arguments.
+    /// Starts rsttrace for this namespace only, with more arguments.
     pub(crate) fn trace_with(&self, arguments: &[&str]) -> Tracer {
         self.trace_everywhere(&[&["--netns", &self.netns.to_string()], arguments].concat())
     }
 
-    /// rsttrace, watching every namespace unless the arguments say otherwise.
+    /// Starts rsttrace for every namespace, unless the arguments say otherwise.
     pub(crate) fn trace_everywhere(&self, arguments: &[&str]) -> Tracer {
         Tracer::start(&[&self.arguments(), arguments].concat())
     }
 
-    /// rsttrace in this namespace, with those that it talks to, watching it alone.
+    /// Starts rsttrace in and for this namespace, which its receivers are in too.
     pub(crate) fn trace_here(&self, arguments: &[&str]) -> Tracer {
         self.trace_here_with(arguments, &[])
     }
 
-    /// The same with more in its environment.
+    /// Starts rsttrace in and for this namespace, with more variables in its environment.
     pub(crate) fn trace_here_with(&self, arguments: &[&str], environment: &[(&str, &std::path::Path)]) -> Tracer {
         let namespace = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
         let own = self.netns.to_string();
         Tracer::start_with(&namespace, &[&self.arguments()[..], &["--netns", &own], arguments].concat(), environment)
     }
 
-    /// What every run is started with.
+    /// Arguments of every run.
     pub(crate) fn arguments(&self) -> [&'static str; 4] {
         ["--output", "json", "--transport", self.transport.name()]
     }
 
-    /// Ends the run; it has seen so many resets sent and received, all in this namespace.
+    /// Ends the run and checks that it saw this many resets sent and received, all in this namespace.
     #[track_caller]
     pub(crate) fn finish(&self, mut tracer: Tracer, sent: u64, received: u64) -> Run {
         tracer.expect(sent + received);
@@ -113,12 +113,12 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// A server with a listener `l` and a client that has connected to it: `c` at the client, `s` at the server.
+    /// Opens a connection from a client to a server with a listener `l`: `c` at the client, `s` at the server.
     pub(crate) fn open(address: &str) -> Self {
         Self::between(Puppet::start("the-server"), Puppet::start("the-client"), address)
     }
 
-    /// The same between puppets that are there already.
+    /// Opens a connection between existing puppets.
     pub(crate) fn between(mut server: Puppet, client: Puppet, address: &str) -> Self {
         let server_end = server.listen("l", address, 64);
         let mut pair = Self { server, client, server_end, client_end: server_end };
@@ -126,20 +126,21 @@ impl Pair {
         pair
     }
 
-    /// One more connection, with a name at each end; returns the client's end.
+    /// Opens one more connection, with a name at each end; returns the client's end.
     pub(crate) fn connect(&mut self, client: &str, server: &str) -> SocketAddr {
         let end = self.client.connect(client, self.server_end);
         self.server.tell(format_args!("accept {server} l"));
         end
     }
 
-    /// The client resets the connection that it was opened with, and the server has seen it.
+    /// Resets the pair's first connection from the client, and waits until the server has seen it.
     pub(crate) fn client_aborts(&mut self) {
         self.client.abort("c");
         self.server.wait_error("s", "ECONNRESET");
     }
 
-    /// The client closes its end while the server keeps its own open; the socket waits in FIN_WAIT2 for at most this time.
+    /// Closes the client's end while the server keeps its own open; the socket stays in FIN_WAIT2 for at most this
+    /// time.
     pub(crate) fn client_closes(&mut self, linger2_s: u32) {
         self.client.tell(format_args!("linger2 c {linger2_s}"));
         self.client.tell("close c");
@@ -147,13 +148,13 @@ impl Pair {
         self.server.tell("quickack s");
     }
 
-    /// The server sends on a connection that the client has closed, and is told so by a reset.
+    /// Sends from the server on a connection that the client has closed, and waits for the reset.
     pub(crate) fn server_sends_after_close(&mut self) {
         self.server.tell("send s 5");
         self.server.wait_error("s", "EPIPE");
     }
 
-    /// A request and its answer.
+    /// Sends a request and its answer.
     pub(crate) fn exchange(&mut self, client: &str, server: &str) {
         self.client.tell(format_args!("send {client} 5"));
         self.server.tell(format_args!("recv {server} 5"));
@@ -161,7 +162,7 @@ impl Pair {
         self.client.tell(format_args!("recv {client} 9"));
     }
 
-    /// The client's connections, however many, send so many bytes that wait at the server, unread.
+    /// Sends this many bytes on the client's connection of this name, which stay unread at the server.
     pub(crate) fn leave_unread(&mut self, client: &str, server: &str, bytes: u32) {
         self.client.tell(format_args!("send {client} {bytes}"));
         self.server.tell(format_args!("wait_unread {server} {bytes}"));
@@ -169,7 +170,7 @@ impl Pair {
 }
 
 impl Run {
-    /// So many were sent and received, and not one more.
+    /// Checks that exactly this many resets were sent and received.
     #[track_caller]
     pub(crate) fn check_counts(&self, sent: u64, received: u64) {
         let of = |is_sent| self.resets.iter().filter(|reset| reset.is_sent() == is_sent).map(Reset::count).sum::<u64>();
@@ -177,17 +178,17 @@ impl Run {
         assert_eq!((of(true), of(false)), (sent, received), "sent and received, in:\n{}", records());
     }
 
-    /// How many resets the records stand for.
+    /// Number of resets that the records stand for.
     pub(crate) fn total(&self) -> u64 {
         self.resets.iter().map(Reset::count).sum()
     }
 
-    /// The records of resets that this host sent.
+    /// Records of resets that this host sent.
     pub(crate) fn sent(&self) -> impl Iterator<Item = &Reset> {
         self.resets.iter().filter(|reset| reset.is_sent())
     }
 
-    /// The records of resets that this host received.
+    /// Records of resets that this host received.
     pub(crate) fn received(&self) -> impl Iterator<Item = &Reset> {
         self.resets.iter().filter(|reset| !reset.is_sent())
     }
@@ -203,7 +204,8 @@ impl Run {
     }
 }
 
-/// One more connection to a listener of this process, which the client resets; both ends are gone afterwards.
+/// Opens one more connection to a listener of this process and resets it from the client; both ends are closed
+/// afterwards.
 pub(crate) fn reset_one(listener: &TcpListener) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut server, _) = listener.accept().unwrap();

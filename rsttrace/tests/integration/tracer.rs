@@ -1,4 +1,4 @@
-//! rsttrace itself, and the promises that every run of it keeps.
+//! A running rsttrace, and the checks that apply to every run.
 
 use std::{
     fmt::Write as _,
@@ -22,33 +22,33 @@ use serde_json::Value;
 use crate::{
     child::Guard,
     host,
-    lines::{Lines, Next, PATIENCE},
+    lines::{Lines, Next, TIMEOUT},
     netns,
     reset::Reset,
     schema,
 };
 
-/// What is done between fork and exec.
+/// Function that runs between fork and exec.
 type Last = fn() -> io::Result<()>;
 
-/// A running rsttrace whose probes are attached.
+/// Running rsttrace whose probes are attached.
 pub(crate) struct Tracer {
     child: Guard,
     stdout: Option<Lines>,
     stderr: Lines,
-    /// What has been read of standard error.
+    /// Text read from standard error so far.
     heard: String,
     seen: Vec<Value>,
-    /// The sum of the counts of what has been seen.
+    /// Sum of the counts of the resets read so far.
     resets: u64,
     lost: u64,
 }
 
-/// What a run has said, all of it.
+/// Complete output of a run.
 pub(crate) struct Run {
     pub(crate) resets: Vec<Reset>,
     pub(crate) lost: u64,
-    /// The last is the one at the end.
+    /// Summaries; the last is the one at the end of the run.
     pub(crate) summaries: Vec<Value>,
     /// Records of ignored and of forwarded resets.
     pub(crate) others: Vec<Value>,
@@ -61,24 +61,24 @@ impl Tracer {
         Self::start_in(netns::original(), arguments)
     }
 
-    /// The same in another namespace.
+    /// Starts rsttrace in this namespace, and waits until it is ready.
     pub(crate) fn start_in(namespace: &File, arguments: &[&str]) -> Self {
         Self::start_with(namespace, arguments, &[])
     }
 
-    /// The same with more in its environment.
+    /// Starts rsttrace in this namespace with more variables in its environment, and waits until it is ready.
     pub(crate) fn start_with(namespace: &File, arguments: &[&str], environment: &[(&str, &Path)]) -> Self {
         let mut command = Command::new(host::rsttrace());
         command.args(arguments).envs(environment.iter().copied());
         Self::start_command(namespace, command, Stdio::piped(), || Ok(()))
     }
 
-    /// Starts rsttrace by a command that says how, with standard output to a file. `last` is done just before; it may only
-    /// do what is allowed between fork and exec.
+    /// Starts rsttrace by this command, with standard output to a file. `last` runs just before exec; it may only do
+    /// what is allowed between fork and exec.
     pub(crate) fn start_command(namespace: &File, command: Command, output: Stdio, last: Last) -> Self {
         let (child, ready) = spawn(namespace, command, output, Stdio::piped(), last);
         let mut tracer = Self::of(child);
-        let answer = Lines::of(ready).next(Instant::now() + PATIENCE);
+        let answer = Lines::of(ready).next(Instant::now() + TIMEOUT);
         if !matches!(answer, Next::Line(_)) {
             drop(tracer.child.kill());
             panic!("rsttrace is not ready: {}", tracer.stderr.rest());
@@ -86,23 +86,24 @@ impl Tracer {
         tracer
     }
 
-    /// Starts it by a command with both standard output and standard error to a pipe, and waits until it is ready.
+    /// Starts rsttrace by this command with both standard output and standard error to a pipe, and waits until it is
+    /// ready.
     pub(crate) fn start_saying_all_to(command: Command, pipe: PipeWriter) -> Guard {
         let output = pipe.try_clone().unwrap().into();
         let (child, ready) = spawn(netns::original(), command, output, pipe.into(), || Ok(()));
         let child = Guard(child);
-        assert!(matches!(Lines::of(ready).next(Instant::now() + PATIENCE), Next::Line(_)), "rsttrace is not ready");
+        assert!(matches!(Lines::of(ready).next(Instant::now() + TIMEOUT), Next::Line(_)), "rsttrace is not ready");
         child
     }
 
-    /// Starts it with standard output to a file and waits until it is ready.
+    /// Starts rsttrace with standard output to a file, and waits until it is ready.
     pub(crate) fn start_writing_to(arguments: &[&str], output: Stdio) -> Self {
         let mut command = Command::new(host::rsttrace());
         command.args(arguments);
         Self::start_command(netns::original(), command, output, || Ok(()))
     }
 
-    /// Starts it by a command and does not wait until it is ready: what it says on standard error shows that.
+    /// Starts rsttrace by this command without waiting until it is ready; its standard error shows that.
     pub(crate) fn start_unannounced(mut command: Command) -> Self {
         Self::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
@@ -121,12 +122,12 @@ impl Tracer {
         self.child.id()
     }
 
-    /// Reads until so many resets have been reported.
+    /// Reads until this many resets have been reported.
     pub(crate) fn expect(&mut self, resets: u64) -> &mut Self {
         self.read_until(&format!("{resets} resets"), |tracer| tracer.resets >= resets)
     }
 
-    /// Reads until there are so many lines of this type.
+    /// Reads until there are this many lines of this type.
     pub(crate) fn expect_lines(&mut self, kind: &str, lines: usize) -> &mut Self {
         self.read_until(&format!("{lines} {kind}"), |tracer| {
             tracer.seen.iter().filter(|line| line["type"] == kind).count() >= lines
@@ -138,16 +139,16 @@ impl Tracer {
         self.read_until("a loss", |tracer| tracer.lost > 0)
     }
 
-    /// Reads until a summary has come that counts so many resets, with the run still going on.
+    /// Reads until a summary counts this many resets, while the run continues.
     pub(crate) fn expect_summary(&mut self, resets: u64) -> &mut Self {
         self.read_until("a summary", |tracer| {
             tracer.seen.iter().any(|line| line["type"] == "summary" && line["resets"] == resets)
         })
     }
 
-    /// Reads standard error until a line has this in it.
+    /// Reads standard error until a line contains this text.
     pub(crate) fn expect_said(&mut self, text: &str) -> &mut Self {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             match self.stderr.next(deadline) {
                 Next::Line(line) => {
@@ -162,7 +163,7 @@ impl Tracer {
         }
     }
 
-    /// How many resets of this kind have been reported.
+    /// Number of reported reset records that match.
     pub(crate) fn count(&self, wanted: impl Fn(&Value) -> bool) -> usize {
         self.seen.iter().filter(|line| line["type"] == "reset" && wanted(line)).count()
     }
@@ -174,7 +175,7 @@ impl Tracer {
     }
 
     fn read_until(&mut self, what: &str, enough: impl Fn(&Self) -> bool) -> &mut Self {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !enough(self) {
             match self.stdout.as_ref().expect("standard output is a pipe").next(deadline) {
                 Next::Line(line) => self.take(&line),
@@ -185,13 +186,14 @@ impl Tracer {
         self
     }
 
-    /// Fails with everything that it says when it is ended: whether what is missing was stuck, lost or never seen.
+    /// Fails with everything that rsttrace writes when it is ended, which shows whether the missing records were
+    /// delayed, lost or never seen.
     fn give_up(&mut self, what: &str) -> ! {
         let before = self.said();
         let threads = threads(self.child.id());
         self.seen.clear();
         self.signal(Signal::SIGINT);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while let Some(Next::Line(line)) = self.stdout.as_ref().map(|stdout| stdout.next(deadline)) {
             self.take(&line);
         }
@@ -216,15 +218,15 @@ impl Tracer {
         self.seen.push(value);
     }
 
-    /// Ends it as Ctrl-C does; everything that it still holds comes out.
+    /// Ends the run by SIGINT, as Ctrl-C does, and returns its complete output.
     pub(crate) fn finish(self) -> Run {
         self.signal(Signal::SIGINT);
         self.wait()
     }
 
-    /// Waits until it ends by itself, in peace.
+    /// Waits until the run ends by itself, successfully.
     pub(crate) fn wait(mut self) -> Run {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let stdout = self.stdout.take().expect("standard output is a pipe");
         loop {
             match stdout.next(deadline) {
@@ -244,21 +246,21 @@ impl Tracer {
         Run { resets, lost, summaries, others, stderr }
     }
 
-    /// Whether it has ended by now.
+    /// Whether the process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// How it ended, and its standard error. It has to be ending.
+    /// Exit status and standard error; waits for the end of a process that is ending.
     pub(crate) fn status(mut self) -> (ExitStatus, String) {
-        // The end of the pipe is the signal; only then is there somebody to wait for.
+        // The process is reaped only after the end of its pipe.
         let stderr = std::mem::take(&mut self.heard) + &self.stderr.rest();
         let status = self.child.wait().unwrap();
         (status, stderr)
     }
 }
 
-/// Starts it with a descriptor on which it says that it is ready.
+/// Starts rsttrace with a pipe for `--ready-fd`.
 fn spawn(namespace: &File, mut command: Command, output: Stdio, errors: Stdio, last: Last) -> (Child, PipeReader) {
     let (ready, said) = io::pipe().unwrap();
     let said_number = said.as_raw_fd();
@@ -268,14 +270,14 @@ fn spawn(namespace: &File, mut command: Command, output: Stdio, errors: Stdio, l
     unsafe {
         command.pre_exec(move || {
             setns(BorrowedFd::borrow_raw(namespace), CloneFlags::CLONE_NEWNET)?;
-            // This descriptor alone survives exec, in this child alone.
+            // Only this descriptor is inherited by exec, and only in this child.
             if libc::fcntl(said_number, libc::F_SETFD, 0) == 0 { last() } else { Err(io::Error::last_os_error()) }
         });
     }
     (command.spawn().unwrap_or_else(|error| panic!("{}: {error}", host::rsttrace().display())), ready)
 }
 
-/// Where the threads of a process stand in the kernel, a line each.
+/// Kernel stack position of each thread of a process, one per line.
 fn threads(pid: u32) -> String {
     let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
@@ -286,12 +288,12 @@ fn threads(pid: u32) -> String {
     })
 }
 
-/// The sum of the counts of all lines of one type.
+/// Sum of the counts of all lines of one type.
 fn total(lines: &[Value], kind: &str) -> u64 {
     lines.iter().filter(|line| line["type"] == kind).map(|line| line["count"].as_u64().expect("a count")).sum()
 }
 
-/// What holds for every run, whatever happened in it.
+/// Checks what holds for every run.
 fn check_run(lines: &[Value], stderr: &str) {
     let everything = || Value::from(lines.to_vec());
     let numbers = lines.iter().filter(|line| line["type"] == "reset").map(|line| line["seq"].as_u64().unwrap_or(0));
@@ -314,8 +316,8 @@ fn check_run(lines: &[Value], stderr: &str) {
     assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
-/// Whether a text has an address of the kernel: `ffff` and twelve hexadecimal digits, or the like in decimal digits.
-/// No other figure of ours is as large.
+/// Whether a text has an address of the kernel: `ffff` and twelve hexadecimal digits, or a decimal number of that size.
+/// No other number in the output is as large.
 pub(crate) fn shows_kernel_address(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let in_hex = text.match_indices("ffff").any(|(at, _)| {

@@ -1,4 +1,4 @@
-//! The kernel's own statistics of BPF programs: nanoseconds and runs of each.
+//! The kernel's statistics of BPF programs: run time in nanoseconds and number of runs.
 
 use std::{
     collections::BTreeMap,
@@ -16,32 +16,31 @@ const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_ENABLE_STATS: libc::c_int = 32;
 
-/// Where `struct bpf_prog_info` has the name of the program.
+/// Offset of the program's name in `struct bpf_prog_info`.
 const NAME: Range<usize> = 64..80;
 
-/// What the programs of a process have cost: nanoseconds and runs, by the program's name and number. Of a name the kernel
-/// keeps 15 bytes.
+/// Cost of the programs of a process, in nanoseconds and runs, by name and id. The kernel keeps 15 bytes of a name.
 pub(super) type Cost = BTreeMap<(String, u32), (u64, u64)>;
 
-/// Makes the kernel count for as long as it is held: the switch is the descriptor, so it goes off whatever becomes of
-/// this process. Counting costs time itself and is never on while rates are measured.
+/// Makes the kernel count until this is dropped: the switch is the descriptor, so it is off even if this process dies.
+/// Counting itself takes time, and is never on while rates are measured.
 pub(super) struct Counting {
     _switch: OwnedFd,
 }
 
 impl Counting {
     pub(super) fn start() -> Result<Self> {
-        // The only kind of statistics, run times, is number 0.
+        // Run times, the only kind of statistics, are number 0.
         let switch = bpf(BPF_ENABLE_STATS, &mut 0_u32).context("the kernel counts nothing for BPF programs")?;
         Ok(Self { _switch: switch })
     }
 }
 
-/// What the programs that a process holds have cost so far.
+/// Cost so far of the programs that a process holds.
 pub(super) fn cost(pid: u32) -> Result<Cost> {
     let mut costs = Cost::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        // A descriptor may be closed meanwhile.
+        // A descriptor may be closed in the meantime.
         let Ok(info) = fs::read_to_string(entry?.path()) else { continue };
         let value = |name: &str| {
             info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse::<u64>().ok())
@@ -54,7 +53,7 @@ pub(super) fn cost(pid: u32) -> Result<Cost> {
     Ok(costs)
 }
 
-/// The name of a program: the first 15 bytes of its function's.
+/// Name of a program: the first 15 bytes of its function's.
 fn name(id: u32) -> Result<String> {
     #[repr(C)]
     struct ById {
@@ -77,7 +76,7 @@ fn name(id: u32) -> Result<String> {
     Ok(name.unwrap_or_default().to_string_lossy().into_owned())
 }
 
-/// A call of `bpf(2)` that returns a descriptor.
+/// Calls `bpf(2)` with a command that returns a descriptor.
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<OwnedFd> {
     let fd = call(command, attributes)?;
     let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
@@ -86,8 +85,8 @@ fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<OwnedFd> {
 }
 
 fn call<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: the kernel reads and writes at most so many bytes of the attributes, and what they point at outlives the
-    // call and is as long as they say.
+    // SAFETY: the kernel reads and writes at most the given number of bytes of the attributes; what they point at
+    // outlives the call and has the lengths that they give.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -1,6 +1,6 @@
-//! Figures out of samples.
+//! Statistics of samples.
 
-/// A quartile and its neighbours on both sides.
+/// Median, with the quartiles on both sides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Quartiles {
     pub(super) low: f64,
@@ -9,12 +9,12 @@ pub(super) struct Quartiles {
 }
 
 impl Quartiles {
-    /// Of some samples, at least one.
+    /// Quartiles of samples, of which there must be at least one.
     pub(super) fn of(samples: &[f64]) -> Option<Self> {
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
         let at = |quarter: usize| {
-            // Between two samples, the line through them.
+            // Linear interpolation between two samples.
             let place = (sorted.len() - 1) * quarter;
             let (below, above) = (sorted.get(place / 4)?, sorted.get(place.div_ceil(4))?);
             #[expect(clippy::cast_precision_loss, reason = "0 to 3")]
@@ -25,12 +25,12 @@ impl Quartiles {
     }
 }
 
-/// The ratio of each sample to the mean of the two that were taken just before and just after it without the tool.
+/// Ratio of each sample to the mean of the two that were measured just before and just after it without the tool.
 pub(super) fn ratios(without: &[f64], with: &[f64]) -> Vec<f64> {
     without.windows(2).zip(with).map(|(around, with)| 2.0 * with / around.iter().sum::<f64>()).collect()
 }
 
-/// A rate with three figures: `123,000`.
+/// A rate with three significant figures: `123,000`.
 pub(super) fn rounded(value: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "some millions at most")]
     let mut whole = value.round() as i64;

@@ -1,7 +1,7 @@
-//! The loads: what a host does all day, and what it does on a bad one, as fast as its CPUs can.
+//! Loads: ordinary traffic of a host, and bad cases, as fast as its CPUs allow.
 //!
-//! Both ends of a connection are one thread's, so that no step waits for another thread to be scheduled: the figures are
-//! the kernel's. Everything happens on the loopback device of this process's own network namespace.
+//! One thread has both ends of a connection, so that no step waits for another thread to be scheduled: the figures are
+//! the kernel's. All traffic is on the loopback device of this process's own network namespace.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -23,29 +23,31 @@ use nix::{
 
 use super::syn;
 
-/// Connections to one address before the next is taken: a pair of addresses has 28,000 ports, which TIME_WAIT keeps.
+/// Connections to one address before the next is used: a pair of addresses has 28,000 ports, each of which stays in
+/// TIME_WAIT.
 const PER_ADDRESS: u64 = 1000;
 
 /// Keep-alive connections of one thread.
 const KEPT_ALIVE: usize = 64;
 
-/// Bytes of a request and of its response.
+/// Bytes of a request.
 const REQUEST: usize = 200;
-/// See [`REQUEST`].
+/// Bytes of a response.
 const RESPONSE: usize = 2000;
 
-/// A kind of load.
+/// Kind of load.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// Connections opened and closed in peace: the worst case for a tracer of resets that follows connections.
+    /// Connections opened and closed normally: the worst case for a tracer of resets that keeps a history of
+    /// connections.
     Churn,
     /// Connections ended by a reset, which is sent and received here.
     Reset,
-    /// Requests and responses over connections that stay.
+    /// Requests and responses over connections that are kept.
     KeepAlive,
     /// Requests and responses while packets of the device are inspected for resets.
     KeepAliveForwarded,
-    /// SYNs to a port without a listener, from one thread.
+    /// SYNs to a closed port, from one thread.
     ClosedPort,
 }
 
@@ -53,7 +55,7 @@ impl Load {
     pub(crate) const ALL: [Self; 5] =
         [Self::Churn, Self::KeepAlive, Self::KeepAliveForwarded, Self::Reset, Self::ClosedPort];
 
-    /// As it stands in the table.
+    /// Name in the table.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Churn => "connections closed normally",
@@ -64,7 +66,7 @@ impl Load {
         }
     }
 
-    /// Resets that one unit makes and that can be traced: of one for which there is no socket, the sending.
+    /// Traceable resets of one unit; of a reset without a socket only the sending can be traced.
     pub(crate) const fn resets(self) -> f64 {
         match self {
             Self::Churn | Self::KeepAlive | Self::KeepAliveForwarded => 0.0,
@@ -81,7 +83,7 @@ impl Load {
         }
     }
 
-    /// What is counted.
+    /// Unit of the load's rate.
     pub(crate) const fn unit(self) -> &'static str {
         match self {
             Self::Churn | Self::Reset => "connection",
@@ -104,7 +106,7 @@ impl Load {
         if self == Self::ClosedPort { cpus.get(..1).unwrap_or(cpus) } else { cpus }
     }
 
-    /// Runs the load on these CPUs for so long; units a second.
+    /// Runs the load on these CPUs for this time; returns units per second.
     pub(crate) fn run(self, cpus: &[usize], time: Duration) -> Result<f64> {
         let cpus = self.threads(cpus);
         let ready = Barrier::new(cpus.len());
@@ -126,7 +128,7 @@ impl Load {
     }
 }
 
-/// What one thread is given.
+/// Parameters of one thread.
 struct Shift<'a> {
     /// 1, 2, 3 …
     number: u8,
@@ -135,7 +137,7 @@ struct Shift<'a> {
 }
 
 impl Shift<'_> {
-    /// Repeats a step until the time is over; how often.
+    /// Repeats a step until the time is over; returns the number of steps.
     fn repeat(&self, mut step: impl FnMut(u64) -> io::Result<()>) -> io::Result<u64> {
         self.ready.wait();
         let end = Instant::now() + self.time;
@@ -147,7 +149,7 @@ impl Shift<'_> {
         Ok(done)
     }
 
-    /// An address of the loopback network that is this thread's.
+    /// Address in the loopback network for one thread.
     fn address(&self, connection: u64) -> Ipv4Addr {
         let [.., high, low] = (connection / PER_ADDRESS + 1).to_be_bytes();
         Ipv4Addr::new(127, self.number, high, low)
@@ -166,7 +168,7 @@ fn listen() -> io::Result<(TcpListener, u16)> {
     Ok((listener, port))
 }
 
-/// A connection and its end, again and again.
+/// Opens a connection and ends it, repeatedly.
 fn connect(shift: &Shift<'_>, reset: bool) -> io::Result<u64> {
     let (listener, port) = listen()?;
     shift.repeat(|done| {
@@ -181,7 +183,7 @@ fn connect(shift: &Shift<'_>, reset: bool) -> io::Result<u64> {
     })
 }
 
-/// A request and its response, on one connection after the other.
+/// Sends a request and its response, on one connection after the other.
 fn keep_alive(shift: &Shift<'_>) -> io::Result<u64> {
     let (listener, port) = listen()?;
     let mut pairs = Vec::with_capacity(KEPT_ALIVE);
@@ -203,7 +205,7 @@ fn keep_alive(shift: &Shift<'_>) -> io::Result<u64> {
     })
 }
 
-/// SYNs to a port of this namespace without a listener; each is answered by a reset.
+/// Sends SYNs to a closed port of this namespace, each of which is answered by a reset.
 fn knock(shift: &Shift<'_>) -> io::Result<u64> {
     let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)?;
     let to = SockaddrIn::new(127, 0, 0, 1, 0);

@@ -1,4 +1,4 @@
-//! What watching costs: the same load without and with rsttrace, in turns.
+//! Overhead of tracing: the same load with and without rsttrace, alternating.
 
 mod bpf;
 mod figures;
@@ -29,58 +29,58 @@ use self::{
 };
 use crate::process;
 
-/// Measure what rsttrace costs, beside the programs that people use instead, and write docs/overhead.md
+/// Measure the overhead of rsttrace and of its alternatives, and write docs/overhead.md
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Few and short rounds, and docs/overhead.md stays as it is
+    /// Measure few and short rounds, without writing docs/overhead.md
     #[arg(long)]
     quick: bool,
-    /// Rounds of each load, each without and with each program
+    /// Number of rounds of each load, each without and with each program
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
-    /// rsttrace alone
+    /// Measure only rsttrace
     #[arg(long)]
     alone: bool,
-    /// The program to measure, instead of the one of this checkout
+    /// Program to measure, instead of the one of this checkout
     #[arg(long, value_name = "FILE")]
     rsttrace: Option<PathBuf>,
 }
 
-/// How long and how often.
+/// Duration and number of the measurements.
 #[derive(Clone, Copy)]
 struct Plan {
     rounds: u16,
     slice: Duration,
 }
 
-/// What a load came to.
+/// Result of one load.
 struct Outcome {
     load: Load,
-    /// Units a second, without any program.
+    /// Units per second, without any program.
     without: Vec<f64>,
-    /// With each of the programs.
+    /// Results with each program.
     tools: Vec<Measured>,
-    /// What the programs in the kernel have cost, and for how many units.
+    /// Cost of the programs in the kernel, and the number of units that it is for.
     cost: Cost,
     counted_units: f64,
 }
 
-/// What a load came to with one program. A sample a round.
+/// Result of one load with one program, a sample per round.
 #[derive(Default)]
 struct Measured {
-    /// The load's rate, relative to the rate without.
+    /// Rate of the load, relative to the rate without the program.
     ratios: Vec<f64>,
-    /// Resets a second that the load has made.
+    /// Resets per second that the load has made.
     made: Vec<f64>,
-    /// The share of these that was lost, where the program says so.
+    /// Share of these that was lost, where the program reports it.
     lost: Vec<f64>,
-    /// CPU time of the program in seconds: for each reset that it has shown, or where there are none, for each second.
+    /// CPU time of the program in seconds: for each reset that it has shown, or for each second where there are none.
     cpu: Vec<f64>,
-    /// The share of it in user space.
+    /// Share of the CPU time in user space.
     user: Vec<f64>,
-    /// Start to ready, seconds.
+    /// Seconds from the start until ready.
     starts: Vec<f64>,
-    /// Most memory of any round, in kilobytes: with the pages of files, and without.
+    /// Maximum memory over all rounds, in kilobytes: with pages of files, and without.
     peak_kb: u64,
     own_kb: u64,
 }
@@ -115,8 +115,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if args.quick { Ok(()) } else { report::write(&table) }
 }
 
-/// Leaves for a network namespace of its own, in which nothing is but the loopback device, and for mounts of its own:
-/// perf and bpftrace need tracefs, which not every host has mounted.
+/// Moves this process to a network namespace of its own, which has only the loopback device, and to a mount namespace
+/// of its own: perf and bpftrace need tracefs, which not every host has mounted.
 fn enter_namespace() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("cannot make a namespace")?;
     process::run(Command::new("mount").args(["--make-rprivate", "/"]))?;
@@ -125,23 +125,23 @@ fn enter_namespace() -> Result<()> {
         process::run(Command::new("mount").args(["-t", "tracefs", "tracefs"]).arg(tracing))?;
     }
     process::run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
-    // The oldest have to go before their ports are needed again.
+    // The oldest entries must expire before their ports are needed again.
     let limit = "/proc/sys/net/ipv4/tcp_max_tw_buckets";
     fs::write(limit, "4096").with_context(|| format!("cannot write {limit}"))
 }
 
-/// The CPUs that this process may use.
+/// CPUs that this process may use.
 fn cpus() -> Result<Vec<usize>> {
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
     Ok((0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect())
 }
 
-/// One load: without, with the first program, without, with the second, without …
+/// Measures one load: without, with the first program, without, with the second, without …
 fn measure(load: Load, tools: &[Tool], cpus: &[usize], plan: Plan) -> Result<Outcome> {
     eprintln!("== {}", load.name());
-    // What is asked of rsttrace alone.
+    // Measured for rsttrace only.
     let tools = if load.arguments().is_empty() { tools } else { tools.get(..1).unwrap_or(tools) };
-    // The first slice meets cold caches and an empty TIME_WAIT table.
+    // The first slice has cold caches and an empty TIME_WAIT table.
     load.run(cpus, plan.slice)?;
     let mut without = vec![load.run(cpus, plan.slice)?];
     let mut with = Vec::new();
@@ -164,10 +164,10 @@ fn measure(load: Load, tools: &[Tool], cpus: &[usize], plan: Plan) -> Result<Out
     Ok(Outcome { load, without, tools: measured, cost, counted_units })
 }
 
-/// The load's rate while a program watches.
+/// Rate of the load while a program traces.
 fn watched(load: Load, tool: &Tool, measured: &mut Measured, cpus: &[usize], plan: Plan) -> Result<f64> {
     let watcher = tool.start(load.arguments())?;
-    // What it does at its start is measured by itself.
+    // The cost of the start is measured separately.
     let (before, ticks) = (settled(&watcher)?, watcher.ticks()?);
     let rate = load.run(cpus, plan.slice)?;
     let cpu = settled(&watcher)?.saturating_sub(before).as_secs_f64();
@@ -196,7 +196,7 @@ fn watched(load: Load, tool: &Tool, measured: &mut Measured, cpus: &[usize], pla
     Ok(rate)
 }
 
-/// CPU time of a program once it rests: after its start, or when it has caught up with what has happened.
+/// CPU time of a program once it is idle: after its start, or when it has caught up.
 fn settled(watcher: &Watcher) -> Result<Duration> {
     let mut last = watcher.cpu()?;
     loop {

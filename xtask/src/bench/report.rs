@@ -1,4 +1,4 @@
-//! The table, to the terminal and into docs/overhead.md.
+//! The table, for the terminal and for docs/overhead.md.
 
 use std::{
     fmt::Write as _,
@@ -17,11 +17,11 @@ use super::{
 };
 use crate::{process, workspace};
 
-/// What stands around the figures in the document.
+/// Marks around the generated part of the document.
 const BEGIN: &str = "<!-- cargo xtask bench writes from here -->\n";
 const END: &str = "<!-- to here -->\n";
 
-/// Everything that was measured, as Markdown.
+/// All measurements, as Markdown.
 pub(super) fn table(tools: &[Tool], outcomes: &[Outcome], plan: Plan, cpus: usize, rsttrace: &Path) -> Result<String> {
     let mut text = String::new();
     conditions(&mut text, plan, cpus, rsttrace)?;
@@ -63,7 +63,7 @@ fn rates(text: &mut String, tools: &[Tool], outcomes: &[Outcome]) -> Result<()> 
     Ok(())
 }
 
-/// Resets a second, the share that was lost, and what one cost the program.
+/// Resets per second, the share that was lost, and the cost of one for the program.
 fn resets(measured: &Measured) -> String {
     let made = median(&measured.made);
     let cpu = median(&measured.cpu);
@@ -84,7 +84,7 @@ fn programs(text: &mut String, outcomes: &[Outcome]) -> Result<()> {
             let (time, runs) = (time as f64, runs as f64);
             let (load, unit) = (outcome.load.name(), outcome.load.unit());
             let each = runs / outcome.counted_units;
-            // What others do on this host at the same time.
+            // Other processes of the host, at the same time.
             if each < 0.01 {
                 continue;
             }
@@ -111,12 +111,12 @@ fn median(samples: &[f64]) -> f64 {
     Quartiles::of(samples).map_or(0.0, |quartiles| quartiles.median)
 }
 
-/// To standard output.
+/// Prints the report to standard output.
 pub(super) fn print(table: &str) -> Result<()> {
     io::stdout().write_all(table.as_bytes()).context("cannot write to standard output")
 }
 
-/// Into docs/overhead.md.
+/// Writes the report into docs/overhead.md.
 pub(super) fn write(table: &str) -> Result<()> {
     let path = workspace::root()?.join("docs/overhead.md");
     let document = String::from_utf8(workspace::read(&path)?).context("docs/overhead.md is no text")?;

@@ -1,4 +1,4 @@
-//! A SYN, made by hand.
+//! Construction of a SYN.
 
 use std::net::Ipv4Addr;
 
@@ -8,8 +8,8 @@ const CLOSED: u16 = 9;
 /// Length of an IPv4 and of a TCP header without options.
 const HEADER: usize = 20;
 
-/// An IPv4 packet with a SYN to a closed port of 127.0.0.1, from a port that changes with the number. The kernel fills in
-/// the header's checksum, length and identity.
+/// An IPv4 packet with a SYN to a closed port of 127.0.0.1, from a port that changes with the number. The kernel fills
+/// in the header's checksum, length and identification.
 pub(super) fn packet(from: Ipv4Addr, number: u64) -> [u8; 2 * HEADER] {
     let to = Ipv4Addr::LOCALHOST;
     let [.., high, low] = number.to_be_bytes();
@@ -42,11 +42,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packet_sums_up() {
+    fn packet_checksums_are_right() {
         for number in [0, 1, 77, 65_535, 1 << 40] {
             let from = Ipv4Addr::new(127, 1, 0, 1);
             let packet = packet(from, number);
-            // With the sum in its place, everything adds up to nothing.
+            // The checksum over a segment that has its checksum is 0.
             assert_eq!(checksum(&[from.octets(), [127, 0, 0, 1], [0, 6, 0, 20]], &packet[HEADER..]), 0);
         }
         assert_eq!(packet(Ipv4Addr::LOCALHOST, 5)[HEADER..HEADER + 4], [0x80, 5, 0, 9]);

@@ -1,4 +1,4 @@
-//! The programs whose price is measured, one run of one of them at a time.
+//! The programs that are measured, one run of one of them at a time.
 
 use std::{
     fs,
@@ -24,10 +24,10 @@ use serde_json::Value;
 
 use crate::process;
 
-/// How long a program may take to start or to end.
+/// Limit of time for a program to start or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A program that watches resets.
+/// Program that traces resets.
 pub(super) struct Tool {
     pub(super) name: String,
     program: PathBuf,
@@ -35,10 +35,10 @@ pub(super) struct Tool {
     ready: Ready,
 }
 
-/// How a program says that it is watching.
+/// How a program shows that it is ready.
 #[derive(Clone, Copy)]
 enum Ready {
-    /// A byte on a descriptor of its own.
+    /// A byte on an extra descriptor.
     Descriptor,
     /// A line on standard error.
     Said(&'static str),
@@ -46,13 +46,13 @@ enum Ready {
     Printed(&'static str),
 }
 
-/// A bpftrace script that prints six fields of each reset. The addresses stand otherwise in every kernel.
+/// A bpftrace script that prints six fields of each reset. The offsets of the addresses differ between kernels.
 const BPFTRACE: &str = r#"BEGIN { printf("ready\n"); }
     tracepoint:tcp:tcp_send_reset, tracepoint:tcp:tcp_receive_reset
     { printf("%llu %s %d %d %s %p\n", nsecs, probe, pid, tid, comm, args->skaddr); }"#;
 
 impl Tool {
-    /// The program that all this is about, watching this namespace alone: what others do on the host is not counted.
+    /// rsttrace, restricted to this namespace, so that the other processes of the host are not counted.
     pub(super) fn rsttrace(program: &Path) -> Result<Self> {
         let namespace = fs::metadata("/proc/self/ns/net")?.ino().to_string();
         Ok(Self {
@@ -63,7 +63,7 @@ impl Tool {
         })
     }
 
-    /// What people use instead, as far as it is installed.
+    /// The alternatives to rsttrace, as far as they are installed.
     pub(super) fn others() -> Vec<Self> {
         let resets = "tcp[tcpflags] & tcp-rst != 0";
         let tool = |name: &str, version: &str, arguments: &[&str], ready| {
@@ -75,7 +75,7 @@ impl Tool {
             Some(Self { name: format!("{name} {version}"), program, arguments, ready })
         };
         let tcpdump = tool("tcpdump", "--version", &["-i", "lo", "-n", "-w", "-", resets], Ready::Said("listening on"));
-        // perf starts a program of one's choice once it traces, and that says so. It ends when standard input does.
+        // perf executes a given program once it traces, and that program reports it. It ends with its standard input.
         let waiter = ["sh", "-c", "echo ready >&2; exec cat >/dev/null 2>&1"];
         let traced = ["trace", "--all-cpus", "--no-syscalls", "-e", "tcp:tcp_send_reset,tcp:tcp_receive_reset", "--"];
         let perf = tool("perf", "--version", &[traced.as_slice(), &waiter].concat(), Ready::Said("ready"));
@@ -83,7 +83,7 @@ impl Tool {
         [tcpdump, perf, bpftrace].into_iter().flatten().collect()
     }
 
-    /// Starts it, with these arguments in addition, and waits until it watches.
+    /// Starts the program with these additional arguments, and waits until it is ready.
     pub(super) fn start(&self, more: &[&str]) -> Result<Watcher> {
         let begin = Instant::now();
         let (said, ready) = io::pipe()?;
@@ -95,7 +95,7 @@ impl Tool {
             // SAFETY: one system call between fork and exec.
             unsafe {
                 command.pre_exec(move || {
-                    // This descriptor alone survives exec.
+                    // Only this descriptor is inherited by exec.
                     if libc::fcntl(number, libc::F_SETFD, 0) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
                 });
             }
@@ -109,7 +109,7 @@ impl Tool {
                 let tell = tell.clone();
                 thread::spawn(move || {
                     let mut said = said;
-                    // Its end without a word is not readiness.
+                    // The end of the program without output is not readiness.
                     if said.read_exact(&mut [0]).is_ok() {
                         let _ = tell.send(());
                     }
@@ -131,25 +131,25 @@ impl Tool {
     }
 }
 
-/// A program that is watching.
+/// Running program that is ready.
 pub(super) struct Watcher {
     child: Child,
     printed: Option<JoinHandle<String>>,
     said: Option<JoinHandle<String>>,
-    /// From the start to being ready.
+    /// Time from the start until ready.
     pub(super) took: Duration,
 }
 
-/// CPU time of a program, in the units of `/proc`.
+/// CPU time of a program, in clock ticks, as in `/proc`.
 #[derive(Clone, Copy)]
 pub(super) struct Ticks {
     user: f64,
     system: f64,
 }
 
-/// What a program has come to.
+/// Result of a run.
 pub(super) struct End {
-    /// The last line of standard output.
+    /// Last line of standard output.
     pub(super) printed: String,
     pub(super) said: String,
 }
@@ -167,35 +167,35 @@ impl Watcher {
         self.child.id()
     }
 
-    /// CPU time of all its threads so far, in the kernel and out of it.
+    /// CPU time of all its threads so far, in the kernel and in user space.
     pub(super) fn cpu(&self) -> Result<Duration> {
         let mut nanoseconds = 0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
-            // The first figure is the time on a CPU. A thread may end meanwhile.
+            // The first figure is the time on a CPU. A thread may end in the meantime.
             let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
             nanoseconds += text.split(' ').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
         }
         Ok(Duration::from_nanos(nanoseconds))
     }
 
-    /// The share of its CPU time, of all that it has had and threads that have ended too, that was in user space. The kernel
-    /// divides the time between the two as its clock ticks have met the program.
+    /// Share of user space in the CPU time, including that of threads that have ended. The kernel divides the time
+    /// between the two by where its clock ticks have interrupted the program.
     pub(super) fn user_share(&self, since: Ticks) -> Result<f64> {
         let now = self.ticks()?;
         let [user, system] = [now.user - since.user, now.system - since.system];
         Ok(if user + system > 0.0 { user / (user + system) } else { 0.0 })
     }
 
-    /// CPU time so far, in the units of `/proc`.
+    /// CPU time so far, in clock ticks, as in `/proc`.
     pub(super) fn ticks(&self) -> Result<Ticks> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        // Behind the name, which may be anything, field 3 comes first.
+        // Field 3 is the first one behind the name, which may contain anything.
         let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let field = |number: usize| fields.split_ascii_whitespace().nth(number - 3)?.parse::<f64>().ok();
         Ok(Ticks { user: field(14).context("no utime")?, system: field(15).context("no stime")? })
     }
 
-    /// Most memory at once, in kilobytes, and what of it is its own now, not a file's.
+    /// Maximum memory in kilobytes, and how much of the current memory is anonymous.
     pub(super) fn memory(&self) -> Result<(u64, u64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let value = |name: &str| {
@@ -205,13 +205,13 @@ impl Watcher {
         Ok((value("VmHWM:").context("no VmHWM")?, value("RssAnon:").context("no RssAnon")?))
     }
 
-    /// Ends it as Ctrl-C does, and waits.
+    /// Ends the program by SIGINT, as Ctrl-C does, and waits.
     pub(super) fn stop(mut self) -> Result<End> {
         kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGINT)?;
         drop(self.child.stdin.take());
         let text =
             |thread: Option<JoinHandle<String>>| thread.and_then(|thread| thread.join().ok()).unwrap_or_default();
-        // What it prints ends when it does.
+        // The end of its output is the end of the program.
         let end = End { printed: text(self.printed.take()), said: text(self.said.take()) };
         self.child.wait()?;
         Ok(end)
@@ -220,13 +220,14 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // It has ended already, unless something went wrong.
+        // It has already ended, unless there was an error.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// Reads a stream to its end, as the caller of the program would, and keeps the last line. Tells when a line has a word.
+/// Reads a stream to its end, as the caller of the program would, and keeps the last line. Sends a message when a line
+/// contains a word.
 fn drain(
     stream: Option<impl Read + Send + 'static>,
     word: Option<&'static str>,

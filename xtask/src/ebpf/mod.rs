@@ -1,4 +1,4 @@
-//! Builds the kernel objects that are committed in `rsttrace/bpf`, or checks that they are what the sources give.
+//! Builds the kernel objects that are committed in `rsttrace/bpf`, or compares them with a build of the sources.
 
 mod object;
 pub(crate) mod toolchain;
@@ -16,7 +16,7 @@ use crate::{
 /// Build the kernel objects in rsttrace/bpf
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Build them elsewhere and compare them with the committed ones instead
+    /// Compare a build with the committed objects instead
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -26,7 +26,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if args.check { check() } else { build() }
 }
 
-/// The feature flags of a variant.
+/// Feature flags of a variant.
 pub(crate) fn features(variant: &str) -> &'static [&'static str] {
     match variant {
         "ring" => &["--features", "ring"],
@@ -67,7 +67,7 @@ fn check() -> Result<()> {
 
     let toolchain = Toolchain::choose()?;
     eprintln!("rebuilding the kernel objects with {}", toolchain.description());
-    // Cargo would keep an object that another bpf-linker has linked, so nothing is kept; the variants share the rest.
+    // Cargo would reuse an object that another bpf-linker has linked, so none is kept; the variants share the rest.
     let target = workspace::target_dir()?.join("bpf-check");
     if target.exists() {
         fs::remove_dir_all(&target).with_context(|| format!("cannot empty {}", target.display()))?;
@@ -79,7 +79,7 @@ fn check() -> Result<()> {
         let same = if mine == built {
             "the same"
         } else if object::without_types(&mine, &target)? == object::without_types(&built, &target)? {
-            // The compiler does not always put the types into the same order.
+            // The compiler does not always emit the types in the same order.
             "the same, but for the order of type information"
         } else {
             bail!(difference(&name, &stamp, &toolchain));
@@ -96,7 +96,7 @@ fn sources(root: &Path) -> Result<String> {
     stamp::sources(root).context("cannot read the eBPF sources")
 }
 
-/// One sentence on why an object is not the committed one, with the remedy.
+/// Why an object differs from the committed one, and the remedy, in one sentence.
 fn difference(name: &str, stamp: &Stamp, toolchain: &Toolchain) -> String {
     let recorded = |tool: &str| format!("{tool} {}", stamp.get(tool).map_or("of unknown version", String::as_str));
     let (rustc, linker) = (recorded("rustc"), recorded("bpf-linker"));

@@ -1,4 +1,4 @@
-//! One kernel object: built, stripped to what a loader reads, and free of this machine's paths.
+//! One kernel object: built, stripped to what a loader reads, without paths of this machine.
 
 use std::{
     env,
@@ -16,7 +16,7 @@ use crate::{process, workspace};
 
 /// Builds a variant in `target_dir` and returns the bytes to commit.
 pub(super) fn build(toolchain: &Toolchain, variant: &str, target_dir: &Path) -> Result<Vec<u8>> {
-    // The folders that the sources of packages lie in are known only once they are there.
+    // The directories of the packages' sources exist only after they have been fetched.
     process::run(toolchain.command("cargo")?.args(["fetch", "--locked", "--quiet", "--target", TARGET]))?;
     let remapped = toolchain.remapped()?;
     process::run(
@@ -34,7 +34,7 @@ pub(super) fn build(toolchain: &Toolchain, variant: &str, target_dir: &Path) -> 
     Ok(bytes)
 }
 
-/// What runs of an object: all of it but its type information, which only the verifier's messages use.
+/// The part of an object that is executed: all of it but its type information, which only the verifier's messages use.
 pub(super) fn without_types(object: &[u8], directory: &Path) -> Result<Vec<u8>> {
     let file = directory.join("object");
     workspace::write(&file, object)?;
@@ -43,12 +43,13 @@ pub(super) fn without_types(object: &[u8], directory: &Path) -> Result<Vec<u8>> 
     workspace::read(&file)
 }
 
-/// BTF comes from debug information, so both are asked for and the latter is stripped; no folder goes in by its name.
+/// BTF is made from debug information, so both are enabled and the latter is stripped; no directory is in it by its
+/// name.
 fn flags(remapped: &[(PathBuf, &str)]) -> Vec<String> {
     let mut flags = vec![
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
-        // By default the linker has LLVM call a memset that loops over bytes, for 16 bytes as for 1,000.
+        // By default the linker makes LLVM call a memset that loops over single bytes, for 16 bytes as for 1,000.
         "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
     ];
     flags.extend(remapped.iter().map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display())));
@@ -64,9 +65,9 @@ fn objcopy() -> Result<PathBuf> {
     }
 }
 
-/// An object has its type information, nothing for a debugger, and no name of a folder of this machine.
+/// Checks that an object has its type information, no debug information, and no path of this machine.
 fn verify(variant: &str, object: &[u8], folders: impl Iterator<Item = PathBuf>) -> Result<()> {
-    // Without the byte before the name: a string table may keep it as the end of `.rel.BTF`.
+    // Without the byte before the name: a string table may share it with the end of `.rel.BTF`.
     for section in [".BTF", ".BTF.ext"] {
         if !contains(object, format!("{section}\0").as_bytes()) {
             bail!("the {variant} object has no section {section}: this bpf-linker does not write it");
@@ -83,7 +84,7 @@ fn verify(variant: &str, object: &[u8], folders: impl Iterator<Item = PathBuf>) 
     Ok(())
 }
 
-/// Whether the object holds the path of something in `folder`. A short one such as `/src` also occurs inside other
+/// Whether the object contains the path of something in `folder`. A short one such as `/src` also occurs inside other
 /// paths, so it counts only where a path begins.
 fn names(object: &[u8], folder: &Path) -> bool {
     let needle = format!("{}/", folder.display()).into_bytes();

@@ -1,4 +1,5 @@
-//! Which Rust builds for the kernel: Debian's, which brings a `core` for BPF, or rustup's nightly, which builds one.
+//! Rust toolchain for the kernel side: Debian's, which includes a `core` for BPF, or rustup's nightly, which builds
+//! one.
 
 use std::{
     env, fs,
@@ -10,9 +11,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{process, workspace};
 
-/// The target of the kernel objects: little-endian BPF, which serves `x86_64` and `aarch64`.
+/// Target of the kernel objects: little-endian BPF, which serves `x86_64` and `aarch64`.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
-/// Where Debian keeps the LLVM that its rustc is built with.
+/// Directory of the LLVM that Debian's rustc is built with.
 pub(crate) const LLVM_DIR: &str = "/usr/lib/llvm-22/bin";
 
 const REMEDY: &str = "run `cargo xtask setup` on Debian, or else \
@@ -23,20 +24,20 @@ enum Kind {
     Nightly,
 }
 
-/// A Rust that builds for the kernel, and the linker that goes with it.
+/// Toolchain that builds for the kernel, with its linker.
 pub(crate) struct Toolchain {
     kind: Kind,
     bin: PathBuf,
     sysroot: PathBuf,
     linker: PathBuf,
-    /// What `rustc -V` prints.
+    /// Output of `rustc -V`.
     pub(crate) rustc_version: String,
-    /// What `bpf-linker -V` prints.
+    /// Output of `bpf-linker -V`.
     pub(crate) linker_version: String,
 }
 
 impl Toolchain {
-    /// Takes what is there, Debian's first, because the committed objects are built with it.
+    /// Finds a toolchain, Debian's first, because the committed objects are built with it.
     pub(crate) fn choose() -> Result<Self> {
         let (kind, bin, sysroot) = if has_debian() {
             (Kind::Debian, PathBuf::from("/usr/bin"), PathBuf::from("/usr"))
@@ -51,7 +52,7 @@ impl Toolchain {
         Ok(Self { kind, bin, sysroot, linker, rustc_version, linker_version })
     }
 
-    /// One line for the person who waits.
+    /// Description in one line.
     pub(crate) fn description(&self) -> String {
         let whose = match self.kind {
             Kind::Debian => "Debian's",
@@ -60,7 +61,7 @@ impl Toolchain {
         format!("{whose} {}, and {}", self.rustc_version, self.linker_version)
     }
 
-    /// A command line of this toolchain's cargo for the kernel crate: `cargo <subcommand> …`, up to the features.
+    /// Command line of this toolchain's cargo for the kernel crate: `cargo <subcommand> …`, up to the features.
     pub(crate) fn cargo(&self, subcommand: &str, target_dir: &Path) -> Result<Command> {
         let mut command = self.command("cargo")?;
         command.arg(subcommand);
@@ -68,7 +69,8 @@ impl Toolchain {
         Ok(command)
     }
 
-    /// Cargo for clippy. Clippy is named by its path, because `cargo clippy` would look in cargo's own directory first.
+    /// Command line of clippy, which is named by its path, because `cargo clippy` would look in cargo's own directory
+    /// first.
     pub(crate) fn clippy(&self, target_dir: &Path) -> Result<Command> {
         let program = self.bin.join("cargo-clippy");
         if !program.is_file() {
@@ -80,7 +82,7 @@ impl Toolchain {
         Ok(command)
     }
 
-    /// Folders whose names would otherwise be in the objects, and what stands there instead.
+    /// Directories whose names would otherwise be in the objects, and their replacements.
     pub(crate) fn remapped(&self) -> Result<Vec<(PathBuf, &'static str)>> {
         let mut folders = vec![(workspace::root()?, "/rsttrace")];
         let registry = cargo_home()?.join("registry/src");
@@ -101,7 +103,7 @@ impl Toolchain {
         }
     }
 
-    /// A program of this toolchain in an environment that says nothing about the one that runs xtask.
+    /// Command of a program of this toolchain, in an environment without the variables of the cargo that runs xtask.
     pub(crate) fn command(&self, program: &str) -> Result<Command> {
         let mut command = Command::new(self.bin.join(program));
         command.current_dir(workspace::root()?);
@@ -112,7 +114,7 @@ impl Toolchain {
         }
         command.env("RUSTC", self.bin.join("rustc"));
         if let Kind::Debian = self.kind {
-            // aya-ebpf asks for features that are not stable yet. The value is part of cargo's hash of a build.
+            // aya-ebpf needs features that are not stable yet. The value is part of cargo's hash of a build.
             command.env("RUSTC_BOOTSTRAP", "aya_ebpf");
         }
         let mut path = vec![self.bin.clone(), PathBuf::from(LLVM_DIR)];
@@ -122,19 +124,19 @@ impl Toolchain {
     }
 }
 
-/// The directory of cargo's registry and installed programs.
+/// Directory of cargo's registry and installed programs.
 pub(crate) fn cargo_home() -> Result<PathBuf> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
     home.context("this user has no home directory: set CARGO_HOME")
 }
 
-/// The bpf-linker that is used.
+/// Path of the bpf-linker to use.
 pub(crate) fn linker() -> Option<PathBuf> {
     let installed = cargo_home().ok().map(|home| home.join("bin"));
     process::find("bpf-linker", installed.as_slice())
 }
 
-/// Whether Debian's rustc is there with its `core` for BPF.
+/// Whether Debian's rustc is installed with its `core` for BPF.
 fn has_debian() -> bool {
     let rustc = Path::new("/usr/bin/rustc");
     if !rustc.is_file() || !Path::new("/usr/bin/cargo").is_file() {
@@ -145,14 +147,14 @@ fn has_debian() -> bool {
     files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
 }
 
-/// The root of rustup's nightly, if it has the sources of `core`.
+/// Root of rustup's nightly, if it has the sources of `core`.
 fn nightly() -> Option<PathBuf> {
     let rustc = ["run", "nightly", "rustc", "--print", "sysroot"];
     let sysroot = PathBuf::from(process::text(Command::new("rustup").args(rustc)).ok()?);
     sysroot.join("lib/rustlib/src/rust/library/core").is_dir().then_some(sysroot)
 }
 
-/// Whether a variable steers or describes another cargo than the one that is started.
+/// Whether a variable configures or describes the cargo that runs xtask.
 fn is_of_other_toolchain(name: &str) -> bool {
     const KEPT: [&str; 7] = ["HOME", "HTTP_", "INCREMENTAL", "NET_", "REGISTR", "SOURCE_", "TERM_"];
     match name.strip_prefix("CARGO_") {

@@ -1,6 +1,6 @@
 //! Debian's packages of any suite, from the mirror that this machine uses and verified with Debian's keys.
 //!
-//! apt runs with a configuration of its own, so that nothing of the machine's changes, and without root.
+//! apt runs with a configuration of its own, without root, and changes nothing on this machine.
 
 use std::{
     fs,
@@ -12,20 +12,20 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{process, workspace};
 
-/// The package that depends on the suite's current kernel.
+/// Package that depends on the suite's current kernel.
 const PACKAGE: &str = "linux-image-cloud-amd64";
-/// What the packages with a kernel or its modules begin with; a version follows.
+/// Prefixes of the packages with a kernel or its modules; a version follows.
 const PARTS: [&str; 3] = ["linux-binary-", "linux-image-", "linux-modules-"];
-/// From the package `debian-archive-keyring`, which every Debian has.
+/// Keyring of the package `debian-archive-keyring`, which every Debian has.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// apt with one suite and no part in what this machine has installed.
+/// apt for one suite, independent of what this machine has installed.
 pub(super) struct Apt {
     directory: PathBuf,
 }
 
 impl Apt {
-    /// Fetches what the suite has; `directory` is where everything goes.
+    /// Fetches the index of the suite; `directory` holds all files.
     pub(super) fn new(directory: &Path, suite: &str) -> Result<Self> {
         let apt = Self { directory: directory.to_path_buf() };
         let source = format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n", mirror()?);
@@ -52,7 +52,7 @@ impl Apt {
         Ok(content)
     }
 
-    /// What the suite's current kernel consists of.
+    /// Packages of the suite's current kernel.
     fn kernel_packages(&self) -> Result<Vec<String>> {
         let depends = process::text(self.command("apt-cache").args(["depends", "--recurse", "--important", PACKAGE]))?;
         let versioned = |name: &&str| {
@@ -92,7 +92,7 @@ impl Apt {
     }
 }
 
-/// The address of the Debian mirror that this machine itself uses.
+/// Address of the Debian mirror that this machine uses.
 fn mirror() -> Result<String> {
     let mut targets = Command::new("apt-get");
     targets.args(["indextargets", "--format", "$(REPO_URI)"]);

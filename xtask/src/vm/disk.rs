@@ -12,18 +12,18 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{process, setup, workspace};
 
-/// Part of no test, and half of what the packages hold.
-const LEFT_OUT: [&str; 5] =
+/// Directories that no test needs, about half of the packages' content.
+const EXCLUDED: [&str; 5] =
     ["/usr/share/doc", "/usr/share/info", "/usr/share/lintian", "/usr/share/locale", "/usr/share/man"];
-/// What the packages' own scripts have made.
+/// Files that the packages' own scripts have created.
 const MADE_AT_INSTALLATION: [&str; 5] =
     ["/etc/group", "/etc/ld.so.cache", "/etc/nsswitch.conf", "/etc/passwd", "/usr/sbin/policy-rc.d"];
-/// Room for what tests write, in bytes.
+/// Space for files that tests write, in bytes.
 const ROOM: u64 = 256 << 20;
 
-/// The root of every guest: what this machine has installed of Debian that the tests use, at the same paths.
+/// Root file system of every guest: this machine's installed Debian packages that the tests use, at the same paths.
 ///
-/// It is made anew only when a package has changed.
+/// It is rebuilt only when a package has changed.
 pub(super) fn root(directory: &Path) -> Result<PathBuf> {
     let packages = packages()?;
     let mut query = Command::new("dpkg-query");
@@ -42,7 +42,7 @@ pub(super) fn root(directory: &Path) -> Result<PathBuf> {
     Ok(image)
 }
 
-/// Makes a tree of files a file system.
+/// Makes a file system of a tree of files.
 pub(super) fn make(tree: &Path, image: &Path) -> Result<()> {
     let mke2fs = process::find("mke2fs", &["/usr/sbin".into(), "/sbin".into()]);
     let mke2fs = mke2fs.context("mke2fs is missing: run `cargo xtask setup --vm` as root")?;
@@ -58,7 +58,7 @@ pub(super) fn make(tree: &Path, image: &Path) -> Result<()> {
     )
 }
 
-/// An empty directory.
+/// Creates an empty directory.
 pub(super) fn start_anew(directory: &Path) -> Result<()> {
     if directory.exists() {
         fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
@@ -66,7 +66,7 @@ pub(super) fn start_anew(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))
 }
 
-/// What the tests use, what every Debian has, and everything that these need.
+/// Packages that the tests use, those that every Debian has, and their dependencies.
 fn packages() -> Result<Vec<String>> {
     let required = process::text(Command::new("dpkg-query").args(["-W", "-f=${Priority} ${Package}\n"]))?;
     let required = required.lines().filter_map(|line| line.strip_prefix("required "));
@@ -84,22 +84,22 @@ fn packages() -> Result<Vec<String>> {
     Ok(installed.filter(|name| named.contains(name)).map(str::to_owned).collect())
 }
 
-/// Every file and directory of the packages, by the paths that they really have.
+/// Every file and directory of the packages, by their real paths.
 fn files(packages: &[String]) -> Result<BTreeSet<PathBuf>> {
     let listed = process::text(Command::new("dpkg-query").arg("-L").args(packages))?;
     let mut files = BTreeSet::new();
     for path in listed.lines().chain(MADE_AT_INSTALLATION).map(Path::new) {
-        if !LEFT_OUT.iter().any(|left_out| path.starts_with(left_out)) {
+        if !EXCLUDED.iter().any(|left_out| path.starts_with(left_out)) {
             files.extend(real(path));
         }
     }
-    // Python's own, compiled: reading the sources takes an emulated machine seconds.
+    // Python's compiled modules: reading the sources takes an emulated machine seconds.
     let compiled: Vec<_> = files.iter().map(|path| path.join("__pycache__")).filter(|path| path.is_dir()).collect();
     for directory in compiled {
         files.extend(entries(&directory)?);
         files.insert(directory);
     }
-    // `/bin` and its like, and what Debian chooses by links.
+    // `/bin` and similar links, and Debian's alternatives.
     let links = |directory: &Path| -> Result<Vec<PathBuf>> {
         Ok(entries(directory)?.into_iter().filter(|path| path.is_symlink()).collect())
     };
@@ -112,7 +112,8 @@ fn files(packages: &[String]) -> Result<BTreeSet<PathBuf>> {
     Ok(files)
 }
 
-/// A path with links followed, but for that of the file itself; nothing if there is no such file or it is not ours.
+/// Path with links followed, except for the file itself; `None` if there is no such file or it is not in these
+/// packages.
 fn real(path: &Path) -> Option<PathBuf> {
     let parent = path.parent()?.canonicalize().ok()?;
     let path = parent.join(path.file_name()?);

@@ -1,4 +1,4 @@
-//! What is in a virtual machine: Debian's programs as on this machine, the kernel's modules, rsttrace, and its tests.
+//! Content of a virtual machine: Debian's programs as on this machine, the kernel's modules, rsttrace, and its tests.
 
 use std::{
     fs::{self, File, Permissions},
@@ -15,34 +15,35 @@ use crate::{
     workspace::{self, INTEGRATION},
 };
 
-/// Built for it explicitly, so that the flags do not reach build scripts, and a build for this machine stays.
+/// Target of the guest's programs. It is named explicitly, so that the flags do not reach build scripts, and a build
+/// for this machine is kept.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// The tested program does without the C library, as the one that is given to people.
+/// The tested program is built without the C library, like the released one.
 const FLAGS: &str = "-C target-feature=+crt-static";
-/// What the kernel starts: it opens the disks.
+/// Script that the kernel starts, which mounts the disks.
 const INIT: &str = include_str!("init.sh");
-/// What that becomes, with the root of the guest: it plays the tests.
+/// Script that runs in the root file system, and runs the tests.
 const PLAY: &str = include_str!("play.sh");
 
-/// The programs that the guest runs.
+/// Programs that the guest runs.
 pub(super) struct Programs {
     rsttrace: PathBuf,
     integration: PathBuf,
     busybox: PathBuf,
-    /// The file system with what Debian has.
+    /// File system with Debian's programs.
     root: PathBuf,
 }
 
-/// What a machine is started with.
+/// Files that a machine is started with.
 pub(super) struct Guest {
     pub(super) kernel: PathBuf,
     pub(super) initramfs: PathBuf,
-    /// The disks, in order.
+    /// Disks, in order.
     pub(super) disks: [PathBuf; 2],
 }
 
 impl Programs {
-    /// Builds them in `directory`, static.
+    /// Builds the programs in `directory`, statically linked.
     pub(super) fn build(directory: &Path) -> Result<Self> {
         let mut command = process::cargo()?;
         command
@@ -60,7 +61,7 @@ impl Programs {
     }
 }
 
-/// Makes, in `directory`, everything that a kernel starts with; the tests are given `arguments`.
+/// Makes, in `directory`, everything that a kernel starts with; the tests get `arguments`.
 pub(super) fn make(directory: &Path, programs: &Programs, image: Image, arguments: &[String]) -> Result<Guest> {
     let initramfs = initramfs(directory, programs, &image)?;
     let tree = directory.join("programs");
@@ -79,7 +80,7 @@ pub(super) fn make(directory: &Path, programs: &Programs, image: Image, argument
     Ok(Guest { kernel: image.vmlinuz(), initramfs, disks: [programs.root.clone(), disk] })
 }
 
-/// A file system in memory that is just enough to open the disks.
+/// A file system in memory that is just enough to mount the disks.
 fn initramfs(directory: &Path, programs: &Programs, image: &Image) -> Result<PathBuf> {
     let tree = directory.join("initramfs");
     disk::start_anew(&tree)?;
@@ -101,7 +102,7 @@ fn initramfs(directory: &Path, programs: &Programs, image: &Image) -> Result<Pat
     pack(directory, &tree, &names)
 }
 
-/// A compressed archive of a tree, all of it owned by root.
+/// Compressed archive of a tree, all of it owned by root.
 fn pack(directory: &Path, tree: &Path, names: &[String]) -> Result<PathBuf> {
     let list = directory.join("names");
     workspace::write(&list, lines(names).as_bytes())?;
@@ -119,7 +120,7 @@ fn pack(directory: &Path, tree: &Path, names: &[String]) -> Result<PathBuf> {
     Ok(archive.with_extension("cpio.gz"))
 }
 
-/// Each on a line of its own.
+/// Each argument on a line of its own.
 fn lines(texts: &[String]) -> String {
     texts.iter().flat_map(|text| [text, "\n"]).collect()
 }

@@ -1,5 +1,5 @@
 #!/busybox sh
-# Opens the disks of a guest and goes on there.
+# Mounts the disks of a guest and continues there.
 /busybox mount -t devtmpfs devtmpfs /dev
 while read -r module; do
 	/busybox insmod "/$module"

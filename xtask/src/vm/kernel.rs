@@ -1,6 +1,6 @@
-//! The kernels of the matrix: Debian's own, of the flavour that is made for virtual machines.
+//! The kernels of the matrix: Debian's own, in the variant for virtual machines.
 //!
-//! What is needed of their packages stays in the user's cache.
+//! The needed part of their packages stays in the user's cache.
 
 use std::{
     env,
@@ -15,13 +15,13 @@ use anyhow::{Context as _, Result, bail};
 use super::{apt::Apt, modules};
 use crate::process;
 
-/// A kernel of the matrix.
+/// Kernel of the matrix.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(super) enum Kernel {
     /// Debian 11: no reasons, and no resets without a socket
     #[value(name = "5.10")]
     Bullseye,
-    /// Debian 12: the same
+    /// Debian 12: no reasons, and no resets without a socket
     #[value(name = "6.1")]
     Bookworm,
     /// Debian 13: reasons
@@ -33,7 +33,7 @@ pub(super) enum Kernel {
 }
 
 impl Kernel {
-    /// What it is called on the command line and in the cache.
+    /// Name on the command line and in the cache.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Bullseye => "5.10",
@@ -52,7 +52,7 @@ impl Kernel {
         }
     }
 
-    /// The kernel from the cache, downloaded first if it is not there or is to be new.
+    /// The kernel from the cache, downloaded if it is not there or is to be refreshed.
     pub(super) fn image(self, refresh: bool) -> Result<Image> {
         let kernels = cache_dir()?.join("kernels");
         let image = Image(kernels.join(self.name()));
@@ -60,7 +60,7 @@ impl Kernel {
             let unfinished = kernels.join(format!("{}.new", self.name()));
             start_anew(&unfinished)?;
             self.download(&unfinished).with_context(|| format!("cannot get kernel {}", self.name()))?;
-            // Whole or not at all: an interrupted download is never taken for a kernel.
+            // Renamed as a whole: an interrupted download is never taken for a kernel.
             remove(&image.0)?;
             fs::rename(&unfinished, &image.0).with_context(|| format!("cannot rename {}", unfinished.display()))?;
         }
@@ -84,13 +84,13 @@ impl Kernel {
         let release = image.release()?;
         let depmod = process::find("depmod", &["/usr/sbin".into(), "/sbin".into()]);
         let depmod = depmod.context("depmod is missing: run `cargo xtask setup --vm` as root")?;
-        // What it warns of is that some packages do not list what is built in.
+        // Its warning is that some packages do not list what is built in.
         process::output(Command::new(depmod).arg("--basedir").arg(directory).arg(release))?;
         remove(&work)
     }
 }
 
-/// A kernel in the cache.
+/// Kernel in the cache.
 pub(super) struct Image(PathBuf);
 
 impl Image {
@@ -98,17 +98,17 @@ impl Image {
         self.0.join("vmlinuz")
     }
 
-    /// The directory of its modules, in which there is one directory of the name of its release.
+    /// Directory of its modules, with one directory of the name of its release.
     pub(super) fn modules(&self) -> PathBuf {
         self.0.join("lib/modules")
     }
 
-    /// The modules that it needs to read its disks, each after those that it needs.
+    /// Modules for reading its disks, each after its dependencies.
     pub(super) fn disk_modules(&self) -> Result<Vec<PathBuf>> {
         modules::of_disks(&self.modules().join(self.release()?))
     }
 
-    /// What it calls itself, `6.1.0-50-cloud-amd64`.
+    /// Release, such as `6.1.0-50-cloud-amd64`.
     fn release(&self) -> Result<OsString> {
         let directory = self.modules();
         let mut entries = fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
@@ -117,7 +117,7 @@ impl Image {
     }
 }
 
-/// The directory for what can be downloaded again.
+/// Directory for files that can be downloaded again.
 fn cache_dir() -> Result<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
@@ -126,7 +126,7 @@ fn cache_dir() -> Result<PathBuf> {
         .join("rsttrace"))
 }
 
-/// Every file below a directory whose name is wanted.
+/// Every file below a directory whose name matches.
 fn find(directory: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))? {
@@ -140,7 +140,7 @@ fn find(directory: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>>
     Ok(found)
 }
 
-/// An empty directory.
+/// Creates an empty directory.
 fn start_anew(directory: &Path) -> Result<()> {
     remove(directory)?;
     fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))

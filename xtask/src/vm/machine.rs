@@ -1,4 +1,4 @@
-//! One virtual machine, from power on to power off.
+//! One virtual machine, from power-on to power-off.
 
 use std::{
     fmt,
@@ -13,16 +13,18 @@ use anyhow::{Context as _, Result, bail};
 
 use super::guest::Guest;
 
-/// Emulated in software: slower, and the same everywhere, also where there is no KVM. All processors in one thread, because
-/// qemu 7.2 with two once ran an instruction that the kernel was just patching, and the guest died of the breakpoint in it.
+/// Emulated in software: slower, but identical everywhere, also without KVM. All processors in one thread, because qemu
+/// 7.2 with two once executed an instruction that the kernel was patching at that moment, and the guest died of the
+/// breakpoint in it.
 const HARDWARE: [&str; 4] = ["-accel", "tcg,thread=single", "-cpu", "max"];
-/// The serial line is the guest's console, and nothing else is on it.
+/// The serial line is the guest's console, with nothing else on it.
 const CONSOLE: [&str; 10] = ["-m", "2048", "-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none"];
-/// A kernel that panics is to be the end of the machine. It is to do without `cmpxchg16b` (141), after which qemu 7.2 takes
-/// garbage for the flags when an interrupt follows, and the guest dies of a double fault, rarely. HAProxy wants to see it.
+/// A kernel panic ends the machine. The kernel does not use `cmpxchg16b` (141), after which qemu 7.2 rarely takes
+/// garbage for the flags when an interrupt follows, and the guest dies of a double fault. The processor still shows it,
+/// because HAProxy requires it.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 quiet clearcpuid=141";
 
-/// What the guest said about itself; each is empty until it has said it.
+/// Messages of the guest; each is empty until it has arrived.
 #[derive(Default)]
 pub(super) struct Outcome {
     release: Option<String>,
@@ -31,15 +33,15 @@ pub(super) struct Outcome {
     tests: Option<i32>,
     /// The runner's closing line.
     closing: Option<String>,
-    /// Scenarios that failed and were played again, alone, and those of them that failed again.
+    /// Scenarios that failed and were repeated alone, and those of them that failed again.
     again: Vec<String>,
     failed_again: Vec<String>,
-    /// From power on to power off.
+    /// Time from power-on to power-off.
     time: Duration,
 }
 
 impl Outcome {
-    /// Whether everything went well.
+    /// Whether everything passed.
     pub(super) fn is_good(&self) -> bool {
         self.doctor == Some(0) && self.tests == Some(0)
     }
@@ -80,13 +82,13 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Boots a machine, lets its console through, each line after the machine's name, and reads from it how the tests ended.
+/// Boots a machine, prints its console, each line after the machine's name, and reads the results of the tests from it.
 pub(super) fn boot(name: &str, guest: &Guest, cpus: u8, limit: Duration) -> Result<Outcome> {
     let mut command = Command::new("qemu-system-x86_64");
     command.args(HARDWARE).args(["-smp", &cpus.to_string()]).args(CONSOLE).arg("-no-reboot");
     command.arg("-kernel").arg(&guest.kernel).arg("-initrd").arg(&guest.initramfs).args(["-append", KERNEL_ARGUMENTS]);
     for disk in &guest.disks {
-        // What the guest writes is gone with it.
+        // Files that the guest writes are discarded.
         command.arg("-drive").arg(format!("file={},format=raw,if=virtio,snapshot=on", disk.display()));
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -114,18 +116,18 @@ pub(super) fn boot(name: &str, guest: &Guest, cpus: u8, limit: Duration) -> Resu
     if status.success() { Ok(outcome) } else { bail!("qemu failed: {status}") }
 }
 
-/// Ends with the function that started it.
+/// Kills the machine at the end of the function that started it.
 struct Machine(Child);
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Errors mean that it has ended already.
+        // Errors mean that it has already ended.
         drop(self.0.kill());
         drop(self.0.wait());
     }
 }
 
-/// Lines of a console, read by a thread of its own, so that the caller can wait for them with a deadline.
+/// Lines of a console, read by a thread of their own, so that the caller can wait for them with a deadline.
 fn lines(console: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! The integration tests on other kernels, each in a virtual machine of its own.
+//! The integration tests on other kernels, each in a virtual machine.
 
 mod apt;
 mod disk;
@@ -24,44 +24,44 @@ use self::{
 };
 use crate::{setup, workspace};
 
-/// Machines at once. Each is one thread.
-const AT_ONCE: usize = 2;
-/// What is about processors, and is played once more on a machine that has two.
-const OF_PROCESSORS: &str = "machine::";
-/// The longest that one kernel may take, in seconds, on a machine that has other things to do.
+/// Number of machines that run concurrently, each in its thread.
+const CONCURRENT_MACHINES: usize = 2;
+/// Scenarios about processors, which also run on a machine with two.
+const PROCESSOR_SCENARIOS: &str = "machine::";
+/// Default limit for one kernel in seconds, on a busy machine.
 const LIMIT: u64 = 3600;
 
 /// Run the integration tests on other kernels, each in a virtual machine (software emulation, a few minutes each)
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The kernels; all of them if none is named
+    /// Kernels to test; all of them if none is named
     #[arg(value_enum, value_name = "KERNEL")]
     kernels: Vec<Kernel>,
     /// Download the kernels again: Debian updates them now and then
     #[arg(long)]
     refresh: bool,
-    /// The longest that one kernel may take
+    /// Time limit for each kernel
     #[arg(long, value_name = "SECONDS", default_value_t = LIMIT)]
     limit: u64,
-    /// Processors of each machine. Where there are several, they wait for each other, and all takes twice as long
+    /// Number of processors of each machine; with several, which wait for each other, everything takes twice as long
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     cpus: u8,
-    /// What the integration runner is given: `cargo xtask vm 6.1 -- filter`
+    /// Arguments of the integration runner: `cargo xtask vm 6.1 -- filter`
     #[arg(last = true)]
     tests: Vec<String>,
 }
 
-/// How it went with one kernel.
+/// Result of one kernel.
 pub(crate) struct Run {
     pub(crate) kernel: &'static str,
-    /// The runner's closing line, or what went wrong.
+    /// The runner's closing line, or an error.
     pub(crate) closing: String,
     pub(crate) is_good: bool,
 }
 
 /// Runs `cargo xtask vm`.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let runs = play(args)?;
+    let runs = run_kernels(args)?;
     eprintln!("== all kernels");
     for run in &runs {
         eprintln!("{}: {}", run.kernel, run.closing);
@@ -70,24 +70,30 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { bail!("tests failed on {}", failed.join(", ")) }
 }
 
-/// Every kernel, with these arguments for the runner; without any, what is about processors on two of them as well.
-pub(crate) fn play_all(tests: Vec<String>) -> Result<Vec<Run>> {
+/// Runs every kernel, with these arguments for the runner; without any, also the scenarios about processors with two of
+/// them.
+pub(crate) fn run_all(tests: Vec<String>) -> Result<Vec<Run>> {
     let args = Args { kernels: Vec::new(), refresh: false, limit: LIMIT, cpus: 1, tests };
-    let mut runs = play(&args)?;
+    let mut runs = run_kernels(&args)?;
     if args.tests.is_empty() {
-        runs.extend(play(&Args { kernels: vec![Kernel::Trixie], cpus: 2, tests: vec![OF_PROCESSORS.into()], ..args })?);
+        runs.extend(run_kernels(&Args {
+            kernels: vec![Kernel::Trixie],
+            cpus: 2,
+            tests: vec![PROCESSOR_SCENARIOS.into()],
+            ..args
+        })?);
     }
     Ok(runs)
 }
 
-fn play(args: &Args) -> Result<Vec<Run>> {
+fn run_kernels(args: &Args) -> Result<Vec<Run>> {
     if env::consts::ARCH != "x86_64" {
         bail!("the virtual machines run programs built for x86_64: use such a machine");
     }
     setup::for_vm()?;
     let programs = Programs::build(&workspace::target_dir()?.join("vm"))?;
     let kernels = if args.kernels.is_empty() { Kernel::value_variants() } else { &args.kernels };
-    // A kernel that cannot be had is a failure like any other, and does not keep the others from being tested.
+    // A kernel that is not available counts as a failure, and does not keep the others from being tested.
     let guests: Vec<_> = kernels.iter().map(|kernel| (kernel.name(), prepare(*kernel, args, &programs))).collect();
 
     let mut runs = Vec::new();
@@ -95,10 +101,11 @@ fn play(args: &Args) -> Result<Vec<Run>> {
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let limit = Duration::from_secs(args.limit);
     let boot = |name, guest: Result<Guest>| machine::boot(name, &guest?, args.cpus, limit);
-    let player = || std::iter::from_fn(&next).map(|(name, guest)| run(name, boot(name, guest))).collect::<Vec<_>>();
+    let runner =
+        || std::iter::from_fn(&next).map(|(name, guest)| summarize(name, boot(name, guest))).collect::<Vec<_>>();
     thread::scope(|scope| {
-        let players: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(player)).collect();
-        runs.extend(players.into_iter().filter_map(|player| player.join().ok()).flatten());
+        let runners: Vec<_> = (0..CONCURRENT_MACHINES).map(|_| scope.spawn(runner)).collect();
+        runs.extend(runners.into_iter().filter_map(|runner| runner.join().ok()).flatten());
     });
     if runs.len() != kernels.len() {
         bail!("{} of {} kernels have been tested", runs.len(), kernels.len());
@@ -107,13 +114,13 @@ fn play(args: &Args) -> Result<Vec<Run>> {
     Ok(runs)
 }
 
-/// Everything that a kernel is started with.
+/// Prepares everything that a kernel is started with.
 fn prepare(kernel: Kernel, args: &Args, programs: &Programs) -> Result<Guest> {
     let directory = workspace::target_dir()?.join("vm").join(kernel.name());
     guest::make(&directory, programs, kernel.image(args.refresh)?, &args.tests)
 }
 
-fn run(kernel: &'static str, outcome: Result<Outcome>) -> Run {
+fn summarize(kernel: &'static str, outcome: Result<Outcome>) -> Run {
     match outcome {
         Ok(outcome) => Run { kernel, closing: outcome.to_string(), is_good: outcome.is_good() },
         Err(error) => Run { kernel, closing: format!("{error:#}"), is_good: false },

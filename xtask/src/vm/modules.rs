@@ -1,4 +1,4 @@
-//! The modules of a kernel that it needs before it can load any by itself: those of its disks.
+//! Kernel modules that are needed before the kernel can load any by itself: those for its disks.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{process, workspace};
 
-/// How a virtual machine has its disks. A kernel that has one built in has no module of that name.
+/// Drivers of the disks in a virtual machine. A kernel with a built-in driver has no module of that name.
 const OF_DISKS: [&str; 3] = ["virtio_pci", "virtio_blk", "ext4"];
 
-/// The modules of the disks below `directory` (`lib/modules/RELEASE`), each after those that it needs.
+/// Modules for the disks below `directory` (`lib/modules/RELEASE`), each after its dependencies.
 pub(super) fn of_disks(directory: &Path) -> Result<Vec<PathBuf>> {
     let path = directory.join("modules.dep");
     let text = String::from_utf8(workspace::read(&path)?).with_context(|| format!("{} is no text", path.display()))?;
@@ -26,7 +26,7 @@ pub(super) fn of_disks(directory: &Path) -> Result<Vec<PathBuf>> {
         }) else {
             continue;
         };
-        // The last that it needs is to be loaded first.
+        // The last dependency is loaded first.
         for module in needs.split_whitespace().rev().chain([module]) {
             if !modules.contains(&module) {
                 modules.push(module);
@@ -36,7 +36,7 @@ pub(super) fn of_disks(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(modules.into_iter().map(|module| directory.join(module)).collect())
 }
 
-/// The module's content; Debian packs it since 6.6.
+/// Content of the module; Debian compresses it since 6.6.
 pub(super) fn unpacked(module: &Path) -> Result<Vec<u8>> {
     match module.extension().and_then(|extension| extension.to_str()) {
         Some("ko") => workspace::read(module),

@@ -1,4 +1,4 @@
-# The life of a guest: it is told what to test in /guest/arguments, one argument a line, and says how that ended.
+# Main script of a guest: runs the tests with the arguments in /guest/arguments, one per line, and reports the results.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin HOME=/root RUST_BACKTRACE=1 NO_COLOR=1
 export RSTTRACE_BIN=/guest/rsttrace RSTTRACE_GUEST=1
 
@@ -6,7 +6,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /tmp
-# What every Debian has there: programs write their messages to /dev/stderr.
+# As on every Debian: programs write their messages to /dev/stderr.
 ln -s /proc/self/fd /dev/fd
 ln -s fd/0 /dev/stdin
 ln -s fd/1 /dev/stdout
@@ -31,8 +31,8 @@ done </guest/arguments
 	echo $? >/tmp/status
 } | tee /tmp/first
 status=$(cat /tmp/status)
-# In a processor that is emulated beside another a moment is stretched now and then. What is
-# wrong, and not late, fails again when it is played alone.
+# On a processor that is emulated beside another, time is distorted now and then. A real failure,
+# unlike a delay, fails again when it runs alone.
 again=$(sed -n 's/^test \([^ ]*\) .*FAILED$/\1/p' /tmp/first)
 if [ -n "$again" ] && grep -q '^test result:' /tmp/first; then
 	status=0
@@ -46,7 +46,8 @@ if [ -n "$again" ] && grep -q '^test result:' /tmp/first; then
 	done
 fi
 echo "vm: tests $status"
-# At once, there is nothing to save; until then there has to be a first process, and its disk may be gone already.
+# Powers off immediately, since there is nothing to save. A first process has to exist until then, and its disk may be
+# gone already.
 mkfifo /tmp/forever
 echo o >/proc/sysrq-trigger
 read -r _ </tmp/forever

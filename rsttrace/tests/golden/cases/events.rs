@@ -1,4 +1,4 @@
-//! What events have in common, and the pieces that they are made of.
+//! Base event of the golden cases, and the changes that cases are composed of.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use rsttrace_common::{
     },
 };
 
-/// The monotonic clock at the events: eight days and a bit, so that every known timeout can have run out.
+/// Monotonic clock at the events: a little more than eight days, so that every known timeout can have expired.
 pub(crate) const NOW_NS: u64 = 700_000_000_000_000;
-/// Ticks a second.
+/// Ticks per second.
 const HZ: u32 = 250;
-/// The same as the decoder wants it.
+/// [`HZ`] as the decoder takes it.
 pub(crate) fn tick_rate() -> Option<Ticks> {
     Ticks::of_resolution(Duration::from_secs(1) / HZ)
 }
-/// The tick counter at that moment.
+/// Tick counter at [`NOW_NS`].
 pub(crate) const NOW_JIFFIES: u32 = (700_000 - 300) * HZ;
 
 pub(crate) fn common() -> ResetEvent {
@@ -39,7 +39,7 @@ pub(crate) fn common() -> ResetEvent {
     }
 }
 
-/// The same event so many milliseconds earlier.
+/// Moves an event this many milliseconds into the past.
 pub(crate) fn earlier(mut event: ResetEvent, ms: u64) -> ResetEvent {
     let ns = ms * 1_000_000;
     event.ktime_ns -= ns;
@@ -59,7 +59,7 @@ pub(crate) fn earlier(mut event: ResetEvent, ms: u64) -> ResetEvent {
     event
 }
 
-/// An IPv4 address as the kernel side writes it.
+/// An IPv4 address in the encoding of the kernel side.
 pub(crate) fn v4([a, b, c, d]: [u8; 4]) -> Address {
     [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([a, b, c, d])]
 }
@@ -83,7 +83,7 @@ pub(crate) fn time_wait(event: &mut ResetEvent, substate: u8) {
     answers(event, tcp_flag::ACK | tcp_flag::PSH);
 }
 
-/// A sent reset of a socket that the kernel has closed, for this reason, out of this state.
+/// A sent reset of a socket that the kernel has closed from this state, for this reason.
 pub(crate) fn sent(event: &mut ResetEvent, reason: u32, state: u8) {
     event.kind = KIND_SENT;
     event.flags |= EVENT_HAS_SOCKET | EVENT_HAS_REASON;
@@ -116,7 +116,7 @@ pub(crate) fn answers(event: &mut ResetEvent, flags: u8) {
     };
 }
 
-/// The reset's own header, as a hook shows it; a handshake's TTL of 0 is one that was not seen.
+/// Header of the reset, as a hook sees it; a `handshake_ttl` of 0 means that the handshake was not seen.
 pub(super) fn headed(event: &mut ResetEvent, ttl: u8, handshake_ttl: u8, ack: u32, window: u16) {
     let flags = if ack == 0 { tcp_flag::RST } else { tcp_flag::RST | tcp_flag::ACK };
     event.flags |= EVENT_HAS_PACKET;
@@ -143,19 +143,19 @@ fn task(comm: &str, tgid: u32) -> Task {
     task
 }
 
-/// A moment so many milliseconds before.
+/// Time this many milliseconds ago.
 pub(crate) fn ago(ms: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small positive times")]
     let ns = (ms * 1e6) as u64;
     NOW_NS - ns
 }
 
-/// The tick so many milliseconds before.
+/// Tick this many milliseconds ago.
 pub(crate) fn ticks(ms: u32) -> u32 {
     NOW_JIFFIES.wrapping_sub(u32::try_from(u64::from(ms) * u64::from(HZ) / 1000).unwrap_or(u32::MAX))
 }
 
-/// A reset on a connection that this host has opened a minute and a half ago, in this state.
+/// A reset on a connection that this host opened a minute and a half ago, in this state.
 pub(crate) fn client(event: &mut ResetEvent, state: u8) {
     received(event, state);
     event.flags |= EVENT_HAS_TIMES | EVENT_HAS_HISTORY;
@@ -167,16 +167,16 @@ pub(crate) fn client(event: &mut ResetEvent, state: u8) {
     event.bytes_acked = 1;
 }
 
-/// The handshake was done so many milliseconds ago.
+/// Sets the end of the handshake, this many milliseconds ago.
 pub(crate) fn established(event: &mut ResetEvent, ms: f64) {
     (event.opened_ns, event.established_ns) = (ago(ms + 0.32), ago(ms));
-    // The stamps start with the handshake.
+    // Timestamps start at the handshake.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small positive times")]
     let start = ticks(ms as u32);
     (event.last_send_jiffies, event.last_receive_jiffies, event.last_ack_jiffies) = (start, start, start);
 }
 
-/// A reset on a connection that this host has accepted.
+/// A reset on a connection that this host accepted.
 pub(crate) fn server(event: &mut ResetEvent, state: u8) {
     client(event, state);
     event.role = ROLE_SERVER;
@@ -185,7 +185,8 @@ pub(crate) fn server(event: &mut ResetEvent, state: u8) {
     (event.local_port, event.peer_port) = (8080, 50_000);
 }
 
-/// A finished exchange: this many bytes sent and acknowledged, and received, the last of them so many milliseconds ago.
+/// A finished exchange: this many bytes sent and acknowledged, and received, the last of them this many milliseconds
+/// ago.
 pub(crate) fn exchanged(event: &mut ResetEvent, sent: u64, received: u64, ms: u32) {
     event.bytes_sent += sent;
     event.bytes_acked += sent;
@@ -193,14 +194,14 @@ pub(crate) fn exchanged(event: &mut ResetEvent, sent: u64, received: u64, ms: u3
     (event.last_send_jiffies, event.last_receive_jiffies, event.last_ack_jiffies) = (ticks(ms), ticks(ms), ticks(ms));
 }
 
-/// This many bytes under way, in one burst that began so many milliseconds ago.
+/// This many bytes in flight, in one burst that began this many milliseconds ago.
 pub(crate) fn in_flight(event: &mut ResetEvent, bytes: u32, ms: u32) {
     event.bytes_sent += u64::from(bytes);
     event.unacked_bytes = bytes;
     (event.chrono_type, event.chrono_start_jiffies, event.last_send_jiffies) = (1, ticks(ms), ticks(ms));
 }
 
-/// The peer's FIN came so many milliseconds ago.
+/// The peer's FIN arrived this many milliseconds ago.
 pub(crate) fn fin(event: &mut ResetEvent, ms: f64) {
     event.fin_received_ns = ago(ms);
     event.bytes_received += 1;

@@ -1,5 +1,5 @@
-//! Events as the kernel side makes them: one case at least for each cause, and beside it the near misses that must not
-//! be called by that name.
+//! Events as the kernel side makes them: at least one case for each cause, and beside it near misses that must not get
+//! that cause.
 
 pub(crate) mod events;
 mod received;
@@ -14,25 +14,25 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) cause: &'static str,
     pub(crate) count: u64,
-    /// Whether `/proc` would have told more of the process.
+    /// Whether the record also has what `/proc` shows of the process.
     pub(crate) details: bool,
-    /// What had happened so many milliseconds before.
+    /// Earlier events: milliseconds before this one, and the change.
     before: &'static [(u64, Change)],
     change: Change,
 }
 
-/// What an event has beside what all have in common.
+/// Change of the base event.
 type Change = fn(&mut ResetEvent);
 
 impl Case {
-    /// The event: what all have in common, and what this one changes.
+    /// The case's event: the base event with the case's change.
     pub(crate) fn event(&self) -> ResetEvent {
         let mut event = events::common();
         (self.change)(&mut event);
         event
     }
 
-    /// The events before it, as they came.
+    /// The earlier events, in order.
     pub(crate) fn earlier(&self) -> impl Iterator<Item = ResetEvent> {
         self.before.iter().map(|&(ms, change)| {
             let mut event = events::common();
@@ -46,7 +46,7 @@ const fn case(name: &'static str, cause: &'static str, change: Change) -> Case {
     Case { name, cause, count: 1, details: false, before: &[], change }
 }
 
-/// Every case, in the order of the stored output.
+/// All cases, in the order of the stored output.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     sent::CASES.iter().chain(received::CASES)
 }

@@ -1,4 +1,4 @@
-//! Resets that come.
+//! Resets that this host receives.
 
 use rsttrace_common::{
     abi::{sock_flag, tcp, tcp_flag},
@@ -61,7 +61,7 @@ pub(super) const CASES: &[Case] = &[
     case("shut down for sending, the answer awaited", "peer-aborted", |event| {
         client(event, tcp::FIN_WAIT2);
         exchanged(event, 300, 0, 40);
-        // Our FIN.
+        // The FIN of this host.
         event.bytes_acked += 1;
         (event.shutdown, event.fin_sent_ns) = (2, ago(40.0));
     }),
@@ -225,7 +225,7 @@ pub(super) const CASES: &[Case] = &[
     },
     case("the first connection to break", "peer-aborted", mid_transfer),
     Case { before: &[(2000, probe)], ..case("a health check for the second time", "health-probe", probe) },
-    Case { before: &[(2, probe), (1, probe)], ..case("a burst without a word", "peer-aborted", probe) },
+    Case { before: &[(2, probe), (1, probe)], ..case("a burst of connections without data", "peer-aborted", probe) },
     case("a client that waited for 30 seconds", "client-gave-up", |event| {
         server(event, tcp::ESTABLISHED);
         exchanged(event, 0, 300, 30_010);
@@ -236,7 +236,7 @@ pub(super) const CASES: &[Case] = &[
         in_flight(event, 50_000, 100);
         event.unsent_bytes = 900_000;
     }),
-    case("a client that ends what it had finished", "peer-aborted", |event| {
+    case("a client that resets after the exchange", "peer-aborted", |event| {
         server(event, tcp::ESTABLISHED);
         exchanged(event, 5000, 300, 8_000);
     }),
@@ -253,7 +253,7 @@ pub(super) const CASES: &[Case] = &[
         fin(event, 0.4);
         in_flight(event, 65_000, 0);
     }),
-    case("a 408 that nobody read, and then a request", "reused-closed-connection", |event| {
+    case("an unread 408, and then a request", "reused-closed-connection", |event| {
         client(event, tcp::CLOSE_WAIT);
         exchanged(event, 401, 1893, 8000);
         event.unread_bytes = 212 + 1;
@@ -262,7 +262,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     case("in the middle of a download", "peer-aborted", mid_transfer),
     case("a state of another kernel", "unknown", |event| received(event, 99)),
-    case("a process that calls itself names", "peer-aborted", |event| {
+    case("a process with a hostile name", "peer-aborted", |event| {
         received(event, tcp::ESTABLISHED);
         owner(event, "\u{1b}[2Jevil\n\u{202e}", 666, PROVENANCE_CONNECT);
     }),
@@ -281,7 +281,7 @@ fn refused(event: &mut ResetEvent, ms: f64) {
     owner(event, "curl", 4242, PROVENANCE_CONNECT);
 }
 
-/// A connection to another port of the peer, which is 40 ms away.
+/// A connection to another port of the peer, with a round-trip time of 40 ms.
 fn far_away(event: &mut ResetEvent) {
     mid_transfer(event);
     (event.peer_port, event.rtt_us) = (80, 40_000);
@@ -299,7 +299,7 @@ fn first_data(event: &mut ResetEvent) {
     in_flight(event, 517, 4);
 }
 
-/// A connection that breaks a round trip after its handshake.
+/// A connection that breaks one round trip after its handshake.
 fn newborn(event: &mut ResetEvent, bytes: u32) {
     client(event, tcp::ESTABLISHED);
     established(event, 0.32);
@@ -308,7 +308,7 @@ fn newborn(event: &mut ResetEvent, bytes: u32) {
     }
 }
 
-/// A client that connects and resets without a word.
+/// A client that connects and resets without sending data.
 fn probe(event: &mut ResetEvent) {
     server(event, tcp::ESTABLISHED);
     established(event, 1.0);

@@ -31,45 +31,47 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         before: &[
-            (900, |event| knock(event, 1)),
-            (800, |event| knock(event, 2)),
-            (700, |event| knock(event, 3)),
-            (600, |event| knock(event, 4)),
-            (500, |event| knock(event, 5)),
-            (400, |event| knock(event, 6)),
-            (300, |event| knock(event, 7)),
-            (200, |event| knock(event, 8)),
-            (100, |event| knock(event, 9)),
+            (900, |event| syn_to_closed_port(event, 1)),
+            (800, |event| syn_to_closed_port(event, 2)),
+            (700, |event| syn_to_closed_port(event, 3)),
+            (600, |event| syn_to_closed_port(event, 4)),
+            (500, |event| syn_to_closed_port(event, 5)),
+            (400, |event| syn_to_closed_port(event, 6)),
+            (300, |event| syn_to_closed_port(event, 7)),
+            (200, |event| syn_to_closed_port(event, 8)),
+            (100, |event| syn_to_closed_port(event, 9)),
         ],
-        ..case("the tenth closed port", "port-scan", |event| knock(event, 10))
+        ..case("the tenth closed port", "port-scan", |event| syn_to_closed_port(event, 10))
     },
     Case {
         before: &[
-            (900, |event| knock(event, 1)),
-            (800, |event| knock(event, 1)),
-            (700, |event| knock(event, 1)),
-            (600, |event| knock(event, 1)),
-            (500, |event| knock(event, 1)),
-            (400, |event| knock(event, 1)),
-            (300, |event| knock(event, 1)),
-            (200, |event| knock(event, 1)),
-            (100, |event| knock(event, 1)),
+            (900, |event| syn_to_closed_port(event, 1)),
+            (800, |event| syn_to_closed_port(event, 1)),
+            (700, |event| syn_to_closed_port(event, 1)),
+            (600, |event| syn_to_closed_port(event, 1)),
+            (500, |event| syn_to_closed_port(event, 1)),
+            (400, |event| syn_to_closed_port(event, 1)),
+            (300, |event| syn_to_closed_port(event, 1)),
+            (200, |event| syn_to_closed_port(event, 1)),
+            (100, |event| syn_to_closed_port(event, 1)),
         ],
-        ..case("the same closed port for the tenth time", "port-closed", |event| knock(event, 1))
+        ..case("the same closed port for the tenth time", "port-closed", |event| syn_to_closed_port(event, 1))
     },
     Case {
         before: &[
-            (900, |event| knock_elsewhere(event, 1)),
-            (800, |event| knock_elsewhere(event, 2)),
-            (700, |event| knock_elsewhere(event, 3)),
-            (600, |event| knock_elsewhere(event, 4)),
-            (500, |event| knock_elsewhere(event, 5)),
-            (400, |event| knock_elsewhere(event, 6)),
-            (300, |event| knock_elsewhere(event, 7)),
-            (200, |event| knock_elsewhere(event, 8)),
-            (100, |event| knock_elsewhere(event, 9)),
+            (900, |event| syn_to_closed_port_elsewhere(event, 1)),
+            (800, |event| syn_to_closed_port_elsewhere(event, 2)),
+            (700, |event| syn_to_closed_port_elsewhere(event, 3)),
+            (600, |event| syn_to_closed_port_elsewhere(event, 4)),
+            (500, |event| syn_to_closed_port_elsewhere(event, 5)),
+            (400, |event| syn_to_closed_port_elsewhere(event, 6)),
+            (300, |event| syn_to_closed_port_elsewhere(event, 7)),
+            (200, |event| syn_to_closed_port_elsewhere(event, 8)),
+            (100, |event| syn_to_closed_port_elsewhere(event, 9)),
         ],
-        ..case("the first closed port, where another namespace had the number", "port-closed", |event| knock(event, 10))
+        ..case("the first closed port, where another namespace had the number", "port-closed", |event| {
+            syn_to_closed_port(event, 10);
+        })
     },
     case("stray segment", "no-connection", |event| {
         without_socket(event, tcp_flag::ACK | tcp_flag::PSH);
@@ -180,13 +182,13 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// A SYN to a closed port.
-fn knock(event: &mut ResetEvent, port: u16) {
+fn syn_to_closed_port(event: &mut ResetEvent, port: u16) {
     without_socket(event, tcp_flag::SYN);
     event.local_port = port;
 }
 
-/// In a network namespace that is gone, whose number is used again.
-fn knock_elsewhere(event: &mut ResetEvent, port: u16) {
-    knock(event, port);
+/// A SYN to a closed port in a network namespace that no longer exists, whose number is reused.
+fn syn_to_closed_port_elsewhere(event: &mut ResetEvent, port: u16) {
+    syn_to_closed_port(event, port);
     event.netns_cookie = 1;
 }

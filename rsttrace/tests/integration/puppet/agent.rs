@@ -1,4 +1,4 @@
-//! The puppet's own side: reads commands, does them, answers.
+//! The puppet's process: reads commands, executes them, answers.
 
 use std::{
     collections::HashMap,
@@ -19,28 +19,28 @@ use nix::{
 
 use super::{
     destroy,
-    hands::{self, Forked, Twin},
+    handover::{self, Forked, ForkedHolder},
     sockets::{self, Socket},
     uring,
 };
 use crate::cpu;
 
-/// A puppet's sockets, by the names that the scenario has given them.
+/// Sockets of a puppet, by the names that the scenario has given them.
 #[derive(Default)]
 struct Agent {
     sockets: HashMap<String, Socket>,
-    boxes: HashMap<String, UnixDatagram>,
-    twins: Vec<Twin>,
+    receivers: HashMap<String, UnixDatagram>,
+    forked_holders: Vec<ForkedHolder>,
     holders: Vec<Child>,
 }
 
-/// Obeys until standard input ends. Puppets that are given the same number work on the same CPU.
+/// Executes commands until the end of standard input. Puppets with the same number run on the same CPU.
 pub(crate) fn main(number: &str) -> ExitCode {
     let cpu = cpu::shared_by(parse(number).unwrap()).unwrap();
     sched_setaffinity(Pid::from_raw(0), &cpu).unwrap();
     let mut agent = Agent::default();
-    // Unbuffered between commands, so that a forked child finds nothing that its parent has read already: the
-    // scenario sends the next command only after the answer to the last.
+    // Unbuffered between commands, so that a forked child misses nothing that its parent has already read: the scenario
+    // sends the next command only after the answer to the last.
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { return ExitCode::FAILURE };
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -55,23 +55,23 @@ pub(crate) fn main(number: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The kernel's name of an error, `ECONNREFUSED`; or the error in words.
+/// Symbolic name of an error, such as `ECONNREFUSED`; otherwise its message.
 fn name(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), errno_name)
 }
 
-/// `ECONNRESET` for 104.
+/// Symbolic name of an error number, such as `ECONNRESET` for 104.
 pub(super) fn errno_name(number: i32) -> String {
     let text = Errno::from_raw(number).to_string();
     text.split(':').next().unwrap_or_default().to_owned()
 }
 
-/// What to say of a command that cannot be understood.
+/// Error for a command that cannot be parsed.
 fn nonsense(what: &str) -> io::Error {
     io::Error::other(format!("cannot do this: {what}"))
 }
 
-/// Gives this process a name: the bytes of a number, for it need be no text.
+/// Sets the process's name to the bytes of a number, since a name need not be text.
 fn rename(number: u128) -> io::Result<()> {
     let bytes = number.to_be_bytes();
     Ok(prctl::set_name(CStr::from_bytes_until_nul(&bytes).map_err(io::Error::other)?)?)
@@ -103,7 +103,7 @@ impl Agent {
             ["connect-from", name, local, address] => {
                 return self.keep_client(name, sockets::connect_from(parse(local)?, parse(address)?)?);
             }
-            // As `listen` and `connect`, by another thread with another name than the process.
+            // Like `accept` and `connect`, by a thread whose name differs from the process's.
             ["accept-in-thread", name, from] => {
                 let listener = self.listener(from)?.try_clone()?;
                 let (stream, peer) = in_thread(move || listener.accept())?;
@@ -124,20 +124,20 @@ impl Agent {
                 self.keep(name, Socket::Listener(listener));
                 return Ok(local.to_string());
             }
-            ["open-box", name] => drop(self.boxes.insert(name.to_owned(), hands::open_box(name)?)),
-            ["lend", name, to] => hands::give(self.stream(name)?, to)?,
+            ["bind-unix", name] => drop(self.receivers.insert(name.to_owned(), handover::bind_unix(name)?)),
+            ["lend", name, to] => handover::give(self.stream(name)?, to)?,
             ["give", name, to] => {
-                hands::give(self.stream(name)?, to)?;
+                handover::give(self.stream(name)?, to)?;
                 self.sockets.remove(name);
             }
             ["take", name, from] => {
-                let stream = hands::take(self.boxes.get(from).ok_or_else(|| nonsense(from))?)?;
+                let stream = handover::take(self.receivers.get(from).ok_or_else(|| nonsense(from))?)?;
                 self.keep(name, Socket::Stream(stream));
             }
             // Starts a program that has the connection as its standard input, and keeps no copy.
             ["serve", name] => {
                 let Some(Socket::Stream(stream)) = self.sockets.remove(name) else { return Err(nonsense(name)) };
-                let holder = hands::start_holder(stream)?;
+                let holder = handover::start_holder(stream)?;
                 let pid = holder.id();
                 self.holders.push(holder);
                 return Ok(pid.to_string());
@@ -147,13 +147,13 @@ impl Agent {
                     holder.wait()?;
                 }
             }
-            ["twin"] => {
-                let twin = Twin::fork()?;
-                let pid = twin.pid().to_string();
-                self.twins.push(twin);
+            ["fork-holder"] => {
+                let holder = ForkedHolder::fork()?;
+                let pid = holder.pid().to_string();
+                self.forked_holders.push(holder);
                 return Ok(pid);
             }
-            ["dismiss"] => self.twins.pop().ok_or_else(|| nonsense("no twin"))?.dismiss()?,
+            ["end-holder"] => self.forked_holders.pop().ok_or_else(|| nonsense("no holder"))?.end()?,
             ["burst", address, count] => burst(parse(address)?, parse(count)?)?,
             ["close", name] => drop(self.sockets.remove(name).ok_or_else(|| nonsense(name))?),
             ["shutdown", name, how] => {
@@ -189,7 +189,7 @@ impl Agent {
         self.sockets.insert(name.to_owned(), socket);
     }
 
-    /// Keeps a connection that this puppet has opened; the answer is its own end.
+    /// Keeps a connection that this puppet has opened; the answer is its local end.
     fn keep_client(&mut self, name: &str, stream: TcpStream) -> io::Result<String> {
         let local = stream.local_addr()?;
         self.keep(name, Socket::Stream(stream));
@@ -210,12 +210,12 @@ impl Agent {
         }
     }
 
-    /// Forks. The child goes on to obey; the parent stays, with its sockets (`keep`) or without (`hand-over`), until the
-    /// child is gone, or leaves at once (`leave`). In `namespace` the child has a PID namespace of its own. With a PID the
-    /// child has that.
+    /// Forks. The child continues to execute commands; the parent stays until the child exits, with its sockets
+    /// (`keep`) or without (`hand-over`), or exits immediately (`leave`). With `namespace` the child is in a PID
+    /// namespace of its own; with a PID the child has that PID.
     fn fork(&mut self, how: &str, pid: Option<Pid>) -> io::Result<String> {
         if how == "namespace" {
-            hands::leave_pid_namespace()?;
+            handover::leave_pid_namespace()?;
         }
         let parent = |child, mut to_child: io::PipeWriter| {
             if how == "hand-over" {
@@ -230,8 +230,8 @@ impl Agent {
             Err::<(), _>(nonsense("the child is gone"))
         };
         let forked = match pid {
-            Some(pid) => hands::fork_as(pid, parent),
-            None => hands::fork_with(parent),
+            Some(pid) => handover::fork_as(pid, parent),
+            None => handover::fork_with(parent),
         };
         match forked? {
             Forked::Child(pid) => Ok(pid),
@@ -240,13 +240,13 @@ impl Agent {
     }
 }
 
-/// Does something in a thread of its own, whose name is not the process's.
+/// Runs `act` in a thread whose name differs from the process's.
 fn in_thread<T: Send + 'static>(act: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     let thread = std::thread::Builder::new().name("a-thread".to_owned()).spawn(act)?;
     thread.join().map_err(|_panic| nonsense("the thread died"))?
 }
 
-/// Connects and resets, again and again, with nobody waiting in between.
+/// Connects and resets `count` times, without a scenario's command in between.
 fn burst(address: SocketAddr, count: u32) -> io::Result<()> {
     for _ in 0..count {
         let stream = TcpStream::connect(address)?;

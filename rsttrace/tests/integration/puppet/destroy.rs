@@ -1,4 +1,4 @@
-//! `SOCK_DESTROY`: what `ss -K` does, without needing ss.
+//! `SOCK_DESTROY`, as used by `ss -K`, without ss.
 
 use std::{
     io,
@@ -7,10 +7,10 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
-/// From `linux/sock_diag.h` and `linux/inet_diag.h`.
+/// Message type of `linux/sock_diag.h`.
 const SOCK_DESTROY: u16 = 21;
 
-/// `struct inet_diag_req_v2` with the `struct inet_diag_sockid` in it; ports and addresses in network byte order.
+/// `struct inet_diag_req_v2` with its `struct inet_diag_sockid`; ports and addresses in network byte order.
 #[repr(C)]
 struct Request {
     header: libc::nlmsghdr,
@@ -27,7 +27,7 @@ struct Request {
     cookie: [u32; 2],
 }
 
-/// The answer: a header and the error, 0 for success.
+/// Answer: a header and the error, 0 for success.
 #[repr(C)]
 struct Answer {
     header: libc::nlmsghdr,
@@ -35,7 +35,7 @@ struct Answer {
     request: libc::nlmsghdr,
 }
 
-/// Ends the connection between these ends, whoever owns it.
+/// Destroys the socket of the connection between these ends, regardless of its owner.
 pub(crate) fn destroy(local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
     let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let request = Request {
@@ -63,7 +63,7 @@ pub(crate) fn destroy(local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
     if raw < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor that nothing else owns.
     let socket = unsafe { OwnedFd::from_raw_fd(raw) };
     // SAFETY: the request lives through the call and has the length that is given.
     let sent = unsafe { libc::send(socket.as_raw_fd(), (&raw const request).cast(), size_of::<Request>(), 0) };

@@ -1,12 +1,12 @@
-//! Puppets: processes that do what they are told, one step at a time.
+//! Puppets: processes that execute a scenario's commands, one at a time.
 //!
-//! A puppet is this program started again with the argument `puppet`. It reads a command a line on standard input and
-//! answers each with one line, `ok …` or `error …`, when it is done. So a scenario knows that a step has happened
-//! before it takes the next one.
+//! A puppet is this program started again with the argument `puppet`. It reads one command per line from standard
+//! input, and answers each with one line, `ok …` or `error …`, when the command is done. So a scenario knows that a
+//! step has happened before it takes the next one.
 
 pub(crate) mod agent;
 mod destroy;
-pub(crate) mod hands;
+pub(crate) mod handover;
 mod sockets;
 pub(crate) mod uring;
 
@@ -26,14 +26,14 @@ use std::{
 
 use crate::{
     child::Guard,
-    lines::{Lines, Next, PATIENCE},
+    lines::{Lines, Next, TIMEOUT},
     netns,
 };
 
-/// The first argument of a puppet.
+/// First argument of a puppet.
 pub(crate) const ARGUMENT: &str = "puppet";
 
-/// A running puppet; it dies when this is dropped.
+/// Running puppet; it is killed when this is dropped.
 pub(crate) struct Puppet {
     child: Guard,
     commands: ChildStdin,
@@ -47,7 +47,7 @@ impl Puppet {
         Self::start_beside(netns::inode(), comm)
     }
 
-    /// The same, on the CPU of the puppets of another namespace, with which this one has connections.
+    /// Starts a puppet on the CPU of the puppets of another namespace, with which this one has connections.
     pub(crate) fn start_beside(namespace: u64, comm: &str) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args([ARGUMENT, &namespace.to_string()]);
@@ -56,17 +56,17 @@ impl Puppet {
         puppet
     }
 
-    /// The same as another path to this program, with more arguments, and with a name that need be no text.
+    /// Starts a puppet by another path to this program, with more arguments, and with a name that need not be text.
     pub(crate) fn start_as(program: &Path, arguments: &[OsString], comm: &[u8]) -> Self {
         let mut command = Command::new(program);
-        // Rust's own reading of the arguments takes text alone, up to the one that it is asked for.
+        // Rust's `env::args` accepts only text, but reads no further than the argument that is requested.
         command.arg0(ARGUMENT).args([ARGUMENT, &netns::inode().to_string()]).args(arguments);
         let mut puppet = Self::spawn(command);
         puppet.rename(comm);
         puppet
     }
 
-    /// Gives it a name, of which the kernel takes 15 bytes.
+    /// Sets the puppet's name, of which the kernel keeps 15 bytes.
     pub(crate) fn rename(&mut self, comm: &[u8]) {
         let comm = &comm[..comm.len().min(15)];
         let mut number = [0; 16];
@@ -91,10 +91,10 @@ impl Puppet {
         &self.comm
     }
 
-    /// Gives a command and returns the answer, or the name of the error.
+    /// Sends a command and returns the answer, or the name of the error.
     pub(crate) fn ask(&mut self, command: impl Display) -> Result<String, String> {
         writeln!(self.commands, "{command}").unwrap_or_else(|error| panic!("{}: {command}: {error}", self.comm));
-        let Next::Line(answer) = self.answers.next(Instant::now() + PATIENCE) else {
+        let Next::Line(answer) = self.answers.next(Instant::now() + TIMEOUT) else {
             panic!("{} gives no answer to `{command}`", self.comm);
         };
         match answer.split_once(' ').unwrap_or((&answer, "")) {
@@ -104,13 +104,13 @@ impl Puppet {
         }
     }
 
-    /// Gives a command that has to work, and returns the answer.
+    /// Sends a command that must succeed, and returns the answer.
     pub(crate) fn tell(&mut self, command: impl Display) -> String {
         let text = command.to_string();
         self.ask(command).unwrap_or_else(|error| panic!("{}: {text}: {error}", self.comm))
     }
 
-    /// Listens at an address, on a port that the kernel chooses if it is 0.
+    /// Listens at an address; for port 0 the kernel chooses one.
     pub(crate) fn listen(&mut self, name: &str, address: impl Display, backlog: u32) -> SocketAddr {
         self.tell(format_args!("listen {name} {address} {backlog}")).parse().unwrap()
     }
@@ -120,24 +120,24 @@ impl Puppet {
         self.tell(format_args!("connect {name} {address}")).parse().unwrap()
     }
 
-    /// Closes `name` with `SO_LINGER` 0: a reset goes out.
+    /// Closes `name` with `SO_LINGER` 0, which sends a reset.
     pub(crate) fn abort(&mut self, name: &str) {
         self.tell(format_args!("linger0 {name}"));
         self.tell(format_args!("close {name}"));
     }
 
-    /// Waits until `name` has met an error, and checks which.
+    /// Waits until `name` has an error, and checks which.
     pub(crate) fn wait_error(&mut self, name: &str, error: &str) {
         let met = self.tell(format_args!("wait_error {name}"));
         assert_eq!(met, error, "{}: error of {name}", self.comm);
     }
 
-    /// Waits for the end of the process that was started, which has left a child that obeys: its PID is free then.
+    /// Waits for the process that was started, which has left a child that executes commands, and so frees its PID.
     pub(crate) fn reap(&mut self) {
         self.child.wait().unwrap();
     }
 
-    /// Kills it with SIGKILL, and waits until it is gone.
+    /// Kills the puppet with SIGKILL, and waits until it has exited.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

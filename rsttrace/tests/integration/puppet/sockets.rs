@@ -1,4 +1,4 @@
-//! What a puppet can do with one connection.
+//! Commands of a puppet that use one connection.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -11,18 +11,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::agent::errno_name;
 
-/// A socket that a puppet holds.
+/// Socket that a puppet holds.
 pub(super) enum Socket {
     Listener(TcpListener),
     Stream(TcpStream),
 }
 
-/// Does one command on a connection.
+/// Executes one command on a connection.
 pub(super) fn on_stream(mut stream: &TcpStream, verb: &str, words: &[&str]) -> io::Result<String> {
     let fd = stream.as_raw_fd();
     match (verb, words) {
         ("send", [bytes]) => stream.write_all(&vec![b'x'; count(bytes)?])?,
-        // A request: these words, in lines that `|` divides, and the empty line after them.
+        // A request: these words, with `|` as the end of a line, and an empty line after them.
         ("say", words) => stream.write_all(format!("{}\r\n\r\n", words.join(" ").replace('|', "\r\n")).as_bytes())?,
         ("say_line", words) => stream.write_all(format!("{}\n", words.join(" ")).as_bytes())?,
         ("hear_line", []) => return hear_line(stream),
@@ -33,7 +33,7 @@ pub(super) fn on_stream(mut stream: &TcpStream, verb: &str, words: &[&str]) -> i
             let read = stream.read(&mut [0])?;
             return if read == 0 { Ok(String::new()) } else { Err(io::Error::other("more data, not the end")) };
         }
-        // Readable with so many bytes and not before.
+        // Readable with this many bytes, and not before.
         ("wait_unread", [bytes]) => {
             set_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, number(bytes)?)?;
             wait(stream, PollFlags::POLLIN)?;
@@ -43,19 +43,19 @@ pub(super) fn on_stream(mut stream: &TcpStream, verb: &str, words: &[&str]) -> i
             let error = stream.take_error()?.and_then(|error| error.raw_os_error());
             return Ok(error.map_or_else(|| "none".to_owned(), errno_name));
         }
-        // Sees the peer's FIN behind data that stay unread.
+        // Waits for the peer's FIN behind data that stay unread.
         ("peek_eof", []) => wait(stream, PollFlags::from_bits_retain(libc::POLLRDHUP))?,
         ("user_timeout", [ms]) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, number(ms)?)?,
-        // Closed in this mode a socket is gone without a word to the peer, as when the power fails.
+        // A socket that is closed in this mode disappears without a packet to the peer, as in a power failure.
         ("vanish", []) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1)?,
-        // Whether an error or the peer's end has come so far.
+        // Whether an error or the peer's FIN has arrived so far.
         ("is_reset", []) => {
             let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];
             return Ok((poll(&mut fds, PollTimeout::ZERO)? > 0).to_string());
         }
         ("linger0", []) => linger_zero(stream)?,
         ("linger2", [seconds]) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2, number(seconds)?)?,
-        // Also sends the acknowledgement that the kernel is holding back.
+        // Also sends the acknowledgement that the kernel is delaying.
         ("quickack", []) => set_option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1)?,
         ("keepalive", [idle, interval, probes]) => {
             set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, number(idle)?)?;
@@ -69,13 +69,13 @@ pub(super) fn on_stream(mut stream: &TcpStream, verb: &str, words: &[&str]) -> i
     Ok(String::new())
 }
 
-/// Sets the length of the accept queue of a listener, which the standard library chooses for itself.
+/// Sets the length of a listener's accept queue, which the standard library does not let a program choose.
 pub(super) fn listen_again(listener: &TcpListener, backlog: c_int) -> io::Result<()> {
     // SAFETY: takes integers.
     check(unsafe { libc::listen(listener.as_raw_fd(), backlog) })
 }
 
-/// Listens with `SO_REUSEPORT`: others may listen at the same place.
+/// Listens with `SO_REUSEPORT`, so that others may listen at the same address.
 pub(super) fn listen_in_group(address: SocketAddr, backlog: c_int) -> io::Result<TcpListener> {
     let listener = TcpListener::from(bound(address, libc::SO_REUSEPORT)?);
     listen_again(&listener, backlog)?;
@@ -91,7 +91,7 @@ pub(super) fn connect_from(local: SocketAddr, peer: SocketAddr) -> io::Result<Tc
     Ok(stream)
 }
 
-/// A socket that is bound to an address with this option of sockets on.
+/// Socket that is bound to an address, with this socket option on.
 fn bound(address: SocketAddr, option: c_int) -> io::Result<OwnedFd> {
     // SAFETY: takes integers and returns a descriptor or -1.
     let raw = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
@@ -117,18 +117,18 @@ fn name_of(address: SocketAddr) -> io::Result<libc::sockaddr_in> {
     })
 }
 
-/// A listener hands over a connection only when data have come; until then it is half open.
+/// Sets `TCP_DEFER_ACCEPT`: a connection is half open until data have arrived.
 pub(super) fn defer_accept(listener: &TcpListener, seconds: c_int) -> io::Result<()> {
     set_option(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
 }
 
-/// `SO_LINGER` with a time of 0: close sends a reset.
+/// Sets `SO_LINGER` with a time of 0: close sends a reset.
 pub(super) fn linger_zero(stream: &TcpStream) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     set_option_to(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, &linger)
 }
 
-/// Writes until neither side takes any more, and says how much that was.
+/// Writes until neither side takes any more; returns the number of bytes.
 fn fill(mut stream: &TcpStream) -> io::Result<String> {
     stream.set_nonblocking(true)?;
     let block = vec![b'x'; 65536];
@@ -144,7 +144,7 @@ fn fill(mut stream: &TcpStream) -> io::Result<String> {
     result
 }
 
-/// The next line, without its end. Nothing after it is taken.
+/// Reads the next line, without its end and nothing beyond it.
 fn hear_line(mut stream: &TcpStream) -> io::Result<String> {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -157,7 +157,7 @@ fn hear_line(mut stream: &TcpStream) -> io::Result<String> {
     }
 }
 
-/// So many milliseconds in which nothing comes: the silence is what is tested.
+/// Waits this many milliseconds, in which nothing may arrive: the idle time is what is tested.
 pub(super) fn idle(socket: BorrowedFd<'_>, ms: u16) -> io::Result<()> {
     let mut fds = [PollFd::new(socket, PollFlags::POLLIN)];
     let ready = poll(&mut fds, PollTimeout::from(ms))?;
@@ -174,7 +174,7 @@ fn wait(stream: &TcpStream, events: PollFlags) -> io::Result<()> {
     if ready == 0 { Err(io::Error::other("nothing happened")) } else { Ok(()) }
 }
 
-/// `connect` to no address: the connection is reset, the socket lives on.
+/// Connects to `AF_UNSPEC`: the connection is reset, and the socket stays open.
 fn disconnect(fd: RawFd) -> io::Result<()> {
     let address = libc::sockaddr { sa_family: libc::AF_UNSPEC.try_into().map_err(io::Error::other)?, sa_data: [0; 14] };
     // SAFETY: the address lives through the call and has the length that is given.

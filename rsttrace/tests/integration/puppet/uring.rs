@@ -1,4 +1,4 @@
-//! Accepting through `io_uring`, by a worker thread of the kernel's own making, without a library for it.
+//! Accepting through `io_uring`, by a worker thread that the kernel creates, without a library.
 
 use std::{
     io,
@@ -12,14 +12,14 @@ use libc::{c_int, c_long};
 
 /// `IORING_OP_ACCEPT`.
 const ACCEPT: u8 = 13;
-/// `IOSQE_ASYNC`: not by the calling thread, even where it need not wait.
+/// `IOSQE_ASYNC`: executed by a worker thread, even where the calling thread need not wait.
 const ASYNC: u8 = 1 << 4;
 /// `IORING_ENTER_GETEVENTS`.
 const GET_EVENTS: u32 = 1;
 /// `IORING_OFF_SQES`.
 const ENTRIES_AT: i64 = 0x1000_0000;
 
-/// Where the fields of a ring are: the first six are common to both.
+/// Offsets of the fields of a ring; the first six are common to both rings.
 #[repr(C)]
 struct Offsets {
     head: u32,
@@ -43,7 +43,7 @@ struct Parameters {
     completion: Offsets,
 }
 
-/// `struct io_uring_sqe`, as far as accepting needs it.
+/// Beginning of `struct io_uring_sqe`, as far as accepting needs it.
 #[repr(C)]
 struct Submission {
     operation: u8,
@@ -61,7 +61,7 @@ struct Completion {
     flags: u32,
 }
 
-/// Whether this host lets root use it.
+/// Whether this host lets root use `io_uring`.
 pub(crate) fn works() -> bool {
     set_up().is_ok()
 }
@@ -71,19 +71,19 @@ fn set_up() -> io::Result<(OwnedFd, Parameters)> {
     let mut parameters: Parameters = unsafe { zeroed() };
     // SAFETY: the parameters live through the call and have the layout that it takes.
     let raw = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, &raw mut parameters) };
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor that nothing else owns.
     Ok((unsafe { OwnedFd::from_raw_fd(descriptor(raw)?) }, parameters))
 }
 
 /// Accepts a connection.
 pub(super) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     let (ring, parameters) = set_up()?;
-    // Both rings are in one piece since 5.4.
+    // Both rings are in one mapping since 5.4.
     let rings = map(&ring, 0)?;
     let entries = map(&ring, ENTRIES_AT)?;
     let at = |offset: u32| rings.wrapping_byte_add(offset as usize);
-    // SAFETY: the kernel has laid these places out inside the pages, and nobody else uses this ring; there is room for
-    // one request, and its number is 0.
+    // SAFETY: the kernel has laid out these fields inside the pages, and nothing else uses this ring; there is room for
+    // one request, and its index is 0.
     unsafe {
         let mut request: Submission = zeroed();
         (request.operation, request.flags, request.fd) = (ACCEPT, ASYNC, listener.as_raw_fd());
@@ -95,16 +95,16 @@ pub(super) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     let entered =
         unsafe { libc::syscall(libc::SYS_io_uring_enter, ring.as_raw_fd(), 1, 1, GET_EVENTS, ptr::null::<u8>(), 0) };
     descriptor(entered)?;
-    // SAFETY: one completion has come, and its number is 0.
+    // SAFETY: one completion has arrived, and its index is 0.
     let completion = unsafe { at(parameters.completion.dropped_or_entries).cast::<Completion>().read_volatile() };
     if completion.result < 0 {
         return Err(io::Error::from_raw_os_error(-completion.result));
     }
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor that nothing else owns.
     Ok(TcpStream::from(unsafe { OwnedFd::from_raw_fd(completion.result) }))
 }
 
-/// The first page of a region of the ring; it stays until the puppet ends.
+/// Maps the first page of a region of the ring, until the puppet exits.
 fn map(ring: &OwnedFd, offset: i64) -> io::Result<*mut libc::c_void> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping at a place that the kernel chooses.

@@ -7,14 +7,14 @@ use crate::{
     stage::{Pair, Stage, V4, V6},
 };
 
-/// `SO_LINGER` 0. Two traps: when the kernel tells of the reset, the socket is already in CLOSE and has no local port
-/// any more; and the peer's end is told while the *sender* is on the CPU, a bystander.
-pub(crate) fn linger_zero(stage: &Stage) {
+/// `SO_LINGER` 0. Two traps: when the kernel reports the reset, the socket is already in CLOSE and has no local port
+/// any more; and the peer's end receives it while the *sender*, a bystander, is on the CPU.
+pub(crate) fn linger_zero_sends_a_reset(stage: &Stage) {
     linger_zero_at(stage, V4);
 }
 
-/// The same with IPv6.
-pub(crate) fn linger_zero_v6(stage: &Stage) {
+/// `SO_LINGER` 0 over IPv6.
+pub(crate) fn linger_zero_sends_a_reset_v6(stage: &Stage) {
     linger_zero_at(stage, V6);
 }
 
@@ -52,8 +52,8 @@ fn linger_zero_at(stage: &Stage, address: &str) {
         .cause("client-gave-up");
 }
 
-/// Close with six bytes unread. The receive queue is empty by the time that the kernel tells of the reset.
-pub(crate) fn unread_data(stage: &Stage) {
+/// Close with six bytes unread. The receive queue is already empty when the kernel reports the reset.
+pub(crate) fn close_with_unread_data_sends_a_reset(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.leave_unread("c", "s", 10);
@@ -80,9 +80,9 @@ pub(crate) fn unread_data(stage: &Stage) {
         .cause("peer-aborted");
 }
 
-/// A server that is killed resets every connection with unread data, and is named although it is gone when anybody
-/// comes to look.
-pub(crate) fn killed_server(stage: &Stage) {
+/// A server that is killed resets every connection with unread data, and is named although it has exited by the time it
+/// is looked up.
+pub(crate) fn killed_server_is_named(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let ends = [pair.client_end, pair.connect("c2", "s2"), pair.connect("c3", "s3")];
@@ -108,8 +108,8 @@ pub(crate) fn killed_server(stage: &Stage) {
     }
 }
 
-/// `connect` with `AF_UNSPEC`. The socket lives on: afterwards it connects again, and that is another connection.
-pub(crate) fn disconnect(stage: &Stage) {
+/// `connect` to `AF_UNSPEC`. The socket stays open: it connects again later, and that is another connection.
+pub(crate) fn disconnect_keeps_the_socket(stage: &Stage) {
     let tracer = stage.trace();
     let Pair { mut server, mut client, server_end, client_end } = Pair::open(V4);
     client.tell("disconnect c");

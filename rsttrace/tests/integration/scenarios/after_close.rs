@@ -12,12 +12,12 @@ use crate::{
     tracer::Tracer,
 };
 
-/// The server has closed and the client has seen it; the kernel has made a `TIME_WAIT` mini-socket of what was left.
-/// Then the client sends. Of such a socket next to nothing can be read, yet its former owner is known.
+/// The client sends after the server has closed and the client has received the FIN, when only a `TIME_WAIT`
+/// mini-socket is left. Such a socket has hardly any fields to read, yet its former owner is known.
 ///
-/// The kernel keeps the whole socket instead when the acknowledgement of the FIN comes while close is still at work
-/// (`tcp_rcv_state_process`, "Bad case"). That is not this scenario, and is played again.
-pub(crate) fn time_wait(stage: &Stage) {
+/// The kernel keeps the whole socket instead if the FIN is acknowledged while close is still at work
+/// (`tcp_rcv_state_process`, "Bad case"). That is another scenario, so this one is repeated.
+pub(crate) fn time_wait_has_an_owner(stage: &Stage) {
     for _ in 0..5 {
         if time_wait_once(stage) {
             return;
@@ -26,14 +26,14 @@ pub(crate) fn time_wait(stage: &Stage) {
     panic!("the kernel never made a TIME_WAIT socket");
 }
 
-/// Whether the kernel made a mini-socket.
+/// Runs the scenario once; returns whether the kernel made a mini-socket.
 fn time_wait_once(stage: &Stage) -> bool {
     let mut tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.server.tell("close s");
     client_sends(&mut pair);
 
-    // Kernels before 6.10 say nothing of a reset for a TIME_WAIT socket.
+    // Kernels before 6.10 do not report a reset for a TIME_WAIT socket.
     let sent = u64::from(host::shows_without_socket());
     tracer.expect(sent + 1);
     let run = tracer.finish();
@@ -53,8 +53,9 @@ fn time_wait_once(stage: &Stage) -> bool {
     true
 }
 
-/// The server has closed, and has told the kernel to keep the whole socket for longer than a minute.
-pub(crate) fn orphan_in_fin_wait2(stage: &Stage) {
+/// The client sends after the server has closed and has configured the kernel to keep the whole socket for more than a
+/// minute.
+pub(crate) fn orphan_in_fin_wait2_has_an_owner(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.server.tell("linger2 s 100");
@@ -67,9 +68,9 @@ pub(crate) fn orphan_in_fin_wait2(stage: &Stage) {
     check_client(run.the_received(), &pair.client, pair.client_end, pair.server_end);
 }
 
-/// The server has closed with more data under way than the client takes. The kernel destroys the socket *before* it
-/// tells of the reset, so the owner must outlive the socket.
-pub(crate) fn orphan_in_fin_wait1(stage: &Stage) {
+/// The server closes with more data in flight than the client accepts. The kernel destroys the socket *before* it
+/// reports the reset, so the owner must be kept longer than the socket.
+pub(crate) fn orphan_in_fin_wait1_has_an_owner(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.server.tell("fill s");
@@ -87,9 +88,9 @@ pub(crate) fn orphan_in_fin_wait1(stage: &Stage) {
         .provenance("connect");
 }
 
-/// The server shuts down both ways while the client uploads. The kernel tells of a *received* reset on the server's
-/// socket, and no reset was received: exactly one is sent, and the client receives it.
-pub(crate) fn shut_down_while_uploading(stage: &Stage) {
+/// The server shuts down both directions while the client uploads. The kernel reports a *received* reset on the
+/// server's socket although none arrived: exactly one reset is sent, and the client receives it.
+pub(crate) fn server_shuts_down_during_an_upload(stage: &Stage) {
     let (tracer, pair) = shut_down(stage, &[]);
     let run = stage.finish(tracer, 1, 1);
     check_server(run.the_sent(), &pair);
@@ -97,15 +98,15 @@ pub(crate) fn shut_down_while_uploading(stage: &Stage) {
     check_client(run.the_received(), &pair.client, pair.client_end, pair.server_end);
 }
 
-/// The same with `--received`: the kernel side may drop neither half of the pair that settles it.
-pub(crate) fn shut_down_and_only_received_wanted(stage: &Stage) {
+/// With `--received`, the kernel side must drop neither of the two events that decide which reset was real.
+pub(crate) fn received_filter_shows_the_clients_reset(stage: &Stage) {
     let (tracer, pair) = shut_down(stage, &["--received"]);
     let run = stage.finish(tracer, 0, 1);
     check_client(run.the_received(), &pair.client, pair.client_end, pair.server_end);
 }
 
-/// The same with `--sent`.
-pub(crate) fn shut_down_and_only_sent_wanted(stage: &Stage) {
+/// With `--sent`, the kernel side must drop neither of the two events that decide which reset was real.
+pub(crate) fn sent_filter_shows_the_servers_reset(stage: &Stage) {
     let (tracer, pair) = shut_down(stage, &["--sent"]);
     let run = stage.finish(tracer, 1, 0);
     check_server(run.the_sent(), &pair);
@@ -120,9 +121,9 @@ fn shut_down(stage: &Stage, arguments: &[&str]) -> (Tracer, Pair) {
     (tracer, pair)
 }
 
-/// The client has seen the server's FIN and has acknowledged it; nevertheless it sends.
+/// The client has received and acknowledged the server's FIN, and sends nevertheless.
 fn client_sends(pair: &mut Pair) {
-    // The kernel holds the acknowledgement back as long as anything, be it the FIN, is unread.
+    // The kernel delays the acknowledgement as long as anything, even the FIN, is unread.
     pair.client.tell("eof c");
     pair.client.tell("quickack c");
     pair.client.tell("send c 5");

@@ -1,4 +1,4 @@
-//! What rsttrace is given that it cannot use.
+//! Arguments that rsttrace cannot use.
 
 use std::{io, process::Command};
 
@@ -8,11 +8,11 @@ use crate::{
     tracer::Tracer,
 };
 
-/// The waiter of `--ready-fd` has gone: the run goes on.
+/// The reader of `--ready-fd` has exited: the run continues.
 pub(crate) fn reader_of_ready_fd_is_gone(stage: &Stage) {
     let (_, writer) = io::pipe().unwrap();
     let mut command = Command::new(host::rsttrace());
-    // The descriptor of a child that needs no care to be handed over.
+    // Descriptor 0 of the child, which is inherited without further preparation.
     command.args(stage.arguments()).args(["--ready-fd", "0", "--netns", &stage.netns.to_string()]).stdin(writer);
     let mut tracer = Tracer::start_unannounced(command);
     tracer.expect_said("the reader of --ready-fd has gone");

@@ -1,4 +1,4 @@
-//! What `/proc` and the cgroup file system add to the owner: program, user, unit, container.
+//! Attribution beyond the owner's PID, from `/proc` and the cgroup file system: program, user, unit, container.
 
 use std::{
     env, fs,
@@ -11,27 +11,27 @@ use serde_json::Value;
 
 use crate::{
     host::Lack,
-    lines::PATIENCE,
+    lines::TIMEOUT,
     puppet::{self, Puppet},
     reset::Reset,
     stage::{Pair, Stage, V4},
 };
 
-/// The id of a container that nobody runs.
+/// Id of a container that does not run.
 const ID: &str = "3f4e8c1d2b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0";
 
 pub(crate) fn lack() -> Option<Lack> {
     hierarchy().is_none().then(|| Lack::Missing("no cgroup hierarchy of version 2 is mounted".to_owned()))
 }
 
-/// Where the hierarchy of version 2 is, wherever a host mounts it.
+/// Mount point of the version 2 hierarchy.
 pub(crate) fn hierarchy() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").expect("proc is mounted");
     let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"))?;
     Some(mount.split(' ').nth(1)?.into())
 }
 
-/// cgroups, one in the other, that are gone when the scenario is over. Those who live in them have to go first.
+/// Nested cgroups that are removed when this is dropped. The processes in them have to exit first.
 pub(crate) struct Groups(Vec<PathBuf>);
 
 impl Groups {
@@ -60,7 +60,7 @@ impl Drop for Groups {
     }
 }
 
-/// What a puppet's files say, read here.
+/// Checks a record against the puppet's `/proc` files.
 #[track_caller]
 fn is_puppet(reset: &Reset, puppet: &Puppet) {
     let program = env::current_exe().expect("this program has a path");
@@ -73,7 +73,7 @@ fn is_puppet(reset: &Reset, puppet: &Puppet) {
         .is("/process/user", name_of_root());
 }
 
-/// What this host calls user 0, if it has names for users.
+/// This host's name for user 0, if it has one.
 fn name_of_root() -> Option<String> {
     let users = fs::read_to_string("/etc/passwd").ok()?;
     let root = users.lines().find(|line| line.split(':').nth(2) == Some("0"))?;
@@ -81,7 +81,7 @@ fn name_of_root() -> Option<String> {
 }
 
 /// Program, arguments and user of both ends; the cgroup is one that the process is in.
-pub(crate) fn program_and_user(stage: &Stage) {
+pub(crate) fn record_has_program_and_user(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.client_aborts();
@@ -95,8 +95,8 @@ pub(crate) fn program_and_user(stage: &Stage) {
     }
 }
 
-/// A process dies with a connection, and had another one reset before: its name is remembered.
-pub(crate) fn died_after_another_reset(stage: &Stage) {
+/// A process that has had a connection reset before dies with another one: its name is remembered.
+pub(crate) fn process_dies_after_another_reset(stage: &Stage) {
     let mut tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.connect("c2", "s2");
@@ -111,8 +111,8 @@ pub(crate) fn died_after_another_reset(stage: &Stage) {
     is_puppet(died, &pair.server);
 }
 
-/// A process dies with its connections, and never had one reset before: it was looked at when rsttrace started.
-pub(crate) fn died_but_was_there_at_the_start(stage: &Stage) {
+/// A process that has never had a connection reset dies with one: its name is known from the start of the run.
+pub(crate) fn process_dies_without_another_reset(stage: &Stage) {
     let mut pair = Pair::open(V4);
     pair.leave_unread("c", "s", 7);
     let tracer = stage.trace();
@@ -124,9 +124,10 @@ pub(crate) fn died_but_was_there_at_the_start(stage: &Stage) {
     is_puppet(run.the_sent().cause("process-died"), &pair.server);
 }
 
-/// Waits until rsttrace has looked at the processes that there are. Until it has its name, that thread has rsttrace's.
+/// Waits until rsttrace has read the processes of the host. Until then there is a thread `rsttrace-look`, called
+/// `rsttrace` before it is renamed.
 fn await_end_of_look(pid: u32) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let is_there = || {
         let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
         let others = threads.flatten().filter(|thread| thread.file_name().to_str() != Some(&pid.to_string()));
@@ -140,7 +141,7 @@ fn await_end_of_look(pid: u32) {
 }
 
 /// A service in a container in a pod.
-pub(crate) fn container_and_unit(stage: &Stage) {
+pub(crate) fn record_has_container_and_unit(stage: &Stage) {
     let pod = format!("rsttrace-test-{}-pod8dbc1577_d0e2_4706_8787_57d52c03ddf2.slice", stage.netns);
     let groups = Groups::make(format!("{pod}/cri-containerd-{ID}.scope/gateway.service"));
     let tracer = stage.trace();
@@ -168,8 +169,8 @@ pub(crate) fn container_and_unit(stage: &Stage) {
     }
 }
 
-/// A socket made in one cgroup and used in another, as by a service that systemd hands a socket to.
-pub(crate) fn owner_goes_before_socket(stage: &Stage) {
+/// A socket that is created in one cgroup and used in another, like that of a socket-activated service of systemd.
+pub(crate) fn owner_cgroup_precedes_socket_cgroup(stage: &Stage) {
     let (maker, user) =
         (format!("rsttrace-maker-{}.scope", stage.netns), format!("rsttrace-user-{}.service", stage.netns));
     let (maker_groups, user_groups) = (Groups::make(&maker), Groups::make(&user));

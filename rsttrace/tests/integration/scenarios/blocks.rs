@@ -1,5 +1,5 @@
-//! Under load lines go out in blocks, and none waits long for its block to end; when it is quiet each goes out at once,
-//! and in between nothing runs at all.
+//! Under load, lines are written in blocks, and none waits long for its block to be complete; otherwise each line is
+//! written immediately, and between records no thread runs at all.
 
 use std::{
     fs, io,
@@ -14,23 +14,23 @@ use serde_json::Value;
 
 use crate::{
     host::{self, Lack},
-    lines::{Lines, Next, PATIENCE},
+    lines::{Lines, Next, TIMEOUT},
     puppet::Puppet,
     stage::{Pair, Stage, V4},
     tracer::Tracer,
 };
 
-/// What is promised under load.
+/// Documented bound under load.
 const LONGEST: Duration = Duration::from_millis(200);
 
-/// What is promised for a reset after a silence.
+/// Documented bound for a reset after an idle period.
 const AT_ONCE: Duration = Duration::from_millis(10);
 
-/// Lines that follow each other so closely that they go out in blocks.
+/// Number of lines that follow each other so closely that they are written in blocks.
 const BURST: usize = 401;
 
-/// A machine that is emulated in software takes longer for a burst than for a block, and without the kernel's accounts
-/// nobody knows in how many pieces something was written.
+/// What this host lacks: in software emulation a burst takes longer than a block, and without task I/O accounting the
+/// number of writes is unknown.
 pub(crate) fn lack() -> Option<Lack> {
     if host::is_guest() {
         return Some(Lack::Guest("it is about milliseconds".to_owned()));
@@ -39,9 +39,9 @@ pub(crate) fn lack() -> Option<Lack> {
     lacks.then(|| Lack::Kernel("the kernel does not count the writes of a thread".to_owned()))
 }
 
-/// The last line of a burst, which nothing follows, waits for its block and for no record after it. Whatever else the
-/// machine does makes it later, never earlier: one of seven rounds is enough.
-pub(crate) fn last_line_of_a_burst(stage: &Stage) {
+/// The last line of a burst waits for the end of its block, not for another record. Other load on the machine can only
+/// delay it, so one of seven rounds within the bound is enough.
+pub(crate) fn last_line_of_a_burst_is_written_soon(stage: &Stage) {
     let (reader, writer) = io::pipe().unwrap();
     let netns = stage.netns.to_string();
     let arguments = [&stage.arguments()[..], &["--netns", &netns, "--sent", "--comm", "the-client"]].concat();
@@ -55,7 +55,7 @@ pub(crate) fn last_line_of_a_burst(stage: &Stage) {
         client.tell(format_args!("burst {server_end} {BURST}"));
         let mut last = String::new();
         for _ in 0..BURST {
-            let Next::Line(line) = lines.next(Instant::now() + PATIENCE) else { panic!("a line waits for the next") };
+            let Next::Line(line) = lines.next(Instant::now() + TIMEOUT) else { panic!("a line waits for the next") };
             last = line;
         }
         let now = Timestamp::now();
@@ -67,9 +67,9 @@ pub(crate) fn last_line_of_a_burst(stage: &Stage) {
     assert_eq!(tracer.status().0.code(), Some(0));
 }
 
-/// A reset after a silence comes out at once, whether its owner has to be looked for or not. As above, the machine makes
-/// it later and never earlier.
-pub(crate) fn single_reset(stage: &Stage) {
+/// A reset after an idle period is written immediately, whether its owner has to be looked up or not. Other load on the
+/// machine can only delay it, so one round within the bound is enough.
+pub(crate) fn single_reset_is_written_immediately(stage: &Stage) {
     let (reader, writer) = io::pipe().unwrap();
     let netns = stage.netns.to_string();
     let arguments = [&stage.arguments()[..], &["--netns", &netns]].concat();
@@ -80,7 +80,7 @@ pub(crate) fn single_reset(stage: &Stage) {
     for _ in 0..7 {
         pair.client_aborts();
         let both = [0, 1].map(|_| {
-            let Next::Line(line) = lines.next(Instant::now() + PATIENCE) else { panic!("a reset does not come out") };
+            let Next::Line(line) = lines.next(Instant::now() + TIMEOUT) else { panic!("a reset does not come out") };
             age(&line, Timestamp::now())
         });
         late.push(both.into_iter().max().unwrap());
@@ -94,7 +94,7 @@ pub(crate) fn single_reset(stage: &Stage) {
 
 /// Waits until no thread of a process has run for a second.
 fn idle(pid: u32) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut before = switches(pid);
     loop {
         thread::sleep(Duration::from_secs(1));
@@ -107,7 +107,7 @@ fn idle(pid: u32) {
     }
 }
 
-/// How often each thread has given up a CPU: it has run, if that has changed.
+/// Context switches of each thread; they change whenever it runs.
 fn switches(pid: u32) -> Vec<(String, String)> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|thread| thread.unwrap().path());
     let of = |path: PathBuf| {
@@ -120,14 +120,14 @@ fn switches(pid: u32) -> Vec<(String, String)> {
     switches
 }
 
-/// How old a record is.
+/// Age of a record.
 fn age(line: &str, now: Timestamp) -> Duration {
     let record: Value = serde_json::from_str(line).unwrap();
     let time: Timestamp = record["time"].as_str().unwrap().parse().unwrap();
     now.duration_since(time).unsigned_abs()
 }
 
-/// Calls of write that the thread has made that writes to standard output.
+/// Number of writes by the thread that writes to standard output.
 fn writes(pid: u32) -> u64 {
     let mut threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|thread| thread.unwrap().path());
     let is_writer =

@@ -1,4 +1,4 @@
-//! `--cgroup`, whatever the cgroup is called.
+//! `--cgroup`, with cgroups of any name.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -20,14 +20,14 @@ use crate::{
     tracer::Tracer,
 };
 
-/// A tracer of one cgroup in the scenario's network namespace.
+/// Starts rsttrace for one cgroup in the scenario's network namespace.
 fn trace(stage: &Stage, path: &Path) -> Tracer {
     let mut command = Command::new(host::rsttrace());
     command.args(stage.arguments()).args(["--netns", &stage.netns.to_string(), "--cgroup"]).arg(path);
     Tracer::start_command(netns::original(), command, Stdio::piped(), || Ok(()))
 }
 
-/// A client that lives in these cgroups connects and resets. It has to go before they do.
+/// Connects and resets from a client in these cgroups. The client has to exit before they are removed.
 fn reset_from(groups: &Groups, server: &mut Puppet, address: SocketAddr) -> Puppet {
     let mut client = Puppet::start("the-client");
     groups.take_in(&client);
@@ -38,9 +38,9 @@ fn reset_from(groups: &Groups, server: &mut Puppet, address: SocketAddr) -> Pupp
     client
 }
 
-/// Names may have bytes that are no UTF-8, blanks, and what looks like an escape. Paths below the hierarchy's root and
-/// those of the directory both name them.
-pub(crate) fn names_of_any_bytes(stage: &Stage) {
+/// Names may contain bytes that are not UTF-8, blanks, and what looks like an escape. A path below the root of the
+/// hierarchy and the path of the directory both name a cgroup.
+pub(crate) fn any_bytes_name_a_cgroup(stage: &Stage) {
     let mut server = Puppet::start("the-server");
     let address = server.listen("l", V4, 16);
     for name in [&b"bk\xff"[..], b"bk blank", "bk\u{e9}".as_bytes(), b"bk\\040", b"bk:0::"] {
@@ -58,8 +58,8 @@ pub(crate) fn names_of_any_bytes(stage: &Stage) {
     }
 }
 
-/// A cgroup is deleted and made again: it has another id, and is wanted as before.
-pub(crate) fn made_again(stage: &Stage) {
+/// A cgroup that is deleted and created again has another id, and still matches.
+pub(crate) fn recreated_cgroup_matches(stage: &Stage) {
     let name = format!("rsttrace-{}-again", stage.netns);
     let directory = hierarchy().unwrap().join(&name);
     let mut groups = Groups::make(&name);
@@ -83,8 +83,8 @@ pub(crate) fn made_again(stage: &Stage) {
     }
 }
 
-/// One that does not exist is refused before anything is tried.
-pub(crate) fn none_of_that_name(stage: &Stage) {
+/// A cgroup that does not exist is refused before anything is loaded.
+pub(crate) fn unknown_cgroup_is_refused(stage: &Stage) {
     for name in [OsStr::new("/nonexistent"), OsStr::from_bytes(b"/bk\xff")] {
         let output = Command::new(host::rsttrace()).args(stage.arguments()).arg("--cgroup").arg(name).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

@@ -1,5 +1,5 @@
-"""A collector that writes what it is sent to a file, a JSON object a record. It takes nothing for so many seconds after
-the first request: collector.py HTTP_PORT GRPC_PORT SECONDS FILE"""
+"""A collector that writes the records that it receives to a file, one JSON object per record. It rejects everything for
+SECONDS after the first request of each protocol: collector.py HTTP_PORT GRPC_PORT SECONDS FILE"""
 
 import json
 import sys

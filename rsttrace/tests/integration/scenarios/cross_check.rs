@@ -1,21 +1,21 @@
-//! Two witnesses that know nothing of rsttrace: the kernel's own counter, and the wire.
+//! Cross-check against two sources that are independent of rsttrace: the kernel's own counter, and a packet capture.
 
 use std::net::SocketAddr;
 
 use crate::{
     capture::Capture,
     host, netns,
-    stage::{NOBODY_V4, NOBODY_V6, Pair, Stage, V4, V6},
+    stage::{CLOSED_V4, CLOSED_V6, Pair, Stage, V4, V6},
 };
 
-/// Resets of many kinds: what rsttrace says was sent is the increase of `TcpOutRsts`, and what a capture of the only
-/// interface saw, connection by connection. Where the kernel need not tell of a reset without a socket, those that it
-/// does not tell of are just these.
-pub(crate) fn counters_and_wire(stage: &Stage) {
+/// Resets of many kinds: the reported sent resets are as many as `TcpOutRsts` has increased by, and those that a
+/// capture of the only interface shows, connection by connection. Where the kernel need not report a reset without a
+/// socket, the unreported ones are exactly these.
+pub(crate) fn counters_and_wire_agree(stage: &Stage) {
     let before = netns::resets_sent();
     let capture = Capture::start();
     let mut tracer = stage.trace();
-    let closed = [NOBODY_V4, NOBODY_V6].map(|nobody| nobody.parse::<SocketAddr>().unwrap());
+    let closed = [CLOSED_V4, CLOSED_V6].map(|address| address.parse::<SocketAddr>().unwrap());
     let mut in_time_wait = Vec::new();
     for address in [V4, V6] {
         let mut pair = Pair::open(address);
@@ -42,22 +42,22 @@ pub(crate) fn counters_and_wire(stage: &Stage) {
             pair.client.connect(name, pair.server_end);
         }
         pair.server.tell("close l");
-        for nobody in closed {
-            assert_eq!(pair.client.ask(format_args!("connect c {nobody}")), Err("ECONNREFUSED".to_owned()));
+        for address in closed {
+            assert_eq!(pair.client.ask(format_args!("connect c {address}")), Err("ECONNREFUSED".to_owned()));
         }
     }
     let counted = netns::resets_sent() - before;
-    // Twice: abort, three unread, two after close, disconnect, two waiting, two refused.
+    // Twice: one abort, three with unread data, two after close, one disconnect, two waiting, two refused.
     assert_eq!(counted, 2 * 11, "the workload is another than it should be");
-    let untold = if host::traces_without_socket() { 0 } else { 2 * (1 + 2) };
-    tracer.expect(2 * counted - untold);
+    let unreported = if host::traces_without_socket() { 0 } else { 2 * (1 + 2) };
+    tracer.expect(2 * counted - unreported);
 
     let run = tracer.finish();
     let mut sent: Vec<_> = run.sent().map(|sent| (sent.end("local"), sent.end("peer"))).collect();
     let mut captured = capture.resets();
     assert_eq!(captured.len() as u64, counted, "the wire and the kernel's counter");
     let has_socket = |reset: &(SocketAddr, _)| !closed.contains(&reset.0) && !in_time_wait.contains(reset);
-    captured.retain(|reset| untold == 0 || has_socket(reset) || sent.contains(reset));
+    captured.retain(|reset| unreported == 0 || has_socket(reset) || sent.contains(reset));
     sent.sort_unstable();
     captured.sort_unstable();
     assert_eq!(sent, captured, "what rsttrace saw and what crossed the wire");

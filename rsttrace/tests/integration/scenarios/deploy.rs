@@ -1,5 +1,4 @@
-//! What is in `deploy/`, as far as it can be checked here: by the programs that it is for, or by what one part of it says
-//! of another.
+//! Files in `deploy/`, each checked by the program that reads it, or for consistency with the others.
 
 use std::{
     fs,
@@ -15,12 +14,12 @@ use serde_json::Value;
 use crate::{
     child::Guard,
     host::{self, Lack},
-    lines::PATIENCE,
+    lines::TIMEOUT,
     puppet::Puppet,
     stage::{Stage, V4},
 };
 
-/// Whether the programs are there that check it.
+/// What this host lacks of the programs that check the files.
 pub(crate) fn lack() -> Option<Lack> {
     ["promtool", "logrotate", "systemd-analyze"].into_iter().find_map(host::lacks_runtime).or_else(|| {
         let yaml = Command::new(host::program("python3")?).args(["-c", "import yaml"]).stderr(Stdio::null()).status();
@@ -29,7 +28,7 @@ pub(crate) fn lack() -> Option<Lack> {
     })
 }
 
-/// Whether the service can be played: `setpriv` is in every Debian.
+/// What this host lacks to run rsttrace as the unit does; `setpriv` is in every Debian.
 pub(crate) fn lacks_setpriv() -> Option<Lack> {
     host::lacks_program("setpriv")
 }
@@ -38,7 +37,7 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)
 }
 
-/// The documents of a YAML file.
+/// Documents of a YAML file.
 fn yaml(name: &str) -> Vec<Value> {
     const SCRIPT: &str = "import json, sys, yaml\nprint(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
     let python = host::program("python3").expect("it is installed");
@@ -47,22 +46,22 @@ fn yaml(name: &str) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The values of a setting of the unit.
+/// Values of a setting of the unit.
 fn unit(setting: &str) -> Vec<String> {
-    // Built in: a virtual machine has the tests, not what they were made from.
+    // Compiled in: a virtual machine has the tests, but not the sources.
     let lines = include_str!("../../../../deploy/systemd/rsttrace.service")
         .lines()
         .filter_map(|line| line.strip_prefix(setting)?.strip_prefix('=').map(str::to_owned));
     lines.flat_map(|value| value.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
-/// As its service: with no more capabilities than the unit leaves, it says that it is ready, that it lives and that it
-/// ends, and names the owner, who is somebody else.
-pub(crate) fn service(stage: &Stage) {
+/// Started as by its unit, with no more capabilities than the unit leaves: rsttrace notifies the service manager of
+/// being ready, alive and stopping, and names the owner, which is another process.
+pub(crate) fn service_needs_only_its_capabilities(stage: &Stage) {
     let directory = tempfile::tempdir().unwrap();
     let (path, records) = (directory.path().join("notify"), directory.path().join("records"));
     let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    manager.set_read_timeout(Some(TIMEOUT)).unwrap();
     let hear = || {
         let mut text = [0; 256];
         let length = manager.recv(&mut text).unwrap();
@@ -109,8 +108,8 @@ pub(crate) fn service(stage: &Stage) {
     assert!(sent["process"]["executable"].is_string(), "{sent:#}");
 }
 
-/// The unit, the rules, the rotation, and the flags, each by the program that is to read it.
-pub(crate) fn by_their_programs(_: &Stage) {
+/// The unit, the rules, the rotation, and the flags, each checked by the program that reads it.
+pub(crate) fn programs_accept_their_files(_: &Stage) {
     let directory = tempfile::tempdir().unwrap();
     let as_installed = directory.path().join("rsttrace.service");
     let text = fs::read_to_string(file("systemd/rsttrace.service")).unwrap();
@@ -148,8 +147,8 @@ pub(crate) fn by_their_programs(_: &Stage) {
     check(&as_mounted);
 }
 
-/// The configurations of programs that are not here: they can be read, and what one part names is there.
-pub(crate) fn by_what_they_say(_: &Stage) {
+/// Configurations of programs that are not installed here: they can be parsed, and what one part refers to exists.
+pub(crate) fn references_between_files_exist(_: &Stage) {
     let names = |value: &Value| -> Vec<String> {
         value.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
     };
@@ -190,7 +189,7 @@ pub(crate) fn by_what_they_say(_: &Stage) {
     assert_eq!(added, of_unit, "the service and the pod have the same capabilities");
 }
 
-/// The queries of the dashboard, for whatever range and host.
+/// Queries of the dashboard, with its variables replaced.
 pub(crate) fn queries_of_the_dashboard() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&fs::read_to_string(file("grafana/rsttrace.json")).unwrap()).unwrap();
     let panels = dashboard["panels"].as_array().unwrap().iter();
@@ -200,7 +199,7 @@ pub(crate) fn queries_of_the_dashboard() -> Vec<String> {
     queries.map(|query| chosen.iter().fold(query.to_owned(), |query, (from, to)| query.replace(from, to))).collect()
 }
 
-/// The expressions of the alerts.
+/// Expressions of the alerts.
 pub(crate) fn expressions_of_the_alerts() -> Vec<String> {
     let groups = yaml("prometheus/rsttrace-alerts.yml");
     let rules = groups[0]["groups"][0]["rules"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! A connection that a third process ends.
+//! A connection that a third process destroys.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -8,16 +8,17 @@ use crate::{
     stage::{Pair, Stage, V4},
 };
 
-/// Whether this kernel can do it: asked to end what does not exist it answers that there is no such thing.
+/// Whether this kernel supports it: asked to destroy a socket that does not exist, it answers ENOENT.
 pub(crate) fn lack() -> Option<Lack> {
-    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-    let error = puppet::destroy(nobody, nobody).err()?;
+    let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+    let error = puppet::destroy(closed, closed).err()?;
     (error.raw_os_error() == Some(libc::EOPNOTSUPP))
         .then(|| Lack::Missing("the kernel has no INET_DIAG_DESTROY".to_owned()))
 }
 
-/// What `ss -K` does. The owner lost its connection; the actor is who took it away. The state is still the live one.
-pub(crate) fn by_another_process(stage: &Stage) {
+/// `SOCK_DESTROY`, as used by `ss -K`: the owner loses its connection, and the actor is the process that destroyed it.
+/// The state is still the one before.
+pub(crate) fn another_process_destroys_the_socket(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let mut destroyer = Puppet::start("the-destroyer");

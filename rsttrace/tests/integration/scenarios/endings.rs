@@ -1,4 +1,4 @@
-//! How rsttrace ends, and what it says then.
+//! How a run ends, and what it reports at its end.
 
 use std::{
     fs::OpenOptions,
@@ -17,11 +17,11 @@ use crate::{
     tracer::Tracer,
 };
 
-/// Nobody, on most systems.
-const NOBODY: u32 = 65534;
+/// User `nobody`, on most systems.
+const NOBODY_UID: u32 = 65534;
 
-/// `--count` ends the run by itself, with so many resets and not one more.
-pub(crate) fn after_a_count(stage: &Stage) {
+/// `--count` ends the run by itself, after exactly this many resets.
+pub(crate) fn count_ends_the_run(stage: &Stage) {
     let tracer = stage.trace_with(&["--count", "3"]);
     let mut pair = Pair::open(V4);
     for _ in 0..5 {
@@ -32,14 +32,14 @@ pub(crate) fn after_a_count(stage: &Stage) {
     assert_eq!(run.total(), 3);
 }
 
-/// `--duration` ends the run by itself, with nothing to tell too.
-pub(crate) fn after_a_duration(stage: &Stage) {
+/// `--duration` ends the run by itself, even without a record.
+pub(crate) fn duration_ends_the_run(stage: &Stage) {
     let run = stage.trace_with(&["--duration", "1s"]).wait();
     run.check_counts(0, 0);
 }
 
-/// SIGTERM is a good end, and what is buffered comes out first.
-pub(crate) fn on_sigterm(stage: &Stage) {
+/// SIGTERM ends the run successfully, after what is buffered has been written.
+pub(crate) fn sigterm_ends_the_run(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.client_aborts();
@@ -47,24 +47,24 @@ pub(crate) fn on_sigterm(stage: &Stage) {
     tracer.wait().check_counts(1, 1);
 }
 
-/// `rsttrace | head` is a good end too.
-pub(crate) fn closed_pipe(stage: &Stage) {
+/// A closed pipe, as in `rsttrace | head`, ends the run successfully.
+pub(crate) fn closed_pipe_ends_the_run(stage: &Stage) {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let (code, stderr) = abort_with_output(stage, writer.into());
     assert_eq!(code, Some(0), "{stderr}");
 }
 
-/// A full disk is not: it fails, and says why.
-pub(crate) fn full_device(stage: &Stage) {
+/// A full disk ends the run with an error that names the reason.
+pub(crate) fn full_device_fails_the_run(stage: &Stage) {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let (code, stderr) = abort_with_output(stage, full.into());
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("No space left on device"), "{stderr}");
 }
 
-/// A reader that is there and takes nothing does not keep it either, and what was not written is said.
-pub(crate) fn stuck_reader(stage: &Stage) {
+/// A reader that does not read cannot delay the end of the run, and the records that were not written are reported.
+pub(crate) fn stuck_reader_does_not_delay_the_end(stage: &Stage) {
     const CONNECTIONS: usize = 400;
     let (_reader, writer) = io::pipe().unwrap();
     let netns = stage.netns.to_string();
@@ -79,13 +79,13 @@ pub(crate) fn stuck_reader(stage: &Stage) {
     no_backtrace(&stderr);
 }
 
-/// One reader of both streams, who takes nothing: neither keeps the run from ending.
-pub(crate) fn stuck_reader_of_both(stage: &Stage) {
+/// A pipe for both streams whose reader does not read cannot delay the end of the run.
+pub(crate) fn stuck_reader_of_both_does_not_delay_the_end(stage: &Stage) {
     const CONNECTIONS: usize = 2_000;
     let (mut reader, writer) = io::pipe().unwrap();
     let netns = stage.netns.to_string();
     let mut command = Command::new(host::rsttrace());
-    // So small a buffer that losses are said, again and again.
+    // A buffer so small that losses are reported repeatedly.
     command.args([&stage.arguments()[..], &["--netns", &netns, "--buffer-size", "4096"]].concat());
     let mut tracer = Tracer::start_saying_all_to(command, writer);
     let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
@@ -100,7 +100,7 @@ pub(crate) fn stuck_reader_of_both(stage: &Stage) {
     assert!(!said.is_empty());
 }
 
-/// Resets a connection while rsttrace writes to `output`, which does not go well.
+/// Resets a connection while rsttrace writes to `output`, which fails.
 fn abort_with_output(stage: &Stage, output: std::process::Stdio) -> (Option<i32>, String) {
     let netns = stage.netns.to_string();
     let tracer = Tracer::start_writing_to(&[&stage.arguments()[..], &["--netns", &netns]].concat(), output);
@@ -111,16 +111,16 @@ fn abort_with_output(stage: &Stage, output: std::process::Stdio) -> (Option<i32>
     (status.code(), stderr)
 }
 
-/// Without rights it says which, and how to get them.
-pub(crate) fn not_root(stage: &Stage) {
+/// An unprivileged user gets an error with the remedy, and status 3.
+pub(crate) fn missing_privileges_are_named(stage: &Stage) {
     let directory = super::privileges::readable_copy();
     let program = directory.path().join("rsttrace");
     let output = Command::new(program)
         .args(stage.arguments())
         .env("RUST_BACKTRACE", "1")
         .current_dir("/")
-        .uid(NOBODY)
-        .gid(NOBODY)
+        .uid(NOBODY_UID)
+        .gid(NOBODY_UID)
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -130,8 +130,8 @@ pub(crate) fn not_root(stage: &Stage) {
     no_backtrace(&stderr);
 }
 
-/// What cannot be understood is the user's to put right: status 2, before anything is loaded.
-pub(crate) fn bad_usage(_: &Stage) {
+/// Invalid options are usage errors: status 2, before anything is loaded.
+pub(crate) fn bad_usage_is_refused(_: &Stage) {
     for (arguments, name) in [
         (["--peer", "10.0.0.0/33"], "10.0.0.0/33"),
         (["--frobnicate", "1"], "--frobnicate"),

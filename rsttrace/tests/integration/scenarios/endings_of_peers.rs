@@ -1,4 +1,4 @@
-//! How the other side ends a connection, as this side sees it.
+//! Causes of received resets: how the peer ended the connection.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use crate::{
     stage::{Pair, Stage, V4},
 };
 
-/// The client takes back its request before there is an answer.
+/// The client gives up its request before there is an answer.
 pub(crate) fn client_does_not_wait(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
@@ -20,7 +20,7 @@ pub(crate) fn client_does_not_wait(stage: &Stage) {
     run.the_received().owner(&pair.server).cause("client-gave-up").is("/cause/fault", "local");
 }
 
-/// The client has closed in peace, and only then comes the answer.
+/// The answer comes after the client has closed normally.
 pub(crate) fn answer_comes_too_late(stage: &Stage) {
     let tracer = stage.trace_with(&["--received"]);
     let mut pair = Pair::open(V4);
@@ -34,8 +34,8 @@ pub(crate) fn answer_comes_too_late(stage: &Stage) {
     stage.finish(tracer, 0, 1).the_received().state("CLOSE_WAIT").cause("client-gave-up");
 }
 
-/// The answer was there in full; what the client does with its connection then is no matter of ours.
-pub(crate) fn client_ends_what_is_done(stage: &Stage) {
+/// The client resets after it has received its answer in full, which is not the server's concern.
+pub(crate) fn client_resets_after_the_answer(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.exchange("c", "s");
@@ -44,8 +44,8 @@ pub(crate) fn client_ends_what_is_done(stage: &Stage) {
     stage.finish(tracer, 1, 1).the_received().owner(&pair.server).cause("peer-aborted");
 }
 
-/// An early answer to an upload, and the server closes on the rest.
-pub(crate) fn early_answer_to_upload(stage: &Stage) {
+/// The server answers an upload early, and closes with the rest unread.
+pub(crate) fn server_answers_an_upload_early(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.client.tell("fill c");
@@ -58,13 +58,13 @@ pub(crate) fn early_answer_to_upload(stage: &Stage) {
     run.the_received().cause("peer-closed-unread").is("/cause/fault", "peer");
 }
 
-/// The server's FIN comes when our data are on their way, then its reset: that is no use of a closed connection.
-pub(crate) fn fin_after_our_data(stage: &Stage) {
-    // What is sent again just when the server closes finds the listener alone, which resets it once more.
+/// The server's FIN comes while data are in flight, then its reset: the client did not use a closed connection.
+pub(crate) fn fin_follows_data_in_flight(stage: &Stage) {
+    // Only received resets: a retransmission just when the server closes may be answered by a second reset.
     let tracer = stage.trace_with(&["--received"]);
     let mut pair = Pair::open(V4);
     pair.client.tell("fill c");
-    // Longer than a clock tick, so that it shows what was first.
+    // Longer than a clock tick, so that the order of the two is visible.
     pair.client.tell("idle c 50");
     pair.server.tell("shutdown s wr");
     pair.client.tell("peek_eof c");
@@ -73,8 +73,9 @@ pub(crate) fn fin_after_our_data(stage: &Stage) {
     stage.finish(tracer, 0, 1).the_received().state("CLOSE_WAIT").cause("peer-closed-unread");
 }
 
-/// We say that we will send no more and wait for the answer; the server resets. That is no late rest after a close.
-pub(crate) fn shut_down_and_waiting(stage: &Stage) {
+/// The client shuts down its sending side and waits for the answer; the server resets. That is not a reset after a
+/// close.
+pub(crate) fn server_resets_a_half_closed_connection(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.client.tell("send c 300");
@@ -87,20 +88,20 @@ pub(crate) fn shut_down_and_waiting(stage: &Stage) {
     stage.finish(tracer, 1, 1).the_received().state("FIN_WAIT2").cause("peer-aborted");
 }
 
-/// We have closed; the peer discards what it had to say.
-pub(crate) fn after_our_close(stage: &Stage) {
+/// The client has closed; the server discards the data that it had yet to send.
+pub(crate) fn server_resets_after_our_close(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.exchange("c", "s");
-    // The whole socket stays, not a mini-socket, of which nobody tells.
+    // The whole socket stays, not a mini-socket, whose resets are not reported.
     pair.client_closes(100);
     pair.server.abort("s");
     let run = stage.finish(tracer, 1, 1);
     run.the_received().state("FIN_WAIT2").cause("after-close").is("/cause/benign", true);
 }
 
-/// A server dies with requests before it. The first connection to break cannot know; the others have broken with it.
-pub(crate) fn restart(stage: &Stage) {
+/// A server dies with several unanswered requests. The first reset is only an abort; the later ones show a restart.
+pub(crate) fn restart_is_recognised(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let names = ["c", "c2", "c3"];
@@ -126,12 +127,13 @@ pub(crate) fn restart(stage: &Stage) {
     received[3].cause("connection-refused").says("broke");
     let summary = run.summaries.last().expect("a summary");
     let patterns = summary["patterns"].as_array().expect("patterns");
-    let told = patterns.iter().any(|pattern| pattern.as_str().is_some_and(|text| text.contains("is really 3, not 2")));
-    assert!(told, "{patterns:?}");
+    let reported =
+        patterns.iter().any(|pattern| pattern.as_str().is_some_and(|text| text.contains("is really 3, not 2")));
+    assert!(reported, "{patterns:?}");
 }
 
-/// A health check: it comes again and again, says nothing and resets. What is seen once is not known to be one.
-pub(crate) fn health_check(stage: &Stage) {
+/// A health check connects again and again, and resets without data. The first one alone is not recognised.
+pub(crate) fn health_check_is_recognised(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     for _ in 0..3 {
@@ -146,8 +148,8 @@ pub(crate) fn health_check(stage: &Stage) {
     received[2].cause("health-probe").says("2 times");
 }
 
-/// Ten closed ports in a row are a scan; the first nine cannot know.
-pub(crate) fn scan(stage: &Stage) {
+/// Ten closed ports in a row are a port scan; the first nine are only closed ports.
+pub(crate) fn port_scan_is_recognised(stage: &Stage) {
     let tracer = stage.trace_with(&["--sent"]);
     let mut client = Puppet::start("the-client");
     for port in 1..=11 {
@@ -160,9 +162,9 @@ pub(crate) fn scan(stage: &Stage) {
     }
 }
 
-/// The peer is gone without a word and its listener with it, as after a failure of power: what comes for the connection
-/// finds nothing.
-pub(crate) fn vanished(stage: &Stage) {
+/// The peer has vanished without a packet, and its listener with it, as after a power failure: data for the connection
+/// find no socket.
+pub(crate) fn vanished_peer_has_no_socket(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.exchange("c", "s");
@@ -176,8 +178,8 @@ pub(crate) fn vanished(stage: &Stage) {
     }
 }
 
-/// The same, and the listener is there again: it knows nothing of the connection either.
-pub(crate) fn vanished_and_listening(stage: &Stage) {
+/// The peer has vanished, but its listener exists again and does not know the connection.
+pub(crate) fn vanished_peer_listens_again(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.exchange("c", "s");
@@ -188,8 +190,8 @@ pub(crate) fn vanished_and_listening(stage: &Stage) {
     run.the_sent().state("LISTEN").passive_reason("TCP_FLAGS").cause("bad-segment");
 }
 
-/// The peer has vanished, and a keep-alive probe finds out.
-pub(crate) fn probe_finds_nobody(stage: &Stage) {
+/// A keep-alive probe finds that the peer has vanished.
+pub(crate) fn keepalive_probe_finds_no_socket(stage: &Stage) {
     let tracer = stage.trace_with(&["--received"]);
     let mut pair = Pair::open(V4);
     pair.exchange("c", "s");
@@ -200,8 +202,8 @@ pub(crate) fn probe_finds_nobody(stage: &Stage) {
     stage.finish(tracer, 0, 1).the_received().cause("keepalive-answer").says("keep-alive probe");
 }
 
-/// Something in between answers the first data of every connection; the handshake it lets through.
-pub(crate) fn filter_on_first_data(stage: &Stage) {
+/// A middlebox lets the handshake pass and resets every connection on its first data.
+pub(crate) fn middlebox_resets_first_data(stage: &Stage) {
     let tracer = stage.trace_with(&["--received", "--comm", "the-client"]);
     let mut pair = Pair::open(V4);
     let port = pair.server_end.port();

@@ -1,11 +1,11 @@
-//! No reset is missed, none is told twice.
+//! No reset is missed, none is reported twice.
 
 use std::collections::BTreeSet;
 
 use crate::stage::{Pair, Stage, V4};
 
 /// Twenty-three resets, one after another: a prime number, so that no batch divides it.
-pub(crate) fn twenty_three(stage: &Stage) {
+pub(crate) fn twenty_three_resets_are_reported(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let mut ends = BTreeSet::from([pair.client_end]);

@@ -1,4 +1,4 @@
-//! What goes wrong around rsttrace, and what it makes of it.
+//! Faults in rsttrace's environment.
 
 use std::{
     collections::BTreeSet,
@@ -28,18 +28,18 @@ use super::{
 };
 use crate::{
     host::{self, Lack},
-    lines::PATIENCE,
+    lines::TIMEOUT,
     mounts, netns,
     puppet::Puppet,
     stage::{Pair, Stage, V4, reset_one},
     tracer::Tracer,
 };
 
-/// A prime number, so that no batch divides it.
+/// Number of connections: a prime number, so that no batch divides it.
 const MANY: u64 = 23;
 
-/// Killed in the middle of its work, it leaves no program, no map and no link in the kernel.
-pub(crate) fn killed(stage: &Stage) {
+/// Killed during a run, rsttrace leaves no program, no map and no link in the kernel.
+pub(crate) fn killed_run_leaves_nothing_in_the_kernel(stage: &Stage) {
     let mut tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.client_aborts();
@@ -52,11 +52,11 @@ pub(crate) fn killed(stage: &Stage) {
     tracer.signal(Signal::SIGKILL);
     let (status, _) = tracer.status();
     assert_eq!(status.signal(), Some(libc::SIGKILL));
-    // The kernel takes them apart when nobody can be in the middle of them any more.
+    // The kernel frees them once no CPU can be executing them any more.
     wait_until("the end of all that it had in the kernel", || held.is_disjoint(&present()));
 }
 
-/// Programs, maps and links that a process holds, by their numbers.
+/// Programs, maps and links that a process holds, by their ids.
 fn held(pid: u32) -> BTreeSet<(String, u32)> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
     let facts = descriptors.filter_map(|descriptor| fs::read_to_string(descriptor.unwrap().path()).ok());
@@ -68,7 +68,7 @@ fn held(pid: u32) -> BTreeSet<(String, u32)> {
     facts.flat_map(|facts| facts.lines().filter_map(number).collect::<Vec<_>>()).collect()
 }
 
-/// All that there are in the kernel.
+/// All programs, maps and links in the kernel.
 fn present() -> BTreeSet<(String, u32)> {
     let programs = aya::programs::loaded_programs().flatten().map(|program| ("prog_id", program.id()));
     let maps = aya::maps::loaded_maps().flatten().map(|map| ("map_id", map.id()));
@@ -76,13 +76,13 @@ fn present() -> BTreeSet<(String, u32)> {
     programs.chain(maps).chain(links).map(|(kind, id)| (kind.to_owned(), id)).collect()
 }
 
-/// What has been printed when it is killed is there in whole lines, but for the last.
-pub(crate) fn killed_while_it_writes(stage: &Stage) {
+/// After SIGKILL, the output consists of whole lines, except for the last.
+pub(crate) fn killed_run_leaves_whole_lines(stage: &Stage) {
     const CONNECTIONS: u64 = 2_003;
     let file = tempfile::NamedTempFile::new().unwrap();
     let tracer = Tracer::start_writing_to(&arguments(stage, &[]), file.reopen().unwrap().into());
     let (_server, burst) = burst(CONNECTIONS);
-    // Something, and not all: it is in the middle of it.
+    // Some records, but not all: rsttrace is killed while it writes.
     wait_until("the first lines", || file.as_file().metadata().is_ok_and(|metadata| metadata.len() > 0));
     tracer.signal(Signal::SIGKILL);
     let (status, _) = tracer.status();
@@ -91,14 +91,14 @@ pub(crate) fn killed_while_it_writes(stage: &Stage) {
     let text = fs::read_to_string(file.path()).unwrap();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let records: Vec<Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    // With perf rings some may have been lost by then, which is a record too.
+    // With perf rings some events may have been lost by then, which is a record too.
     let resets = records.iter().filter(|record| record["type"] == "reset");
     for (number, reset) in (1..).zip(resets) {
         assert_eq!(reset["seq"], number);
     }
 }
 
-/// A listener and so many connections to it that are reset, in the background.
+/// Starts a listener and, in the background, this many connections to it that are reset.
 fn burst(connections: u64) -> (Puppet, thread::JoinHandle<()>) {
     let mut server = Puppet::start("the-server");
     let mut client = Puppet::start("the-client");
@@ -107,15 +107,15 @@ fn burst(connections: u64) -> (Puppet, thread::JoinHandle<()>) {
     (server, burst)
 }
 
-/// What a run in the scenario's namespace is started with.
+/// Arguments of a run in the scenario's namespace.
 fn arguments(stage: &Stage, more: &[&'static str]) -> Vec<&'static str> {
-    // A scenario or two leak a number of ten digits.
+    // The number of a namespace has ten digits, and each test leaks only a few of these strings.
     let netns = stage.netns.to_string().leak();
     [&stage.arguments(), &["--netns", netns][..], more].concat()
 }
 
-/// The disk is full after some lines: it fails, and says how many are missing.
-pub(crate) fn full_disk(stage: &Stage) {
+/// When the disk is full after some lines, the run fails and reports the number of missing records.
+pub(crate) fn full_disk_ends_the_run(stage: &Stage) {
     let directory = tempfile::tempdir().unwrap();
     mounts::leave().unwrap();
     mounts::mount("tmpfs", directory.path().to_str().unwrap(), "size=128k").unwrap();
@@ -125,20 +125,21 @@ pub(crate) fn full_disk(stage: &Stage) {
     burst.join().unwrap();
     let (status, stderr) = tracer.status();
     assert_eq!(status.code(), Some(1), "{stderr}");
-    // It may have ended before the last of them.
-    let told =
+    // The run may have ended before the last connections.
+    let reported =
         stderr.lines().find_map(|line| line.strip_prefix("rsttrace: ")?.split_once(" resets in ")).expect("a count").0;
     let said = stderr.lines().find_map(|line| line.split_once("cannot write to standard output, ")).expect("why").1;
     assert!(said.contains("No space left on device"), "{said}");
     let missing: u64 = said.split(' ').next().unwrap().parse().unwrap();
     let written = fs::read(&path).unwrap().split(|&byte| byte == b'\n').count() as u64 - 1;
-    // The summary is a record too. Lines of the block that did not get in whole count as missing, some of which are there.
-    let all = told.replace(',', "").parse::<u64>().unwrap() + 1;
+    // The summary is a record too. Lines of a block that was not written as a whole count as missing, although some of
+    // them are in the file.
+    let all = reported.replace(',', "").parse::<u64>().unwrap() + 1;
     assert!(written > 0 && (1..=all).contains(&missing) && written + missing >= all, "{written} {missing}");
 }
 
-/// Whoever reads goes away after the first line, as `head -1` does.
-pub(crate) fn reader_goes_in_the_middle(stage: &Stage) {
+/// The reader exits after the first line, like `head -1`: the run ends successfully.
+pub(crate) fn exited_reader_ends_the_run(stage: &Stage) {
     let (reader, writer) = io::pipe().unwrap();
     let mut tracer = Tracer::start_writing_to(&arguments(stage, &[]), writer.into());
     let mut pair = Pair::open(V4);
@@ -148,8 +149,8 @@ pub(crate) fn reader_goes_in_the_middle(stage: &Stage) {
     reader.read_line(&mut line).unwrap();
     assert!(line.ends_with("}\n"), "{line}");
     drop(reader);
-    // A child of another scenario, between its fork and its exec, may be a reader for a moment.
-    let deadline = Instant::now() + PATIENCE;
+    // A child of another scenario, between its fork and its exec, may hold the reading end for a moment.
+    let deadline = Instant::now() + TIMEOUT;
     while !tracer.has_ended() {
         assert!(Instant::now() < deadline, "it goes on without a reader");
         pair.connect("c", "s");
@@ -159,8 +160,8 @@ pub(crate) fn reader_goes_in_the_middle(stage: &Stage) {
     assert_eq!(status.code(), Some(0), "{stderr}");
 }
 
-/// Without a standard output its records go nowhere, and not into whatever file comes to have its number.
-pub(crate) fn no_standard_output(stage: &Stage) {
+/// Without a standard output, records go to `/dev/null`, and not into the file that is opened as descriptor 1.
+pub(crate) fn closed_stdout_is_replaced(stage: &Stage) {
     let mut command = Command::new(host::rsttrace());
     command.args(arguments(stage, &["--count", "2"]));
     // SAFETY: closes a descriptor.
@@ -177,8 +178,8 @@ pub(crate) fn no_standard_output(stage: &Stage) {
     assert!(stderr.contains("rsttrace: 2 resets in"), "{stderr}");
 }
 
-/// However few descriptors it may have: it runs, or says what it lacks.
-pub(crate) fn few_descriptors(stage: &Stage) {
+/// With too few descriptors rsttrace either runs, or reports the limit with its remedy.
+pub(crate) fn low_descriptor_limit_is_reported(stage: &Stage) {
     for limit in [3, 4, 5, 6, 8, 10, 14, 20, 26, 32, 40, 50, 52, 64] {
         let mut command = Command::new(host::rsttrace());
         command.args(arguments(stage, &["--duration", "1ms"])).stdin(Stdio::null());
@@ -191,7 +192,7 @@ pub(crate) fn few_descriptors(stage: &Stage) {
             Some(3) => {
                 assert!(stderr.contains("rsttrace: error: ") && stderr.contains("ulimit -n"), "{limit}: {stderr}");
             }
-            // The loader of programs cannot open the C library.
+            // The dynamic linker cannot open the C library.
             Some(127) if limit < 4 => {}
             other => panic!("{other:?} with {limit} descriptors: {stderr}"),
         }
@@ -199,7 +200,7 @@ pub(crate) fn few_descriptors(stage: &Stage) {
     }
 }
 
-/// Allows a process (0: this one) so many descriptors, and to allow itself more again.
+/// Sets the soft limit of descriptors of a process (0: this one), and a hard limit that allows more.
 fn limit_descriptors(pid: u32, limit: u64) -> io::Result<()> {
     let most = libc::rlimit { rlim_cur: limit, rlim_max: 4096 };
     // SAFETY: the structure lives through the call, and nothing is returned.
@@ -207,32 +208,32 @@ fn limit_descriptors(pid: u32, limit: u64) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// When descriptors run out, open files cannot be walked and `/proc` cannot be read, but every reset is told; when there
-/// are some again, owners are found again.
+/// When descriptors run out, open files cannot be scanned and `/proc` cannot be read, but every reset is reported; when
+/// there are descriptors again, owners are found again.
 pub(crate) fn descriptors_run_out(stage: &Stage) {
     let mut tracer = stage.trace();
     let mut pair = Pair::open(V4);
-    let reset_one = |tracer: &mut Tracer, pair: &mut Pair, told: u64| {
+    let reset_one = |tracer: &mut Tracer, pair: &mut Pair, reported: u64| {
         pair.client_aborts();
-        tracer.expect(told);
+        tracer.expect(reported);
         pair.connect("c", "s");
     };
     limit_descriptors(tracer.pid(), 3).unwrap();
     for number in 1..=MANY {
         reset_one(&mut tracer, &mut pair, 2 * number);
     }
-    // Who accepts, or listens, is known without; that nobody else has it is not.
+    // The process that accepts or listens is known without a scan; that no other process holds the socket is not.
     let is_found = |reset: &Value| reset["direction"] == "received" && reset["process"]["confidence"] == "exact";
     let found = |tracer: &Tracer| tracer.count(is_found);
     let found_before = found(&tracer);
     limit_descriptors(tracer.pid(), 1024).unwrap();
-    let mut told = 2 * MANY;
+    let mut reported = 2 * MANY;
     wait_until("the next walk", || {
-        told += 2;
-        reset_one(&mut tracer, &mut pair, told);
+        reported += 2;
+        reset_one(&mut tracer, &mut pair, reported);
         found(&tracer) > found_before
     });
-    let run = stage.finish(tracer, told / 2, told / 2);
+    let run = stage.finish(tracer, reported / 2, reported / 2);
     for said in ["degraded: scans of open files: ", "scans of open files work again"] {
         assert!(run.stderr.contains(said), "{}", run.stderr);
     }
@@ -241,16 +242,17 @@ pub(crate) fn descriptors_run_out(stage: &Stage) {
     );
 }
 
-/// `/proc` that shows nobody but oneself is no obstacle to who may look at every process.
-pub(crate) fn hidden_processes(stage: &Stage) {
+/// `hidepid` on `/proc` does not prevent attribution for a process with `CAP_SYS_PTRACE`.
+pub(crate) fn hidepid_hides_nothing(stage: &Stage) {
     let run = behind_hidepid(stage, hide_processes);
     for reset in &run.resets {
         assert_eq!(reset["process"]["executable"].as_str(), env::current_exe().unwrap().to_str(), "{:#}", reset.0);
     }
 }
 
-/// Who may not, is told what the kernel side saw: PID, name and user, and that for sure.
-pub(crate) fn hidden_processes_without_ptrace(stage: &Stage) {
+/// With `hidepid` and without `CAP_SYS_PTRACE`, records have what the kernel side saw: PID, name and user, with exact
+/// confidence.
+pub(crate) fn hidepid_hides_details_without_ptrace(stage: &Stage) {
     let run = behind_hidepid(stage, || {
         hide_processes()?;
         become_nobody_with(&[CAP_BPF, CAP_PERFMON])
@@ -278,10 +280,11 @@ fn hide_processes() -> io::Result<()> {
     mounts::mount("proc", "/proc", "hidepid=2")
 }
 
-/// Namespaces come and go, each with a reset in it: every one is told, with its namespace.
+/// Network namespaces are created and removed, each with a reset in it: all are reported, with the namespace.
 pub(crate) fn namespaces_come_and_go(stage: &Stage) {
     const NAMESPACES: u64 = 101;
-    // Other scenarios go on beside this one, and this one on the other transport; in new namespaces every port is free.
+    // Other scenarios run at the same time, this one on the other transport among them; in a new namespace every port
+    // is free.
     let port = u16::try_from(20_000 + stage.netns % 10_000).unwrap();
     let tracer = stage.trace_everywhere(&["--port", &port.to_string()]);
     let reset_in_another = move || {
@@ -321,8 +324,8 @@ pub(crate) fn namespaces_come_and_go(stage: &Stage) {
     }
 }
 
-/// Two of them see the same, and the end of one is nothing to the other.
-pub(crate) fn a_second_one(stage: &Stage) {
+/// Two instances report the same resets, and the end of one does not affect the other.
+pub(crate) fn two_instances_report_the_same(stage: &Stage) {
     let (mut first, mut second) = (stage.trace(), stage.trace());
     let mut pair = Pair::open(V4);
     let mut reset_one = || {
@@ -348,8 +351,8 @@ pub(crate) fn a_second_one(stage: &Stage) {
     }
 }
 
-/// Stopped for a while, it tells afterwards what happened meanwhile, in order and with the times of then.
-pub(crate) fn stopped_and_continued(stage: &Stage) {
+/// Stopped for a while and continued, rsttrace reports the resets of that time, in order and with their own times.
+pub(crate) fn stopped_run_catches_up(stage: &Stage) {
     let mut tracer = stage.trace();
     let mut pair = Pair::open(V4);
     stop(&tracer);
@@ -365,7 +368,7 @@ pub(crate) fn stopped_and_continued(stage: &Stage) {
     let run = stage.finish(tracer, MANY + 1, MANY + 1);
     let mut times: Vec<jiff::Timestamp> =
         run.resets.iter().map(|reset| reset["time"].as_str().unwrap().parse().unwrap()).collect();
-    // Those of one direction: the others wait for their owner to be found.
+    // Of one direction only: the others wait for a holder lookup.
     let of_one: Vec<&str> = run.sent().map(|reset| reset["time"].as_str().unwrap()).collect();
     assert!(of_one.is_sorted(), "{of_one:?}");
     times.sort();
@@ -376,8 +379,8 @@ pub(crate) fn stopped_and_continued(stage: &Stage) {
     }
 }
 
-/// What the kernel has when it is told to end comes out.
-pub(crate) fn ended_with_a_full_buffer(stage: &Stage) {
+/// Events that are in the buffer when the run is ended are written.
+pub(crate) fn full_buffer_is_written_at_the_end(stage: &Stage) {
     const CONNECTIONS: u64 = 499;
     let tracer = stage.trace();
     stop(&tracer);
@@ -390,16 +393,16 @@ pub(crate) fn ended_with_a_full_buffer(stage: &Stage) {
     assert_eq!(run.lost, 0);
 }
 
-/// Stops it, and waits until it stands.
+/// Stops rsttrace, and waits until it has stopped.
 pub(super) fn stop(tracer: &Tracer) {
     tracer.signal(Signal::SIGSTOP);
     waitpid(Pid::from_raw(tracer.pid().cast_signed()), Some(WaitPidFlag::WUNTRACED)).unwrap();
 }
 
-/// A cgroup whose memory is limited; the processes in it have to go before it does.
+/// A cgroup whose memory is limited; the processes in it have to exit before this is dropped.
 pub(crate) struct Limited(PathBuf);
 
-/// Where cgroups that limit memory can be made, and how the limit is called there.
+/// Directory for cgroups that limit memory, and the name of the limit there.
 fn memory_controller() -> Option<(PathBuf, &'static str)> {
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
     mounts.lines().find_map(|line| {
@@ -433,14 +436,14 @@ impl Limited {
         made
     }
 
-    /// A command, still without arguments of its own, whose process is in it.
+    /// A command, without arguments yet, whose process is in the cgroup.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(self.0.join("cgroup.procs")).arg(program);
         command
     }
 
-    /// The most that was used, in bytes, where the kernel says so.
+    /// Maximum memory used, in bytes, where the kernel has the figure.
     fn most(&self) -> Option<u64> {
         let read = |file| fs::read_to_string(self.0.join(file)).ok()?.trim().parse().ok();
         read("memory.max_usage_in_bytes").or_else(|| read("memory.peak"))
@@ -453,12 +456,12 @@ impl Drop for Limited {
     }
 }
 
-/// Bytes of memory that have to do.
+/// Memory limit in bytes.
 const LIMIT: u64 = 64 << 20;
 
-/// 64 MB are enough for everything, the kernel's part included: buffers, maps, and thousands of resets.
-pub(crate) fn little_memory(stage: &Stage) {
-    // No more than an accept queue takes: nobody accepts them.
+/// 64 MiB are enough for everything, the kernel's part included: buffers, maps, and thousands of resets.
+pub(crate) fn memory_limit_is_enough(stage: &Stage) {
+    // No more than fit into an accept queue, since no process accepts them.
     const CONNECTIONS: u64 = 2_003;
     const BURSTS: u64 = 3;
     let group = Limited::make(&format!("rsttrace-memory-{}-{}", std::process::id(), stage.netns), LIMIT);
@@ -475,9 +478,10 @@ pub(crate) fn little_memory(stage: &Stage) {
     assert_eq!(status.code(), Some(0), "{stderr}");
     let text = fs::read_to_string(file.path()).unwrap();
     let summary: Value = serde_json::from_str(text.lines().last().expect("a summary")).unwrap();
-    let [told, lost] = ["resets", "lost"].map(|field| summary[field].as_u64().unwrap());
-    assert_eq!(told + lost, 2 * CONNECTIONS * BURSTS, "{lost} were lost");
-    // A build without optimisation, beside other scenarios, reads slower than they come. What a buffer holds comes through.
-    assert!(told >= CONNECTIONS, "{lost} were lost");
+    let [reported, lost] = ["resets", "lost"].map(|field| summary[field].as_u64().unwrap());
+    assert_eq!(reported + lost, 2 * CONNECTIONS * BURSTS, "{lost} were lost");
+    // A debug build, beside other scenarios, reads more slowly than events arrive. The content of one buffer is
+    // reported.
+    assert!(reported >= CONNECTIONS, "{lost} were lost");
     assert!(group.most().is_none_or(|most| most <= LIMIT));
 }

@@ -1,4 +1,4 @@
-//! Every filter shows what it promises and hides the rest.
+//! Every filter shows the matching resets and hides the others.
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
@@ -15,7 +15,7 @@ const SENT_V6: Kind = ("sent", "ipv6");
 const RECEIVED_V4: Kind = ("received", "ipv4");
 const RECEIVED_V6: Kind = ("received", "ipv6");
 
-/// What there is to filter: a client that resets one connection of each family, and a server that receives both.
+/// The workload: a client that resets one connection of each family, and a server that receives both resets.
 struct World {
     server: Puppet,
     client: Puppet,
@@ -23,7 +23,7 @@ struct World {
     v6: SocketAddr,
 }
 
-/// Runs rsttrace with the arguments; of the four resets exactly `expected` show.
+/// Runs rsttrace with the arguments, and checks that exactly `expected` of the four resets are shown.
 fn check(stage: &Stage, arguments: impl FnOnce(&World) -> String, expected: &[Kind]) {
     let (mut server, client) = (Puppet::start("the-server"), Puppet::start("the-client"));
     let (v4, v6) = (server.listen("v4", V4, 16), server.listen("v6", V6, 16));
@@ -47,56 +47,56 @@ fn check(stage: &Stage, arguments: impl FnOnce(&World) -> String, expected: &[Ki
     assert_eq!(shown.into_iter().collect::<BTreeSet<_>>(), wanted, "{arguments}");
 }
 
-pub(crate) fn sent(stage: &Stage) {
+pub(crate) fn sent_hides_received(stage: &Stage) {
     check(stage, |_| "--sent".into(), &[SENT_V4, SENT_V6]);
 }
 
-pub(crate) fn received(stage: &Stage) {
+pub(crate) fn received_hides_sent(stage: &Stage) {
     check(stage, |_| "--received".into(), &[RECEIVED_V4, RECEIVED_V6]);
 }
 
-/// The owner's process, not that of whoever is on the CPU: the client is, for all four.
-pub(crate) fn pid(stage: &Stage) {
+/// `--pid` means the owner's process, not the process on the CPU, which is the client for all four.
+pub(crate) fn pid_selects_the_owner(stage: &Stage) {
     check(stage, |world| format!("--pid {}", world.server.pid()), &[RECEIVED_V4, RECEIVED_V6]);
 }
 
-/// May be given more than once.
-pub(crate) fn two_pids(stage: &Stage) {
+/// `--pid` is repeatable.
+pub(crate) fn pid_is_repeatable(stage: &Stage) {
     let arguments = |world: &World| format!("--pid {} -p {} --sent", world.server.pid(), world.client.pid());
     check(stage, arguments, &[SENT_V4, SENT_V6]);
 }
 
-pub(crate) fn comm(stage: &Stage) {
+pub(crate) fn comm_selects_the_owner(stage: &Stage) {
     check(stage, |world| format!("--comm {}", world.client.comm()), &[SENT_V4, SENT_V6]);
 }
 
-pub(crate) fn peer_v4(stage: &Stage) {
+pub(crate) fn peer_selects_ipv4(stage: &Stage) {
     check(stage, |_| "--peer 127.0.0.0/8".into(), &[SENT_V4, RECEIVED_V4]);
 }
 
-pub(crate) fn peer_v6(stage: &Stage) {
+pub(crate) fn peer_selects_ipv6(stage: &Stage) {
     check(stage, |_| "--peer ::1/128".into(), &[SENT_V6, RECEIVED_V6]);
 }
 
-/// `0.0.0.0/0` is every IPv4 address and no IPv6 one; prefixes add up.
-pub(crate) fn peer_elsewhere(stage: &Stage) {
+/// `0.0.0.0/0` matches every IPv4 address and no IPv6 address; several prefixes match either.
+pub(crate) fn peer_prefixes_add_up(stage: &Stage) {
     check(stage, |_| "--peer 10.0.0.0/8 --peer 0.0.0.0/0".into(), &[SENT_V4, RECEIVED_V4]);
 }
 
-pub(crate) fn peer_port(stage: &Stage) {
+pub(crate) fn peer_port_selects_one_end(stage: &Stage) {
     check(stage, |world| format!("--peer-port {}", world.v4.port()), &[SENT_V4]);
 }
 
-pub(crate) fn local_port(stage: &Stage) {
+pub(crate) fn local_port_selects_one_end(stage: &Stage) {
     check(stage, |world| format!("--local-port {}", world.v6.port()), &[RECEIVED_V6]);
 }
 
-pub(crate) fn port(stage: &Stage) {
+pub(crate) fn port_selects_either_end(stage: &Stage) {
     check(stage, |world| format!("--port {}", world.v4.port()), &[SENT_V4, RECEIVED_V4]);
 }
 
-/// Ranges include both their ends.
-pub(crate) fn port_range(stage: &Stage) {
+/// Port ranges include both their ends.
+pub(crate) fn port_range_includes_its_ends(stage: &Stage) {
     let arguments = |world: &World| {
         let ports = [world.v4.port(), world.v6.port()];
         format!("--local-port {}-{}", ports.into_iter().min().unwrap_or(0), ports.into_iter().max().unwrap_or(0))
@@ -104,10 +104,10 @@ pub(crate) fn port_range(stage: &Stage) {
     check(stage, |world| format!("{} --received", arguments(world)), &[RECEIVED_V4, RECEIVED_V6]);
 }
 
-pub(crate) fn ipv4(stage: &Stage) {
+pub(crate) fn ipv4_hides_ipv6(stage: &Stage) {
     check(stage, |_| "-4".into(), &[SENT_V4, RECEIVED_V4]);
 }
 
-pub(crate) fn ipv6(stage: &Stage) {
+pub(crate) fn ipv6_hides_ipv4(stage: &Stage) {
     check(stage, |_| "-6".into(), &[SENT_V6, RECEIVED_V6]);
 }

@@ -1,7 +1,8 @@
-//! Floods of resets to closed ports: identical ones come out as a count, and none crowds out the reset of a connection.
+//! Floods of resets to closed ports: identical ones are reported as a count, and none displaces the reset of a
+//! connection.
 //!
-//! They are played alone: a program that the kernel does not run, since it is in the middle of itself, is a loss for every
-//! rsttrace on the machine, whichever namespace it was about.
+//! These scenarios run alone: an invocation that the kernel skips because the program already runs on the CPU is a loss
+//! for every rsttrace on the machine, in whichever network namespace it was.
 
 use std::{
     fs,
@@ -12,16 +13,13 @@ use std::{
 
 use nix::{
     sched::{CpuSet, sched_setaffinity},
-    sys::{
-        signal::Signal,
-        wait::{WaitPidFlag, waitpid},
-    },
+    sys::signal::Signal,
     unistd::{Pid, SysconfVar, sysconf},
 };
 
 use serde_json::Value;
 
-use super::receivers::wait_until;
+use super::{faults::stop, receivers::wait_until};
 use crate::{
     cpu,
     forge::Forger,
@@ -29,37 +27,38 @@ use crate::{
     mounts, netns,
     reset::Reset,
     stage::{Stage, V4, reset_one},
-    tracer::{Run, Tracer},
+    tracer::Run,
 };
 
-/// Requests for connections that nobody listens for.
+/// Connection attempts to a closed port.
 const FLOOD: u64 = 20_011;
 
-/// One host asks for one port: its resets are told in a few records, while it goes on.
-pub(crate) fn of_one_peer(stage: &Stage) {
+/// One host tries one port: its resets are reported in a few records, during the flood.
+pub(crate) fn resets_of_one_peer_are_counted(stage: &Stage) {
     let mut tracer = stage.trace();
     flood(|_| 0);
-    // All of it comes without an end of the run.
+    // All of them are reported before the end of the run.
     tracer.expect(FLOOD);
     let run = stage.finish(tracer, FLOOD, 0);
     assert!(run.resets.iter().any(|reset| reset.count() > 1), "{} records", run.resets.len());
     for reset in &run.resets {
-        reset.is("/peer/address", "127.1.0.0").is("/local/port", door().port()).is("/socket", Value::Null);
+        reset.is("/peer/address", "127.1.0.0").is("/local/port", closed_port().port()).is("/socket", Value::Null);
         reset.cause("port-closed");
     }
 }
 
-/// Everybody asks: what is told and what is lost add up.
-pub(crate) fn of_many_peers(stage: &Stage) {
+/// Many hosts try one port: reported and lost resets add up.
+pub(crate) fn resets_of_many_peers_add_up(stage: &Stage) {
     let tracer = stage.trace();
     flood(|number| number);
     adds_up(&tracer.finish(), FLOOD);
 }
 
-/// Nobody reads meanwhile: what is told and what is lost add up, and all is told, since it is counted.
-pub(crate) fn while_nobody_reads(stage: &Stage) {
+/// User space does not read during a flood of identical resets: all of them are reported, since they are counted in the
+/// kernel.
+pub(crate) fn stopped_reader_misses_nothing(stage: &Stage) {
     let tracer = stage.trace();
-    stand_still(&tracer);
+    stop(&tracer);
     flood(|_| 0);
     tracer.signal(Signal::SIGCONT);
     let run = tracer.finish();
@@ -67,8 +66,8 @@ pub(crate) fn while_nobody_reads(stage: &Stage) {
     assert_eq!(run.lost, 0, "they are all alike");
 }
 
-/// A thousand connections are reset in the middle of a flood of which no two are alike: each of these comes out.
-pub(crate) fn connections_come_through(stage: &Stage) {
+/// A thousand connections are reset during a flood of distinct resets: all of them are reported.
+pub(crate) fn connections_are_not_displaced(stage: &Stage) {
     const CONNECTIONS: u64 = 1_009;
     const BETWEEN: u64 = 20;
     let tracer = stage.trace();
@@ -77,10 +76,10 @@ pub(crate) fn connections_come_through(stage: &Stage) {
     for connection in 0..CONNECTIONS {
         for number in 0..BETWEEN {
             let number = connection * BETWEEN + number;
-            forger.syn(peer(number, number), door());
+            forger.syn(peer(number, number), closed_port());
         }
         reset_one(&listener);
-        // Neither is anything of it left in a queue of the kernel, nor has it thrown anything away.
+        // The kernel has no packet of the flood left in a queue, and has dropped none.
         wait_until("the resets", || netns::resets_sent() == (connection + 1) * (BETWEEN + 1));
     }
     let run = tracer.finish();
@@ -91,7 +90,7 @@ pub(crate) fn connections_come_through(stage: &Stage) {
     assert_eq!((of_connections(true), of_connections(false)), (CONNECTIONS, CONNECTIONS), "{} lost", run.lost);
 }
 
-/// Whether what comes in by the loopback device can be led to one CPU.
+/// What this host lacks to steer packets of the loopback device to one CPU.
 pub(crate) fn no_steering() -> Option<Lack> {
     let is_possible = fs::exists("/sys/class/net/lo/queues/rx-0/rps_cpus").unwrap_or_default();
     let why = "a second CPU, and receive packet steering (CONFIG_RPS), are needed";
@@ -103,9 +102,9 @@ pub(crate) fn no_steering() -> Option<Lack> {
         .or_else(host::lacks_resets_without_socket)
 }
 
-/// One CPU resets connections, another asks closed ports, and the first is interrupted to answer: the kernel does not run a
-/// program that is in the middle of itself, and another one takes its place.
-pub(crate) fn in_the_middle_of_others(stage: &Stage) {
+/// One CPU resets connections, another tries closed ports, and the first is interrupted to answer: the kernel skips a
+/// program that is already running on the CPU, and a backup program handles the invocation.
+pub(crate) fn backup_program_handles_recursion(stage: &Stage) {
     const CONNECTIONS: u64 = 20_011;
     mounts::leave().unwrap();
     mounts::mount("sysfs", "/sys", "").unwrap();
@@ -113,7 +112,7 @@ pub(crate) fn in_the_middle_of_others(stage: &Stage) {
     let mask = (0..CpuSet::count()).filter(|&cpu| one.is_set(cpu).unwrap()).map(|cpu| 1_u64 << cpu).sum::<u64>();
     fs::write("/sys/class/net/lo/queues/rx-0/rps_cpus", format!("{mask:x}")).unwrap();
 
-    // It is not about being read in time.
+    // A large buffer, since this scenario is not about reading in time.
     let tracer = stage.trace_with(&["--buffer-size", "67108864"]);
     let (asked, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -121,8 +120,8 @@ pub(crate) fn in_the_middle_of_others(stage: &Stage) {
             sched_setaffinity(Pid::from_raw(0), &other).unwrap();
             let forger = Forger::start();
             while !is_over.load(Ordering::Relaxed) {
-                forger.syn(peer(0, asked.fetch_add(1, Ordering::Relaxed)), door());
-                // The kernel keeps a thousand packets for a device at most.
+                forger.syn(peer(0, asked.fetch_add(1, Ordering::Relaxed)), closed_port());
+                // The kernel's backlog of a device is a thousand packets.
                 wait_until("the resets", || asked.load(Ordering::Relaxed) < netns::resets_sent() + 500);
             }
         });
@@ -134,7 +133,7 @@ pub(crate) fn in_the_middle_of_others(stage: &Stage) {
     let all = CONNECTIONS + asked.into_inner();
     wait_until("the resets", || netns::resets_sent() == all);
     let run = tracer.finish();
-    // Received, sent by connections, sent without one.
+    // Received, sent by connections, sent without a socket.
     let kinds = [(false, false), (true, false), (true, true)].map(|(is_sent, is_bare)| {
         let of_kind = |reset: &&Reset| reset.is_sent() == is_sent && reset["socket"].is_null() == is_bare;
         run.resets.iter().filter(of_kind).map(Reset::count).sum::<u64>()
@@ -148,18 +147,18 @@ pub(crate) fn in_the_middle_of_others(stage: &Stage) {
         run.lost,
         run.summaries.last()
     );
-    // Some are missing that even the kernel has not counted, see docs/limitations.md.
+    // The kernel does not count all of the missing ones, see docs/limitations.md.
     let asked = all - CONNECTIONS;
     assert!(bare + run.lost <= asked && (asked - bare) * 32 <= asked, "{bare} of {asked}, {} lost", run.lost);
 }
 
-/// Asks for connections, each in the name of a host of this number, and waits until all have been refused.
+/// Sends SYNs, each from the host of this number, and waits until all have been refused.
 fn flood(host: fn(u64) -> u64) {
-    /// The kernel keeps a thousand packets for a device at most.
+    /// SYNs in flight: the kernel's backlog of a device is a thousand packets.
     const TOGETHER: u64 = 500;
     let forger = Forger::start();
     for number in 0..FLOOD {
-        forger.syn(peer(host(number), number), door());
+        forger.syn(peer(host(number), number), closed_port());
         if number % TOGETHER == 0 || number + 1 == FLOOD {
             wait_until("the resets", || netns::resets_sent() == number + 1);
         }
@@ -168,20 +167,15 @@ fn flood(host: fn(u64) -> u64) {
 
 #[track_caller]
 fn adds_up(run: &Run, made: u64) {
-    assert_eq!(run.total() + run.lost, made, "{} told, {} lost", run.total(), run.lost);
+    assert_eq!(run.total() + run.lost, made, "{} reported, {} lost", run.total(), run.lost);
 }
 
-fn stand_still(tracer: &Tracer) {
-    tracer.signal(Signal::SIGSTOP);
-    waitpid(Pid::from_raw(tracer.pid().cast_signed()), Some(WaitPidFlag::WUNTRACED)).unwrap();
-}
-
-/// Nobody listens here in a namespace of one's own.
-fn door() -> SocketAddrV4 {
+/// Address that is closed in a new network namespace.
+fn closed_port() -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9)
 }
 
-/// One of 65,536 hosts, and a port of it.
+/// A port of one of 65,536 hosts.
 fn peer(host: u64, port: u64) -> SocketAddrV4 {
     let [.., high, low] = host.to_be_bytes();
     SocketAddrV4::new(Ipv4Addr::new(127, 1, high, low), u16::try_from(1024 + port % 60_000).unwrap())

@@ -1,4 +1,4 @@
-//! Resets that a router passes on.
+//! Resets that a router forwards.
 
 use std::net::SocketAddr;
 
@@ -10,9 +10,9 @@ use crate::{
     stage::Stage,
 };
 
-/// The server aborts one connection, its kernel refuses another; both resets cross the router. One that is for the
-/// router itself does not.
-pub(crate) fn through_a_router(stage: &Stage) {
+/// The server aborts one connection, and its kernel refuses another; both resets cross the router and are reported. A
+/// reset for the router itself is not.
+pub(crate) fn router_reports_forwarded_resets(stage: &Stage) {
     let chain = Chain::around(stage);
     let mut tracer = chain.trace_in_the_middle(stage, &["--received", "--forwarded", TO_SERVER]);
     let mut pair = chain.pair_v4();
@@ -40,8 +40,8 @@ pub(crate) fn through_a_router(stage: &Stage) {
     assert_eq!(refused["origin"], "stateless", "{refused:#}");
 }
 
-/// The same with IPv6.
-pub(crate) fn through_a_router_v6(stage: &Stage) {
+/// Resets that cross the router over IPv6.
+pub(crate) fn router_reports_forwarded_resets_v6(stage: &Stage) {
     let chain = Chain::around(stage);
     let mut tracer = chain.trace_in_the_middle(stage, &["--received", "--forwarded", TO_SERVER]);
     let mut pair = chain.pair_v6();

@@ -1,8 +1,8 @@
-//! What the extra probes stand on.
+//! Hooks on kernel functions, which the optional probes need.
 
 use crate::{host, stage::Stage};
 
-/// A kernel that lets programs be attached to its functions takes them by both ways: fentry, and probes.
-pub(crate) fn are_hooked_by_both_ways(_: &Stage) {
+/// A kernel that allows hooks on its functions has both kinds: fentry, and kprobes.
+pub(crate) fn fentry_and_kprobes_are_allowed(_: &Stage) {
     assert_eq!((host::has_fentry(), host::has_kprobes()), (true, true));
 }

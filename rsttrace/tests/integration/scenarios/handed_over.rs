@@ -7,8 +7,7 @@ use crate::{
     stage::{Pair, Stage, V4},
 };
 
-/// A master listens, its forked worker accepts and closes: the reset is the worker's. Whoever listened is the wrong
-/// answer.
+/// A master listens, its forked worker accepts and closes: the reset is the worker's, not the listener's.
 pub(crate) fn worker_owns_what_it_closes(stage: &Stage) {
     let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
     let tracer = stage.trace();
@@ -21,7 +20,7 @@ pub(crate) fn worker_owns_what_it_closes(stage: &Stage) {
     run.the_received().owner(&client);
 }
 
-/// The same connection, reset by the client: nothing of the worker's ran on the socket but accept. It is found by the
+/// The client resets a connection on which the worker has done nothing but accept. The worker is found by the
 /// descriptor that it still has.
 pub(crate) fn worker_owns_what_it_accepted(stage: &Stage) {
     let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
@@ -39,8 +38,8 @@ pub(crate) fn worker_owns_what_it_accepted(stage: &Stage) {
         .is("/process/confidence", "exact");
 }
 
-/// The server listens and forks, its child accepts `s` and leaves six bytes in it unread. Returns the child, and the
-/// server's and the client's end.
+/// The server listens and forks; its child accepts `s` and leaves six bytes in it unread. Returns the child's PID, and
+/// the server's and the client's end.
 fn accept_in_worker(server: &mut Puppet, client: &mut Puppet) -> (u32, SocketAddr, SocketAddr) {
     let server_end = server.listen("l", V4, 16);
     let worker = server.tell("fork keep").parse().unwrap();
@@ -51,13 +50,13 @@ fn accept_in_worker(server: &mut Puppet, client: &mut Puppet) -> (u32, SocketAdd
     (worker, server_end, client_end)
 }
 
-/// A client opens a connection, forks, and closes its own copy; the child closes the last one. The connection is the
-/// opener's, and the actor is the child.
+/// A client opens a connection, forks, and closes its own copy; the child closes the last one. The owner is the opener,
+/// and the actor is the child.
 pub(crate) fn last_holder_is_the_actor(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.client.tell("linger0 c");
-    let heir: u32 = pair.client.tell("fork hand-over").parse().unwrap();
+    let child: u32 = pair.client.tell("fork hand-over").parse().unwrap();
     pair.client.tell("close c");
     pair.server.wait_error("s", "ECONNRESET");
 
@@ -67,7 +66,7 @@ pub(crate) fn last_holder_is_the_actor(stage: &Stage) {
         .state("ESTABLISHED")
         .owner(&pair.client)
         .provenance("connect")
-        .is("/actor/pid", heir)
+        .is("/actor/pid", child)
         .cause("linger-zero");
     run.the_received().between(pair.server_end, pair.client_end).owner(&pair.server);
 }

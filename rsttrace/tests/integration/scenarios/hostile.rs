@@ -1,4 +1,4 @@
-//! Processes that have chosen their names to do harm.
+//! Processes whose names are chosen to do harm.
 
 use std::{
     env,
@@ -16,18 +16,19 @@ use crate::{
     tracer::{Tracer, shows_kernel_address},
 };
 
-/// Clears the screen, turns the direction of writing, begins a new line; and the last character is cut in the middle.
+/// Clears the screen, reverses the direction of writing, begins a new line; and the last character is cut in the
+/// middle.
 const OF_SERVER: &[u8] = b"\x1b[2J\xe2\x80\xae\nabcd\xf0\x9f\x98\x80";
-/// Fifteen bytes end in the middle of the fifth.
+/// Fifteen bytes end in the middle of the fifth character.
 const OF_CLIENT: &[u8] = "x日本語日本".as_bytes();
-/// A control sequence of one character, bytes that are no UTF-8, a record of its own, and what deletes.
+/// A control sequence of one character, bytes that are not UTF-8, a forged record, and a delete character.
 const ARGUMENT: &[u8] = b"\xc2\x9b31m\xff\xfe\n{\"schema\":1,\"type\":\"lost\",\"count\":9}\n\x7f\xe2\x80\xa8";
 /// As long as a container engine's id.
 const CONTAINER: &str = "\u{1b}]0;gotcha\u{7}0123456789abcdef0123456789abcdef0123456789abcdef0123";
 
 /// A process whose name, program, arguments and container are all hostile, and one whose arguments take 100 kB, in each
 /// format.
-pub(crate) fn names_in_every_format(stage: &Stage) {
+pub(crate) fn names_are_escaped_in_every_format(stage: &Stage) {
     let group = format!("rsttrace-test-{}/lxc/{CONTAINER}", stage.netns);
     let groups = Groups::make(&group);
     let own = env::current_exe().unwrap();
@@ -77,7 +78,7 @@ pub(crate) fn names_in_every_format(stage: &Stage) {
     }
 }
 
-/// What rsttrace is to say of the arguments of a process: 4,096 bytes of them, joined by blanks.
+/// Expected command line of a process: its first 4,096 bytes, joined by blanks.
 fn command_line(pid: u32) -> String {
     let bytes = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).unwrap();
     let end = if bytes.len() > 4096 { 4096 } else { bytes.len() - 1 };

@@ -1,4 +1,4 @@
-//! What silence has to do with a reset, and what it has not. The timeouts that are known are the tests' own.
+//! Idle time as evidence for a cause. The known timeouts are the tests' own.
 
 use std::fs;
 
@@ -9,10 +9,10 @@ use crate::{
     tracer::{Run, Tracer},
 };
 
-/// A silence that matches [`known`] timeouts, in milliseconds.
+/// Idle time that matches the [`known`] timeouts, in milliseconds.
 const IDLE_MS: u32 = 1400;
 
-/// Timeouts of this kind, which have time to spare for a busy machine.
+/// File with timeouts of this kind, with tolerance for a busy machine.
 fn known(kind: &str) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     fs::write(file.path(), format!("[[timeout]]\nowner = 'a test'\nseconds = 1.5\nkind = '{kind}'\n")).unwrap();
@@ -23,8 +23,8 @@ fn trace(stage: &Stage, timeouts: &NamedTempFile) -> Tracer {
     stage.trace_with(&["--timeouts", timeouts.path().to_str().unwrap()])
 }
 
-/// The request meets a server that has just given the connection up, and whose FIN is not here yet (here it never comes:
-/// the server forgets without a word).
+/// A request meets a server that has just given up the connection, and whose FIN has not arrived yet (here never: the
+/// server's socket vanishes without a packet).
 pub(crate) fn request_meets_timeout(stage: &Stage) {
     let timeouts = known("server");
     let run = asks_after_silence(stage, &["--timeouts", timeouts.path().to_str().unwrap()]);
@@ -34,8 +34,8 @@ pub(crate) fn request_meets_timeout(stage: &Stage) {
     assert!((1350.0..1875.0).contains(&idle), "{idle}");
 }
 
-/// The same without a timeout that would be known: a silence alone is no evidence.
-pub(crate) fn silence_that_matches_nothing(stage: &Stage) {
+/// Without a known timeout, an idle time alone is no evidence.
+pub(crate) fn unknown_idle_time_is_no_evidence(stage: &Stage) {
     let run = asks_after_silence(stage, &[]);
     run.the_received().state("ESTABLISHED").cause("peer-aborted").says("no timeout that is known");
 }
@@ -52,16 +52,18 @@ fn asks_after_silence(stage: &Stage, arguments: &[&str]) -> Run {
     stage.finish(tracer, 0, 1)
 }
 
-/// The silence matches, and yet it was a kill: other connections, which had not been silent, broke with this one.
-pub(crate) fn silence_and_a_killed_server(stage: &Stage) {
+/// The idle time matches a timeout, but the server was killed: other connections, which had not been idle, broke at the
+/// same time.
+pub(crate) fn killed_server_is_not_a_timeout(stage: &Stage) {
     let timeouts = known("server");
     let tracer = trace(stage, &timeouts);
     let mut pair = Pair::open(V4);
-    // Connections of one age, each breaking on its own, would be another matter: what a dying process closes on a slow
-    // machine is milliseconds apart, and their ages differ by far more.
+    // Connections of similar age that break one by one would be a different cause: on a slow machine a dying process
+    // closes its sockets milliseconds apart, so their ages differ by far more.
     pair.exchange("c", "s");
     pair.client.tell("idle c 1000");
-    // Between two busy ones it is not the first to break, in whatever order a dying process closes.
+    // The idle connection is between two busy ones: it is not the first to break, in whichever order a dying process
+    // closes.
     let idle = pair.connect("idle", "idle");
     let others = [pair.client_end, pair.connect("c2", "s2")];
     pair.exchange("idle", "idle");
@@ -87,8 +89,8 @@ pub(crate) fn silence_and_a_killed_server(stage: &Stage) {
     assert!(of_others.contains(&"peer-restarted".to_owned()), "only the first cannot know: {of_others:?}");
 }
 
-/// The silence matches, and the server had taken the request: what it then does is no matter of idle time.
-pub(crate) fn silence_and_a_slow_answer(stage: &Stage) {
+/// The idle time matches a timeout, but the server had taken the request, so its reset is not due to idle time.
+pub(crate) fn slow_answer_is_not_a_timeout(stage: &Stage) {
     let timeouts = known("server");
     let tracer = trace(stage, &timeouts);
     let mut pair = Pair::open(V4);
@@ -103,8 +105,8 @@ pub(crate) fn silence_and_a_slow_answer(stage: &Stage) {
     stage.finish(tracer, 1, 1).the_received().cause("peer-aborted");
 }
 
-/// Nothing under way, the last answer given, and the time is up: something on the way resets.
-pub(crate) fn reset_when_time_is_up(stage: &Stage) {
+/// Nothing in flight, the last request answered, and the timeout has passed: a middlebox resets.
+pub(crate) fn middlebox_resets_an_idle_connection(stage: &Stage) {
     let timeouts = known("path");
     let tracer = trace(stage, &timeouts);
     let mut pair = Pair::open(V4);
@@ -117,7 +119,7 @@ pub(crate) fn reset_when_time_is_up(stage: &Stage) {
     run.the_received().cause("idle-reset").is("/cause/fault", "path").says("1.5 s: a test");
 }
 
-/// The same time without an answer: that request was given up, the connection was not idle.
+/// The timeout has passed without an answer: the request was given up, the connection was not idle.
 pub(crate) fn waiting_is_not_idle(stage: &Stage) {
     let timeouts = known("path");
     let tracer = trace(stage, &timeouts);
@@ -130,8 +132,8 @@ pub(crate) fn waiting_is_not_idle(stage: &Stage) {
     stage.finish(tracer, 1, 1).the_received().cause("peer-aborted").says("the last request had waited");
 }
 
-/// Half of the time is not the time.
-pub(crate) fn too_early_for_the_timeout(stage: &Stage) {
+/// Half of the timeout does not match it.
+pub(crate) fn half_a_timeout_does_not_match(stage: &Stage) {
     let timeouts = known("path");
     let tracer = trace(stage, &timeouts);
     let mut pair = Pair::open(V4);

@@ -1,10 +1,10 @@
-//! Resets that arrive and are ignored: forged ones, since no peer of good will sends such.
+//! Resets that arrive and are ignored. They are forged, since no correct peer sends such resets.
 
 use serde_json::Value;
 
 use crate::{
     chain::{self, Chain},
-    forge::{self, Eavesdropper},
+    forge::{self, Sniffer},
     host::{self, Lack},
     stage::Stage,
 };
@@ -13,14 +13,14 @@ pub(crate) fn lack() -> Option<Lack> {
     chain::lack().or_else(host::lacks_drop_reasons)
 }
 
-/// Four resets that a connection, its listener and nobody ignore, and one that counts.
-pub(crate) fn each_for_its_reason(stage: &Stage) {
+/// Four resets that are ignored by a connection, its listener and a closed port, and one that is accepted.
+pub(crate) fn each_ignored_reset_has_its_reason(stage: &Stage) {
     let chain = Chain::around(stage);
     let mut tracer = chain.trace(stage, &["--received", "--ignored"]);
-    let ear = Eavesdropper::start();
+    let sniffer = Sniffer::start();
     let mut pair = chain.pair_v4();
     pair.leave_unread("c", "s", 6);
-    let seq = ear.expected(pair.server_end, pair.client_end);
+    let seq = sniffer.expected(pair.server_end, pair.client_end);
     let (server, client) = (pair.server_end, pair.client_end);
     forge::reset(server, client, seq.wrapping_sub(1_000_000), 64);
     forge::reset(server, client, seq.wrapping_add(1000), 64);
@@ -31,7 +31,7 @@ pub(crate) fn each_for_its_reason(stage: &Stage) {
     stranger.set_port(7);
     forge::reset(stranger, server, 7, 64);
     tracer.expect_lines("ignored", 4);
-    // None of them has done anything: the connection still ends by a reset of its own.
+    // None of them has an effect: the connection still ends by a reset of its own.
     pair.server.abort("s");
     pair.client.wait_error("c", "ECONNRESET");
 
@@ -48,7 +48,7 @@ pub(crate) fn each_for_its_reason(stage: &Stage) {
     for (code, reasons) in
         [("out-of-window", ["TCP_INVALID_SEQUENCE", "TCP_OLD_SEQUENCE"]), ("challenged", ["TCP_RESET"; 2])]
     {
-        // To the listener, too: without the socket the two look alike.
+        // The ignored reset to the listener too: without the socket, the two look alike.
         let line =
             if names_sockets || code != "challenged" { of(code) } else { &challenged(&run.others, client.port()) };
         assert!(reasons.iter().any(|reason| line["reason"] == *reason), "{line:#}");
@@ -73,14 +73,14 @@ fn challenged(lines: &[Value], port: u16) -> Value {
     lines.iter().find(wanted).cloned().expect("one is")
 }
 
-/// Without the flag there is not a word of them.
-pub(crate) fn only_on_demand(stage: &Stage) {
+/// Without the option they are not reported.
+pub(crate) fn ignored_resets_need_the_option(stage: &Stage) {
     let chain = Chain::around(stage);
     let tracer = chain.trace(stage, &["--received"]);
-    let ear = Eavesdropper::start();
+    let sniffer = Sniffer::start();
     let mut pair = chain.pair_v4();
     pair.leave_unread("c", "s", 6);
-    let seq = ear.expected(pair.server_end, pair.client_end);
+    let seq = sniffer.expected(pair.server_end, pair.client_end);
     forge::reset(pair.server_end, pair.client_end, seq.wrapping_sub(1_000_000), 64);
     pair.server.abort("s");
     pair.client.wait_error("c", "ECONNRESET");

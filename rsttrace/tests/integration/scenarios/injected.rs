@@ -1,29 +1,29 @@
-//! A reset that a host in the middle forges, and one that the peer really sends.
+//! A reset that a router forges, and one that the peer sends.
 
 use crate::{
     chain::Chain,
-    forge::{self, Eavesdropper},
+    forge::{self, Sniffer},
     host::{self, Lack},
     stage::Stage,
 };
 
-/// What the forger's packets have left of their TTL; the peer's own have crossed one router, from 64.
+/// TTL of the forger's packets on arrival; the peer's own have crossed one router, from 64.
 const FORGED_TTL: u8 = 41;
 
 pub(crate) fn lack() -> Option<Lack> {
     crate::chain::lack().or_else(host::lacks_reset_headers)
 }
 
-/// The router ends an established connection in the server's name. The header gives it away.
-pub(crate) fn forged(stage: &Stage) {
+/// The router resets an established connection in the server's name. The header of the reset shows that.
+pub(crate) fn forged_reset_is_recognised(stage: &Stage) {
     let chain = Chain::around(stage);
     let tracer = chain.trace(stage, &["--received"]);
-    let ear = Eavesdropper::start();
+    let sniffer = Sniffer::start();
     let mut pair = chain.pair_v4();
     pair.leave_unread("c", "s", 6);
     pair.server.tell("send s 5");
     pair.client.tell("wait_unread c 5");
-    let seq = ear.expected(pair.server_end, pair.client_end);
+    let seq = sniffer.expected(pair.server_end, pair.client_end);
     forge::reset(pair.server_end, pair.client_end, seq, FORGED_TTL);
     pair.client.wait_error("c", "ECONNRESET");
 
@@ -40,8 +40,8 @@ pub(crate) fn forged(stage: &Stage) {
         .cause("injected");
 }
 
-/// The same connection, ended by the server itself.
-pub(crate) fn genuine(stage: &Stage) {
+/// The server itself resets an established connection.
+pub(crate) fn genuine_reset_is_recognised(stage: &Stage) {
     let chain = Chain::around(stage);
     let tracer = chain.trace(stage, &["--received"]);
     let mut pair = chain.pair_v4();

@@ -1,4 +1,4 @@
-//! A peer that vanishes without a word.
+//! A peer that vanishes without a packet.
 
 use serde_json::Value;
 
@@ -7,9 +7,9 @@ use crate::{
     stage::{Pair, Stage, V4},
 };
 
-/// The only interface goes down and keep-alive probes stay without an answer. The reset comes from a timer, so whoever
-/// is on the CPU is a bystander.
-pub(crate) fn timeout(stage: &Stage) {
+/// The only interface goes down and keep-alive probes get no answer. The reset comes from a timer, so the process on
+/// the CPU is a bystander.
+pub(crate) fn keepalive_probes_time_out(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.client.tell("keepalive c 1 1 1");

@@ -1,4 +1,4 @@
-//! Limits that are too low for a start: one sentence with the remedy, and status 3.
+//! Resource limits that are too low to start: one sentence with the remedy, and status 3.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use super::faults::Limited;
 use crate::{host, stage::Stage};
 
-/// Arguments of a run that ends at once.
+/// Arguments of a run that ends immediately.
 fn arguments(stage: &Stage) -> Vec<String> {
     let netns = stage.netns.to_string();
     stage.arguments().into_iter().chain(["--netns", &netns, "--duration", "1ms"]).map(str::to_owned).collect()
@@ -33,7 +33,7 @@ fn works(output: &Output) {
     assert!(said.contains("0 resets in"), "{said}");
 }
 
-/// One sentence, with these words in it.
+/// Checks for status 3 and one sentence that contains these words.
 #[track_caller]
 fn is_refused(output: &Output, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
@@ -42,9 +42,9 @@ fn is_refused(output: &Output, words: &[&str]) {
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
 }
 
-/// A soft limit is raised as far as the hard one lets it. Below about 16 KiB, which arguments, environment and dynamic
-/// linking take, the kernel ends the process before it can say anything.
-pub(crate) fn stack(stage: &Stage) {
+/// A soft limit is raised as far as the hard one allows. Below about 16 KiB, which arguments, environment and dynamic
+/// linking take, the kernel kills the process before it can report anything.
+pub(crate) fn stack_limit_is_raised_or_refused(stage: &Stage) {
     for kib in [32, 64, 256] {
         works(&run_limited(stage, Resource::RLIMIT_STACK, kib << 10, 8 << 20));
         let words = [&format!("{kib} KiB"), "ulimit -s"];
@@ -53,7 +53,7 @@ pub(crate) fn stack(stage: &Stage) {
     works(&run_limited(stage, Resource::RLIMIT_STACK, 64 << 10, 512 << 10));
 }
 
-pub(crate) fn address_space(stage: &Stage) {
+pub(crate) fn low_address_space_limit_is_refused(stage: &Stage) {
     for mib in [30, 40, 50, 60] {
         let words = [&format!("{mib} MiB"), "ulimit -v"];
         is_refused(&run_limited(stage, Resource::RLIMIT_AS, mib << 20, mib << 20), &words);
@@ -61,15 +61,15 @@ pub(crate) fn address_space(stage: &Stage) {
     works(&run_limited(stage, Resource::RLIMIT_AS, 96 << 20, 96 << 20));
 }
 
-/// Root of a user namespace of its own has all capabilities, and none over the kernel.
-pub(crate) fn user_namespace(stage: &Stage) {
+/// Root in a user namespace of its own has all capabilities, but none over the kernel.
+pub(crate) fn user_namespace_is_refused(stage: &Stage) {
     let mut command = Command::new("unshare");
     command.arg("-Ur").arg(host::rsttrace()).args(arguments(stage));
     is_refused(&command.output().unwrap(), &["user namespace", "on the host as root"]);
 }
 
-/// Where the kernel would kill it in the middle of its start, it does not begin.
-pub(crate) fn memory(stage: &Stage) {
+/// rsttrace refuses to start where the kernel would kill it during the start.
+pub(crate) fn low_memory_limit_is_refused(stage: &Stage) {
     for mib in [16, 24, 32, 40, 48] {
         let name = format!("rsttrace-limit-{}-{}-{mib}", std::process::id(), stage.netns);
         let group = Limited::make(&name, mib << 20);

@@ -1,4 +1,4 @@
-//! Resets that a listening socket is behind.
+//! Resets that a listening socket causes.
 
 use std::fs;
 
@@ -9,9 +9,9 @@ use crate::{
     stage::{Stage, V4},
 };
 
-/// A listener is closed while connections wait in its queue: each is reset, and belongs to whoever listened although
-/// nobody ever accepted it.
-pub(crate) fn closed_with_connections_waiting(stage: &Stage) {
+/// A listener is closed while connections wait in its queue: each is reset, and belongs to the process that listened
+/// although none ever accepted it.
+pub(crate) fn close_resets_waiting_connections(stage: &Stage) {
     let mut server = Puppet::start("the-server");
     let mut client = Puppet::start("the-client");
     let tracer = stage.trace();
@@ -38,9 +38,9 @@ pub(crate) fn closed_with_connections_waiting(stage: &Stage) {
     }
 }
 
-/// The queue is full and the host is not told to refuse: it lets the client believe that it is connected, takes none of
-/// its data, forgets it after a while, and resets what comes then.
-pub(crate) fn queue_full_and_silent(stage: &Stage) {
+/// The queue is full and the host does not refuse (`tcp_abort_on_overflow` 0): the client is connected, but the host
+/// accepts none of its data, forgets the connection after a while, and resets what arrives then.
+pub(crate) fn full_queue_resets_late_data(stage: &Stage) {
     fs::write("/proc/sys/net/ipv4/tcp_synack_retries", "0").unwrap();
     let mut server = Puppet::start("the-server");
     let mut client = Puppet::start("the-client");
@@ -50,7 +50,7 @@ pub(crate) fn queue_full_and_silent(stage: &Stage) {
     client.connect("first", server_end);
     let client_end = client.connect("second", server_end);
     server.tell("backlog l 0");
-    // From now on nothing keeps a half-open connection for longer than one answer takes.
+    // From now on a half-open connection is kept for one SYN-ACK only.
     server.tell("defer_accept l 0");
     client.tell("send first 1");
     client.tell("send second 1");
@@ -59,10 +59,10 @@ pub(crate) fn queue_full_and_silent(stage: &Stage) {
     run.the_received().between(client_end, server_end).owner(&client).cause("accept-overflow").says("none of our data");
 }
 
-/// The queue is full and the host is told to refuse. The reset is sent for the *listener*, whose addresses are not the
-/// connection's: those are in the packet. Connections stay half open until they have sent data, so that two can be on
-/// their way to a queue for one.
-pub(crate) fn queue_overflow(stage: &Stage) {
+/// The queue is full and the host refuses (`tcp_abort_on_overflow` 1). The reset is sent for the *listener*, whose
+/// addresses are not the connection's: those are in the packet. Connections stay half open until they have sent data,
+/// so that two can be pending for a queue of one.
+pub(crate) fn full_queue_refuses(stage: &Stage) {
     fs::write("/proc/sys/net/ipv4/tcp_abort_on_overflow", "1").unwrap();
     let mut server = Puppet::start("the-server");
     let mut client = Puppet::start("the-client");
@@ -71,7 +71,7 @@ pub(crate) fn queue_overflow(stage: &Stage) {
     server.tell("defer_accept l 10");
     client.connect("first", server_end);
     let client_end = client.connect("second", server_end);
-    // Only now: of a queue this short the kernel would take care with SYN cookies, and never reset.
+    // Only now: with a queue this short, the kernel would use SYN cookies, and never reset.
     server.tell("backlog l 0");
     client.tell("send first 1");
     client.tell("send second 1");

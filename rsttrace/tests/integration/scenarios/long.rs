@@ -16,18 +16,18 @@ use crate::{
     tracer::Tracer,
 };
 
-/// Unless `RSTTRACE_LONG_SECONDS` says otherwise.
+/// Default of `RSTTRACE_LONG_SECONDS`.
 const SECONDS: u64 = 600;
 
 /// Connections to one listener, of which every tenth is reset.
 const TO_ONE: u32 = 100;
 
-/// What memory may grow by after the first tenth, in kilobytes. All that is remembered is bounded, and is full by then.
+/// Limit of memory growth after the first tenth, in kilobytes. All caches are bounded, and full by then.
 const GROWTH_KB: u64 = 4096;
 
-/// Connections and listeners that come and go for ten minutes, a hundred times as many as in a quiet hour: each reset is
-/// counted, and memory stays as it is.
-pub(crate) fn an_hour_of_churn(stage: &Stage) {
+/// Connections and listeners are opened and closed for ten minutes, a hundred times as many as in a quiet hour: each
+/// reset is counted, and memory does not grow.
+pub(crate) fn memory_does_not_grow(stage: &Stage) {
     let seconds = env::var("RSTTRACE_LONG_SECONDS").map_or(SECONDS, |seconds| seconds.parse().expect("seconds"));
     let file = tempfile::NamedTempFile::new().unwrap();
     let netns = stage.netns.to_string();
@@ -62,14 +62,15 @@ pub(crate) fn an_hour_of_churn(stage: &Stage) {
     let [sent, received, lost] = ["sent", "received", "lost"].map(|field| summary[field].as_u64().unwrap());
     let memory = format!("{early_kb} KB after a tenth, {late_kb} KB at the end");
     drop(writeln!(io::stdout(), "{connections} connections, {resets} resets each way, {memory}"));
-    // With so many connections ports are used again, and the kernel resets a few of its own accord: its counter knows.
+    // With so many connections, ports are reused and the kernel sends a few resets of its own, which its counter
+    // includes.
     assert_eq!((sent, lost), (netns::resets_sent(), 0));
     assert!((resets..=sent).contains(&received), "{resets} were made, {received} received, {sent} sent");
-    // As text: it may be a gigabyte.
+    // As text, because it may be a gigabyte.
     let owner = format!("\"process\":{{\"pid\":{},", std::process::id());
-    // Nobody owns a reset without a socket.
-    let nobody = "\"process\":null";
-    let is_ours = |line: &&str| line.contains(nobody) || !line.contains("\"type\":\"reset\"") || line.contains(&owner);
+    // A reset without a socket has no owner.
+    let unowned = "\"process\":null";
+    let is_ours = |line: &&str| line.contains(unowned) || !line.contains("\"type\":\"reset\"") || line.contains(&owner);
     assert_eq!(text.lines().find(|line| !is_ours(line)), None, "an owner is wrong");
     assert!(late_kb <= early_kb + GROWTH_KB, "{early_kb} KB, then {late_kb} KB");
 }

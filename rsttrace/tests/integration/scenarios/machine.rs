@@ -1,6 +1,6 @@
-//! What happens to the machine under rsttrace: a CPU goes and comes back, somebody sets the clock.
+//! Changes to the machine during a run: a CPU goes offline and returns, and the clock is set.
 //!
-//! Both reach everybody on the machine: these are played alone, and only in a virtual machine of the tests' own.
+//! Both affect every process on the machine, so these scenarios run alone, and only in a virtual machine.
 
 use std::{fs, net::TcpListener, thread, time::Duration};
 
@@ -16,18 +16,18 @@ use crate::{
     tracer::Tracer,
 };
 
-/// A prime number, so that no batch divides it.
+/// Number of connections: a prime number, so that no batch divides it.
 const MANY: u64 = 23;
 
-/// The CPU that stays.
+/// CPU that stays online.
 const FIRST: usize = 0;
-/// The CPU that goes.
+/// CPU that goes offline.
 const SECOND: usize = 1;
 
-/// How far the clock is set.
+/// Amount by which the clock is set.
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The second CPU is away for as long as this lives.
+/// Keeps the second CPU offline until it is dropped.
 struct Offline;
 
 impl Offline {
@@ -41,7 +41,7 @@ impl Offline {
 
 impl Drop for Offline {
     fn drop(&mut self) {
-        // Whether it has come back is asked for where it matters.
+        // Whether the CPU is online again is checked where it matters.
         drop(fs::write(Self::SWITCH, "1"));
     }
 }
@@ -50,7 +50,7 @@ fn online() -> String {
     fs::read_to_string("/sys/devices/system/cpu/online").unwrap().trim().to_owned()
 }
 
-/// Resets so many connections of this process's own on one CPU: the events of both ends are that CPU's.
+/// Resets this many connections of this process on one CPU, which reports the events of both ends.
 fn reset_many_on(cpu: usize, listener: &TcpListener) {
     let work = || {
         let mut cpus = CpuSet::new();
@@ -63,16 +63,16 @@ fn reset_many_on(cpu: usize, listener: &TcpListener) {
     thread::scope(|scope| scope.spawn(work).join().unwrap());
 }
 
-/// Resets before a CPU goes, while it is away, and after it has come back are all told. With perf ring buffers, those of
-/// the CPU that has been away are counted as lost instead: Linux takes its buffer away with it.
-pub(crate) fn cpu_offline(stage: &Stage) {
+/// Resets before a CPU goes offline, while it is offline, and after it has returned are all reported. With perf ring
+/// buffers, those of the CPU that was offline are counted as lost instead, since Linux removes its buffer.
+pub(crate) fn cpu_goes_offline(stage: &Stage) {
     let listener = TcpListener::bind(V4).unwrap();
     let mut tracer = stage.trace();
-    let mut told = 0;
+    let mut reported = 0;
     let mut reset_on = |tracer: &mut Tracer, cpu: usize| {
         reset_many_on(cpu, &listener);
-        told += 2 * MANY;
-        tracer.expect(told);
+        reported += 2 * MANY;
+        tracer.expect(reported);
     };
     reset_on(&mut tracer, FIRST);
     reset_on(&mut tracer, SECOND);
@@ -86,12 +86,12 @@ pub(crate) fn cpu_offline(stage: &Stage) {
     let run = match stage.transport() {
         Transport::Ring => {
             reset_on(&mut tracer, SECOND);
-            stage.finish(tracer, told / 2, told / 2)
+            stage.finish(tracer, reported / 2, reported / 2)
         }
         Transport::Perf => {
             reset_many_on(SECOND, &listener);
             let run = tracer.finish();
-            assert_eq!(run.total() + run.lost, told + 2 * MANY, "{} lost", run.lost);
+            assert_eq!(run.total() + run.lost, reported + 2 * MANY, "{} lost", run.lost);
             assert!(run.lost == 0 || run.stderr.contains("resets were lost"), "{}", run.stderr);
             run
         }
@@ -101,7 +101,7 @@ pub(crate) fn cpu_offline(stage: &Stage) {
     }
 }
 
-/// The machine's clock is an hour ahead for as long as this lives.
+/// Keeps the clock of the machine an hour ahead until it is dropped.
 struct Ahead;
 
 impl Ahead {
@@ -113,7 +113,7 @@ impl Ahead {
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        // The next round sees whether it is back.
+        // The next round checks whether the clock is right again.
         set_clock(|now| now.saturating_sub(HOUR)).unwrap_or_default();
     }
 }
@@ -123,9 +123,9 @@ fn set_clock(change: impl FnOnce(Duration) -> Duration) -> nix::Result<()> {
     clock_settime(ClockId::CLOCK_REALTIME, change(now).into())
 }
 
-/// Somebody sets the clock an hour ahead and back again: each record has the time by the clock of its moment, the order
-/// stays, and no figure has an hour in it.
-pub(crate) fn clock_set(stage: &Stage) {
+/// The clock is set an hour ahead and back: each record has the time of the clock at its event, the order stays, and no
+/// figure is wrong by an hour.
+pub(crate) fn clock_is_set(stage: &Stage) {
     const HALF_AN_HOUR_MS: f64 = 1_800_000.0;
     let mut tracer = stage.trace();
     let mut pair = Pair::open(V4);
@@ -138,7 +138,7 @@ pub(crate) fn clock_set(stage: &Stage) {
             pair.client_aborts();
             end = pair.connect("c", "s");
         }
-        // All are out before the clock is set again: which clock is that of their moment is beyond doubt.
+        // All records are written before the clock is set again, so the expected time of each is unambiguous.
         tracer.expect(2 * MANY * (spans.len() as u64 + 1));
         spans.push(before..=Timestamp::now());
     };
@@ -164,8 +164,8 @@ pub(crate) fn clock_set(stage: &Stage) {
             reset.owner(if reset.is_sent() { &pair.client } else { &pair.server });
         }
     }
-    let told: Vec<_> = run.sent().map(|sent| sent.end("local")).collect();
-    assert_eq!(told, ends);
+    let reported: Vec<_> = run.sent().map(|sent| sent.end("local")).collect();
+    assert_eq!(reported, ends);
     let duration_s = run.summaries.last().expect("a summary")["duration_s"].as_f64().unwrap();
     assert!(duration_s * 1000.0 < HALF_AN_HOUR_MS, "{duration_s}");
 }

@@ -1,4 +1,4 @@
-//! IPv4 on the wire, IPv6 in the socket.
+//! IPv6 sockets for IPv4 connections.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -7,8 +7,8 @@ use crate::{
     stage::{Stage, V4},
 };
 
-/// The usual dual-stack server: its sockets say `::ffff:127.0.0.1`, the records say `127.0.0.1`.
-pub(crate) fn accepted_by_dual_stack_listener(stage: &Stage) {
+/// A dual-stack server: its sockets have `::ffff:127.0.0.1`, the records have `127.0.0.1`.
+pub(crate) fn dual_stack_listener_has_ipv4_records(stage: &Stage) {
     let mut server = Puppet::start("the-server");
     let mut client = Puppet::start("the-client");
     let tracer = stage.trace();
@@ -33,7 +33,7 @@ pub(crate) fn accepted_by_dual_stack_listener(stage: &Stage) {
 }
 
 /// The client's socket is the IPv6 one.
-pub(crate) fn connected_from_ipv6_socket(stage: &Stage) {
+pub(crate) fn ipv6_client_has_ipv4_records(stage: &Stage) {
     let mut server = Puppet::start("the-server");
     let mut client = Puppet::start("the-client");
     let tracer = stage.trace();

@@ -1,8 +1,9 @@
-//! Resets of several kinds at once: the sum of what is told and what is lost is what the kernel has counted, and what has
-//! crossed the wire.
+//! Resets of several kinds at the same time: reported and lost resets add up to the kernel's own counter, and to the
+//! captured packets.
 //!
-//! The kinds follow each other on sockets at the same addresses, since the kernel gives a freed one to the next connection;
-//! where functions cannot be hooked, data after a close show as a receive that is none.
+//! The kinds alternate on sockets at the same addresses, since the kernel reuses a freed socket for the next
+//! connection; where functions cannot be hooked, data after a close are reported as a received reset that did not
+//! happen.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -24,14 +25,14 @@ use crate::{
     capture::Capture,
     host, netns,
     reset::Reset,
-    stage::{NOBODY_V4, Stage},
+    stage::{CLOSED_V4, Stage},
     tracer::Run,
 };
 
 /// Sender and receiver of a reset.
 type Ends = (SocketAddr, SocketAddr);
 
-/// A kind of reset. Each makes one that is sent and one that is received.
+/// Kind of reset. Each makes one sent and one received reset.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// The client closes with `SO_LINGER` 0.
@@ -49,19 +50,20 @@ const ALL: [Kind; 4] = [Kind::Abort, Kind::DataAfterClose, Kind::Refusal, Kind::
 /// Rounds of each thread: a prime number, so that no batch divides them.
 const ROUNDS: u64 = 127;
 
-/// Threads that make resets at once. In a guest one processor is emulated: from Linux 7.0 on, threads are preempted there in
-/// the middle of programs so often that a reset is lost now and then, which docs/limitations.md says and `machine` plays.
+/// Number of threads that make resets concurrently. In a virtual machine one CPU is emulated: from Linux 7.0 on,
+/// threads are preempted within programs so often that a reset is lost now and then, see docs/limitations.md; the
+/// scenarios in `machine` cover that.
 fn threads() -> u64 {
     if host::is_guest() { 1 } else { 3 }
 }
 
-/// What the kernel reports here of [`ALL`].
+/// Kinds that this kernel reports.
 fn kinds() -> Vec<Kind> {
     ALL.into_iter().filter(|&kind| kind != Kind::Refusal || host::shows_without_socket()).collect()
 }
 
-/// Makes so many resets of each kind, in turns, in each of the threads; returns how many were sent in all, by the kernel's
-/// own counter, when all of them have been.
+/// Makes this many resets of each kind, alternating, in each of the threads; waits until all have been sent, and
+/// returns their number by the kernel's own counter.
 fn make(kinds: &[Kind], rounds: u64, threads: u64) -> u64 {
     let before = netns::resets_sent();
     thread::scope(|scope| {
@@ -81,7 +83,7 @@ fn make(kinds: &[Kind], rounds: u64, threads: u64) -> u64 {
 impl Kind {
     fn make(self, listener: &TcpListener) {
         if self == Self::Refusal {
-            let closed: SocketAddr = NOBODY_V4.parse().unwrap();
+            let closed: SocketAddr = CLOSED_V4.parse().unwrap();
             assert_eq!(TcpStream::connect(closed).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
             return;
         }
@@ -104,7 +106,7 @@ impl Kind {
                 drop(server);
                 assert_eq!(client.read(&mut [0]).unwrap(), 0);
                 client.write_all(b"hello").unwrap();
-                // Closed before the reset is there, it would send a FIN, and get another for that.
+                // Closed before the reset arrives, the client would send a FIN, which is answered by another reset.
                 let mut error = [PollFd::new(client.as_fd(), PollFlags::empty())];
                 assert_eq!(poll(&mut error, PollTimeout::from(30_000_u16)), Ok(1));
             }
@@ -112,23 +114,23 @@ impl Kind {
     }
 }
 
-/// One thread, in turns data after a close and an abort: the socket of the one is the next connection's.
-pub(crate) fn in_turns(stage: &Stage) {
+/// One thread alternates between data after a close and an abort, which reuse each other's sockets.
+pub(crate) fn kinds_alternate_in_one_thread(stage: &Stage) {
     let tracer = stage.trace();
     let made = make(&[Kind::DataAfterClose, Kind::Abort], 4 * ROUNDS, 1);
     stage.finish(tracer, made, made);
 }
 
-/// Every kind, from several threads: as many as the kernel has counted, and the same as have crossed the wire.
-pub(crate) fn from_several_threads(stage: &Stage) {
+/// Every kind, from several threads: as many as the kernel has counted, between the ends that were captured.
+pub(crate) fn several_threads_reset(stage: &Stage) {
     let capture = Capture::start();
     let tracer = stage.trace();
     let made = make(&kinds(), ROUNDS, threads());
     let run = stage.finish(tracer, made, made);
     let mut captured = capture.resets();
     assert_eq!(captured.len() as u64, made, "on the wire");
-    // Many refusals of one port are one record with a count.
-    let closed: SocketAddr = NOBODY_V4.parse().unwrap();
+    // Several refusals of one port are one record with a count.
+    let closed: SocketAddr = CLOSED_V4.parse().unwrap();
     captured.retain(|ends| ends.0 != closed);
     let ends = |reset: &Reset| (reset.end("local"), reset.end("peer"));
     let turned = |reset: &Reset| (reset.end("peer"), reset.end("local"));
@@ -136,36 +138,39 @@ pub(crate) fn from_several_threads(stage: &Stage) {
     assert_alike("received", run.received().map(turned).filter(|ends| ends.0 != closed), &captured);
 }
 
-/// The resets that are told are the captured ones, by their sender and receiver.
+/// Checks that the reported resets are the captured ones, by sender and receiver.
 #[track_caller]
-fn assert_alike(what: &str, told: impl Iterator<Item = Ends>, captured: &[Ends]) {
-    let mut untold = captured.to_vec();
+fn assert_alike(what: &str, reported: impl Iterator<Item = Ends>, captured: &[Ends]) {
+    let mut unreported = captured.to_vec();
     let mut is_captured = |ends: &Ends| {
-        let found = untold.iter().position(|other| other == ends);
-        found.map(|at| untold.swap_remove(at)).is_some()
+        let found = unreported.iter().position(|other| other == ends);
+        found.map(|at| unreported.swap_remove(at)).is_some()
     };
-    let invented: Vec<Ends> = told.filter(|ends| !is_captured(ends)).collect();
-    assert!(invented.is_empty() && untold.is_empty(), "{what}, told alone {invented:?}, captured alone {untold:?}");
+    let invented: Vec<Ends> = reported.filter(|ends| !is_captured(ends)).collect();
+    assert!(
+        invented.is_empty() && unreported.is_empty(),
+        "{what}, reported alone {invented:?}, captured alone {unreported:?}"
+    );
 }
 
-/// The same, where only one direction is wanted: the other may be needed to tell what a receive is.
-pub(crate) fn only_received(stage: &Stage) {
+/// With `--received`, all received resets are reported, although the sent ones are needed to classify them.
+pub(crate) fn received_filter_shows_all_received(stage: &Stage) {
     let tracer = stage.trace_with(&["--received"]);
     let made = make(&kinds(), ROUNDS, threads());
     stage.finish(tracer, 0, made);
 }
 
-/// See [`only_received`].
-pub(crate) fn only_sent(stage: &Stage) {
+/// With `--sent`, all sent resets are reported, although the received ones are needed to classify them.
+pub(crate) fn sent_filter_shows_all_sent(stage: &Stage) {
     let tracer = stage.trace_with(&["--sent"]);
     let made = make(&kinds(), ROUNDS, threads());
     stage.finish(tracer, made, 0);
 }
 
-/// The same with filters that let everything through.
-pub(crate) fn with_filters(stage: &Stage) {
+/// With filters that match everything, all resets are reported.
+pub(crate) fn matching_filters_show_all(stage: &Stage) {
     let own = std::process::id().to_string();
-    // A refused connection's reset has no owner.
+    // The reset of a refused connection has no owner.
     let kinds: Vec<Kind> = kinds().into_iter().filter(|&kind| kind != Kind::Refusal).collect();
     let tracer = stage.trace_with(&["-4", "--peer", "127.0.0.0/8", "--port", "1-65535", "--pid", &own]);
     let made = make(&kinds, ROUNDS, threads());
@@ -175,15 +180,15 @@ pub(crate) fn with_filters(stage: &Stage) {
     }
 }
 
-/// More than the buffer holds while it is not read: what is told and what is lost add up, whichever event of the pair that
-/// one reset makes was lost.
-pub(crate) fn with_losses(stage: &Stage) {
+/// A buffer overflow while rsttrace is stopped: reported and lost resets add up, whichever of the two events of a reset
+/// was lost.
+pub(crate) fn losses_are_counted(stage: &Stage) {
     let tracer = stage.trace_with(&["--buffer-size", "65536"]);
     stop(&tracer);
     let made = make(&[Kind::DataAfterClose, Kind::Abort], 4 * ROUNDS, 1);
     tracer.signal(Signal::SIGCONT);
     let Run { resets, lost, .. } = tracer.finish();
-    let told: u64 = resets.iter().map(Reset::count).sum();
-    assert!(lost > 0, "nothing was lost of {told}");
-    assert_eq!(told + lost, 2 * made, "{told} told, {lost} lost");
+    let reported: u64 = resets.iter().map(Reset::count).sum();
+    assert!(lost > 0, "nothing was lost of {reported}");
+    assert_eq!(reported + lost, 2 * made, "{reported} reported, {lost} lost");
 }

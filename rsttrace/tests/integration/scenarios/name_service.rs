@@ -1,4 +1,4 @@
-//! Names of hosts that only a module of the C library's name service knows.
+//! Host names that only a module of the C library's name service resolves.
 
 use std::{fs, net::UdpSocket, path::Path, process::Command, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     stage::{Pair, Stage, V4},
 };
 
-/// A module for the service `rsttest`: one host, `loghost.rsttest`, which is this one.
+/// Module for the service `rsttest`, which knows one host: `loghost.rsttest`, this one.
 const MODULE: &str = r#"
 #include <errno.h>
 #include <netdb.h>
@@ -43,8 +43,8 @@ pub(crate) fn lack() -> Option<Lack> {
     host::lacks_runtime("gcc")
 }
 
-/// The sandbox lets no code be mapped, and the name is looked up behind it.
-pub(crate) fn module_behind_the_sandbox(stage: &Stage) {
+/// The sandbox allows no mapping of code, so the module is loaded before the sandbox applies.
+pub(crate) fn module_is_loaded_before_the_sandbox(stage: &Stage) {
     let directory = tempfile::tempdir().unwrap();
     build(directory.path());
     let configuration = directory.path().join("nsswitch.conf");

@@ -11,19 +11,19 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 
 use crate::{
-    lines::PATIENCE,
+    lines::TIMEOUT,
     mounts, netns,
     puppet::Puppet,
     stage::{Pair, Stage, V4, reset_one},
 };
 
-/// Without a filter every namespace is seen, and named by its inode. Other scenarios run at the same time, hence the
-/// filter by port.
-pub(crate) fn every_one_is_seen(stage: &Stage) {
+/// Without a filter every namespace is watched, and each record has its inode number. The filter by port excludes other
+/// scenarios that run at the same time.
+pub(crate) fn every_namespace_is_watched(stage: &Stage) {
     let mut pair = Pair::open(V4);
     let port = pair.server_end.port().to_string();
     let client_port = pair.client_end.port().to_string();
-    // Both ends' ports, since another scenario may be given one of them.
+    // Both ends' ports, since another scenario may use one of them.
     let mut tracer = stage.trace_everywhere(&["--port", &port, "--port", &client_port]);
     pair.client_aborts();
 
@@ -35,8 +35,8 @@ pub(crate) fn every_one_is_seen(stage: &Stage) {
     run.the_received().between(pair.server_end, pair.client_end).owner(&pair.server);
 }
 
-/// A namespace may be named by a path instead of its number.
-pub(crate) fn filter_by_path(stage: &Stage) {
+/// `--netns` accepts a path instead of an inode number.
+pub(crate) fn path_selects_a_namespace(stage: &Stage) {
     let mut pair = Pair::open(V4);
     let path = format!("/proc/{}/ns/net", pair.server.pid());
     let tracer = stage.trace_everywhere(&["--netns", &path]);
@@ -45,7 +45,7 @@ pub(crate) fn filter_by_path(stage: &Stage) {
     stage.finish(tracer, 1, 1);
 }
 
-/// A network namespace that lasts as long as this, or as something else keeps it.
+/// Network namespace that exists at least as long as this.
 struct Namespace {
     file: File,
     inode: u64,
@@ -60,7 +60,7 @@ impl Namespace {
         thread::spawn(make).join().unwrap()
     }
 
-    /// Does something in it.
+    /// Runs `work` in the namespace.
     fn run(&self, work: impl FnOnce() + Send + 'static) {
         let file = self.file.try_clone().unwrap();
         let enter = move || {
@@ -70,19 +70,19 @@ impl Namespace {
         thread::spawn(enter).join().unwrap();
     }
 
-    /// Resets one connection in it.
+    /// Resets one connection in the namespace.
     fn reset_one(&self) {
         self.run(|| reset_one(&TcpListener::bind(V4).unwrap()));
     }
 
-    /// Mounts it at a path, as `ip netns add` does.
+    /// Mounts the namespace at a path, as `ip netns add` does.
     fn keep_at(&self, path: &Path) {
         File::create(path).unwrap();
         let path = path.to_owned();
         self.run(move || mounts::bind("/proc/thread-self/ns/net", &path).unwrap());
     }
 
-    /// The one at a path.
+    /// Opens the namespace at a path.
     fn at(path: &Path) -> Self {
         let file = File::open(path).unwrap();
         let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap());
@@ -96,15 +96,15 @@ fn remove(path: &Path) {
     fs::remove_file(path).unwrap();
 }
 
-/// A path for a mount that this scenario alone sees.
+/// Path for a mount that only this scenario sees.
 fn path_of_mount(directory: &tempfile::TempDir) -> PathBuf {
     mounts::leave().unwrap();
     directory.path().join("blue")
 }
 
-/// The namespace of the path is deleted, and another one gets its number: the resets of that one are nothing to the run
-/// until the path names it.
-pub(crate) fn number_is_used_again(stage: &Stage) {
+/// The namespace of the path is deleted, and another one reuses its number: its resets are not reported until the path
+/// names it.
+pub(crate) fn reused_number_does_not_match(stage: &Stage) {
     let directory = tempfile::tempdir().unwrap();
     let path = path_of_mount(&directory);
     let first = Namespace::make();
@@ -132,10 +132,10 @@ pub(crate) fn number_is_used_again(stage: &Stage) {
     remove(&path);
 }
 
-/// A new namespace of this number, which is free or will be soon. Those of other numbers are kept meanwhile: the kernel
-/// gives the lowest free one.
+/// Creates a namespace with this number, which is free or will be soon. Those with other numbers are kept until then,
+/// because the kernel uses the lowest free one.
 fn with_number(number: u64) -> Namespace {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut others = Vec::new();
     loop {
         let made = Namespace::make();
@@ -144,7 +144,7 @@ fn with_number(number: u64) -> Namespace {
         }
         others.push(made);
         if others.len() > 50 {
-            // The namespaces of other programs of this host are made meanwhile, too: perhaps it is among their numbers.
+            // Other programs of this host create namespaces too; the number may be among those kept here.
             others.clear();
         }
         assert!(Instant::now() < deadline, "{number} is not used again");
@@ -152,8 +152,8 @@ fn with_number(number: u64) -> Namespace {
     }
 }
 
-/// The namespace of the path is deleted and made again: the new one is watched.
-pub(crate) fn path_names_another(stage: &Stage) {
+/// The namespace of the path is deleted and created again: the new one is watched.
+pub(crate) fn path_names_a_new_namespace(stage: &Stage) {
     let directory = tempfile::tempdir().unwrap();
     let path = path_of_mount(&directory);
     let first = Namespace::make();
@@ -162,7 +162,7 @@ pub(crate) fn path_names_another(stage: &Stage) {
     first.reset_one();
     tracer.expect(2);
     remove(&path);
-    // With the first still there, it has another number.
+    // The first still exists, so the second has another number.
     let second = Namespace::make();
     second.keep_at(&path);
     tracer.expect_said(&format!("now names network namespace {}", second.inode));
@@ -172,12 +172,12 @@ pub(crate) fn path_names_another(stage: &Stage) {
     tracer.expect(4);
     let run = tracer.finish();
     run.check_counts(2, 2);
-    let told: Vec<_> = run.sent().map(|reset| reset["netns"]["inode"].as_u64().unwrap()).collect();
-    assert_eq!(told, [first.inode, second.inode]);
+    let reported: Vec<_> = run.sent().map(|reset| reset["netns"]["inode"].as_u64().unwrap()).collect();
+    assert_eq!(reported, [first.inode, second.inode]);
     remove(&path);
 }
 
-/// The process of the path ends.
+/// The process whose `/proc` path names the namespace exits.
 pub(crate) fn process_of_the_path_ends(stage: &Stage) {
     let mut puppet = Puppet::start("the-server");
     let mut tracer = stage.trace_everywhere(&["--netns", &format!("/proc/{}/ns/net", puppet.pid())]);
@@ -189,8 +189,8 @@ pub(crate) fn process_of_the_path_ends(stage: &Stage) {
     stage.finish(tracer, 1, 1);
 }
 
-/// A number that no namespace has now is told at the start.
-pub(crate) fn number_of_none(stage: &Stage) {
+/// A number that no namespace has is reported at the start.
+pub(crate) fn unused_number_is_reported(stage: &Stage) {
     let mut tracer = stage.trace_everywhere(&["--netns", &u32::MAX.to_string()]);
     tracer.expect_said(&format!("visible from here uses network namespace {}", u32::MAX));
     tracer.finish().check_counts(0, 0);

@@ -1,4 +1,4 @@
-//! What rsttrace says of itself: the doctor's report, the kernel side's own messages.
+//! Messages about rsttrace itself: the doctor's report, the log messages of the kernel side.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use crate::{
     tracer::shows_kernel_address,
 };
 
-/// Where tracing works, the doctor says so, probe by probe.
-pub(crate) fn doctor(_: &Stage) {
+/// Where tracing works, the doctor reports that for each probe.
+pub(crate) fn doctor_reports_every_probe(_: &Stage) {
     let output = Command::new(host::rsttrace()).arg("doctor").output().unwrap();
     let report = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{report}");
@@ -20,8 +20,8 @@ pub(crate) fn doctor(_: &Stage) {
     }
 }
 
-/// The programs log what they do when asked to, and trace all the same.
-pub(crate) fn kernel_messages(stage: &Stage) {
+/// With debug messages enabled, the programs log, and resets are reported as usual.
+pub(crate) fn programs_log_on_request(stage: &Stage) {
     let tracer = stage.trace_with(&["--debug-kernel"]);
     let mut pair = Pair::open(V4);
     pair.client_aborts();

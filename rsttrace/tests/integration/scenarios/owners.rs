@@ -1,4 +1,5 @@
-//! Whose a socket is, in every kind of life that it can have: the PID is the one that the scenario itself knows.
+//! The owner of a socket, however it was opened, passed on and closed: the PID is the one that the scenario itself
+//! knows.
 
 use std::fs;
 
@@ -11,8 +12,8 @@ use crate::{
     stage::{Pair, Stage, V4},
 };
 
-/// Another thread connects, another accepts: the owner is the process, and the name is the process's.
-pub(crate) fn threads(stage: &Stage) {
+/// One thread connects, another accepts: the owner is the process, with the process's name.
+pub(crate) fn process_owns_what_its_threads_open(stage: &Stage) {
     let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
     let tracer = stage.trace();
     let server_end = server.listen("l", V4, 16);
@@ -26,8 +27,8 @@ pub(crate) fn threads(stage: &Stage) {
     run.the_received().between(server_end, client_end).owner(&server).certain();
 }
 
-/// No process calls accept: a worker of the kernel does, on behalf of a process that did not listen.
-pub(crate) fn accepted_through_io_uring(stage: &Stage) {
+/// No process calls accept: a worker thread of the kernel does, on behalf of a process that did not listen.
+pub(crate) fn io_uring_accepts_for_a_process(stage: &Stage) {
     let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
     let tracer = stage.trace();
     let server_end = server.listen("l", V4, 16);
@@ -41,32 +42,32 @@ pub(crate) fn accepted_through_io_uring(stage: &Stage) {
     run.the_received().between(server_end, client_end).process(worker, "the-server").certain();
 }
 
-/// What this host lacks for it.
+/// What this host lacks to use `io_uring`.
 pub(crate) fn no_io_uring() -> Option<Lack> {
     (!uring::works()).then(|| Lack::Kernel("io_uring is switched off or not built in".to_owned()))
 }
 
-/// A descriptor travels through a Unix socket: whoever took it owns what was accepted.
-pub(crate) fn passed_on(stage: &Stage) {
-    let mut heir = Puppet::start("the-heir");
-    let name = format!("box-{}", heir.pid());
-    heir.tell(format_args!("open-box {name}"));
+/// A descriptor is passed through a Unix socket: the process that received it owns the accepted connection.
+pub(crate) fn receiver_of_a_descriptor_owns_it(stage: &Stage) {
+    let mut receiver = Puppet::start("the-receiver");
+    let name = format!("descriptors-{}", receiver.pid());
+    receiver.tell(format_args!("bind-unix {name}"));
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.server.tell(format_args!("give s {name}"));
-    heir.tell(format_args!("take s {name}"));
+    receiver.tell(format_args!("take s {name}"));
     pair.client.abort("c");
-    heir.wait_error("s", "ECONNRESET");
+    receiver.wait_error("s", "ECONNRESET");
 
     let run = stage.finish(tracer, 1, 1);
-    run.the_received().between(pair.server_end, pair.client_end).owner(&heir).provenance("lookup").certain();
+    run.the_received().between(pair.server_end, pair.client_end).owner(&receiver).provenance("lookup").certain();
 }
 
-/// A descriptor that is on its way is nobody's: who had it is the best guess, and no more.
-pub(crate) fn on_its_way(stage: &Stage) {
-    let mut heir = Puppet::start("the-heir");
-    let name = format!("box-{}", heir.pid());
-    heir.tell(format_args!("open-box {name}"));
+/// A descriptor in a Unix socket's queue belongs to no process: the process that sent it is reported as a guess.
+pub(crate) fn queued_descriptor_has_a_likely_owner(stage: &Stage) {
+    let mut receiver = Puppet::start("the-receiver");
+    let name = format!("descriptors-{}", receiver.pid());
+    receiver.tell(format_args!("bind-unix {name}"));
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.server.tell(format_args!("give s {name}"));
@@ -77,30 +78,30 @@ pub(crate) fn on_its_way(stage: &Stage) {
 }
 
 /// Two processes hold one accepted connection: the one that listened is named, as one of several.
-pub(crate) fn shared_by_two(stage: &Stage) {
+pub(crate) fn two_holders_share_a_connection(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
-    pair.server.tell("twin");
+    pair.server.tell("fork-holder");
     pair.client_aborts();
 
     let run = stage.finish(tracer, 1, 1);
     run.the_received().between(pair.server_end, pair.client_end).owner(&pair.server).only_likely();
 }
 
-/// The same, and the other ends before the reset: now the parent holds it alone.
-pub(crate) fn parent_alone_again(stage: &Stage) {
+/// The second holder of an accepted connection exits before the reset: the parent is the only holder again.
+pub(crate) fn remaining_holder_owns_the_connection(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
-    pair.server.tell("twin");
-    pair.server.tell("dismiss");
+    pair.server.tell("fork-holder");
+    pair.server.tell("end-holder");
     pair.client_aborts();
 
     let run = stage.finish(tracer, 1, 1);
     run.the_received().between(pair.server_end, pair.client_end).owner(&pair.server).certain();
 }
 
-/// As inetd does: the connection becomes the standard input of a program, which ends as soon as it is reset.
-pub(crate) fn served_by_a_program(stage: &Stage) {
+/// Like inetd: the connection becomes the standard input of a program, which ends as soon as it is reset.
+pub(crate) fn executed_program_owns_its_input(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let program: u32 = pair.server.tell("serve s").parse().unwrap();
@@ -111,8 +112,8 @@ pub(crate) fn served_by_a_program(stage: &Stage) {
     run.the_received().between(pair.server_end, pair.client_end).pid(program);
 }
 
-/// The opener forks and is gone; its child has the connection.
-pub(crate) fn opener_has_ended(stage: &Stage) {
+/// The opener forks and exits; its child has the connection.
+pub(crate) fn child_of_an_exited_opener_owns(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let child: u32 = pair.client.tell("fork leave").parse().unwrap();
@@ -127,8 +128,9 @@ pub(crate) fn opener_has_ended(stage: &Stage) {
         .certain();
 }
 
-/// The opener forks and is gone, and the child resets: the child is the owner, not an actor beside a ghost.
-pub(crate) fn heir_of_an_ended_opener_resets(stage: &Stage) {
+/// The opener forks and exits, and the child resets: the child is the owner, not an actor beside an owner that has
+/// exited.
+pub(crate) fn child_of_an_exited_opener_resets(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let child: u32 = pair.client.tell("fork leave").parse().unwrap();
@@ -143,9 +145,9 @@ pub(crate) fn heir_of_an_ended_opener_resets(stage: &Stage) {
         .certain();
 }
 
-/// Whoever listened is gone, as with every daemon that listens first and then goes into the background. Its connections
-/// are its child's, those that nobody has accepted too.
-pub(crate) fn listener_in_the_background(stage: &Stage) {
+/// The process that listened has exited, as with every daemon that listens before it forks into the background. Its
+/// connections are its child's, including those that have not been accepted.
+pub(crate) fn daemon_listens_and_forks(stage: &Stage) {
     let tracer = stage.trace();
     let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
     let server_end = server.listen("l", V4, 16);
@@ -164,9 +166,9 @@ pub(crate) fn listener_in_the_background(stage: &Stage) {
     }
 }
 
-/// Several processes listen at one place. A connection is its listener's before anybody has accepted it, whichever of the
-/// group that is.
-pub(crate) fn group_of_listeners(stage: &Stage) {
+/// Several processes listen at one address. A connection that has not been accepted belongs to its own listener,
+/// whichever of the group that is.
+pub(crate) fn waiting_connection_belongs_to_its_listener(stage: &Stage) {
     const CONNECTIONS: usize = 16;
     let (mut one, mut other) = (Puppet::start("one"), Puppet::start("other"));
     let mut client = Puppet::start("the-client");
@@ -187,8 +189,8 @@ pub(crate) fn group_of_listeners(stage: &Stage) {
     }
 }
 
-/// The same, accepted: whoever accepts from its own of the two listeners has the connection.
-pub(crate) fn accepted_from_a_group(stage: &Stage) {
+/// Of two processes that listen at one address, the one that accepts owns the connection.
+pub(crate) fn accepting_process_owns(stage: &Stage) {
     let (mut one, mut other) = (Puppet::start("one"), Puppet::start("other"));
     let mut client = Puppet::start("the-client");
     let tracer = stage.trace();
@@ -203,9 +205,9 @@ pub(crate) fn accepted_from_a_group(stage: &Stage) {
     run.the_received().between(place.parse().unwrap(), client_end).owner(&one).certain();
 }
 
-/// The server, which was not there when rsttrace started, has closed and is gone when the client sends data for which there
-/// is nobody: its name and its command line are still known.
-pub(crate) fn owner_is_gone(stage: &Stage) {
+/// The server, which started after rsttrace, has closed and exited when the client sends data for a closed socket: its
+/// name and its command line are still known.
+pub(crate) fn exited_owner_is_known(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let command_line = fs::read_to_string(format!("/proc/{}/cmdline", pair.server.pid())).expect("it runs");
@@ -223,9 +225,9 @@ pub(crate) fn owner_is_gone(stage: &Stage) {
     assert_eq!(sent["process"]["command_line"], command_line.replace('\0', " ").trim_end());
 }
 
-/// A forked child closes what another opened and accepted, and the rest of the connection is reset later: it is the
-/// child's, who had it last.
-pub(crate) fn closed_by_the_child_last(stage: &Stage) {
+/// A forked child closes a connection that its parent opened, and what is left of it is reset later: the owner is the
+/// child, its last holder.
+pub(crate) fn last_holder_owns_a_closed_socket(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let child: u32 = pair.client.tell("fork hand-over").parse().unwrap();
@@ -237,8 +239,8 @@ pub(crate) fn closed_by_the_child_last(stage: &Stage) {
     sent.process(child, "the-client").provenance("socket_user").certain();
 }
 
-/// A process in a PID namespace of its own has the PID that the host counts.
-pub(crate) fn pid_namespace(stage: &Stage) {
+/// A process in a PID namespace of its own is reported with the PID that it has on the host.
+pub(crate) fn host_pid_is_reported(stage: &Stage) {
     let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
     let tracer = stage.trace();
     let inner: u32 = server.tell("fork namespace").parse().unwrap();
@@ -254,8 +256,9 @@ pub(crate) fn pid_namespace(stage: &Stage) {
     assert!(received["process"]["command_line"].is_string(), "it is there to be asked: {:#}", received.0);
 }
 
-/// Processes that live for milliseconds: born with an accepted connection, dead as soon as it is reset, seventeen times.
-pub(crate) fn short_lives(stage: &Stage) {
+/// Processes that live for milliseconds: forked with an accepted connection, exited as soon as it is reset, seventeen
+/// times.
+pub(crate) fn short_lived_processes_are_named(stage: &Stage) {
     const LIVES: u64 = 17;
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
@@ -274,9 +277,9 @@ pub(crate) fn short_lives(stage: &Stage) {
     }
 }
 
-/// More connections than the kernel side remembers: whose they were is found out otherwise, or not known, and nobody else
-/// is named.
-pub(crate) fn more_than_remembered(stage: &Stage) {
+/// More connections than the kernel side's history holds: their owners are found otherwise, or unknown, and no other
+/// process is named.
+pub(crate) fn full_history_names_no_other_process(stage: &Stage) {
     const CONNECTIONS: u64 = 397;
     let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
     let tracer = stage.trace_with(&["--remember", "64"]);

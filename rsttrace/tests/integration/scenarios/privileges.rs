@@ -1,4 +1,4 @@
-//! What rsttrace may still do once everything is attached, and what it needs to begin with.
+//! Privileges: what rsttrace needs to start, and what it keeps once everything is attached.
 
 use std::{
     fs::{self, Permissions},
@@ -23,12 +23,12 @@ const CAP_SYS_PTRACE: u32 = 19;
 pub(crate) const CAP_PERFMON: u32 = 38;
 pub(crate) const CAP_BPF: u32 = 39;
 
-/// Nobody, on most systems.
-const NOBODY: u32 = 65534;
+/// User `nobody`, on most systems.
+const NOBODY_UID: u32 = 65534;
 
-/// Every thread has two capabilities left, gains none by what it runs, and is fenced in; owners of other users are
-/// known all the same.
-pub(crate) fn given_up_after_attaching(stage: &Stage) {
+/// Every thread keeps two capabilities, gains none by exec, and is sandboxed; owners that are other users' processes
+/// are still known.
+pub(crate) fn attached_run_gives_up_privileges(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let threads = threads(tracer.pid());
@@ -41,9 +41,9 @@ pub(crate) fn given_up_after_attaching(stage: &Stage) {
     knows_the_programs(&stage.finish(tracer, 1, 1), &pair);
 }
 
-/// Many starts, several at once, beside a busy CPU: each gives up its privileges in every thread. The threads that load the
-/// programs may still be exiting when it asks.
-pub(crate) fn given_up_in_every_start(stage: &Stage) {
+/// Concurrent starts beside a busy CPU: each gives up its privileges in every thread, although the threads that loaded
+/// the programs may still be exiting.
+pub(crate) fn every_start_gives_up_privileges(stage: &Stage) {
     const AT_ONCE: usize = 5;
     let starts = if host::is_guest() { AT_ONCE } else { 30 };
     let is_over = AtomicBool::new(false);
@@ -74,27 +74,27 @@ pub(crate) fn given_up_in_every_start(stage: &Stage) {
     });
 }
 
-/// The same under another user, who is not the owners'.
-pub(crate) fn as_another_user(stage: &Stage) {
-    let tracer = stage.trace_with(&["--user", &NOBODY.to_string()]);
+/// With `--user`, the privileges are given up under a user who is not the owners'.
+pub(crate) fn user_option_changes_the_user(stage: &Stage) {
+    let tracer = stage.trace_with(&["--user", &NOBODY_UID.to_string()]);
     let mut pair = Pair::open(V4);
     for status in threads(tracer.pid()) {
         is_confined(&status);
         for ids in ["Uid:", "Gid:"] {
-            assert_eq!(field(&status, ids), [NOBODY; 4].map(|id| id.to_string()).join(" "), "{status}");
+            assert_eq!(field(&status, ids), [NOBODY_UID; 4].map(|id| id.to_string()).join(" "), "{status}");
         }
-        assert_eq!(field(&status, "Groups:"), NOBODY.to_string());
+        assert_eq!(field(&status, "Groups:"), NOBODY_UID.to_string());
     }
     pair.client_aborts();
     let run = stage.finish(tracer, 1, 1);
     knows_the_programs(&run, &pair);
-    // The counters of this process's own namespace are there.
+    // The counters of rsttrace's own network namespace are readable.
     let counters = run.summaries.last().expect("a summary")["coverage"]["counters"].as_array().map(Vec::len);
     assert_eq!(counters, Some(3));
 }
 
-/// Three capabilities do everything that root does.
-pub(crate) fn with_three_capabilities_alone(stage: &Stage) {
+/// Three capabilities are enough for everything that root can do.
+pub(crate) fn three_capabilities_are_enough(stage: &Stage) {
     let said_to_root = watched(&stage.trace().finish());
     let directory = readable_copy();
     let program = directory.path().join("rsttrace");
@@ -113,19 +113,19 @@ pub(crate) fn with_three_capabilities_alone(stage: &Stage) {
     assert_eq!(watched(&run), said_to_root);
 }
 
-/// A directory with a copy of the program, which may lie where nobody can reach it.
+/// Directory with a copy of the program: the original may be in a directory that only root can enter.
 pub(crate) fn readable_copy() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    // Not by this process: whatever another scenario starts meanwhile would have the copy open for writing for a moment, and
-    // the kernel runs no such file.
+    // Copied by another process: a child that another scenario forks at the same time could hold the copy open for
+    // writing, and the kernel refuses to execute such a file (ETXTBSY).
     let copied = Command::new("cp").arg(host::rsttrace()).arg(directory.path()).status().unwrap();
     assert!(copied.success());
     directory
 }
 
-/// Without the right to become somebody else that is said, and nothing is traced.
-pub(crate) fn user_that_cannot_be_had(stage: &Stage) {
+/// `--user` without the right to change users is an error, and nothing is traced.
+pub(crate) fn forbidden_user_change_is_an_error(stage: &Stage) {
     for (user, status, word) in [("no-such-user-here", 2, "getent passwd"), ("", 2, "no user")] {
         let output = Command::new(host::rsttrace()).args(stage.arguments()).args(["--user", user]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -134,8 +134,7 @@ pub(crate) fn user_that_cannot_be_had(stage: &Stage) {
     }
 }
 
-/// What rsttrace says at the start that it watches. Whether the packet filter's functions are there depends on what other
-/// scenarios do.
+/// Probes that rsttrace reports at the start, without the packet filter's, which depend on other scenarios.
 fn watched(run: &Run) -> Vec<String> {
     let line = run.stderr.lines().find_map(|line| line.strip_prefix("rsttrace: tracing ")).expect("a start line");
     line.split(", ").filter(|hook| !hook.starts_with("nf_")).map(str::to_owned).collect()
@@ -164,11 +163,11 @@ fn kept() -> u64 {
 /// `/proc/PID/task/TID/status` of every thread.
 fn threads(pid: u32) -> Vec<String> {
     let threads = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")).unwrap();
-    // One of them ends of itself when it has looked around.
+    // The thread that reads the host's processes at the start may end at any time.
     threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("status")).ok()).collect()
 }
 
-/// The values of a line, one blank between them.
+/// Values of a line, separated by one blank.
 #[track_caller]
 fn field(status: &str, name: &str) -> String {
     let line =
@@ -184,7 +183,7 @@ fn become_nobody_with_three() -> io::Result<()> {
     become_nobody_with(&[CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF])
 }
 
-/// Becomes nobody, with these capabilities, which the next program keeps.
+/// Changes to the user `nobody` with these capabilities, which are kept across exec.
 pub(crate) fn become_nobody_with(wanted: &[u32]) -> io::Result<()> {
     #[repr(C)]
     struct Header {
@@ -212,8 +211,8 @@ pub(crate) fn become_nobody_with(wanted: &[u32]) -> io::Result<()> {
         }
         check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0).into())?;
         check(libc::syscall(libc::SYS_setgroups, 0, zeroed::<*const libc::gid_t>()))?;
-        check(libc::syscall(libc::SYS_setresgid, NOBODY, NOBODY, NOBODY))?;
-        check(libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY))?;
+        check(libc::syscall(libc::SYS_setresgid, NOBODY_UID, NOBODY_UID, NOBODY_UID))?;
+        check(libc::syscall(libc::SYS_setresuid, NOBODY_UID, NOBODY_UID, NOBODY_UID))?;
         check(libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()))?;
         for &capability in wanted {
             check(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0).into())?;

@@ -1,4 +1,4 @@
-//! Programs that people run.
+//! curl, Python and nginx.
 
 use std::{
     fs,
@@ -11,31 +11,31 @@ use nix::sys::signal::Signal;
 use crate::{
     child::Guard,
     host,
-    lines::{Lines, Next, PATIENCE},
+    lines::{Lines, Next, TIMEOUT},
     puppet::Puppet,
-    stage::{NOBODY_V4, Stage, V4},
+    stage::{CLOSED_V4, Stage, V4},
 };
 
 fn command(program: &str) -> Command {
     Command::new(host::program(program).expect("it is installed"))
 }
 
-/// A master ends its workers when it is told to end, and leaves them behind when it is killed.
+/// Master process whose workers end when it is asked to end, and would stay if it were killed.
 struct Master(Guard);
 
 impl Drop for Master {
     fn drop(&mut self) {
-        // An error means that it is gone already.
+        // An error means that it has already exited.
         if self.0.signal(Signal::SIGTERM).is_ok() {
             drop(self.0.wait());
         }
     }
 }
 
-/// curl, to a port where nobody listens.
-pub(crate) fn curl(stage: &Stage) {
+/// curl connects to a closed port.
+pub(crate) fn curl_is_refused(stage: &Stage) {
     let tracer = stage.trace();
-    let url = format!("http://{NOBODY_V4}/");
+    let url = format!("http://{CLOSED_V4}/");
     let mut curl = command("curl").args(["--silent", "--noproxy", "*", &url]).spawn().unwrap();
     let pid = curl.id();
     assert_eq!(curl.wait().unwrap().code(), Some(7), "curl says that it could not connect");
@@ -44,8 +44,8 @@ pub(crate) fn curl(stage: &Stage) {
     run.the_received().process(pid, "curl").state("SYN_SENT").cause("connection-refused");
 }
 
-/// A script that sets `SO_LINGER` 0, as clients with too many sockets in `TIME_WAIT` are told to.
-pub(crate) fn python(stage: &Stage) {
+/// A script that sets `SO_LINGER` 0, as is often recommended to clients with too many sockets in `TIME_WAIT`.
+pub(crate) fn python_aborts(stage: &Stage) {
     const SCRIPT: &str = "import socket, struct, sys
 s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
 s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
@@ -65,9 +65,8 @@ s.close()";
     run.the_received().owner(&server);
 }
 
-/// nginx answers 444, which is to close without a word, here with a reset. The master listens; the reset is the
-/// worker's.
-pub(crate) fn nginx(stage: &Stage) {
+/// nginx returns 444, which closes without an answer, here by a reset. The master listens; the reset is the worker's.
+pub(crate) fn nginx_worker_resets(stage: &Stage) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().display();
     let configuration = format!(
@@ -99,9 +98,9 @@ pub(crate) fn nginx(stage: &Stage) {
     assert_ne!(worker, nginx.0.id());
 }
 
-/// The process id of nginx's worker, once it has started.
+/// PID of nginx's worker, once it has started.
 fn worker_of(log: &Lines) -> u32 {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut said = String::new();
     while let Next::Line(line) = log.next(deadline) {
         if let Some((_, pid)) = line.split_once("start worker process ") {

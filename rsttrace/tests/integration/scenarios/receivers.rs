@@ -1,4 +1,4 @@
-//! The programs of others that take records: each started for one test, with nothing of the host's own changed.
+//! Third-party programs that receive records: each is started for one test, and the host's own are not touched.
 
 use std::{
     fs,
@@ -16,23 +16,23 @@ use tempfile::TempDir;
 use crate::{
     child::Guard,
     host::{self, Lack},
-    lines::{Lines, Next, PATIENCE},
+    lines::{Lines, Next, TIMEOUT},
 };
 
-/// Waits until something is so; nothing here announces itself.
+/// Waits until a condition holds, for programs that do not announce it.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
         assert!(Instant::now() < deadline, "{what} did not come in time");
         thread::yield_now();
     }
 }
 
-/// Where Debian has the journal's daemon, which is in nobody's path.
+/// Path of the journal's daemon in Debian.
 const JOURNALD: &str = "/lib/systemd/systemd-journald";
 
-/// Whether the journal can be played.
+/// What this host lacks to run a journal.
 pub(crate) fn no_journal() -> Option<Lack> {
     if !Path::new(JOURNALD).exists() {
         return Some(Lack::Missing("systemd-journald is not installed (package systemd)".to_owned()));
@@ -43,12 +43,12 @@ pub(crate) fn no_journal() -> Option<Lack> {
     host::lacks_program("journalctl")
 }
 
-/// Whether every receiver is there.
+/// What this host lacks to run every receiver.
 pub(crate) fn no_receivers() -> Option<Lack> {
     no_journal().or_else(|| host::lacks_runtime("rsyslogd")).or_else(no_collector)
 }
 
-/// Whether TLS can be played: with a program that has it, and an rsyslog that has.
+/// What this host lacks for syslog over TLS: openssl, and an rsyslog that supports it.
 pub(crate) fn no_tls() -> Option<Lack> {
     if !cfg!(feature = "tls") {
         return Some(Lack::Guest("built without the feature tls".to_owned()));
@@ -65,7 +65,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Starts it and waits until it listens.
+    /// Starts the journal and waits until it listens.
     pub(crate) fn start() -> Self {
         const SCRIPT: &str = "set -e
 mount -t tmpfs tmpfs /run
@@ -85,7 +85,7 @@ exec /lib/systemd/systemd-journald";
         journal
     }
 
-    /// What it sees as `/run`.
+    /// Directory that the journal sees as `/run`.
     fn run(&self) -> PathBuf {
         Path::new("/proc").join(self.daemon.id().to_string()).join("root/run")
     }
@@ -94,7 +94,7 @@ exec /lib/systemd/systemd-journald";
         self.run().join("systemd/journal/socket")
     }
 
-    /// What it has, by `journalctl -o json`, with these matches.
+    /// Entries that match, by `journalctl -o json`.
     pub(crate) fn entries(&self, matches: &[&str]) -> Vec<Value> {
         let output = Command::new(host::program("journalctl").expect("it is installed"))
             .args(["--quiet", "--output", "json", "--all", "--directory"])
@@ -106,14 +106,14 @@ exec /lib/systemd/systemd-journald";
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// All of ours, once the last has come.
+    /// All entries of rsttrace, once the summary has arrived.
     pub(crate) fn entries_up_to_summary(&self) -> Vec<Value> {
         wait_until("the summary in the journal", || !self.entries(&["RSTTRACE_TYPE=summary"]).is_empty());
         self.entries(&["SYSLOG_IDENTIFIER=rsttrace"])
     }
 }
 
-/// rsyslog, listening at a socket, by UDP and by TCP in the namespace of the calling thread.
+/// rsyslog, listening at a Unix socket, by UDP and by TCP in the calling thread's namespace.
 pub(crate) struct Rsyslog {
     _daemon: Guard,
     directory: TempDir,
@@ -124,12 +124,12 @@ impl Rsyslog {
     pub(crate) const TCP: &str = "127.0.0.1:5601";
     pub(crate) const TLS: &str = "127.0.0.1:6514";
 
-    /// Starts it and waits until it listens.
+    /// Starts rsyslog and waits until it listens.
     pub(crate) fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), "")
     }
 
-    /// The same with TLS too, by a certificate for 127.0.0.1 that nobody trusts who does not trust [`Self::authority`].
+    /// Starts rsyslog with TLS too, by a certificate for 127.0.0.1 of a new authority, see [`Self::authority`].
     pub(crate) fn start_with_tls() -> Self {
         let directory = Self::certificates();
         let path = directory.path().display();
@@ -141,7 +141,7 @@ impl Rsyslog {
         Self::start_in(directory, &input)
     }
 
-    /// A new authority, and a certificate by it.
+    /// Creates an authority, and a certificate that it has signed.
     pub(crate) fn certificates() -> TempDir {
         const SCRIPT: &str = "set -e
 new='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
@@ -155,7 +155,7 @@ openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out 
         directory
     }
 
-    /// The certificate by which its own is good.
+    /// Path of the authority's certificate.
     pub(crate) fn authority(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
@@ -196,8 +196,8 @@ action(type="omfile" file="{path}/out" template="ours" flushOnTXEnd="on")
         self.directory.path().join("log")
     }
 
-    /// What has come in by `imuxsock`, `imudp` or `imtcp` up to the summary, once that is there: for each message
-    /// severity, facility, application, identifier, structured data and text.
+    /// Messages received by `imuxsock`, `imudp` or `imtcp` up to the summary, once that has arrived: severity,
+    /// facility, application, identifier, structured data and text of each.
     pub(crate) fn messages(&self, input: &str) -> Vec<[String; 6]> {
         let path = self.directory.path().join("out");
         let mut text = String::new();
@@ -211,10 +211,10 @@ action(type="omfile" file="{path}/out" template="ours" flushOnTXEnd="on")
     }
 }
 
-/// Python with the messages of OpenTelemetry, where `cargo xtask setup` puts it.
+/// Python with the OpenTelemetry packages, where `cargo xtask setup` installs it.
 const PYTHON_WITH_OTLP: &str = "/usr/local/lib/rsttrace-tests/python/bin/python3";
 
-/// Whether a collector can be played.
+/// What this host lacks to run a collector.
 pub(crate) fn no_collector() -> Option<Lack> {
     let is_there = Command::new(PYTHON_WITH_OTLP)
         .args(["-c", "import grpc, opentelemetry.proto.collector.logs.v1.logs_service_pb2"])
@@ -226,7 +226,7 @@ pub(crate) fn no_collector() -> Option<Lack> {
     (!is_there).then(|| lack("Python's opentelemetry-proto is not installed"))
 }
 
-/// A collector of OpenTelemetry, made of the messages that its project publishes and of the gRPC library.
+/// OpenTelemetry collector, made of the project's published messages and of the gRPC library.
 pub(crate) struct Collector {
     _daemon: Guard,
     directory: TempDir,
@@ -236,7 +236,7 @@ impl Collector {
     pub(crate) const HTTP: &str = "otlp:http://127.0.0.1:4318";
     pub(crate) const GRPC: &str = "otlp:grpc://127.0.0.1:4317";
 
-    /// Starts one that takes nothing for so many seconds after the first request of each way.
+    /// Starts a collector that rejects everything for this many seconds after the first request of each protocol.
     pub(crate) fn start(refuses_s: u32) -> Self {
         const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/scenarios/collector.py");
         let directory = tempfile::tempdir().unwrap();
@@ -249,11 +249,11 @@ impl Collector {
             .unwrap();
         let said = Lines::of(daemon.stdout.take().unwrap());
         let collector = Self { _daemon: Guard(daemon), directory };
-        assert!(matches!(said.next(Instant::now() + PATIENCE), Next::Line(_)), "the collector does not start");
+        assert!(matches!(said.next(Instant::now() + TIMEOUT), Next::Line(_)), "the collector does not start");
         collector
     }
 
-    /// What has come by `http` or `grpc`, once the summary is there.
+    /// Records received by `http` or `grpc`, once the summary has arrived.
     pub(crate) fn records(&self, way: &str) -> Vec<Value> {
         let path = self.directory.path().join("out");
         let mut text = String::new();
@@ -280,7 +280,7 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     const ADDRESS: &str = "127.0.0.1:9090";
 
-    /// Starts it and waits until it answers.
+    /// Starts Prometheus and waits until it answers.
     pub(crate) fn start(port: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("prometheus.yml");
@@ -305,7 +305,7 @@ scrape_configs:
         prometheus
     }
 
-    /// The value of a query that has one, or none yet.
+    /// Value of a query; `None` while there is none.
     pub(crate) fn query(query: &str) -> Option<f64> {
         let encoded = query.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02X}"));
         let (_, body) = http_get(Self::ADDRESS, &format!("/api/v1/query?query={encoded}"))?;
@@ -325,7 +325,7 @@ pub(crate) fn http_get(address: &str, path: &str) -> Option<(String, String)> {
     head.lines().next()?.contains(" 200 ").then(|| (head.to_owned(), body.to_owned()))
 }
 
-/// CPU time that each thread of a process has taken, by its name.
+/// CPU time that each thread of a process has used, by its name.
 pub(crate) fn cpu_times(pid: u32) -> Vec<(String, Duration)> {
     let times = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|thread| {
         let thread = thread.unwrap().path();

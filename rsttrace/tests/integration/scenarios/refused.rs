@@ -1,4 +1,4 @@
-//! Connections to ports where nobody listens.
+//! Connections to closed ports.
 
 use std::net::SocketAddr;
 
@@ -7,17 +7,17 @@ use serde_json::Value;
 use crate::{
     host,
     puppet::Puppet,
-    stage::{NOBODY_V4, NOBODY_V6, Stage},
+    stage::{CLOSED_V4, CLOSED_V6, Stage},
 };
 
-/// Nobody owns the reset of a closed port, and the kernel has no socket for it; the one who is refused is known.
-pub(crate) fn v4(stage: &Stage) {
-    refused(stage, NOBODY_V4);
+/// The reset of a closed port has no owner and no socket; the process that is refused is known.
+pub(crate) fn refused_client_is_known_v4(stage: &Stage) {
+    refused(stage, CLOSED_V4);
 }
 
-/// The same, along the kernel's other path.
-pub(crate) fn v6(stage: &Stage) {
-    refused(stage, NOBODY_V6);
+/// A refused connection over IPv6, which the kernel handles by another function.
+pub(crate) fn refused_client_is_known_v6(stage: &Stage) {
+    refused(stage, CLOSED_V6);
 }
 
 fn refused(stage: &Stage, address: &str) {

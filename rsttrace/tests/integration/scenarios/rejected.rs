@@ -12,7 +12,7 @@ use crate::{
     chain::Chain,
     host::{self, Lack},
     puppet::Puppet,
-    stage::{NOBODY_V4, NOBODY_V6, Stage},
+    stage::{CLOSED_V4, CLOSED_V6, Stage},
 };
 
 pub(crate) fn lack() -> Option<Lack> {
@@ -23,7 +23,7 @@ pub(crate) fn lack_in_the_middle() -> Option<Lack> {
     lack().or_else(crate::chain::lack)
 }
 
-/// Rules in the calling thread's namespace, in the hook of this name.
+/// Adds reject rules in the calling thread's namespace, in the hook of this name.
 fn reject_in(hook: &str) {
     let program = host::program("nft").expect("it is installed");
     let mut nft = Command::new(program).args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
@@ -36,15 +36,15 @@ fn reject_in(hook: &str) {
     assert!(nft.wait().unwrap().success(), "nft does not take:\n{rules}");
 }
 
-pub(crate) fn at_the_input_v4(stage: &Stage) {
-    at_the_input(stage, NOBODY_V4, "nf_send_reset");
+pub(crate) fn input_rule_rejects_v4(stage: &Stage) {
+    at_the_input(stage, CLOSED_V4, "nf_send_reset");
 }
 
-pub(crate) fn at_the_input_v6(stage: &Stage) {
-    at_the_input(stage, NOBODY_V6, "nf_send_reset6");
+pub(crate) fn input_rule_rejects_v6(stage: &Stage) {
+    at_the_input(stage, CLOSED_V6, "nf_send_reset6");
 }
 
-/// The reset is the rule's, and nobody's socket or process has to do with it; the client takes it for the peer's.
+/// The reset is the rule's, without a socket or an owner; at the client it looks like the peer's.
 fn at_the_input(stage: &Stage, address: &str, hook: &str) {
     reject_in("input");
     let closed: SocketAddr = address.parse().unwrap();
@@ -64,8 +64,8 @@ fn at_the_input(stage: &Stage, address: &str, hook: &str) {
         .cause("firewall-reject");
 }
 
-/// On the way through a router, which says that it was the one; the ends are the connection's.
-pub(crate) fn on_the_way(stage: &Stage) {
+/// A rule on a router rejects, which the record shows; the ends are the connection's.
+pub(crate) fn router_rule_rejects(stage: &Stage) {
     let chain = Chain::around(stage);
     reject_in("forward");
     let tracer = chain.trace(stage, &[]);

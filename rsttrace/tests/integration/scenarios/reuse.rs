@@ -1,4 +1,4 @@
-//! Numbers and addresses that are used again are no identity: of sockets, processes and ports.
+//! Reused numbers and addresses, of sockets, processes and ports, do not identify anything.
 
 use std::{collections::HashMap, fs};
 
@@ -9,10 +9,10 @@ use crate::{
     stage::{Pair, Stage, V4},
 };
 
-/// Two clients and two servers take turns, so that the sockets of one are at the addresses that those of the other had a
-/// moment ago: each reset is told of the process that it belongs to. The servers are children of those that listen, so that
-/// the holder of what they have accepted is looked up when the reset has come.
-pub(crate) fn addresses_of_sockets(stage: &Stage) {
+/// Two clients and two servers alternate, so that the sockets of one pair are at the addresses that the other's had
+/// before: each reset is attributed to its own process. The servers are children of those that listen, so that the
+/// holder of an accepted connection is looked up after the reset.
+pub(crate) fn socket_addresses_are_reused(stage: &Stage) {
     const ROUNDS: usize = 23;
     let tracer = stage.trace();
     let mut pairs: Vec<Pair> = (1..=2)
@@ -25,10 +25,11 @@ pub(crate) fn addresses_of_sockets(stage: &Stage) {
         })
         .collect();
     let workers: Vec<u32> = pairs.iter_mut().map(|pair| pair.server.tell("fork hand-over").parse().unwrap()).collect();
-    // The pair whose socket was at an address last, and how often it was the other one.
+    // Pair whose socket was at an address last, and how often it was the other pair.
     let mut last_at: HashMap<String, usize> = HashMap::new();
     let mut used_again = 0;
-    // Who has the client's end, and who the server's, by both ends: two connections may have one port of the client's side.
+    // Holders of the client's and the server's end, by both ends, since two connections may have the same port at the
+    // client.
     let mut owners = HashMap::new();
     for _ in 0..ROUNDS {
         for (number, pair) in pairs.iter_mut().enumerate() {
@@ -53,7 +54,7 @@ pub(crate) fn addresses_of_sockets(stage: &Stage) {
     }
 }
 
-/// Addresses of the sockets with this port at either end, as `/proc/net/tcp` has them: scattered, but the same for the same.
+/// Addresses of the sockets with this port at either end, from `/proc/net/tcp`: hashed, but equal for equal addresses.
 fn socket_addresses(port: u16) -> Vec<String> {
     let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
     let has_port = |end: &&str| end.rsplit_once(':').is_some_and(|(_, found)| found == format!("{port:04X}"));
@@ -65,28 +66,31 @@ fn socket_addresses(port: u16) -> Vec<String> {
         .collect()
 }
 
-/// The process that has connected ends, and a descendant that still holds the connection gets its PID: the reset is the
-/// descendant's, which closed it, and not that of the one which is gone.
-pub(crate) fn process_id(stage: &Stage) {
+/// The process that connected exits, and a descendant that still holds the connection gets its PID: the reset is the
+/// descendant's, which closed it, and not the exited process's.
+pub(crate) fn process_id_is_reused(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     let opener = pair.client.pid();
     pair.client.tell("fork leave");
     pair.client.reap();
     // It has the PID of the opener, and another name.
-    let heir: u32 = pair.client.tell(format_args!("fork hand-over-to {opener}")).parse().unwrap();
-    assert_eq!(heir, opener, "the PID is used again");
-    pair.client.rename(b"the-heir");
+    let descendant: u32 = pair.client.tell(format_args!("fork hand-over-to {opener}")).parse().unwrap();
+    assert_eq!(descendant, opener, "the PID is used again");
+    pair.client.rename(b"the-descendant");
     pair.client_closes(100);
     pair.server_sends_after_close();
 
     let run = stage.finish(tracer, 1, 1);
-    run.the_sent().between(pair.client_end, pair.server_end).process(opener, "the-heir").cause("data-after-close");
+    run.the_sent()
+        .between(pair.client_end, pair.server_end)
+        .process(opener, "the-descendant")
+        .cause("data-after-close");
 }
 
-/// A client uses its port again, when nothing listens any more: the refusal has nothing to do with the process that the
-/// connection between the same ends was with.
-pub(crate) fn port_of_a_client(stage: &Stage) {
+/// A client reuses its port when nothing listens any more: the refusal is not attributed to the process that had the
+/// earlier connection between these ends.
+pub(crate) fn client_port_is_reused(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.server.abort("s");
@@ -101,8 +105,8 @@ pub(crate) fn port_of_a_client(stage: &Stage) {
     refusal.between(pair.server_end, pair.client_end).is("/process", Value::Null).cause("port-closed");
 }
 
-/// Data for a connection that has ended open none: its owner is still told.
-pub(crate) fn late_data_of_a_client(stage: &Stage) {
+/// Late data for a connection that has ended do not open a new one: its owner is still reported.
+pub(crate) fn late_data_open_no_connection(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.server.tell("close s");

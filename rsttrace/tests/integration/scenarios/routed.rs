@@ -1,17 +1,17 @@
-//! Connections through a router, each host a namespace of its own.
+//! Connections through a router, each host in a network namespace of its own.
 
 use crate::{
     chain::Chain,
     stage::{Pair, Stage},
 };
 
-/// A reset crosses the router: seen where it is sent and where it is received, and nowhere in between.
-pub(crate) fn abort_v4(stage: &Stage) {
+/// A reset crosses the router: it is reported where it is sent and where it is received, and not at the router.
+pub(crate) fn reset_crosses_the_router_v4(stage: &Stage) {
     abort(stage, Chain::pair_v4);
 }
 
-/// The same with IPv6.
-pub(crate) fn abort_v6(stage: &Stage) {
+/// A reset crosses the router over IPv6.
+pub(crate) fn reset_crosses_the_router_v6(stage: &Stage) {
     abort(stage, Chain::pair_v6);
 }
 

@@ -1,9 +1,9 @@
-//! Sockets that were open before rsttrace was started.
+//! Sockets that were open before rsttrace started.
 
 use crate::stage::{Pair, Stage, V4};
 
-/// Neither end was seen to be opened; both owners are named.
-pub(crate) fn connection(stage: &Stage) {
+/// rsttrace saw neither end being opened; both owners are named.
+pub(crate) fn older_connection_has_owners(stage: &Stage) {
     let mut pair = Pair::open(V4);
     let tracer = stage.trace();
     pair.client_aborts();
@@ -23,8 +23,8 @@ pub(crate) fn connection(stage: &Stage) {
         .provenance("snapshot");
 }
 
-/// The listener was there before, the connection was not: it inherits what is known of the listener.
-pub(crate) fn listener(stage: &Stage) {
+/// The listener is older than the run, the connection is not: it inherits the listener's owner.
+pub(crate) fn older_listener_passes_on_its_owner(stage: &Stage) {
     let mut pair = Pair::open(V4);
     let tracer = stage.trace();
     let client_end = pair.connect("c2", "s2");
@@ -42,8 +42,9 @@ pub(crate) fn listener(stage: &Stage) {
     run.the_received().between(client_end, pair.server_end).owner(&pair.client).provenance("connect");
 }
 
-/// As before, and the client resets: nobody was seen with the server's end in hand, and who holds it is looked for.
-pub(crate) fn accepted_from_it(stage: &Stage) {
+/// The client resets a connection accepted from a listener that is older than the run: no process was seen using the
+/// server's end, and its holder is looked up.
+pub(crate) fn holder_of_an_accepted_connection_is_looked_up(stage: &Stage) {
     let mut pair = Pair::open(V4);
     let tracer = stage.trace();
     let client_end = pair.connect("c2", "s2");

@@ -1,18 +1,19 @@
-//! What a run comes to.
+//! Summaries of a run.
 
 use serde_json::Value;
 
 use crate::stage::{Pair, Stage, V4};
 
-/// The counters of another namespace than rsttrace's own stand beside what was seen there, and agree.
-pub(crate) fn counters_of_another_namespace(stage: &Stage) {
+/// Counters of another namespace than rsttrace's own are in the summary beside the records of that namespace, and
+/// agree.
+pub(crate) fn counters_of_another_namespace_agree(stage: &Stage) {
     let mut pair = Pair::open(V4);
     let mut tracer = stage.trace_everywhere(&[]);
     for _ in 0..3 {
         pair.client_aborts();
         pair.connect("c", "s");
     }
-    // Other scenarios go on beside this one, so the records alone do not say when these are there.
+    // Other scenarios run at the same time, so the number of records alone does not show that these have arrived.
     while tracer.count(|reset| reset["netns"]["inode"] == stage.netns) < 6 {
         tracer.read_one();
     }
@@ -29,8 +30,8 @@ pub(crate) fn counters_of_another_namespace(stage: &Stage) {
     }
 }
 
-/// `--summary-interval`: the counts so far, and the run goes on.
-pub(crate) fn at_intervals(stage: &Stage) {
+/// `--summary-interval`: the counts so far, while the run continues.
+pub(crate) fn summaries_come_at_intervals(stage: &Stage) {
     let mut tracer = stage.trace_with(&["--summary-interval", "200ms"]);
     let mut pair = Pair::open(V4);
     pair.client_aborts();

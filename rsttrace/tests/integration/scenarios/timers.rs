@@ -1,12 +1,12 @@
-//! Resets that a timer or a limit of time has to do with.
+//! Resets by timers and timeouts of TCP.
 
 use crate::{
     netns,
     stage::{Pair, Stage, V4},
 };
 
-/// `TCP_USER_TIMEOUT` on an idle connection: keep-alive probes stay without an answer for that long.
-pub(crate) fn user_timeout(stage: &Stage) {
+/// `TCP_USER_TIMEOUT` on an idle connection: keep-alive probes get no answer for that long.
+pub(crate) fn user_timeout_expires(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.client.tell("user_timeout c 1500");
@@ -17,8 +17,8 @@ pub(crate) fn user_timeout(stage: &Stage) {
     run.the_sent().owner(&pair.client).reason("TCP_KEEPALIVE_TIMEOUT").cause("user-timeout").says("1.5 s");
 }
 
-/// A negative `TCP_LINGER2`: the process closes, and the peer has no time at all to close too.
-pub(crate) fn negative_linger2(stage: &Stage) {
+/// A negative `TCP_LINGER2`: after the process has closed, the peer gets no time to close too.
+pub(crate) fn negative_linger2_resets_the_peer(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.client.tell("linger2 c -1");

@@ -4,7 +4,7 @@ import java.net.http.*;
 import java.util.*;
 import java.util.concurrent.*;
 
-/** Obeys a command a line, each in a thread of a pool, and answers with a line. */
+/** Executes one command per line, each in a thread of a pool, and answers with one line. */
 class Client {
     static final Map<String, Socket> sockets = new ConcurrentHashMap<>();
     static final HttpClient http = HttpClient.newHttpClient();

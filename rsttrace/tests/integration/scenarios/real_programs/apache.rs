@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::{
-    DOOR, door, hear_head,
+    ADDRESS, address, hear_head,
     program::{self, Program},
     truth::{End, Truth, kill_with_unread_data, sent_by},
 };
@@ -13,8 +13,8 @@ use crate::{puppet::Puppet, stage::Stage};
 
 const MODULES: &str = "/usr/lib/apache2/modules";
 
-/// A client gives up an idle connection, and a child is killed while another has unread data.
-pub(crate) fn prefork(stage: &Stage) {
+/// A client gives up an idle connection, and a child is killed while another connection has unread data.
+pub(crate) fn prefork_children_own(stage: &Stage) {
     let tracer = stage.trace();
     let (apache, _directory) = start();
     let mut client = Puppet::start("the-client");
@@ -32,19 +32,19 @@ pub(crate) fn prefork(stage: &Stage) {
     sent_by(&run, &killed).cause("process-died");
 }
 
-/// A running Apache and its directory.
+/// Starts Apache; returns it and its directory.
 fn start() -> (Program, TempDir) {
     let directory = program::directory();
     let path = directory.path().display();
     let configuration = format!(
         "ServerRoot {path}
-         ServerName zoo
+         ServerName example
          DefaultRuntimeDir {path}
          PidFile {path}/pid
          Mutex pthread
          ErrorLog /dev/stderr
          CustomLog /dev/stdout \"served by %P\"
-         Listen {DOOR}
+         Listen {ADDRESS}
          User nobody
          Group nogroup
          LoadModule mpm_prefork_module {MODULES}/mod_mpm_prefork.so
@@ -61,11 +61,11 @@ fn start() -> (Program, TempDir) {
     (apache, directory)
 }
 
-/// Connects `name`, and learns from Apache's log who serves it; returns the server's end and the client's.
+/// Connects `name`, and reads from Apache's log which child serves it; returns the server's end and the client's.
 fn visit(apache: &Program, client: &mut Puppet, name: &str) -> (End, End) {
-    let client_end = client.connect(name, door());
-    client.tell(format_args!("say {name} GET /nothing HTTP/1.1|Host: zoo"));
+    let client_end = client.connect(name, address());
+    client.tell(format_args!("say {name} GET /nothing HTTP/1.1|Host: example"));
     hear_head(client, name);
     let pid = apache.says("served by ").parse().unwrap();
-    (End::held_by(pid, door(), client_end), End::of(client, client_end, door()))
+    (End::held_by(pid, address(), client_end), End::of(client, client_end, address()))
 }

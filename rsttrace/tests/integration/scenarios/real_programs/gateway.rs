@@ -1,12 +1,12 @@
-//! A gateway in front of a backend that resets the connections which the gateway keeps for the next request: on the
-//! gateway, the owner of what is received is the gateway's worker.
+//! A gateway in front of a backend that resets connections which the gateway keeps for the next request: at the
+//! gateway, the owner of the received reset is the gateway's worker.
 
 use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
 
 use super::{
-    DOOR, haproxy, hear_head,
+    ADDRESS, haproxy, hear_head,
     nginx::Nginx,
     program,
     truth::{End, Truth, received_by, sent_by},
@@ -17,25 +17,25 @@ use crate::{
     stage::{Stage, V4},
 };
 
-/// HAProxy, on whatever its backend does.
-pub(crate) fn haproxy(stage: &Stage) {
+/// HAProxy as the gateway.
+pub(crate) fn backend_resets_haproxy(stage: &Stage) {
     reset_by_backend(stage, |backend| haproxy::start("", backend, ""));
 }
 
-/// The same with nginx.
-pub(crate) fn nginx(stage: &Stage) {
+/// nginx as the gateway.
+pub(crate) fn backend_resets_nginx(stage: &Stage) {
     reset_by_backend(stage, nginx_before);
 }
 
-/// An nginx that keeps its connections to a backend.
+/// Starts an nginx that keeps its connections to a backend.
 fn nginx_before(backend: SocketAddr) -> Nginx {
     let location = "location / {
         proxy_pass http://far; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_next_upstream off;
     }";
-    Nginx::start(DOOR, location, &format!("upstream far {{ server {backend}; keepalive 4; }}"))
+    Nginx::start(ADDRESS, location, &format!("upstream far {{ server {backend}; keepalive 4; }}"))
 }
 
-/// The backend resets a connection that is idle, and one on which the next request has come.
+/// The backend resets an idle connection, and one on which the next request has arrived.
 fn reset_by_backend<G>(stage: &Stage, start: impl FnOnce(SocketAddr) -> G) {
     let tracer = stage.trace();
     let (mut play, _gateway) = Play::open(start);
@@ -58,8 +58,8 @@ fn reset_by_backend<G>(stage: &Stage, start: impl FnOnce(SocketAddr) -> G) {
     }
 }
 
-/// The backend closes a connection that nginx keeps, just as the next request comes: the worker finds the request first,
-/// and the end of the connection too late. (HAProxy looks for the end before it uses a connection.)
+/// The backend closes a connection that nginx keeps just as the next request arrives: the worker handles the request
+/// first, and notices the closed connection too late. (HAProxy checks a connection before it uses it.)
 pub(crate) fn nginx_is_late(stage: &Stage) {
     let tracer = stage.trace();
     let (mut play, _gateway) = Play::open(nginx_before);
@@ -88,14 +88,14 @@ struct Play {
 }
 
 impl Play {
-    /// A backend that listens, and a gateway in front of it.
+    /// Starts a backend that listens, and a gateway in front of it.
     fn open<G>(start: impl FnOnce(SocketAddr) -> G) -> (Self, G) {
         let (client, mut backend) = (Puppet::start("the-client"), Puppet::start("the-backend"));
         let backend_end = backend.listen("l", V4, 16);
         (Self { client, backend, backend_end }, start(backend_end))
     }
 
-    /// The client asks for a page on its connection `name`, for which the gateway opens a connection, `name` at the
+    /// Requests a page on the client's connection `name`, for which the gateway opens a connection, `name` at the
     /// backend. Returns the gateway's end of it and the backend's.
     fn use_backend(&mut self, name: &str) -> (End, End) {
         let (worker, _) = visit_web(&mut self.client, name);
@@ -108,12 +108,13 @@ impl Play {
         (end, End::of(&self.backend, self.backend_end, gateway_end))
     }
 
-    /// The client asks for a page.
+    /// Requests a page.
     fn ask(&mut self, name: &str) {
-        self.client.tell(format_args!("say {name} GET /page HTTP/1.1|Host: zoo"));
+        self.client.tell(format_args!("say {name} GET /page HTTP/1.1|Host: example"));
     }
 
-    /// There is no page: nginx says so, HAProxy closes the connection, for the client to try again.
+    /// Checks that the client gets no page: nginx answers with an error, HAProxy closes the connection, so that the
+    /// client tries again.
     fn gets_nothing(&mut self, name: &str) {
         let answer = self.client.ask(format_args!("hear_line {name}"));
         assert!(answer.as_ref().map_or(true, |line| line.starts_with("HTTP/1.1 502 ")), "{answer:?}");

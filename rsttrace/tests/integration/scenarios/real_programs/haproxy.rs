@@ -1,11 +1,11 @@
-//! HAProxy: a master, and a worker that does everything.
+//! HAProxy: a master, and one worker with all connections.
 
 use std::{fs, net::SocketAddr};
 
 use tempfile::TempDir;
 
 use super::{
-    DOOR, abort_after_visit,
+    ADDRESS, abort_after_visit,
     program::{self, Program},
     truth::{End, Truth, sent_by},
     visit_web,
@@ -15,9 +15,9 @@ use crate::{
     stage::{Stage, V4},
 };
 
-/// The client gives up an idle connection; the worker resets one that it was told to close without lingering, and
+/// The client gives up an idle connection; the worker resets one that it is configured to close without lingering, and
 /// the connection with which it checks a backend.
-pub(crate) fn worker(stage: &Stage) {
+pub(crate) fn worker_owns_every_connection(stage: &Stage) {
     let tracer = stage.trace();
     let (mut client, mut backend) = (Puppet::start("the-client"), Puppet::start("the-backend"));
     let backend_end = backend.listen("l", V4, 16);
@@ -28,12 +28,12 @@ pub(crate) fn worker(stage: &Stage) {
     abort_after_visit(&mut client, &mut truth);
 
     let (closed, client_end) = visit_web(&mut client, "closed");
-    client.tell("say closed GET /pid HTTP/1.1|Host: zoo|Connection: close");
-    // The end of the answer came first.
+    client.tell("say closed GET /pid HTTP/1.1|Host: example|Connection: close");
+    // The end of the answer arrived before.
     client.wait_error("closed", "EPIPE");
     truth.resets(&closed, &client_end);
 
-    // It does not even acknowledge the backend's answer.
+    // The worker does not even acknowledge the backend's SYN-ACK.
     let check = End::opened_by(closed.pid(), check_end, backend_end);
     truth.resets_half_open(&check);
 
@@ -42,7 +42,8 @@ pub(crate) fn worker(stage: &Stage) {
     sent_by(&run, &check).provenance("connect").cause("linger-zero");
 }
 
-/// A running HAProxy and its directory. A line of its frontend, and options of its only backend server.
+/// Starts HAProxy; returns it and its directory. `frontend` is a line of its frontend, `options` are those of its only
+/// backend server.
 pub(super) fn start(frontend: &str, backend: SocketAddr, options: &str) -> (Program, TempDir) {
     let directory = program::directory();
     let configuration = format!(
@@ -56,7 +57,7 @@ pub(super) fn start(frontend: &str, backend: SocketAddr, options: &str) -> (Prog
              timeout client 60s
              timeout server 60s
          frontend near
-             bind {DOOR}
+             bind {ADDRESS}
              {frontend}
              http-request return status 200 content-type text/plain lf-string \"%pid\\n\" if {{ path /pid }}
              default_backend far

@@ -1,9 +1,9 @@
-//! Super-servers: somebody else listens, and the program that serves is started for it.
+//! Super-servers: one process listens, and starts another that serves.
 
 use std::fs;
 
 use super::{
-    DOOR, door,
+    ADDRESS, address,
     program::{self, Program, until},
     reset_in_every_way,
     truth::{End, Truth, sent_by},
@@ -13,7 +13,7 @@ use crate::{
     stage::{Stage, V4},
 };
 
-/// Serves what standard input and output are connected to.
+/// Script that serves the connection at its standard input and output.
 const SHELL: &str = "#!/bin/sh
 echo $$
 read command
@@ -24,14 +24,14 @@ case $command in
 esac
 ";
 
-/// The service of a socket-activated program that accepts by itself, from descriptor 3.
+/// Socket-activated service that accepts by itself, from descriptor 3.
 const SERVICE: &str = "
 listener = socket.socket(fileno=3)
 while True:
     serve(listener.accept()[0])
 ";
 
-/// What the service manager does for it: the listener stays the manager's too.
+/// Service manager that starts the service and keeps a copy of the listener.
 const MANAGER: &str = "
 listener = listen()
 if os.fork() == 0:
@@ -45,13 +45,13 @@ os.wait()
 ";
 
 /// xinetd accepts, forks, and starts a shell with the connection as its standard input and output.
-pub(crate) fn xinetd(stage: &Stage) {
+pub(crate) fn xinetd_starts_a_shell(stage: &Stage) {
     let directory = program::directory();
     let shell = program::script(directory.path(), "serve", SHELL);
     let path = directory.path().display();
-    let (address, port) = DOOR.split_once(':').unwrap();
+    let (address, port) = ADDRESS.split_once(':').unwrap();
     let configuration = format!(
-        "service zoo
+        "service rsttest
          {{
              type = UNLISTED
              socket_type = stream
@@ -75,17 +75,17 @@ pub(crate) fn xinetd(stage: &Stage) {
     });
 }
 
-/// The same by systemd's tool, as for a socket unit with `Accept=yes`.
+/// systemd's tool accepts, as for a socket unit with `Accept=yes`.
 pub(crate) fn systemd_accepts(stage: &Stage) {
     let directory = program::directory();
     let shell = program::script(directory.path(), "serve", SHELL);
-    shells(stage, || systemd(&["--accept", "--inetd", "--listen", DOOR, &shell]));
+    shells(stage, || systemd(&["--accept", "--inetd", "--listen", ADDRESS, &shell]));
 }
 
-/// As for a socket unit with `Accept=no`: the tool listens, and becomes the program when somebody knocks.
+/// systemd's tool listens, and executes the service on the first connection, as for a socket unit with `Accept=no`.
 pub(crate) fn systemd_hands_over(stage: &Stage) {
     let service = [super::python::SERVE, SERVICE].concat();
-    reset_in_every_way(stage, || systemd(&["--listen", DOOR, "/usr/bin/python3", "-c", &service]));
+    reset_in_every_way(stage, || systemd(&["--listen", ADDRESS, "/usr/bin/python3", "-c", &service]));
 }
 
 /// A service manager listens, keeps the listener, and starts the program, which alone accepts.
@@ -112,28 +112,28 @@ fn shells(stage: &Stage, start: impl FnOnce() -> Program) {
     let mut client = Puppet::start("the-client");
     let mut truth = Truth::default();
     let connect = |client: &mut Puppet, name: &str| {
-        let client_end = client.connect(name, door());
+        let client_end = client.connect(name, address());
         let pid: u32 = client.tell(format_args!("hear_line {name}")).parse().unwrap();
         assert_ne!(pid, server.pid());
-        (pid, client_end, End::of(client, client_end, door()))
+        (pid, client_end, End::of(client, client_end, address()))
     };
 
     let (pid, client_end, end) = connect(&mut client, "alone");
     client.tell("say_line alone alone");
     until("the shell is cat", || program::comm(pid) == "cat");
-    let alone = End::held_by(pid, door(), client_end);
+    let alone = End::held_by(pid, address(), client_end);
     client.abort("alone");
     truth.resets(&end, &alone);
 
     let (pid, client_end, end) = connect(&mut client, "pipeline");
     client.tell("say_line pipeline pipeline");
-    let pipeline = End::shared_by(pid, &["cat", "serve", "tr"], door(), client_end);
-    // Its programs end at once: by the time that somebody looks the shell may be alone.
+    let pipeline = End::shared_by(pid, &["cat", "serve", "tr"], address(), client_end);
+    // The pipeline's programs end immediately: the shell may be the only holder by the time of the lookup.
     client.abort("pipeline");
     truth.resets(&end, &pipeline);
 
     let (pid, client_end, end) = connect(&mut client, "leave");
-    let leave = End::held_by(pid, door(), client_end);
+    let leave = End::held_by(pid, address(), client_end);
     // The shell reads its line byte by byte, and leaves the two bytes after it.
     client.tell("say leave leave");
     client.wait_error("leave", "ECONNRESET");
@@ -143,7 +143,7 @@ fn shells(stage: &Stage, start: impl FnOnce() -> Program) {
     sent_by(&run, &leave).is("/socket/unread_bytes", 2);
 }
 
-/// The other way round: a shell connects, and a program of its reads. The shell keeps the connection.
+/// A shell connects, and a child process reads. The shell keeps the connection.
 pub(crate) fn shell_connects(stage: &Stage) {
     const SCRIPT: &str = "exec 3<>\"/dev/tcp/127.0.0.1/$1\"; echo ready; cat <&3; echo done";
     let mut server = Puppet::start("the-server");

@@ -1,4 +1,4 @@
-//! A client in Java, whose threads do everything, and whose HTTP client keeps connections for the next request.
+//! A client in Java that uses threads, and whose HTTP client keeps connections for the next request.
 
 use std::{fs, net::SocketAddr};
 
@@ -15,14 +15,14 @@ use crate::{
 const CLIENT: &str = include_str!("Client.java");
 
 /// The client resets two connections in its two ways; the server resets one, and one that the HTTP client keeps.
-pub(crate) fn client(stage: &Stage) {
+pub(crate) fn java_process_owns(stage: &Stage) {
     let mut server = Puppet::start("the-server");
     let server_end = server.listen("l", V4, 16);
     let directory = program::directory();
     let source = directory.path().join("Client.java");
     fs::write(&source, CLIENT).unwrap();
     let tracer = stage.trace();
-    // The plainest of its collectors and compilers: what starts is all that counts here.
+    // The simplest garbage collector and compiler, for a short start.
     let options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", &source.display().to_string()];
     let mut java = Program::start("java", &[&options[..], &[&server_end.port().to_string()]].concat());
     java.says("ready");
@@ -42,7 +42,7 @@ pub(crate) fn client(stage: &Stage) {
     let (leaving, its_server) = connect(&mut java, &mut server, "leaving");
     server.tell("send leaving 7");
     java.ask("leave leaving");
-    // Java ends its side first, and closes then.
+    // Java shuts down its side first, and closes then.
     server.wait_error("leaving", "EPIPE");
     truth.resets(&leaving, &its_server);
 

@@ -1,5 +1,5 @@
-//! Programs that people run, and the ways in which their sockets pass from one process to another. Each
-//! scenario knows by itself who holds which end of a connection, and every other owner is a failure.
+//! Widely used programs, and the ways in which their sockets pass from one process to another. Each scenario knows
+//! independently which process holds which end of a connection, and every other owner is a failure.
 
 pub(crate) mod apache;
 pub(crate) mod gateway;
@@ -20,31 +20,31 @@ use truth::{End, Truth, sent_by};
 
 use crate::{puppet::Puppet, stage::Stage};
 
-/// Where a program listens: each has a network namespace to itself.
-const DOOR: &str = "127.0.0.1:8080";
+/// Address that a program listens at, in a network namespace of its own.
+const ADDRESS: &str = "127.0.0.1:8080";
 
-/// See [`DOOR`].
-fn door() -> SocketAddr {
-    DOOR.parse().unwrap()
+/// [`ADDRESS`] as a socket address.
+fn address() -> SocketAddr {
+    ADDRESS.parse().unwrap()
 }
 
-/// Connects `name` to a web server that answers with the process id of whoever answers; returns the server's end and
+/// Connects `name` to a web server that answers with the PID of the process that serves; returns the server's end and
 /// the client's.
 fn visit_web(client: &mut Puppet, name: &str) -> (End, End) {
-    let client_end = client.connect(name, door());
-    client.tell(format_args!("say {name} GET /pid HTTP/1.1|Host: zoo"));
+    let client_end = client.connect(name, address());
+    client.tell(format_args!("say {name} GET /pid HTTP/1.1|Host: example"));
     hear_head(client, name);
     server_and_client(client, name, client_end)
 }
 
-/// The client visits a web server as [`visit_web`] does and resets the idle connection.
+/// Connects to a web server by [`visit_web`] and resets the idle connection.
 fn abort_after_visit(client: &mut Puppet, truth: &mut Truth) {
     let (server_end, client_end) = visit_web(client, "idle");
     client.abort("idle");
     truth.resets(&client_end, &server_end);
 }
 
-/// Reads the head of a message of HTTP; returns its first line.
+/// Reads the head of an HTTP message; returns its first line.
 fn hear_head(puppet: &mut Puppet, name: &str) -> String {
     let hear = format!("hear_line {name}");
     let first = puppet.tell(&hear);
@@ -52,21 +52,21 @@ fn hear_head(puppet: &mut Puppet, name: &str) -> String {
     first
 }
 
-/// Connects `name` to a server that obeys a command a line, and asks it for the process id of whoever answers; returns
-/// the server's end and the client's.
+/// Connects `name` to a server that executes one command per line, and asks it for the PID of the process that serves;
+/// returns the server's end and the client's.
 fn visit(client: &mut Puppet, name: &str) -> (End, End) {
-    let client_end = client.connect(name, door());
+    let client_end = client.connect(name, address());
     client.tell(format_args!("say_line {name} pid"));
     server_and_client(client, name, client_end)
 }
 
-/// Both ends of a connection on which the process id of whoever serves it comes next.
+/// Both ends of a connection on which the PID of the process that serves it comes next.
 fn server_and_client(client: &mut Puppet, name: &str, client_end: SocketAddr) -> (End, End) {
     let pid = client.tell(format_args!("hear_line {name}")).parse().unwrap();
-    (End::held_by(pid, door(), client_end), End::of(client, client_end, door()))
+    (End::held_by(pid, address(), client_end), End::of(client, client_end, address()))
 }
 
-/// Visits a server that obeys a command a line, and has a connection reset from either side in every way.
+/// Connects to a server that executes one command per line, and resets connections from either side in every way.
 fn reset_in_every_way(stage: &Stage, start: impl FnOnce() -> program::Program) {
     let tracer = stage.trace();
     let _server = start();

@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::{
-    DOOR, abort_after_visit,
+    ADDRESS, abort_after_visit,
     program::{self, Program},
     truth::{Truth, kill_with_unread_data, sent_by},
     visit_web,
@@ -19,7 +19,8 @@ pub(super) struct Nginx {
 }
 
 impl Nginx {
-    /// Starts a master and two workers; `listen`, what is in `server`, and `more` beside it are of its configuration.
+    /// Starts a master and two workers; `listen`, `server` (the content of the server block) and `more` (beside it) are
+    /// parts of its configuration.
     pub(super) fn start(listen: &str, server: &str, more: &str) -> Self {
         let directory = program::directory();
         let path = directory.path().display();
@@ -45,12 +46,12 @@ impl Nginx {
     }
 }
 
-/// The client gives up an idle connection, and the worker one on which it has read enough to know that it is no request,
-/// one whose request does not come in time, and one that it does not want to answer.
-pub(crate) fn workers(stage: &Stage) {
+/// The client resets an idle connection; the worker resets one on which it has read enough to know that it is no
+/// request, one whose request does not come in time, and one that it is configured not to answer.
+pub(crate) fn workers_own_what_they_accept(stage: &Stage) {
     let tracer = stage.trace();
     let _nginx = Nginx::start(
-        DOOR,
+        ADDRESS,
         "reset_timedout_connection on; client_body_timeout 50ms; lingering_close off;
          location = /slow { proxy_pass http://127.0.0.1:9; }
          location = /never { return 444; }",
@@ -67,12 +68,12 @@ pub(crate) fn workers(stage: &Stage) {
     truth.resets(&unread, &client_end);
 
     let (slow, client_end) = visit_web(&mut client, "slow");
-    client.tell("say slow POST /slow HTTP/1.1|Host: zoo|Content-Length: 9000");
+    client.tell("say slow POST /slow HTTP/1.1|Host: example|Content-Length: 9000");
     client.wait_error("slow", "ECONNRESET");
     truth.resets(&slow, &client_end);
 
     let (never, client_end) = visit_web(&mut client, "never");
-    client.tell("say never GET /never HTTP/1.1|Host: zoo");
+    client.tell("say never GET /never HTTP/1.1|Host: example");
     client.wait_error("never", "ECONNRESET");
     truth.resets(&never, &client_end);
 
@@ -82,10 +83,10 @@ pub(crate) fn workers(stage: &Stage) {
     sent_by(&run, &never).cause("linger-zero");
 }
 
-/// A listener for each worker on one port: the kernel chooses the worker.
-pub(crate) fn reuseport(stage: &Stage) {
+/// Each worker has its own listener on one port, and the kernel chooses the worker.
+pub(crate) fn reuseport_workers_own(stage: &Stage) {
     let tracer = stage.trace();
-    let _nginx = Nginx::start(&format!("{DOOR} reuseport"), "", "");
+    let _nginx = Nginx::start(&format!("{ADDRESS} reuseport"), "", "");
     let mut client = Puppet::start("the-client");
     let mut truth = Truth::default();
     for name in ["a", "b", "c", "d", "e", "f", "g"] {
@@ -96,9 +97,9 @@ pub(crate) fn reuseport(stage: &Stage) {
     truth.finish(stage, tracer);
 }
 
-/// nginx and the connection were there first.
-pub(crate) fn before_the_start(stage: &Stage) {
-    let _nginx = Nginx::start(DOOR, "", "");
+/// nginx and the connection existed before rsttrace started.
+pub(crate) fn older_workers_are_known(stage: &Stage) {
+    let _nginx = Nginx::start(ADDRESS, "", "");
     let mut client = Puppet::start("the-client");
     let mut truth = Truth::default();
     let (old, client_end) = visit_web(&mut client, "old");
@@ -111,10 +112,10 @@ pub(crate) fn before_the_start(stage: &Stage) {
     truth.finish(stage, tracer);
 }
 
-/// A worker is killed while a connection of its has unread data.
-pub(crate) fn killed_worker(stage: &Stage) {
+/// A worker is killed while one of its connections has unread data.
+pub(crate) fn killed_worker_is_named(stage: &Stage) {
     let tracer = stage.trace();
-    let _nginx = Nginx::start(DOOR, "", "");
+    let _nginx = Nginx::start(ADDRESS, "", "");
     let mut client = Puppet::start("the-client");
     let mut truth = Truth::default();
     let (worker, client_end) = visit_web(&mut client, "c");

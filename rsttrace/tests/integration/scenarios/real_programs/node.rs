@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    door,
+    address,
     program::Program,
     truth::{End, Truth, sent_by},
     visit,
@@ -12,18 +12,18 @@ use crate::{puppet::Puppet, stage::Stage};
 
 const SERVE: &str = include_str!("serve.js");
 
-pub(crate) fn alone(stage: &Stage) {
+pub(crate) fn single_process_owns(stage: &Stage) {
     reset(stage, "alone");
 }
 
-pub(crate) fn cluster(stage: &Stage) {
+pub(crate) fn cluster_workers_own(stage: &Stage) {
     reset(stage, "cluster");
 }
 
 /// The client gives up two connections; the server resets one, and destroys one with data unread.
 fn reset(stage: &Stage, mode: &str) {
     let tracer = stage.trace();
-    let mut node = Program::start("node", &["-e", SERVE, &door().port().to_string(), mode]);
+    let mut node = Program::start("node", &["-e", SERVE, &address().port().to_string(), mode]);
     node.says("ready");
     let mut client = Puppet::start("the-client");
     let mut truth = Truth::default();
@@ -39,15 +39,15 @@ fn reset(stage: &Stage, mode: &str) {
     client.wait_error("aborted", "ECONNRESET");
     truth.resets(&aborted, &client_end);
 
-    let next_door = SocketAddr::new(door().ip(), door().port() + 1);
-    let client_end = client.connect("unread", next_door);
+    let next_address = SocketAddr::new(address().ip(), address().port() + 1);
+    let client_end = client.connect("unread", next_address);
     let pid = client.tell("hear_line unread").parse().unwrap();
-    let unread = End::held_by(pid, next_door, client_end);
+    let unread = End::held_by(pid, next_address, client_end);
     client.tell("send unread 7");
     unread.has_unread(7);
     node.tell("destroy");
     client.wait_error("unread", "ECONNRESET");
-    truth.resets(&unread, &End::of(&client, client_end, next_door));
+    truth.resets(&unread, &End::of(&client, client_end, next_address));
 
     let run = truth.finish(stage, tracer);
     sent_by(&run, &aborted).cause("linger-zero");

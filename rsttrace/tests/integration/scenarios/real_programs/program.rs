@@ -20,11 +20,11 @@ use tempfile::TempDir;
 use crate::{
     child::Guard,
     cpu, host,
-    lines::{Lines, Next, PATIENCE},
+    lines::{Lines, Next, TIMEOUT},
     netns,
 };
 
-/// A running program. It is killed when this is dropped, and its workers with it.
+/// Running program. It is killed with its workers when this is dropped.
 pub(super) struct Program {
     child: Guard,
     name: String,
@@ -42,7 +42,7 @@ impl Program {
             .stdin(Stdio::piped())
             .stdout(saying.try_clone().unwrap())
             .stderr(saying)
-            // Nothing of the one who tests reaches what the programs do.
+            // An empty environment, so that the user's settings do not affect the program.
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .process_group(0);
@@ -60,9 +60,9 @@ impl Program {
         self.child.id()
     }
 
-    /// Reads what it says up to the line with this text; returns what follows the text there.
+    /// Reads the program's output up to the line with this text; returns what follows the text there.
     pub(super) fn says(&self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut said = String::new();
         while let Next::Line(line) = self.said.next(deadline) {
             if let Some((_, rest)) = line.split_once(text) {
@@ -74,12 +74,12 @@ impl Program {
         panic!("{} does not say `{text}`, only:\n{said}", self.name);
     }
 
-    /// Gives it a line.
+    /// Writes a line to the program's standard input.
     pub(super) fn tell(&mut self, line: &str) {
         writeln!(self.commands, "{line}").unwrap_or_else(|error| panic!("{}: {line}: {error}", self.name));
     }
 
-    /// Gives it a line, and returns the line that it says then.
+    /// Writes a line to the program's standard input, and returns the next line of its output.
     pub(super) fn ask(&mut self, line: &str) -> String {
         self.tell(line);
         self.says("")
@@ -88,8 +88,8 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // The workers as well, and at once: what they do at their end is no part of any scenario. What they write into
-        // ends when the last of them has. An error means that they are gone already.
+        // The workers are killed too, without a chance to clean up, which no scenario expects. The pipe ends when the
+        // last of them has exited. An error means that they have already exited.
         let group = Pid::from_raw(self.child.id().cast_signed());
         if killpg(group, Signal::SIGKILL).is_ok() {
             drop(self.said.rest());
@@ -97,14 +97,14 @@ impl Drop for Program {
     }
 }
 
-/// A directory that whoever a program becomes may read.
+/// Directory that is readable for the user that a program changes to.
 pub(super) fn directory() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     directory
 }
 
-/// Writes a script there that anybody may run; returns its path.
+/// Writes a script that is executable for all users; returns its path.
 pub(super) fn script(directory: &Path, name: &str, text: &str) -> String {
     let path = directory.join(name);
     fs::write(&path, text).unwrap();
@@ -112,7 +112,7 @@ pub(super) fn script(directory: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-/// Stops a process as Ctrl-Z does, and waits until all of it has stopped.
+/// Stops a process as Ctrl-Z does, and waits until all of its threads have stopped.
 pub(super) fn stop(pid: u32) {
     signal(pid, Signal::SIGSTOP);
     let is_stopped = || state_of(pid) == Some('T');
@@ -123,21 +123,21 @@ pub(super) fn signal(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }
 
-/// The name of a process, now.
+/// Current name of a process.
 pub(super) fn comm(pid: u32) -> String {
-    // Empty when it is gone.
+    // Empty if it has exited.
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
-/// The state letter of a process.
+/// State letter of a process.
 fn state_of(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Looks again and again, for what the kernel sends no signal about.
+/// Polls until `is_so` holds, for changes that the kernel does not signal.
 pub(super) fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         thread::yield_now();

@@ -1,11 +1,11 @@
-//! Servers in Python, each with its own way of bringing a connection to whoever serves it.
+//! Servers in Python, each with its own way of passing a connection to the process that serves it.
 
 use std::fs;
 
 use nix::sys::signal::Signal;
 
 use super::{
-    DOOR, abort_after_visit,
+    ADDRESS, abort_after_visit,
     program::{self, Program},
     reset_in_every_way,
     truth::{Truth, sent_by},
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{puppet::Puppet, stage::Stage};
 
-/// What all of them do with a connection.
+/// Common part of the servers: what they do with a connection.
 pub(super) const SERVE: &str = include_str!("serve.py");
 
-/// What gunicorn is to serve.
+/// WSGI application for gunicorn.
 const APPLICATION: &str = "
 import os
 
@@ -37,7 +37,7 @@ ready()
 os.wait()
 ";
 
-/// The master accepts, and forks for each connection.
+/// A master that accepts, and forks for each connection.
 const FORKING: &str = "
 listener = listen()
 ready()
@@ -79,7 +79,7 @@ while True:
     connection.close()
 ";
 
-/// Processes that each listen for themselves.
+/// Several processes, each with its own listener.
 const REUSEPORT: &str = "
 for _ in range(3):
     if os.fork() == 0:
@@ -90,28 +90,28 @@ for _ in range(3):
 os.wait()
 ";
 
-pub(crate) fn prefork(stage: &Stage) {
+pub(crate) fn preforked_workers_own(stage: &Stage) {
     reset_in_every_way(stage, || start(PREFORK, 1));
 }
 
-pub(crate) fn forking(stage: &Stage) {
+pub(crate) fn forked_child_owns(stage: &Stage) {
     reset_in_every_way(stage, || start(FORKING, 1));
 }
 
-pub(crate) fn threads(stage: &Stage) {
+pub(crate) fn process_owns_what_its_threads_serve(stage: &Stage) {
     reset_in_every_way(stage, || start(THREADS, 1));
 }
 
-pub(crate) fn passing(stage: &Stage) {
+pub(crate) fn receiving_process_owns(stage: &Stage) {
     reset_in_every_way(stage, || start(PASSING, 1));
 }
 
-pub(crate) fn reuseport(stage: &Stage) {
+pub(crate) fn reuseport_processes_own(stage: &Stage) {
     reset_in_every_way(stage, || start(REUSEPORT, 3));
 }
 
-/// The server was there first, and one of its connections too.
-pub(crate) fn prefork_before_the_start(stage: &Stage) {
+/// The server, and one of its connections, existed before rsttrace started.
+pub(crate) fn older_preforked_workers_are_known(stage: &Stage) {
     let _server = start(PREFORK, 1);
     let mut client = Puppet::start("the-client");
     let mut truth = Truth::default();
@@ -125,17 +125,29 @@ pub(crate) fn prefork_before_the_start(stage: &Stage) {
     truth.finish(stage, tracer);
 }
 
-/// gunicorn itself, with threads in its workers. The client gives up an idle connection; a worker answers a request whose
-/// body it does not read, and closes.
-pub(crate) fn gunicorn(stage: &Stage) {
-    const HEAD: &str = "POST / HTTP/1.1|Host: zoo|Connection: close|Content-Length: 20000";
+/// gunicorn itself, with threads in its workers. The client gives up an idle connection; a worker answers a request
+/// without reading its body, and closes.
+pub(crate) fn gunicorn_workers_own(stage: &Stage) {
+    const HEAD: &str = "POST / HTTP/1.1|Host: example|Connection: close|Content-Length: 20000";
     let directory = program::directory();
-    fs::write(directory.path().join("zoo.py"), APPLICATION).unwrap();
+    fs::write(directory.path().join("application.py"), APPLICATION).unwrap();
     let path = directory.path().display().to_string();
     let tracer = stage.trace();
     let gunicorn = Program::start(
         "gunicorn",
-        &["--workers", "2", "--threads", "2", "--keep-alive", "60", "--bind", DOOR, "--chdir", &path, "zoo:serve"],
+        &[
+            "--workers",
+            "2",
+            "--threads",
+            "2",
+            "--keep-alive",
+            "60",
+            "--bind",
+            ADDRESS,
+            "--chdir",
+            &path,
+            "application:serve",
+        ],
     );
     gunicorn.says("Listening at");
     let mut client = Puppet::start("the-client");
@@ -157,7 +169,7 @@ pub(crate) fn gunicorn(stage: &Stage) {
     sent_by(&run, &unread).cause("closed-with-unread-data");
 }
 
-/// Starts a server that says so many times that it is ready.
+/// Starts a server, which reports this many times that it is ready.
 fn start(server: &str, times: u32) -> Program {
     let program = Program::start("python3", &["-c", &[SERVE, server].concat()]);
     for _ in 0..times {

@@ -1,28 +1,28 @@
-//! Redis: one process, whatever threads it has.
+//! Redis: one process with several threads.
 
 use nix::sys::signal::Signal;
 
 use super::{
-    DOOR, door,
+    ADDRESS, address,
     program::{self, Program},
     truth::{End, Truth, sent_by},
 };
 use crate::{puppet::Puppet, stage::Stage};
 
-/// A client gives up its connection; another client has the connection of a third closed, whose command has come but
-/// was not read yet.
-pub(crate) fn kills_a_client(stage: &Stage) {
+/// A client resets its connection; another client has the server close the connection of a third, whose command has
+/// arrived but has not been read yet.
+pub(crate) fn redis_kills_a_client(stage: &Stage) {
     let tracer = stage.trace();
-    let (_, port) = DOOR.split_once(':').unwrap();
+    let (_, port) = ADDRESS.split_once(':').unwrap();
     let redis = Program::start("redis-server", &["--bind", "127.0.0.1", "--port", port, "--save", ""]);
     redis.says("Ready to accept connections");
     let mut client = Puppet::start("the-client");
     let mut truth = Truth::default();
     let mut connect = |name| {
-        let client_end = client.connect(name, door());
+        let client_end = client.connect(name, address());
         client.tell(format_args!("say_line {name} PING"));
         assert_eq!(client.tell(format_args!("hear_line {name}")), "+PONG");
-        (End::held_by(redis.pid(), door(), client_end), End::of(&client, client_end, door()), client_end)
+        (End::held_by(redis.pid(), address(), client_end), End::of(&client, client_end, address()), client_end)
     };
     let (idle, idle_client, _) = connect("idle");
     let (_killer, ..) = connect("killer");
@@ -31,7 +31,7 @@ pub(crate) fn kills_a_client(stage: &Stage) {
     client.abort("idle");
     truth.resets(&idle_client, &idle);
 
-    // What comes while it is stopped is dealt with in the order in which it came.
+    // Commands that arrive while the server is stopped are executed in the order in which they arrived.
     program::stop(redis.pid());
     client.tell(format_args!("say_line killer CLIENT KILL {victim_address}"));
     client.tell("say_line victim PING");

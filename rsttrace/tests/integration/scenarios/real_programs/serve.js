@@ -1,4 +1,4 @@
-// Obeys a command a line. Who connects to the port after that is told the process id, and never read from.
+// Executes one command per line. A client of the next port gets the process id, and is never read from.
 const cluster = require('cluster');
 const net = require('net');
 

@@ -1,11 +1,11 @@
-# What the servers of the zoo have in common: they obey a command a line, and answer with a line.
+# Common part of the servers: they execute one command per line, and answer with one line.
 import os, socket, struct, sys, threading
 
-DOOR = ('127.0.0.1', 8080)
+ADDRESS = ('127.0.0.1', 8080)
 
 
 def listen(**options):
-    return socket.create_server(DOOR, backlog=64, **options)
+    return socket.create_server(ADDRESS, backlog=64, **options)
 
 
 def line(connection):

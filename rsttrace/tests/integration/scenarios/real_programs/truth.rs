@@ -1,4 +1,4 @@
-//! What a scenario knows by itself, without rsttrace: who holds which end of a connection.
+//! What a scenario knows without rsttrace: which processes hold which end of a connection.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
 
 use super::program::{self, until};
 
-/// One end of a connection, and who has it in hand: process ids and names.
+/// One end of a connection, and the processes that hold it: PIDs and names.
 #[derive(Clone)]
 pub(super) struct End {
     local: SocketAddr,
@@ -32,15 +32,15 @@ impl End {
         Self { local, peer, holders: vec![(puppet.pid(), puppet.comm().to_owned())] }
     }
 
-    /// This process alone holds it. `/proc` has to agree.
+    /// An end that only this process holds, which `/proc` must confirm.
     pub(super) fn held_by(pid: u32, local: SocketAddr, peer: SocketAddr) -> Self {
         Self::shared_by(pid, &[&program::comm(pid)], local, peer)
     }
 
-    /// Processes of these names hold it, and nobody else; this is one of them. `/proc` has to agree.
+    /// An end that processes of these names, this PID among them, and no others hold, which `/proc` must confirm.
     pub(super) fn shared_by(pid: u32, names: &[&str], local: SocketAddr, peer: SocketAddr) -> Self {
         let inode = socket(local, peer).expect("the connection is open").inode;
-        // Whoever has just handed it over may still be closing its own copy.
+        // The process that has just passed it on may still be closing its own copy.
         let is_so = || {
             let mut holders = holders_of(&inode);
             holders.sort_unstable_by(|(_, one), (_, other)| one.cmp(other));
@@ -50,30 +50,30 @@ impl End {
         Self { local, peer, holders: holders_of(&inode) }
     }
 
-    /// This process opened it, and may hold it with others.
+    /// An end that this process opened, and may share with others.
     pub(super) fn opened_by(pid: u32, local: SocketAddr, peer: SocketAddr) -> Self {
         Self { local, peer, holders: vec![(pid, program::comm(pid))] }
     }
 
-    /// Whoever holds it alone.
+    /// PID of the only holder.
     pub(super) fn pid(&self) -> u32 {
         let [(pid, _)] = *self.holders else { panic!("{:?} hold {}", self.holders, self.local) };
         pid
     }
 
-    /// So many bytes wait there, unread.
+    /// Waits until this many bytes are unread.
     pub(super) fn has_unread(&self, bytes: u32) {
         let unread = || socket(self.local, self.peer).map(|socket| socket.unread);
         until(&format!("{bytes} bytes wait at {}", self.local), || unread() == Some(bytes));
     }
 
-    /// Its process has closed it: no file is left of it.
+    /// Waits until the process has closed this end and no descriptor of it is left.
     pub(super) fn is_closed(&self) {
         let is_so = || socket(self.local, self.peer).is_none_or(|socket| socket.inode == "0");
         until(&format!("the process has closed {}", self.local), is_so);
     }
 
-    /// What is wrong with the owner in this record.
+    /// What is wrong with the owner in this record; `None` if it is right.
     fn fault(&self, reset: &Reset) -> Option<String> {
         let process = &reset["process"];
         score::asked();
@@ -82,14 +82,14 @@ impl End {
         if is_right {
             score::right(process);
         }
-        // Of several who hold a socket one is named, and it is said that this is not sure.
+        // Of several holders one is named, as a guess.
         let is_honest = self.holders.len() == 1 || process["confidence"] == "likely";
         let fault = || format!("{} is held by {:?}, not as said in {:#}", self.local, self.holders, reset.0);
         (!is_right || !is_honest || !reset["actor"].is_null()).then(fault)
     }
 }
 
-/// The resets of a scenario.
+/// Expected resets of a scenario.
 #[derive(Default)]
 pub(super) struct Truth {
     sent: Vec<End>,
@@ -97,19 +97,19 @@ pub(super) struct Truth {
 }
 
 impl Truth {
-    /// The one end resets the other.
+    /// Expects a reset from one end, received by the other.
     pub(super) fn resets(&mut self, sender: &End, receiver: &End) {
         assert_eq!((sender.local, sender.peer), (receiver.peer, receiver.local), "two ends of one connection");
         self.resets_half_open(sender);
         self.received.push(receiver.clone());
     }
 
-    /// This end resets a connection of which the other never had more than its first packet.
+    /// Expects a reset from this end on a connection of which the peer never had more than a SYN.
     pub(super) fn resets_half_open(&mut self, sender: &End) {
         self.sent.push(sender.clone());
     }
 
-    /// Ends the run. It has reported these resets at both ends, no other, and the right owner of each end.
+    /// Ends the run and checks that it reported these resets at both ends, no others, and the right owner of each end.
     pub(super) fn finish(&self, stage: &Stage, tracer: Tracer) -> Run {
         let run = stage.finish(tracer, count(&self.sent), count(&self.received));
         let sent = self.sent.iter().map(|end| end.fault(sent_by(&run, end)));
@@ -125,19 +125,19 @@ fn count(ends: &[End]) -> u64 {
     ends.len().try_into().unwrap()
 }
 
-/// The record of the reset that this end sent.
+/// Record of the reset that this end sent.
 pub(super) fn sent_by<'a>(run: &'a Run, end: &End) -> &'a Reset {
     let mut sent = run.sent().filter(|reset| is_about(reset, end));
     sent.next().unwrap_or_else(|| panic!("none sent from {} to {}", end.local, end.peer))
 }
 
-/// The record of the reset that this end received.
+/// Record of the reset that this end received.
 pub(super) fn received_by<'a>(run: &'a Run, end: &End) -> &'a Reset {
     let mut received = run.received().filter(|reset| is_about(reset, end));
     received.next().unwrap_or_else(|| panic!("none received at {} from {}", end.local, end.peer))
 }
 
-/// The process that holds this end dies while seven bytes of the client's wait there.
+/// Kills the process that holds this end while seven bytes from the client are unread.
 pub(super) fn kill_with_unread_data(end: &End, client: &mut Puppet, name: &str) {
     program::stop(end.pid());
     client.tell(format_args!("send {name} 7"));
@@ -150,13 +150,13 @@ fn is_about(reset: &Reset, end: &End) -> bool {
     reset.end("local") == end.local && reset.end("peer") == end.peer
 }
 
-/// A line of `/proc/net/tcp`.
+/// Line of `/proc/net/tcp`.
 struct Line {
     inode: String,
     unread: u32,
 }
 
-/// The connection between these ends, in the calling thread's namespace; its socket may be one for IPv6.
+/// Connection between these ends, in the calling thread's namespace; its socket may be an IPv6 socket.
 fn socket(local: SocketAddr, peer: SocketAddr) -> Option<Line> {
     let tables = ["tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap());
     tables.iter().flat_map(|table| table.lines().skip(1)).find_map(|line| {
@@ -167,7 +167,7 @@ fn socket(local: SocketAddr, peer: SocketAddr) -> Option<Line> {
     })
 }
 
-/// `0100007F:1F90` as an address. Each eight digits are four bytes in the order of memory, read as one number.
+/// Parses an address such as `0100007F:1F90`. Each eight digits are four bytes in memory order, printed as one number.
 fn address(text: &str) -> SocketAddr {
     let (address, port) = text.split_once(':').expect("address and port");
     let word = |index: usize| u32::from_str_radix(&address[index..index + 8], 16).unwrap().to_ne_bytes();
@@ -180,7 +180,7 @@ fn address(text: &str) -> SocketAddr {
     SocketAddr::new(ip, u16::from_str_radix(port, 16).unwrap())
 }
 
-/// The processes that have a descriptor of this socket.
+/// Processes that have a descriptor of this socket.
 fn holders_of(inode: &str) -> Vec<(u32, String)> {
     let link = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
@@ -189,7 +189,7 @@ fn holders_of(inode: &str) -> Vec<(u32, String)> {
 }
 
 fn holds(pid: u32, link: &Path) -> bool {
-    // An error means that the process is gone.
+    // An error means that the process has exited.
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     descriptors.filter_map(Result::ok).any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == link))
 }

@@ -14,8 +14,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use super::{records, refuse, resets, sink};
 use crate::{host, mounts, netns, scenarios::receivers::wait_until, stage::Stage, tracer::Tracer};
 
-/// A file gets the records that standard output gets.
-pub(crate) fn equals_stdout(stage: &Stage) {
+/// A file gets the same records as standard output.
+pub(crate) fn file_equals_stdout(stage: &Stage) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("records");
     let spec = format!("json:{}", path.display());
@@ -38,14 +38,14 @@ pub(crate) fn equals_stdout(stage: &Stage) {
 }
 
 /// logrotate moves the file away and sends SIGHUP: from then on lines go to a new file, and none is lost.
-pub(crate) fn is_moved_away(stage: &Stage) {
+pub(crate) fn moved_file_is_reopened(stage: &Stage) {
     let directory = tempfile::tempdir().unwrap();
     let (path, moved) = (directory.path().join("records"), directory.path().join("records.1"));
     let mut tracer = stage.trace_with(&["--received", "--sink", &format!("json:{}", path.display())]);
     refuse(&mut tracer, 7);
     fs::rename(&path, &moved).unwrap();
     tracer.signal(Signal::SIGHUP);
-    // The new file is the answer to the signal.
+    // The new file is created in response to the signal.
     wait_until("a new file", || path.exists());
     refuse(&mut tracer, 16 + 7);
     tracer.finish();
@@ -53,7 +53,7 @@ pub(crate) fn is_moved_away(stage: &Stage) {
 }
 
 /// The file is removed without a signal: later records are in a new file.
-pub(crate) fn is_removed(stage: &Stage) {
+pub(crate) fn removed_file_is_created_again(stage: &Stage) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("records");
     let mut tracer = stage.trace_with(&["--received", "--sink", &format!("json:{}", path.display())]);
@@ -67,13 +67,13 @@ pub(crate) fn is_removed(stage: &Stage) {
     assert_eq!(resets(&records(&path)), 16);
 }
 
-/// Whole lines in a file.
+/// Number of whole lines in a file.
 fn lines(path: &Path) -> usize {
     fs::read(path).unwrap().split(|&byte| byte == b'\n').count() - 1
 }
 
 /// logrotate's `copytruncate`, then a full disk: a partial line is removed again, and nothing else is added.
-pub(crate) fn is_truncated_and_the_disk_full(stage: &Stage) {
+pub(crate) fn truncated_file_survives_a_full_disk(stage: &Stage) {
     let directory = tempfile::tempdir().unwrap();
     mounts::leave().unwrap();
     mounts::mount("tmpfs", directory.path().to_str().unwrap(), "size=512k").unwrap();
@@ -106,7 +106,7 @@ fn limit_file_size(process: Option<Pid>, bytes: Option<u64>) -> io::Result<()> {
 }
 
 /// A limit of file sizes is handled like a full disk: it is reported, and the records are written once it is raised.
-pub(crate) fn meets_its_size_limit(stage: &Stage) {
+pub(crate) fn file_meets_its_size_limit(stage: &Stage) {
     const LIMIT: u64 = 64 << 10;
     const CONNECTIONS: u64 = 101;
     let directory = tempfile::tempdir().unwrap();
@@ -127,8 +127,8 @@ pub(crate) fn meets_its_size_limit(stage: &Stage) {
     assert!(numbers.iter().copied().eq(1..=CONNECTIONS), "{numbers:?}");
 }
 
-/// The start writes no file, whatever it does with the kernel's types.
-pub(crate) fn start_within_a_file_size_limit(stage: &Stage) {
+/// The start writes no file, so a file size limit does not prevent it.
+pub(crate) fn start_writes_no_file(stage: &Stage) {
     let netns = stage.netns.to_string();
     for limit in [0, 97 << 10] {
         let mut command = Command::new(host::rsttrace());

@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// Prometheus scrapes rsttrace and answers queries with the right counts.
-pub(crate) fn prometheus(stage: &Stage) {
+pub(crate) fn prometheus_gets_the_counts(stage: &Stage) {
     let spec =
         ["--received", "--comm", "the-client", "--metrics", "9477", "--metrics-peers", "1", "--sink", "json:/dev/null"];
     let mut tracer = stage.trace_here(&spec);
     let _prometheus = Prometheus::start(9477);
     refuse(&mut tracer, 23);
-    // Another peer, which no longer has a series of its own.
+    // Another peer, which exceeds `--metrics-peers` and has no series of its own.
     let mut client = Puppet::start("the-client");
     for _ in 0..7 {
         assert!(client.ask("connect c 127.0.0.2:9").is_err());
@@ -55,7 +55,7 @@ pub(crate) fn prometheus(stage: &Stage) {
         let words = query.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
         for name in words.filter(|word| word.starts_with("rsttrace_") || word.starts_with("process_")) {
             let family = name.trim_end_matches("_bucket").trim_end_matches("_total");
-            // With filters there is nothing to compare the host's counters with.
+            // With filters, the host's counters cannot be compared with the records.
             let is_omitted = family == "rsttrace_host_counter_observed";
             assert!(is_omitted || text.contains(&format!("# TYPE {family} ")), "{name} of {query}");
         }
@@ -65,12 +65,12 @@ pub(crate) fn prometheus(stage: &Stage) {
     tracer.finish();
 }
 
-/// Where `--metrics 9477` is.
+/// Address of `--metrics 9477`.
 const METRICS: &str = "127.0.0.1:9477";
 
-/// Requests are answered soon, whatever other clients do with their connections; a slow client is answered while there is
-/// room for it.
-pub(crate) fn beside_half_open_requests(stage: &Stage) {
+/// Requests are answered promptly, whatever other clients do with their connections; a slow client is answered while
+/// there is room for it.
+pub(crate) fn slow_clients_delay_no_answer(stage: &Stage) {
     let mut tracer = stage.trace_here(&["--received", "--metrics", "9477"]);
     let slow = thread::spawn(|| {
         let mut client = begin_request(METRICS, "GET /metrics HTTP/1.1\r\nHost:");
@@ -94,7 +94,7 @@ pub(crate) fn beside_half_open_requests(stage: &Stage) {
         (0..300).map(|_| begin_request(METRICS, "GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")).collect();
     answers_come_soon("clients that do not read");
     drop(unread);
-    // New ones all the time.
+    // New connections throughout.
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -108,7 +108,7 @@ pub(crate) fn beside_half_open_requests(stage: &Stage) {
             }
         });
         for _ in 0..10 {
-            answers_come_soon("64 connections that come anew");
+            answers_come_soon("64 connections that are replaced");
         }
         is_over.store(true, Ordering::Relaxed);
     });
@@ -126,7 +126,7 @@ fn begin_request(address: &str, text: &str) -> TcpStream {
     client
 }
 
-/// Both pages are served in half the time for which the server waits for the rest of a request.
+/// Checks that both pages are served in half the time for which the server waits for the rest of a request.
 #[track_caller]
 fn answers_come_soon(beside: &str) {
     for path in ["/healthz", "/metrics"] {

@@ -16,11 +16,11 @@ use crate::{
     puppet::Puppet,
     scenarios::receivers::{Collector, Journal, Rsyslog, cpu_times, http_get, wait_until},
     schema,
-    stage::{NOBODY_V4, Pair, Stage, V4},
+    stage::{CLOSED_V4, Pair, Stage, V4},
     tracer::Tracer,
 };
 
-/// What a run of `--output json` would have written, read from a file.
+/// Records that a run of `--output json` would have written, read from a file.
 fn records(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.ends_with('\n'), "the last line of {} is torn", path.display());
@@ -33,7 +33,7 @@ fn resets(records: &[Value]) -> u64 {
     records.iter().filter(|line| line["type"] == "reset").map(|line| line["count"].as_u64().unwrap()).sum()
 }
 
-/// What the summary of these records says of a sink.
+/// Figures of a sink in the summary of these records.
 #[track_caller]
 fn sink<'a>(summary: &'a Value, name: &str) -> &'a Value {
     let sinks = summary["sinks"].as_array().unwrap();
@@ -47,7 +47,7 @@ struct Tail {
 }
 
 impl Tail {
-    /// Lines that are in it by now.
+    /// Number of lines so far.
     fn lines(&mut self) -> u64 {
         let mut more = Vec::new();
         self.file.read_to_end(&mut more).unwrap();
@@ -56,17 +56,17 @@ impl Tail {
     }
 }
 
-/// Refused connections, so many, and what they make.
+/// Makes this many refused connections, and waits for their records.
 fn refuse(tracer: &mut Tracer, connections: u64) {
     let mut client = Puppet::start("the-client");
     for _ in 0..connections {
-        assert!(client.ask(format_args!("connect c {NOBODY_V4}")).is_err());
+        assert!(client.ask(format_args!("connect c {CLOSED_V4}")).is_err());
     }
     tracer.expect(connections);
 }
 
 /// A sink with a full disk and a reader of standard output that does not read: the third sink gets every record.
-pub(crate) fn one_that_fails_harms_no_other(stage: &Stage) {
+pub(crate) fn failed_sink_harms_no_other(stage: &Stage) {
     const BURST: u64 = 200;
     const CONNECTIONS: u64 = 10 * BURST;
     let directory = tempfile::tempdir().unwrap();
@@ -80,7 +80,7 @@ pub(crate) fn one_that_fails_harms_no_other(stage: &Stage) {
     let mut tail = Tail { file: File::open(&path).unwrap(), lines: 0 };
     for burst in 1..=CONNECTIONS / BURST {
         client.tell(format_args!("burst {server_end} {BURST}"));
-        // Before the next one, so that only those miss something that stand still.
+        // Waits before the next burst, so that only the stuck sinks miss records.
         wait_until("the records of a burst", || tail.lines() >= 2 * BURST * burst);
     }
     tracer.signal(Signal::SIGINT);
@@ -98,9 +98,9 @@ pub(crate) fn one_that_fails_harms_no_other(stage: &Stage) {
     assert!(sink(summary, "stdout")["undelivered"].as_u64() > Some(0), "{summary:#}");
 }
 
-/// The host's journal, or one like it: each record is an entry with its fields, and the journal adds what it knows of
-/// the owner.
-pub(crate) fn journal(stage: &Stage) {
+/// The host's journal, or one started for the test: each record is an entry with its fields, and the journal adds what
+/// it knows of the owner.
+pub(crate) fn journal_gets_every_field(stage: &Stage) {
     let journal = Journal::start();
     let mut tracer = stage.trace_with(&["--sink", &format!("journald:{}", journal.socket().display())]);
     let mut pair = Pair::open(V4);
@@ -143,8 +143,8 @@ pub(crate) fn journal(stage: &Stage) {
     );
 }
 
-/// rsyslog, by all three ways: it understands every message and its structured data.
-pub(crate) fn syslog(stage: &Stage) {
+/// rsyslog, by all three transports, parses every message and its structured data.
+pub(crate) fn rsyslog_parses_every_message(stage: &Stage) {
     let rsyslog = Rsyslog::start();
     let (socket, udp, tcp) = (
         format!("syslog:{}", rsyslog.socket().display()),
@@ -173,8 +173,8 @@ pub(crate) fn syslog(stage: &Stage) {
     }
 }
 
-/// A syslog daemon that is not there yet gets everything when it comes, and each record once.
-pub(crate) fn syslog_comes_late(stage: &Stage) {
+/// A syslog daemon that starts late gets every record, once.
+pub(crate) fn late_syslog_gets_every_record(stage: &Stage) {
     let tcp = format!("syslog:tcp://{}", Rsyslog::TCP);
     let mut tracer = stage.trace_here(&["--comm", "the-client", "--sink", &tcp]);
     refuse(&mut tracer, 23);
@@ -185,8 +185,8 @@ pub(crate) fn syslog_comes_late(stage: &Stage) {
     assert_eq!(rsyslog.messages("imtcp").iter().filter(|message| message[3] == "reset").count(), 23);
 }
 
-/// In TLS, to whom has the right certificate, and to nobody else.
-pub(crate) fn syslog_tls(stage: &Stage) {
+/// Over TLS, records go to a server with the right certificate, and to no other.
+pub(crate) fn syslog_tls_checks_the_certificate(stage: &Stage) {
     let rsyslog = Rsyslog::start_with_tls();
     let spec = format!("syslog:tls://{}", Rsyslog::TLS);
     let arguments = ["--comm", "the-client", "--sink", &spec];
@@ -197,7 +197,7 @@ pub(crate) fn syslog_tls(stage: &Stage) {
     assert_eq!(sink(run.summaries.last().unwrap(), &spec)["undelivered"], 0);
     assert_eq!(rsyslog.messages("imtcp").iter().filter(|message| message[3] == "reset").count(), 23, "{}", run.stderr);
 
-    // Another's certificate of authority.
+    // Certificate of another authority.
     let other = Rsyslog::certificates();
     let mut tracer = stage.trace_here_with(&arguments, &[("SSL_CERT_FILE", &other.path().join("ca.pem"))]);
     refuse(&mut tracer, 7);
@@ -207,9 +207,9 @@ pub(crate) fn syslog_tls(stage: &Stage) {
     assert_eq!((&count["delivered"], &count["waiting"]), (&0.into(), &7.into()));
 }
 
-/// As many records as are wanted through each sink, all at once: each has every one, once. `RSTTRACE_RECORDS=100000`
-/// plays it with more, and says what it costs.
-pub(crate) fn many_through_each(stage: &Stage) {
+/// This many records through each sink, concurrently: each gets every record, once. `RSTTRACE_RECORDS=100000` runs it
+/// with more, and prints the cost.
+pub(crate) fn each_sink_gets_every_record(stage: &Stage) {
     const BURST: usize = 1_000;
     let wanted = std::env::var("RSTTRACE_RECORDS").ok().map(|records| records.parse::<usize>().unwrap());
     let records = wanted.unwrap_or(2_000).next_multiple_of(BURST);
@@ -230,7 +230,7 @@ pub(crate) fn many_through_each(stage: &Stage) {
     let mut tracer = stage.trace_here(&arguments);
     let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
     for burst in 1..=records / BURST {
-        // A new one each time: nobody accepts, and so many do not fit into one queue.
+        // A new listener each time: no process accepts, and all of them do not fit into one queue.
         let server_end = server.listen("l", V4, 4096);
         client.tell(format_args!("burst {server_end} {BURST}"));
         tracer.expect((burst * BURST).try_into().unwrap());
@@ -273,22 +273,23 @@ pub(crate) fn many_through_each(stage: &Stage) {
     }
 }
 
-/// The attributes of the resets that a collector has.
+/// Attributes of the resets that a collector has received.
 fn collected(collector: &Collector, way: &str) -> Vec<Value> {
     let records = collector.records(way).into_iter().map(|mut record| record["attributes"].take());
     records.filter(|attributes| attributes["rsttrace.type"] == "reset").collect()
 }
 
-/// A collector that takes nothing for five seconds: then it gets every record, once and in order, by HTTP and by gRPC.
-pub(crate) fn collector(stage: &Stage) {
+/// A collector that rejects everything for five seconds: afterwards it gets every record, once and in order, by HTTP
+/// and by gRPC.
+pub(crate) fn late_collector_gets_every_record(stage: &Stage) {
     let collector = Collector::start(5);
     let sinks = ["--sink", Collector::HTTP, "--sink", Collector::GRPC, "--metrics", "9477"];
     let mut tracer = stage.trace_here(&[&["--comm", "the-client"][..], &sinks].concat());
     refuse(&mut tracer, 23);
-    // A few more come while it refuses.
+    // A few more arrive while it rejects.
     let mut client = Puppet::start("the-client");
     for _ in 0..7 {
-        assert!(client.ask(format_args!("connect c {NOBODY_V4}")).is_err());
+        assert!(client.ask(format_args!("connect c {CLOSED_V4}")).is_err());
     }
     tracer.expect(30);
     wait_until("empty queues", || {

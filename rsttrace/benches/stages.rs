@@ -1,6 +1,6 @@
-//! What each room of the user side takes for one event, over the events of the golden cases: `cargo bench -p rsttrace`.
+//! Time of each stage of the user side for one event, over the events of the golden cases: `cargo bench -p rsttrace`.
 //!
-//! Each figure is the time for all cases together, and its throughput in events a second.
+//! Each figure is the time for all cases together; its throughput is in events per second.
 
 #![expect(clippy::expect_used, reason = "what fails here fails the measurement")]
 
@@ -44,7 +44,7 @@ fn diagnosis() -> Diagnosis {
     Diagnosis::new(Timeouts::read(None).expect("the known timeouts"))
 }
 
-/// The records as the chain makes them.
+/// Records of the golden cases, from the complete chain.
 fn resets() -> Vec<Reset> {
     let (mut processor, mut out) =
         (testing::processor(decoder(), diagnosis(), Attribution::detect()), Collected::default());
@@ -59,10 +59,10 @@ fn text_options() -> TextOptions {
     TextOptions { color: false, time: TimeFormat::Local, started_ns: 0, zone: TimeZone::UTC, names: false }
 }
 
-fn rooms(criterion: &mut Criterion) {
+fn stages(criterion: &mut Criterion) {
     let events = events();
     let samples: Vec<&[u8]> = events.iter().map(ResetEvent::as_bytes).collect();
-    let mut group = criterion.benchmark_group("rooms");
+    let mut group = criterion.benchmark_group("stages");
     group.throughput(Throughput::Elements(events.len() as u64));
 
     group.bench_function("decode/sample", |bencher| {
@@ -74,17 +74,17 @@ fn rooms(criterion: &mut Criterion) {
     });
 
     let decoded: Vec<Reset> = events.iter().map(|event| decoder.reset(event, &CLOCK)).collect();
-    let mut each = |name: &str, room: &mut dyn FnMut(&mut Reset)| {
+    let mut each = |name: &str, stage: &mut dyn FnMut(&mut Reset)| {
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
                 || decoded.clone(),
-                |resets| resets.iter_mut().for_each(&mut *room),
+                |resets| resets.iter_mut().for_each(&mut *stage),
                 BatchSize::SmallInput,
             );
         });
     };
     each("attribute/owner", &mut |reset| drop(black_box(owner::decide(reset))));
-    // Of processes and cgroups that have been looked at before, as all but the first of each are.
+    // With processes and cgroups that are already in the caches, as for all but the first reset of each.
     let mut attribution = Attribution::detect();
     each("attribute/all", &mut |reset| attribution.attribute(reset, |_| None));
     let mut diagnosis = diagnosis();
@@ -116,5 +116,5 @@ fn sinks(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rooms, sinks);
+criterion_group!(benches, stages, sinks);
 criterion_main!(benches);

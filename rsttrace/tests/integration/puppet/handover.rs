@@ -1,4 +1,4 @@
-//! How a socket comes into other hands: through a Unix socket, by fork, by exec.
+//! Ways in which a socket passes to another process: through a Unix socket, by fork, by exec.
 
 use std::{
     io::{self, Read as _},
@@ -18,33 +18,33 @@ use nix::{
     unistd::{ForkResult, Pid, fork},
 };
 
-/// The first argument of a program that holds the connection that is its standard input until it ends.
+/// First argument of a process that holds the connection on its standard input until it ends.
 pub(crate) const HOLDER: &str = "holder";
 
-/// Reads until the end, or an error.
+/// Reads standard input until its end, or an error.
 pub(crate) fn hold() {
-    // An error is an end.
+    // An error counts as the end.
     drop(io::stdin().lock().read_to_end(&mut Vec::new()));
 }
 
-/// Starts a program whose standard input is the connection.
+/// Starts a process whose standard input is the connection.
 pub(super) fn start_holder(stream: TcpStream) -> io::Result<Child> {
     Command::new("/proc/self/exe").arg(HOLDER).stdin(Stdio::from(OwnedFd::from(stream))).stdout(Stdio::null()).spawn()
 }
 
-/// A place where descriptors can be left.
-pub(super) fn open_box(name: &str) -> io::Result<UnixDatagram> {
+/// Binds the abstract Unix socket that receives descriptors.
+pub(super) fn bind_unix(name: &str) -> io::Result<UnixDatagram> {
     UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)
 }
 
-/// One descriptor on its way through a Unix socket.
-struct Parcel {
+/// Control message with one descriptor.
+struct DescriptorMessage {
     /// Room for a header and one descriptor, aligned for the header.
     control: [u64; 4],
 }
 
-impl Parcel {
-    /// Does something with a message of one byte and this parcel.
+impl DescriptorMessage {
+    /// Calls `act` with a message of one byte and this control message.
     fn with<T>(&mut self, act: impl FnOnce(&mut libc::msghdr) -> T) -> T {
         let mut byte = [0_u8];
         let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
@@ -58,12 +58,12 @@ impl Parcel {
     }
 }
 
-/// Leaves a copy of the connection's descriptor in a box.
+/// Sends a copy of the connection's descriptor to the Unix socket of this name.
 pub(super) fn give(stream: &TcpStream, name: &str) -> io::Result<()> {
     let way = UnixDatagram::unbound()?;
     way.connect_addr(&SocketAddr::from_abstract_name(name)?)?;
     let fd = stream.as_raw_fd();
-    let sent = Parcel { control: [0; 4] }.with(|message| {
+    let sent = DescriptorMessage { control: [0; 4] }.with(|message| {
         // SAFETY: the control buffer has room for a header and one descriptor, and lives through the calls.
         unsafe {
             let header = libc::CMSG_FIRSTHDR(message);
@@ -78,9 +78,9 @@ pub(super) fn give(stream: &TcpStream, name: &str) -> io::Result<()> {
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Takes what was left in a box.
+/// Receives a descriptor from the Unix socket.
 pub(super) fn take(from: &UnixDatagram) -> io::Result<TcpStream> {
-    Parcel { control: [0; 4] }.with(|message| {
+    DescriptorMessage { control: [0; 4] }.with(|message| {
         // SAFETY: the buffers live through the calls, and the kernel fills in a header and one descriptor.
         unsafe {
             if libc::recvmsg(from.as_raw_fd(), message, libc::MSG_CMSG_CLOEXEC) < 0 {
@@ -88,7 +88,7 @@ pub(super) fn take(from: &UnixDatagram) -> io::Result<TcpStream> {
             }
             let header = libc::CMSG_FIRSTHDR(message);
             if header.is_null() {
-                return Err(io::Error::other("the box holds no descriptor"));
+                return Err(io::Error::other("the message has no descriptor"));
             }
             let fd = libc::CMSG_DATA(header).cast::<libc::c_int>().read_unaligned();
             Ok(TcpStream::from(OwnedFd::from_raw_fd(fd)))
@@ -96,19 +96,19 @@ pub(super) fn take(from: &UnixDatagram) -> io::Result<TcpStream> {
     })
 }
 
-/// Forks. In the child, the PID as the parent sees it, once `parent` has been done there; in the parent, what `parent`
-/// makes of the child's PID, which is given it together with the end of a pipe: what the child waits for.
+/// Forks. In the child, returns its PID as the parent sees it, once `parent` has returned there. In the parent, returns
+/// the result of `parent`, which receives the child's PID and the end of the pipe that the child waits for.
 pub(super) fn fork_with<T>(parent: impl FnOnce(Pid, io::PipeWriter) -> io::Result<T>) -> io::Result<Forked<T>> {
     // SAFETY: a puppet that forks has one thread.
     with_fork(|| Ok(unsafe { fork() }?), parent)
 }
 
-/// The same with this PID for the child.
+/// Forks with this PID for the child, otherwise like [`fork_with`].
 pub(super) fn fork_as<T>(pid: Pid, parent: impl FnOnce(Pid, io::PipeWriter) -> io::Result<T>) -> io::Result<Forked<T>> {
     with_fork(|| clone_as(pid), parent)
 }
 
-/// `clone3` with `set_tid`, as fork otherwise.
+/// `clone3` with `set_tid`, otherwise like fork.
 fn clone_as(pid: Pid) -> io::Result<ForkResult> {
     let pids = [pid.as_raw()];
     // SAFETY: all zeros is a valid structure.
@@ -143,25 +143,25 @@ fn with_fork<T>(
     }
 }
 
-/// Which of the two we are.
+/// Result of a fork, in the parent and in the child.
 pub(super) enum Forked<T> {
     Child(String),
     Parent(T),
 }
 
-/// Children from here on count PIDs anew.
+/// Places children that are forked from now on in a new PID namespace.
 pub(super) fn leave_pid_namespace() -> io::Result<()> {
     Ok(unshare(CloneFlags::CLONE_NEWPID)?)
 }
 
-/// A forked child that does nothing but keep its copies of everything; it ends when this is dropped.
-pub(super) struct Twin {
+/// Forked child that only holds its copies of all descriptors; it ends when this is dropped.
+pub(super) struct ForkedHolder {
     pid: Pid,
     _keeps_it: io::PipeWriter,
 }
 
-impl Twin {
-    /// Forks it.
+impl ForkedHolder {
+    /// Forks the child.
     pub(super) fn fork() -> io::Result<Self> {
         let (mut from_parent, to_child) = io::pipe()?;
         // SAFETY: a puppet that forks has one thread.
@@ -180,8 +180,8 @@ impl Twin {
         self.pid
     }
 
-    /// Ends it and waits until it is gone.
-    pub(super) fn dismiss(self) -> io::Result<()> {
+    /// Ends the child and waits until it has exited.
+    pub(super) fn end(self) -> io::Result<()> {
         let pid = self.pid;
         drop(self);
         waitpid(pid, None)?;
