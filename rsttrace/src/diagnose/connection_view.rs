@@ -3,7 +3,7 @@
 use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::tls;
-use crate::model::{Direction, Reset, Role, Socket};
+use crate::model::{Direction, Reset, Role, RstOrigin, Socket};
 
 /// Clock tick that is assumed if the kernel's is not known, milliseconds: the longest (`CONFIG_HZ=100`).
 const TICK_MAX_MS: f64 = 10.0;
@@ -280,8 +280,12 @@ impl<'a> ReceivedReset<'a> {
 
 /// Returns whether the TTL of a reset differs from that of the peer's own packets; `None` if one of the two is not
 /// known.
+///
+/// What was made without a socket, from a hop nearer than the peer, is foreign: NATs, load balancers and firewalls are often
+/// one hop before the peer. Any other reset may have taken another route.
 pub(crate) fn has_foreign_ttl(reset: &Reset) -> Option<bool> {
     let packet = reset.packet.as_ref()?;
     let own = packet.handshake_ttl.or(reset.internals.correlation.peer_ttl)?;
-    Some(packet.ttl.abs_diff(own) > TTL_TOLERANCE)
+    let is_stateless = RstOrigin::of(packet, reset.family) == RstOrigin::Stateless;
+    Some(is_stateless && packet.ttl > own || packet.ttl.abs_diff(own) > TTL_TOLERANCE)
 }

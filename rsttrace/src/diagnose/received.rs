@@ -69,10 +69,10 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &KEEPALIVE_ANSWER,
     &IDLE_RESET,
     &POLICY,
+    &lost_state::PATH_LOST_STATE,
     &INJECTED,
     &ACCEPT_OVERFLOW,
     &PEER_RESTARTED,
-    &lost_state::PATH_LOST_STATE,
     &lost_state::PEER_LOST_STATE,
     &PEER_ABORTED,
 ];

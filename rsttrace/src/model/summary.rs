@@ -55,6 +55,9 @@ pub struct Summary {
     pub idle_clusters: Vec<IdleCluster>,
     /// The run in one paragraph.
     pub verdict: String,
+    /// The same sentences with the names of their rows, for text.
+    #[serde(skip)]
+    pub verdict_lines: Vec<(&'static str, String)>,
     /// The host's own counters beside the observed resets.
     pub coverage: Coverage,
     /// What worked less well than it could, one sentence each.

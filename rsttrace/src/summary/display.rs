@@ -44,7 +44,10 @@ impl Display for Summary {
                 line(formatter, "sink", &format!("{}: {missing}", Sanitized(sink)))?;
             }
         }
-        if *resets > 0 { line(formatter, "verdict", &self.verdict) } else { Ok(()) }
+        if *resets == 0 {
+            return Ok(());
+        }
+        self.verdict_lines.iter().try_for_each(|(name, sentence)| line(formatter, name, sentence))
     }
 }
 

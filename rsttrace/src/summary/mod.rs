@@ -2,6 +2,7 @@
 
 pub mod coverage;
 mod display;
+mod harm;
 mod heavy_hitters;
 pub mod patterns;
 mod verdict;
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use crate::{
     diagnose::timeouts::Timeouts,
     model::{BackendCount, Coverage, Direction, Fault, PeerCount, ProcessCount, Reset, SinkCount, Summary},
-    summary::{heavy_hitters::HeavyHitters, patterns::Patterns},
+    summary::{harm::HarmByCause, heavy_hitters::HeavyHitters, patterns::Patterns},
     util::degraded::{self, Degraded},
 };
 
@@ -30,6 +31,7 @@ pub struct Tally {
     by_fault: BTreeMap<Fault, u64>,
     by_peer: HeavyHitters<IpAddr>,
     by_process: HeavyHitters<(Arc<str>, u32)>,
+    harm: HarmByCause,
     patterns: Patterns,
 }
 
@@ -74,6 +76,7 @@ impl Tally {
         if let Some(process) = &reset.process {
             self.by_process.count((Arc::clone(&process.comm), process.pid), reset.count);
         }
+        self.harm.count(reset);
         self.patterns.observe(reset);
     }
 
@@ -107,11 +110,13 @@ impl Tally {
             patterns: self.patterns.sentences(&idle_clusters),
             idle_clusters,
             verdict: String::new(),
+            verdict_lines: Vec::new(),
             coverage,
             degraded: degraded::grouped(degraded).iter().map(ToString::to_string).collect(),
             sinks,
         };
-        summary.verdict = verdict::render(&summary);
+        summary.verdict_lines = verdict::lines(&summary, self.harm.worst().as_ref());
+        summary.verdict = verdict::paragraph(&summary.verdict_lines);
         summary
     }
 }

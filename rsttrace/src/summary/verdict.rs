@@ -1,22 +1,29 @@
-//! The run in one paragraph: the conclusions that a person would draw from a capture.
+//! The run in a few sentences: the conclusions that a person would draw from a capture.
 
-use crate::{
-    diagnose::catalogue,
-    model::{Fault, FinOrderCounts, Summary},
-};
+use super::harm::WorstCause;
+use crate::model::{Fault, FinOrderCounts, Summary};
 
-/// Renders the verdict: who reset whom, which side has to change something, whether a FIN preceded the next data, how
-/// many backends are affected, and idle times.
-pub(super) fn render(summary: &Summary) -> String {
+/// Sentences of the verdict with the names of their rows: who reset whom, which side has to change something, what to look at
+/// first, idle times, whether a FIN preceded the next data, and how many backends are affected.
+pub(super) fn lines(summary: &Summary, worst: Option<&WorstCause>) -> Vec<(&'static str, String)> {
     if summary.resets == 0 {
-        return "No resets.".to_owned();
+        return vec![("verdict", "No resets.".to_owned())];
     }
-    let mut sentences = vec![by_direction(summary), by_fault(summary)];
-    sentences.extend(fin_order(&summary.order));
-    sentences.extend(backends(summary));
-    sentences.extend(summary.idle_clusters.first().map(|cluster| format!("Timing: {}.", cluster.summary_clause())));
-    sentences.extend(most_urgent_cause(summary));
-    sentences.join(" ")
+    let mut lines = vec![("verdict", format!("{} {}", by_direction(summary), by_fault(summary)))];
+    lines.extend(worst.map(|worst| ("first", look_first(worst))));
+    lines.extend(
+        summary.idle_clusters.first().map(|cluster| ("timing", format!("Timing: {}.", cluster.summary_clause()))),
+    );
+    let order = [fin_order(&summary.order), backends(summary)].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    if !order.is_empty() {
+        lines.push(("backends", order));
+    }
+    lines
+}
+
+/// The sentences in one paragraph.
+pub(super) fn paragraph(lines: &[(&'static str, String)]) -> String {
+    lines.iter().map(|(_, sentence)| sentence.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 fn by_direction(summary: &Summary) -> String {
@@ -34,7 +41,12 @@ fn by_direction(summary: &Summary) -> String {
 fn by_fault(summary: &Summary) -> String {
     let count = |fault: Fault| summary.by_fault.get(&fault).copied().filter(|&count| count > 0);
     if count(Fault::None) == Some(summary.resets) {
-        return if summary.resets == 1 { "It is harmless." } else { "All of them are harmless." }.to_owned();
+        return if summary.resets == 1 {
+            "It is harmless: nothing has to be changed."
+        } else {
+            "All of them are harmless: nothing has to be changed."
+        }
+        .to_owned();
     }
     let side = |fault: Fault, name: &str| {
         let count = count(fault)?;
@@ -80,11 +92,17 @@ fn backends(summary: &Summary) -> Option<String> {
     })
 }
 
-fn most_urgent_cause(summary: &Summary) -> Option<String> {
-    // What is harmless needs no change, however often it occurs.
-    let rows = summary.by_cause.iter().filter_map(|(code, count)| Some((catalogue::find(code).next()?, count)));
-    let (row, count) = rows.filter(|(row, _)| row.fault != Fault::None).max_by_key(|&(_, count)| count)?;
-    Some(format!("Look first at: {} ({count}). {} {}", row.code, row.summary, row.advice))
+/// Names the cause with the most harm, with its process and place.
+fn look_first(worst: &WorstCause) -> String {
+    let WorstCause { spec, resets, incidents, place } = worst;
+    let count = match (resets, incidents) {
+        (1, _) => "once".to_owned(),
+        (resets, incidents) if resets == incidents => format!("{resets} times"),
+        (resets, 1) => format!("{resets} at the same time"),
+        (resets, incidents) => format!("{resets} resets, {incidents} times"),
+    };
+    let place = if place.is_empty() { String::new() } else { format!(", {place}") };
+    format!("Look first at: {} ({count}){place}. {} {}", spec.code, spec.summary, spec.advice)
 }
 
 /// Joins parts of a sentence: `a, b and c`.

@@ -6,9 +6,9 @@ use rsttrace::decode::clock::Ticks;
 use rsttrace_common::{
     abi::{sock_flag, tcp, tcp_flag},
     event::{
-        Address, EVENT_HAS_HISTORY, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET, EVENT_HAS_TIMES,
-        EVENT_OWNED_BY_USER, EVENT_TIME_WAIT, KIND_RECEIVED, KIND_SENT, PROVENANCE_CONNECT, PROVENANCE_LISTEN,
-        PacketHeader, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task,
+        Address, ConnectionEnding, EVENT_HAS_HISTORY, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET,
+        EVENT_HAS_TIMES, EVENT_ORPHAN, EVENT_OWNED_BY_USER, EVENT_TIME_WAIT, KIND_RECEIVED, KIND_SENT,
+        PROVENANCE_CONNECT, PROVENANCE_LISTEN, PacketHeader, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task,
     },
 };
 
@@ -52,8 +52,13 @@ pub(crate) fn earlier(mut event: ResetEvent, ms: u64) -> ResetEvent {
     ] {
         *tick = tick.wrapping_sub(u32::try_from(ms * u64::from(HZ) / 1000).unwrap_or(0));
     }
-    for moment in [&mut event.opened_ns, &mut event.established_ns, &mut event.fin_received_ns, &mut event.fin_sent_ns]
-    {
+    for moment in [
+        &mut event.opened_ns,
+        &mut event.established_ns,
+        &mut event.fin_received_ns,
+        &mut event.fin_sent_ns,
+        &mut event.ending.closed_ns,
+    ] {
         *moment = moment.saturating_sub(ns);
     }
     event
@@ -199,6 +204,38 @@ pub(crate) fn in_flight(event: &mut ResetEvent, bytes: u32, ms: u32) {
     event.bytes_sent += u64::from(bytes);
     event.unacked_bytes = bytes;
     (event.chrono_type, event.chrono_start_jiffies, event.last_send_jiffies) = (1, ticks(ms), ticks(ms));
+}
+
+/// The connection has timestamps, and the reset has one or not.
+pub(crate) fn timestamps(event: &mut ResetEvent, in_reset: bool) {
+    (event.timestamps_ok, event.saw_timestamp) = (1, in_reset.into());
+    (event.timestamp_recent, event.timestamp_value) = (1_000_000, 1_000_200);
+    event.timestamp_echo = (NOW_NS / 1_000_000) as u32 - 40;
+}
+
+/// This side closed this many milliseconds ago.
+pub(crate) fn closed(event: &mut ResetEvent, ms: f64) {
+    event.fin_sent_ns = ago(ms);
+    event.shutdown = 3;
+    event.socket_flags |= sock_flag::DEAD;
+    event.flags |= EVENT_ORPHAN;
+}
+
+/// A connection between these ends was closed in this state, this many milliseconds ago, after an exchange.
+pub(crate) fn ended(event: &mut ResetEvent, ms: f64, state: u8, role: u8) {
+    event.ending = ConnectionEnding {
+        closed_ns: ago(ms),
+        bytes_received: 1893,
+        bytes_sent: 401,
+        idle_jiffies: NOW_JIFFIES - ticks(2000),
+        window: 0,
+        error: 0,
+        state,
+        role,
+        was_waiting: 0,
+        padding: [0; 3],
+    };
+    event.opened_ns = ago(ms + 3000.0);
 }
 
 /// The peer's FIN arrived this many milliseconds ago.

@@ -8,8 +8,8 @@ use rsttrace_common::{
 use super::{
     Case, case,
     events::{
-        ago, answers, client, established, exchanged, fin, headed, in_flight, owner, received, sent, server, ticks, v4,
-        v6, without_socket,
+        ago, answers, client, closed, established, exchanged, fin, headed, in_flight, owner, received, sent, server,
+        ticks, timestamps, v4, v6, without_socket,
     },
 };
 
@@ -83,7 +83,136 @@ pub(super) const CASES: &[Case] = &[
         fin(event, 1.4);
         in_flight(event, 411, 0);
     }),
-    case("a TLS closing alert after the FIN", "reused-closed-connection", |event| {
+    case("used again, and closed since", "reused-closed-connection", |event| {
+        client(event, tcp::LAST_ACK);
+        exchanged(event, 401, 1893, 5000);
+        fin(event, 5000.0);
+        in_flight(event, 411, 8);
+        closed(event, 2.0);
+        // The FIN of this host.
+        event.unacked_bytes += 1;
+    }),
+    case("the FIN crossed the request, and the process closed", "keepalive-race", |event| {
+        client(event, tcp::LAST_ACK);
+        event.rtt_us = 30_000;
+        exchanged(event, 401, 1893, 2_030);
+        in_flight(event, 411, 30);
+        fin(event, 20.0);
+        closed(event, 19.9);
+        event.unacked_bytes += 1;
+    }),
+    case("the FIN crossed the request over a slow path", "keepalive-race", |event| {
+        client(event, tcp::CLOSING);
+        event.rtt_us = 200_000;
+        exchanged(event, 401, 1893, 7_200);
+        in_flight(event, 411, 200);
+        fin(event, 10.0);
+        closed(event, 9.0);
+        event.unacked_bytes += 1;
+    }),
+    case("closed after the FIN, with nothing on its way", "after-close", |event| {
+        client(event, tcp::LAST_ACK);
+        exchanged(event, 401, 1893, 2_030);
+        fin(event, 20.0);
+        closed(event, 19.9);
+        event.unacked_bytes += 1;
+    }),
+    case("the server closed long after the request had begun, without an answer", "peer-closed-unread", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        event.rtt_us = 30_000;
+        exchanged(event, 401, 1893, 9_000);
+        in_flight(event, 60_000, 400);
+        event.last_send_jiffies = ticks(4);
+        fin(event, 20.0);
+    }),
+    case("a request after 37 seconds that a process left unread", "keepalive-race", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 37_004);
+        in_flight(event, 411, 0);
+        timestamps(event, true);
+    }),
+    case("a request after 37 seconds, and no connection there", "peer-lost-state", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 37_004);
+        in_flight(event, 411, 0);
+        timestamps(event, false);
+    }),
+    case("a request, and a device one hop nearer has no connection", "path-lost-state", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 4_004);
+        in_flight(event, 411, 0);
+        timestamps(event, false);
+        headed(event, 64, 63, 0, 0);
+    }),
+    case("a server's push after 350 seconds, and no connection there", "idle-timeout-path", |event| {
+        server(event, tcp::ESTABLISHED);
+        exchanged(event, 5_000, 300, 350_004);
+        in_flight(event, 411, 0);
+        timestamps(event, false);
+    }),
+    case("a server's push after 3 seconds, and no connection there", "peer-lost-state", |event| {
+        server(event, tcp::ESTABLISHED);
+        exchanged(event, 5_000, 300, 3_004);
+        in_flight(event, 411, 0);
+        timestamps(event, false);
+    }),
+    case("a reset without a timestamp that nothing had provoked", "injected", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 3_004);
+        timestamps(event, false);
+    }),
+    case("a reset with a timestamp that nothing had provoked", "peer-aborted", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 3_004);
+        timestamps(event, true);
+    }),
+    case("24 bytes on a port without TLS", "reused-closed-connection", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        exchanged(event, 401, 1893, 5000);
+        fin(event, 12.0);
+        in_flight(event, 24, 0);
+        event.peer_port = 11_211;
+    }),
+    case("24 bytes on a port without TLS, sent with the close", "tls-goodbye", |event| {
+        client(event, tcp::LAST_ACK);
+        exchanged(event, 401, 1893, 5000);
+        fin(event, 12.0);
+        in_flight(event, 24, 0);
+        closed(event, 0.3);
+        event.unacked_bytes += 1;
+        event.peer_port = 3128;
+    }),
+    case("a query 300 ms after the last words of a session", "reused-closed-connection", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        exchanged(event, 401, 1893, 304);
+        event.unread_bytes = 116 + 1;
+        fin(event, 304.0);
+        in_flight(event, 60, 0);
+        event.peer_port = 5432;
+    }),
+    case("a client's new connection on the ports of one that leaked", "leaked-socket", |event| {
+        server(event, tcp::CLOSE_WAIT);
+        exchanged(event, 300, 300, 1_700);
+        fin(event, 1_600.0);
+        timestamps(event, false);
+    }),
+    case("a path of an MPTCP connection", "mptcp-subflow", |event| {
+        client(event, tcp::ESTABLISHED);
+        event.is_mptcp = 1;
+    }),
+    Case {
+        before: &[(900, check), (600, check), (300, check)],
+        ..case("the fourth check that talks", "health-probe", check)
+    },
+    Case {
+        before: &[(1400, check), (600, check), (300, check)],
+        ..case("the fourth client that aborts, at no rhythm", "client-cancelled", check)
+    },
+    case("a client that reset soon after it had asked", "client-cancelled", |event| {
+        server(event, tcp::ESTABLISHED);
+        exchanged(event, 0, 300, 40);
+    }),
+    case("a TLS closing alert after the FIN", "tls-goodbye", |event| {
         client(event, tcp::CLOSE_WAIT);
         exchanged(event, 401, 1893, 5000);
         fin(event, 12.0);
@@ -230,7 +359,7 @@ pub(super) const CASES: &[Case] = &[
         server(event, tcp::ESTABLISHED);
         exchanged(event, 0, 300, 30_010);
     }),
-    case("a client that resets during the answer", "client-gave-up", |event| {
+    case("a client that resets during the answer", "client-cancelled", |event| {
         server(event, tcp::ESTABLISHED);
         exchanged(event, 0, 300, 200);
         in_flight(event, 50_000, 100);
@@ -285,6 +414,13 @@ fn refused(event: &mut ResetEvent, ms: f64) {
 fn far_away(event: &mut ResetEvent) {
     mid_transfer(event);
     (event.peer_port, event.rtt_us) = (80, 40_000);
+}
+
+/// A check that exchanges a few bytes and aborts.
+fn check(event: &mut ResetEvent) {
+    server(event, tcp::ESTABLISHED);
+    established(event, 2.0);
+    exchanged(event, 7, 14, 0);
 }
 
 fn mid_transfer(event: &mut ResetEvent) {

@@ -1,7 +1,7 @@
 //! Resets that this host sends.
 
 use rsttrace_common::{
-    abi::{netfilter, sock_flag, tcp, tcp_flag},
+    abi::{ETIMEDOUT, netfilter, sock_flag, tcp, tcp_flag},
     event::{
         EVENT_EXITING, EVENT_HAS_REASON, EVENT_HAS_TIMES, EVENT_ORPHAN, KIND_REJECTED, PROVENANCE_CONNECT,
         PROVENANCE_LISTEN, PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_SERVER, ResetEvent,
@@ -10,7 +10,9 @@ use rsttrace_common::{
 
 use super::{
     Case, case,
-    events::{NOW_JIFFIES, NOW_NS, answers, held_by, listener, owner, sent, time_wait, without_socket},
+    events::{
+        NOW_JIFFIES, NOW_NS, ago, answers, ended, held_by, listener, owner, sent, ticks, time_wait, without_socket,
+    },
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -140,10 +142,144 @@ pub(super) const CASES: &[Case] = &[
     case("killed", "process-died", |event| {
         sent(event, 11, tcp::ESTABLISHED);
         event.flags |= EVENT_EXITING;
-        event.unread_bytes = 17;
+        (event.unread_bytes, event.exit_code) = (17, 9);
         owner(event, "node", 31_000, PROVENANCE_LISTEN);
         held_by(event, "node", 31_000);
     }),
+    case("exited with a request unread", "process-exited", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_EXITING;
+        (event.unread_bytes, event.exit_code) = (17, 3 << 8);
+        owner(event, "node", 31_000, PROVENANCE_LISTEN);
+        held_by(event, "node", 31_000);
+    }),
+    Case {
+        before: &[(1, reset_for_data)],
+        ..case("the FIN behind data that were reset", "aftermath", |event| {
+            without_socket(event, tcp_flag::ACK | tcp_flag::FIN);
+        })
+    },
+    Case {
+        before: &[(1, reset_for_data)],
+        ..case("the FIN behind data that were reset, at a listener", "aftermath", |event| {
+            listener(event, 6);
+            answers(event, tcp_flag::ACK | tcp_flag::FIN);
+        })
+    },
+    Case {
+        before: &[(700, reset_for_data)],
+        ..case("a segment long after a reset", "no-connection", |event| {
+            without_socket(event, tcp_flag::ACK | tcp_flag::PSH);
+        })
+    },
+    case("data for a connection that timed out", "given-up-earlier", |event| {
+        without_socket(event, tcp_flag::ACK | tcp_flag::PSH);
+        ended(event, 5000.0, tcp::ESTABLISHED, ROLE_CLIENT);
+        (event.ending.error, event.ending.window) = (ETIMEDOUT, 64_240);
+        owner(event, "psql", 8, PROVENANCE_CONNECT);
+    }),
+    case("data for a connection that timed out at a window of zero", "peer-stopped-reading", |event| {
+        without_socket(event, tcp_flag::ACK);
+        ended(event, 5000.0, tcp::ESTABLISHED, ROLE_SERVER);
+        event.ending.error = ETIMEDOUT;
+    }),
+    case("a SYN-ACK after the attempt was given up", "gave-up-waiting", |event| {
+        without_socket(event, tcp_flag::SYN | tcp_flag::ACK);
+        ended(event, 400.0, tcp::SYN_SENT, ROLE_CLIENT);
+        (event.ending.bytes_sent, event.ending.bytes_received) = (0, 0);
+        owner(event, "curl", 33, PROVENANCE_CONNECT);
+    }),
+    case("a SYN-ACK that no attempt of this host asked for", "no-connection", |event| {
+        without_socket(event, tcp_flag::SYN | tcp_flag::ACK);
+    }),
+    case("an answer after the client had closed", "gave-up-waiting", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 1000.0, tcp::FIN_WAIT2, ROLE_CLIENT);
+        event.ending.was_waiting = 1;
+    }),
+    case("data of the peer's after the client had its answer and closed", "data-after-close", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 1000.0, tcp::FIN_WAIT2, ROLE_CLIENT);
+    }),
+    case("a request after the server had closed an idle connection", "keepalive-race", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 30.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        event.ending.was_waiting = 1;
+        event.packet.payload = 300;
+    }),
+    case("a request right after the server's answer and close", "data-after-close", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 30.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        (event.ending.was_waiting, event.ending.idle_jiffies) = (1, 0);
+    }),
+    case("a request after a close that is long over, at the listener", "keepalive-race", |event| {
+        listener(event, 6);
+        answers(event, tcp_flag::ACK | tcp_flag::PSH);
+        ended(event, 70_000.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        event.ending.was_waiting = 1;
+    }),
+    case("a request that lay unread when the idle timer went off", "keepalive-race", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_SERVER, 81, 162, 120);
+        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(8), ticks(5008));
+    }),
+    case("turned away at a limit", "turned-away", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_SERVER, 14, 14, 36);
+        event.opened_ns = ago(2.0);
+        owner(event, "redis-server", 6379, PROVENANCE_LISTEN);
+    }),
+    case("turned away at a limit, before its data came", "turned-away", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 3.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        (event.ending.bytes_received, event.ending.bytes_sent) = (0, 36);
+        event.opened_ns = event.ending.closed_ns - 100_000;
+    }),
+    case("a server that reads a part and closes", "closed-with-unread-data", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_SERVER, 14, 400, 36);
+        event.opened_ns = ago(2.0);
+    }),
+    case("a server's closing alert", "tls-goodbye", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 1.0, tcp::FIN_WAIT2, ROLE_CLIENT);
+        event.packet.payload = 24;
+    }),
+    case("a server's closing alert, unread at the close", "tls-goodbye", |event| {
+        sent(event, 11, tcp::CLOSE_WAIT);
+        (event.role, event.bytes_sent, event.bytes_received, event.unread_bytes) = (ROLE_CLIENT, 700, 5000, 24);
+    }),
+    case("24 bytes on a port without TLS", "data-after-close", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 1.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        event.packet.payload = 24;
+        (event.local_port, event.peer_port) = (11_211, 43_210);
+    }),
+    case("an old connection answers our SYN", "cleared-old-connection", |event| {
+        sent(event, 6, tcp::SYN_SENT);
+        event.state = tcp::SYN_SENT;
+        answers(event, tcp_flag::ACK);
+    }),
+    case("a SYN-ACK of something else", "bad-segment", |event| {
+        sent(event, 6, tcp::SYN_SENT);
+        event.state = tcp::SYN_SENT;
+        answers(event, tcp_flag::SYN | tcp_flag::ACK);
+    }),
+    case("a path of an MPTCP connection", "mptcp-subflow", |event| {
+        sent(event, 14, tcp::ESTABLISHED);
+        event.is_mptcp = 1;
+        owner(event, "python3", 9, PROVENANCE_CONNECT);
+        held_by(event, "python3", 9);
+    }),
+    Case {
+        before: &[(900, own_check), (600, own_check), (300, own_check)],
+        ..case("the fourth of a load balancer's checks", "health-probe", own_check)
+    },
+    Case {
+        before: &[(1400, own_check), (600, own_check), (300, own_check)],
+        ..case("the fourth of a client's aborts, at no rhythm", "linger-zero", own_check)
+    },
     Case {
         details: true,
         ..case("closed with unread data", "closed-with-unread-data", |event| {
@@ -174,12 +310,29 @@ pub(super) const CASES: &[Case] = &[
         answers(event, tcp_flag::ACK);
         (event.accept_queue, event.accept_queue_limit) = (129, 128);
     }),
-    case("stray acknowledgement to a listener", "bad-segment", |event| {
+    case("stray acknowledgement to a listener", "no-connection", |event| {
         listener(event, 6);
         answers(event, tcp_flag::ACK);
         (event.accept_queue, event.accept_queue_limit) = (0, 128);
     }),
 ];
+
+/// The reset for data that came after this host's close.
+fn reset_for_data(event: &mut ResetEvent) {
+    sent(event, 8, tcp::FIN_WAIT2);
+    answers(event, tcp_flag::ACK | tcp_flag::PSH);
+    event.rtt_us = 310;
+}
+
+/// A check of this host that exchanges a few bytes and aborts.
+fn own_check(event: &mut ResetEvent) {
+    sent(event, 14, tcp::ESTABLISHED);
+    (event.role, event.bytes_sent, event.bytes_received) = (ROLE_CLIENT, 14, 7);
+    event.opened_ns = ago(2.0);
+    (event.socket_flags, event.shutdown) = (sock_flag::LINGER, 3);
+    owner(event, "haproxy", 77, PROVENANCE_CONNECT);
+    held_by(event, "haproxy", 77);
+}
 
 /// A SYN to a closed port.
 fn syn_to_closed_port(event: &mut ResetEvent, port: u16) {

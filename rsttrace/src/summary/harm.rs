@@ -1,0 +1,124 @@
+//! Which cause hurts most: how many incidents it had that somebody has to mend, and how sure that is.
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+
+use crate::{
+    diagnose::catalogue::{self, CauseSpec},
+    model::{CauseConfidence, Direction, Endpoint, Fault, Reset, Role},
+};
+
+/// Longest time between two resets of one burst, nanoseconds: what breaks together is one incident.
+const BURST_NS: u64 = 100_000_000;
+
+/// Harm of each cause in each direction. The causes are those of the catalogue, so the memory is bounded.
+#[derive(Debug, Default)]
+pub(super) struct HarmByCause(BTreeMap<(&'static str, bool), Harm>);
+
+/// Harm of one cause in one direction.
+#[derive(Debug, Default)]
+struct Harm {
+    resets: u64,
+    /// Bursts of resets.
+    incidents: u64,
+    /// Sum over the incidents of how sure the cause is, in percent.
+    weight: u64,
+    /// Time of the last reset, nanoseconds of `CLOCK_MONOTONIC`.
+    last_ns: u64,
+    /// Process and place of the first reset.
+    example: Option<Example>,
+    /// Whether all had the same process name and place.
+    is_uniform: bool,
+}
+
+/// Process and service that a reset concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Example {
+    /// Name of the process; `None` where it is not known. Untrusted.
+    comm: Option<Arc<str>>,
+    /// Address and port of the service that this host used; `None` for a service of this host.
+    peer: Option<Endpoint>,
+    /// Port of this host's service.
+    local_port: u16,
+}
+
+impl Example {
+    fn of(reset: &Reset) -> Self {
+        let role = reset
+            .socket
+            .as_ref()
+            .and_then(|socket| socket.role)
+            .or_else(|| reset.internals.ending.as_ref().and_then(|ending| ending.role()));
+        let is_client = role == Some(Role::Client);
+        Self {
+            comm: reset.process.as_ref().map(|process| Arc::clone(&process.comm)),
+            peer: is_client.then_some(reset.peer),
+            local_port: if is_client { 0 } else { reset.local.port },
+        }
+    }
+}
+
+/// The cause to look at first.
+pub(super) struct WorstCause {
+    pub(super) spec: &'static CauseSpec,
+    pub(super) resets: u64,
+    pub(super) incidents: u64,
+    /// Process and place, as `python3 → 10.77.2.2:7999`; empty where neither is known. Untrusted.
+    pub(super) place: String,
+}
+
+impl HarmByCause {
+    /// Counts a record that passed the filters.
+    pub(super) fn count(&mut self, reset: &Reset) {
+        if reset.cause.fault == Fault::None {
+            return;
+        }
+        let key = (reset.cause.code, reset.direction == Direction::Sent);
+        let harm = self.0.entry(key).or_default();
+        let now = reset.internals.ktime_ns;
+        harm.resets += reset.count;
+        if harm.last_ns == 0 || now.saturating_sub(harm.last_ns) > BURST_NS {
+            harm.incidents += 1;
+            harm.weight += certainty(reset);
+        }
+        harm.last_ns = harm.last_ns.max(now);
+        let example = Example::of(reset);
+        match &harm.example {
+            None => (harm.example, harm.is_uniform) = (Some(example), true),
+            Some(first) => harm.is_uniform &= *first == example,
+        }
+    }
+
+    /// The cause with the most harm; `None` where nothing has to be mended.
+    pub(super) fn worst(&self) -> Option<WorstCause> {
+        let ((code, is_sent), harm) = self.0.iter().max_by_key(|(_, harm)| (harm.weight, harm.resets))?;
+        let direction = if *is_sent { Direction::Sent } else { Direction::Received };
+        let spec = catalogue::find_in(code, direction)?;
+        let place = harm.example.as_ref().map_or_else(String::new, |example| place(example, harm.is_uniform));
+        Some(WorstCause { spec, resets: harm.resets, incidents: harm.incidents, place })
+    }
+}
+
+/// How much an incident of this cause weighs, in percent: by how sure the cause is, and whether it is known who can mend it.
+fn certainty(reset: &Reset) -> u64 {
+    let weight = match reset.cause.confidence {
+        CauseConfidence::Certain => 100,
+        CauseConfidence::Likely => 90,
+        CauseConfidence::Guess => 30,
+    };
+    if reset.cause.fault == Fault::Unknown { weight / 3 } else { weight }
+}
+
+fn place(example: &Example, is_uniform: bool) -> String {
+    let mut text = String::new();
+    let comm = example.comm.as_deref().unwrap_or("no process");
+    // A string takes everything.
+    _ = match (&example.peer, example.local_port) {
+        (Some(peer), _) => write!(text, "{comm} → {peer}"),
+        (None, 0) => write!(text, "{comm}"),
+        (None, port) => write!(text, "{comm} on port {port}"),
+    };
+    if !is_uniform {
+        text += " and others";
+    }
+    text
+}
