@@ -9,14 +9,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::{
-    cli::Cli,
-    diagnose::timeouts::Timeouts,
-    exit::{self, Failure},
-    filter::RecordFilter,
-    input_file,
-    util::text_position::line_and_column,
-};
+use crate::{cli::Cli, exit::Failure, input_file, util::text_position::line_and_column};
 
 /// Flags that make no sense in a file.
 const NOT_IN_A_FILE: [&str; 3] = ["config", "help", "version"];
@@ -49,17 +42,13 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
         .map_err(Refusal::Usage)
 }
 
-/// Checks a file, as far as that goes without tracing.
-pub(crate) fn check(path: &Path) -> Result<(), Failure> {
+/// Reads a file as a command line of its own.
+pub(crate) fn parse_file(path: &Path) -> Result<Cli, Failure> {
     let arguments = read(path, |_| false).map_err(Failure::usage)?;
-    let cli = Cli::command()
+    Cli::command()
         .try_get_matches_from(std::iter::once("rsttrace".into()).chain(arguments))
         .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| Failure::usage(format_args!("{}: {}", path.display(), first_line(&error))))?;
-    RecordFilter::new(cli.trace.filters)?;
-    Timeouts::read(cli.trace.run.timeouts.as_deref())?;
-    exit::note(format_args!("{}: all settings are valid", path.display()));
-    Ok(())
+        .map_err(|error| Failure::usage(format_args!("{}: {}", path.display(), first_line(&error))))
 }
 
 /// The flags that a file stands for, without those that have been said already. The error begins with the place.

@@ -7,10 +7,10 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
+use super::{explain, requirements};
 use crate::{
     cli::{Cli, Generated},
     exit::Failure,
-    explain, requirements,
 };
 
 /// Prints one of them to standard output.
