@@ -45,8 +45,8 @@ pub fn main() -> ExitCode {
     ignore_file_size_signal();
     util::messages::open();
     // Before anything that takes much of it.
-    if let Err(failure) = stack::raise() {
-        return exit::report(Err(failure));
+    if let Err(error) = stack::raise() {
+        return exit::report(Err(error.into()));
     }
     command_line()
 }
@@ -57,7 +57,7 @@ fn command_line() -> ExitCode {
     let cli = match config::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Refusal::Usage(error)) => return exit::usage(&error),
-        Err(Refusal::File(failure)) => return exit::report(Err(failure)),
+        Err(Refusal::File(error)) => return exit::report(Err(error.into())),
     };
     exit::report(run(cli))
 }

@@ -23,22 +23,23 @@ use crate::workspace;
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The modules of the user side that each may depend on. A stage depends on `model` and `util` and on nothing of its
-/// neighbours; `pipeline` and the commands assemble.
+/// neighbours; `pipeline` and the commands assemble. Modules return errors of their own, which `exit`, above all of them, maps
+/// to an exit status.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("attribute", &["cgroup_mounts", "cgroup_path", "model", "util"]),
     ("cgroup_mounts", &[]),
     ("cgroup_path", &[]),
     ("cli", &["filter", "format", "load", "sink"]),
-    ("commands", &["cli", "config", "diagnose", "exit", "filter", "load", "model"]),
-    ("config", &["cli", "exit", "input_file", "util"]),
+    ("commands", &["cli", "config", "diagnose", "exit", "filter", "load", "model", "util"]),
+    ("config", &["cli", "input_file", "util"]),
     ("decode", &["model"]),
-    ("diagnose", &["exit", "input_file", "model", "util"]),
-    ("exit", &["util"]),
-    ("filter", &["cgroup_mounts", "cgroup_path", "diagnose", "exit", "model", "util"]),
+    ("diagnose", &["input_file", "model", "util"]),
+    ("exit", &["config", "diagnose", "filter", "load", "sandbox", "sink", "stack", "util"]),
+    ("filter", &["cgroup_mounts", "cgroup_path", "diagnose", "model", "util"]),
     ("format", &["model", "util"]),
     ("fuzz", &["attribute", "cli", "decode", "diagnose", "filter", "format", "load", "model", "pipeline", "summary"]),
     ("input_file", &[]),
-    ("load", &["cgroup_mounts", "exit", "filter", "transport", "util"]),
+    ("load", &["cgroup_mounts", "filter", "transport", "util"]),
     ("metrics", &["model", "util"]),
     ("model", &["cgroup_path"]),
     (
@@ -62,10 +63,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "util",
         ],
     ),
-    ("sandbox", &["exit", "util"]),
+    ("sandbox", &["util"]),
     ("sd_notify", &["util"]),
-    ("sink", &["exit", "format", "model", "util"]),
-    ("stack", &["exit"]),
+    ("sink", &["format", "model", "util"]),
+    ("stack", &[]),
     ("summary", &["diagnose", "model", "util"]),
     ("transport", &[]),
     ("util", &[]),

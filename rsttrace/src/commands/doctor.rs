@@ -6,10 +6,10 @@ use std::{
 };
 
 use crate::{
-    exit::{Failure, sentence},
+    exit::Failure,
     filter::FilterOptions,
-    load::ExtraEvents,
-    load::{KernelInfo, LoadOptions, Loaded, Object, preflight, probes::PROBES},
+    load::{ExtraEvents, KernelInfo, LoadOptions, Loaded, Object, preflight, probes::PROBES},
+    util::messages::sentence,
 };
 
 /// Looks at the host, tries every probe, and prints what it found. Status 0 when tracing works, 3 when not.
@@ -24,8 +24,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     if report.well {
         match KernelInfo::read() {
             Ok(kernel) => report.try_everything(&kernel)?,
-            Err(Failure::Host(error)) => report.obstacle("fields", &sentence(&error))?,
-            Err(other) => return Err(other),
+            Err(error) => report.obstacle("fields", &sentence(&error.into()))?,
         }
     } else {
         for probe in PROBES {
@@ -36,8 +35,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 }
 
 fn row(mark: &str, subject: &str, text: &dyn Display) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{mark:<8} {subject:<20} {text}")
-        .map_err(|error| Failure::stdout(error, "cannot write to standard output"))
+    writeln!(io::stdout().lock(), "{mark:<8} {subject:<20} {text}").map_err(Failure::stdout)
 }
 
 struct Report {
@@ -63,11 +61,8 @@ impl Report {
             self.well = false;
             return Ok(());
         };
-        if let Err(failure) = loaded.attach(kernel, &ExtraEvents::default()) {
-            let (Failure::Running(error) | Failure::Usage(error) | Failure::Host(error)) = failure else {
-                return Err(failure);
-            };
-            self.obstacle("probes", &sentence(&error))?;
+        if let Err(error) = loaded.attach(kernel, &ExtraEvents::default()) {
+            self.obstacle("probes", &sentence(&error.into()))?;
         }
         for probe in PROBES.iter().filter(|probe| probe.is_wanted(kernel, &ExtraEvents::default())) {
             let refused = loaded.degraded.iter().find(|degraded| degraded.what == probe.hook);
@@ -94,7 +89,7 @@ fn try_object(kernel: &KernelInfo, object: Object, name: &str) -> Result<Option<
             Ok(Some(loaded))
         }
         Err(error) => {
-            row("degraded", name, &sentence(&error))?;
+            row("degraded", name, &sentence(&error.into()))?;
             Ok(None)
         }
     }

@@ -25,7 +25,7 @@ pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
         }
     }
     .and_then(|()| out.flush())
-    .map_err(|error| Failure::stdout(error, "cannot write to standard output"))
+    .map_err(Failure::stdout)
 }
 
 fn line(row: &CauseSpec, out: &mut impl io::Write) -> io::Result<()> {

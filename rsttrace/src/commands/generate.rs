@@ -26,5 +26,5 @@ pub(crate) fn run(what: Generated) -> Result<(), Failure> {
         Generated::Requirements => requirements::page(&mut text).context("cannot make the page of requirements")?,
         Generated::Options => text = command.term_width(100).render_help().to_string().into_bytes(),
     }
-    io::stdout().lock().write_all(&text).map_err(|error| Failure::stdout(error, "cannot write to standard output"))
+    io::stdout().lock().write_all(&text).map_err(Failure::stdout)
 }

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Deserializer};
 
 use super::data_file::{self, DataFileError};
-use crate::{exit::Failure, input_file};
+use crate::input_file;
 
 /// The embedded table.
 const EMBEDDED: &str = include_str!("timeouts.toml");
@@ -88,15 +88,6 @@ impl fmt::Display for TimeoutsError {
 }
 
 impl std::error::Error for TimeoutsError {}
-
-impl From<TimeoutsError> for Failure {
-    fn from(error: TimeoutsError) -> Self {
-        match error {
-            TimeoutsError::Embedded(_) => Self::Running(error.into()),
-            TimeoutsError::Read { .. } | TimeoutsError::Parse { .. } => Self::usage(error),
-        }
-    }
-}
 
 /// Table of known timeouts.
 #[derive(Clone, Debug, Default)]

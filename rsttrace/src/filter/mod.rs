@@ -3,6 +3,7 @@
 //! The kernel side has dropped what certainly does not match; this is the truth.
 
 pub mod cgroup;
+mod error;
 pub mod netns;
 mod options;
 pub mod peers;
@@ -10,10 +11,12 @@ pub mod ports;
 
 use std::time::Instant;
 
-pub use self::options::FilterOptions;
+pub use self::{
+    error::{FilterError, NotNetns},
+    options::FilterOptions,
+};
 
 use crate::{
-    exit::Failure,
     filter::{cgroup::WantedCgroup, netns::Netns, ports::PortRange},
     model::{Direction, Family, Forwarded, Reset},
 };
@@ -29,8 +32,8 @@ pub struct RecordFilter {
 }
 
 impl RecordFilter {
-    /// Checks what can only be checked on this host.
-    pub fn new(filters: FilterOptions) -> Result<Self, Failure> {
+    /// Checks what can only be checked on this host. Fails when the values of `--netns` and `--cgroup` name nothing here.
+    pub fn new(filters: FilterOptions) -> Result<Self, FilterError> {
         let netns = filters.netns.as_deref().map(Netns::find).transpose()?;
         let cgroup = filters.cgroup.as_deref().map(WantedCgroup::find).transpose()?;
         Ok(Self { filters, netns, cgroup })
@@ -157,6 +160,6 @@ mod tests {
     #[test]
     fn what_does_not_exist_is_refused() {
         let filters = FilterOptions { netns: Some("/no/such/namespace".into()), ..FilterOptions::default() };
-        assert!(matches!(RecordFilter::new(filters), Err(Failure::Usage(_))));
+        assert!(matches!(RecordFilter::new(filters), Err(FilterError::NetnsPath { .. })));
     }
 }

@@ -23,7 +23,7 @@ use super::{
     probes::{ArgCount, Attach, AttachOption, PROBES, Probe},
     recursion,
 };
-use crate::exit::sentence;
+use crate::util::messages::sentence;
 
 /// Directory in sysfs that exists when the kernel has kprobes.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";

@@ -38,7 +38,7 @@ use crate::{
     cli::TraceOptions,
     decode::{Decoder, Reasons, flood::FloodAggregator},
     diagnose::{Diagnosis, timeouts::Timeouts},
-    exit::{Failure, note},
+    exit::Failure,
     filter::{RecordFilter, netns::Netns},
     load::{self, KernelInfo, LoadOptions, Loaded, Object, preflight},
     model::{LostWhere, Record},
@@ -47,6 +47,7 @@ use crate::{
     sink::outputs::Outputs,
     summary::coverage::CounterBaseline,
     transport::{PERF_BYTES, ReadCoalescer, Transport},
+    util::messages::info,
 };
 
 /// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the
@@ -237,7 +238,7 @@ impl Pipeline {
     /// Attaches every probe, and opens the buffer that their events come from.
     fn attach(&mut self, kernel: KernelInfo) -> Result<Transport, Failure> {
         let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
-        let events = self.loaded.take_events().map_err(Failure::Host)?;
+        let events = self.loaded.take_events()?;
         // Perf ring buffers lose what comes before they are open. The BPF ring buffer is there, and to map it can wait until
         // the memory that the start takes has been given back: it counts as this process's.
         let opened =
@@ -289,9 +290,9 @@ impl Pipeline {
         }
         let written = outputs.finish(self.results.outbox).await;
         if let Some(summary) = summary {
-            note(&summary);
+            info(&summary);
         }
-        written
+        written.map_err(Failure::from)
     }
 }
 

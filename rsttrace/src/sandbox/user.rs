@@ -8,8 +8,6 @@ use nix::{
     unistd::{self, Gid, Uid, setgroups, setresgid, setresuid},
 };
 
-use crate::exit::Failure;
-
 /// Reason why a user cannot be found or switched to.
 #[derive(Debug)]
 pub(crate) enum UserError {
@@ -49,15 +47,6 @@ impl fmt::Display for UserError {
 }
 
 impl std::error::Error for UserError {}
-
-impl From<UserError> for Failure {
-    fn from(error: UserError) -> Self {
-        match error {
-            UserError::Lookup { .. } | UserError::Unknown { .. } => Self::usage(error),
-            UserError::Switch { .. } => Self::host(error),
-        }
-    }
-}
 
 /// A user of this host, with its primary group.
 #[derive(Clone, Debug)]
