@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     exit::Failure,
-    filter::FilterOptions,
     load::{ExtraEvents, KernelInfo, LoadOptions, Loaded, Object, preflight, probes::PROBES},
+    model::FilterOptions,
     util::messages::sentence,
 };
 

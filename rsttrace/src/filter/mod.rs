@@ -5,20 +5,14 @@
 pub mod cgroup;
 mod error;
 pub mod netns;
-mod options;
-pub mod peers;
-pub mod ports;
 
 use std::time::Instant;
 
-pub use self::{
-    error::{FilterError, NotNetns},
-    options::FilterOptions,
-};
+pub use self::error::{FilterError, NotNetns};
 
 use crate::{
-    filter::{cgroup::WantedCgroup, netns::Netns, ports::PortRange},
-    model::{Direction, Family, Forwarded, Reset},
+    filter::{cgroup::WantedCgroup, netns::Netns},
+    model::{Direction, Family, FilterOptions, Forwarded, PortRange, Reset},
 };
 
 /// The filters, checked and made ready.

@@ -30,7 +30,6 @@ use aya::{
 use rsttrace_common::event::{LOST_OTHERS, LOST_RESETS, LOST_UNSETTLED, LOST_UNSETTLED_IN_TASK};
 
 use crate::{
-    filter::FilterOptions,
     load::{
         attach::Attacher,
         maps::{
@@ -43,6 +42,7 @@ use crate::{
         probes::{Attach, AttachOption, PROBES},
         recursion::RecursionMisses,
     },
+    model::FilterOptions,
     util::{degraded::Degraded, messages::sentence},
 };
 

@@ -46,8 +46,8 @@ use crate::{
     sd_notify::ServiceNotifier,
     sink::outputs::Outputs,
     summary::coverage::CounterBaseline,
-    transport::{PERF_BYTES, ReadCoalescer, Transport},
-    util::messages::info,
+    transport::{ReadCoalescer, Transport},
+    util::{buffer_size::PERF_BYTES, messages::info},
 };
 
 /// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the

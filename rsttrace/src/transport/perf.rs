@@ -12,7 +12,8 @@ use aya::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{SampleFn, buffer_bytes, page_size};
+use super::SampleFn;
+use crate::util::buffer_size::{buffer_bytes, page_size};
 
 /// Buffers of the CPUs that were online at the start.
 pub(crate) struct PerfTransport {

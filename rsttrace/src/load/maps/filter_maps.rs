@@ -14,8 +14,8 @@ use rsttrace_common::filter::{
 
 use super::{map_mut, take_map};
 use crate::{
-    filter::{FilterOptions, ports::PortRange},
     load::Loaded,
+    model::{FilterOptions, PortRange},
 };
 
 /// The map `FILTER`, with its contents. The maps that are sets do not change during a run.
