@@ -152,7 +152,7 @@ fn remedy(error: &Error, is_host: bool) -> &'static str {
 /// Prints what clap has to say: help and version to standard output with status 0, errors with status 2.
 pub fn usage(error: &clap::Error) -> ExitCode {
     // Nothing is left to do about a standard error that cannot be written.
-    error.print().unwrap_or_default();
+    let _ignored = error.print();
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 

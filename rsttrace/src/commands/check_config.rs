@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::{config, diagnose::timeouts::Timeouts, exit::Failure, filter::RecordFilter, util::messages::info};
 
-/// Checks a file, and what it names on this host. Blocks as reading the files does. Status 2 when something is wrong.
+/// Checks a file, and what it names on this host. Blocks as reading the files does. Fails with status 2 when something is
+/// wrong.
 pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     let cli = config::parse_file(path)?;
     RecordFilter::new(cli.trace.filters)?;

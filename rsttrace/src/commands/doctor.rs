@@ -12,7 +12,8 @@ use crate::{
     util::messages::sentence,
 };
 
-/// Looks at the host, tries every probe, and prints what it found. Status 0 when tracing works, 3 when not.
+/// Looks at the host, tries every probe, and prints what it found. Blocks while the kernel verifies the programs. Fails with
+/// status 3 when nothing can be traced, and when standard output cannot be written to.
 pub(crate) fn run() -> Result<(), Failure> {
     let mut report = Report { well: true };
     for finding in preflight::examine() {

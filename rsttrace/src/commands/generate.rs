@@ -13,7 +13,7 @@ use crate::{
     exit::Failure,
 };
 
-/// Prints one of them to standard output.
+/// Prints one of them to standard output. Fails when it cannot be written to.
 pub(crate) fn run(what: Generated) -> Result<(), Failure> {
     let mut command = Cli::command();
     let mut text = Vec::new();

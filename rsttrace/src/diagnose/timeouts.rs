@@ -98,11 +98,7 @@ pub struct Timeouts {
 
 impl Timeouts {
     /// Reads the embedded table, and applies the user's file to it: timeouts of an owner in both are replaced, others
-    /// added. Blocks as [`input_file::read`] does.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read or is malformed.
+    /// added. Blocks as [`input_file::read`] does. Fails when the file cannot be read or is malformed.
     pub fn read(file: Option<&Path>) -> Result<Self, TimeoutsError> {
         let mut timeouts = Self::default();
         timeouts.apply(EMBEDDED).map_err(TimeoutsError::Embedded)?;
@@ -113,7 +109,7 @@ impl Timeouts {
         Ok(timeouts)
     }
 
-    /// Parses a file without the embedded table.
+    /// Parses a file without the embedded table. Fails when it is malformed.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn parse(text: &str) -> Result<Self, DataFileError> {
         let mut timeouts = Self::default();

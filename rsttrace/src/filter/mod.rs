@@ -26,7 +26,8 @@ pub struct RecordFilter {
 }
 
 impl RecordFilter {
-    /// Checks what can only be checked on this host. Fails when the values of `--netns` and `--cgroup` name nothing here.
+    /// Checks what can only be checked on this host: looks at the path of `--netns`, and for the cgroup of `--cgroup` in the
+    /// mounted hierarchies. Blocks on their file systems. Fails when one of them names nothing here.
     pub fn new(filters: FilterOptions) -> Result<Self, FilterError> {
         let netns = filters.netns.as_deref().map(Netns::find).transpose()?;
         let cgroup = filters.cgroup.as_deref().map(WantedCgroup::find).transpose()?;

@@ -122,7 +122,8 @@ impl Loaded {
         })
     }
 
-    /// Attaches every probe whose condition holds. Fails only when a required one is refused; the others go to `degraded`.
+    /// Attaches every probe whose condition holds. Blocks while the kernel verifies the programs. Fails when a required one is
+    /// refused, or after [`Self::detach`]; the others go to `degraded`.
     pub fn attach(&mut self, kernel: &KernelInfo, more: &ExtraEvents) -> Result<(), LoadError> {
         let ebpf = self.ebpf.as_mut().ok_or(LoadError::Detached)?;
         let mut attacher = Attacher::new(ebpf, kernel, more);
@@ -167,7 +168,7 @@ impl Loaded {
         self.attached.iter().find(|attached| attached.hook == hook).map(|attached| attached.option)
     }
 
-    /// Takes the map `EVENTS`, the buffer. Fails at the second call.
+    /// Takes the map `EVENTS`, the buffer. Fails at the second call, and once the programs are detached.
     pub fn take_events(&mut self) -> Result<Map, LoadError> {
         take_map(self.ebpf.as_mut().ok_or(LoadError::Detached)?, "EVENTS").map_err(LoadError::Maps)
     }
@@ -178,12 +179,13 @@ impl Loaded {
         Ok(aya_log::EbpfLogger::init(self.ebpf.as_mut().ok_or(LoadError::Detached)?)?)
     }
 
-    /// Resets sent and received that found the buffer full, since the start.
+    /// Resets sent and received that found the buffer full, since the start. Fails when the map cannot be read.
     pub fn lost_resets(&self) -> Result<u64> {
         self.lost_in(0..LOST_RESETS)
     }
 
     /// Resets sent that were reported as received, since the start: the event that reclassifies them found the buffer full.
+    /// Fails when the map cannot be read.
     pub fn misclassified(&self) -> Result<u64> {
         self.lost_in([LOST_UNSETTLED, LOST_UNSETTLED_IN_TASK])
     }
@@ -198,7 +200,7 @@ impl Loaded {
         Ok(lost)
     }
 
-    /// Ignored and forwarded resets that found the buffer full, since the start.
+    /// Ignored and forwarded resets that found the buffer full, since the start. Fails when the map cannot be read.
     pub fn lost_unapplied(&self) -> Result<u64> {
         self.lost_in([LOST_OTHERS])
     }

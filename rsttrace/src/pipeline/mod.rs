@@ -61,7 +61,8 @@ const FINAL_READS: usize = 64;
 /// there; an idle run looks at nothing.
 const LOSS_CHECK: Duration = Duration::from_millis(500);
 
-/// Traces until a signal, `--duration` or `--count` ends it. Blocks meanwhile.
+/// Traces until a signal, `--duration` or `--count` ends it. Blocks meanwhile. Fails with status 2 when a value names nothing
+/// on this host, 3 when this host or this user cannot trace, and 1 when an output cannot be opened or written to.
 pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
     let selection = RecordFilter::new(trace.filters.clone())?;
     let diagnosis = Diagnosis::new(Timeouts::read(trace.run.timeouts.as_deref())?);

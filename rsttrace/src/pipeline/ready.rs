@@ -25,7 +25,7 @@ impl Ready {
     }
 
     /// Writes one newline and closes the descriptor. A waiter that has gone away is no reason to end a run that has begun:
-    /// that is a note.
+    /// that is a note. Blocks while a pipe is full. Fails when the descriptor cannot be written to.
     pub(super) fn announce(mut self) -> Result<(), Failure> {
         match self.0.write_all(b"\n") {
             Err(error) if is_gone(&error) => {

@@ -58,10 +58,7 @@ pub(crate) struct User {
 
 impl User {
     /// Looks up a user by name or number, through the C library's name service. Blocks for as long as that takes.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such user or the lookup fails.
+    /// Fails when there is no such user, and when the lookup fails.
     pub(crate) fn find(name: &str) -> Result<Self, UserError> {
         let found = match name.parse() {
             Ok(uid) => unistd::User::from_uid(Uid::from_raw(uid)),
@@ -73,11 +70,8 @@ impl User {
     }
 
     /// Switches all user and group ids of the process to this user and its primary group. The permitted capabilities
-    /// are kept; the effective ones are cleared by the kernel.
-    ///
-    /// # Errors
-    ///
-    /// If the process runs as another user and has no `CAP_SETUID` or `CAP_SETGID`.
+    /// are kept; the effective ones are cleared by the kernel. Fails when the process runs as another user and has no
+    /// `CAP_SETUID` or `CAP_SETGID`.
     pub(super) fn switch_user(&self) -> Result<(), UserError> {
         if unistd::getresuid().is_ok_and(|now| [now.real, now.effective, now.saved] == [self.uid; 3]) {
             // The process was started as this user, maybe with more groups; without CAP_SETGID it cannot drop them.

@@ -35,7 +35,7 @@ impl Transport {
     }
 
     /// Waits for events and passes them to `each`. Resolves to `false` if the buffer may have more, see
-    /// [`Self::drain`]. Cancel safe.
+    /// [`Self::drain`]. Fails when a buffer's descriptor cannot be watched. Cancel safe.
     pub(crate) async fn read(&mut self, each: SampleFn<'_>) -> io::Result<bool> {
         match self {
             Self::Perf(perf) => perf.read(each).await,

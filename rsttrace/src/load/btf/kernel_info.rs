@@ -31,7 +31,7 @@ pub struct KernelInfo {
 }
 
 impl KernelInfo {
-    /// Reads the running kernel's BTF. Fails when there is no BTF, when it is malformed, or when a
+    /// Reads the running kernel's BTF. Blocks while it is indexed. Fails when there is no BTF, when it is malformed, or when a
     /// required field is missing.
     pub fn read() -> Result<Self, LoadError> {
         let types = KernelTypes::read(Path::new(KERNEL_BTF)).map_err(LoadError::KernelTypes)?;
