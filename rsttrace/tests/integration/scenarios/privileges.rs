@@ -126,7 +126,7 @@ pub(crate) fn readable_copy() -> TempDir {
 
 /// Without the right to become somebody else that is said, and nothing is traced.
 pub(crate) fn user_that_cannot_be_had(stage: &Stage) {
-    for (user, status, word) in [("no-such-user-here", 2, "getent passwd"), ("", 2, "no user")] {
+    for (user, status, word) in [("no-such-user-here", 2, "getent passwd"), ("", 2, "no such user")] {
         let output = Command::new(host::rsttrace()).args(stage.arguments()).args(["--user", user]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(status), "{stderr}");
