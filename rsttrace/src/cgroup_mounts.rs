@@ -28,7 +28,8 @@ impl Hierarchy {
     }
 }
 
-/// All that are mounted. Of several mounts of one hierarchy, those of all of it come first.
+/// All that are mounted. Of several mounts of one hierarchy, those of all of it come first. Reads `/proc/self/mountinfo`; empty
+/// when that fails.
 pub fn hierarchies() -> Vec<Hierarchy> {
     fs::read("/proc/self/mountinfo").map(|mountinfo| parse_mountinfo(&mountinfo)).unwrap_or_default()
 }

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    filter::FilterOptions,
+    diagnose::catalogue,
     format::{Format, TimeFormat},
     load::{ExtraEvents, TransportChoice},
+    model::FilterOptions,
     sink::SinkSpec,
 };
 
@@ -77,6 +78,7 @@ pub enum Generated {
 
 /// Options of tracing.
 #[derive(Clone, Debug, Args)]
+#[command(mut_args(check_cause))]
 pub struct TraceOptions {
     /// Filters.
     #[command(flatten)]
@@ -164,6 +166,17 @@ pub struct RunOptions {
 /// Help of `--sink` with the forms of the sinks that are built in.
 fn sink_help() -> String {
     format!("Also send records to this destination (repeatable): {}", SinkSpec::synopses())
+}
+
+/// Lets `--cause` take only codes of the catalogue, which the filters do not know. (`mut_arg` would move it to the end of the
+/// completions.)
+fn check_cause(argument: Arg) -> Arg {
+    if argument.get_id() == "cause" { argument.value_parser(cause_code) } else { argument }
+}
+
+fn cause_code(text: &str) -> Result<String, String> {
+    let known = catalogue::find(text).next().map(|row| row.code.to_owned());
+    known.ok_or_else(|| "'rsttrace explain' lists the codes".into())
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {

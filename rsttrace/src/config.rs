@@ -1,7 +1,12 @@
 //! `--config FILE`: the same names as the command line, in TOML. Each setting becomes the flag that it is named after, so
 //! there is nothing that one can say and the other cannot; what the command line says goes first.
 
-use std::{ffi::OsString, ops::Range, path::Path};
+use std::{
+    ffi::OsString,
+    fmt, io, iter,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, error::ErrorKind, parser::ValueSource};
 use toml::{
@@ -9,14 +14,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::{
-    cli::Cli,
-    diagnose::timeouts::Timeouts,
-    exit::{self, Failure},
-    filter::RecordFilter,
-    input_file,
-    util::text_position::line_and_column,
-};
+use crate::{cli::Cli, input_file, util::text_position::line_and_column};
 
 /// Flags that make no sense in a file.
 const NOT_IN_A_FILE: [&str; 3] = ["config", "help", "version"];
@@ -27,48 +25,88 @@ pub(crate) enum Refusal {
     /// The command line, or help that was asked for.
     Usage(clap::Error),
     /// The file.
-    File(Failure),
+    File(ConfigError),
 }
 
-/// Reads a command line and the file that it names.
+/// Reason why a file is no command line.
+#[derive(Debug)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    Read {
+        /// Path of the file.
+        path: PathBuf,
+        /// Reason.
+        error: io::Error,
+    },
+    /// The file is malformed, or a setting is unknown or has a wrong value.
+    Setting {
+        /// Path of the file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// Reason, one line.
+        message: String,
+    },
+    /// Settings need others, or do not go together.
+    Combination {
+        /// Path of the file.
+        path: PathBuf,
+        /// Reason, one line.
+        message: String,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, error } => write!(formatter, "cannot read {} of --config: {error}", path.display()),
+            Self::Setting { path, line, column, message } => {
+                write!(formatter, "{}:{line}:{column}: {message}", path.display())
+            }
+            Self::Combination { path, message } => write!(formatter, "{}: {message}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads a command line and the file that it names. Blocks as [`input_file::read`] does. Fails when one of them is
+/// malformed, and for help that was asked for.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refusal> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     // What is wrong is told when all of it is there: a flag may need another that the file has.
     let said = Cli::command().ignore_errors(true).try_get_matches_from(&arguments).map_err(Refusal::Usage)?;
-    let file = said.try_get_one::<std::path::PathBuf>("config").ok().flatten();
+    let file = said.try_get_one::<PathBuf>("config").ok().flatten();
     if let Some(path) = file {
         let is_said =
             |id: &str| said.try_contains_id(id).is_ok() && said.value_source(id) == Some(ValueSource::CommandLine);
-        let more = read(path, is_said).map_err(|error| Refusal::File(Failure::usage(error)))?;
+        let more = read(path, is_said).map_err(Refusal::File)?;
         // Before whatever the command line has behind `--`.
         arguments.splice(1..1, more);
     }
-    Cli::command()
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(Refusal::Usage)
+    command_line(arguments).map_err(Refusal::Usage)
 }
 
-/// Checks a file, as far as that goes without tracing.
-pub(crate) fn check(path: &Path) -> Result<(), Failure> {
-    let arguments = read(path, |_| false).map_err(Failure::usage)?;
-    let cli = Cli::command()
-        .try_get_matches_from(std::iter::once("rsttrace".into()).chain(arguments))
-        .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| Failure::usage(format_args!("{}: {}", path.display(), first_line(&error))))?;
-    RecordFilter::new(cli.trace.filters)?;
-    Timeouts::read(cli.trace.run.timeouts.as_deref())?;
-    exit::note(format_args!("{}: all settings are valid", path.display()));
-    Ok(())
+/// Reads a file as a command line of its own. Blocks as [`input_file::read`] does. Fails when it cannot be read or is
+/// malformed.
+pub(crate) fn parse_file(path: &Path) -> Result<Cli, ConfigError> {
+    let arguments = read(path, |_| false)?;
+    command_line(iter::once("rsttrace".into()).chain(arguments))
+        .map_err(|error| ConfigError::Combination { path: path.into(), message: first_line(&error) })
 }
 
-/// The flags that a file stands for, without those that have been said already. The error begins with the place.
-fn read(path: &Path, is_said: impl Fn(&str) -> bool) -> Result<Vec<OsString>, String> {
-    let shown = path.display();
-    let text = input_file::read(path).map_err(|error| format!("cannot read {shown} of --config: {error}"))?;
+fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches))
+}
+
+/// The flags that a file stands for, without those that have been said already.
+fn read(path: &Path, is_said: impl Fn(&str) -> bool) -> Result<Vec<OsString>, ConfigError> {
+    let text = input_file::read(path).map_err(|error| ConfigError::Read { path: path.into(), error })?;
     flags(&text, is_said).map_err(|(place, message)| {
         let (line, column) = line_and_column(&text, place.start);
-        format!("{shown}:{line}:{column}: {message}")
+        ConfigError::Setting { path: path.into(), line, column, message }
     })
 }
 
@@ -193,7 +231,7 @@ mod tests {
             ("sent = true\nsent = true", "2:1: duplicate key"),
             ("sent = ", "1:8: "),
         ] {
-            let Err(Refusal::File(Failure::Usage(error))) = with(text, &[]) else { panic!("{text} is good") };
+            let Err(Refusal::File(error)) = with(text, &[]) else { panic!("{text} is good") };
             let error = error.to_string();
             assert!(error.contains(said) && !error.contains('\n'), "{text}: {error}");
         }

@@ -1,10 +1,23 @@
 //! Exit status and the one sentence that goes with it.
 
-use std::{fmt::Display, io, process::ExitCode};
+use std::{
+    fmt::Display,
+    io::{self, ErrorKind},
+    process::ExitCode,
+};
 
 use anyhow::Error;
 
-pub use crate::util::messages::info as note;
+use crate::{
+    config::ConfigError,
+    diagnose::timeouts::TimeoutsError,
+    filter::FilterError,
+    load::LoadError,
+    sandbox::UserError,
+    sink::StdoutError,
+    stack::StackError,
+    util::messages::{info, sentence},
+};
 
 /// Why the program ends with a status other than 0.
 #[derive(Debug)]
@@ -32,12 +45,12 @@ impl Failure {
         Self::Usage(anyhow::anyhow!("{message}"))
     }
 
-    /// A failed write to standard output: [`Self::ReaderGone`] when its reader has closed it, else status 1 with this
-    /// sentence. Any other broken pipe or connection is a failure.
-    pub fn stdout(error: io::Error, message: impl Display + Send + Sync + 'static) -> Self {
+    /// A failed write to standard output: [`Self::ReaderGone`] when its reader has closed it, else status 1. Any other broken
+    /// pipe or connection is a failure.
+    pub fn stdout(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::ReaderGone,
-            _ => Self::Running(Error::new(error).context(message)),
+            ErrorKind::BrokenPipe => Self::ReaderGone,
+            _ => Self::Running(Error::new(error).context("cannot write to standard output")),
         }
     }
 
@@ -57,27 +70,66 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<StackError> for Failure {
+    fn from(error: StackError) -> Self {
+        Self::host(error)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<FilterError> for Failure {
+    fn from(error: FilterError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<TimeoutsError> for Failure {
+    fn from(error: TimeoutsError) -> Self {
+        match error {
+            TimeoutsError::Embedded(_) => Self::Running(error.into()),
+            TimeoutsError::Read { .. } | TimeoutsError::Parse { .. } => Self::usage(error),
+        }
+    }
+}
+
+impl From<UserError> for Failure {
+    fn from(error: UserError) -> Self {
+        match error {
+            UserError::Lookup { .. } | UserError::Unknown { .. } => Self::usage(error),
+            UserError::Switch { .. } => Self::host(error),
+        }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        // With its causes, which may have a remedy.
+        Self::Host(error.into())
+    }
+}
+
+impl From<StdoutError> for Failure {
+    fn from(error: StdoutError) -> Self {
+        match error.error.kind() {
+            ErrorKind::BrokenPipe => Self::ReaderGone,
+            _ => Self::Running(error.into()),
+        }
+    }
+}
+
 /// Prints a failure in one line and turns the result into an exit status. A reader that has gone away is no failure.
 pub fn report(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     if let Failure::Running(error) | Failure::Usage(error) | Failure::Host(error) = &failure {
         let is_host = matches!(failure, Failure::Host(_));
-        note(format_args!("error: {}{}", sentence(error), remedy(error, is_host)));
+        info(format_args!("error: {}{}", sentence(error), remedy(error, is_host)));
     }
     ExitCode::from(failure.status())
-}
-
-/// An error with what led to it, in one sentence. What an error has already quoted of its cause is not said again.
-pub fn sentence(error: &Error) -> String {
-    let mut sentence = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if sentence.is_empty() {
-            sentence = cause;
-        } else if !sentence.contains(&cause) {
-            sentence = format!("{sentence}: {cause}");
-        }
-    }
-    sentence
 }
 
 /// What to do about an error that has an obvious remedy, as the rest of a sentence that has not named it. That this user may
@@ -100,7 +152,7 @@ fn remedy(error: &Error, is_host: bool) -> &'static str {
 /// Prints what clap has to say: help and version to standard output with status 0, errors with status 2.
 pub fn usage(error: &clap::Error) -> ExitCode {
     // Nothing is left to do about a standard error that cannot be written.
-    error.print().unwrap_or_default();
+    let _ignored = error.print();
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
@@ -111,15 +163,17 @@ mod tests {
     use super::*;
 
     fn broken_pipe() -> io::Error {
-        io::ErrorKind::BrokenPipe.into()
+        ErrorKind::BrokenPipe.into()
     }
 
     #[test]
     fn only_a_closed_standard_output_is_success() {
-        assert_eq!(Failure::stdout(broken_pipe(), "cannot write to standard output").status(), 0);
+        assert_eq!(Failure::stdout(broken_pipe()).status(), 0);
+        assert_eq!(Failure::from(StdoutError { error: broken_pipe(), missing: 1 }).status(), 0);
         let other = Err::<(), _>(broken_pipe()).context("cannot write to a socket").map_err(Failure::from);
         assert_eq!(other.map_err(|failure| failure.status()), Err(1));
-        assert_eq!(Failure::stdout(io::ErrorKind::StorageFull.into(), "cannot write to standard output").status(), 1);
+        assert_eq!(Failure::stdout(ErrorKind::StorageFull.into()).status(), 1);
+        assert_eq!(Failure::from(StdoutError { error: ErrorKind::StorageFull.into(), missing: 1 }).status(), 1);
     }
 
     #[test]
@@ -133,9 +187,15 @@ mod tests {
 
     #[test]
     fn a_failed_write_says_what_and_why() {
-        let Failure::Running(error) = Failure::stdout(io::Error::other("no room"), "cannot write") else {
-            panic!("it is no broken pipe")
+        let sentence = |failure| match failure {
+            Failure::Running(error) => sentence(&error),
+            other => panic!("{other:?}"),
         };
-        assert_eq!(sentence(&error), "cannot write: no room");
+        let error = || io::Error::other("no room");
+        assert_eq!(sentence(Failure::stdout(error())), "cannot write to standard output: no room");
+        assert_eq!(
+            sentence(StdoutError { error: error(), missing: 3 }.into()),
+            "cannot write to standard output, 3 records are missing: no room"
+        );
     }
 }

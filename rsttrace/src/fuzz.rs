@@ -86,7 +86,8 @@ pub fn btf(data: &[u8]) {
     }
     // Names that exist, and names that do not.
     for name in ["tcp_send_reset", "tcp_receive_reset", "inet_csk_accept", "ring", ""] {
-        let _ = (types.find(TypeKind::Typedef, &format!("btf_trace_{name}")), types.find(TypeKind::Function, name));
+        let _ignored =
+            (types.find(TypeKind::Typedef, &format!("btf_trace_{name}")), types.find(TypeKind::Function, name));
     }
     drop((types.reset_reasons(), types.drop_reasons()));
 }
@@ -131,7 +132,7 @@ pub fn arguments(data: &[u8]) {
             }
             if let Ok(filter) = RecordFilter::new(cli.trace.filters) {
                 let mut decoder = Decoder::new("host".into(), Reasons::default(), BitFields::default(), ticks());
-                let _ = filter.matches(&decoder.reset(&ResetEvent::default(), &CLOCK));
+                let _ignored = filter.matches(&decoder.reset(&ResetEvent::default(), &CLOCK));
             }
         }
         // The help is long and does not depend on the input.

@@ -9,23 +9,20 @@ pub mod attribute;
 pub mod cgroup_mounts;
 pub mod cgroup_path;
 pub mod cli;
+mod commands;
 mod config;
 pub mod decode;
 pub mod diagnose;
-mod doctor;
 pub mod exit;
-mod explain;
 pub mod filter;
 pub mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod generate;
 mod input_file;
 pub mod load;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;
-mod requirements;
 mod sandbox;
 mod sd_notify;
 pub mod sink;
@@ -48,8 +45,8 @@ pub fn main() -> ExitCode {
     ignore_file_size_signal();
     util::messages::open();
     // Before anything that takes much of it.
-    if let Err(failure) = stack::raise() {
-        return exit::report(Err(failure));
+    if let Err(error) = stack::raise() {
+        return exit::report(Err(error.into()));
     }
     command_line()
 }
@@ -60,7 +57,7 @@ fn command_line() -> ExitCode {
     let cli = match config::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Refusal::Usage(error)) => return exit::usage(&error),
-        Err(Refusal::File(failure)) => return exit::report(Err(failure)),
+        Err(Refusal::File(error)) => return exit::report(Err(error.into())),
     };
     exit::report(run(cli))
 }
@@ -75,9 +72,9 @@ fn ignore_file_size_signal() {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => pipeline::run(cli.trace),
-        Some(Command::Doctor) => doctor::run(),
-        Some(Command::Explain { cause }) => explain::run(cause.as_deref()),
-        Some(Command::CheckConfig { file }) => config::check(&file),
-        Some(Command::Generate { what }) => generate::run(what),
+        Some(Command::Doctor) => commands::doctor::run(),
+        Some(Command::Explain { cause }) => commands::explain::run(cause.as_deref()),
+        Some(Command::CheckConfig { file }) => commands::check_config::run(&file),
+        Some(Command::Generate { what }) => commands::generate::run(what),
     }
 }

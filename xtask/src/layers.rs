@@ -23,24 +23,24 @@ use crate::workspace;
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The modules of the user side that each may depend on. A stage depends on `model` and `util` and on nothing of its
-/// neighbours; `pipeline` and the commands assemble.
+/// neighbours; `pipeline` and the commands assemble. Modules return errors of their own, which `exit`, above all of them, maps
+/// to an exit status.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("attribute", &["cgroup_mounts", "cgroup_path", "model", "util"]),
     ("cgroup_mounts", &[]),
     ("cgroup_path", &[]),
-    ("cli", &["filter", "format", "load", "sink"]),
-    ("config", &["cli", "diagnose", "exit", "filter", "input_file", "util"]),
+    // The codes that `--cause` takes are those of the catalogue.
+    ("cli", &["diagnose", "format", "load", "model", "sink"]),
+    ("commands", &["cli", "config", "diagnose", "exit", "filter", "load", "model", "util"]),
+    ("config", &["cli", "input_file", "util"]),
     ("decode", &["model"]),
-    ("diagnose", &["exit", "input_file", "model", "util"]),
-    ("doctor", &["exit", "filter", "load"]),
-    ("exit", &["util"]),
-    ("explain", &["diagnose", "exit", "model"]),
-    ("filter", &["cgroup_mounts", "cgroup_path", "diagnose", "exit", "model", "util"]),
+    ("diagnose", &["input_file", "model", "util"]),
+    ("exit", &["config", "diagnose", "filter", "load", "sandbox", "sink", "stack", "util"]),
+    ("filter", &["cgroup_mounts", "cgroup_path", "model", "util"]),
     ("format", &["model", "util"]),
     ("fuzz", &["attribute", "cli", "decode", "diagnose", "filter", "format", "load", "model", "pipeline", "summary"]),
-    ("generate", &["cli", "exit", "explain", "requirements"]),
     ("input_file", &[]),
-    ("load", &["cgroup_mounts", "exit", "filter", "transport", "util"]),
+    ("load", &["cgroup_mounts", "model", "util"]),
     ("metrics", &["model", "util"]),
     ("model", &["cgroup_path"]),
     (
@@ -64,13 +64,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "util",
         ],
     ),
-    ("requirements", &["load"]),
-    ("sandbox", &["exit", "util"]),
+    ("sandbox", &["util"]),
     ("sd_notify", &["util"]),
-    ("sink", &["exit", "format", "model", "util"]),
-    ("stack", &["exit"]),
+    // Each destination has its own form of a record, and most are one of the formats.
+    ("sink", &["format", "model", "util"]),
+    ("stack", &[]),
+    // A summary draws conclusions from all resets as diagnosis does from one: with the same view of a connection, the same
+    // known timeouts, and the advice of the catalogue. A cause is declared with its rule, so that its text stays in `diagnose`.
     ("summary", &["diagnose", "model", "util"]),
-    ("transport", &[]),
+    ("transport", &["util"]),
     ("util", &[]),
 ];
 

@@ -326,7 +326,7 @@ impl ProcessCache {
             }
         };
         // Without this thread, a process is read when its first reset comes.
-        drop(thread::Builder::new().name("rsttrace-look".to_owned()).stack_size(STACK_BYTES).spawn(work));
+        let _ignored = thread::Builder::new().name("rsttrace-look".to_owned()).stack_size(STACK_BYTES).spawn(work);
     }
 }
 
@@ -385,8 +385,8 @@ mod tests {
 
     impl Drop for Cat {
         fn drop(&mut self) {
-            drop(self.0.kill());
-            drop(self.0.wait());
+            let _ignored = self.0.kill();
+            let _ignored = self.0.wait();
         }
     }
 

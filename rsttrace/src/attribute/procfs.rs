@@ -128,7 +128,7 @@ pub(super) fn fuzz(data: &[u8]) {
         assert!(membership.path.is_some_and(|path| path.starts_with('/')));
         assert!(membership.unit.is_none_or(|unit| !unit.is_empty() && !unit.contains('/')));
     }
-    let _ = real_uid(data);
+    let _ignored = real_uid(data);
     ProcessKey::fuzz(data);
 }
 

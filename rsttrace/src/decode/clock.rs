@@ -73,7 +73,7 @@ mod tests {
         let clock = WallClock { monotonic_ns: 5_000_000_000, wall: Timestamp::UNIX_EPOCH };
         assert_eq!(clock.at(4_000_000_001).as_nanosecond(), -999_999_999);
         assert_eq!(clock.at(5_000_000_007).as_nanosecond(), 7);
-        let _ = clock.at(u64::MAX);
-        let _ = clock.at(0);
+        let _ignored = clock.at(u64::MAX);
+        let _ignored = clock.at(0);
     }
 }

@@ -26,11 +26,7 @@ impl fmt::Display for DataFileError {
 
 impl std::error::Error for DataFileError {}
 
-/// Parses a file.
-///
-/// # Errors
-///
-/// If the text is no TOML or has another form than `T`.
+/// Parses a file. Fails when the text is no TOML or has another form than `T`.
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, DataFileError> {
     toml::from_str(text).map_err(|error| {
         let (line, column) = line_and_column(text, error.span().map_or(0, |span| span.start));

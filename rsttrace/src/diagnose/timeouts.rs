@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Deserializer};
 
 use super::data_file::{self, DataFileError};
-use crate::{exit::Failure, input_file};
+use crate::input_file;
 
 /// The embedded table.
 const EMBEDDED: &str = include_str!("timeouts.toml");
@@ -89,15 +89,6 @@ impl fmt::Display for TimeoutsError {
 
 impl std::error::Error for TimeoutsError {}
 
-impl From<TimeoutsError> for Failure {
-    fn from(error: TimeoutsError) -> Self {
-        match error {
-            TimeoutsError::Embedded(_) => Self::Running(error.into()),
-            TimeoutsError::Read { .. } | TimeoutsError::Parse { .. } => Self::usage(error),
-        }
-    }
-}
-
 /// Table of known timeouts.
 #[derive(Clone, Debug, Default)]
 pub struct Timeouts {
@@ -107,11 +98,7 @@ pub struct Timeouts {
 
 impl Timeouts {
     /// Reads the embedded table, and applies the user's file to it: timeouts of an owner in both are replaced, others
-    /// added. Blocks as [`input_file::read`] does.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read or is malformed.
+    /// added. Blocks as [`input_file::read`] does. Fails when the file cannot be read or is malformed.
     pub fn read(file: Option<&Path>) -> Result<Self, TimeoutsError> {
         let mut timeouts = Self::default();
         timeouts.apply(EMBEDDED).map_err(TimeoutsError::Embedded)?;
@@ -122,7 +109,7 @@ impl Timeouts {
         Ok(timeouts)
     }
 
-    /// Parses a file without the embedded table.
+    /// Parses a file without the embedded table. Fails when it is malformed.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn parse(text: &str) -> Result<Self, DataFileError> {
         let mut timeouts = Self::default();

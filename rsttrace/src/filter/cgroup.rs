@@ -6,10 +6,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use super::FilterError;
 use crate::{
     cgroup_mounts::{Hierarchy, hierarchies},
     cgroup_path::CgroupPath,
-    exit::Failure,
 };
 
 /// The wanted cgroup.
@@ -22,15 +22,15 @@ pub struct WantedCgroup {
 }
 
 impl WantedCgroup {
-    /// Looks for a cgroup that is named as `/proc/PID/cgroup` does, or by its directory. Fails with status 2 when there
+    /// Looks for a cgroup that is named as `/proc/PID/cgroup` does, or by its directory. Fails when there
     /// is none in any hierarchy that is mounted here.
-    pub fn find(path: &Path) -> Result<Self, Failure> {
-        Self::find_in(path, &hierarchies()).map_err(Failure::usage)
+    pub fn find(path: &Path) -> Result<Self, FilterError> {
+        Self::find_in(path, &hierarchies())
     }
 
-    fn find_in(path: &Path, hierarchies: &[Hierarchy]) -> Result<Self, String> {
-        let shown = path.display();
-        let path = below_mount(path, hierarchies);
+    fn find_in(given: &Path, hierarchies: &[Hierarchy]) -> Result<Self, FilterError> {
+        let shown = given.display();
+        let path = below_mount(given, hierarchies);
         let doubt = if hierarchies.is_empty() {
             Some(format!(
                 "cannot check whether cgroup {shown} exists: no cgroup hierarchy is mounted here, so the cgroups of sockets \
@@ -41,11 +41,8 @@ impl WantedCgroup {
         } else if path.starts_with("/..") || hierarchies.iter().any(|hierarchy| hierarchy.root != Path::new("/")) {
             Some(format!("cannot check whether cgroup {shown} exists: only a part of the hierarchy is visible here"))
         } else {
-            let mounts: Vec<_> = hierarchies.iter().map(|hierarchy| hierarchy.mount.display().to_string()).collect();
-            return Err(format!(
-                "there is no cgroup {shown}: name one as in /proc/PID/cgroup, or a directory in {}",
-                mounts.join(", ")
-            ));
+            let mounts = hierarchies.iter().map(|hierarchy| hierarchy.mount.clone()).collect();
+            return Err(FilterError::NoCgroup { path: given.into(), mounts });
         };
         Ok(Self { path, doubt })
     }
@@ -124,9 +121,9 @@ mod tests {
         let mounts = [hierarchy(first.path(), true), hierarchy(second.path(), false)];
         let wanted = WantedCgroup::find_in(&Path::new("/").join(name), &mounts).expect("it is in the second");
         assert_eq!(wanted.doubt(), None);
-        assert_eq!(WantedCgroup::find_in(&second.path().join(name), &mounts), Ok(wanted));
+        assert_eq!(WantedCgroup::find_in(&second.path().join(name), &mounts).expect("so is its directory"), wanted);
         for path in ["/nonexistent", "/cgroup.procs", "/cgroup.procs/x"] {
-            let refusal = WantedCgroup::find_in(Path::new(path), &mounts).expect_err("it is nowhere");
+            let refusal = WantedCgroup::find_in(Path::new(path), &mounts).expect_err("it is nowhere").to_string();
             assert!(refusal.contains("there is no cgroup") && refusal.contains("/proc/PID/cgroup"), "{refusal}");
         }
     }

@@ -3,19 +3,16 @@
 //! The kernel side has dropped what certainly does not match; this is the truth.
 
 pub mod cgroup;
+mod error;
 pub mod netns;
-mod options;
-pub mod peers;
-pub mod ports;
 
 use std::time::Instant;
 
-pub use self::options::FilterOptions;
+pub use self::error::{FilterError, NotNetns};
 
 use crate::{
-    exit::Failure,
-    filter::{cgroup::WantedCgroup, netns::Netns, ports::PortRange},
-    model::{Direction, Family, Forwarded, Reset},
+    filter::{cgroup::WantedCgroup, netns::Netns},
+    model::{Direction, Family, FilterOptions, Forwarded, PortRange, Reset},
 };
 
 /// The filters, checked and made ready.
@@ -29,8 +26,9 @@ pub struct RecordFilter {
 }
 
 impl RecordFilter {
-    /// Checks what can only be checked on this host.
-    pub fn new(filters: FilterOptions) -> Result<Self, Failure> {
+    /// Checks what can only be checked on this host: looks at the path of `--netns`, and for the cgroup of `--cgroup` in the
+    /// mounted hierarchies. Blocks on their file systems. Fails when one of them names nothing here.
+    pub fn new(filters: FilterOptions) -> Result<Self, FilterError> {
         let netns = filters.netns.as_deref().map(Netns::find).transpose()?;
         let cgroup = filters.cgroup.as_deref().map(WantedCgroup::find).transpose()?;
         Ok(Self { filters, netns, cgroup })
@@ -157,6 +155,6 @@ mod tests {
     #[test]
     fn a_missing_namespace_is_refused() {
         let filters = FilterOptions { netns: Some("/no/such/namespace".into()), ..FilterOptions::default() };
-        assert!(matches!(RecordFilter::new(filters), Err(Failure::Usage(_))));
+        assert!(matches!(RecordFilter::new(filters), Err(FilterError::NetnsPath { .. })));
     }
 }

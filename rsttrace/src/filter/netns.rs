@@ -15,11 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{exit::Failure, util::process_key::start_ticks};
+use super::{FilterError, NotNetns};
+use crate::util::process_key::start_ticks;
 
 /// Lowest inode number of a namespace: those of the first namespaces of each kind (`include/linux/proc_ns.h`); the others
 /// come from 0xF0000000 on (`PROC_DYNAMIC_FIRST`).
-const FIRST: u32 = 0xEFFF_FFF8;
+pub(super) const FIRST: u32 = 0xEFFF_FFF8;
 
 /// A number that no namespace has, for the kernel side, to which 0 is every namespace.
 const NOWHERE: u32 = 1;
@@ -41,13 +42,13 @@ enum Named {
 }
 
 impl Netns {
-    /// Looks at what the value of `--netns` names. Fails with status 2 when that cannot be, or is not, a network
-    /// namespace. A number need not be one that exists now.
-    pub fn find(text: &str) -> Result<Self, Failure> {
+    /// Looks at what the value of `--netns` names. Fails when that cannot be, or is not, a network namespace. A number need
+    /// not be one that exists now.
+    pub fn find(text: &str) -> Result<Self, FilterError> {
         if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-            return number(text).map(|number| Self(Named::Number(number))).map_err(Failure::usage);
+            return number(text).map(|number| Self(Named::Number(number)));
         }
-        Followed::start(Path::new(text)).map(|followed| Self(Named::Path(followed))).map_err(Failure::usage)
+        Followed::start(Path::new(text)).map(|followed| Self(Named::Path(followed)))
     }
 
     /// Inode number that the kernel side filters by now, never 0.
@@ -142,15 +143,13 @@ struct Span {
 }
 
 impl Followed {
-    fn start(path: &Path) -> Result<Self, String> {
-        let shown = path.display();
-        let metadata = fs::metadata(path)
-            .map_err(|error| format!("cannot find the network namespace {shown}: {error}; {NAME_ONE}"))?;
+    fn start(path: &Path) -> Result<Self, FilterError> {
+        let metadata = fs::metadata(path).map_err(cannot("find", path))?;
         check(path, &metadata)?;
         let device = metadata.dev();
         let target = look_up(path, device)
-            .map_err(|error| format!("cannot inspect the network namespace {shown}: {error}; {NAME_ONE}"))?
-            .ok_or_else(|| format!("the network namespace of {shown} no longer exists; {NAME_ONE}"))?;
+            .map_err(cannot("inspect", path))?
+            .ok_or_else(|| FilterError::NetnsGone(path.into()))?;
         Ok(Self {
             path: path.to_owned(),
             device,
@@ -258,42 +257,32 @@ fn process_directory(path: &Path) -> Option<PathBuf> {
     path.ancestors().nth(2).map(Path::to_owned)
 }
 
-/// Fails with a sentence for a path that names no network namespace.
-fn check(path: &Path, metadata: &fs::Metadata) -> Result<(), String> {
-    let shown = path.display();
+/// The error of an operation on a path that failed.
+fn cannot(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FilterError {
+    move |error| FilterError::NetnsPath { path: path.into(), operation, error }
+}
+
+/// Fails for a path that names no network namespace.
+fn check(path: &Path, metadata: &fs::Metadata) -> Result<(), FilterError> {
+    let refuse = |kind| Err(FilterError::NotNetns { path: path.into(), kind });
     if !metadata.is_file() {
-        return Err(format!("{shown} is not a network namespace; {NAME_ONE}"));
+        return refuse(NotNetns::NoFile);
     }
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|error| format!("cannot open the network namespace {shown}: {error}; {NAME_ONE}"))?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(cannot("open", path))?;
     // SAFETY: a command without an argument, for an open descriptor.
     let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
     match kind {
         libc::CLONE_NEWNET => Ok(()),
-        1.. => Err(format!("{shown} is a namespace of another kind, not a network namespace; {NAME_ONE}")),
-        _ if metadata.len() == 0 => Err(format!(
-            "{shown} is an empty file, not a network namespace: the mount of 'ip netns' is gone or not visible from \
-             here; name /proc/PID/ns/net of a process in it"
-        )),
-        _ => Err(format!("{shown} is a file, not a network namespace; {NAME_ONE}")),
+        1.. => refuse(NotNetns::OtherNamespace),
+        _ if metadata.len() == 0 => refuse(NotNetns::EmptyFile),
+        _ => refuse(NotNetns::File),
     }
 }
 
-/// What to do instead.
-const NAME_ONE: &str = "name a path such as /run/netns/NAME or /proc/PID/ns/net, or an inode number";
-
 /// A number that can be that of a network namespace.
-fn number(text: &str) -> Result<u32, String> {
-    text.parse().ok().filter(|number| (FIRST..=u32::MAX).contains(number)).ok_or_else(|| {
-        format!(
-            "{text} cannot be the inode number of a network namespace (from {FIRST} to {}): 'readlink /proc/PID/ns/net' \
-             shows it",
-            u32::MAX
-        )
-    })
+fn number(text: &str) -> Result<u32, FilterError> {
+    let number = text.parse().ok().filter(|number| (FIRST..=u32::MAX).contains(number));
+    number.ok_or_else(|| FilterError::NetnsNumber(text.to_owned()))
 }
 
 /// Whether a process, a thread or a mount has the namespace of this number, as far as that can be seen from here.
@@ -333,10 +322,7 @@ mod tests {
     }
 
     fn refusal(text: &str) -> String {
-        match Netns::find(text) {
-            Err(Failure::Usage(error)) => error.to_string(),
-            other => panic!("{text}: {other:?}"),
-        }
+        Netns::find(text).expect_err(text).to_string()
     }
 
     #[test]

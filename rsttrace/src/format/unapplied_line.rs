@@ -13,6 +13,7 @@ use crate::{
     util::sanitize::Sanitized,
 };
 
+/// Writes the line of an ignored reset. Fails where `out` fails.
 pub(super) fn ignored(record: &Ignored, options: &TextOptions, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "{}IGNORED {} < {}", options.format_time(record.time, record.ktime_ns), record.local, record.peer)?;
     if let Some(process) = &record.process {
@@ -28,6 +29,7 @@ pub(super) fn ignored(record: &Ignored, options: &TextOptions, out: &mut dyn Wri
     }
 }
 
+/// Writes the line of a forwarded reset. Fails where `out` fails.
 pub(super) fn forwarded(record: &Forwarded, options: &TextOptions, out: &mut dyn Write) -> io::Result<()> {
     let interface = &record.interface;
     let name = interface.name.as_deref().map_or_else(|| format!("#{}", interface.index), str::to_owned);

@@ -23,7 +23,7 @@ use super::{
     probes::{ArgCount, Attach, AttachOption, PROBES, Probe},
     recursion,
 };
-use crate::exit::sentence;
+use crate::util::messages::sentence;
 
 /// Directory in sysfs that exists when the kernel has kprobes.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
@@ -42,7 +42,8 @@ impl<'a> Attacher<'a> {
         Self { ebpf, kernel, more, btf: OnceCell::new() }
     }
 
-    /// Loads the programs of tracepoints in parallel, one thread each: verifying the large ones takes half of the start.
+    /// Loads the programs of tracepoints in parallel, one thread each: verifying the large ones takes half of the start. Blocks
+    /// until the threads have exited.
     /// Errors are dropped; a program that was refused is loaded again when it is attached, and the reason reported then.
     pub(super) fn load_ahead(&mut self) {
         let is_wanted = |probe: &&Probe| probe.is_wanted(self.kernel, self.more);
@@ -174,13 +175,13 @@ impl<'a> Attacher<'a> {
         Ok(())
     }
 
-    /// Descriptor of a loaded program.
+    /// Descriptor of a loaded program. Fails when the object has no such program, and when it is not loaded.
     pub(super) fn fd(&mut self, name: &str) -> Result<RawFd> {
         let program = self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
         Ok(program.fd()?.as_fd().as_raw_fd())
     }
 
-    /// Attaches a program to a tracepoint; loads it first, unless [`Self::load_ahead`] has.
+    /// Attaches a program to a tracepoint; loads it first, unless [`Self::load_ahead`] has. Fails when the kernel refuses it.
     pub(super) fn attach_tracepoint(&mut self, name: &str, attach: Attach) -> Result<()> {
         self.make_btf()?;
         let Self { ebpf, btf, .. } = self;

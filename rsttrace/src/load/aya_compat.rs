@@ -9,7 +9,8 @@ use super::{
     trim_heap,
 };
 
-/// A loader without the kernel's BTF: our programs have no relocations that need it.
+/// A loader without the kernel's BTF: our programs have no relocations that need it. Fails when the limit of open files
+/// cannot be set back.
 pub(super) fn loader<'a>() -> Result<EbpfLoader<'a>> {
     let mut loader = with_btf_discovery_disabled(EbpfLoader::new)?;
     // For hosts where the limit cannot be set: the BTF goes before there are maps, since 64 MB are enough for both only one
@@ -38,7 +39,8 @@ fn with_btf_discovery_disabled<T>(work: impl FnOnce() -> T) -> Result<T> {
     Ok(done)
 }
 
-/// BTF in which aya finds the ids of the types that programs are loaded for, and nothing else.
+/// BTF in which aya finds the ids of the types that programs are loaded for, and nothing else. Fails when it cannot be
+/// encoded.
 ///
 /// `BtfTracePoint`, `FEntry`, `FExit` and `Iter` take the kernel's BTF to look up one id by name. `Btf::from_sys_fs` of aya
 /// 0.14 would parse all of it into 25 MB for that, beside the maps that exist by then. Delete when aya looks up names without

@@ -6,6 +6,7 @@
 mod attach;
 mod aya_compat;
 pub mod btf;
+mod error;
 mod maps;
 mod object;
 mod options;
@@ -16,6 +17,7 @@ mod resource_limits;
 
 pub use self::{
     btf::KernelInfo,
+    error::LoadError,
     object::{Object, load_for_transport},
     options::{ExtraEvents, TransportChoice},
 };
@@ -28,8 +30,6 @@ use aya::{
 use rsttrace_common::event::{LOST_OTHERS, LOST_RESETS, LOST_UNSETTLED, LOST_UNSETTLED_IN_TASK};
 
 use crate::{
-    exit::{Failure, sentence},
-    filter::FilterOptions,
     load::{
         attach::Attacher,
         maps::{
@@ -42,7 +42,8 @@ use crate::{
         probes::{Attach, AttachOption, PROBES},
         recursion::RecursionMisses,
     },
-    util::degraded::Degraded,
+    model::FilterOptions,
+    util::{degraded::Degraded, messages::sentence},
 };
 
 /// Configuration of the kernel side.
@@ -85,7 +86,11 @@ pub struct Loaded {
 impl Loaded {
     /// Creates the maps of the object and parses its programs; nothing is attached yet. Fails when the kernel refuses a map,
     /// or when there are more filters than the maps hold.
-    pub fn load(kernel: &KernelInfo, object: Object, options: &LoadOptions<'_>) -> Result<Self> {
+    pub fn load(kernel: &KernelInfo, object: Object, options: &LoadOptions<'_>) -> Result<Self, LoadError> {
+        Self::create(kernel, object, options).map_err(LoadError::Maps)
+    }
+
+    fn create(kernel: &KernelInfo, object: Object, options: &LoadOptions<'_>) -> Result<Self> {
         let mut loader = aya_compat::loader()?;
         for field in &kernel.offsets {
             loader.override_global(field.global, &field.offset, true);
@@ -117,9 +122,10 @@ impl Loaded {
         })
     }
 
-    /// Attaches every probe whose condition holds. Fails only when a required one is refused; the others go to `degraded`.
-    pub fn attach(&mut self, kernel: &KernelInfo, more: &ExtraEvents) -> Result<(), Failure> {
-        let ebpf = self.ebpf.as_mut().context("the programs are gone").map_err(Failure::Host)?;
+    /// Attaches every probe whose condition holds. Blocks while the kernel verifies the programs. Fails when a required one is
+    /// refused, or after [`Self::detach`]; the others go to `degraded`.
+    pub fn attach(&mut self, kernel: &KernelInfo, more: &ExtraEvents) -> Result<(), LoadError> {
+        let ebpf = self.ebpf.as_mut().ok_or(LoadError::Detached)?;
         let mut attacher = Attacher::new(ebpf, kernel, more);
         attacher.load_ahead();
         for probe in PROBES {
@@ -138,7 +144,7 @@ impl Loaded {
                     }
                 }
                 Err(error) if probe.is_required() => {
-                    return Err(Failure::Host(error.context(format!("{} cannot be traced", probe.hook))));
+                    return Err(LoadError::Probe { hook: probe.hook, error });
                 }
                 Err(error) => self.degraded.push(Degraded {
                     what: probe.hook.to_owned(),
@@ -162,23 +168,24 @@ impl Loaded {
         self.attached.iter().find(|attached| attached.hook == hook).map(|attached| attached.option)
     }
 
-    /// Takes the map `EVENTS`, the buffer. Fails at the second call.
-    pub fn take_events(&mut self) -> Result<Map> {
-        take_map(self.ebpf.as_mut().context("the programs are gone")?, "EVENTS")
+    /// Takes the map `EVENTS`, the buffer. Fails at the second call, and once the programs are detached.
+    pub fn take_events(&mut self) -> Result<Map, LoadError> {
+        take_map(self.ebpf.as_mut().ok_or(LoadError::Detached)?, "EVENTS").map_err(LoadError::Maps)
     }
 
     /// Opens the log of the debug object's programs; its messages go to the logger of the crate `log`. Fails for the other
     /// objects.
     pub fn kernel_log(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>> {
-        Ok(aya_log::EbpfLogger::init(self.ebpf.as_mut().context("the programs are gone")?)?)
+        Ok(aya_log::EbpfLogger::init(self.ebpf.as_mut().ok_or(LoadError::Detached)?)?)
     }
 
-    /// Resets sent and received that found the buffer full, since the start.
+    /// Resets sent and received that found the buffer full, since the start. Fails when the map cannot be read.
     pub fn lost_resets(&self) -> Result<u64> {
         self.lost_in(0..LOST_RESETS)
     }
 
     /// Resets sent that were reported as received, since the start: the event that reclassifies them found the buffer full.
+    /// Fails when the map cannot be read.
     pub fn misclassified(&self) -> Result<u64> {
         self.lost_in([LOST_UNSETTLED, LOST_UNSETTLED_IN_TASK])
     }
@@ -193,7 +200,7 @@ impl Loaded {
         Ok(lost)
     }
 
-    /// Ignored and forwarded resets that found the buffer full, since the start.
+    /// Ignored and forwarded resets that found the buffer full, since the start. Fails when the map cannot be read.
     pub fn lost_unapplied(&self) -> Result<u64> {
         self.lost_in([LOST_OTHERS])
     }

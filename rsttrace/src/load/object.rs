@@ -1,13 +1,11 @@
 //! The object files of the programs, and the choice among them.
 
-use anyhow::Result;
 use aya::include_bytes_aligned;
 
-use super::TransportChoice;
-use super::{KernelInfo, LoadOptions, Loaded};
-use crate::{
-    exit::{Failure, note, sentence},
-    util::degraded::Degraded,
+use super::{KernelInfo, LoadError, LoadOptions, Loaded, TransportChoice};
+use crate::util::{
+    degraded::Degraded,
+    messages::{info, sentence},
 };
 
 static PERF_OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perf.bpf.o");
@@ -43,22 +41,22 @@ pub fn load_for_transport(
     transport: TransportChoice,
     debug: bool,
     options: &LoadOptions<'_>,
-) -> Result<(Object, Loaded), Failure> {
+) -> Result<(Object, Loaded), LoadError> {
     let try_load = |object| Loaded::load(kernel, object, options).map(|loaded| (object, loaded));
     if debug {
         match try_load(Object::Debug) {
             Ok(loaded) => return Ok(loaded),
-            Err(error) => note(format_args!("the kernel side's messages cannot be had: {}", sentence(&error))),
+            Err(error) => info(format_args!("the kernel side's messages cannot be had: {}", sentence(&error.into()))),
         }
     }
     match transport {
-        TransportChoice::Ring => try_load(Object::Ring).map_err(Failure::Host),
-        TransportChoice::Perf => try_load(Object::Perf).map_err(Failure::Host),
+        TransportChoice::Ring => try_load(Object::Ring),
+        TransportChoice::Perf => try_load(Object::Perf),
         TransportChoice::Auto => try_load(Object::Ring).or_else(|refusal| {
-            let (object, mut loaded) = try_load(Object::Perf).map_err(Failure::Host)?;
+            let (object, mut loaded) = try_load(Object::Perf)?;
             loaded.degraded.push(Degraded {
                 what: "BPF ring buffer".to_owned(),
-                why: sentence(&refusal),
+                why: sentence(&refusal.into()),
                 loss: "events of different CPUs may come out of order".to_owned(),
             });
             Ok((object, loaded))

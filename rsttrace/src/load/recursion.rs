@@ -63,6 +63,7 @@ pub(super) struct RecursionMisses {
 }
 
 impl RecursionMisses {
+    /// Takes the map of claims out of the object; nothing is counted yet. Fails when it has none.
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
         Ok(Self { fdinfo: Vec::new(), claims: take_map(ebpf, "CLAIMS")?.try_into()? })
     }

@@ -73,7 +73,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Starts to count and to listen; the receiver yields the scrapes. Fails where the address cannot be bound.
+    /// Starts to count and to listen; the receiver yields the scrapes. Blocks until the server listens. Fails where the address
+    /// cannot be bound.
     pub(crate) fn start(address: SocketAddr, peer_limit: usize) -> Result<(Self, mpsc::Receiver<Scrape>)> {
         let metrics = Self::new(peer_limit);
         let scrapes = server::start(address)?;

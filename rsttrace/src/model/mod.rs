@@ -1,9 +1,10 @@
-//! Records: the data that the stages hand on and the formatters print.
+//! Records, the data that the stages hand on and the formatters print, and the filters, which two stages apply.
 //!
-//! A stage imports this module and [`crate::util`], and no neighbouring stage. The JSON form of the types is the contract
+//! A stage imports this module and [`crate::util`], and no neighbouring stage. The JSON form of the records is the contract
 //! of `docs/output.md`.
 
 mod cause;
+mod filter;
 pub mod internals;
 mod reset;
 mod segment;
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 pub use self::{
     cause::{Cause, CauseConfidence, Evidence, Fault, Sender},
+    filter::{FilterOptions, PortRange},
     reset::{
         Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet,
         Process, Provenance, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,

@@ -18,7 +18,8 @@ thread_local! {
     static LAST: RefCell<(i64, [u8; 30])> = const { RefCell::new((i64::MIN, *LAYOUT)) };
 }
 
-/// Serializes a time as RFC 3339 in UTC, always with nine digits of nanoseconds.
+/// Serializes a time as RFC 3339 in UTC, always with nine digits of nanoseconds. Fails when the serializer
+/// does.
 pub(crate) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     let second = time.as_second();
     if !YEARS_OF_FOUR_DIGITS.contains(&second) {

@@ -10,7 +10,7 @@ use super::{
     processor::Lookup,
     timers::{monotonic_ns, read_clocks},
 };
-use crate::{decode::sample, exit::note};
+use crate::{decode::sample, util::messages::info};
 
 /// What has been read from the buffers and not been fed yet.
 #[derive(Default)]
@@ -59,7 +59,7 @@ impl Pipeline {
             Lookup::NotDue => {}
             Lookup::Scanned => {
                 if mem::take(&mut self.scans_fail) {
-                    note("scans of open files work again");
+                    info("scans of open files work again");
                 }
             }
             Lookup::Failed(error) => self.report_failed_scan(&error),

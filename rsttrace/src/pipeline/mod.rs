@@ -38,7 +38,7 @@ use crate::{
     cli::TraceOptions,
     decode::{BitFields, Decoder, Reasons, flood::FloodAggregator},
     diagnose::{Diagnosis, timeouts::Timeouts},
-    exit::{Failure, note},
+    exit::Failure,
     filter::{RecordFilter, netns::Netns},
     load::{self, KernelInfo, LoadOptions, Loaded, Object, preflight},
     model::{LostWhere, Record},
@@ -46,7 +46,8 @@ use crate::{
     sd_notify::ServiceNotifier,
     sink::outputs::Outputs,
     summary::coverage::CounterBaseline,
-    transport::{PERF_BYTES, ReadCoalescer, Transport},
+    transport::{ReadCoalescer, Transport},
+    util::{buffer_size::PERF_BYTES, messages::info},
 };
 
 /// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the
@@ -60,7 +61,8 @@ const FINAL_READS: usize = 64;
 /// there; an idle run looks at nothing.
 const LOSS_CHECK: Duration = Duration::from_millis(500);
 
-/// Traces until a signal, `--duration` or `--count` ends it. Blocks meanwhile.
+/// Traces until a signal, `--duration` or `--count` ends it. Blocks meanwhile. Fails with status 2 when a value names nothing
+/// on this host, 3 when this host or this user cannot trace, and 1 when an output cannot be opened or written to.
 pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
     let selection = RecordFilter::new(trace.filters.clone())?;
     let diagnosis = Diagnosis::new(Timeouts::read(trace.run.timeouts.as_deref())?);
@@ -247,7 +249,7 @@ impl Pipeline {
     /// Attaches every probe, and opens the buffer that their events come from.
     fn attach(&mut self, kernel: KernelInfo) -> Result<Transport, Failure> {
         let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
-        let events = self.loaded.take_events().map_err(Failure::Host)?;
+        let events = self.loaded.take_events()?;
         // Perf ring buffers lose what comes before they are open. The BPF ring buffer is there, and to map it can wait until
         // the memory that the start takes has been given back: it counts as this process's.
         let opened =
@@ -299,9 +301,9 @@ impl Pipeline {
         }
         let written = outputs.finish(self.results.outbox).await;
         if let Some(summary) = summary {
-            note(&summary);
+            info(&summary);
         }
-        written
+        written.map_err(Failure::from)
     }
 }
 

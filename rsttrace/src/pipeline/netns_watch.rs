@@ -1,7 +1,7 @@
 //! `--netns PATH` while the run goes on: the path is looked at again, and the kernel side told what it names.
 
 use super::{Pipeline, timers::monotonic_ns};
-use crate::exit::{note, sentence};
+use crate::util::messages::{info, sentence};
 
 impl Pipeline {
     /// Checks what the path names now. Events that were read before can be matched afterwards, later ones cannot.
@@ -12,9 +12,9 @@ impl Pipeline {
         let Some(change) = netns.look(now_ns) else { return };
         let told = self.loaded.watch_netns(netns.number());
         // Only when it is true.
-        note(change);
+        info(change);
         if let Err(error) = told {
-            note(format_args!(
+            info(format_args!(
                 "cannot pass this change to the kernel side, which may filter its resets out: {}",
                 sentence(&error)
             ));

@@ -35,7 +35,7 @@ pub trait KernelSide {
     fn now_ns(&self) -> Option<u64>;
 
     /// Scans the open files of all processes for the holders of reset sockets, under this number. Blocks for half a
-    /// microsecond a file.
+    /// microsecond a file. Fails when the programs cannot scan.
     fn scan_open_files(&mut self, scan: u32) -> Result<()>;
 
     /// Result of the holder lookup of this id; `None` when its slot has been reused.

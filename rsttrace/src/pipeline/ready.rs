@@ -8,7 +8,7 @@ use std::{
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-use crate::exit::{Failure, note};
+use crate::{exit::Failure, util::messages::info};
 
 /// The descriptor that the starter of this process waits at.
 pub(super) struct Ready(File);
@@ -25,11 +25,11 @@ impl Ready {
     }
 
     /// Writes one newline and closes the descriptor. A waiter that has gone away is no reason to end a run that has begun:
-    /// that is a note.
+    /// that is a note. Blocks while a pipe is full. Fails when the descriptor cannot be written to.
     pub(super) fn announce(mut self) -> Result<(), Failure> {
         match self.0.write_all(b"\n") {
             Err(error) if is_gone(&error) => {
-                note("the reader of --ready-fd has gone; the run goes on");
+                info("the reader of --ready-fd has gone; the run goes on");
                 Ok(())
             }
             result => result.map_err(|error| {

@@ -6,13 +6,15 @@ use jiff::Timestamp;
 
 use super::{Pipeline, feed::now_ns, live::Results, processor::Output as _};
 use crate::{
-    exit::{note, sentence},
     metrics::Scrape,
     model::{Coverage, Lost, LostWhere, Record, Summary},
     sink::outputs::Outputs,
     summary::{SummaryContext, coverage::CounterBaseline},
     transport::Transport,
-    util::degraded::{self, Degraded},
+    util::{
+        degraded::{self, Degraded},
+        messages::{info, sentence},
+    },
 };
 
 /// Reason of losses in the kernel, with the remedy.
@@ -41,7 +43,7 @@ impl Pipeline {
 
     /// Reports what works less well from here on, and keeps it for the summary.
     fn degrade(&mut self, degraded: Degraded) {
-        note(format_args!("degraded: {degraded}"));
+        info(format_args!("degraded: {degraded}"));
         if !self.loaded.degraded.contains(&degraded) {
             self.loaded.degraded.push(degraded);
         }
@@ -61,7 +63,7 @@ impl Pipeline {
         let misclassified = self.loaded.misclassified().unwrap_or(self.losses.misclassified);
         if misclassified > self.losses.misclassified {
             let count = misclassified - self.losses.misclassified;
-            note(format_args!(
+            info(format_args!(
                 "{count} resets shown as received were sent by this host; the events that tell were lost: {TOO_FAST}"
             ));
             self.losses.misclassified = misclassified;
@@ -69,7 +71,7 @@ impl Pipeline {
         let unapplied = self.loaded.lost_unapplied().unwrap_or(self.losses.unapplied);
         if unapplied > self.losses.unapplied {
             let count = unapplied - self.losses.unapplied;
-            note(format_args!("{count} ignored or forwarded resets were lost: {TOO_FAST}"));
+            info(format_args!("{count} ignored or forwarded resets were lost: {TOO_FAST}"));
             self.losses.unapplied = unapplied;
         }
         let malformed = std::mem::take(&mut self.losses.malformed);
@@ -98,7 +100,7 @@ impl Pipeline {
     /// Reports what the run has come to so far.
     pub(super) fn report_summary(&mut self, outputs: &Outputs) {
         let summary = self.summary(false, CounterBaseline::compare_all, outputs);
-        note(&summary);
+        info(&summary);
         self.results.outbox.push(Record::Summary(Arc::new(summary)));
     }
 
@@ -128,11 +130,11 @@ impl Pipeline {
             Transport::Ring(_) => "a BPF ring buffer",
         };
         let hooks: Vec<&str> = self.loaded.attached.iter().map(|attached| attached.hook).collect();
-        note(format_args!("tracing {} through {buffer}; press Ctrl-C to stop", hooks.join(", ")));
+        info(format_args!("tracing {} through {buffer}; press Ctrl-C to stop", hooks.join(", ")));
         for degraded in degraded::grouped(&self.loaded.degraded) {
-            note(format_args!("degraded: {degraded}"));
+            info(format_args!("degraded: {degraded}"));
         }
-        self.processor.stages().filter.notes().for_each(note);
+        self.processor.stages().filter.notes().for_each(info);
     }
 }
 
@@ -156,7 +158,7 @@ impl Results {
             return;
         }
         self.tally.count_lost(count);
-        note(format_args!("{count} resets were lost: {why}"));
+        info(format_args!("{count} resets were lost: {why}"));
         self.emit(Record::Lost(Lost { time: Timestamp::now(), count, r#where: place }));
     }
 }

@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 
 use super::Pipeline;
 use crate::{
-    exit::{note, sentence},
     format::{Format, TextOptions, TimeFormat},
     metrics::{Metrics, Scrape},
     sandbox::Requirements,
     sink::{SinkContext, SinkNeeds, outputs::Outputs, set::SinkSet},
+    util::messages::{info, sentence},
 };
 
 impl Pipeline {
@@ -66,7 +66,7 @@ impl Pipeline {
         env_logger::Builder::new().filter_level(log::LevelFilter::Debug).target(env_logger::Target::Stderr).init();
         self.loaded
             .kernel_log()
-            .inspect_err(|error| note(format_args!("the kernel side's messages cannot be read: {}", sentence(error))))
+            .inspect_err(|error| info(format_args!("the kernel side's messages cannot be read: {}", sentence(error))))
             .ok()
     }
 }

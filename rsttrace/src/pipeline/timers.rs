@@ -45,7 +45,7 @@ pub(super) fn ticks() -> Option<Ticks> {
     clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok().and_then(|resolution| Ticks::of_resolution(resolution.into()))
 }
 
-/// Begins to catch SIGHUP.
+/// Begins to catch SIGHUP. Fails when no handler can be installed.
 pub(super) fn catch_sighup() -> Result<Signal> {
     signal(SignalKind::hangup()).context("cannot watch for signals")
 }

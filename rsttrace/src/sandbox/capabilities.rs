@@ -34,11 +34,7 @@ pub(super) fn drop_bounding_set() {
 }
 
 /// Reduces the effective and permitted sets to `keep`, and clears the inheritable and ambient ones, so that no other
-/// program inherits any.
-///
-/// # Errors
-///
-/// If the kernel refuses a set, or `keep` has a capability that is not permitted.
+/// program inherits any. Fails when the kernel refuses a set, or `keep` has a capability that is not permitted.
 pub(super) fn reduce_to(keep: &CapsHashSet) -> io::Result<()> {
     // Fails before 4.3, where there is no ambient set.
     let _ignored = caps::clear(None, CapSet::Ambient);

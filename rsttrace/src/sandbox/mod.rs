@@ -37,11 +37,8 @@ pub(crate) struct Requirements {
 
 /// Drops everything but `requirements`, and switches to `user` if there is one. Returns what could not be dropped.
 ///
-/// Blocks for up to [`THREAD_EXIT_TIMEOUT`] while other threads of the process exit.
-///
-/// # Errors
-///
-/// If the process cannot switch to `user`.
+/// Blocks for up to [`THREAD_EXIT_TIMEOUT`] while other threads of the process exit. Fails when the process cannot switch to
+/// `user`.
 pub(crate) fn enter(requirements: Requirements, user: Option<&User>) -> Result<Vec<Degraded>, UserError> {
     let mut degraded = Vec::new();
     let mut degrade = |what: &str, error: io::Error, loss: &str| {

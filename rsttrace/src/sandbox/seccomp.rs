@@ -30,17 +30,14 @@ const RET_EPERM: u32 = SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
 const RET_ENOSYS: u32 = SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
 
 /// Sets `no_new_privs`: `execve` grants no privileges any more. Without it or `CAP_SYS_ADMIN` the kernel takes no
-/// filter.
+/// filter. Fails before Linux 3.5.
 pub(super) fn set_no_new_privs() -> io::Result<()> {
     Ok(prctl::set_no_new_privs()?)
 }
 
 /// Installs the filter of these requirements in every thread of the process. Needs [`set_no_new_privs`] before.
-///
-/// # Errors
-///
-/// If the kernel has no seccomp, the architecture has no table of system calls, or another thread has a filter of its
-/// own.
+/// Fails when the kernel has no seccomp, the architecture has no table of system calls, or another thread has a filter of
+/// its own.
 pub(super) fn install_seccomp_filter(requirements: Requirements) -> io::Result<()> {
     // SPEC_ALLOW: kernels before 5.16 otherwise switch on SSBD for every filtered process, a mitigation for programs
     // that run foreign code.

@@ -8,8 +8,6 @@ use nix::{
     unistd::{self, Gid, Uid, setgroups, setresgid, setresuid},
 };
 
-use crate::exit::Failure;
-
 /// Reason why a user cannot be found or switched to.
 #[derive(Debug)]
 pub(crate) enum UserError {
@@ -50,15 +48,6 @@ impl fmt::Display for UserError {
 
 impl std::error::Error for UserError {}
 
-impl From<UserError> for Failure {
-    fn from(error: UserError) -> Self {
-        match error {
-            UserError::Lookup { .. } | UserError::Unknown { .. } => Self::usage(error),
-            UserError::Switch { .. } => Self::host(error),
-        }
-    }
-}
-
 /// A user of this host, with its primary group.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
@@ -69,10 +58,7 @@ pub(crate) struct User {
 
 impl User {
     /// Looks up a user by name or number, through the C library's name service. Blocks for as long as that takes.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such user or the lookup fails.
+    /// Fails when there is no such user, and when the lookup fails.
     pub(crate) fn find(name: &str) -> Result<Self, UserError> {
         let found = match name.parse() {
             Ok(uid) => unistd::User::from_uid(Uid::from_raw(uid)),
@@ -84,11 +70,8 @@ impl User {
     }
 
     /// Switches all user and group ids of the process to this user and its primary group. The permitted capabilities
-    /// are kept; the effective ones are cleared by the kernel.
-    ///
-    /// # Errors
-    ///
-    /// If the process runs as another user and has no `CAP_SETUID` or `CAP_SETGID`.
+    /// are kept; the effective ones are cleared by the kernel. Fails when the process runs as another user and has no
+    /// `CAP_SETUID` or `CAP_SETGID`.
     pub(super) fn switch_user(&self) -> Result<(), UserError> {
         if unistd::getresuid().is_ok_and(|now| [now.real, now.effective, now.saved] == [self.uid; 3]) {
             // The process was started as this user, maybe with more groups; without CAP_SETGID it cannot drop them.

@@ -1,6 +1,7 @@
 //! Host names with an optional port.
 
 /// Parses `HOST[:PORT]` and returns `HOST:PORT`, with `port` as the default. Checks the form alone, resolves nothing.
+/// Fails for another form.
 pub(super) fn parse(host: &str, port: u16) -> Result<String, String> {
     let is_good = |character: char| character.is_ascii_alphanumeric() || ".-_:[]%".contains(character);
     if !host.chars().all(is_good) {

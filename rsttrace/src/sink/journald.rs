@@ -40,7 +40,7 @@ pub(super) struct JournaldSink {
 }
 
 impl JournaldSink {
-    /// Creates the socket. Whether the journal is there shows with the first record.
+    /// Creates the socket; fails when that is refused. Whether the journal is there shows with the first record.
     pub(super) fn open(path: PathBuf, options: TextOptions) -> Result<Self> {
         let socket = UnixDatagram::unbound().context("cannot make a socket")?;
         // A smaller buffer is no failure.

@@ -98,6 +98,8 @@ pub(super) struct JsonFileSink {
 }
 
 impl JsonFileSink {
+    /// Opens the file, or creates it, and repairs its end. Blocks on the file system. Fails where it can be neither opened nor
+    /// created, is no regular file or character device, or is in use by another rsttrace.
     pub(super) fn open(options: FileSinkOptions) -> Result<Self> {
         let open = Some(OpenFile::new(&options.path)?);
         Ok(Self { options, formatter: JsonFormatter::default(), open, block: Vec::new(), line: Vec::new() })

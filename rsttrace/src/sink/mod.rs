@@ -26,6 +26,7 @@ use anyhow::{Error, Result};
 
 pub(crate) use self::spec::SinkNeeds;
 pub use self::spec::SinkSpec;
+pub(crate) use self::stdout::StdoutError;
 use crate::{format::TextOptions, model::Record};
 
 /// What every sink is given when it is opened.

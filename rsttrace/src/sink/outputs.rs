@@ -7,10 +7,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     set::SinkSet,
-    stdout::{SHUTDOWN_IDLE_TIMEOUT, SHUTDOWN_TIMEOUT, StdoutWriter},
+    stdout::{SHUTDOWN_IDLE_TIMEOUT, SHUTDOWN_TIMEOUT, StdoutError, StdoutWriter},
 };
 use crate::{
-    exit::Failure,
     format::Formatter,
     model::{Record, SinkCount},
 };
@@ -82,7 +81,7 @@ impl Outputs {
 
     /// Queues what is left, closes every output and waits for it. The error is that of standard output; sinks report
     /// their own.
-    pub(crate) async fn finish(mut self, mut outbox: Vec<Record>) -> Result<(), Failure> {
+    pub(crate) async fn finish(mut self, mut outbox: Vec<Record>) -> Result<(), StdoutError> {
         // A reader that reads nothing is given up at the deadline; a thread that has ended returns its own error.
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         let written = |outputs: &Self| outputs.writer.as_ref().map_or(0, StdoutWriter::written);

@@ -5,6 +5,8 @@
 //! another thread than the one that allocated them cost more than formatting the line.
 
 use std::{
+    error::Error,
+    fmt,
     fs::File,
     io::{self, IsTerminal as _, Write as _},
     os::fd::AsFd as _,
@@ -25,7 +27,6 @@ use tokio::{
 
 use super::throttle::WriteThrottle;
 use crate::{
-    exit::Failure,
     format::Formatter,
     model::{Record, SinkCount},
     util::messages::info,
@@ -43,6 +44,27 @@ pub(crate) const SHUTDOWN_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Limit for the end of the run to wait for a reader that makes progress.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Failed write to standard output.
+#[derive(Debug)]
+pub(crate) struct StdoutError {
+    /// Reason; `BrokenPipe` when the reader has closed it.
+    pub(crate) error: io::Error,
+    /// Number of records that are not written.
+    pub(crate) missing: u64,
+}
+
+impl fmt::Display for StdoutError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "cannot write to standard output, {} records are missing", self.missing)
+    }
+}
+
+impl Error for StdoutError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
 
 /// A block of whole lines.
 #[derive(Default)]
@@ -201,7 +223,7 @@ impl StdoutWriter {
     /// Waits for the thread to write what is queued, until `deadline`, or until it makes no progress for
     /// [`SHUTDOWN_IDLE_TIMEOUT`]. The error says how many records are missing, including `left`, which could not be
     /// queued.
-    pub(crate) async fn finish(mut self, deadline: Instant, left: usize) -> Result<(), Failure> {
+    pub(crate) async fn finish(mut self, deadline: Instant, left: usize) -> Result<(), StdoutError> {
         drop(self.chunks);
         let result = loop {
             let before = self.written.load(Ordering::Relaxed);
@@ -213,9 +235,7 @@ impl StdoutWriter {
             }
         };
         let missing = self.queued.saturating_sub(self.written.load(Ordering::Relaxed)) + left as u64;
-        result.map_err(|error| {
-            Failure::stdout(error, format!("cannot write to standard output, {missing} records are missing"))
-        })
+        result.map_err(|error| StdoutError { error, missing })
     }
 }
 

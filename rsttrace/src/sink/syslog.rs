@@ -59,6 +59,7 @@ pub(super) enum SyslogAddress {
 
 impl SyslogAddress {
     /// Parses `PATH`, `udp://HOST[:PORT]`, `tcp://…` or `tls://…`; the host's own daemon without any text.
+    /// Fails for another form.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
         match text.map(|text| text.split_once("://").ok_or(text)) {
             None => Ok(Self::Socket(SOCKET.into())),

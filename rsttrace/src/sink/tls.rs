@@ -39,7 +39,7 @@ impl TlsStream {
         Ok(secured)
     }
 
-    /// Writes all bytes. On an error it is not known how many were sent.
+    /// Writes all bytes. Blocks, for the socket's timeout at most. On an error it is not known how many were sent.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.is_open()?;
         self.0.write_all(bytes)?;
@@ -63,7 +63,7 @@ impl TlsStream {
         }
     }
 
-    /// Sends `close_notify` and returns the TCP stream.
+    /// Sends `close_notify` and returns the TCP stream. Blocks as a write does. Fails when the server cannot be written to.
     pub(super) fn close(&mut self) -> io::Result<&mut TcpStream> {
         self.0.conn.send_close_notify();
         self.0.flush()?;

@@ -13,7 +13,10 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{DeliveryReport, Sink, throttle::WriteThrottle};
-use crate::{exit::sentence, model::Record, util::messages::info};
+use crate::{
+    model::Record,
+    util::messages::{info, sentence},
+};
 
 /// Most records in one call of [`Sink::deliver`].
 const BATCH: usize = 512;

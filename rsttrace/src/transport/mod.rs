@@ -11,12 +11,6 @@ use aya::maps::Map;
 
 pub(crate) use self::{coalesce::ReadCoalescer, perf::PerfTransport, ring::RingTransport};
 
-/// Default size of each CPU's perf ring buffer, bytes: room for 2,500 events.
-pub(crate) const PERF_BYTES: u32 = 1 << 20;
-
-/// Default size of the BPF ring buffer, which all CPUs share, bytes: room for 10,000 events.
-pub(crate) const RING_BYTES: u32 = 4 << 20;
-
 /// Callback for one raw sample. A sample that wraps around the end of a perf ring comes in two parts; otherwise the
 /// second is empty.
 pub(crate) type SampleFn<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
@@ -30,8 +24,8 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// Opens the buffer that the programs write to. `bytes` is the size of each CPU's perf ring, rounded up by
-    /// [`buffer_bytes`]; the BPF ring has its size since it was created. Fails if the kernel refuses the buffer.
+    /// Opens the buffer that the programs write to. `bytes` is the size of each CPU's perf ring, rounded up to one that the
+    /// kernel accepts; the BPF ring has its size since it was created. Fails if the kernel refuses the buffer.
     pub(crate) fn open(map: Map, bytes: u32) -> Result<Self> {
         Ok(match &map {
             Map::PerfEventArray(_) => Self::Perf(PerfTransport::open(map, bytes)?),
@@ -41,7 +35,7 @@ impl Transport {
     }
 
     /// Waits for events and passes them to `each`. Resolves to `false` if the buffer may have more, see
-    /// [`Self::drain`]. Cancel safe.
+    /// [`Self::drain`]. Fails when a buffer's descriptor cannot be watched. Cancel safe.
     pub(crate) async fn read(&mut self, each: SampleFn<'_>) -> io::Result<bool> {
         match self {
             Self::Perf(perf) => perf.read(each).await,
@@ -57,19 +51,4 @@ impl Transport {
             Self::Ring(ring) => ring.drain(each),
         }
     }
-}
-
-/// Rounds a buffer size in bytes up to one that the kernel accepts: pages, by a power of two. At most 1 GiB.
-pub(crate) fn buffer_bytes(requested: u32) -> u32 {
-    let page = u32::try_from(page_size()).unwrap_or(4096);
-    requested.max(page).checked_next_power_of_two().unwrap_or(1 << 30)
-}
-
-/// Page size, bytes; 4,096 if it cannot be determined.
-fn page_size() -> usize {
-    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .and_then(|size| size.try_into().ok())
-        .unwrap_or(4096)
 }

@@ -12,7 +12,8 @@ use aya::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{SampleFn, buffer_bytes, page_size};
+use super::SampleFn;
+use crate::util::buffer_size::{buffer_bytes, page_size};
 
 /// Buffers of the CPUs that were online at the start.
 pub(crate) struct PerfTransport {
@@ -23,6 +24,7 @@ pub(crate) struct PerfTransport {
 }
 
 impl PerfTransport {
+    /// Opens the buffer of each CPU that is online. Fails if the kernel refuses one of one page.
     pub(super) fn open(map: Map, bytes: u32) -> Result<Self> {
         let mut map = PerfEventArray::try_from(map)?;
         let cpus = online_cpus().map_err(|(path, error)| anyhow!(error).context(format!("cannot read {path}")))?;
@@ -35,6 +37,7 @@ impl PerfTransport {
         Ok(Self { buffers, _map: map })
     }
 
+    /// See [`super::Transport::read`]; the buffers are always emptied.
     pub(super) async fn read(&mut self, each: SampleFn<'_>) -> io::Result<bool> {
         poll_fn(|context| {
             let mut has_read = false;
@@ -52,6 +55,7 @@ impl PerfTransport {
         .await
     }
 
+    /// See [`super::Transport::drain`]; the buffers are always emptied.
     pub(super) fn drain(&mut self, each: SampleFn<'_>) -> bool {
         for buffer in &mut self.buffers {
             read_samples(buffer.get_mut(), each);

@@ -16,6 +16,7 @@ const BATCH: usize = 512;
 pub(crate) struct RingTransport(AsyncFd<RingBuf<MapData>>);
 
 impl RingTransport {
+    /// Maps the buffer. Fails if the kernel refuses that.
     pub(super) fn open(map: Map) -> Result<Self> {
         let ring = RingBuf::try_from(map)?;
         // SAFETY: the ring buffer owns its descriptor and lives inside the AsyncFd.
@@ -23,6 +24,7 @@ impl RingTransport {
         Ok(Self(fd))
     }
 
+    /// See [`super::Transport::read`]; reads [`BATCH`] events at most.
     pub(super) async fn read(&mut self, each: SampleFn<'_>) -> io::Result<bool> {
         let mut guard = self.0.readable_mut().await?;
         let emptied = read_batch(guard.get_inner_mut(), each);
@@ -33,6 +35,7 @@ impl RingTransport {
         Ok(emptied)
     }
 
+    /// See [`super::Transport::drain`]; reads [`BATCH`] events at most.
     pub(super) fn drain(&mut self, each: SampleFn<'_>) -> bool {
         read_batch(self.0.get_mut(), each)
     }

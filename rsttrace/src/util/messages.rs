@@ -1,4 +1,4 @@
-//! Messages on standard error. A reader that reads nothing must not block the run or its end.
+//! Messages on standard error, and errors as their text. A reader that reads nothing must not block the run or its end.
 
 use std::{
     fmt::Display,
@@ -8,6 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
+use anyhow::Error;
 use nix::sys::stat::{SFlag, fstat};
 
 use super::sanitize::SanitizedLines;
@@ -34,9 +35,22 @@ pub(crate) fn open() {
 
 /// Prints a message for the person at the terminal on standard error, after the program's name. Standard error carries
 /// everything that is no record. Blocks for [`WRITE_TIMEOUT_MS`] at most for each [`libc::PIPE_BUF`] bytes.
-pub fn info(message: impl Display) {
+pub(crate) fn info(message: impl Display) {
     // In one piece: standard error has no buffer, and each character would be a system call of its own.
     write(format!("rsttrace: {}\n", SanitizedLines(&message.to_string())).as_bytes());
+}
+
+/// An error with what led to it, in one sentence. What an error has already quoted of its cause is not said again.
+pub(crate) fn sentence(error: &Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if sentence.is_empty() {
+            sentence = cause;
+        } else if !sentence.contains(&cause) {
+            sentence = format!("{sentence}: {cause}");
+        }
+    }
+    sentence
 }
 
 /// Writes lines in pieces that a pipe takes as a whole or not at all. A piece that finds no room in time is dropped.

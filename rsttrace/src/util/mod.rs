@@ -1,5 +1,6 @@
 //! Small tools without state of their own, which every stage may use. None of them knows a stage.
 
+pub(crate) mod buffer_size;
 pub mod degraded;
 mod human_duration;
 pub(crate) mod messages;

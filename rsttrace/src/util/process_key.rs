@@ -63,7 +63,7 @@ impl ProcessKey {
     /// Parses any bytes as `/proc/PID/stat`.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn fuzz(data: &[u8]) {
-        let _ = Stat::parse(data);
+        let _ignored = Stat::parse(data);
     }
 }
 
@@ -76,11 +76,8 @@ struct Stat {
     start_ticks: u64,
 }
 
-/// Start time of the process of a directory such as `/proc/PID`, clock ticks since boot.
-///
-/// # Errors
-///
-/// If its `stat` cannot be read or is malformed.
+/// Start time of the process of a directory such as `/proc/PID`, clock ticks since boot. Blocks as
+/// [`read_prefix`] does. Fails when its `stat` cannot be read or is malformed.
 pub(crate) fn start_ticks(process: &Path) -> io::Result<u64> {
     let stat = Stat::parse(&read_prefix(&process.join("stat"), STAT_MAX)?);
     stat.map(|stat| stat.start_ticks).ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -101,11 +98,8 @@ impl Stat {
     }
 }
 
-/// Reads the first `limit` bytes of a file. Blocks while the kernel makes them.
-///
-/// # Errors
-///
-/// If the file cannot be opened or read.
+/// Reads the first `limit` bytes of a file. Blocks while the kernel makes them. Fails when the file cannot be
+/// opened or read.
 pub(crate) fn read_prefix(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;

@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use rsttrace_common::offsets::ABSENT;
 
 use super::{FieldOffset, KERNEL_BTF, KernelTypes, TargetType, TypeKind, absent_fields};
-use crate::{
-    exit::Failure,
-    load::probes::{Attach, PROBES},
+use crate::load::{
+    LoadError,
+    probes::{Attach, PROBES},
 };
 
 /// The running kernel: offsets, names and types.
@@ -31,15 +31,15 @@ pub struct KernelInfo {
 }
 
 impl KernelInfo {
-    /// Reads the running kernel's BTF. Fails when there is no BTF, when it is malformed, or when a
+    /// Reads the running kernel's BTF. Blocks while it is indexed. Fails when there is no BTF, when it is malformed, or when a
     /// required field is missing.
-    pub fn read() -> Result<Self, Failure> {
-        let types = KernelTypes::read(Path::new(KERNEL_BTF)).map_err(Failure::Host)?;
+    pub fn read() -> Result<Self, LoadError> {
+        let types = KernelTypes::read(Path::new(KERNEL_BTF)).map_err(LoadError::KernelTypes)?;
         let names = PROBES.iter().flat_map(|probe| probe.options).filter_map(|option| option.attach.kernel_type());
         let targets = names.filter_map(|(kind, name)| Some((types.find(kind, &name)?, kind, name)));
         let accept = types.find(TypeKind::Function, "inet_csk_accept");
         Ok(Self {
-            offsets: types.offsets().map_err(Failure::Host)?,
+            offsets: types.offsets().map_err(LoadError::KernelTypes)?,
             reset_reasons: types.reset_reasons(),
             drop_reasons: types.drop_reasons(),
             preempts_tracepoints: types.preempts_tracepoints(),

@@ -35,7 +35,7 @@ impl MappedFile {
         }
     }
 
-    /// Maps a copy of the file in a memfd.
+    /// Maps a copy of the file in a memfd. Fails when the file cannot be read, or the copy not written (`RLIMIT_FSIZE`).
     pub(super) fn copy(path: &Path) -> io::Result<Self> {
         // SAFETY: the name is terminated by a NUL; returns a descriptor or -1.
         let raw = unsafe { libc::memfd_create(c"btf".as_ptr(), libc::MFD_CLOEXEC) };
@@ -55,7 +55,8 @@ impl MappedFile {
         Ok(Self { _file: file, path: Some(path), bytes: Bytes::from_owner(bytes) })
     }
 
-    /// Reads the file into memory of this process. `btf-rs` then parses all types at once: the start takes 25 MB more.
+    /// Reads the file into memory of this process. `btf-rs` then parses all types at once: the start takes 25 MB more. Fails
+    /// when the file cannot be read.
     pub(super) fn read(path: &Path) -> io::Result<Self> {
         Ok(Self { _file: File::open(path)?, path: None, bytes: fs::read(path)?.into() })
     }

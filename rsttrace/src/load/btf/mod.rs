@@ -125,7 +125,7 @@ impl KernelTypes {
         Ok(Self { btf, index })
     }
 
-    /// Parses BTF that need not be a kernel's.
+    /// Parses BTF that need not be a kernel's. Fails when it is malformed.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
         let index = NameIndex::parse(&bytes::Bytes::copy_from_slice(bytes)).context("no BTF")?;

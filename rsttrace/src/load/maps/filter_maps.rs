@@ -14,8 +14,8 @@ use rsttrace_common::filter::{
 
 use super::{map_mut, take_map};
 use crate::{
-    filter::{FilterOptions, ports::PortRange},
     load::Loaded,
+    model::{FilterOptions, PortRange},
 };
 
 /// The map `FILTER`, with its contents. The maps that are sets do not change during a run.
@@ -26,7 +26,7 @@ pub(in super::super) struct FilterMap {
 
 impl Loaded {
     /// Replaces the only wanted network namespace by the one of this inode number. Events that are in the buffer by now stay
-    /// there.
+    /// there. Fails when the kernel refuses the write.
     pub fn watch_netns(&mut self, netns: u32) -> Result<()> {
         let FilterMap { map, filter } = &mut self.filter;
         filter.netns = netns;

@@ -21,6 +21,7 @@ pub(in super::super) struct FloodMaps {
 }
 
 impl FloodMaps {
+    /// Takes the maps out of the object. Fails when it has none of these names.
     pub(in super::super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
         Ok(Self {
             aggregates: Array::try_from(take_map(ebpf, "AGGREGATES")?)?,
@@ -45,12 +46,12 @@ impl Loaded {
     }
 
     /// Stores the total of each slot that has been drained: a slot whose total is still that one may be reused for another
-    /// key.
+    /// key. Fails when there is no such CPU.
     pub fn release_aggregates(&mut self, cpu: u32, totals: [u64; AGGREGATES_PER_CPU]) -> Result<()> {
         Ok(self.flood.seen.set(cpu, totals, 0)?)
     }
 
-    /// Publishes the progress of user space to the kernel side.
+    /// Publishes the progress of user space to the kernel side. Fails when the kernel refuses the write.
     pub fn publish_progress(&mut self, progress: FloodProgress) -> Result<()> {
         Ok(self.flood.progress.set(0, progress, 0)?)
     }

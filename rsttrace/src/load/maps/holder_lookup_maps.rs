@@ -11,7 +11,7 @@ use aya::{
 use rsttrace_common::{cmdline::CommandLine, holder_lookup::HolderLookup};
 
 use super::take_map;
-use crate::load::{Loaded, probes};
+use crate::load::{LoadError, Loaded, probes};
 
 /// Program that scans open files.
 const SCAN_PROGRAM: &str = "task_file_lookup";
@@ -24,6 +24,7 @@ pub(in super::super) struct HolderLookupMaps {
 }
 
 impl HolderLookupMaps {
+    /// Takes the maps out of the object. Fails when it has none of these names.
     pub(in super::super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
         Ok(Self {
             lookups: Array::try_from(take_map(ebpf, "HOLDER_LOOKUPS")?)?,
@@ -44,7 +45,7 @@ impl Loaded {
     /// lookups. Blocks for half a microsecond per file. Fails when the iterator cannot be attached or read.
     pub fn scan_open_files(&mut self, scan: u32) -> Result<()> {
         self.holder_lookup.scan.set(0, scan, 0)?;
-        let ebpf = self.ebpf.as_mut().context("the programs are gone")?;
+        let ebpf = self.ebpf.as_mut().ok_or(LoadError::Detached)?;
         let program: &mut Iter =
             ebpf.program_mut(SCAN_PROGRAM).context("the object has no program for it")?.try_into()?;
         let id = program.attach()?;

@@ -9,7 +9,7 @@ use rsttrace_common::{event::ResetEvent, limits};
 
 use crate::{
     load::{LoadOptions, Object},
-    transport::{PERF_BYTES, RING_BYTES, buffer_bytes},
+    util::buffer_size::{PERF_BYTES, RING_BYTES, buffer_bytes},
 };
 
 /// Inverse of the fraction of a buffer that is the budget for resets to closed ports. Between two readings they may use up the

@@ -36,7 +36,7 @@ pub(super) struct OtlpEndpoint {
 }
 
 impl OtlpEndpoint {
-    /// Parses `http://HOST[:PORT][/PATH]` or `grpc://HOST[:PORT]`.
+    /// Parses `http://HOST[:PORT][/PATH]` or `grpc://HOST[:PORT]`. Fails for another form.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
         match text.and_then(|text| text.split_once("://")) {
             Some(("http", rest)) => {
@@ -68,7 +68,7 @@ pub(super) struct OtlpSink {
 }
 
 impl OtlpSink {
-    /// Prepares the sink. Whether the collector is there shows with the first record.
+    /// Prepares the sink; fails when there can be no event loop. Whether the collector is there shows with the first record.
     pub(super) fn open(endpoint: OtlpEndpoint, options: TextOptions, host: &str) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot start an event loop")?;
         let text = |text: &'static str| Value::Str(Cow::Borrowed(text));

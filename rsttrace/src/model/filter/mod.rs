@@ -1,12 +1,15 @@
-//! The filters of the command line.
+//! The filters of the command line, which the kernel side applies in part and `filter` on the finished record.
+
+mod peers;
+mod ports;
 
 use std::path::PathBuf;
 
 use clap::Args;
 use ipnet::IpNet;
 
-use super::ports::PortRange;
-use crate::{diagnose::catalogue, model::Fault};
+pub use self::ports::PortRange;
+use super::Fault;
 
 /// Filters. A reset must match every filter that is given, and one value of a repeated one.
 #[derive(Clone, Debug, Default, Args)]
@@ -25,7 +28,7 @@ pub struct FilterOptions {
     #[arg(short, long, value_name = "NAME")]
     pub comm: Vec<String>,
     /// Show only this peer or network, IPv4 or IPv6 (repeatable)
-    #[arg(long, value_name = "CIDR", value_parser = super::peers::parse)]
+    #[arg(long, value_name = "CIDR", value_parser = peers::parse)]
     pub peer: Vec<IpNet>,
     /// Show only this port or range at the peer's end (repeatable)
     #[arg(long, value_name = "PORT[-PORT]")]
@@ -49,7 +52,7 @@ pub struct FilterOptions {
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
     /// Show only this cause, by its code (repeatable)
-    #[arg(long, value_name = "CODE", value_parser = cause)]
+    #[arg(long, value_name = "CODE")]
     pub cause: Vec<String>,
     /// Show only resets whose likely cause lies on this side (comma-separated)
     #[arg(long, value_name = "WHO", value_delimiter = ',')]
@@ -57,10 +60,4 @@ pub struct FilterOptions {
     /// Hide harmless resets
     #[arg(long)]
     pub no_benign: bool,
-}
-
-/// Parses the code of a cause.
-fn cause(text: &str) -> Result<String, String> {
-    let known = catalogue::find(text).next().map(|row| row.code.to_owned());
-    known.ok_or_else(|| "'rsttrace explain' lists the codes".into())
 }

@@ -6,13 +6,14 @@ use std::{
 };
 
 use crate::{
-    exit::{Failure, sentence},
-    filter::FilterOptions,
-    load::ExtraEvents,
-    load::{KernelInfo, LoadOptions, Loaded, Object, preflight, probes::PROBES},
+    exit::Failure,
+    load::{ExtraEvents, KernelInfo, LoadOptions, Loaded, Object, preflight, probes::PROBES},
+    model::FilterOptions,
+    util::messages::sentence,
 };
 
-/// Looks at the host, tries every probe, and prints what it found. Status 0 when tracing works, 3 when not.
+/// Looks at the host, tries every probe, and prints what it found. Blocks while the kernel verifies the programs. Fails with
+/// status 3 when nothing can be traced, and when standard output cannot be written to.
 pub(crate) fn run() -> Result<(), Failure> {
     let mut report = Report { well: true };
     for finding in preflight::examine() {
@@ -24,8 +25,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     if report.well {
         match KernelInfo::read() {
             Ok(kernel) => report.try_everything(&kernel)?,
-            Err(Failure::Host(error)) => report.obstacle("fields", &sentence(&error))?,
-            Err(other) => return Err(other),
+            Err(error) => report.obstacle("fields", &sentence(&error.into()))?,
         }
     } else {
         for probe in PROBES {
@@ -36,8 +36,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 }
 
 fn row(mark: &str, subject: &str, text: &dyn Display) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{mark:<8} {subject:<20} {text}")
-        .map_err(|error| Failure::stdout(error, "cannot write to standard output"))
+    writeln!(io::stdout().lock(), "{mark:<8} {subject:<20} {text}").map_err(Failure::stdout)
 }
 
 struct Report {
@@ -63,11 +62,8 @@ impl Report {
             self.well = false;
             return Ok(());
         };
-        if let Err(failure) = loaded.attach(kernel, &ExtraEvents::default()) {
-            let (Failure::Running(error) | Failure::Usage(error) | Failure::Host(error)) = failure else {
-                return Err(failure);
-            };
-            self.obstacle("probes", &sentence(&error))?;
+        if let Err(error) = loaded.attach(kernel, &ExtraEvents::default()) {
+            self.obstacle("probes", &sentence(&error.into()))?;
         }
         for probe in PROBES.iter().filter(|probe| probe.is_wanted(kernel, &ExtraEvents::default())) {
             let refused = loaded.degraded.iter().find(|degraded| degraded.what == probe.hook);
@@ -94,7 +90,7 @@ fn try_object(kernel: &KernelInfo, object: Object, name: &str) -> Result<Option<
             Ok(Some(loaded))
         }
         Err(error) => {
-            row("degraded", name, &sentence(&error))?;
+            row("degraded", name, &sentence(&error.into()))?;
             Ok(None)
         }
     }

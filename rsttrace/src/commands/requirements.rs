@@ -42,7 +42,7 @@ Before 6.10 the kernel gives no reasons for resets, in 6.10 and 6.11 only for th
 The end-to-end tests run on Linux 6.18 natively, on a kernel that refuses fentry and has no kprobes, and in virtual machines (`cargo xtask vm`) on Debian's 5.10, 6.1, 6.12 and 7.2, all on x86-64 and with the same binary. Other architectures are untested; the objects are little-endian.
 ";
 
-/// Writes the page.
+/// Writes the page. Fails where `out` fails.
 pub(crate) fn page(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{HEAD}")?;
     write!(out, "| what is seen |")?;

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// An address or a network in CIDR notation. An IPv4-mapped IPv6 address is the IPv4 address that it stands for.
-pub fn parse(text: &str) -> Result<IpNet, String> {
+/// Parses an address or a network in CIDR notation. An IPv4-mapped IPv6 address is the IPv4 address that it stands for.
+/// Fails for any other text.
+pub(super) fn parse(text: &str) -> Result<IpNet, String> {
     let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_error| {
         "expected an address or a network, such as 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32".to_owned()
     })?;

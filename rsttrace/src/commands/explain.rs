@@ -12,7 +12,8 @@ use crate::{
     model::Direction,
 };
 
-/// Prints all causes, or one in full.
+/// Prints all causes, or one in full. Fails with status 2 for a code that the catalogue does not have, and when standard
+/// output cannot be written to.
 pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     match code {
@@ -31,7 +32,7 @@ pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
         }
     }
     .and_then(|()| out.flush())
-    .map_err(|error| Failure::stdout(error, "cannot write to standard output"))
+    .map_err(Failure::stdout)
 }
 
 fn line(row: &CauseSpec, out: &mut impl io::Write) -> io::Result<()> {
@@ -51,7 +52,8 @@ fn full(row: &CauseSpec, out: &mut impl io::Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The whole catalogue and the known timeouts as a page in Markdown.
+/// Writes the whole catalogue and the known timeouts as a page in Markdown. Fails when the embedded timeouts are malformed,
+/// which a test excludes.
 pub(crate) fn page(out: &mut Vec<u8>) -> anyhow::Result<()> {
     let timeouts = Timeouts::read(None).map_err(|_failure| anyhow::anyhow!("cannot read the built-in timeouts"))?;
     writeln!(out, "{HEAD}")?;

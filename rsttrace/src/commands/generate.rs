@@ -7,13 +7,13 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
+use super::{explain, requirements};
 use crate::{
     cli::{Cli, Generated},
     exit::Failure,
-    explain, requirements,
 };
 
-/// Prints one of them to standard output.
+/// Prints one of them to standard output. Fails when it cannot be written to.
 pub(crate) fn run(what: Generated) -> Result<(), Failure> {
     let mut command = Cli::command();
     let mut text = Vec::new();
@@ -26,5 +26,5 @@ pub(crate) fn run(what: Generated) -> Result<(), Failure> {
         Generated::Requirements => requirements::page(&mut text).context("cannot make the page of requirements")?,
         Generated::Options => text = command.term_width(100).render_help().to_string().into_bytes(),
     }
-    io::stdout().lock().write_all(&text).map_err(|error| Failure::stdout(error, "cannot write to standard output"))
+    io::stdout().lock().write_all(&text).map_err(Failure::stdout)
 }
