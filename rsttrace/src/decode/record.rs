@@ -248,6 +248,7 @@ const fn provoking_packet(header: &PacketHeader) -> ProvokingPacket {
 fn echo_age_ms(event: &ResetEvent) -> Option<u32> {
     /// Longest age that is told: a larger one is an echo of nothing.
     const MAX_MS: u32 = 1 << 30;
+    #[expect(clippy::cast_possible_truncation, reason = "timestamps have the low 32 bits of the clock")]
     let now = (event.ktime_ns / 1_000_000) as u32;
     (event.timestamp_echo != 0).then(|| now.wrapping_sub(event.timestamp_echo)).filter(|&age| age < MAX_MS)
 }

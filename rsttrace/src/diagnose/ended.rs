@@ -229,7 +229,7 @@ fn idle_close_ms(reset: &Reset) -> Option<f64> {
 fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     let Some(idle) = idle_close_ms(reset) else { return };
     let time = human_duration(idle);
-    let names = timeouts.names(idle).map_or_else(|| "no known timeout".to_owned(), |names| names.to_string());
+    let names = timeouts.names(idle).unwrap_or_else(|| "no known timeout".to_owned());
     evidence.push(format_args!("this side closed after {time} of silence ({names})"));
     match closing_times(reset).0.filter(|_| !is_by_close(reset)) {
         Some(closed) => evidence.push(format_args!("the peer's next data came {} after that", human_duration(closed))),

@@ -90,7 +90,7 @@ fn held_since_fin(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
             human_duration(fin)
         )),
         None => {
-            evidence.push("the client's FIN had come before rsttrace was started, and the process has not closed it")
+            evidence.push("the client's FIN had come before rsttrace was started, and the process has not closed it");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use crate::{
     diagnose::catalogue::{self, CauseSpec},
-    model::{CauseConfidence, Direction, Endpoint, Fault, Reset, Role},
+    model::{CauseConfidence, Direction, Endpoint, Fault, Reset, Role, internals::Ending},
 };
 
 /// Longest time between two resets of one burst, nanoseconds: what breaks together is one incident.
@@ -47,7 +47,7 @@ impl Example {
             .socket
             .as_ref()
             .and_then(|socket| socket.role)
-            .or_else(|| reset.internals.ending.as_ref().and_then(|ending| ending.role()));
+            .or_else(|| reset.internals.ending.as_ref().and_then(Ending::role));
         let is_client = role == Some(Role::Client);
         Self {
             comm: reset.process.as_ref().map(|process| Arc::clone(&process.comm)),

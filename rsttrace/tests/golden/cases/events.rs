@@ -210,7 +210,9 @@ pub(crate) fn in_flight(event: &mut ResetEvent, bytes: u32, ms: u32) {
 pub(crate) fn timestamps(event: &mut ResetEvent, in_reset: bool) {
     (event.timestamps_ok, event.saw_timestamp) = (1, in_reset.into());
     (event.timestamp_recent, event.timestamp_value) = (1_000_000, 1_000_200);
-    event.timestamp_echo = (NOW_NS / 1_000_000) as u32 - 40;
+    #[expect(clippy::cast_possible_truncation, reason = "timestamps have the low 32 bits of the clock")]
+    let now = (NOW_NS / 1_000_000) as u32;
+    event.timestamp_echo = now - 40;
 }
 
 /// This side closed this many milliseconds ago.
