@@ -9,8 +9,10 @@ use serde::{Serialize, Serializer};
 
 /// Result of the diagnosis.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cause {
     /// Stable code of the cause, see `rsttrace explain`.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[a-z0-9-]+$")))]
     pub code: &'static str,
     /// Part of the system that put the reset on the wire.
     pub sender: Sender,
@@ -21,10 +23,14 @@ pub struct Cause {
     /// Whether the reset is harmless.
     pub benign: bool,
     /// Summary in one sentence.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub summary: Cow<'static, str>,
-    /// Findings that decided the cause, with figures. Empty until [`crate::diagnose::Diagnosis::explain`].
+    /// Findings that decided the cause, with figures.
+    // Empty until `Diagnosis::explain`.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>", inner(length(min = 1))))]
     pub evidence: Evidence,
     /// Advice, with the setting of the owner's program where it is known.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub advice: Cow<'static, str>,
 }
 
@@ -46,6 +52,7 @@ impl Cause {
 
 /// Part of the system that put a reset on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Sender {
     /// A process of this host, by closing a socket.
@@ -78,6 +85,7 @@ impl Sender {
 
 /// Side that has something to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// This host.
@@ -107,6 +115,7 @@ impl Fault {
 
 /// How certain a cause is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CauseConfidence {
     /// The kernel's state proves it.
