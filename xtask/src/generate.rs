@@ -1,5 +1,5 @@
-//! Writes the files that the program generates: the man page, the completions, the pages of causes and requirements,
-//! the options in the README.
+//! Writes the files that the program generates: the man page, the completions, the pages of causes and requirements, the
+//! JSON Schema of the records, the options in the README.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,10 +8,18 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{process, workspace};
+use crate::{
+    process::{self, Executable},
+    workspace,
+};
 
 const BEGIN: &str = "<!-- options:begin -->";
 const END: &str = "<!-- options:end -->";
+
+/// Feature of `rsttrace` with which [`SCHEMA`] is built.
+pub(crate) const SCHEMA_FEATURE: &str = "rsttrace/schema";
+/// Example of `rsttrace` that prints the JSON Schema: a build that is shipped cannot.
+const SCHEMA: &str = "output_schema";
 
 /// Files that are generated as a whole, and their names for `rsttrace generate`.
 const FILES: [(&str, &str); 6] = [
@@ -23,7 +31,8 @@ const FILES: [(&str, &str); 6] = [
     ("requirements", "docs/requirements.md"),
 ];
 
-/// Write the man page, the completions, the pages of causes and requirements, and the options in the README
+/// Write the man page, the completions, the pages of causes and requirements, the JSON Schema, and the options in the
+/// README
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Compare them with the existing files instead
@@ -33,15 +42,18 @@ pub(crate) struct Args {
 
 /// Runs `cargo xtask generate`.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let binary = process::build_rsttrace("dev")?;
-    if args.check { check(&binary) } else { generate(&binary) }
+    let mut build = process::cargo()?;
+    build.args(["build", "--package", "rsttrace", "--bin", "rsttrace"]);
+    build.args(["--example", SCHEMA, "--features", SCHEMA_FEATURE]);
+    let built = process::build(&mut build)?;
+    if args.check { check(&built) } else { generate(&built) }
 }
 
-/// Fails with the names of the files that differ from the output of this binary.
-pub(crate) fn check(binary: &Path) -> Result<()> {
+/// Fails with the names of the files that differ from the output of these programs, built with [`SCHEMA_FEATURE`].
+pub(crate) fn check(built: &[Executable]) -> Result<()> {
     let root = workspace::root()?;
     let mut outdated = Vec::new();
-    for (path, content) in contents(binary)? {
+    for (path, content) in contents(built)? {
         if std::fs::read(root.join(&path)).ok().as_ref() != Some(&content) {
             outdated.push(path.display().to_string());
         }
@@ -53,9 +65,9 @@ pub(crate) fn check(binary: &Path) -> Result<()> {
     bail!("{} not what rsttrace says about itself: run `cargo xtask generate`", list(&outdated))
 }
 
-fn generate(binary: &Path) -> Result<()> {
+fn generate(built: &[Executable]) -> Result<()> {
     let root = workspace::root()?;
-    for (path, content) in contents(binary)? {
+    for (path, content) in contents(built)? {
         workspace::write(&root.join(&path), &content)?;
         eprintln!("{}", path.display());
     }
@@ -63,12 +75,15 @@ fn generate(binary: &Path) -> Result<()> {
 }
 
 /// Every file with its expected content.
-fn contents(binary: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
-    let mut contents = Vec::new();
+fn contents(built: &[Executable]) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let binary = process::rsttrace(built)?;
+    let schema = process::output(&mut Command::new(process::named(built, "example", SCHEMA)?))?;
+    let mut contents = vec![("docs/output.schema.json".into(), schema)];
     for (what, path) in FILES {
-        contents.push((path.into(), said(binary, what)?));
+        contents.push((path.into(), said(&binary, what)?));
     }
-    let options = String::from_utf8(said(binary, "options")?).context("`rsttrace generate options` printed no text")?;
+    let options =
+        String::from_utf8(said(&binary, "options")?).context("`rsttrace generate options` printed no text")?;
     let readme = std::fs::read_to_string(workspace::root()?.join("README.md")).context("cannot read README.md")?;
     contents.push(("README.md".into(), with_options(&readme, &options)?.into_bytes()));
     Ok(contents)

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     ebpf::{self, toolchain::Toolchain},
-    layers, process, stamp, wording,
+    generate, layers, process, stamp, wording,
     workspace::{self, KERNEL_CRATE},
 };
 
@@ -33,6 +33,7 @@ pub(crate) fn main() -> Result<()> {
     process::run(
         process::cargo()?
             .args(["clippy", "--locked", "--workspace", "--exclude", KERNEL_CRATE, "--all-targets"])
+            .args(["--features", generate::SCHEMA_FEATURE])
             .args(["--", "-D", "warnings"]),
     )?;
 

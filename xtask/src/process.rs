@@ -108,13 +108,18 @@ pub(crate) fn build(command: &mut Command) -> Result<Vec<Executable>> {
 
 /// Builds the `rsttrace` binary in a profile and returns its path.
 pub(crate) fn build_rsttrace(profile: &str) -> Result<PathBuf> {
-    rsttrace(build(cargo()?.args(["build", "--package", "rsttrace", "--bin", "rsttrace", "--profile", profile]))?)
+    rsttrace(&build(cargo()?.args(["build", "--package", "rsttrace", "--bin", "rsttrace", "--profile", profile]))?)
 }
 
 /// Path of the `rsttrace` binary among these executables.
-pub(crate) fn rsttrace(built: Vec<Executable>) -> Result<PathBuf> {
-    let binary = built.into_iter().find(|built| built.name == "rsttrace" && built.kind == "bin" && !built.is_test);
-    Ok(binary.ok_or_else(|| anyhow!("cargo has built no binary named rsttrace"))?.path)
+pub(crate) fn rsttrace(built: &[Executable]) -> Result<PathBuf> {
+    named(built, "bin", "rsttrace")
+}
+
+/// Path of the executable of this kind and name.
+pub(crate) fn named(built: &[Executable], kind: &str, name: &str) -> Result<PathBuf> {
+    let program = built.iter().find(|built| built.name == name && built.kind == kind && !built.is_test);
+    Ok(program.ok_or_else(|| anyhow!("cargo has built no {kind} named {name}"))?.path.clone())
 }
 
 fn executable(message: &Value) -> Option<Executable> {

@@ -15,6 +15,8 @@ use std::{
 use clap::ValueEnum;
 use jiff::{Timestamp, tz::TimeZone};
 
+#[cfg(feature = "schema")]
+pub use self::json::schema::text as json_schema;
 use crate::model::Record;
 
 /// Format of the records on standard output (`--output`).

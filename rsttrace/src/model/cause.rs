@@ -9,8 +9,10 @@ use serde::{Serialize, Serializer};
 
 /// Result of the diagnosis.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cause {
     /// Stable code of the cause, see `rsttrace explain`.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[a-z0-9-]+$")))]
     pub code: &'static str,
     /// Part of the system that put the reset on the wire.
     pub sender: Sender,
@@ -24,10 +26,14 @@ pub struct Cause {
     /// had no socket, or nothing is lost.
     pub lost_bytes: Option<u64>,
     /// Summary in one sentence.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub summary: Cow<'static, str>,
-    /// Findings that decided the cause, with figures. Empty until [`crate::diagnose::Diagnosis::explain`].
+    /// Findings that decided the cause, with figures.
+    // Empty until `Diagnosis::explain`.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>", inner(length(min = 1))))]
     pub evidence: Evidence,
     /// Advice, with the setting of the owner's program where it is known.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub advice: Cow<'static, str>,
 }
 
@@ -50,6 +56,7 @@ impl Cause {
 
 /// Part of the system that put a reset on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Sender {
     /// A process of this host, by closing a socket.
@@ -82,6 +89,7 @@ impl Sender {
 
 /// Side that has something to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// This host.
@@ -111,6 +119,7 @@ impl Fault {
 
 /// How certain a cause is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CauseConfidence {
     /// The kernel's state proves it.

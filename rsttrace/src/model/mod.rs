@@ -34,6 +34,7 @@ pub use self::{
 
 /// One record of the output. Cloning it is cheap: the sinks share the data.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(tag = "type", rename_all = "lowercase"))]
 pub enum Record {
     /// A reset that this host sent or received.
     Reset(Arc<Reset>),
@@ -73,11 +74,14 @@ impl Record {
 
 /// Resets that were lost between the kernel hook and the output.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Lost {
     /// Time when the loss was noticed, UTC. The resets themselves are older.
     #[serde(serialize_with = "timestamp::serialize")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "timestamp::schema"))]
     pub time: Timestamp,
     /// Number of lost resets, at least 1.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub count: u64,
     /// Side on which they were lost.
     pub r#where: LostWhere,
@@ -85,6 +89,7 @@ pub struct Lost {
 
 /// Side on which resets were lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LostWhere {
     /// The buffer between kernel and user space was full, or the kernel skipped the program (`recursion_misses`).

@@ -3,6 +3,8 @@
 //! Its JSON form is the contract of `docs/output.md`: serde writes the fields in this order under these names, and what
 //! is not known is `null`.
 
+#[cfg(feature = "schema")]
+use std::borrow::Cow;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -17,19 +19,27 @@ use crate::{cgroup_path::CgroupPath, model::internals::Internals};
 
 /// One reset, or several identical ones in one record.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reset {
     /// Time when the kernel reported it, UTC.
     #[serde(serialize_with = "timestamp::serialize")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "timestamp::schema"))]
     pub time: Timestamp,
     /// Name of this host.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub host: Arc<str>,
-    /// Sequence number in the order of output, from 1 on; 0 before the record passes the filters.
+    /// Sequence number in the order of output, from 1 on.
+    // 0 before the record passes the filters.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub seq: u64,
     /// Number of resets that the record stands for, at least 1.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub count: u64,
     /// Whether this host sent or received the reset.
     pub direction: Direction,
     /// Kernel hook that reported it.
+    // A text in the schema: another hook does not raise its version.
+    #[cfg_attr(feature = "schema", schemars(with = "String", length(min = 1)))]
     pub hook: Hook,
     /// IP version of the packets.
     pub family: Family,
@@ -69,6 +79,7 @@ pub struct Reset {
 
 /// Direction of a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// This host put the reset on the wire.
@@ -102,6 +113,7 @@ pub enum Hook {
 
 /// IP version on the wire. An IPv6 socket with IPv4-mapped addresses speaks IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// IPv4.
@@ -112,6 +124,7 @@ pub enum Family {
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Endpoint {
     /// Address; an IPv4-mapped one is given as IPv4.
     pub address: IpAddr,
@@ -128,8 +141,10 @@ impl fmt::Display for Endpoint {
 
 /// A network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Netns {
     /// Inode number, as `readlink /proc/PID/ns/net` shows it.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub inode: u32,
 }
 
@@ -152,8 +167,10 @@ impl Reset {
 
 /// Owner of a socket.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Process {
     /// PID (thread group id) in the initial PID namespace.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub pid: u32,
     /// Name of the process: the `comm` of its main thread. Untrusted.
     pub comm: Arc<str>,
@@ -166,6 +183,7 @@ pub struct Process {
     /// Name of the user in `/etc/passwd` of this host.
     pub user: Option<Arc<str>>,
     /// Path of the process's own cgroup, which may differ from the socket's.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub cgroup: Option<CgroupPath>,
     /// How the owner was found.
     pub provenance: Provenance,
@@ -175,6 +193,7 @@ pub struct Process {
 
 /// How the owner of a socket was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Provenance {
     /// The process called `connect`.
@@ -207,6 +226,7 @@ impl Provenance {
 
 /// How certain the owner of a socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OwnerConfidence {
     /// The kernel showed the owner.
@@ -217,8 +237,10 @@ pub enum OwnerConfidence {
 
 /// Process that triggered a reset without owning the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Actor {
     /// PID (thread group id) in the initial PID namespace.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub pid: u32,
     /// Name of the process. Untrusted.
     pub comm: Arc<str>,
@@ -226,19 +248,24 @@ pub struct Actor {
 
 /// A cgroup of version 2.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cgroup {
     /// Inode number of the cgroup.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub id: u64,
     /// Path below the root of the hierarchy; `None` where it could not be found.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub path: Option<CgroupPath>,
 }
 
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Container {
     /// Container runtime: `docker`, `containerd`, `cri-o`, `podman`, …; `None` where the path does not show it.
     pub runtime: Option<Arc<str>>,
     /// Identifier of the container.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub id: Arc<str>,
     /// UID of the Kubernetes pod; `None` outside Kubernetes.
     pub pod_uid: Option<Arc<str>>,
@@ -247,6 +274,7 @@ pub struct Container {
 /// A socket at the moment of the reset. Times are milliseconds before the reset, as fine as the kernel's clock tick (1
 /// to 10 ms) where the kernel keeps them in ticks. `None` is what the kernel does not have or rsttrace did not see.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Socket {
     /// The kernel's socket cookie (`sk_cookie`); `None` where none has been assigned.
     pub cookie: Option<u64>,
@@ -317,8 +345,21 @@ impl Serialize for State {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for State {
+    fn schema_name() -> Cow<'static, str> {
+        "State".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let names: Vec<&str> = (0..=u8::MAX).filter_map(|number| Self(number).name()).collect();
+        schemars::json_schema!({"type": "string", "anyOf": [{"enum": names}, {"pattern": "^STATE_[0-9]+$"}]})
+    }
+}
+
 /// Side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The host opened the connection.
@@ -331,6 +372,7 @@ pub enum Role {
 
 /// Header of a reset.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Packet {
     /// TTL or hop limit on arrival.
     pub ttl: u8,
@@ -352,6 +394,7 @@ pub struct Packet {
 
 /// Packet to which a reset is the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProvokingPacket {
     /// TTL or hop limit on arrival.
     pub ttl: u8,
@@ -406,6 +449,17 @@ impl Serialize for TcpFlags {
             Some(text) => serializer.serialize_str(text),
             None => serializer.collect_str(self),
         }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for TcpFlags {
+    fn schema_name() -> Cow<'static, str> {
+        "TcpFlags".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^([A-Z]{3}(,[A-Z]{3})*)?$"})
     }
 }
 

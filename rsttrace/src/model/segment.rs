@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// Numbers of the reset's own segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Segment {
     /// Sequence number; `None` where it is not known.
     pub seq: Option<u32>,

@@ -1,5 +1,7 @@
 //! The summary record and its parts.
 
+#[cfg(feature = "schema")]
+use std::num::NonZeroU64;
 use std::{
     collections::BTreeMap,
     fmt::{self, Display, Formatter},
@@ -14,9 +16,11 @@ use super::{Fault, timestamp};
 
 /// Summary of the run: its last record, and with `--summary-interval` one at each interval.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Time when the summary was made, UTC.
     #[serde(serialize_with = "timestamp::serialize")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "timestamp::schema"))]
     pub time: Timestamp,
     /// Duration of the run so far, seconds. Every count is since its start.
     pub duration_s: f64,
@@ -31,19 +35,24 @@ pub struct Summary {
     /// Resets that the kernel reported and that were lost before they became records.
     pub lost: u64,
     /// Resets by the code of their cause.
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, NonZeroU64>"))]
     pub by_cause: BTreeMap<&'static str, u64>,
     /// Resets by the side that has something to change.
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, NonZeroU64>"))]
     pub by_fault: BTreeMap<Fault, u64>,
     /// The ten peers with the most resets.
+    #[cfg_attr(feature = "schema", schemars(length(max = 10)))]
     pub by_peer: Vec<PeerCount>,
     /// Whether there were too many peers to count each exactly: the counts are lower bounds then.
     pub by_peer_approximate: bool,
     /// The ten owners with the most resets, by process name.
+    #[cfg_attr(feature = "schema", schemars(length(max = 10)))]
     pub by_process: Vec<ProcessCount>,
     /// Whether there were too many owners to count each exactly: the counts are lower bounds then.
     pub by_process_approximate: bool,
     /// The ten addresses with ports that this host had opened connections to which were reset in use, those with the
     /// most first.
+    #[cfg_attr(feature = "schema", schemars(length(max = 10)))]
     pub backends: Vec<BackendCount>,
     /// Number of different backends.
     pub backend_count: usize,
@@ -54,6 +63,7 @@ pub struct Summary {
     /// Clusters of idle times, the largest first.
     pub idle_clusters: Vec<IdleCluster>,
     /// The run in one paragraph.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub verdict: String,
     /// The same sentences with the names of their rows, for text.
     #[serde(skip)]
@@ -68,8 +78,10 @@ pub struct Summary {
 
 /// Records of one output.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SinkCount {
     /// Specification of the sink, or `stdout`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub sink: Arc<str>,
     /// Records that are at their destination.
     pub delivered: u64,
@@ -81,37 +93,45 @@ pub struct SinkCount {
 
 /// Resets of one peer.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PeerCount {
     /// Address of the peer.
     pub address: IpAddr,
     /// Number of resets.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub count: u64,
 }
 
 /// Resets of the processes of one name.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessCount {
     /// Name of the processes. Untrusted.
     pub comm: Arc<str>,
     /// PIDs with the most resets, up to ten.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 10), inner(range(min = 1))))]
     pub pids: Vec<u32>,
     /// Number of resets.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub count: u64,
 }
 
 /// Resets of connections to one address and port.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BackendCount {
     /// Address of the backend.
     pub address: IpAddr,
     /// Port of the backend.
     pub port: u16,
     /// Number of resets.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub count: u64,
 }
 
 /// Resets of connections that this host had opened, by the order of the peer's FIN and this host's next data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FinOrderCounts {
     /// The FIN had arrived before the data were sent.
     pub fin_first: u64,
@@ -123,6 +143,7 @@ pub struct FinOrderCounts {
 
 /// Kind of the idle time before a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum IdleKind {
     /// Idle before this host's last send, to which the reset is the answer.
@@ -135,10 +156,12 @@ pub enum IdleKind {
 
 /// Resets after idle times of about one length.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct IdleCluster {
     /// Kind of the idle times.
     pub kind: IdleKind,
     /// Number of resets.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub count: u64,
     /// Shortest idle time, seconds.
     pub from_s: f64,
@@ -150,17 +173,20 @@ pub struct IdleCluster {
 
 /// The host's own counters beside the observed resets.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Coverage {
     /// The namespace that rsttrace runs in.
     pub netns: Option<u32>,
     /// Its counters, one by one.
     pub counters: Vec<CounterCoverage>,
     /// Other namespaces in which resets were seen and whose counters could be read, those with the most resets first.
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
     pub others: Vec<NamespaceCoverage>,
 }
 
 /// The counters of another namespace.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NamespaceCoverage {
     /// Inode number of the namespace.
     pub netns: u32,
@@ -170,6 +196,7 @@ pub struct NamespaceCoverage {
 
 /// One counter of the host beside the observed resets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CounterCoverage {
     /// Name of the counter in `nstat`.
     pub name: String,

@@ -11,16 +11,21 @@ use crate::model::{Endpoint, Family, Hook, Netns, Packet, Process, Reset, Socket
 
 /// A reset that arrived and that this host ignored.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ignored {
     /// Time when the packet was dropped, UTC.
     #[serde(serialize_with = "timestamp::serialize")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "timestamp::schema"))]
     pub time: Timestamp,
     /// Time on `CLOCK_MONOTONIC`, nanoseconds.
     #[serde(skip)]
     pub ktime_ns: u64,
     /// Name of this host.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub host: Arc<str>,
     /// Kernel hook that reported it.
+    // A text in the schema: another hook does not raise its version.
+    #[cfg_attr(feature = "schema", schemars(with = "String", length(min = 1)))]
     pub hook: Hook,
     /// IP version of the packet.
     pub family: Family,
@@ -44,16 +49,26 @@ pub struct Ignored {
 
 /// Why a reset was ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct IgnoreReason {
     /// Stable code.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "ignore_codes"))]
     pub code: &'static str,
     /// Description in one sentence.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub summary: &'static str,
 }
 
 /// Every reason, for the documentation.
 pub const IGNORE_REASONS: &[IgnoreReason] =
     &[OUT_OF_WINDOW, CHALLENGED, BAD_ACKNOWLEDGEMENT, TIME_WAIT, HALF_OPEN, NO_CONNECTION, DROPPED];
+
+/// JSON Schema of [`IgnoreReason::code`].
+#[cfg(feature = "schema")]
+fn ignore_codes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let codes: Vec<&str> = IGNORE_REASONS.iter().map(|reason| reason.code).collect();
+    schemars::json_schema!({"enum": codes})
+}
 
 const OUT_OF_WINDOW: IgnoreReason = IgnoreReason {
     code: "out-of-window",
@@ -117,14 +132,17 @@ impl From<Reset> for Ignored {
 
 /// A reset that this host forwarded.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Forwarded {
     /// Time when the packet came in, UTC.
     #[serde(serialize_with = "timestamp::serialize")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "timestamp::schema"))]
     pub time: Timestamp,
     /// Time on `CLOCK_MONOTONIC`, nanoseconds.
     #[serde(skip)]
     pub ktime_ns: u64,
     /// Name of this host.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub host: Arc<str>,
     /// IP version of the packet.
     pub family: Family,
@@ -142,8 +160,10 @@ pub struct Forwarded {
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Interface {
     /// Index of the interface.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub index: u32,
     /// Name of the interface; `None` when it is gone.
     pub name: Option<Arc<str>>,
@@ -151,6 +171,7 @@ pub struct Interface {
 
 /// Kind of sender of a reset, by what Linux writes into the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RstOrigin {
     /// A sender with a socket: an application that aborted its connection.

@@ -57,7 +57,7 @@ impl Programs {
         let integration = built.swap_remove(runner).path;
         let busybox = process::find("busybox", &["/bin".into(), "/usr/bin".into()])
             .context("busybox is missing: run `cargo xtask setup --vm` as root")?;
-        Ok(Self { rsttrace: process::rsttrace(built)?, integration, busybox, root: disk::root(directory)? })
+        Ok(Self { rsttrace: process::rsttrace(&built)?, integration, busybox, root: disk::root(directory)? })
     }
 }
 

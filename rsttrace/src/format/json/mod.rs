@@ -1,6 +1,8 @@
 //! One JSON object a line: the contract of `docs/output.md`.
 
 mod buffer;
+#[cfg(feature = "schema")]
+pub(super) mod schema;
 mod serializer;
 
 use std::io::{self, Write};

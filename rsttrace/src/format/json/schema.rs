@@ -1,0 +1,58 @@
+//! JSON Schema of the lines (`docs/output.schema.json`), derived from the types of the records.
+//!
+//! Their doc comments become its descriptions. What holds for every field of a kind is said here, once; what holds for
+//! one field, at the field.
+
+use schemars::{Schema, generate::SchemaSettings, transform::RecursiveTransform};
+use serde_json::{Value, json};
+
+use crate::model::Record;
+
+/// JSON Schema of a line of [`Format::Json`](crate::format::Format::Json), as text.
+pub fn text() -> serde_json::Result<String> {
+    let settings = SchemaSettings::draft2020_12().for_serialize().with_transform(RecursiveTransform(finish));
+    let mut schema = settings.into_generator().into_root_schema_for::<Record>();
+    schema.insert("title".to_owned(), "One line of rsttrace --output json".into());
+    // What every line begins with. Of `type` the derived schema knows the value, from the name of the variant.
+    for line in schema.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
+        line["properties"] = json!({"schema": {"const": 1}, "type": line["properties"]["type"]});
+        line["required"] = json!(["schema", "type"]);
+    }
+    let contract = "Version 1. Fields may be added; none is renamed, retyped or dropped without raising schema.";
+    schema.insert("description".to_owned(), contract.into());
+    Ok(serde_json::to_string_pretty(&schema)? + "\n")
+}
+
+/// Turns one schema of a Rust type into that of its JSON form.
+fn finish(schema: &mut Schema) {
+    // Formats that `schemars` invents for Rust's types, and validators do not know.
+    if has_type(schema, "integer") || has_type(schema, "number") {
+        schema.remove("format");
+    } else if schema.get("format").is_some_and(|format| format == "ip") {
+        schema.remove("format");
+        schema.insert("anyOf".to_owned(), json!([{"format": "ipv4"}, {"format": "ipv6"}]));
+    }
+    // Unknown is null, and never an empty text.
+    if has_type(schema, "string") && has_type(schema, "null") {
+        schema.insert("minLength".to_owned(), 1.into());
+    }
+    // All are durations.
+    if has_type(schema, "number") {
+        schema.insert("minimum".to_owned(), 0.into());
+    }
+    // Fields may be added.
+    if schema.get("properties").is_some() {
+        schema.insert("additionalProperties".to_owned(), true.into());
+    }
+    if let Some(Value::String(description)) = schema.get_mut("description") {
+        *description = description.replace('\n', " ").replace("`None`", "`null`");
+    }
+}
+
+/// Whether a value of this JSON type is allowed by `type`.
+fn has_type(schema: &Schema, name: &str) -> bool {
+    match schema.get("type") {
+        Some(Value::Array(types)) => types.iter().any(|one| one == name),
+        one => one.is_some_and(|one| one == name),
+    }
+}
