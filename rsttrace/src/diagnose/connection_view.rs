@@ -18,7 +18,9 @@ const KERNEL_ANSWER_SLACK_MS: f64 = 0.1;
 /// Largest difference between TTLs of one peer: paths change by a hop or two.
 const TTL_TOLERANCE: u8 = 2;
 /// Shortest interval without data that is a pause in sending, milliseconds.
-const PAUSE_MIN_MS: f64 = 100.0;
+const PAUSE_MIN_MS: f64 = 500.0;
+/// Shortest interval without data after the peer's FIN that is a pause, milliseconds.
+const PAUSE_AFTER_FIN_MS: f64 = 100.0;
 
 /// Longest delay of an acknowledgement, milliseconds (`TCP_DELACK_MAX`).
 const DELAYED_ACK_MAX_MS: f64 = 200.0;
@@ -115,7 +117,8 @@ impl<'a> ReceivedReset<'a> {
         let socket = self.socket;
         let sent_later =
             socket.since_send_ms.zip(socket.since_receive_ms).is_some_and(|(send, receive)| send <= receive);
-        let pause = PAUSE_MIN_MS.max(self.rtt_ms().map_or(0.0, |rtt| 2.0 * rtt));
+        let has_ended = self.fin_order() == FinOrder::BeforeSend;
+        let pause = if has_ended { PAUSE_AFTER_FIN_MS.max(2.0 * self.rtt_ms().unwrap_or(0.0)) } else { PAUSE_MIN_MS };
         let paused = socket.idle_before_send_ms.is_some_and(|idle| idle >= pause);
         self.has_unread() && sent_later && !paused
     }
@@ -135,14 +138,18 @@ impl<'a> ReceivedReset<'a> {
         !self.has_sent() && !self.has_received()
     }
 
+    /// Returns whether the reset came within about two round trips after the data that were sent last.
+    pub(crate) fn is_prompt(self) -> bool {
+        let limit = self.rtt_ms().map_or(UNMEASURED_ANSWER_MS, |rtt| 2.0 * rtt + ANSWER_SLACK_MS) + self.tick_ms();
+        self.socket.since_send_ms.is_some_and(|since| since <= limit)
+    }
+
     /// Returns whether the reset may answer the data that were sent last: these are not acknowledged, and the reset
     /// came within about two round trips, or without an acknowledgement number. A reset that answers a packet has none
     /// (RFC 9293, 3.10.7.1), one of a process has.
     pub(crate) fn answers_our_send(self) -> bool {
-        let limit = self.rtt_ms().map_or(UNMEASURED_ANSWER_MS, |rtt| 2.0 * rtt + ANSWER_SLACK_MS) + self.tick_ms();
-        let is_soon = self.socket.since_send_ms.is_some_and(|since| since <= limit);
         let has_no_ack = self.reset.packet.as_ref().is_some_and(|packet| packet.flags.0 & tcp_flag::ACK == 0);
-        self.has_unacked() && (is_soon || has_no_ack)
+        self.has_unacked() && (self.is_prompt() || has_no_ack)
     }
 
     /// Returns whether the reset may answer data that were sent to a peer that had closed: it came before they were

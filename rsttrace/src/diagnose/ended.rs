@@ -20,7 +20,7 @@ const AFTERMATH_UNMEASURED_MS: f64 = 200.0;
 /// Shortest silence before a close that an idle timeout makes, milliseconds.
 const IDLE_MIN_MS: f64 = 500.0;
 /// Longest time from the handshake to the close of a connection that was turned away, milliseconds.
-const TURNED_AWAY_MS: f64 = 1_000.0;
+const TURNED_AWAY_MS: f64 = 100.0;
 /// Longest line that a server says when it turns a connection away, bytes.
 const TURNED_AWAY_BYTES: u64 = 512;
 /// Longest time between the arrival of a request and the close that leaves it unread, milliseconds.
@@ -48,11 +48,8 @@ fn aftermath(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         return (since <= limit).then_some(CauseConfidence::Certain);
     }
     let ending = reset.internals.ending.as_ref().filter(|ending| ending.closed_ms <= AFTERMATH_MS)?;
-    // The other reset was filtered out, or lost. A connection that was open in both directions and had no error ended by a
-    // reset of this host.
-    let by_reset = matches!(ending.error, ECONNRESET | EPIPE | ECONNREFUSED)
-        || ending.error == 0 && matches!(ending.state, tcp::ESTABLISHED | tcp::CLOSE_WAIT | tcp::SYN_RECV);
-    by_reset.then_some(CauseConfidence::Likely)
+    // The other reset was filtered out, or lost.
+    matches!(ending.error, ECONNRESET | EPIPE | ECONNREFUSED).then_some(CauseConfidence::Likely)
 }
 
 fn other_reset(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
@@ -243,10 +240,10 @@ pub(super) static TURNED_AWAY: CauseSpec = CauseSpec {
     sender: Sender::LocalProcess,
     fault: Fault::Local,
     rule: turned_away,
-    evidence: at_once,
-    summary: "The process accepted the connection and closed it at once, without reading from it.",
+    evidence: closed_early,
+    summary: "The process accepted the connection, sent a line and closed, without reading from it.",
     advice: "Look for a limit that was reached (connections, clients, workers, descriptors), or a list of allowed addresses.",
-    shows_by: "We are the server, closed within a second of the handshake, had read nothing and sent a line at most, and the peer's data came.",
+    shows_by: "We are the server, sent a line and closed within a tenth of a second of the handshake, had read nothing, and the peer's data came.",
 };
 
 fn turned_away(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -258,11 +255,11 @@ fn turned_away(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 fn turned_away_after_ms(reset: &Reset) -> Option<f64> {
     if let Some(ending) = &reset.internals.ending {
         // A FIN counts as a byte.
-        let unread = ending.bytes_received == 0 && u64::from(ending.bytes_sent) <= TURNED_AWAY_BYTES;
+        let unread = ending.bytes_received == 0 && says_a_line(ending.bytes_sent.into());
         return ending.lifetime_ms.filter(|_| is_after_close(reset) && ending.role() == Some(Role::Server) && unread);
     }
     let socket = reset.socket.as_ref().filter(|socket| socket.role == Some(Role::Server))?;
-    let said_little = socket.bytes_sent.is_some_and(|bytes| bytes <= TURNED_AWAY_BYTES);
+    let said_a_line = socket.bytes_sent.is_some_and(says_a_line);
     let nothing_read = if is_by_close(reset) {
         socket.unread_bytes.is_some_and(|bytes| bytes > 0) && socket.unread_bytes == socket.bytes_received
     } else {
@@ -270,10 +267,15 @@ fn turned_away_after_ms(reset: &Reset) -> Option<f64> {
     };
     let closed_ms = if is_by_close(reset) { Some(0.0) } else { socket.fin_sent_ms };
     let lifetime = socket.age_ms.zip(closed_ms).map(|(age, closed)| age - closed);
-    lifetime.filter(|_| said_little && nothing_read)
+    lifetime.filter(|_| said_a_line && nothing_read)
 }
 
-fn at_once(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+/// Returns whether a server that turns a connection away has said why, and no more than that.
+fn says_a_line(bytes: u64) -> bool {
+    (1..=TURNED_AWAY_BYTES).contains(&bytes)
+}
+
+fn closed_early(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     if let Some(lifetime) = turned_away_after_ms(reset) {
         let lifetime = human_duration(lifetime);
         evidence.push(format_args!("the process closed it {lifetime} after it came, and had read nothing"));

@@ -64,7 +64,6 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &serving::LEAKED_SOCKET,
     &serving::CLIENT_GAVE_UP,
     &serving::CLIENT_CANCELLED,
-    &PEER_CLOSED_UNREAD,
     &AFTER_CLOSE,
     &KEEPALIVE_ANSWER,
     &IDLE_RESET,
@@ -74,6 +73,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &ACCEPT_OVERFLOW,
     &PEER_RESTARTED,
     &lost_state::PEER_LOST_STATE,
+    &PEER_CLOSED_UNREAD,
     &PEER_ABORTED,
 ];
 
@@ -231,7 +231,11 @@ fn after_close(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         return None;
     }
     // What a client had sent may be a request that the peer never took.
-    if view.is_sending() && !view.has_role(Role::Server) { GUESS } else { CERTAIN }
+    match view.state() {
+        _ if !view.is_sending() || view.has_role(Role::Server) => CERTAIN,
+        tcp::CLOSING | tcp::LAST_ACK => None,
+        _ => GUESS,
+    }
 }
 
 /// Tells how long the connection was idle, and the known timeouts that match.
@@ -296,12 +300,12 @@ fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence>
     if view.has_foreign_ttl() == Some(true) {
         return None;
     }
-    let is_answer = view.answers_our_send() || view.answers_before_rto();
+    // The peer's kernel may have acknowledged a request that its process never read.
+    let is_answer = view.answers_our_send() || view.answers_before_rto() || view.is_prompt();
     // The process may have read the end of the stream and closed in turn; the reset answers its request all the same.
     if matches!(view.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING) {
         return (is_answer && view.crossed_with_fin()).then_some(CauseConfidence::Likely);
     }
-    // The peer's kernel may have acknowledged a request that its process never read.
     let is_soon = is_answer || view.socket.since_send_ms.is_some_and(|since| since <= AT_WORK_MS);
     if !is_soon || !view.in_use() || view.timestamp() == Some(false) || reset.internals.correlation.silent_otherwise > 0
     {

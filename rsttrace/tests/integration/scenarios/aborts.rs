@@ -49,7 +49,7 @@ fn linger_zero_at(stage: &Stage, address: &str) {
         .is("/socket/bytes_received", 3)
         .is("/socket/unread_bytes", 3)
         .is("/reason", Value::Null)
-        .cause("client-gave-up");
+        .cause("client-cancelled");
 }
 
 /// Close with six bytes unread. The receive queue is already empty when the kernel reports the reset.

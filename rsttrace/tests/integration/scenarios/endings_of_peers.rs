@@ -8,16 +8,26 @@ use crate::{
     stage::{Pair, Stage, V4},
 };
 
-/// The client gives up its request before there is an answer.
+/// The client gives up its request before there is an answer: after a while it had lost patience, at once it did not wait.
 pub(crate) fn client_does_not_wait(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.client.tell("send c 300");
     pair.server.tell("recv s 300");
+    pair.client.tell("idle c 700");
     pair.client_aborts();
-    let run = stage.finish(tracer, 1, 1);
-    run.the_sent().cause("linger-zero");
-    run.the_received().owner(&pair.server).cause("client-gave-up").is("/cause/fault", "local");
+    pair.connect("hasty", "hasty");
+    pair.client.tell("send hasty 300");
+    pair.server.tell("recv hasty 300");
+    pair.client.abort("hasty");
+    pair.server.wait_error("hasty", "ECONNRESET");
+    let run = stage.finish(tracer, 2, 2);
+    for sent in run.sent() {
+        sent.cause("linger-zero");
+    }
+    let received: Vec<_> = run.received().collect();
+    received[0].owner(&pair.server).cause("client-gave-up").is("/cause/fault", "local").says("had waited");
+    received[1].owner(&pair.server).cause("client-cancelled").is("/cause/fault", "none");
 }
 
 /// The answer comes after the client has closed normally.
@@ -26,6 +36,7 @@ pub(crate) fn answer_comes_too_late(stage: &Stage) {
     let mut pair = Pair::open(V4);
     pair.client.tell("send c 300");
     pair.server.tell("recv s 300");
+    pair.client.tell("idle c 700");
     pair.client.tell("close c");
     pair.server.tell("eof s");
     pair.server.tell("quickack s");
@@ -34,14 +45,15 @@ pub(crate) fn answer_comes_too_late(stage: &Stage) {
     stage.finish(tracer, 0, 1).the_received().state("CLOSE_WAIT").cause("client-gave-up");
 }
 
-/// The client resets after it has received its answer in full, which is not the server's concern.
+/// The client resets soon after it has received its answer in full, which is not the server's concern.
 pub(crate) fn client_resets_after_the_answer(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.exchange("c", "s");
     pair.client.tell("idle c 100");
     pair.client_aborts();
-    stage.finish(tracer, 1, 1).the_received().owner(&pair.server).cause("peer-aborted");
+    let run = stage.finish(tracer, 1, 1);
+    run.the_received().owner(&pair.server).cause("client-cancelled").is("/cause/fault", "none");
 }
 
 /// The server answers an upload early, and closes with the rest unread.
@@ -187,7 +199,7 @@ pub(crate) fn vanished_peer_listens_again(stage: &Stage) {
     pair.client.tell("send c 5");
     pair.client.wait_error("c", "ECONNRESET");
     let run = stage.finish(tracer, 1, 1);
-    run.the_sent().state("LISTEN").passive_reason("TCP_FLAGS").cause("bad-segment");
+    run.the_sent().state("LISTEN").passive_reason("TCP_FLAGS").cause("no-connection");
 }
 
 /// A keep-alive probe finds that the peer has vanished.
@@ -222,7 +234,7 @@ pub(crate) fn middlebox_resets_first_data(stage: &Stage) {
     let run = stage.finish(tracer, 0, 4);
     let received: Vec<_> = run.received().collect();
     for once in &received[..2] {
-        once.cause("peer-aborted");
+        once.cause("peer-lost-state").says("no timestamp");
     }
     for again in &received[2..] {
         again.cause("policy").is("/cause/fault", "path");

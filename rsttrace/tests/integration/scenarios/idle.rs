@@ -23,31 +23,45 @@ fn trace(stage: &Stage, timeouts: &NamedTempFile) -> Tracer {
     stage.trace_with(&["--timeouts", timeouts.path().to_str().unwrap()])
 }
 
-/// A request meets a server that has just given up the connection, and whose FIN has not arrived yet (here never: the
-/// server's socket vanishes without a packet).
+/// A request meets a server whose idle timer has just gone off: the server closes with the request unread, and no FIN
+/// comes.
 pub(crate) fn request_meets_timeout(stage: &Stage) {
     let timeouts = known("server");
-    let run = asks_after_silence(stage, &["--timeouts", timeouts.path().to_str().unwrap()]);
+    let run = asks_after_silence(stage, &["--timeouts", timeouts.path().to_str().unwrap()], "close s");
     let received = run.the_received();
     received.state("ESTABLISHED").cause("keepalive-race").is("/cause/fault", "local").says("1.5 s: a test");
     let idle = received["socket"]["idle_before_send_ms"].as_f64().expect("the silence is known");
     assert!((1350.0..1875.0).contains(&idle), "{idle}");
 }
 
-/// Without a known timeout, an idle time alone is no evidence.
-pub(crate) fn unknown_idle_time_is_no_evidence(stage: &Stage) {
-    let run = asks_after_silence(stage, &[]);
-    run.the_received().state("ESTABLISHED").cause("peer-aborted").says("no timeout that is known");
+/// Without a known timeout, the reset of a process that left the first request after a silence unread is a guess.
+pub(crate) fn unknown_idle_time_is_a_guess(stage: &Stage) {
+    let run = asks_after_silence(stage, &[], "close s");
+    let received = run.the_received().state("ESTABLISHED").cause("keepalive-race");
+    received.is("/cause/confidence", "guess").says("no known timeout");
 }
 
-fn asks_after_silence(stage: &Stage, arguments: &[&str]) -> Run {
+/// The silence matches a timeout, but the server's host has no connection any more: no process closed it.
+pub(crate) fn lost_connection_is_not_a_timeout(stage: &Stage) {
+    let timeouts = known("server");
+    let run = asks_after_silence(stage, &["--timeouts", timeouts.path().to_str().unwrap()], "vanish s");
+    run.the_received().state("ESTABLISHED").cause("peer-lost-state").is("/cause/fault", "unknown").says("no timestamp");
+}
+
+/// The server ends the connection as it is told, and the client sends a request after a silence.
+fn asks_after_silence(stage: &Stage, arguments: &[&str], ending: &str) -> Run {
     let tracer = stage.trace_with(&[arguments, &["--received"]].concat());
     let mut pair = Pair::open(V4);
     pair.exchange("c", "s");
     pair.server.tell("close l");
     pair.client.tell(format_args!("idle c {IDLE_MS}"));
-    pair.server.tell("vanish s");
-    pair.client.tell("send c 7");
+    if ending.starts_with("close") {
+        pair.leave_unread("c", "s", 7);
+        pair.server.tell(ending);
+    } else {
+        pair.server.tell(ending);
+        pair.client.tell("send c 7");
+    }
     pair.client.wait_error("c", "ECONNRESET");
     stage.finish(tracer, 0, 1)
 }
@@ -89,8 +103,9 @@ pub(crate) fn killed_server_is_not_a_timeout(stage: &Stage) {
     assert!(of_others.contains(&"peer-restarted".to_owned()), "only the first cannot know: {of_others:?}");
 }
 
-/// The idle time matches a timeout, but the server had taken the request, so its reset is not due to idle time.
-pub(crate) fn slow_answer_is_not_a_timeout(stage: &Stage) {
+/// The idle time matches a timeout, but the server had taken the request. The client cannot see that: what looks like a
+/// timer that went off late is a guess.
+pub(crate) fn slow_answer_after_a_timeout_is_a_guess(stage: &Stage) {
     let timeouts = known("server");
     let tracer = trace(stage, &timeouts);
     let mut pair = Pair::open(V4);
@@ -102,7 +117,7 @@ pub(crate) fn slow_answer_is_not_a_timeout(stage: &Stage) {
     pair.client.tell("idle c 100");
     pair.server.abort("s");
     pair.client.wait_error("c", "ECONNRESET");
-    stage.finish(tracer, 1, 1).the_received().cause("peer-aborted");
+    stage.finish(tracer, 1, 1).the_received().cause("keepalive-race").is("/cause/confidence", "guess");
 }
 
 /// Nothing in flight, the last request answered, and the timeout has passed: a middlebox resets.

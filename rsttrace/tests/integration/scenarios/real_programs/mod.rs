@@ -97,5 +97,5 @@ fn reset_in_every_way(stage: &Stage, start: impl FnOnce() -> program::Program) {
     let run = truth.finish(stage, tracer);
     sent_by(&run, &aborted).cause("linger-zero");
     sent_by(&run, &left).cause("closed-with-unread-data");
-    sent_by(&run, &exited).cause("process-died");
+    sent_by(&run, &exited).cause("process-exited");
 }
