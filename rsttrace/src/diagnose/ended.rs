@@ -20,7 +20,7 @@ const AFTERMATH_UNMEASURED_MS: f64 = 200.0;
 /// Shortest silence before a close that an idle timeout makes, milliseconds.
 const IDLE_MIN_MS: f64 = 500.0;
 /// Longest time from the handshake to the close of a connection that was turned away, milliseconds.
-const TURNED_AWAY_MS: f64 = 100.0;
+const TURNED_AWAY_MS: f64 = 10.0;
 /// Longest line that a server says when it turns a connection away, bytes.
 const TURNED_AWAY_BYTES: u64 = 512;
 /// Longest time between the arrival of a request and the close that leaves it unread, milliseconds.
@@ -243,7 +243,7 @@ pub(super) static TURNED_AWAY: CauseSpec = CauseSpec {
     evidence: closed_early,
     summary: "The process accepted the connection, sent a line and closed, without reading from it.",
     advice: "Look for a limit that was reached (connections, clients, workers, descriptors), or a list of allowed addresses.",
-    shows_by: "We are the server, sent a line and closed within a tenth of a second of the handshake, had read nothing, and the peer's data came.",
+    shows_by: "We are the server, sent a line and closed within 10 ms of the handshake, had read nothing, and the peer's data came.",
 };
 
 fn turned_away(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {

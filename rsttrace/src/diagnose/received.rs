@@ -297,7 +297,7 @@ static KEEPALIVE_RACE: CauseSpec = CauseSpec {
 fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
     let view = ReceivedReset::of(reset)
         .filter(|view| view.has_role(Role::Client) && view.has_received() && view.has_no_response())?;
-    if view.has_foreign_ttl() == Some(true) {
+    if view.has_foreign_ttl() == Some(true) || view.sends_despite_unread_response() {
         return None;
     }
     // The peer's kernel may have acknowledged a request that its process never read.

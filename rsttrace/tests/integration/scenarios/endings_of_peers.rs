@@ -61,6 +61,8 @@ pub(crate) fn server_answers_an_upload_early(stage: &Stage) {
     let tracer = stage.trace();
     let mut pair = Pair::open(V4);
     pair.client.tell("fill c");
+    // A server that closes at once, having read nothing, turns its clients away.
+    pair.server.tell("idle l 30");
     pair.server.tell("send s 180");
     pair.client.tell("recv c 180");
     pair.server.tell("close s");

@@ -45,6 +45,8 @@ fn reset(stage: &Stage, mode: &str) {
     let unread = End::held_by(pid, next_address, client_end);
     client.tell("send unread 7");
     unread.has_unread(7);
+    // A server that closes at once, having read nothing, turns its clients away.
+    client.tell("idle unread 30");
     node.tell("destroy");
     client.wait_error("unread", "ECONNRESET");
     truth.resets(&unread, &End::of(&client, client_end, next_address));
