@@ -75,12 +75,19 @@ wire! {
         26 => pub state: u8,
         /// `ROLE_*`.
         27 => pub role: u8,
-        /// 1 when the last data before the close were this host's: it waited for an answer.
-        28 => pub was_waiting: u8,
+        /// `LAST_DATA_*`: whose data were the last before the close.
+        28 => pub last_data: u8,
         /// Zero.
         29 => pub padding: [u8; 3],
     }
 }
+
+/// Neither end had sent data, or both within one tick.
+pub const LAST_DATA_UNKNOWN: u8 = 0;
+/// This host had sent data last.
+pub const LAST_DATA_SENT: u8 = 1;
+/// The peer had sent data last.
+pub const LAST_DATA_RECEIVED: u8 = 2;
 
 /// `Task::uid` when the kernel side did not read it.
 pub const UID_UNKNOWN: u32 = u32::MAX;

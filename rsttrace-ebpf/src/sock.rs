@@ -6,7 +6,8 @@ use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use rsttrace_common::{
     abi::{AF_INET, AF_INET6, ETIMEDOUT, IPPROTO_MPTCP, IPPROTO_TCP, tcp},
     event::{
-        Address, ConnectionEnding, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, FILE_REFCOUNT_UNKNOWN, ResetEvent,
+        Address, ConnectionEnding, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, FILE_REFCOUNT_UNKNOWN,
+        LAST_DATA_RECEIVED, LAST_DATA_SENT, LAST_DATA_UNKNOWN, ResetEvent,
     },
 };
 
@@ -303,7 +304,11 @@ pub(crate) fn read_ending(sk: u64, error: u16, ending: &mut ConnectionEnding) {
     ending.bytes_received = clamp(sk.field(&TP_BYTES_RECEIVED));
     let now = jiffies();
     let (send, receive) = (now.wrapping_sub(last_send), now.wrapping_sub(sk.field(&ICSK_LRCVTIME)));
-    ending.was_waiting = u8::from(send < receive);
+    ending.last_data = match () {
+        () if ending.bytes_sent > 0 && (ending.bytes_received == 0 || send < receive) => LAST_DATA_SENT,
+        () if ending.bytes_received > 0 && (ending.bytes_sent == 0 || receive < send) => LAST_DATA_RECEIVED,
+        () => LAST_DATA_UNKNOWN,
+    };
     ending.idle_jiffies = if send < receive { send } else { receive };
     ending.window = if error == ETIMEDOUT { sk.field(&TP_SND_WND) } else { 0 };
 }

@@ -264,7 +264,7 @@ fn ending(event: &ResetEvent, ticks: Option<Ticks>) -> Option<Ending> {
         error,
         state,
         role,
-        was_waiting,
+        last_data,
         ..
     } = event.ending;
     let span_ms = |from: u64, to: u64| Duration::from_nanos(to.saturating_sub(from)).as_secs_f64() * 1000.0;
@@ -272,7 +272,7 @@ fn ending(event: &ResetEvent, ticks: Option<Ticks>) -> Option<Ending> {
         closed_ms: span_ms(closed_ns, event.ktime_ns),
         lifetime_ms: (event.opened_ns != 0).then(|| span_ms(event.opened_ns, closed_ns)),
         idle_ms: ticks.map(|ticks| ticks.ms(idle_jiffies)),
-        was_waiting: was_waiting != 0,
+        last_data,
         bytes_received,
         bytes_sent,
         error,

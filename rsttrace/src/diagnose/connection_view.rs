@@ -190,7 +190,8 @@ impl<'a> ReceivedReset<'a> {
     pub(crate) fn has_no_response(self) -> bool {
         let began = self.reset.internals.burst_ms.or(self.socket.since_send_ms);
         match (began, self.socket.since_receive_ms) {
-            (Some(began), Some(received)) => received + self.tick_ms() >= began,
+            // What came within a round trip cannot answer it.
+            (Some(began), Some(received)) => received > began - self.rtt_ms().unwrap_or(0.0) + self.tick_ms(),
             (began, _) => began.is_some(),
         }
     }

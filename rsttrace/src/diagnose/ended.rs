@@ -1,6 +1,9 @@
 //! Sent resets for connections that this host had ended before: their aftermath, and what came too late.
 
-use rsttrace_common::abi::{ECONNREFUSED, ECONNRESET, EPIPE, ETIMEDOUT, tcp, tcp_flag};
+use rsttrace_common::{
+    abi::{ECONNREFUSED, ECONNRESET, EPIPE, ETIMEDOUT, tcp, tcp_flag},
+    event::{LAST_DATA_RECEIVED, LAST_DATA_SENT},
+};
 
 use super::{
     catalogue::{CauseSpec, GUESS, LIKELY},
@@ -8,13 +11,18 @@ use super::{
     timeouts::{TimeoutKind, Timeouts},
 };
 use crate::{
-    model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender, internals::Ending},
+    model::{
+        CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender,
+        internals::{Correlation, Ending},
+    },
     util::human_duration,
 };
 
 /// Longest time, beyond two round trips, in which segments that were on their way when a reset was sent may still come,
 /// milliseconds.
 const AFTERMATH_MS: f64 = 5.0;
+/// The longest such time after a reset that answered a segment: the peer was sending, milliseconds.
+const AFTERMATH_SENDING_MS: f64 = 50.0;
 /// Longest time in which they may still come where no round trip was measured, milliseconds.
 const AFTERMATH_UNMEASURED_MS: f64 = 200.0;
 /// Shortest silence before a close that an idle timeout makes, milliseconds.
@@ -43,8 +51,9 @@ fn aftermath(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         return None;
     }
     if let Some(since) = reset.internals.correlation.same_connection_ms {
-        let rtt = reset.internals.correlation.same_connection_rtt_ms;
-        let limit = if rtt > 0.0 { 2.0 * rtt + AFTERMATH_MS } else { AFTERMATH_UNMEASURED_MS };
+        let Correlation { same_connection_rtt_ms: rtt, same_connection_was_sending, .. } = reset.internals.correlation;
+        let slack = if same_connection_was_sending { AFTERMATH_SENDING_MS } else { AFTERMATH_MS };
+        let limit = if rtt > 0.0 { 2.0 * rtt + slack } else { AFTERMATH_UNMEASURED_MS };
         return (since <= limit).then_some(CauseConfidence::Certain);
     }
     let ending = reset.internals.ending.as_ref().filter(|ending| ending.closed_ms <= AFTERMATH_MS)?;
@@ -127,8 +136,8 @@ fn gave_up_waiting(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         // Both ends closed by a program: without an error nothing but the process ends an attempt.
         return (ending.error == 0).then_some(CauseConfidence::Certain);
     }
-    let (role, waited) = waited_at_close(reset)?;
-    (role == Role::Client && waited && is_after_close(reset)).then_some(CauseConfidence::Likely)
+    let (role, last) = last_data_at_close(reset)?;
+    (role == Role::Client && last == LastData::Sent && is_after_close(reset)).then_some(CauseConfidence::Likely)
 }
 
 /// The end of an attempt to connect, answered too late.
@@ -138,18 +147,36 @@ fn connect_given_up(reset: &Reset) -> Option<&Ending> {
     (answers_syn && meets_no_connection(reset) && ending.state == tcp::SYN_SENT).then_some(ending)
 }
 
-/// Role of this end, and whether it had closed with its last data unanswered. `None` where that is not known.
-fn waited_at_close(reset: &Reset) -> Option<(Role, bool)> {
+/// Whose data were the last before this side closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LastData {
+    /// This side's.
+    Sent,
+    /// The peer's.
+    Received,
+    /// Both sent within one tick of the clock, or neither.
+    Unclear,
+}
+
+/// Role of this end, and whose data were the last before it closed. `None` where that is not known.
+fn last_data_at_close(reset: &Reset) -> Option<(Role, LastData)> {
     if let Some(ending) = &reset.internals.ending {
-        return Some((ending.role()?, ending.was_waiting && ending.bytes_sent > 0));
+        let last = match ending.last_data {
+            LAST_DATA_SENT => LastData::Sent,
+            LAST_DATA_RECEIVED => LastData::Received,
+            _ => LastData::Unclear,
+        };
+        return Some((ending.role()?, last));
     }
     let socket = reset.socket.as_ref()?;
-    let waited = match (socket.since_send_ms, socket.since_receive_ms) {
-        (Some(send), Some(receive)) => send < receive,
-        (send, None) => send.is_some(),
-        (None, _) => false,
+    let last = match (socket.since_send_ms, socket.since_receive_ms) {
+        (Some(send), Some(receive)) if send < receive => LastData::Sent,
+        (Some(send), Some(receive)) if receive < send => LastData::Received,
+        (Some(_), None) => LastData::Sent,
+        (None, Some(_)) => LastData::Received,
+        _ => LastData::Unclear,
     };
-    Some((socket.role?, waited))
+    Some((socket.role?, last))
 }
 
 fn gave_up(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
@@ -213,14 +240,13 @@ fn idle_close_ms(reset: &Reset) -> Option<f64> {
         let is_server = socket.role == Some(Role::Server) && !reset.internals.holder_exiting;
         return (is_unread && is_server).then_some(answered - came);
     }
-    let (role, waited) = waited_at_close(reset)?;
-    // What this side sent last was its answer.
+    let (role, last) = last_data_at_close(reset)?;
     let answered = match &reset.internals.ending {
         Some(ending) => ending.bytes_received > 1 && ending.bytes_sent > 0,
         None => reset.socket.as_ref().is_some_and(|socket| socket.bytes_received > Some(0)),
     };
     let silence = closing_times(reset).1?;
-    (is_after_close(reset) && role == Role::Server && waited && answered).then_some(silence)
+    (is_after_close(reset) && role == Role::Server && last != LastData::Received && answered).then_some(silence)
 }
 
 fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {

@@ -18,6 +18,8 @@ use crate::{
 const PROBE_MAX_MS: f64 = 5_000.0;
 /// Waiting time of a request from which on its client may have lost patience, milliseconds.
 const WAITED_MIN_MS: f64 = 500.0;
+/// Longest time from the handshake to the end of a client's first request, milliseconds.
+const FIRST_REQUEST_MS: f64 = 100.0;
 /// Longest time after our last data in which the client may still be taking our answer, milliseconds.
 const ANSWERING_MS: f64 = 1_000.0;
 /// Shortest time for which a process keeps a connection after its client's FIN that is no delay, milliseconds.
@@ -119,10 +121,21 @@ fn waited_for_answer_ms(reset: &Reset) -> Option<f64> {
     let asked = view.socket.since_receive_ms?;
     if let Some(fin) = view.socket.fin_received_ms {
         // The answer began after the client had closed.
-        let late = view.is_sending() && view.fin_order() == FinOrder::BeforeSend;
+        let late = view.is_sending() && view.fin_order() == FinOrder::BeforeSend && !has_begun_first_answer(view);
         return late.then_some((asked - fin).max(0.0));
     }
     view.request_outstanding().then_some(asked)
+}
+
+/// Returns whether the client's first request has been answered in part: nothing else was asked, and the client has
+/// acknowledged data.
+fn has_begun_first_answer(view: ReceivedReset<'_>) -> bool {
+    let is_first = view
+        .socket
+        .since_receive_ms
+        .zip(view.reset.internals.established_ms)
+        .is_some_and(|(asked, established)| established - asked <= FIRST_REQUEST_MS + view.rtt_ms().unwrap_or(0.0));
+    is_first && view.socket.bytes_acked.is_some_and(|bytes| bytes > 0)
 }
 
 /// The view of a reset of a connection that this host serves, made by something that knew the connection, or after its FIN.

@@ -89,8 +89,8 @@ pub struct Ending {
     pub lifetime_ms: Option<f64>,
     /// Time between the last data in either direction and the close, milliseconds; `None` where the clock tick is not known.
     pub idle_ms: Option<f64>,
-    /// Whether the last data before the close were this host's: it waited for an answer.
-    pub was_waiting: bool,
+    /// Whose data were the last before the close (`LAST_DATA_*`).
+    pub last_data: u8,
     /// Bytes received, the peer's FIN included.
     pub bytes_received: u32,
     /// Bytes sent.
@@ -148,6 +148,8 @@ pub struct Correlation {
     pub same_connection_ms: Option<f64>,
     /// Round trip of that connection, milliseconds; 0 where it was not measured.
     pub same_connection_rtt_ms: f64,
+    /// Whether that reset answered a segment of the peer's.
+    pub same_connection_was_sending: bool,
     /// Different closed ports that the peer has tried within a minute, including this one.
     pub closed_ports: u32,
     /// Sockets that this process reset within the tenth of a second before.

@@ -27,7 +27,7 @@ pub struct Owner {
 /// Owner and actor of one reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ownership {
-    /// Owner of the socket; `None` if there is no socket or its owner is unknown.
+    /// Owner of the socket, or of the connection that it had closed; `None` if there is none or its owner is unknown.
     pub owner: Option<Owner>,
     /// Process that triggered the reset, if it is known and not the owner.
     pub actor: Option<KernelTask>,
@@ -39,7 +39,8 @@ pub struct Ownership {
 /// process that holds a descriptor of it. An accepted connection belongs to its current holder from the start, since
 /// servers pass connections to workers and children as a matter of course.
 pub fn decide(reset: &Reset) -> Ownership {
-    if reset.socket.is_none() {
+    // Without a socket there may still be the process of a connection that it had closed.
+    if reset.socket.is_none() && reset.internals.ending.is_none() {
         return Ownership::default();
     }
     let known = owner_from_history(reset);

@@ -8,7 +8,8 @@ use rsttrace_common::{
     event::{
         Address, ConnectionEnding, EVENT_HAS_HISTORY, EVENT_HAS_PACKET, EVENT_HAS_REASON, EVENT_HAS_SOCKET,
         EVENT_HAS_TIMES, EVENT_ORPHAN, EVENT_OWNED_BY_USER, EVENT_TIME_WAIT, KIND_RECEIVED, KIND_SENT,
-        PROVENANCE_CONNECT, PROVENANCE_LISTEN, PacketHeader, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, ResetEvent, Task,
+        LAST_DATA_RECEIVED, PROVENANCE_CONNECT, PROVENANCE_LISTEN, PacketHeader, ROLE_CLIENT, ROLE_LISTENER,
+        ROLE_SERVER, ResetEvent, Task,
     },
 };
 
@@ -234,7 +235,7 @@ pub(crate) fn ended(event: &mut ResetEvent, ms: f64, state: u8, role: u8) {
         error: 0,
         state,
         role,
-        was_waiting: 0,
+        last_data: LAST_DATA_RECEIVED,
         padding: [0; 3],
     };
     event.opened_ns = ago(ms + 3000.0);

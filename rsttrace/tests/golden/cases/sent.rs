@@ -3,8 +3,8 @@
 use rsttrace_common::{
     abi::{ETIMEDOUT, netfilter, sock_flag, tcp, tcp_flag},
     event::{
-        EVENT_EXITING, EVENT_HAS_REASON, EVENT_HAS_TIMES, EVENT_ORPHAN, KIND_REJECTED, PROVENANCE_CONNECT,
-        PROVENANCE_LISTEN, PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_SERVER, ResetEvent,
+        EVENT_EXITING, EVENT_HAS_REASON, EVENT_HAS_TIMES, EVENT_ORPHAN, KIND_REJECTED, LAST_DATA_SENT,
+        PROVENANCE_CONNECT, PROVENANCE_LISTEN, PROVENANCE_SNAPSHOT, ROLE_CLIENT, ROLE_SERVER, ResetEvent,
     },
 };
 
@@ -195,7 +195,7 @@ pub(super) const CASES: &[Case] = &[
     case("an answer after the client had closed", "gave-up-waiting", |event| {
         time_wait(event, tcp::FIN_WAIT2);
         ended(event, 1000.0, tcp::FIN_WAIT2, ROLE_CLIENT);
-        event.ending.was_waiting = 1;
+        event.ending.last_data = LAST_DATA_SENT;
     }),
     case("data of the peer's after the client had its answer and closed", "data-after-close", |event| {
         time_wait(event, tcp::FIN_WAIT2);
@@ -204,19 +204,19 @@ pub(super) const CASES: &[Case] = &[
     case("a request after the server had closed an idle connection", "keepalive-race", |event| {
         time_wait(event, tcp::FIN_WAIT2);
         ended(event, 30.0, tcp::FIN_WAIT2, ROLE_SERVER);
-        event.ending.was_waiting = 1;
+        event.ending.last_data = LAST_DATA_SENT;
         event.packet.payload = 300;
     }),
     case("a request right after the server's answer and close", "data-after-close", |event| {
         time_wait(event, tcp::FIN_WAIT2);
         ended(event, 30.0, tcp::FIN_WAIT2, ROLE_SERVER);
-        (event.ending.was_waiting, event.ending.idle_jiffies) = (1, 0);
+        (event.ending.last_data, event.ending.idle_jiffies) = (LAST_DATA_SENT, 0);
     }),
     case("a request after a close that is long over, at the listener", "keepalive-race", |event| {
         listener(event, 6);
         answers(event, tcp_flag::ACK | tcp_flag::PSH);
         ended(event, 70_000.0, tcp::FIN_WAIT2, ROLE_SERVER);
-        event.ending.was_waiting = 1;
+        event.ending.last_data = LAST_DATA_SENT;
     }),
     case("a request that lay unread when the idle timer went off", "keepalive-race", |event| {
         sent(event, 11, tcp::ESTABLISHED);
