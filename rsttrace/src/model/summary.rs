@@ -65,7 +65,7 @@ pub struct Summary {
     /// The run in one paragraph.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub verdict: String,
-    /// The same sentences with the names of their rows, for text.
+    /// Sentences of the verdict with the names of their rows, for text.
     #[serde(skip)]
     pub verdict_lines: Vec<(&'static str, String)>,
     /// The host's own counters beside the observed resets.

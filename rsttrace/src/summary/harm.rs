@@ -1,4 +1,4 @@
-//! Which cause hurts most: how many incidents it had that somebody has to mend, and how sure that is.
+//! Which cause hurts most: how many incidents it had that have to be mended, and how sure that is.
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
