@@ -78,7 +78,9 @@ wire! {
         /// `LAST_DATA_*`: whose data were the last before the close.
         28 => pub last_data: u8,
         /// Zero.
-        29 => pub padding: [u8; 3],
+        29 => pub padding: u8,
+        /// Milliseconds between this host's FIN and the close of the socket; at most `u16::MAX`, and 0 without a FIN.
+        30 => pub closing_ms: u16,
     }
 }
 

@@ -220,6 +220,9 @@ fn on_close(connection: &mut Connection, sk: u64, old: u8) {
             ending.error = error;
             ending.state = old;
             ending.role = connection.role;
+            let closing_ns = if connection.fin_sent_ns == 0 { 0 } else { ending.closed_ns - connection.fin_sent_ns };
+            let closing_ms = closing_ns / 1_000_000;
+            ending.closing_ms = if closing_ms > u16::MAX.into() { u16::MAX } else { closing_ms as u16 };
         });
     }
     CONNECTIONS.mark_closed(sk);

@@ -265,13 +265,15 @@ fn ending(event: &ResetEvent, ticks: Option<Ticks>) -> Option<Ending> {
         state,
         role,
         last_data,
+        closing_ms,
         ..
     } = event.ending;
     let span_ms = |from: u64, to: u64| Duration::from_nanos(to.saturating_sub(from)).as_secs_f64() * 1000.0;
     (closed_ns != 0).then(|| Ending {
-        closed_ms: span_ms(closed_ns, event.ktime_ns),
+        // This host had closed when it sent its FIN.
+        closed_ms: span_ms(closed_ns, event.ktime_ns) + f64::from(closing_ms),
         lifetime_ms: (event.opened_ns != 0).then(|| span_ms(event.opened_ns, closed_ns)),
-        idle_ms: ticks.map(|ticks| ticks.ms(idle_jiffies)),
+        idle_ms: ticks.map(|ticks| (ticks.ms(idle_jiffies) - f64::from(closing_ms)).max(0.0)),
         last_data,
         bytes_received,
         bytes_sent,

@@ -83,7 +83,7 @@ pub struct Internals {
 /// End of an earlier connection between the same ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ending {
-    /// Time since its socket was closed, milliseconds.
+    /// Time since this host closed it, milliseconds.
     pub closed_ms: f64,
     /// Time from its opening to its close, milliseconds; `None` if it was opened before the start of the trace.
     pub lifetime_ms: Option<f64>,

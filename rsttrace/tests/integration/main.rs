@@ -17,6 +17,7 @@ mod chain;
 mod child;
 mod confusion;
 mod cpu;
+mod delay;
 mod forge;
 mod hooks;
 mod host;

@@ -54,6 +54,11 @@ const fn undisturbed(name: &'static str, play: fn(&Stage)) -> Row {
     Row { is_alone: true, ..row(name, play) }
 }
 
+/// Scenario with nginx on a path with a delay, whose times leave no room for others at the same time.
+const fn timed(name: &'static str, play: fn(&Stage)) -> Row {
+    Row { is_alone: true, ..needing(|| chain::lack().or_else(|| host::lacks_program("nginx")), name, play) }
+}
+
 /// Scenario that needs resets without a socket, and runs with no other at the same time.
 const fn flood(name: &'static str, play: fn(&Stage)) -> Row {
     Row { is_alone: true, ..needing(host::lacks_resets_without_socket, name, play) }
@@ -376,6 +381,18 @@ const ROWS: &[Row] = &[
         || host::lacks_runtime("java"),
         "real_programs::jvm::java_process_owns",
         real_programs::jvm::java_process_owns,
+    ),
+    timed(
+        "real_programs::race::event_loop_meets_the_idle_timeout",
+        real_programs::race::event_loop_meets_the_idle_timeout,
+    ),
+    timed(
+        "real_programs::race::blocking_client_meets_the_idle_timeout",
+        real_programs::race::blocking_client_meets_the_idle_timeout,
+    ),
+    timed(
+        "real_programs::race::slow_path_meets_the_idle_timeout",
+        real_programs::race::slow_path_meets_the_idle_timeout,
     ),
     needing(
         || host::lacks_program("nginx"),

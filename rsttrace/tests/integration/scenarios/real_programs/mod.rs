@@ -10,6 +10,7 @@ pub(crate) mod nginx;
 pub(crate) mod node;
 mod program;
 pub(crate) mod python;
+pub(crate) mod race;
 pub(crate) mod redis;
 pub(crate) mod timeouts;
 mod truth;
