@@ -39,6 +39,9 @@ pub(super) fn append_facts(reset: &Reset, evidence: &mut Evidence) {
     if internals.probes_out > 0 {
         evidence.push(pluralize(internals.probes_out.into(), "probe", "was unanswered", "were unanswered"));
     }
+    if let Some(lost) = reset.cause.lost_bytes {
+        evidence.push(pluralize(lost, "byte of this host", "was lost with it", "were lost with it"));
+    }
     if let Some(packet) = &reset.packet {
         let own = packet.handshake_ttl.or(internals.correlation.peer_ttl);
         match own {

@@ -193,6 +193,12 @@ impl<'a> FieldList<'a> {
         if let Some(packet) = &reset.provoked_by {
             self.text("provoked_by", "rsttrace.provoked_by", packet.flags.to_string());
         }
+        if let Some(timestamp) = reset.segment.timestamp {
+            self.flag("reset_timestamp", "rsttrace.reset.timestamp", timestamp);
+        }
+        if let Some(seq) = reset.segment.seq {
+            self.number("reset_seq", "rsttrace.reset.seq", seq);
+        }
         self.text_if_known("reason", "rsttrace.reason", reset.reason.as_deref());
         self.cause(&reset.cause);
     }
@@ -203,6 +209,9 @@ impl<'a> FieldList<'a> {
         self.text("fault", "rsttrace.fault", serde_variant_name(&cause.fault));
         self.text("confidence", "rsttrace.confidence", serde_variant_name(&cause.confidence));
         self.flag("benign", "rsttrace.benign", cause.benign);
+        if let Some(lost) = cause.lost_bytes {
+            self.number("lost_bytes", "rsttrace.lost_bytes", lost);
+        }
         self.text("summary", "rsttrace.summary", &*cause.summary);
         if !cause.evidence.is_empty() {
             self.text("evidence", "rsttrace.evidence", cause.evidence.to_string());
