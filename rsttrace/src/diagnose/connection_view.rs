@@ -60,6 +60,20 @@ impl<'a> ReceivedReset<'a> {
         self.socket.role == Some(role)
     }
 
+    /// Returns whether a request of this side, the client, was unanswered when its process closed after the peer.
+    pub(crate) fn closed_with_request(self) -> bool {
+        matches!(self.state(), tcp::LAST_ACK | tcp::CLOSING)
+            && self.has_role(Role::Client)
+            && self.has_unacked()
+            && !self.may_be_closing_alert()
+    }
+
+    /// Silence after the peer's last data until its FIN, milliseconds, where the FIN had come before this side sent again.
+    pub(crate) fn silence_before_fin_ms(self) -> Option<f64> {
+        let (received, fin) = self.socket.since_receive_ms.zip(self.socket.fin_received_ms)?;
+        (self.fin_order() == FinOrder::BeforeSend).then(|| (received - fin).max(0.0))
+    }
+
     /// Returns whether the process was using the connection: it was open, and the process had not closed it. A shutdown
     /// for sending alone is no close: the process waits for the response.
     pub(crate) fn in_use(self) -> bool {
@@ -253,10 +267,14 @@ impl<'a> ReceivedReset<'a> {
         }
     }
 
-    /// Idle time that a timeout would have to match, milliseconds: the one before the last send if that was not
-    /// acknowledged, otherwise the one before the reset.
+    /// Idle time that a timeout would have to match, milliseconds: the one before the peer's FIN if this side sent after
+    /// that, the one before the last send if that was not acknowledged, otherwise the one before the reset.
     pub(crate) fn relevant_idle_ms(self) -> Option<f64> {
-        if self.has_unacked() { self.socket.idle_before_send_ms } else { self.idle_ms() }
+        match self.silence_before_fin_ms() {
+            Some(silence) if self.has_unacked() => Some(silence),
+            _ if self.has_unacked() => self.socket.idle_before_send_ms,
+            _ => self.idle_ms(),
+        }
     }
 
     /// Returns whether the last data were a request: the client had sent and received no response, or the server owed

@@ -36,7 +36,8 @@ pub(super) static PATH_LOST_STATE: CauseSpec = CauseSpec {
 
 fn path_lost_state(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
     let view = of_unknown_connection(reset)?;
-    if view.has_foreign_ttl() == Some(true) {
+    // What has lost a connection answers data, or a probe; what injects resets need not wait for any.
+    if view.has_foreign_ttl() == Some(true) && (view.has_unacked() || reset.internals.probes_out > 0) {
         return LIKELY;
     }
     let silence = view.relevant_idle_ms().filter(|&idle| idle >= SILENCE_MIN_MS)?;

@@ -195,7 +195,7 @@ fn reused_closed_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfiden
     }
 }
 
-fn sent_after_fin(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+fn sent_after_fin(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     let Some(view) = ReceivedReset::of(reset) else { return };
     let bytes = view.socket.unacked_bytes.unwrap_or(0);
     match view.socket.fin_received_ms {
@@ -206,6 +206,13 @@ fn sent_after_fin(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
         None => evidence.push(format_args!(
             "the peer's FIN had come before rsttrace was started, and {bytes} bytes were sent since"
         )),
+    }
+    if let Some(silence) = view.silence_before_fin_ms().filter(|&silence| silence >= AT_WORK_MS) {
+        let time = human_duration(silence);
+        match timeouts.names(silence) {
+            Some(names) => evidence.push(format_args!("the peer had closed after {time} of silence ({names})")),
+            None => evidence.push(format_args!("the peer had closed after {time} of silence (no known timeout)")),
+        }
     }
     if view.may_be_closing_alert() {
         evidence.push(format_args!("{bytes} bytes may be a TLS closing alert, with which nothing is lost"));

@@ -94,7 +94,8 @@ impl Patterns {
             // The first victim of a restart is diagnosed before the restart can be known.
             self.first_victims += u64::from(reset.internals.correlation.broken == 1);
         }
-        let Some(view) = ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && view.in_use()) else {
+        let is_used = |view: &ReceivedReset<'_>| view.in_use() || view.closed_with_request();
+        let Some(view) = ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && is_used(view)) else {
             return;
         };
         self.backends.count(reset.peer, reset.count);
@@ -107,7 +108,8 @@ impl Patterns {
     }
 
     fn observe_idle_time(&mut self, reset: &Reset) {
-        let Some(view) = ReceivedReset::of(reset).filter(|view| view.in_use()) else { return };
+        let is_used = |view: &ReceivedReset<'_>| view.in_use() || view.closed_with_request();
+        let Some(view) = ReceivedReset::of(reset).filter(is_used) else { return };
         let (kind, silence) = if view.request_outstanding() && !view.answers_our_send() {
             (IdleKind::Waiting, view.idle_ms())
         } else if view.has_unacked() {
@@ -132,6 +134,10 @@ impl Patterns {
     }
 
     fn observe_time(&mut self, reset: &Reset) {
+        // Identical resets of a flood come in one record twice a second, which is no rhythm of theirs.
+        if reset.count > 1 {
+            return;
+        }
         let now = reset.internals.ktime_ns;
         for peer in [None, Some(reset.peer.address)] {
             self.periodicities.get_or_insert_mut((reset.cause.code, peer), Periodicity::default).observe(now);
