@@ -10,13 +10,13 @@ use rsttrace::{
 };
 use rsttrace_common::{
     abi::{sock_flag, tcp, tcp_flag},
-    event::{EVENT_ORPHAN, PROVENANCE_LISTEN, ResetEvent},
+    event::{EVENT_ORPHAN, PROVENANCE_LISTEN, ROLE_CLIENT, ResetEvent},
 };
 
 use crate::{
     cases::events::{
-        ago, answers, client, common, earlier, established, exchanged, held_by, in_flight, owner, sent, server, v4,
-        without_socket,
+        ago, answers, client, common, earlier, ended, established, exchanged, held_by, in_flight, owner, sent, server,
+        time_wait, v4, without_socket,
     },
     clock, compare, processor, reasons,
 };
@@ -29,11 +29,16 @@ fn at(ms: u64, change: impl FnOnce(&mut ResetEvent)) -> ResetEvent {
 }
 
 /// Records of these events, and the summary.
-fn play(mut events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
+fn play(events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
+    play_folded(events, 1)
+}
+
+/// Records of these events, each of which stands for so many, and the summary.
+fn play_folded(mut events: Vec<ResetEvent>, count: u64) -> (Vec<Reset>, Summary) {
     events.sort_by_key(|event| event.ktime_ns);
     let (mut processor, mut out) = (processor(reasons(), |_: &mut Reset| ()), Collected::default());
     for event in &events {
-        processor.process_event(event, 1, &clock(), &NoKernel, &mut out);
+        processor.process_event(event, count, &clock(), &NoKernel, &mut out);
     }
     let (resets, mut tally) = (out.resets(), Tally::default());
     for reset in &resets {
@@ -99,6 +104,73 @@ fn gateway() -> Vec<ResetEvent> {
         (event.socket_flags, event.shutdown, event.fin_sent_ns) = (sock_flag::DEAD, 3, ago(3.0));
     }));
     events
+}
+
+/// The traffic of a host that downloads over HTTPS: after each close the server's closing alert is reset.
+fn downloads() -> Vec<ResetEvent> {
+    (0..40)
+        .map(|number| {
+            at(1_000 + number * 1_700, |event| {
+                time_wait(event, tcp::FIN_WAIT2);
+                ended(event, 1.0, tcp::FIN_WAIT2, ROLE_CLIENT);
+                event.packet.payload = 24;
+                event.local_port = 40_000 + u16::try_from(number).expect("small");
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn an_ordinary_hour_needs_no_change() {
+    let (_, summary) = play(downloads());
+    assert!(summary.verdict.contains("All of them are harmless: nothing has to be changed."), "{}", summary.verdict);
+    assert!(!summary.verdict.contains("Look first at"), "{}", summary.verdict);
+}
+
+#[test]
+fn one_fault_among_harmless_resets_is_named_with_its_place() {
+    let mut events = downloads();
+    events.push(at(33_333, |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 60_004);
+        in_flight(event, 411, 0);
+        (event.peer_address, event.peer_port) = (v4([10, 77, 2, 2]), 7999);
+    }));
+    let (_, summary) = play(events);
+    let verdict = &summary.verdict;
+    assert!(verdict.contains("Look first at: keepalive-race (once), java → 10.77.2.2:7999."), "{verdict}");
+    assert!(verdict.contains("To be fixed by: this host (1); harmless: 40."), "{verdict}");
+}
+
+#[test]
+fn a_burst_counts_less_than_repeated_faults() {
+    // One process that aborts thirty connections at its end, and three requests that met an idle timeout.
+    let mut events: Vec<ResetEvent> = (0..30)
+        .map(|number| {
+            at(5_000 + number, |event| {
+                sent(event, 14, tcp::ESTABLISHED);
+                (event.socket_flags, event.shutdown) = (sock_flag::LINGER, 3);
+                event.local_port = 30_000 + u16::try_from(number).expect("small");
+                held_by(event, "wrk", 5);
+            })
+        })
+        .collect();
+    events.extend((0..3).map(|number| {
+        at(60_000 + number * 50_000, |event| {
+            client(event, tcp::ESTABLISHED);
+            exchanged(event, 401, 1893, 60_004);
+            in_flight(event, 411, 0);
+        })
+    }));
+    let (_, summary) = play(events);
+    assert!(summary.verdict.contains("Look first at: keepalive-race (3 times)"), "{}", summary.verdict);
+}
+
+#[test]
+fn folded_resets_have_no_rhythm() {
+    let events = (0..20).map(|number| at(number * 500, |event| without_socket(event, tcp_flag::SYN))).collect();
+    let (_, summary) = play_folded(events, 3_511);
+    assert!(summary.patterns.is_empty(), "{:?}", summary.patterns);
 }
 
 #[test]
