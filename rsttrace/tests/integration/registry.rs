@@ -382,6 +382,11 @@ const ROWS: &[Row] = &[
         "real_programs::jvm::java_process_owns",
         real_programs::jvm::java_process_owns,
     ),
+    needing(
+        real_programs::tls::lack,
+        "real_programs::tls::closing_alerts_are_harmless",
+        real_programs::tls::closing_alerts_are_harmless,
+    ),
     timed(
         "real_programs::race::event_loop_meets_the_idle_timeout",
         real_programs::race::event_loop_meets_the_idle_timeout,

@@ -13,6 +13,7 @@ pub(crate) mod python;
 pub(crate) mod race;
 pub(crate) mod redis;
 pub(crate) mod timeouts;
+pub(crate) mod tls;
 mod truth;
 
 use std::net::SocketAddr;
