@@ -318,6 +318,10 @@ fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence>
     {
         return None;
     }
+    // A response that lies unread belongs to an upload that goes on, however long ago it came.
+    if view.has_unread() {
+        return None;
+    }
     // On a fast network the request lay in the peer's queue when its timer went off, and no FIN came.
     let idle = view.socket.idle_before_send_ms.filter(|&idle| idle >= RACE_IDLE_MIN_MS)?;
     let is_known = timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]);
@@ -570,7 +574,8 @@ fn peer_closed_unread(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     if !view.in_use() && !matches!(view.state(), tcp::LAST_ACK | tcp::CLOSING) {
         return None;
     }
-    if view.sends_despite_unread_response() {
+    // Data that did not fit into one window are an upload, which goes on beside the answer.
+    if view.sends_despite_unread_response() || view.has_unread() && view.has_unsent() {
         return LIKELY;
     }
     if !view.is_sending() {

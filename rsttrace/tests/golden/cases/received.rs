@@ -131,6 +131,13 @@ pub(super) const CASES: &[Case] = &[
         in_flight(event, 411, 0);
         timestamps(event, true);
     }),
+    case("an upload that goes on beside an answer that came 1.4 seconds ago", "peer-closed-unread", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 100_000_000, 348, 1_404);
+        (event.unread_bytes, event.unsent_bytes) = (348, 5_000);
+        in_flight(event, 60_000, 0);
+        timestamps(event, true);
+    }),
     case("a request after 37 seconds, and no connection there", "peer-lost-state", |event| {
         client(event, tcp::ESTABLISHED);
         exchanged(event, 401, 1893, 37_004);
