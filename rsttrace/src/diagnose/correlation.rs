@@ -315,6 +315,7 @@ impl Destination {
         for other in self.broken.iter().filter(|other| own.broke_together_with(other)) {
             let gap = elapsed_ms(now, other.at);
             correlation.broken += 1;
+            correlation.broken_otherwise_idle += u32::from(!is_equal_idle(own.idle_ms, other.idle_ms));
             correlation.broken_since_ms = correlation.broken_since_ms.max(gap);
             if now.saturating_sub(other.at) <= AT_ONCE_NS {
                 correlation.broken_at_once += 1;

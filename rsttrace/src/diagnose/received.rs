@@ -314,8 +314,9 @@ fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence>
         return (is_answer && view.crossed_with_fin()).then_some(CauseConfidence::Likely);
     }
     let is_soon = is_answer || view.socket.since_send_ms.is_some_and(|since| since <= AT_WORK_MS);
-    if !is_soon || !view.in_use() || view.timestamp() == Some(false) || reset.internals.correlation.silent_otherwise > 0
-    {
+    // Connections with other silences that broke within the second point to the end of the peer's process.
+    let is_alone = reset.internals.correlation.broken_otherwise_idle == 0;
+    if !is_soon || !view.in_use() || view.timestamp() == Some(false) || !is_alone {
         return None;
     }
     // A response that lies unread belongs to an upload that goes on, however long ago it came.

@@ -4,7 +4,7 @@ use rsttrace_common::abi::tcp;
 
 use super::{
     catalogue::{CauseSpec, GUESS, LIKELY},
-    connection_view::{FinOrder, ReceivedReset},
+    connection_view::ReceivedReset,
     received::idle_time,
     sent::{CHECKS_MIN, regular_checks},
     timeouts::Timeouts,
@@ -120,8 +120,10 @@ fn waited_for_answer_ms(reset: &Reset) -> Option<f64> {
     let view = served(reset)?;
     let asked = view.socket.since_receive_ms?;
     if let Some(fin) = view.socket.fin_received_ms {
-        // The answer began after the client had closed.
-        let late = view.is_sending() && view.fin_order() == FinOrder::BeforeSend && !has_begun_first_answer(view);
+        // Nothing of the answer had reached the client when it closed.
+        let began = reset.internals.burst_ms.or(view.socket.since_send_ms)?;
+        let has_arrived = began > fin + view.rtt_ms().unwrap_or(0.0) + view.tick_ms();
+        let late = view.is_sending() && !has_arrived && !has_begun_first_answer(view);
         return late.then_some((asked - fin).max(0.0));
     }
     view.request_outstanding().then_some(asked)

@@ -125,6 +125,8 @@ pub struct Correlation {
     pub broken_at_once: u32,
     /// Those of the latter whose idle time differs from this connection's: no timeout ends these together.
     pub silent_otherwise: u32,
+    /// Those of them whose idle time differs from this connection's.
+    pub broken_otherwise_idle: u32,
     /// Time since the first of them broke, milliseconds.
     pub broken_since_ms: f64,
     /// Time since the peer's address and port last refused a connection, or, for a refused connection, since connections
