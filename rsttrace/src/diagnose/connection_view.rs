@@ -22,6 +22,8 @@ const PAUSE_MIN_MS: f64 = 500.0;
 /// Shortest interval without data after the peer's FIN that is a pause, milliseconds.
 const PAUSE_AFTER_FIN_MS: f64 = 100.0;
 
+/// Longest time for which a request has just been sent, milliseconds.
+const JUST_SENT_MS: f64 = 1_000.0;
 /// Longest delay of an acknowledgement, milliseconds (`TCP_DELACK_MAX`).
 const DELAYED_ACK_MAX_MS: f64 = 200.0;
 
@@ -267,12 +269,21 @@ impl<'a> ReceivedReset<'a> {
         }
     }
 
+    /// Returns whether this side had sent data last, which were not acknowledged or had waited for an answer for a second at
+    /// most.
+    pub(crate) fn has_just_sent(self) -> bool {
+        self.has_unacked()
+            || self.request_outstanding()
+                && self.has_role(Role::Client)
+                && self.socket.since_send_ms.is_some_and(|since| since <= JUST_SENT_MS)
+    }
+
     /// Idle time that a timeout would have to match, milliseconds: the one before the peer's FIN if this side sent after
-    /// that, the one before the last send if that was not acknowledged, otherwise the one before the reset.
+    /// that, the one before the last send if that was just now, otherwise the one before the reset.
     pub(crate) fn relevant_idle_ms(self) -> Option<f64> {
         match self.silence_before_fin_ms() {
             Some(silence) if self.has_unacked() => Some(silence),
-            _ if self.has_unacked() => self.socket.idle_before_send_ms,
+            _ if self.has_just_sent() => self.socket.idle_before_send_ms,
             _ => self.idle_ms(),
         }
     }

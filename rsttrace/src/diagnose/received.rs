@@ -249,7 +249,7 @@ fn after_close(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 pub(super) fn idle_time(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     let Some(view) = ReceivedReset::of(reset) else { return };
     let Some(idle) = view.relevant_idle_ms().filter(|&idle| idle >= AT_WORK_MS) else { return };
-    let what = if view.has_unacked() { AFTER_SILENCE } else { "nothing had gone either way for" };
+    let what = if view.has_just_sent() { AFTER_SILENCE } else { "nothing had gone either way for" };
     let time = human_duration(idle);
     match timeouts.names(idle) {
         Some(names) => evidence.push(format_args!("{what} {time} ({names})")),
