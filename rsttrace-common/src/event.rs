@@ -77,8 +77,9 @@ wire! {
         27 => pub role: u8,
         /// `LAST_DATA_*`: whose data were the last before the close.
         28 => pub last_data: u8,
-        /// Zero.
-        29 => pub padding: u8,
+        /// 1 when the process aborted the connection: with data unread, or with `SO_LINGER` at 0. The kernel reports that
+        /// reset after it has sent it, so the answer to what comes next may be reported first.
+        29 => pub was_aborted: u8,
         /// Milliseconds between this host's FIN and the close of the socket; at most `u16::MAX`, and 0 without a FIN.
         30 => pub closing_ms: u16,
     }

@@ -215,10 +215,10 @@ fn on_close(connection: &mut Connection, sk: u64, old: u8) {
         let mut tuple = Tuple::EMPTY;
         sock::read_tuple(sk, &mut tuple);
         closed::insert(sk, &tuple, connection, |ending| {
-            sock::read_ending(sk, error, ending);
             ending.closed_ns = ktime_ns();
             ending.error = error;
             ending.state = old;
+            sock::read_ending(sk, error, ending);
             ending.role = connection.role;
             let closing_ns = if connection.fin_sent_ns == 0 { 0 } else { ending.closed_ns - connection.fin_sent_ns };
             let closing_ms = closing_ns / 1_000_000;

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use rsttrace_common::{
-    abi::{AF_INET, AF_INET6, ETIMEDOUT, IPPROTO_MPTCP, IPPROTO_TCP, tcp},
+    abi::{AF_INET, AF_INET6, ETIMEDOUT, IPPROTO_MPTCP, IPPROTO_TCP, sock_flag, tcp},
     event::{
         Address, ConnectionEnding, EVENT_HAS_SOCKET, EVENT_HAS_TIMES, EVENT_ORPHAN, FILE_REFCOUNT_UNKNOWN,
         LAST_DATA_RECEIVED, LAST_DATA_SENT, LAST_DATA_UNKNOWN, ResetEvent,
@@ -310,7 +310,17 @@ pub(crate) fn read_ending(sk: u64, error: u16, ending: &mut ConnectionEnding) {
         () => LAST_DATA_UNKNOWN,
     };
     ending.idle_jiffies = if send < receive { send } else { receive };
+    ending.was_aborted = u8::from(error == 0 && ending.state != tcp::FIN_WAIT2 && is_aborted(sk));
     ending.window = if error == ETIMEDOUT { sk.field(&TP_SND_WND) } else { 0 };
+}
+
+/// Whether the close of a socket sends a reset, by the conditions of `__tcp_close`. What was unread shows after the receive
+/// queue has been emptied, too.
+#[inline(always)]
+fn is_aborted(sk: u64) -> bool {
+    let received: u32 = sk.field(&TP_RCV_NXT);
+    let lingers = sk.field::<u64>(&SKC_FLAGS) as u32 & sock_flag::LINGER != 0 && sk.field::<u64>(&SK_LINGERTIME) == 0;
+    received != sk.field(&TP_COPIED_SEQ) || lingers
 }
 
 #[inline(always)]

@@ -265,6 +265,7 @@ fn ending(event: &ResetEvent, ticks: Option<Ticks>) -> Option<Ending> {
         state,
         role,
         last_data,
+        was_aborted,
         closing_ms,
         ..
     } = event.ending;
@@ -275,6 +276,7 @@ fn ending(event: &ResetEvent, ticks: Option<Ticks>) -> Option<Ending> {
         lifetime_ms: (event.opened_ns != 0).then(|| span_ms(event.opened_ns, closed_ns)),
         idle_ms: ticks.map(|ticks| (ticks.ms(idle_jiffies) - f64::from(closing_ms)).max(0.0)),
         last_data,
+        was_aborted: was_aborted != 0,
         bytes_received,
         bytes_sent,
         error,

@@ -42,8 +42,8 @@ pub(super) static AFTERMATH: CauseSpec = CauseSpec {
     rule: aftermath,
     evidence: other_reset,
     summary: "It is the rest of a connection that had just been reset.",
-    advice: "Nothing by itself; see the reset of the same connection just before.",
-    shows_by: "A segment came for a connection that this host does not know, within two round trips and a tenth of a second after another reset of it.",
+    advice: "Nothing by itself; see the other reset of the same connection at this moment.",
+    shows_by: "A segment came for a connection that this host does not know, so soon after another reset of it (two round trips and some milliseconds) that it was on its way then. The kernel may report the two in either order.",
 };
 
 fn aftermath(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -56,9 +56,10 @@ fn aftermath(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         let limit = if rtt > 0.0 { 2.0 * rtt + slack } else { AFTERMATH_UNMEASURED_MS };
         return (since <= limit).then_some(CauseConfidence::Certain);
     }
-    let ending = reset.internals.ending.as_ref().filter(|ending| ending.closed_ms <= AFTERMATH_MS)?;
-    // The other reset was filtered out, or lost.
-    matches!(ending.error, ECONNRESET | EPIPE | ECONNREFUSED).then_some(CauseConfidence::Likely)
+    // The other reset is yet to be reported, or was filtered out, or lost.
+    let ending = reset.internals.ending.as_ref().filter(|ending| ending.closed_ms <= AFTERMATH_SENDING_MS)?;
+    let by_reset = ending.was_aborted || matches!(ending.error, ECONNRESET | EPIPE | ECONNREFUSED);
+    by_reset.then_some(CauseConfidence::Likely)
 }
 
 fn other_reset(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {

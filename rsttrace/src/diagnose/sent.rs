@@ -437,7 +437,15 @@ static CLOSED_WITH_UNREAD_DATA: CauseSpec = CauseSpec {
 
 fn closed_with_unread_data(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let unread = reset.socket.as_ref().and_then(|socket| socket.unread_bytes).is_some_and(|bytes| bytes > 0);
-    (is_by_close(reset) && unread && reason_allows(reset, "TCP_ABORT_ON_CLOSE")).then_some(CauseConfidence::Certain)
+    if is_by_close(reset) && unread && reason_allows(reset, "TCP_ABORT_ON_CLOSE") {
+        return CERTAIN;
+    }
+    // What was not read of an MPTCP connection is in another socket's queue (`mptcp_do_fastclose`).
+    if is_active(reset) && reset.internals.is_mptcp == Some(true) && reason_is(reset, "TCP_ABORT_ON_CLOSE") {
+        LIKELY
+    } else {
+        None
+    }
 }
 
 static LINGER_ZERO: CauseSpec = CauseSpec {

@@ -89,6 +89,8 @@ pub struct Ending {
     pub lifetime_ms: Option<f64>,
     /// Time between the last data in either direction and the close, milliseconds; `None` where the clock tick is not known.
     pub idle_ms: Option<f64>,
+    /// Whether this host's process aborted it, with data unread or with `SO_LINGER` at 0.
+    pub was_aborted: bool,
     /// Whose data were the last before the close (`LAST_DATA_*`).
     pub last_data: u8,
     /// Bytes received, the peer's FIN included.

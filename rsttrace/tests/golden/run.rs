@@ -166,6 +166,21 @@ fn a_burst_counts_less_than_repeated_faults() {
     assert!(summary.verdict.contains("Look first at: keepalive-race (3 times)"), "{}", summary.verdict);
 }
 
+/// Only the kernel's reason shows this: the data lie in the queue of the MPTCP socket.
+#[test]
+fn an_aborted_mptcp_connection_is_told_by_the_reason() {
+    let aborted = |reason| {
+        at(0, |event| {
+            sent(event, reason, tcp::ESTABLISHED);
+            event.state = tcp::ESTABLISHED;
+            (event.is_mptcp, event.bytes_sent, event.bytes_received) = (1, 400, 900);
+        })
+    };
+    let code = |reason| play(vec![aborted(reason)]).0[0].cause.code;
+    assert_eq!(code(11), "closed-with-unread-data");
+    assert_ne!(code(14), "closed-with-unread-data");
+}
+
 #[test]
 fn folded_resets_have_no_rhythm() {
     let events = (0..20).map(|number| at(number * 500, |event| without_socket(event, tcp_flag::SYN))).collect();

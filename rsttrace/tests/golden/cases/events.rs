@@ -236,7 +236,7 @@ pub(crate) fn ended(event: &mut ResetEvent, ms: f64, state: u8, role: u8) {
         state,
         role,
         last_data: LAST_DATA_RECEIVED,
-        padding: 0,
+        was_aborted: 0,
         closing_ms: 0,
     };
     event.opened_ns = ago(ms + 3000.0);

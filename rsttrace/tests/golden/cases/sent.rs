@@ -166,6 +166,17 @@ pub(super) const CASES: &[Case] = &[
             answers(event, tcp_flag::ACK | tcp_flag::FIN);
         })
     },
+    case("the rest of an upload that is reported before the abort", "aftermath", |event| {
+        listener(event, 6);
+        answers(event, tcp_flag::ACK | tcp_flag::PSH);
+        ended(event, 0.005, tcp::ESTABLISHED, ROLE_SERVER);
+        event.ending.was_aborted = 1;
+    }),
+    case("data for a connection that vanished", "no-connection", |event| {
+        listener(event, 6);
+        answers(event, tcp_flag::ACK | tcp_flag::PSH);
+        ended(event, 0.2, tcp::ESTABLISHED, ROLE_SERVER);
+    }),
     Case {
         before: &[(700, reset_for_data)],
         ..case("a segment long after a reset", "no-connection", |event| {
