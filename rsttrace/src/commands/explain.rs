@@ -46,7 +46,7 @@ fn full(row: &CauseSpec, out: &mut impl io::Write) -> io::Result<()> {
     writeln!(out, "fault      {}", row.fault.in_words())?;
     writeln!(out, "signs      {}", row.shows_by)?;
     writeln!(out, "advice     {}", row.advice)?;
-    for (number, setting) in Diagnosis::hints(row.code).enumerate() {
+    for (number, setting) in Diagnosis::hints(row).enumerate() {
         writeln!(out, "{:<10} {setting}", if number == 0 { "settings" } else { "" })?;
     }
     Ok(())
@@ -64,7 +64,7 @@ pub(crate) fn page(out: &mut Vec<u8>) -> anyhow::Result<()> {
             writeln!(out, "- Sent by {}. {}.", row.sender.in_words(), capitalised(row.fault.in_words()))?;
             writeln!(out, "- Signs: {}", row.shows_by)?;
             writeln!(out, "- What to do: {}", row.advice)?;
-            for setting in Diagnosis::hints(row.code) {
+            for setting in Diagnosis::hints(row) {
                 writeln!(out, "    - {setting}")?;
             }
             writeln!(out)?;

@@ -6,9 +6,9 @@ use rsttrace_common::{
 };
 
 use super::{
-    catalogue::{CauseSpec, GUESS, LIKELY},
+    catalogue::{CauseSpec, LIKELY},
     sent::{is_after_close, is_by_close, meets_no_connection},
-    timeouts::{TimeoutKind, Timeouts},
+    timeouts::Timeouts,
 };
 use crate::{
     model::{
@@ -25,15 +25,10 @@ const AFTERMATH_MS: f64 = 5.0;
 const AFTERMATH_SENDING_MS: f64 = 50.0;
 /// Longest time in which they may still come where no round trip was measured, milliseconds.
 const AFTERMATH_UNMEASURED_MS: f64 = 200.0;
-/// Shortest silence before a close that an idle timeout makes, milliseconds.
-const IDLE_MIN_MS: f64 = 500.0;
 /// Longest time from the handshake to the close of a connection that was turned away, milliseconds.
 const TURNED_AWAY_MS: f64 = 10.0;
 /// Longest line that a server says when it turns a connection away, bytes.
 const TURNED_AWAY_BYTES: u64 = 512;
-/// Longest time between the arrival of a request and the close that leaves it unread, milliseconds.
-const UNREAD_MS: f64 = 100.0;
-
 pub(super) static AFTERMATH: CauseSpec = CauseSpec {
     code: "aftermath",
     direction: Some(Direction::Sent),
@@ -134,7 +129,7 @@ pub(super) static GAVE_UP_WAITING: CauseSpec = CauseSpec {
 
 fn gave_up_waiting(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     if let Some(ending) = connect_given_up(reset) {
-        // Both ends closed by a program: without an error nothing but the process ends an attempt.
+        // Without an error it was the process that ended the attempt.
         return (ending.error == 0).then_some(CauseConfidence::Certain);
     }
     let (role, last) = last_data_at_close(reset)?;
@@ -150,7 +145,7 @@ fn connect_given_up(reset: &Reset) -> Option<&Ending> {
 
 /// Whose data were the last before this side closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum LastData {
+pub(super) enum LastData {
     /// This side's.
     Sent,
     /// The peer's.
@@ -160,7 +155,7 @@ enum LastData {
 }
 
 /// Role of this end, and whose data were the last before it closed. `None` where that is not known.
-fn last_data_at_close(reset: &Reset) -> Option<(Role, LastData)> {
+pub(super) fn last_data_at_close(reset: &Reset) -> Option<(Role, LastData)> {
     if let Some(ending) = &reset.internals.ending {
         let last = match ending.last_data {
             LAST_DATA_SENT => LastData::Sent,
@@ -202,7 +197,7 @@ fn gave_up(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
 }
 
 /// Time since this side closed, and the silence before that, milliseconds.
-fn closing_times(reset: &Reset) -> (Option<f64>, Option<f64>) {
+pub(super) fn closing_times(reset: &Reset) -> (Option<f64>, Option<f64>) {
     if let Some(socket) = reset.socket.as_ref().filter(|socket| socket.bytes_sent.is_some()) {
         let last = [socket.since_send_ms, socket.since_receive_ms].into_iter().flatten().reduce(f64::min);
         let silence = last.zip(socket.fin_sent_ms).map(|(last, fin)| (last - fin).max(0.0));
@@ -210,55 +205,6 @@ fn closing_times(reset: &Reset) -> (Option<f64>, Option<f64>) {
     }
     let Some(ending) = &reset.internals.ending else { return (None, None) };
     (Some(ending.closed_ms), ending.idle_ms)
-}
-
-pub(super) static KEEPALIVE_RACE: CauseSpec = CauseSpec {
-    code: "keepalive-race",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::Peer,
-    rule: keepalive_race,
-    evidence: closed_idle,
-    summary: "This side closed an idle connection while the peer was using it again.",
-    advice: "Keep idle connections for longer than the peers' pools do, or make those drop idle connections sooner and repeat such requests.",
-    shows_by: "We are the server, had answered everything, and had closed after at least half a second of silence; then the peer's next request came, or lay unread at the close.",
-};
-
-fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
-    let idle = idle_close_ms(reset).filter(|&idle| idle >= IDLE_MIN_MS)?;
-    if timeouts.matches(idle, &[TimeoutKind::Server]) { LIKELY } else { GUESS }
-}
-
-/// Silence on a connection that this side, a server, closed after it had answered everything, milliseconds; `None` for any
-/// other reset.
-fn idle_close_ms(reset: &Reset) -> Option<f64> {
-    if is_by_close(reset) {
-        // The next request lay in the queue when the timer went off.
-        let socket = reset.socket.as_ref()?;
-        let came = socket.since_receive_ms.filter(|&came| came <= UNREAD_MS)?;
-        let answered = socket.since_send_ms?;
-        let is_unread = socket.unread_bytes.is_some_and(|bytes| bytes > 0 && Some(bytes) < socket.bytes_received);
-        let is_server = socket.role == Some(Role::Server) && !reset.internals.holder_exiting;
-        return (is_unread && is_server).then_some(answered - came);
-    }
-    let (role, last) = last_data_at_close(reset)?;
-    let answered = match &reset.internals.ending {
-        Some(ending) => ending.bytes_received > 1 && ending.bytes_sent > 0,
-        None => reset.socket.as_ref().is_some_and(|socket| socket.bytes_received > Some(0)),
-    };
-    let silence = closing_times(reset).1?;
-    (is_after_close(reset) && role == Role::Server && last != LastData::Received && answered).then_some(silence)
-}
-
-fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
-    let Some(idle) = idle_close_ms(reset) else { return };
-    let time = human_duration(idle);
-    let names = timeouts.names(idle).unwrap_or_else(|| "no known timeout".to_owned());
-    evidence.push(format_args!("this side closed after {time} of silence ({names})"));
-    match closing_times(reset).0.filter(|_| !is_by_close(reset)) {
-        Some(closed) => evidence.push(format_args!("the peer's next data came {} after that", human_duration(closed))),
-        None => evidence.push("the peer's next data had come and were not read"),
-    }
 }
 
 pub(super) static TURNED_AWAY: CauseSpec = CauseSpec {

@@ -107,7 +107,7 @@ fn append_socket_facts(socket: &Socket, evidence: &mut Evidence) {
 
 /// Time before the reset, in milliseconds. 0 is shown as less than a clock tick: the kernel keeps some times in ticks,
 /// of 1 to 10 ms.
-fn before_reset(ms: f64) -> impl Display {
+pub(super) fn before_reset(ms: f64) -> impl Display {
     fmt::from_fn(move |formatter| match ms {
         0.0 => formatter.write_str("within a clock tick before"),
         _ => write!(formatter, "{} before", human_duration(ms)),

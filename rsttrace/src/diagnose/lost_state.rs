@@ -7,6 +7,7 @@
 use super::{
     catalogue::{CauseSpec, LIKELY},
     connection_view::ReceivedReset,
+    evidence::before_reset,
     timeouts::{TimeoutKind, Timeouts},
 };
 use crate::{
@@ -53,7 +54,7 @@ pub(super) fn no_timestamp(reset: &Reset, _: &Timeouts, evidence: &mut Evidence)
         evidence.push(format_args!("there had been silence for {}", human_duration(silence)));
     }
     if let Some(acknowledged) = reset.internals.since_ack_ms {
-        evidence.push(format_args!("the peer had acknowledged data {} before", human_duration(acknowledged)));
+        evidence.push(format_args!("the peer had acknowledged data {}", before_reset(acknowledged)));
     }
 }
 

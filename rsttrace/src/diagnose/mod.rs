@@ -9,6 +9,7 @@ mod correlation;
 mod data_file;
 mod ended;
 pub(crate) mod evidence;
+mod keepalive;
 mod lost_state;
 mod mptcp;
 mod program_hints;
@@ -78,14 +79,16 @@ impl Diagnosis {
         }
         evidence::append_facts(reset, &mut evidence);
         reset.cause.evidence = evidence;
-        if let Some(hint) = reset.process.as_ref().and_then(|process| self.hints.find(process, reset.cause.code)) {
+        if let Some(hint) =
+            reset.process.as_ref().and_then(|process| self.hints.find(process, reset.cause.code, reset.direction))
+        {
             reset.cause.advice = Cow::Owned(format!("{} {hint}", reset.cause.advice));
         }
     }
 
     /// Hints for a cause, one for each program that has any.
-    pub fn hints(code: &str) -> impl Iterator<Item = &'static str> {
-        program_hints::for_cause(code)
+    pub fn hints(cause: &CauseSpec) -> impl Iterator<Item = &'static str> {
+        program_hints::for_cause(cause)
     }
 
     /// The known timeouts.

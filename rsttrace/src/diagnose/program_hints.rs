@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use foldhash::HashMap;
 use serde::Deserialize;
 
-use super::data_file;
-use crate::model::Process;
+use super::{catalogue::CauseSpec, data_file};
+use crate::model::{Direction, Process};
 
 /// The embedded table. A test parses it, so that the empty default is never used.
 static TABLE: LazyLock<HintsFile> =
@@ -15,7 +15,7 @@ static TABLE: LazyLock<HintsFile> =
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HintsFile {
-    /// Codes of causes by topic.
+    /// Codes of causes by topic, as `CODE`, `sent/CODE` or `received/CODE`.
     topics: BTreeMap<String, Vec<String>>,
     /// Programs, in the order in which they are tried.
     program: Vec<Program>,
@@ -36,15 +36,25 @@ struct Program {
 }
 
 impl HintsFile {
-    /// Every hint with its program and the code of a cause, in the order of programs.
-    fn entries(&self) -> impl Iterator<Item = (&str, &Program, &str)> {
+    /// Every hint with its program, and a code and direction of a cause, in the order of programs.
+    fn entries(&self) -> impl Iterator<Item = ((&str, Direction), &Program, &str)> {
         self.program.iter().flat_map(move |program| {
             program.hints.iter().flat_map(move |(topic, hint)| {
                 let codes = self.topics.get(topic).into_iter().flatten();
-                codes.map(move |code| (code.as_str(), program, hint.as_str()))
+                codes.flat_map(|code| causes_of(code)).map(move |cause| (cause, program, hint.as_str()))
             })
         })
     }
+}
+
+/// The code of an entry in a topic, with each direction that it stands for.
+fn causes_of(entry: &str) -> impl Iterator<Item = (&str, Direction)> {
+    [(Direction::Sent, "sent/"), (Direction::Received, "received/")].into_iter().filter_map(
+        move |(direction, prefix)| {
+            let code = entry.strip_prefix(prefix).or_else(|| (!entry.contains('/')).then_some(entry))?;
+            Some((code, direction))
+        },
+    )
 }
 
 impl Program {
@@ -58,18 +68,20 @@ impl Program {
 }
 
 /// Hints for a cause, one for each program that has any.
-pub(super) fn for_cause(code: &str) -> impl Iterator<Item = &'static str> {
-    TABLE.entries().filter(move |&(of, ..)| of == code).map(|(.., hint)| hint)
+pub(super) fn for_cause(cause: &CauseSpec) -> impl Iterator<Item = &'static str> {
+    // A cause of both directions has the same hints in either.
+    let direction = cause.direction.unwrap_or(Direction::Sent);
+    TABLE.entries().filter(move |&(of, ..)| of == (cause.code, direction)).map(|(.., hint)| hint)
 }
 
-/// The table indexed by the code of the cause, since most causes concern few programs.
-pub(super) struct HintsByCause(HashMap<&'static str, Vec<(&'static Program, &'static str)>>);
+/// The table indexed by code and direction of the cause, since most causes concern few programs.
+pub(super) struct HintsByCause(HashMap<(&'static str, Direction), Vec<(&'static Program, &'static str)>>);
 
 impl Default for HintsByCause {
     fn default() -> Self {
         let mut hints: HashMap<_, Vec<_>> = HashMap::default();
-        for (code, program, hint) in TABLE.entries() {
-            hints.entry(code).or_default().push((program, hint));
+        for (cause, program, hint) in TABLE.entries() {
+            hints.entry(cause).or_default().push((program, hint));
         }
         Self(hints)
     }
@@ -77,8 +89,8 @@ impl Default for HintsByCause {
 
 impl HintsByCause {
     /// Hint for a cause in the program of this process; `None` if there is none.
-    pub(super) fn find(&self, process: &Process, code: &str) -> Option<&'static str> {
-        let programs = self.0.get(code)?;
+    pub(super) fn find(&self, process: &Process, code: &'static str, direction: Direction) -> Option<&'static str> {
+        let programs = self.0.get(&(code, direction))?;
         programs.iter().find(|(program, _)| program.matches(process)).map(|&(_, hint)| hint)
     }
 }
@@ -119,17 +131,18 @@ mod tests {
             }
         }
         let mut codes = HashSet::new();
-        for code in table.topics.values().flatten() {
+        for (code, direction) in table.topics.values().flatten().flat_map(|entry| causes_of(entry)) {
             assert!(catalogue::find(code).next().is_some(), "{code}");
-            assert!(codes.insert(code), "{code} has two topics");
+            assert!(codes.insert((code, direction == Direction::Sent)), "{code} has two topics");
         }
     }
 
     #[test]
     fn finds_programs_that_run_in_an_interpreter() {
         let hints = HintsByCause::default();
-        let found =
-            |comm, executable, line| hints.find(&process(comm, executable, line), "listen-overflow").unwrap_or("");
+        let found = |comm, executable, line| {
+            hints.find(&process(comm, executable, line), "listen-overflow", Direction::Sent).unwrap_or("")
+        };
         assert!(found("nginx", "/usr/sbin/nginx", "nginx: worker process").starts_with("nginx: "));
         assert!(found("python3", "/usr/bin/python3.13", "python3 /usr/bin/gunicorn app:app").starts_with("gunicorn: "));
         assert!(found("MainThread", "/usr/bin/node", "node server.js").starts_with("Node.js: "));

@@ -11,6 +11,7 @@ use super::{
     catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY},
     connection_view::{FinOrder, ReceivedReset, has_foreign_ttl},
     evidence::{AFTER_SILENCE, pluralize},
+    keepalive,
     lost_state::{self, is_unprovoked, no_timestamp},
     mptcp,
     serving::{self, waiting_time},
@@ -31,9 +32,7 @@ const LONG_IDLE_MS: f64 = 300_000.0;
 /// Longest time between the peer's last data and a reset that belongs to them.
 const AFTER_LAST_DATA_MS: f64 = 100.0;
 /// Longest time since the last data on a connection that was at work.
-const AT_WORK_MS: f64 = 1_000.0;
-/// Shortest silence before a request that an idle timeout of the peer ends, milliseconds.
-const RACE_IDLE_MIN_MS: f64 = 1_000.0;
+pub(super) const AT_WORK_MS: f64 = 1_000.0;
 /// Round trip below which the source of an answer cannot be told by its time.
 const MEASURABLE_RTT_US: u32 = 2_000;
 /// Connections in a row, this one among them, that are reset on their first data from which on it is on purpose.
@@ -58,9 +57,9 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &mptcp::SUBFLOW_RECEIVED,
     &tls::GOODBYE_RECEIVED,
     &serving::HEALTH_PROBE,
-    &REUSED_CLOSED_CONNECTION,
+    &keepalive::REUSED_CLOSED_CONNECTION,
     &IDLE_TIMEOUT_PATH,
-    &KEEPALIVE_RACE,
+    &keepalive::RACE_RECEIVED,
     &serving::LEAKED_SOCKET,
     &serving::CLIENT_GAVE_UP,
     &serving::CLIENT_CANCELLED,
@@ -166,59 +165,6 @@ fn broken_before(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     }
 }
 
-static REUSED_CLOSED_CONNECTION: CauseSpec = CauseSpec {
-    code: "reused-closed-connection",
-    direction: Some(Direction::Received),
-    sender: Sender::Peer,
-    fault: Fault::Local,
-    rule: reused_closed_connection,
-    evidence: sent_after_fin,
-    summary: "The peer had closed the connection, and our side used it again.",
-    advice: "Make the client's connection pool check that a connection is still open before reusing it, or keep idle connections for a shorter time than the server does.",
-    shows_by: "We are the client, the peer's FIN had come, then we sent, and the reset answers that. A FIN that came after our data were sent does not count, nor one in the middle of an upload that the peer has answered early.",
-};
-
-fn reused_closed_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let view =
-        ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && !view.sends_despite_unread_response())?;
-    let is_closed = matches!(view.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
-    if !is_closed || view.fin_order() != FinOrder::BeforeSend || !view.has_unacked() {
-        return None;
-    }
-    let is_answer = view.answers_our_send() || view.answers_before_rto();
-    match view.has_foreign_ttl() {
-        Some(true) => None,
-        // A closing alert to a peer that had closed.
-        _ if is_answer && !view.may_be_closing_alert() => LIKELY,
-        _ if is_answer || view.state() != tcp::CLOSE_WAIT => GUESS,
-        _ => None,
-    }
-}
-
-fn sent_after_fin(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
-    let Some(view) = ReceivedReset::of(reset) else { return };
-    let bytes = view.socket.unacked_bytes.unwrap_or(0);
-    match view.socket.fin_received_ms {
-        Some(fin) => evidence.push(format_args!(
-            "the peer's FIN had come {} before the reset, and only then were {bytes} bytes sent",
-            human_duration(fin)
-        )),
-        None => evidence.push(format_args!(
-            "the peer's FIN had come before rsttrace was started, and {bytes} bytes were sent since"
-        )),
-    }
-    if let Some(silence) = view.silence_before_fin_ms().filter(|&silence| silence >= AT_WORK_MS) {
-        let time = human_duration(silence);
-        match timeouts.names(silence) {
-            Some(names) => evidence.push(format_args!("the peer had closed after {time} of silence ({names})")),
-            None => evidence.push(format_args!("the peer had closed after {time} of silence (no known timeout)")),
-        }
-    }
-    if view.may_be_closing_alert() {
-        evidence.push(format_args!("{bytes} bytes may be a TLS closing alert, with which nothing is lost"));
-    }
-}
-
 static AFTER_CLOSE: CauseSpec = CauseSpec {
     code: "after-close",
     direction: Some(Direction::Received),
@@ -287,66 +233,6 @@ fn idle_timeout_path(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfiden
 fn answered_after_idle(reset: &Reset) -> Option<(ReceivedReset<'_>, f64)> {
     let view = in_use(reset).filter(|view| view.answers_our_send() && view.fin_order() != FinOrder::BeforeSend)?;
     Some((view, view.socket.idle_before_send_ms?))
-}
-
-static KEEPALIVE_RACE: CauseSpec = CauseSpec {
-    code: "keepalive-race",
-    direction: Some(Direction::Received),
-    sender: Sender::Peer,
-    fault: Fault::Local,
-    rule: keepalive_race,
-    evidence: crossed,
-    summary: "Our request and the peer's idle timeout crossed.",
-    advice: "Keep idle connections in the client's pool for a shorter time than the server does, and repeat such requests where that is safe.",
-    shows_by: "We are the client, had exchanged data before, and nothing of an answer came to our last request. Either the peer's FIN crossed it on the path (they set out within one round trip), whatever our process did then; or no FIN came, the reset came at once, and the silence before matches a known timeout, or the reset has the peer's timestamp.",
-};
-
-fn keepalive_race(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
-    let view = ReceivedReset::of(reset)
-        .filter(|view| view.has_role(Role::Client) && view.has_received() && view.has_no_response())?;
-    if view.has_foreign_ttl() == Some(true) || view.sends_despite_unread_response() {
-        return None;
-    }
-    // The peer's kernel may have acknowledged a request that its process never read.
-    let is_answer = view.answers_our_send() || view.answers_before_rto() || view.is_prompt();
-    // The process may have read the end of the stream and closed in turn; the reset answers its request all the same.
-    if matches!(view.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING) {
-        return (is_answer && view.crossed_with_fin()).then_some(CauseConfidence::Likely);
-    }
-    let is_soon = is_answer || view.socket.since_send_ms.is_some_and(|since| since <= AT_WORK_MS);
-    // Connections with other silences that broke within the second point to the end of the peer's process.
-    let is_alone = reset.internals.correlation.broken_otherwise_idle == 0;
-    if !is_soon || !view.in_use() || view.timestamp() == Some(false) || !is_alone {
-        return None;
-    }
-    // A response that lies unread belongs to an upload that goes on, however long ago it came.
-    if view.has_unread() {
-        return None;
-    }
-    // On a fast network the request lay in the peer's queue when its timer went off, and no FIN came.
-    let idle = view.socket.idle_before_send_ms.filter(|&idle| idle >= RACE_IDLE_MIN_MS)?;
-    let is_known = timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]);
-    match view.timestamp() {
-        _ if is_known && is_answer => LIKELY,
-        Some(true) if is_known || is_answer => GUESS,
-        _ => None,
-    }
-}
-
-fn crossed(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
-    idle_time(reset, timeouts, evidence);
-    let Some(view) = ReceivedReset::of(reset) else { return };
-    if let Some(fin) = view.socket.fin_received_ms {
-        let (fin, bytes) = (human_duration(fin), view.socket.unacked_bytes.unwrap_or(0));
-        evidence.push(format_args!(
-            "the peer's FIN came {fin} before the reset, after {bytes} bytes of ours had been sent"
-        ));
-    }
-    if view.timestamp() == Some(true) {
-        evidence.push(
-            "the reset carries the peer's timestamp: a process there closed the connection with our request unread",
-        );
-    }
 }
 
 static KEEPALIVE_ANSWER: CauseSpec = CauseSpec {

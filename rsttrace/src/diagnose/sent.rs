@@ -8,7 +8,7 @@ use super::{
     catalogue::{CERTAIN, CauseSpec, LIKELY, no_evidence},
     ended,
     evidence::pluralize,
-    mptcp,
+    keepalive, mptcp,
     timeouts::Timeouts,
     tls,
 };
@@ -20,6 +20,10 @@ use crate::{
 /// Earlier connections of equal size at equal intervals from which on they are health checks.
 pub(super) const CHECKS_MIN: u32 = 3;
 
+/// Longest gap between the segments of a transfer that goes on, milliseconds.
+const TRANSFER_GAP_MS: f64 = 200.0;
+/// Payload of an Ethernet segment, bytes: a whole answer of a small service fits into one.
+const SEGMENT_BYTES: u64 = 1_460;
 /// Number of different closed ports within a minute from which on it is a scan.
 const SCAN_PORTS: u32 = 10;
 
@@ -35,7 +39,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &ended::GIVEN_UP_EARLIER,
     &ended::PEER_STOPPED_READING,
     &ended::GAVE_UP_WAITING,
-    &ended::KEEPALIVE_RACE,
+    &keepalive::RACE_SENT,
     &ended::TURNED_AWAY,
     &DATA_AFTER_CLOSE,
     &LISTEN_OVERFLOW,
@@ -49,6 +53,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &LISTENER_CLOSED,
     &PROCESS_DIED,
     &PROCESS_EXITED,
+    &DOWNLOAD_STOPPED,
     &CLOSED_WITH_UNREAD_DATA,
     &LINGER_ZERO,
     &ended::CLEARED_OLD_CONNECTION,
@@ -421,6 +426,27 @@ fn died_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
 /// Name of a signal; `None` for an unknown number.
 fn signal_name(signal: u32) -> Option<&'static str> {
     i32::try_from(signal).ok().and_then(|signal| Signal::try_from(signal).ok()).map(Signal::as_str)
+}
+
+static DOWNLOAD_STOPPED: CauseSpec = CauseSpec {
+    code: "client-cancelled",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalProcess,
+    fault: Fault::None,
+    rule: download_stopped,
+    evidence: no_evidence,
+    summary: "The process, a client, stopped a transfer in the middle.",
+    advice: "Nothing; it did not want the rest (a closed tab, a full pipe, a limit of its own).",
+    shows_by: "We are the client, nothing of ours was lost, and the process closed while the answer still came in, with more than a segment of it unread.",
+};
+
+fn download_stopped(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    let socket = reset.socket.as_ref().filter(|socket| socket.role == Some(Role::Client) && is_by_close(reset))?;
+    let in_transfer = socket.state.0 == tcp::ESTABLISHED
+        && socket.unacked_bytes.unwrap_or(0) + socket.unsent_bytes.unwrap_or(0) == 0
+        && socket.since_receive_ms.is_some_and(|since| since <= TRANSFER_GAP_MS);
+    let much_unread = socket.unread_bytes.is_some_and(|bytes| bytes > SEGMENT_BYTES);
+    if in_transfer && much_unread { LIKELY } else { None }
 }
 
 static CLOSED_WITH_UNREAD_DATA: CauseSpec = CauseSpec {

@@ -5,6 +5,7 @@ use rsttrace_common::abi::tcp;
 use super::{
     catalogue::{CauseSpec, GUESS, LIKELY},
     connection_view::ReceivedReset,
+    evidence::before_reset,
     received::idle_time,
     sent::{CHECKS_MIN, regular_checks},
     timeouts::Timeouts,
@@ -178,7 +179,7 @@ fn client_cancelled(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 
 fn answer_under_way(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     if let Some(acknowledged) = reset.internals.since_ack_ms {
-        evidence.push(format_args!("the client had acknowledged data {} before", human_duration(acknowledged)));
+        evidence.push(format_args!("the client had acknowledged data {}", before_reset(acknowledged)));
     }
     if reset.segment.timestamp == Some(true) {
         evidence.push("the reset carries the client's timestamp: a process there ended the connection");

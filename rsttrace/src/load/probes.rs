@@ -217,7 +217,7 @@ pub const PROBES: &[Probe] = &[
             option("init_transf_kp", Attach::Kprobe("tcp_init_transfer"), ArgCount::Exactly(3), (5, 10)),
         ],
         condition: Condition::Always,
-        loss: "forged resets cannot be recognised",
+        loss: "forged resets are recognised by their timestamps alone",
         remedy: FUNCTIONS,
     },
     Probe {

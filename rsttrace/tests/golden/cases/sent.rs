@@ -153,6 +153,20 @@ pub(super) const CASES: &[Case] = &[
         owner(event, "node", 31_000, PROVENANCE_LISTEN);
         held_by(event, "node", 31_000);
     }),
+    case("a download that its client stops", "client-cancelled", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 389_368, 491_768, 78);
+        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(0), ticks(4));
+        owner(event, "curl", 33, PROVENANCE_CONNECT);
+        held_by(event, "curl", 33);
+    }),
+    case("a client that leaves a finished answer unread", "closed-with-unread-data", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 2_000, 2_000, 78);
+        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(1900), ticks(1904));
+    }),
     Case {
         before: &[(1, reset_for_data)],
         ..case("the FIN behind data that were reset", "aftermath", |event| {

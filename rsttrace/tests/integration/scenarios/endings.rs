@@ -17,7 +17,7 @@ use crate::{
     tracer::Tracer,
 };
 
-/// User `nobody`, on most systems.
+/// A user without privileges: 65534, which most systems reserve.
 const NOBODY_UID: u32 = 65534;
 
 /// `--count` ends the run by itself, after exactly this many resets.

@@ -23,7 +23,7 @@ const CAP_SYS_PTRACE: u32 = 19;
 pub(crate) const CAP_PERFMON: u32 = 38;
 pub(crate) const CAP_BPF: u32 = 39;
 
-/// User `nobody`, on most systems.
+/// A user without privileges: 65534, which most systems reserve.
 const NOBODY_UID: u32 = 65534;
 
 /// Every thread keeps two capabilities, gains none by exec, and is sandboxed; owners that are other users' processes
@@ -183,7 +183,7 @@ fn become_nobody_with_three() -> io::Result<()> {
     become_nobody_with(&[CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF])
 }
 
-/// Changes to the user `nobody` with these capabilities, which are kept across exec.
+/// Changes to the user 65534 with these capabilities, which are kept across exec.
 pub(crate) fn become_nobody_with(wanted: &[u32]) -> io::Result<()> {
     #[repr(C)]
     struct Header {

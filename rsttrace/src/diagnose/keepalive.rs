@@ -1,0 +1,186 @@
+//! Idle connections of pools: the end that keeps them for longer uses them when the other end closes them.
+//!
+//! Either end has its record of the same incident, and both name the client's side as the one that has something to change.
+
+use rsttrace_common::abi::tcp;
+
+use super::{
+    catalogue::{CauseSpec, GUESS, LIKELY},
+    connection_view::{FinOrder, ReceivedReset},
+    ended::{LastData, closing_times, last_data_at_close},
+    received::{AT_WORK_MS, idle_time},
+    sent::{is_after_close, is_by_close},
+    timeouts::{TimeoutKind, Timeouts},
+};
+use crate::{
+    model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
+    util::human_duration,
+};
+
+/// Shortest silence before a request that an idle timeout of the peer ends, milliseconds.
+const RACE_IDLE_MIN_MS: f64 = 1_000.0;
+/// Shortest silence before a close that an idle timeout makes, milliseconds.
+const IDLE_MIN_MS: f64 = 500.0;
+/// Longest time between the arrival of a request and the close that leaves it unread, milliseconds.
+const UNREAD_MS: f64 = 100.0;
+
+pub(super) static REUSED_CLOSED_CONNECTION: CauseSpec = CauseSpec {
+    code: "reused-closed-connection",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Local,
+    rule: reused_closed_connection,
+    evidence: sent_after_fin,
+    summary: "The peer had closed the connection, and our side used it again.",
+    advice: "Make the client's connection pool check that a connection is still open before reusing it, or keep idle connections for a shorter time than the server does.",
+    shows_by: "We are the client, the peer's FIN had come, then we sent, and the reset answers that. A FIN that came after our data were sent does not count, nor one in the middle of an upload that the peer has answered early.",
+};
+
+fn reused_closed_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    let view =
+        ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && !view.sends_despite_unread_response())?;
+    let is_closed = matches!(view.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
+    if !is_closed || view.fin_order() != FinOrder::BeforeSend || !view.has_unacked() {
+        return None;
+    }
+    let is_answer = view.answers_our_send() || view.answers_before_rto();
+    match view.has_foreign_ttl() {
+        Some(true) => None,
+        // A closing alert to a peer that had closed.
+        _ if is_answer && !view.may_be_closing_alert() => LIKELY,
+        _ if is_answer || view.state() != tcp::CLOSE_WAIT => GUESS,
+        _ => None,
+    }
+}
+
+fn sent_after_fin(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    let Some(view) = ReceivedReset::of(reset) else { return };
+    let bytes = view.socket.unacked_bytes.unwrap_or(0);
+    match view.socket.fin_received_ms {
+        Some(fin) => evidence.push(format_args!(
+            "the peer's FIN had come {} before the reset, and only then were {bytes} bytes sent",
+            human_duration(fin)
+        )),
+        None => evidence.push(format_args!(
+            "the peer's FIN had come before rsttrace was started, and {bytes} bytes were sent since"
+        )),
+    }
+    if let Some(silence) = view.silence_before_fin_ms().filter(|&silence| silence >= AT_WORK_MS) {
+        let time = human_duration(silence);
+        match timeouts.names(silence) {
+            Some(names) => evidence.push(format_args!("the peer had closed after {time} of silence ({names})")),
+            None => evidence.push(format_args!("the peer had closed after {time} of silence (no known timeout)")),
+        }
+    }
+    if view.may_be_closing_alert() {
+        evidence.push(format_args!("{bytes} bytes may be a TLS closing alert, with which nothing is lost"));
+    }
+}
+
+pub(super) static RACE_RECEIVED: CauseSpec = CauseSpec {
+    code: "keepalive-race",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Local,
+    rule: race_received,
+    evidence: crossed,
+    summary: "Our request and the peer's idle timeout crossed.",
+    advice: "Keep idle connections in the client's pool for a shorter time than the server does, and repeat such requests where that is safe.",
+    shows_by: "We are the client, had exchanged data before, and nothing of an answer came to our last request. Either the peer's FIN crossed it on the path (they set out within one round trip), whatever our process did then; or no FIN came, the reset came at once, and the silence before matches a known timeout, or the reset has the peer's timestamp.",
+};
+
+fn race_received(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
+    let view = ReceivedReset::of(reset)
+        .filter(|view| view.has_role(Role::Client) && view.has_received() && view.has_no_response())?;
+    if view.has_foreign_ttl() == Some(true) || view.sends_despite_unread_response() {
+        return None;
+    }
+    // The peer's kernel may have acknowledged a request that its process never read.
+    let is_answer = view.answers_our_send() || view.answers_before_rto() || view.is_prompt();
+    // The process may have read the end of the stream and closed in turn; the reset answers its request all the same.
+    if matches!(view.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING) {
+        return (is_answer && view.crossed_with_fin()).then_some(CauseConfidence::Likely);
+    }
+    let is_soon = is_answer || view.socket.since_send_ms.is_some_and(|since| since <= AT_WORK_MS);
+    // Connections with other silences that broke within the second point to the end of the peer's process.
+    let is_alone = reset.internals.correlation.broken_otherwise_idle == 0;
+    if !is_soon || !view.in_use() || view.timestamp() == Some(false) || !is_alone {
+        return None;
+    }
+    // A response that lies unread belongs to an upload that goes on, however long ago it came.
+    if view.has_unread() {
+        return None;
+    }
+    // On a fast network the request lay in the peer's queue when its timer went off, and no FIN came.
+    let idle = view.socket.idle_before_send_ms.filter(|&idle| idle >= RACE_IDLE_MIN_MS)?;
+    let is_known = timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]);
+    match view.timestamp() {
+        _ if is_known && is_answer => LIKELY,
+        Some(true) if is_known || is_answer => GUESS,
+        _ => None,
+    }
+}
+
+fn crossed(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    idle_time(reset, timeouts, evidence);
+    let Some(view) = ReceivedReset::of(reset) else { return };
+    if let Some(fin) = view.socket.fin_received_ms {
+        let (fin, bytes) = (human_duration(fin), view.socket.unacked_bytes.unwrap_or(0));
+        evidence.push(format_args!(
+            "the peer's FIN came {fin} before the reset, after {bytes} bytes of ours had been sent"
+        ));
+    }
+    if view.timestamp() == Some(true) {
+        evidence.push(
+            "the reset carries the peer's timestamp: a process there closed the connection with our request unread",
+        );
+    }
+}
+
+pub(super) static RACE_SENT: CauseSpec = CauseSpec {
+    code: "keepalive-race",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalKernel,
+    fault: Fault::Peer,
+    rule: race_sent,
+    evidence: closed_idle,
+    summary: "This side closed an idle connection while the peer was using it again.",
+    advice: "Keep idle connections for longer than the peers' pools do, or make those drop idle connections sooner and repeat such requests.",
+    shows_by: "We are the server, had answered everything, and had closed after at least half a second of silence; then the peer's next request came, or lay unread at the close.",
+};
+
+fn race_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    idle_close_ms(reset).filter(|&idle| idle >= IDLE_MIN_MS).and(LIKELY)
+}
+
+/// Silence on a connection that this side, a server, closed after it had answered everything, milliseconds; `None` for any
+/// other reset.
+fn idle_close_ms(reset: &Reset) -> Option<f64> {
+    if is_by_close(reset) {
+        // The next request lay in the queue when the timer went off.
+        let socket = reset.socket.as_ref()?;
+        let came = socket.since_receive_ms.filter(|&came| came <= UNREAD_MS)?;
+        let answered = socket.since_send_ms?;
+        let is_unread = socket.unread_bytes.is_some_and(|bytes| bytes > 0 && Some(bytes) < socket.bytes_received);
+        let is_server = socket.role == Some(Role::Server) && !reset.internals.holder_exiting;
+        return (is_unread && is_server).then_some(answered - came);
+    }
+    let (role, last) = last_data_at_close(reset)?;
+    let answered = match &reset.internals.ending {
+        Some(ending) => ending.bytes_received > 1 && ending.bytes_sent > 0,
+        None => reset.socket.as_ref().is_some_and(|socket| socket.bytes_received > Some(0)),
+    };
+    let silence = closing_times(reset).1?;
+    (is_after_close(reset) && role == Role::Server && last != LastData::Received && answered).then_some(silence)
+}
+
+fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    let Some(idle) = idle_close_ms(reset) else { return };
+    let time = human_duration(idle);
+    let names = timeouts.names(idle).unwrap_or_else(|| "no known timeout".to_owned());
+    evidence.push(format_args!("this side closed after {time} of silence ({names})"));
+    match closing_times(reset).0.filter(|_| !is_by_close(reset)) {
+        Some(closed) => evidence.push(format_args!("the peer's next data came {} after that", human_duration(closed))),
+        None => evidence.push("the peer's next data had come and were not read"),
+    }
+}
