@@ -33,6 +33,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["diagnose", "format", "load", "model", "sink"]),
     ("commands", &["cli", "config", "diagnose", "exit", "filter", "load", "model", "util"]),
     ("config", &["cli", "input_file", "util"]),
+    // Records that belong together take their causes from each other; every cause is one of the catalogue.
+    ("correlate", &["diagnose", "model"]),
     ("decode", &["model"]),
     ("diagnose", &["input_file", "model", "util"]),
     ("exit", &["config", "diagnose", "filter", "load", "sandbox", "sink", "stack", "util"]),
@@ -48,6 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "attribute",
             "cli",
+            "correlate",
             "decode",
             "diagnose",
             "exit",

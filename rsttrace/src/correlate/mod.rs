@@ -1,0 +1,182 @@
+//! Incidents: which records tell of one event.
+//!
+//! Records are joined where
+//! - they are the two ends of one reset, both on this host: by its sequence number and the connection's ends ([`pairs`]),
+//! - one is a further reset of a connection that another has ended,
+//! - a process passes on what happened to another of its connections, or several processes end together ([`relay`]).
+//!
+//! Pure over records: a recording gives the same incidents. A received reset waits for the record of its sender for
+//! [`HOLD_NS`] at most, because the kernel reports it first. All memory is bounded; where it does not suffice, records stay
+//! single.
+
+mod held;
+mod numbers;
+mod pairs;
+mod relay;
+mod slots;
+
+use std::sync::Arc;
+
+use self::{
+    held::HeldRecords,
+    numbers::{RecordNumbers, Shown},
+    pairs::{ReceivedEnds, SentEnds},
+    relay::{EndedProcesses, RelaySources},
+    slots::Slots,
+};
+use crate::{
+    diagnose::joined,
+    model::{Direction, Endpoint, IncidentRole, NamespaceId, Reset},
+};
+
+/// Longest wait of a received reset for its sender's record, nanoseconds from the reset on.
+const HOLD_NS: u64 = 10_000_000;
+
+/// Code of a further reset of a connection.
+const AFTERMATH: &str = "aftermath";
+
+/// Correlates records, in the order in which they are finished. Times are nanoseconds of `CLOCK_MONOTONIC`.
+#[derive(Default)]
+pub struct Correlator {
+    held: HeldRecords,
+    numbers: RecordNumbers,
+    sent: SentEnds,
+    received: ReceivedEnds,
+    /// Incidents by the connection that they ended.
+    connections: Slots<(NamespaceId, Endpoint, Endpoint), u64>,
+    sources: RelaySources,
+    ended: EndedProcesses,
+}
+
+impl Correlator {
+    /// Takes a record, and hands on those that need not wait any longer, in the order of output.
+    pub fn admit(&mut self, mut record: Arc<Reset>, emit: &mut impl FnMut(&mut Self, Arc<Reset>)) {
+        // Nothing else has it yet, so nothing is copied.
+        let reset = Arc::make_mut(&mut record);
+        let number = self.numbers.next();
+        reset.internals.record = number;
+        reset.internals.incident = number;
+        // A record of many resets is an incident of its own.
+        if reset.count > 1 {
+            emit(self, record);
+            return;
+        }
+        self.join_earlier(reset);
+        let other = match reset.direction {
+            Direction::Sent => self.join_received(reset),
+            Direction::Received => {
+                self.join_sent(reset);
+                None
+            }
+        };
+        self.remember(reset);
+        let must_wait = reset.direction == Direction::Received && reset.incident_role == IncidentRole::First
+            || self.numbers.shown(self.numbers.root(reset.internals.incident)) == Shown::Held;
+        for record in [Some(record), other].into_iter().flatten() {
+            if must_wait {
+                self.numbers.hold(record.internals.record);
+                if let Some(oldest) = self.held.push(record, HOLD_NS) {
+                    emit(self, oldest);
+                }
+            } else {
+                emit(self, record);
+            }
+        }
+    }
+
+    /// Hands on the records whose wait is over at this time; all for [`u64::MAX`].
+    pub fn release(&mut self, now_ns: u64, emit: &mut impl FnMut(&mut Self, Arc<Reset>)) {
+        while let Some(record) = self.held.pop_due(now_ns) {
+            emit(self, record);
+        }
+    }
+
+    /// When [`Self::release`] is due; `None` if no record waits.
+    pub fn deadline_ns(&self) -> Option<u64> {
+        self.held.deadline_ns()
+    }
+
+    /// Fills in the numbers by which a record refers to others, which is about to be output under the number `seq`.
+    pub fn number(&mut self, reset: &mut Reset, seq: u64) {
+        self.numbers.output(reset.internals.record, seq);
+        let incident = self.numbers.root(reset.internals.incident);
+        reset.incident = self.numbers.first_of(incident, seq);
+        if let Some(other) = &mut reset.other_end {
+            other.seq = self.numbers.seq(reset.internals.other_record);
+        }
+    }
+
+    /// Notes that a record is not output.
+    pub fn discard(&mut self, reset: &Reset) {
+        self.numbers.discard(reset.internals.record);
+    }
+
+    /// Joins a record to an incident that began before: of its connection, or of its process.
+    fn join_earlier(&mut self, reset: &mut Reset) {
+        if reset.cause.code == AFTERMATH {
+            let key = (reset.namespace(), reset.local, reset.peer);
+            if let Some(&incident) = self.connections.get(&key) {
+                (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Aftermath);
+            }
+            return;
+        }
+        if reset.direction != Direction::Sent {
+            return;
+        }
+        if let Some((incident, relayed)) = self.sources.source_of(reset) {
+            (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Relayed);
+            reset.internals.relayed = Some(relayed);
+            joined::relay(reset);
+        } else if let Some(incident) = self.ended.group_of(reset) {
+            (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Relayed);
+        }
+    }
+
+    /// Joins a sent reset with the received one at the other end. Returns that record if it waited for this one.
+    fn join_received(&mut self, sent: &mut Reset) -> Option<Arc<Reset>> {
+        let Some(end) = self.received.take(sent) else {
+            self.sent.insert(sent);
+            return None;
+        };
+        sent.other_end = Some(end.other_end());
+        sent.internals.other_record = end.record;
+        let Some(mut record) = self.held.take(end.record) else {
+            // It was output without this one.
+            if sent.incident_role == IncidentRole::First {
+                (sent.internals.incident, sent.incident_role) = (end.incident, IncidentRole::OtherEnd);
+            }
+            return None;
+        };
+        self.numbers.discard(end.record);
+        let received = Arc::make_mut(&mut record);
+        if sent.incident_role == IncidentRole::First {
+            // Others may refer to it already.
+            sent.internals.incident = received.internals.incident;
+        } else {
+            self.numbers.merge(received.internals.incident, sent.internals.incident);
+        }
+        pairs::complete(received, sent);
+        // What it is told as now is what a process passes on.
+        self.sources.remember(received);
+        Some(record)
+    }
+
+    /// Joins a received reset with the sent one at the other end, whose record came earlier.
+    fn join_sent(&mut self, received: &mut Reset) {
+        if let Some(sent) = self.sent.take(received) {
+            sent.complete(received);
+        } else {
+            self.received.insert(received);
+        }
+    }
+
+    /// Remembers what later records may belong to.
+    fn remember(&mut self, reset: &Reset) {
+        let incident = reset.internals.incident;
+        if reset.cause.code != AFTERMATH {
+            self.connections.insert((reset.namespace(), reset.local, reset.peer), incident);
+        }
+        self.sources.remember(reset);
+        self.ended.remember(reset);
+    }
+}
