@@ -32,6 +32,11 @@ use crate::{
 /// Longest wait of a received reset for its sender's record, nanoseconds from the reset on.
 const HOLD_NS: u64 = 10_000_000;
 
+/// Longest time after the reset of a connection in which further ones, for what its peer sends again, belong to its incident,
+/// milliseconds.
+const AFTERMATH_MS: f64 = 60_000.0;
+/// Longest time from the close of a connection to the report of its reset, milliseconds.
+const CLOSE_MS: f64 = 10.0;
 /// Code of a further reset of a connection.
 const AFTERMATH: &str = "aftermath";
 
@@ -113,11 +118,9 @@ impl Correlator {
 
     /// Joins a record to an incident that began before: of its connection, or of its process.
     fn join_earlier(&mut self, reset: &mut Reset) {
-        if reset.cause.code == AFTERMATH {
-            let key = (reset.namespace(), reset.local, reset.peer);
-            if let Some(&incident) = self.connections.get(&key) {
-                (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Aftermath);
-            }
+        let key = (reset.namespace(), reset.local, reset.peer);
+        if let Some(&incident) = self.connections.get(&key).filter(|_| is_of_ended_connection(reset)) {
+            (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Aftermath);
             return;
         }
         if reset.direction != Direction::Sent {
@@ -139,15 +142,15 @@ impl Correlator {
             return None;
         };
         sent.other_end = Some(end.other_end());
-        sent.internals.other_record = end.record;
-        let Some(mut record) = self.held.take(end.record) else {
+        sent.internals.other_record = end.record();
+        let Some(mut record) = self.held.take(end.record()) else {
             // It was output without this one.
             if sent.incident_role == IncidentRole::First {
-                (sent.internals.incident, sent.incident_role) = (end.incident, IncidentRole::OtherEnd);
+                (sent.internals.incident, sent.incident_role) = (end.incident(), IncidentRole::OtherEnd);
             }
             return None;
         };
-        self.numbers.discard(end.record);
+        self.numbers.discard(end.record());
         let received = Arc::make_mut(&mut record);
         if sent.incident_role == IncidentRole::First {
             // Others may refer to it already.
@@ -173,10 +176,21 @@ impl Correlator {
     /// Remembers what later records may belong to.
     fn remember(&mut self, reset: &Reset) {
         let incident = reset.internals.incident;
-        if reset.cause.code != AFTERMATH {
+        if reset.incident_role != IncidentRole::Aftermath {
             self.connections.insert((reset.namespace(), reset.local, reset.peer), incident);
         }
         self.sources.remember(reset);
         self.ended.remember(reset);
     }
+}
+
+/// Whether the connection had been reset before, and no other one has been between its ends since.
+fn is_of_ended_connection(reset: &Reset) -> bool {
+    // A reset ends the socket, so any further one answers a segment.
+    if reset.direction != Direction::Sent || reset.provoked_by.is_none() {
+        return false;
+    }
+    let Some(since_ms) = reset.internals.correlation.same_connection_ms else { return reset.cause.code == AFTERMATH };
+    let closed_since = reset.internals.ending.as_ref().is_some_and(|ending| ending.closed_ms < since_ms - CLOSE_MS);
+    since_ms <= AFTERMATH_MS && !closed_since
 }

@@ -1,5 +1,7 @@
 //! The two ends of one reset, both on this host.
 
+use rsttrace_common::abi::tcp;
+
 use super::slots::Slots;
 use crate::{
     diagnose::joined,
@@ -27,11 +29,19 @@ impl Key {
         }
     }
 
-    fn of_received(reset: &Reset) -> Option<Self> {
+    /// The possible ones. After the peer's FIN the kernel accepts the number before that, too (`tcp_reset_check`): a reset that
+    /// answers data which crossed the FIN has it.
+    fn of_received(reset: &Reset) -> [Option<Self>; 2] {
         match (reset.segment.seq, reset.segment.ack) {
-            (None | Some(0), Some(ack)) => Some(Self::Ack(ack)),
-            (Some(seq), _) => Some(Self::Seq(seq)),
-            (None, None) => reset.internals.expected_seq.map(Self::Seq),
+            (None | Some(0), Some(ack)) => [Some(Self::Ack(ack)), None],
+            (Some(seq), _) => [Some(Self::Seq(seq)), None],
+            (None, None) => {
+                let state = reset.socket.as_ref().map_or(tcp::CLOSE, |socket| socket.state.0);
+                let has_fin = matches!(state, tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
+                let expected = reset.internals.expected_seq;
+                let before_fin = expected.filter(|_| has_fin).map(|seq| Self::Seq(seq.wrapping_sub(1)));
+                [expected.map(Self::Seq), before_fin]
+            }
         }
     }
 }
@@ -42,6 +52,8 @@ struct End {
     local: Endpoint,
     peer: Endpoint,
     netns: Option<Netns>,
+    /// Whether the segment has a timestamp; `None` where that is not known.
+    timestamp: Option<bool>,
     process: Option<OtherProcess>,
     container: Option<Container>,
     record: u64,
@@ -56,6 +68,7 @@ impl End {
             local: reset.local,
             peer: reset.peer,
             netns: reset.netns,
+            timestamp: reset.segment.timestamp,
             process: reset
                 .process
                 .as_ref()
@@ -71,7 +84,9 @@ impl End {
     /// where both are, the number alone would decide.
     fn is_opposite(&self, reset: &Reset) -> bool {
         let at_once = self.ktime_ns.abs_diff(reset.internals.ktime_ns) <= PAIR_NS;
-        at_once && (self.local == reset.peer || self.peer == reset.local)
+        // The answer to a later segment has the number of a reset that was lost, and no timestamp.
+        let differs = self.timestamp.zip(reset.segment.timestamp).is_some_and(|(own, other)| own != other);
+        at_once && !differs && (self.local == reset.peer || self.peer == reset.local)
     }
 
     fn other_end(&self) -> OtherEnd {
@@ -102,8 +117,8 @@ pub(super) struct SentEnd {
 /// End that received a reset.
 pub(super) struct ReceivedEnd {
     end: End,
-    pub(super) record: u64,
-    pub(super) incident: u64,
+    /// Keys under which it is in the table.
+    keys: [Option<Key>; 2],
 }
 
 impl SentEnds {
@@ -115,26 +130,38 @@ impl SentEnds {
 
     /// The sender of a received reset, which is then forgotten.
     pub(super) fn take(&mut self, received: &Reset) -> Option<SentEnd> {
-        self.0.take_if(&Key::of_received(received)?, |sent| sent.end.is_opposite(received))
+        let keys = Key::of_received(received).into_iter().flatten();
+        keys.into_iter().find_map(|key| self.0.take_if(&key, |sent| sent.end.is_opposite(received)))
     }
 }
 
 impl ReceivedEnds {
     pub(super) fn insert(&mut self, received: &Reset) {
-        if let Some(key) = Key::of_received(received) {
-            let Reset { internals, .. } = received;
-            let end = ReceivedEnd { end: End::of(received), record: internals.record, incident: internals.incident };
-            self.0.insert(key, end);
+        let keys = Key::of_received(received);
+        for key in keys.into_iter().flatten() {
+            self.0.insert(key, ReceivedEnd { end: End::of(received), keys });
         }
     }
 
     /// The receiver of a sent reset, which is then forgotten.
     pub(super) fn take(&mut self, sent: &Reset) -> Option<ReceivedEnd> {
-        self.0.take_if(&Key::of_sent(sent)?, |received| received.end.is_opposite(sent))
+        let end = self.0.take_if(&Key::of_sent(sent)?, |received| received.end.is_opposite(sent))?;
+        for key in end.keys.iter().flatten() {
+            self.0.take_if(key, |other| other.record() == end.record());
+        }
+        Some(end)
     }
 }
 
 impl ReceivedEnd {
+    pub(super) const fn record(&self) -> u64 {
+        self.end.record
+    }
+
+    pub(super) const fn incident(&self) -> u64 {
+        self.end.incident
+    }
+
     pub(super) fn other_end(&self) -> OtherEnd {
         self.end.other_end()
     }

@@ -8,7 +8,8 @@ use rsttrace_common::{
 
 use crate::{
     cases::events::{
-        NOW_NS, answers, client, common, established, exchanged, held_by, owner, sent, server, without_socket,
+        NOW_NS, answers, client, common, established, exchanged, held_by, owner, sent, server, timestamps,
+        without_socket,
     },
     run::play,
 };
@@ -130,6 +131,44 @@ fn other_connections_stay_apart() {
     // Long after, when the numbers of a connection may come again.
     let received = received_of(vec![at(0, sends), at(3_000_000, receives)]);
     assert!(received.other_end.is_none());
+}
+
+/// Data that crossed the server's FIN are answered with the number of the FIN, which the client has received by then.
+#[test]
+fn a_reset_has_the_number_before_a_fin_that_it_crossed() {
+    let after_fin = |event: &mut ResetEvent| {
+        receives(event);
+        (event.state, event.rcv_nxt) = (tcp::CLOSE_WAIT, SEQ + 1);
+    };
+    assert_eq!(received_of(vec![at(0, after_fin), at(40, sends)]).incident_role, IncidentRole::OtherEnd);
+    // Without a FIN the kernel does not accept that number.
+    let without_fin = |event: &mut ResetEvent| {
+        receives(event);
+        event.rcv_nxt = SEQ + 1;
+    };
+    assert_eq!(received_of(vec![at(0, without_fin), at(40, sends)]).incident_role, IncidentRole::First);
+}
+
+/// The reset of an abort is lost on the way, and the client's next data tell it.
+#[test]
+fn a_later_answer_belongs_to_the_abort_of_the_connection() {
+    let answers_late = |event: &mut ResetEvent| {
+        without_socket(event, tcp_flag::PSH | tcp_flag::ACK);
+        event.packet.ack = SEQ;
+        (event.netns, event.local_address, event.peer_address) = (2, event.peer_address, event.local_address);
+        (event.local_port, event.peer_port) = (SERVICE, 43_210);
+    };
+    let stamped = |event: &mut ResetEvent| {
+        sends(event);
+        event.timestamps_ok = 1;
+    };
+    let meets_answer = |event: &mut ResetEvent| {
+        receives(event);
+        timestamps(event, false);
+    };
+    let (resets, summary) = play(vec![at(0, stamped), at(1_500_000, meets_answer), at(1_500_040, answers_late)]);
+    assert_eq!(resets.iter().map(|reset| reset.incident).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!((resets[1].incident_role, summary.incidents), (IncidentRole::Aftermath, 1), "{resets:#?}");
 }
 
 #[test]
