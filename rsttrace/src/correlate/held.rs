@@ -1,4 +1,4 @@
-//! Received resets that wait for the record of their sender.
+//! Records that wait for that of the other end of their connection.
 
 use std::{collections::VecDeque, sync::Arc};
 

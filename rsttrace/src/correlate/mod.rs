@@ -5,9 +5,9 @@
 //! - one is a further reset of a connection that another has ended,
 //! - a process passes on what happened to another of its connections, or several processes end together ([`relay`]).
 //!
-//! Pure over records: a recording gives the same incidents. A received reset waits for the record of its sender for
-//! [`HOLD_NS`] at most, because the kernel reports it first. All memory is bounded; where it does not suffice, records stay
-//! single.
+//! Pure over records: a recording gives the same incidents. A record waits for that of the other end for [`HOLD_NS`] at most:
+//! the kernel reports the received reset first, and the owner of either may have to be looked up. All memory is bounded;
+//! where it does not suffice, records stay single.
 
 mod held;
 mod numbers;
@@ -29,7 +29,7 @@ use crate::{
     model::{Direction, Endpoint, IncidentRole, NamespaceId, Reset},
 };
 
-/// Longest wait of a received reset for its sender's record, nanoseconds from the reset on.
+/// Longest wait of a record for that of the other end, nanoseconds from the reset on.
 const HOLD_NS: u64 = 10_000_000;
 
 /// Longest time after the reset of a connection in which further ones, for what its peer sends again, belong to its incident,
@@ -69,15 +69,17 @@ impl Correlator {
         self.join_earlier(reset);
         let other = match reset.direction {
             Direction::Sent => self.join_received(reset),
-            Direction::Received => {
-                self.join_sent(reset);
-                None
-            }
+            Direction::Received => self.join_sent(reset),
         };
         self.remember(reset);
-        let must_wait = reset.direction == Direction::Received && reset.incident_role == IncidentRole::First
-            || self.numbers.shown(self.numbers.root(reset.internals.incident)) == Shown::Held;
-        for record in [Some(record), other].into_iter().flatten() {
+        // What answers a segment of an ended connection has no receiver.
+        let is_complete = reset.other_end.is_some() || reset.incident_role == IncidentRole::Aftermath;
+        let first = self.numbers.root(reset.internals.incident);
+        let must_wait = !is_complete || self.numbers.shown(first) == Shown::Held;
+        let is_sent = reset.direction == Direction::Sent;
+        // The sender's record first: it has the cause.
+        let both = if is_sent { [Some(record), other] } else { [other, Some(record)] };
+        for record in both.into_iter().flatten() {
             if must_wait {
                 self.numbers.hold(record.internals.record);
                 if let Some(oldest) = self.held.push(record, HOLD_NS) {
@@ -141,36 +143,47 @@ impl Correlator {
             self.sent.insert(sent);
             return None;
         };
+        if let Some(mut record) = self.take_held(end.record()) {
+            self.join(sent, Arc::make_mut(&mut record));
+            return Some(record);
+        }
+        // It was output without this one.
         sent.other_end = Some(end.other_end());
         sent.internals.other_record = end.record();
-        let Some(mut record) = self.held.take(end.record()) else {
-            // It was output without this one.
-            if sent.incident_role == IncidentRole::First {
-                (sent.internals.incident, sent.incident_role) = (end.incident(), IncidentRole::OtherEnd);
-            }
-            return None;
-        };
-        self.numbers.discard(end.record());
-        let received = Arc::make_mut(&mut record);
         if sent.incident_role == IncidentRole::First {
-            // Others may refer to it already.
-            sent.internals.incident = received.internals.incident;
-        } else {
-            self.numbers.merge(received.internals.incident, sent.internals.incident);
+            (sent.internals.incident, sent.incident_role) = (end.incident(), IncidentRole::OtherEnd);
         }
-        pairs::complete(received, sent);
-        // What it is told as now is what a process passes on.
-        self.sources.remember(received);
-        Some(record)
+        None
     }
 
-    /// Joins a received reset with the sent one at the other end, whose record came earlier.
-    fn join_sent(&mut self, received: &mut Reset) {
-        if let Some(sent) = self.sent.take(received) {
-            sent.complete(received);
-        } else {
+    /// Joins a received reset with the sent one at the other end. Returns that record if it waited for this one.
+    fn join_sent(&mut self, received: &mut Reset) -> Option<Arc<Reset>> {
+        let Some(sent) = self.sent.take(received) else {
             self.received.insert(received);
+            return None;
+        };
+        if let Some(mut record) = self.take_held(sent.record()) {
+            self.join(Arc::make_mut(&mut record), received);
+            return Some(record);
         }
+        sent.complete(received);
+        None
+    }
+
+    /// Takes a record that waits.
+    fn take_held(&mut self, record: u64) -> Option<Arc<Reset>> {
+        let held = self.held.take(record)?;
+        self.numbers.discard(record);
+        Some(held)
+    }
+
+    /// Joins the records of both ends.
+    fn join(&mut self, sent: &mut Reset, received: &mut Reset) {
+        // Others may refer to either of them already.
+        self.numbers.merge(received.internals.incident, sent.internals.incident);
+        pairs::complete(sent, received);
+        // What it is told as now is what a process passes on.
+        self.sources.remember(received);
     }
 
     /// Remembers what later records may belong to.

@@ -168,6 +168,10 @@ impl ReceivedEnd {
 }
 
 impl SentEnd {
+    pub(super) const fn record(&self) -> u64 {
+        self.end.record
+    }
+
     /// Joins a received reset with this end.
     pub(super) fn complete(&self, received: &mut Reset) {
         received.other_end = Some(self.end.other_end());
@@ -176,11 +180,12 @@ impl SentEnd {
     }
 }
 
-/// Joins a received reset with the record of its sender.
-pub(super) fn complete(received: &mut Reset, sent: &Reset) {
-    received.other_end = Some(End::of(sent).other_end());
-    received.internals.other_record = sent.internals.record;
-    join(received, sent.internals.incident, sent.cause.code, sent.cause.confidence);
+/// Joins the records of both ends.
+pub(super) fn complete(sent: &mut Reset, received: &mut Reset) {
+    let (sender, receiver) = (End::of(sent), End::of(received));
+    (sent.other_end, received.other_end) = (Some(receiver.other_end()), Some(sender.other_end()));
+    (sent.internals.other_record, received.internals.other_record) = (receiver.record, sender.record);
+    join(received, sender.incident, sender.code, sent.cause.confidence);
 }
 
 fn join(received: &mut Reset, incident: u64, code: &'static str, confidence: CauseConfidence) {

@@ -81,7 +81,11 @@ fn the_sender_may_be_reported_first() {
     let (received, sent) = (find(&resets, "java"), find(&resets, "nginx"));
     assert_eq!((received.incident, received.cause.code), (sent.seq, "peer-closed-unread"));
     assert_eq!(received.other_end.and_then(|other| other.seq), Some(sent.seq));
+    // It did not wait for so long.
     assert!(sent.other_end.is_none());
+    let (resets, _) = play(vec![at(0, sends), at(5_000, receives)]);
+    let sent = find(&resets, "nginx");
+    assert_eq!((sent.seq, sent.other_end.expect("the receiver").process.expect("its process").pid), (1, 1234));
 }
 
 #[test]
