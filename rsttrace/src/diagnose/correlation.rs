@@ -50,8 +50,9 @@ pub(super) struct RecentResets {
     listeners: LruCache<(NamespaceId, u16), u64>,
     /// Connections that were reset, by their two ends.
     connections: LruCache<(NamespaceId, Endpoint, Endpoint), ConnectionReset>,
-    /// Connections of one size, by both addresses and the port of the service.
-    checks: LruCache<(NamespaceId, IpAddr, IpAddr, u16), Rhythm>,
+    /// Connections of one size, by the direction of their resets, both addresses and the port of the service. On one host both
+    /// ends of each are seen.
+    checks: LruCache<(NamespaceId, Direction, IpAddr, IpAddr, u16), Rhythm>,
 }
 
 /// Reset of a connection.
@@ -208,7 +209,7 @@ impl RecentResets {
         if !is_short || sent.max(received) > CHECK_MAX_BYTES {
             return;
         }
-        let key = (reset.namespace(), reset.local.address, reset.peer.address, service);
+        let key = (reset.namespace(), reset.direction, reset.local.address, reset.peer.address, service);
         let rhythm = self.checks.get_or_insert_mut(key, Rhythm::default);
         correlation.checks = rhythm.observe(reset.internals.ktime_ns, (sent, received));
         correlation.check_interval_ms = elapsed_ms(rhythm.interval, 0);

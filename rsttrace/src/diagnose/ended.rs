@@ -7,7 +7,7 @@ use rsttrace_common::{
 
 use super::{
     catalogue::{CauseSpec, LIKELY},
-    sent::{is_after_close, is_by_close, meets_no_connection},
+    sent::{is_after_close, meets_no_connection},
     timeouts::Timeouts,
 };
 use crate::{
@@ -25,10 +25,7 @@ const AFTERMATH_MS: f64 = 5.0;
 const AFTERMATH_SENDING_MS: f64 = 50.0;
 /// Longest time in which they may still come where no round trip was measured, milliseconds.
 const AFTERMATH_UNMEASURED_MS: f64 = 200.0;
-/// Longest time from the handshake to the close of a connection that was turned away, milliseconds.
-const TURNED_AWAY_MS: f64 = 10.0;
-/// Longest line that a server says when it turns a connection away, bytes.
-const TURNED_AWAY_BYTES: u64 = 512;
+
 pub(super) static AFTERMATH: CauseSpec = CauseSpec {
     code: "aftermath",
     direction: Some(Direction::Sent),
@@ -205,54 +202,6 @@ pub(super) fn closing_times(reset: &Reset) -> (Option<f64>, Option<f64>) {
     }
     let Some(ending) = &reset.internals.ending else { return (None, None) };
     (Some(ending.closed_ms), ending.idle_ms)
-}
-
-pub(super) static TURNED_AWAY: CauseSpec = CauseSpec {
-    code: "turned-away",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalProcess,
-    fault: Fault::Local,
-    rule: turned_away,
-    evidence: closed_early,
-    summary: "The process accepted the connection, sent a line and closed, without reading from it.",
-    advice: "Look for a limit that was reached (connections, clients, workers, descriptors), or a list of allowed addresses.",
-    shows_by: "We are the server, sent a line and closed within 10 ms of the handshake, had read nothing, and the peer's data came.",
-};
-
-fn turned_away(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let lifetime = turned_away_after_ms(reset)?;
-    (lifetime <= TURNED_AWAY_MS && !reset.internals.holder_exiting).then_some(CauseConfidence::Likely)
-}
-
-/// Time from the opening of a connection of which this side, a server, had read nothing, to its close, milliseconds.
-fn turned_away_after_ms(reset: &Reset) -> Option<f64> {
-    if let Some(ending) = &reset.internals.ending {
-        // A FIN counts as a byte.
-        let unread = ending.bytes_received == 0 && says_a_line(ending.bytes_sent.into());
-        return ending.lifetime_ms.filter(|_| is_after_close(reset) && ending.role() == Some(Role::Server) && unread);
-    }
-    let socket = reset.socket.as_ref().filter(|socket| socket.role == Some(Role::Server))?;
-    let said_a_line = socket.bytes_sent.is_some_and(says_a_line);
-    let nothing_read = if is_by_close(reset) {
-        socket.unread_bytes.is_some_and(|bytes| bytes > 0) && socket.unread_bytes == socket.bytes_received
-    } else {
-        is_after_close(reset) && socket.bytes_received == Some(0)
-    };
-    let closed_ms = if is_by_close(reset) { Some(0.0) } else { socket.fin_sent_ms };
-    let lifetime = socket.age_ms.zip(closed_ms).map(|(age, closed)| age - closed);
-    lifetime.filter(|_| said_a_line && nothing_read)
-}
-
-/// Returns whether a server that turns a connection away has said why, and no more than that.
-fn says_a_line(bytes: u64) -> bool {
-    (1..=TURNED_AWAY_BYTES).contains(&bytes)
-}
-
-fn closed_early(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    if let Some(lifetime) = turned_away_after_ms(reset) {
-        let lifetime = human_duration(lifetime);
-        evidence.push(format_args!("the process closed it {lifetime} after it came, and had read nothing"));
-    }
 }
 
 pub(super) static CLEARED_OLD_CONNECTION: CauseSpec = CauseSpec {

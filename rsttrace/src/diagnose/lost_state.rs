@@ -11,16 +11,48 @@ use super::{
     timeouts::{TimeoutKind, Timeouts},
 };
 use crate::{
-    model::{CauseConfidence, Direction, Evidence, Fault, Reset, Sender},
+    model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
     util::human_duration,
 };
 
+/// Least data that lie unread where a process has stopped reading, bytes: less than the smallest default buffer holds.
+const STUCK_BYTES: u64 = 32_768;
+/// Shortest time for which they lie there, milliseconds.
+const STUCK_MS: f64 = 200.0;
 /// Shortest silence that a known timeout of a device on the path explains, milliseconds.
 const SILENCE_MIN_MS: f64 = 10_000.0;
 
 /// The view of a reset of a connection in use, made by something that did not know the connection.
 fn of_unknown_connection(reset: &Reset) -> Option<ReceivedReset<'_>> {
     ReceivedReset::of(reset).filter(|view| view.in_use() && view.is_of_unknown_connection())
+}
+
+pub(super) static STOPPED_READING: CauseSpec = CauseSpec {
+    code: "stopped-reading",
+    direction: Some(Direction::Received),
+    sender: Sender::Peer,
+    fault: Fault::Local,
+    rule: stopped_reading,
+    evidence: unread_for,
+    summary: "Our process had stopped reading, and the peer had given the connection up or closed it meanwhile.",
+    advice: "Find out what kept the process from reading (blocked, stopped, overloaded); a server may also have a limit for clients that do not read.",
+    shows_by: "At least 32 KiB had lain unread for 200 ms or longer, so that the peer could send neither data nor its FIN; and the reset has no timestamp, though the connection has them.",
+};
+
+fn stopped_reading(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    let view = of_unknown_connection(reset).filter(|view| view.has_foreign_ttl() != Some(true))?;
+    let is_full = view.socket.unread_bytes.is_some_and(|bytes| bytes >= STUCK_BYTES);
+    let is_stuck = view.socket.since_receive_ms.is_some_and(|since| since >= STUCK_MS);
+    if is_full && is_stuck { LIKELY } else { None }
+}
+
+fn unread_for(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    let Some(socket) = &reset.socket else { return };
+    if let (Some(bytes), Some(since)) = (socket.unread_bytes, socket.since_receive_ms) {
+        let since = human_duration(since);
+        evidence.push(format_args!("{bytes} bytes lay unread, and no data had come for {since}"));
+    }
+    no_timestamp(reset, timeouts, evidence);
 }
 
 pub(super) static PATH_LOST_STATE: CauseSpec = CauseSpec {
@@ -60,8 +92,11 @@ pub(super) fn no_timestamp(reset: &Reset, _: &Timeouts, evidence: &mut Evidence)
 
 /// Returns whether something without the connection made the reset, and nothing of this side's can have provoked it: what
 /// has no connection only answers.
+///
+/// A server may have answered a SYN from the ports of the connection, of a client that has lost it and begins anew, with an
+/// acknowledgement (RFC 5961, 4.2), which leaves no trace in the socket.
 pub(super) fn is_unprovoked(reset: &Reset) -> bool {
-    of_unknown_connection(reset).is_some_and(|view| !view.may_have_provoked())
+    of_unknown_connection(reset).is_some_and(|view| view.has_role(Role::Client) && !view.may_have_provoked())
 }
 
 pub(super) static PEER_LOST_STATE: CauseSpec = CauseSpec {

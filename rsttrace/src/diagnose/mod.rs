@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod connection_view;
 mod correlation;
 mod data_file;
+mod download;
 mod ended;
 pub(crate) mod evidence;
 pub mod joined;
@@ -19,6 +20,7 @@ mod sent;
 mod serving;
 pub mod timeouts;
 mod tls;
+mod turned_away;
 
 use std::borrow::Cow;
 

@@ -16,7 +16,7 @@ use super::{
     mptcp,
     serving::{self, waiting_time},
     timeouts::{TimeoutKind, Timeouts},
-    tls,
+    tls, turned_away,
 };
 use crate::{
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
@@ -57,6 +57,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &mptcp::SUBFLOW_RECEIVED,
     &tls::GOODBYE_RECEIVED,
     &serving::HEALTH_PROBE,
+    &turned_away::TURNED_AWAY_RECEIVED,
     &keepalive::REUSED_CLOSED_CONNECTION,
     &IDLE_TIMEOUT_PATH,
     &keepalive::RACE_RECEIVED,
@@ -66,6 +67,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &AFTER_CLOSE,
     &KEEPALIVE_ANSWER,
     &IDLE_RESET,
+    &lost_state::STOPPED_READING,
     &POLICY,
     &lost_state::PATH_LOST_STATE,
     &INJECTED,

@@ -6,11 +6,12 @@ use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::{
     catalogue::{CERTAIN, CauseSpec, LIKELY, no_evidence},
-    ended,
+    download, ended,
     evidence::pluralize,
     joined, keepalive, mptcp,
+    received::AT_WORK_MS,
     timeouts::Timeouts,
-    tls,
+    tls, turned_away,
 };
 use crate::{
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
@@ -20,10 +21,6 @@ use crate::{
 /// Earlier connections of equal size at equal intervals from which on they are health checks.
 pub(super) const CHECKS_MIN: u32 = 3;
 
-/// Longest gap between the segments of a transfer that goes on, milliseconds.
-const TRANSFER_GAP_MS: f64 = 200.0;
-/// Payload of an Ethernet segment, bytes: a whole answer of a small service fits into one.
-const SEGMENT_BYTES: u64 = 1_460;
 /// Number of different closed ports within a minute from which on it is a scan.
 const SCAN_PORTS: u32 = 10;
 
@@ -40,7 +37,8 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &ended::PEER_STOPPED_READING,
     &ended::GAVE_UP_WAITING,
     &keepalive::RACE_SENT,
-    &ended::TURNED_AWAY,
+    &turned_away::TURNED_AWAY_SENT,
+    &download::STOPPED,
     &DATA_AFTER_CLOSE,
     &LISTEN_OVERFLOW,
     &NO_CONNECTION,
@@ -53,7 +51,6 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &LISTENER_CLOSED,
     &PROCESS_DIED,
     &PROCESS_EXITED,
-    &DOWNLOAD_STOPPED,
     &CLOSED_WITH_UNREAD_DATA,
     &LINGER_ZERO,
     &ended::CLEARED_OLD_CONNECTION,
@@ -429,27 +426,6 @@ fn signal_name(signal: u32) -> Option<&'static str> {
     i32::try_from(signal).ok().and_then(|signal| Signal::try_from(signal).ok()).map(Signal::as_str)
 }
 
-static DOWNLOAD_STOPPED: CauseSpec = CauseSpec {
-    code: "client-cancelled",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalProcess,
-    fault: Fault::None,
-    rule: download_stopped,
-    evidence: no_evidence,
-    summary: "The process, a client, stopped a transfer in the middle.",
-    advice: "Nothing; it did not want the rest (a closed tab, a full pipe, a limit of its own).",
-    shows_by: "We are the client, nothing of ours was lost, and the process closed while the answer still came in, with more than a segment of it unread.",
-};
-
-fn download_stopped(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let socket = reset.socket.as_ref().filter(|socket| socket.role == Some(Role::Client) && is_by_close(reset))?;
-    let in_transfer = socket.state.0 == tcp::ESTABLISHED
-        && socket.unacked_bytes.unwrap_or(0) + socket.unsent_bytes.unwrap_or(0) == 0
-        && socket.since_receive_ms.is_some_and(|since| since <= TRANSFER_GAP_MS);
-    let much_unread = socket.unread_bytes.is_some_and(|bytes| bytes > SEGMENT_BYTES);
-    if in_transfer && much_unread { LIKELY } else { None }
-}
-
 static CLOSED_WITH_UNREAD_DATA: CauseSpec = CauseSpec {
     code: "closed-with-unread-data",
     direction: Some(Direction::Sent),
@@ -481,7 +457,7 @@ static LINGER_ZERO: CauseSpec = CauseSpec {
     sender: Sender::LocalProcess,
     fault: Fault::Local,
     rule: linger_zero,
-    evidence: no_evidence,
+    evidence: silence_before,
     summary: "The process aborted the connection (SO_LINGER 0 or a disconnect).",
     advice: "If the peer should not see an error, let the process close without SO_LINGER 0.",
     shows_by: "The process closed with SO_LINGER at 0 seconds, or disconnected the socket; nothing was unread. The kernel's reason is TCP_STATE.",
@@ -493,6 +469,19 @@ fn linger_zero(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let disconnected = internals.shutdown == 0 || reason_is(reset, "TCP_DISCONNECT_WITH_DATA");
     (is_by_close(reset) && internals.holder.is_some() && (lingering || disconnected))
         .then_some(CauseConfidence::Certain)
+}
+
+/// Tells how long an aborted connection had been silent, and the known timeouts that match: some servers (MariaDB) abort idle
+/// connections.
+fn silence_before(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    let Some(socket) = &reset.socket else { return };
+    let last = [socket.since_send_ms, socket.since_receive_ms].into_iter().flatten().reduce(f64::min);
+    let Some(silence) = last.filter(|&silence| silence >= AT_WORK_MS) else { return };
+    let time = human_duration(silence);
+    match timeouts.names(silence) {
+        Some(names) => evidence.push(format_args!("nothing had gone either way for {time} ({names})")),
+        None => evidence.push(format_args!("nothing had gone either way for {time} (no known timeout)")),
+    }
 }
 
 static LISTEN_OVERFLOW: CauseSpec = CauseSpec {

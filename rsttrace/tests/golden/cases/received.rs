@@ -65,6 +65,33 @@ pub(super) const CASES: &[Case] = &[
         event.bytes_acked += 1;
         (event.shutdown, event.fin_sent_ns) = (2, ago(40.0));
     }),
+    case("turned away before the first request", "turned-away", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        established(event, 30.0);
+        event.bytes_received += 36;
+        event.last_receive_jiffies = ticks(28);
+        fin(event, 28.0);
+        in_flight(event, 14, 0);
+    }),
+    case("closed by a relay without a word before the first request", "turned-away", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        established(event, 30.0);
+        fin(event, 28.0);
+        in_flight(event, 14, 0);
+    }),
+    case("closed without a word before a first request that came late", "reused-closed-connection", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        established(event, 30_000.0);
+        fin(event, 20_000.0);
+        in_flight(event, 14, 0);
+    }),
+    case("closed right after the first answer", "reused-closed-connection", |event| {
+        client(event, tcp::CLOSE_WAIT);
+        established(event, 130.0);
+        exchanged(event, 80, 36, 120);
+        fin(event, 120.0);
+        in_flight(event, 14, 0);
+    }),
     case("used again five seconds after the FIN", "reused-closed-connection", |event| {
         client(event, tcp::CLOSE_WAIT);
         exchanged(event, 401, 1893, 5000);
@@ -161,6 +188,32 @@ pub(super) const CASES: &[Case] = &[
         server(event, tcp::ESTABLISHED);
         exchanged(event, 5_000, 300, 3_004);
         in_flight(event, 411, 0);
+        timestamps(event, false);
+    }),
+    case("a process that does not read, and a peer that has given it up", "stopped-reading", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 127_000, 2_004);
+        event.unread_bytes = 127_000;
+        in_flight(event, 14, 0);
+        timestamps(event, false);
+    }),
+    case("a download in progress, and no connection there", "peer-lost-state", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 127_000, 4);
+        event.unread_bytes = 127_000;
+        in_flight(event, 14, 0);
+        timestamps(event, false);
+    }),
+    case("a process that does not read, and a peer that aborts", "peer-aborted", |event| {
+        client(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 127_000, 3_304);
+        event.unread_bytes = 127_000;
+        event.last_send_jiffies = ticks(9_000);
+        timestamps(event, true);
+    }),
+    case("a client that has lost the connection and begins anew", "peer-lost-state", |event| {
+        server(event, tcp::ESTABLISHED);
+        exchanged(event, 401, 1893, 3_004);
         timestamps(event, false);
     }),
     case("a reset without a timestamp that nothing had provoked", "injected", |event| {

@@ -271,6 +271,56 @@ pub(super) const CASES: &[Case] = &[
         (event.ending.bytes_received, event.ending.bytes_sent) = (0, 36);
         event.opened_ns = event.ending.closed_ns - 100_000;
     }),
+    case("turned away at a limit by a busy server", "turned-away", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_SERVER, 14, 14, 36);
+        event.opened_ns = ago(180.0);
+        (event.last_send_jiffies, event.last_receive_jiffies) = (ticks(0), ticks(180));
+        owner(event, "redis-server", 6379, PROVENANCE_LISTEN);
+    }),
+    case("a client's first line unread, long after the server's greeting", "closed-with-unread-data", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_SERVER, 14, 14, 36);
+        event.opened_ns = ago(400.0);
+        (event.last_send_jiffies, event.last_receive_jiffies) = (ticks(400), ticks(0));
+    }),
+    case("a client's first line after the close, long after the server's greeting", "data-after-close", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 3.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        (event.ending.bytes_received, event.ending.bytes_sent) = (0, 36);
+        (event.ending.last_data, event.ending.idle_jiffies) = (LAST_DATA_SENT, NOW_JIFFIES - ticks(400));
+    }),
+    case("a download that its client stopped between two segments", "client-cancelled", |event| {
+        sent(event, 8, tcp::FIN_WAIT2);
+        answers(event, tcp_flag::ACK);
+        event.packet.payload = 1448;
+        event.flags |= EVENT_ORPHAN | EVENT_HAS_TIMES;
+        event.socket_flags = sock_flag::DEAD;
+        event.fin_sent_ns = ago(0.1);
+        (event.role, event.bytes_sent, event.bytes_received) = (ROLE_CLIENT, 178, 5_400_071);
+        (event.last_send_jiffies, event.last_receive_jiffies) = (ticks(8), ticks(0));
+        owner(event, "squid", 33, PROVENANCE_CONNECT);
+    }),
+    case("a download that its client stopped, the socket gone", "client-cancelled", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 20.0, tcp::FIN_WAIT2, ROLE_CLIENT);
+        (event.ending.bytes_received, event.ending.idle_jiffies) = (500_000, 0);
+        event.packet.payload = 1448;
+    }),
+    case("a full segment two seconds after the client had its answer and closed", "data-after-close", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 2000.0, tcp::FIN_WAIT2, ROLE_CLIENT);
+        (event.ending.bytes_received, event.ending.idle_jiffies) = (500_000, 0);
+        event.packet.payload = 1448;
+    }),
+    case("an upload that its server ends between two segments", "data-after-close", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 20.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        (event.ending.bytes_received, event.ending.idle_jiffies) = (500_000, 0);
+        event.packet.payload = 1448;
+    }),
     case("a server that reads a part and closes", "closed-with-unread-data", |event| {
         sent(event, 11, tcp::ESTABLISHED);
         (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_SERVER, 14, 400, 36);
