@@ -41,13 +41,22 @@ pub(crate) const TEST_PACKAGES: [&str; 13] = [
     "tcpdump",
     "xinetd",
 ];
-/// Runtimes of the tests' programs in other languages, and receivers of records: too big for a virtual machine. The
-/// JDK, because it runs a source file directly.
-const RUNTIME_PACKAGES: [&str; 11] = [
+/// Runtimes of the tests' programs in other languages, receivers of records, and services (databases, caches, tunnels) with
+/// their clients: too big for a virtual machine, or not needed on each kernel. The JDK, because it runs a source file
+/// directly. Of MariaDB only the server and the client, which install no service; the others' services are not started
+/// ([`NoServices`]), and the tests run each program by itself.
+const RUNTIME_PACKAGES: [&str; 21] = [
+    "conntrack",
     "default-jdk-headless",
     "logrotate",
+    "mariadb-client-core",
+    "mariadb-server-core",
+    "memcached",
     "nodejs",
+    "openssh-client",
+    "openssh-server",
     "openssl",
+    "postgresql",
     "prometheus",
     "python3-grpcio",
     "python3-protobuf",
@@ -55,6 +64,9 @@ const RUNTIME_PACKAGES: [&str; 11] = [
     "python3-yaml",
     "rsyslog",
     "rsyslog-openssl",
+    "squid",
+    "stunnel4",
+    "varnish",
 ];
 /// The OpenTelemetry messages for Python, which Debian does not have. This version matches Debian's protobuf.
 const OTLP_MESSAGES: &str = "opentelemetry-proto==1.27.0";

@@ -17,7 +17,7 @@ use crate::{
 const AT_ONCE_MS: f64 = 10.0;
 /// Longest line that a server says when it turns a connection away, bytes.
 const LINE_BYTES: u64 = 512;
-/// Longest time from the handshake to the FIN of a peer that turned the connection away without a word, beyond a round trip,
+/// Longest time from the handshake to the FIN of a peer that turned the connection away in silence, beyond a round trip,
 /// milliseconds.
 const SILENT_FIN_MS: f64 = 100.0;
 /// The longest such time for a peer that said a line: a busy one accepts late, milliseconds.

@@ -22,7 +22,12 @@ impl Sniffer {
 
     /// Sequence number that `receiver` expects next from `sender`, from the packets captured so far.
     pub(crate) fn expected(&self, sender: SocketAddr, receiver: SocketAddr) -> u32 {
-        let mut expected = None;
+        self.next_of(receiver, sender).1
+    }
+
+    /// Sequence and acknowledgement number of the last segment from `sender` to `receiver`, from the packets captured so far.
+    pub(crate) fn next_of(&self, sender: SocketAddr, receiver: SocketAddr) -> (u32, u32) {
+        let mut last = None;
         let mut packet = [0; 2048];
         loop {
             // SAFETY: the buffer lives through the call and has the length that is given.
@@ -34,11 +39,12 @@ impl Sniffer {
             let port = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
             let from = SocketAddr::new(address(12).into(), port(0));
             let to = SocketAddr::new(address(16).into(), port(2));
-            if (from, to) == (receiver, sender) && tcp[13] & ACK != 0 {
-                expected = Some(u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]));
+            let number = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
+            if (from, to) == (sender, receiver) && tcp[13] & ACK != 0 {
+                last = Some((number(4), number(8)));
             }
         }
-        expected.expect("the receiver has acknowledged something")
+        last.expect("the sender has acknowledged something")
     }
 }
 
@@ -53,12 +59,18 @@ impl Forger {
     /// Sends a reset without ACK from the address `from`.
     pub(crate) fn reset(&self, from: SocketAddr, to: SocketAddr, seq: u32, ttl: u8) {
         let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else { panic!("IPv4 alone is forged") };
-        self.send(from, to, &Segment { seq, ttl, flags: RST });
+        self.send(from, to, &Segment { seq, ack: 0, ttl, flags: RST });
     }
 
     /// Sends a SYN from the address `from`.
     pub(crate) fn syn(&self, from: SocketAddrV4, to: SocketAddrV4) {
-        self.send(from, to, &Segment { seq: 7, ttl: 64, flags: SYN });
+        self.send(from, to, &Segment { seq: 7, ack: 0, ttl: 64, flags: SYN });
+    }
+
+    /// Sends an acknowledgement without data from the address `from`.
+    pub(crate) fn acknowledgement(&self, from: SocketAddr, to: SocketAddr, seq: u32, ack: u32) {
+        let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else { panic!("IPv4 alone is forged") };
+        self.send(from, to, &Segment { seq, ack, ttl: 64, flags: ACK });
     }
 
     fn send(&self, from: SocketAddrV4, to: SocketAddrV4, segment: &Segment) {
@@ -85,6 +97,7 @@ impl Forger {
 /// TCP segment without data.
 struct Segment {
     seq: u32,
+    ack: u32,
     ttl: u8,
     flags: u8,
 }
@@ -95,8 +108,9 @@ impl Segment {
         tcp.extend(from.port().to_be_bytes());
         tcp.extend(to.port().to_be_bytes());
         tcp.extend(self.seq.to_be_bytes());
-        // No acknowledgement; a header of five words; flags; no window, checksum below, no urgent pointer.
-        tcp.extend([0, 0, 0, 0, 5 << 4, self.flags, 0, 0, 0, 0, 0, 0]);
+        tcp.extend(self.ack.to_be_bytes());
+        // A header of five words; flags; no window, checksum below, no urgent pointer.
+        tcp.extend([5 << 4, self.flags, 0, 0, 0, 0, 0, 0]);
         let length = u16::try_from(tcp.len()).unwrap();
         let mut pseudo: Vec<u8> = [from.ip().octets(), to.ip().octets()].concat();
         pseudo.extend([0, 6]);

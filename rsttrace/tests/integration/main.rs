@@ -23,6 +23,7 @@ mod hooks;
 mod host;
 mod lines;
 mod mounts;
+mod netfilter;
 mod netns;
 mod puppet;
 mod registry;
@@ -32,6 +33,7 @@ mod schema;
 mod score;
 mod stage;
 mod tracer;
+mod wire;
 
 use std::{
     env,

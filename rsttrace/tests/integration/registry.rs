@@ -15,10 +15,10 @@ use crate::{
     host::{self, Lack},
     scenarios::{
         aborts, after_close, bad_input, belongs, blocks, cgroups, cross_check, deploy, destroy, endings,
-        endings_of_peers, exactly_once, faults, filters, flood, forwarded, functions, handed_over, hostile, idle,
-        ignored, incidents, injected, keepalive, limits, listener, long, lost, machine, mapped, mixed, name_service,
+        endings_of_peers, exactly_once, faults, filters, flood, forwarded, functions, given_up, handed_over, hostile,
+        idle, ignored, incidents, injected, keepalive, limits, listener, long, lost, machine, mapped, mixed, name_service,
         namespaces, own_words, owners, privileges, programs, real_programs, receivers, refused, rejected, reuse,
-        routed, sinks, snapshot, summary, timers,
+        routed, sinks, snapshot, summary, timers, translated,
     },
     stage::{Stage, Transport},
 };
@@ -512,6 +512,222 @@ const ROWS: &[Row] = &[
         || host::lacks_program("nginx"),
         "real_programs::timeouts::nginx_does_not_linger",
         real_programs::timeouts::nginx_does_not_linger,
+    ),
+    needing(given_up::lack, "given_up::peer_speaks_after_user_timeout", given_up::peer_speaks_after_user_timeout),
+    needing(given_up::lack, "given_up::peer_speaks_after_keepalive", given_up::peer_speaks_after_keepalive),
+    needing(
+        host::lacks_resets_without_socket,
+        "given_up::peer_had_stopped_reading",
+        given_up::peer_had_stopped_reading,
+    ),
+    needing(
+        host::lacks_resets_without_socket,
+        "given_up::late_answer_has_one_cause",
+        given_up::late_answer_has_one_cause,
+    ),
+    needing(
+        host::lacks_resets_without_socket,
+        "given_up::request_after_fin_wait_has_an_owner",
+        given_up::request_after_fin_wait_has_an_owner,
+    ),
+    row("given_up::new_connection_meets_a_leaked_socket", given_up::new_connection_meets_a_leaked_socket),
+    row("given_up::new_connection_meets_a_lost_client", given_up::new_connection_meets_a_lost_client),
+    needing(translated::lack, "translated::stateful_filter_forgets", translated::stateful_filter_forgets),
+    needing(translated::lack, "translated::masquerade_forgets", translated::masquerade_forgets),
+    needing(translated::lack, "translated::virtual_server_forgets", translated::virtual_server_forgets),
+    needing(
+        translated::lack,
+        "translated::backend_of_virtual_server_aborts",
+        translated::backend_of_virtual_server_aborts,
+    ),
+    needing(
+        translated::lack,
+        "translated::backend_of_virtual_server_refuses",
+        translated::backend_of_virtual_server_refuses,
+    ),
+    needing(
+        translated::lack,
+        "translated::invalid_segment_kills_a_connection",
+        translated::invalid_segment_kills_a_connection,
+    ),
+    needing(
+        translated::lack,
+        "translated::filter_of_the_server_rejects_a_connection",
+        translated::filter_of_the_server_rejects_a_connection,
+    ),
+    needing(translated::lack, "translated::router_and_server_refuse", translated::router_and_server_refuse),
+    needing(
+        || host::lacks_program("redis-server"),
+        "real_programs::redis::timeout_meets_a_pool",
+        real_programs::redis::timeout_meets_a_pool,
+    ),
+    needing(
+        || host::lacks_program("redis-server"),
+        "real_programs::redis::killed_client_is_no_timeout",
+        real_programs::redis::killed_client_is_no_timeout,
+    ),
+    needing(
+        || host::lacks_program("redis-server"),
+        "real_programs::redis::maxclients_turns_clients_away",
+        real_programs::redis::maxclients_turns_clients_away,
+    ),
+    needing(
+        || host::lacks_program("redis-server"),
+        "real_programs::redis::killed_server_is_no_limit",
+        real_programs::redis::killed_server_is_no_limit,
+    ),
+    needing(
+        || host::lacks_program("redis-server"),
+        "real_programs::redis::output_limit_ends_a_slow_reader",
+        real_programs::redis::output_limit_ends_a_slow_reader,
+    ),
+    needing(
+        || host::lacks_program("redis-server"),
+        "real_programs::redis::aborting_client_is_no_slow_reader",
+        real_programs::redis::aborting_client_is_no_slow_reader,
+    ),
+    needing(
+        || host::lacks_program("curl").or_else(given_up::lack),
+        "real_programs::curl::handshake_ends_too_late",
+        real_programs::curl::handshake_ends_too_late,
+    ),
+    needing(
+        real_programs::postgres::lack,
+        "real_programs::postgres::session_timeout_meets_a_pool",
+        real_programs::postgres::session_timeout_meets_a_pool,
+    ),
+    needing(
+        real_programs::postgres::lack,
+        "real_programs::postgres::terminated_session_is_used_again",
+        real_programs::postgres::terminated_session_is_used_again,
+    ),
+    needing(
+        real_programs::postgres::lack,
+        "real_programs::postgres::killed_backend_ends_the_others",
+        real_programs::postgres::killed_backend_ends_the_others,
+    ),
+    needing(
+        real_programs::postgres::lack,
+        "real_programs::postgres::full_server_resets_no_client",
+        real_programs::postgres::full_server_resets_no_client,
+    ),
+    needing(
+        real_programs::mariadb::lack,
+        "real_programs::mariadb::wait_timeout_meets_a_pool",
+        real_programs::mariadb::wait_timeout_meets_a_pool,
+    ),
+    needing(
+        real_programs::mariadb::lack,
+        "real_programs::mariadb::checks_leave_the_greeting_unread",
+        real_programs::mariadb::checks_leave_the_greeting_unread,
+    ),
+    needing(
+        real_programs::mariadb::lack,
+        "real_programs::mariadb::killed_client_is_no_check",
+        real_programs::mariadb::killed_client_is_no_check,
+    ),
+    needing(
+        || host::lacks_runtime("memcached"),
+        "real_programs::memcached::limit_turns_clients_away",
+        real_programs::memcached::limit_turns_clients_away,
+    ),
+    needing(
+        real_programs::openssh::lack,
+        "real_programs::openssh::max_startups_turns_clients_away",
+        real_programs::openssh::max_startups_turns_clients_away,
+    ),
+    needing(
+        real_programs::openssh::lack,
+        "real_programs::openssh::client_is_killed_in_a_session",
+        real_programs::openssh::client_is_killed_in_a_session,
+    ),
+    needing(
+        real_programs::openssh::lack,
+        "real_programs::openssh::slow_session_resets_nothing",
+        real_programs::openssh::slow_session_resets_nothing,
+    ),
+    needing(
+        || host::lacks_program("haproxy"),
+        "real_programs::relays::haproxy_passes_on_an_abort",
+        real_programs::relays::haproxy_passes_on_an_abort,
+    ),
+    needing(
+        || host::lacks_program("haproxy"),
+        "real_programs::relays::haproxy_passes_on_a_cancel",
+        real_programs::relays::haproxy_passes_on_a_cancel,
+    ),
+    needing(
+        || host::lacks_runtime("stunnel4"),
+        "real_programs::relays::stunnel_passes_on_an_abort",
+        real_programs::relays::stunnel_passes_on_an_abort,
+    ),
+    needing(
+        || host::lacks_runtime("stunnel4"),
+        "real_programs::relays::stunnel_passes_on_a_cancel",
+        real_programs::relays::stunnel_passes_on_a_cancel,
+    ),
+    needing(
+        || host::lacks_program("haproxy"),
+        "real_programs::relays::haproxy_has_no_backend",
+        real_programs::relays::haproxy_has_no_backend,
+    ),
+    needing(
+        || host::lacks_runtime("varnishd"),
+        "real_programs::caches::varnish_idle_client_asks_again",
+        real_programs::caches::varnish_idle_client_asks_again,
+    ),
+    // The answer to a request is recognised by its time.
+    Row {
+        is_alone: true,
+        ..needing(
+            || host::lacks_runtime("varnishd"),
+            "real_programs::caches::varnish_backend_closes_as_a_request_comes",
+            real_programs::caches::varnish_backend_closes_as_a_request_comes,
+        )
+    },
+    needing(
+        || host::lacks_runtime("varnishd"),
+        "real_programs::caches::varnish_backend_aborts_a_request",
+        real_programs::caches::varnish_backend_aborts_a_request,
+    ),
+    needing(
+        || host::lacks_runtime("varnishd"),
+        "real_programs::caches::varnish_client_stops_a_download",
+        real_programs::caches::varnish_client_stops_a_download,
+    ),
+    needing(
+        || host::lacks_runtime("varnishd"),
+        "real_programs::caches::varnish_client_gives_up",
+        real_programs::caches::varnish_client_gives_up,
+    ),
+    needing(
+        || host::lacks_runtime("squid"),
+        "real_programs::caches::squid_idle_client_asks_again",
+        real_programs::caches::squid_idle_client_asks_again,
+    ),
+    // The answer to a request is recognised by its time.
+    Row {
+        is_alone: true,
+        ..needing(
+            || host::lacks_runtime("squid"),
+            "real_programs::caches::squid_backend_closes_as_a_request_comes",
+            real_programs::caches::squid_backend_closes_as_a_request_comes,
+        )
+    },
+    needing(
+        || host::lacks_runtime("squid"),
+        "real_programs::caches::squid_backend_aborts_a_request",
+        real_programs::caches::squid_backend_aborts_a_request,
+    ),
+    needing(
+        || host::lacks_runtime("squid"),
+        "real_programs::caches::squid_client_stops_a_download",
+        real_programs::caches::squid_client_stops_a_download,
+    ),
+    needing(
+        || host::lacks_runtime("squid"),
+        "real_programs::caches::squid_client_gives_up",
+        real_programs::caches::squid_client_gives_up,
     ),
 ];
 

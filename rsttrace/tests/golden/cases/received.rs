@@ -73,13 +73,13 @@ pub(super) const CASES: &[Case] = &[
         fin(event, 28.0);
         in_flight(event, 14, 0);
     }),
-    case("closed by a relay without a word before the first request", "turned-away", |event| {
+    case("closed by a relay in silence before the first request", "turned-away", |event| {
         client(event, tcp::CLOSE_WAIT);
         established(event, 30.0);
         fin(event, 28.0);
         in_flight(event, 14, 0);
     }),
-    case("closed without a word before a first request that came late", "reused-closed-connection", |event| {
+    case("closed in silence before a first request that came late", "reused-closed-connection", |event| {
         client(event, tcp::CLOSE_WAIT);
         established(event, 30_000.0);
         fin(event, 20_000.0);

@@ -2,16 +2,23 @@
 //! independently which process holds which end of a connection, and every other owner is a failure.
 
 pub(crate) mod apache;
+pub(crate) mod caches;
+pub(crate) mod curl;
 pub(crate) mod gateway;
 pub(crate) mod haproxy;
 pub(crate) mod inetd;
 pub(crate) mod jvm;
+pub(crate) mod mariadb;
+pub(crate) mod memcached;
 pub(crate) mod nginx;
 pub(crate) mod node;
+pub(crate) mod openssh;
+pub(crate) mod postgres;
 mod program;
 pub(crate) mod python;
 pub(crate) mod race;
 pub(crate) mod redis;
+pub(crate) mod relays;
 pub(crate) mod timeouts;
 pub(crate) mod tls;
 mod truth;

@@ -67,10 +67,20 @@ impl End {
         until(&format!("{bytes} bytes wait at {}", self.local), || unread() == Some(bytes));
     }
 
+    /// Waits until at least this many bytes are unread.
+    pub(super) fn has_unread_at_least(&self, bytes: u32) {
+        let unread = || socket(self.local, self.peer).map_or(0, |socket| socket.unread);
+        until(&format!("{bytes} bytes wait at {}", self.local), || unread() >= bytes);
+    }
+
     /// Waits until the process has closed this end and no descriptor of it is left.
     pub(super) fn is_closed(&self) {
-        let is_so = || socket(self.local, self.peer).is_none_or(|socket| socket.inode == "0");
-        until(&format!("the process has closed {}", self.local), is_so);
+        until(&format!("the process has closed {}", self.local), || self.has_closed());
+    }
+
+    /// Whether the process has closed this end and no descriptor of it is left.
+    pub(super) fn has_closed(&self) -> bool {
+        socket(self.local, self.peer).is_none_or(|socket| socket.inode == "0")
     }
 
     /// What is wrong with the owner in this record; `None` if it is right.
@@ -148,6 +158,26 @@ pub(super) fn kill_with_unread_data(end: &End, client: &mut Puppet, name: &str) 
 
 fn is_about(reset: &Reset, end: &End) -> bool {
     reset.end("local") == end.local && reset.end("peer") == end.peer
+}
+
+/// The end of the only client that is connected to this address, in the calling thread's namespace.
+pub(super) fn only_client_of(server: SocketAddr) -> SocketAddr {
+    const ESTABLISHED: &str = "01";
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let mut clients = table.lines().skip(1).filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        (address(words[2]) == server && words[3] == ESTABLISHED).then(|| address(words[1]))
+    });
+    let client = clients.next().unwrap_or_else(|| panic!("no client of {server} in:\n{table}"));
+    assert_eq!(clients.next(), None, "another client of {server}");
+    client
+}
+
+/// Whether a process listens at an address, in the calling thread's namespace.
+pub(super) fn listens(at: SocketAddr) -> bool {
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let port = format!(":{:04X} ", at.port());
+    table.lines().any(|line| line.contains(&port) && line.contains(" 0A "))
 }
 
 /// Line of `/proc/net/tcp`.
