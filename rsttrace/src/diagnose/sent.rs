@@ -471,7 +471,7 @@ fn linger_zero(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         .then_some(CauseConfidence::Certain)
 }
 
-/// Tells how long an aborted connection had been silent, and the known timeouts that match: some servers (`MariaDB`) abort idle
+/// Tells how long an aborted connection had been silent, and the known timeouts that match: some servers (MariaDB) abort idle
 /// connections.
 fn silence_before(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     let Some(socket) = &reset.socket else { return };

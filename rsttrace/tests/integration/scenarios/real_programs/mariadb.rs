@@ -1,4 +1,4 @@
-//! `MariaDB`: one process, and its own client.
+//! MariaDB: one process, and its own client.
 
 use std::time::{Duration, Instant};
 

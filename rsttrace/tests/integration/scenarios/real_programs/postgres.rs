@@ -1,4 +1,4 @@
-//! `PostgreSQL`: one process for each session, and psql as its client.
+//! PostgreSQL: one process for each session, and psql as its client.
 
 use std::{
     fs,
