@@ -5,8 +5,8 @@ use nix::sys::signal::Signal;
 use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::{
-    catalogue::{CERTAIN, CauseSpec, LIKELY, no_evidence},
-    ended,
+    catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY, no_evidence},
+    ended::{self, LastData},
     evidence::pluralize,
     joined, keepalive, mptcp,
     timeouts::Timeouts,
@@ -22,8 +22,15 @@ pub(super) const CHECKS_MIN: u32 = 3;
 
 /// Longest gap between the segments of a transfer that goes on, milliseconds.
 const TRANSFER_GAP_MS: f64 = 200.0;
+/// Longest gap between the parts of an answer without an end, such as a stream of events, milliseconds.
+const STREAM_GAP_MS: f64 = 30_000.0;
 /// Payload of an Ethernet segment, bytes: a whole answer of a small service fits into one.
 const SEGMENT_BYTES: u64 = 1_460;
+/// Payload that a peer sends without an acknowledgement at first, ten segments (RFC 6928), bytes: an answer that is longer comes
+/// in a transfer.
+const FLIGHT_BYTES: u64 = 10 * SEGMENT_BYTES;
+/// Shortest time without an answer that counts as waiting, milliseconds.
+const WAITED_MIN_MS: f64 = 500.0;
 /// Number of different closed ports within a minute from which on it is a scan.
 const SCAN_PORTS: u32 = 10;
 
@@ -41,6 +48,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &ended::GAVE_UP_WAITING,
     &keepalive::RACE_SENT,
     &ended::TURNED_AWAY,
+    &DOWNLOAD_STOPPED,
     &DATA_AFTER_CLOSE,
     &LISTEN_OVERFLOW,
     &NO_CONNECTION,
@@ -53,8 +61,8 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &LISTENER_CLOSED,
     &PROCESS_DIED,
     &PROCESS_EXITED,
-    &DOWNLOAD_STOPPED,
     &CLOSED_WITH_UNREAD_DATA,
+    &AFTER_CLOSE,
     &LINGER_ZERO,
     &ended::CLEARED_OLD_CONNECTION,
     &joined::RELAYED,
@@ -435,19 +443,61 @@ static DOWNLOAD_STOPPED: CauseSpec = CauseSpec {
     sender: Sender::LocalProcess,
     fault: Fault::None,
     rule: download_stopped,
-    evidence: no_evidence,
+    evidence: left_before,
     summary: "The process, a client, stopped a transfer in the middle.",
     advice: "Nothing; it did not want the rest (a closed tab, a full pipe, a limit of its own).",
-    shows_by: "We are the client, nothing of ours was lost, and the process closed while the answer still came in, with more than a segment of it unread.",
+    shows_by: "We are the client, had received data last, and nothing of ours was lost; the process closed while the answer still came in, with a part of it unread (more than a segment, or the last of a longer transfer), or more of it came after the close.",
 };
 
 fn download_stopped(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    if is_after_close(reset) {
+        return left_answer(reset);
+    }
     let socket = reset.socket.as_ref().filter(|socket| socket.role == Some(Role::Client) && is_by_close(reset))?;
     let in_transfer = socket.state.0 == tcp::ESTABLISHED
+        && !reset.internals.holder_exiting
         && socket.unacked_bytes.unwrap_or(0) + socket.unsent_bytes.unwrap_or(0) == 0
         && socket.since_receive_ms.is_some_and(|since| since <= TRANSFER_GAP_MS);
-    let much_unread = socket.unread_bytes.is_some_and(|bytes| bytes > SEGMENT_BYTES);
-    if in_transfer && much_unread { LIKELY } else { None }
+    match socket.unread_bytes {
+        Some(unread) if !in_transfer || unread == 0 => None,
+        Some(unread) if unread > SEGMENT_BYTES => LIKELY,
+        // How much is unread at that moment is by chance.
+        Some(_) if socket.bytes_received > Some(FLIGHT_BYTES) => GUESS,
+        _ => None,
+    }
+}
+
+/// The close found nothing unread, which is a matter of microseconds: the next part of the answer came after it.
+fn left_answer(reset: &Reset) -> Option<CauseConfidence> {
+    let (role, last) = ended::last_data_at_close(reset)?;
+    // A FIN counts as a byte, and none has come.
+    let has_received = match &reset.internals.ending {
+        Some(ending) => ending.bytes_received > 0,
+        None => reset.socket.as_ref().is_some_and(|socket| socket.bytes_received > Some(0)),
+    };
+    let silence = ended::closing_times(reset).1?;
+    if role != Role::Client || !has_received {
+        return None;
+    }
+    match last {
+        LastData::Received if silence <= STREAM_GAP_MS => LIKELY,
+        LastData::Received => GUESS,
+        // A request and the beginning of its answer within a tick: the process did not wait for either.
+        LastData::Unclear if silence <= TRANSFER_GAP_MS => GUESS,
+        LastData::Unclear | LastData::Sent => None,
+    }
+}
+
+fn left_before(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    if !is_after_close(reset) {
+        return;
+    }
+    let (closed, silence) = ended::closing_times(reset);
+    if let Some((closed, silence)) = closed.zip(silence) {
+        let (closed, silence) = (human_duration(closed), human_duration(silence));
+        evidence
+            .push(format_args!("the process had closed the connection {closed} before, {silence} after the last data"));
+    }
 }
 
 static CLOSED_WITH_UNREAD_DATA: CauseSpec = CauseSpec {
@@ -475,13 +525,38 @@ fn closed_with_unread_data(reset: &Reset, _: &Timeouts) -> Option<CauseConfidenc
     }
 }
 
+/// A client that closes by a reset, so that no socket stays in TIME_WAIT.
+static AFTER_CLOSE: CauseSpec = CauseSpec {
+    code: "after-close",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalProcess,
+    fault: Fault::None,
+    rule: after_close,
+    evidence: no_evidence,
+    summary: "The process reset a connection that the peer had closed, after all had been exchanged.",
+    advice: "Nothing; it is harmless.",
+    shows_by: "We are the client, the peer's answer and its FIN had come and were read, nothing of ours was lost, and the process aborted with SO_LINGER at 0 seconds.",
+};
+
+fn after_close(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
+    let socket = reset.socket.as_ref().filter(|socket| socket.state.0 == tcp::CLOSE_WAIT)?;
+    let lost = socket.unacked_bytes? + socket.unsent_bytes? + socket.unread_bytes?;
+    let confidence = match ended::last_data_at_close(reset)? {
+        (Role::Client, LastData::Received) => LIKELY,
+        // Request and answer within a tick.
+        (Role::Client, LastData::Unclear) => GUESS,
+        _ => None,
+    };
+    linger_zero(reset, timeouts).filter(|_| lost == 0 && !reset.internals.holder_exiting).and(confidence)
+}
+
 static LINGER_ZERO: CauseSpec = CauseSpec {
     code: "linger-zero",
     direction: Some(Direction::Sent),
     sender: Sender::LocalProcess,
     fault: Fault::Local,
     rule: linger_zero,
-    evidence: no_evidence,
+    evidence: unanswered_request,
     summary: "The process aborted the connection (SO_LINGER 0 or a disconnect).",
     advice: "If the peer should not see an error, let the process close without SO_LINGER 0.",
     shows_by: "The process closed with SO_LINGER at 0 seconds, or disconnected the socket; nothing was unread. The kernel's reason is TCP_STATE.",
@@ -493,6 +568,15 @@ fn linger_zero(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let disconnected = internals.shutdown == 0 || reason_is(reset, "TCP_DISCONNECT_WITH_DATA");
     (is_by_close(reset) && internals.holder.is_some() && (lingering || disconnected))
         .then_some(CauseConfidence::Certain)
+}
+
+/// Tells how long a client had waited when it aborted the connection.
+fn unanswered_request(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    let Some((Role::Client, LastData::Sent)) = ended::last_data_at_close(reset) else { return };
+    let waited = reset.socket.as_ref().and_then(|socket| socket.since_send_ms);
+    if let Some(waited) = waited.filter(|&waited| waited >= WAITED_MIN_MS) {
+        evidence.push(format_args!("its last data had waited {} for an answer", human_duration(waited)));
+    }
 }
 
 static LISTEN_OVERFLOW: CauseSpec = CauseSpec {
