@@ -175,13 +175,13 @@ pub(super) const CASES: &[Case] = &[
         (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(0), ticks(68));
     }),
     case("a client's reset after the peer's close", "after-close", |event| {
-        resets_in_close_wait(event, ROLE_CLIENT, 4, 20)
+        resets_in_close_wait(event, ROLE_CLIENT, 4, 20);
     }),
     case("a client's reset with its request unanswered", "linger-zero", |event| {
         resets_in_close_wait(event, ROLE_CLIENT, 2000, 20);
     }),
     case("a server's reset after the client's FIN", "linger-zero", |event| {
-        resets_in_close_wait(event, ROLE_SERVER, 4, 20)
+        resets_in_close_wait(event, ROLE_SERVER, 4, 20);
     }),
     case("a client that leaves a finished answer unread", "closed-with-unread-data", |event| {
         sent(event, 11, tcp::ESTABLISHED);
