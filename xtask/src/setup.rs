@@ -44,8 +44,9 @@ pub(crate) const TEST_PACKAGES: [&str; 13] = [
 /// Runtimes of the tests' programs in other languages, receivers of records, and services (databases, caches, tunnels) with
 /// their clients: too big for a virtual machine, or not needed on each kernel. The JDK, because it runs a source file
 /// directly. Of MariaDB only the server and the client, which install no service; the others' services are not started
-/// ([`NoServices`]), and the tests run each program by itself.
-const RUNTIME_PACKAGES: [&str; 21] = [
+/// ([`NoServices`]), and the tests run each program by itself. With Python's HTTP clients and
+/// uvicorn come what they depend on, 8 MB.
+const RUNTIME_PACKAGES: [&str; 25] = [
     "conntrack",
     "default-jdk-headless",
     "logrotate",
@@ -58,14 +59,18 @@ const RUNTIME_PACKAGES: [&str; 21] = [
     "openssl",
     "postgresql",
     "prometheus",
+    "python3-aiohttp",
     "python3-grpcio",
+    "python3-httpx",
     "python3-protobuf",
+    "python3-requests",
     "python3-venv",
     "python3-yaml",
     "rsyslog",
     "rsyslog-openssl",
     "squid",
     "stunnel4",
+    "uvicorn",
     "varnish",
 ];
 /// The OpenTelemetry messages for Python, which Debian does not have. This version matches Debian's protobuf.

@@ -60,8 +60,8 @@ struct ConnectionReset {
     at: u64,
     /// Round trip, microseconds; 0 where it was not measured.
     rtt_us: u32,
-    /// Whether the reset answered a segment.
-    is_answer: bool,
+    /// Whether the reset answered a segment, or left data of the peer's unread: more may have been on its way.
+    peer_sends: bool,
 }
 
 /// Connections of one size at equal intervals.
@@ -179,7 +179,8 @@ impl RecentResets {
         let now = reset.internals.ktime_ns;
         let key = (reset.namespace(), reset.local, reset.peer);
         let rtt_us = reset.socket.as_ref().and_then(|socket| socket.rtt_us);
-        let is_answer = reset.provoked_by.is_some();
+        let has_unread = reset.socket.as_ref().and_then(|socket| socket.unread_bytes).is_some_and(|bytes| bytes > 0);
+        let peer_sends = reset.provoked_by.is_some() || reset.direction == Direction::Sent && has_unread;
         if let Some(earlier) = self.connections.get_mut(&key) {
             // A connection that began after the other reset is a new one on the same ports.
             let age_ms = reset.socket.as_ref().and_then(|socket| socket.age_ms);
@@ -187,12 +188,12 @@ impl RecentResets {
             if age_ms.is_none_or(|age| age > since) {
                 correlation.same_connection_ms = Some(since);
                 correlation.same_connection_rtt_ms = f64::from(earlier.rtt_us) / 1000.0;
-                correlation.same_connection_was_sending = earlier.is_answer;
+                correlation.same_connection_was_sending = earlier.peer_sends;
             }
             // The rest of a connection has no round trip of its own.
-            *earlier = ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(earlier.rtt_us), is_answer };
+            *earlier = ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(earlier.rtt_us), peer_sends };
         } else {
-            self.connections.put(key, ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(0), is_answer });
+            self.connections.put(key, ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(0), peer_sends });
         }
     }
 

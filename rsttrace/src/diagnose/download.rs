@@ -1,7 +1,9 @@
 //! Downloads that this host's process, a client, stopped in the middle.
 
+use rsttrace_common::abi::tcp;
+
 use super::{
-    catalogue::{CauseSpec, LIKELY},
+    catalogue::{CauseSpec, GUESS, LIKELY},
     ended::{LastData, closing_times, last_data_at_close},
     sent::{is_after_close, is_by_close},
     timeouts::Timeouts,
@@ -15,8 +17,11 @@ use crate::{
 const TRANSFER_GAP_MS: f64 = 200.0;
 /// Payload of an Ethernet segment, bytes: a whole answer of a small service fits into one.
 const SEGMENT_BYTES: u64 = 1_460;
-/// Least payload of a segment in the middle of a transfer, bytes: no host has a smaller full segment (RFC 9293, 3.7.1).
-const FULL_SEGMENT_BYTES: u16 = 536;
+/// Payload that a peer sends without an acknowledgement at first, ten segments (RFC 6928), bytes: an answer that is longer comes
+/// in a transfer.
+const FLIGHT_BYTES: u64 = 10 * SEGMENT_BYTES;
+/// Longest gap between the parts of an answer without an end, such as a stream of events, milliseconds.
+const STREAM_GAP_MS: f64 = 30_000.0;
 
 pub(super) static STOPPED: CauseSpec = CauseSpec {
     code: "client-cancelled",
@@ -24,47 +29,59 @@ pub(super) static STOPPED: CauseSpec = CauseSpec {
     sender: Sender::LocalProcess,
     fault: Fault::None,
     rule: stopped,
-    evidence: rest_came,
+    evidence: left_before,
     summary: "The process, a client, stopped a transfer in the middle.",
     advice: "Nothing; it did not want the rest (a closed tab, a full pipe, a limit of its own).",
-    shows_by: "We are the client, nothing of ours was lost, and the process closed while the answer still came in: with more than a segment of it unread, or the next full segment came within 200 ms.",
+    shows_by: "We are the client, nothing of ours was lost, and the process closed while the answer still came in: with a part of it unread (more than a segment, or the last of a longer transfer), or more of it came after the close.",
 };
 
 fn stopped(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    if is_stopped_with_data_unread(reset) || is_stopped_between_segments(reset) { LIKELY } else { None }
-}
-
-fn is_stopped_with_data_unread(reset: &Reset) -> bool {
-    let Some(socket) = &reset.socket else { return false };
-    let is_in_transfer = socket.role == Some(Role::Client)
-        && socket.state.0 == rsttrace_common::abi::tcp::ESTABLISHED
+    if is_after_close(reset) {
+        return left_answer(reset);
+    }
+    let socket = reset.socket.as_ref().filter(|socket| socket.role == Some(Role::Client) && is_by_close(reset))?;
+    let in_transfer = socket.state.0 == tcp::ESTABLISHED
+        && !reset.internals.holder_exiting
         && socket.unacked_bytes.unwrap_or(0) + socket.unsent_bytes.unwrap_or(0) == 0
         && socket.since_receive_ms.is_some_and(|since| since <= TRANSFER_GAP_MS);
-    let is_much_unread = socket.unread_bytes.is_some_and(|bytes| bytes > SEGMENT_BYTES);
-    is_by_close(reset) && !reset.internals.holder_exiting && is_in_transfer && is_much_unread
+    match socket.unread_bytes {
+        Some(unread) if !in_transfer || unread == 0 => None,
+        Some(unread) if unread > SEGMENT_BYTES => LIKELY,
+        // How much is unread at that moment is by chance.
+        Some(_) if socket.bytes_received > Some(FLIGHT_BYTES) => GUESS,
+        _ => None,
+    }
 }
 
-/// Returns whether the process had read all that had come when it closed, and the transfer went on.
-fn is_stopped_between_segments(reset: &Reset) -> bool {
-    let is_full = reset.provoked_by.is_some_and(|packet| packet.length >= FULL_SEGMENT_BYTES);
-    let (Some(closed), Some(silence)) = closing_times(reset) else { return false };
-    let received = match (&reset.internals.ending, &reset.socket) {
-        (Some(ending), _) => Some(ending.bytes_received.into()),
-        (None, socket) => socket.as_ref().and_then(|socket| socket.bytes_received),
+/// The close found nothing unread, which is a matter of microseconds: the next part of the answer came after it.
+fn left_answer(reset: &Reset) -> Option<CauseConfidence> {
+    let (role, last) = last_data_at_close(reset)?;
+    // A FIN counts as a byte, and none has come.
+    let has_received = match &reset.internals.ending {
+        Some(ending) => ending.bytes_received > 0,
+        None => reset.socket.as_ref().is_some_and(|socket| socket.bytes_received > Some(0)),
     };
-    is_after_close(reset)
-        && is_full
-        && last_data_at_close(reset).is_some_and(|(role, last)| role == Role::Client && last == LastData::Received)
-        && received.is_some_and(|bytes: u64| bytes > SEGMENT_BYTES)
-        && closed.max(silence) <= TRANSFER_GAP_MS
+    let silence = closing_times(reset).1?;
+    if role != Role::Client || !has_received {
+        return None;
+    }
+    match last {
+        LastData::Received if silence <= STREAM_GAP_MS => LIKELY,
+        LastData::Received => GUESS,
+        // A request and the beginning of its answer within a tick: the process did not wait for either.
+        LastData::Unclear if silence <= TRANSFER_GAP_MS => GUESS,
+        LastData::Unclear | LastData::Sent => None,
+    }
 }
 
-fn rest_came(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    if let (true, (Some(closed), _), Some(packet)) =
-        (is_stopped_between_segments(reset), closing_times(reset), reset.provoked_by)
-    {
-        let (closed, bytes) = (human_duration(closed), packet.length);
+fn left_before(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    if !is_after_close(reset) {
+        return;
+    }
+    let (closed, silence) = closing_times(reset);
+    if let Some((closed, silence)) = closed.zip(silence) {
+        let (closed, silence) = (human_duration(closed), human_duration(silence));
         evidence
-            .push(format_args!("the process closed, and {bytes} bytes more of the answer came {closed} after that"));
+            .push(format_args!("the process had closed the connection {closed} before, {silence} after the last data"));
     }
 }

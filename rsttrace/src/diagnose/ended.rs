@@ -21,8 +21,9 @@ use crate::{
 /// Longest time, beyond two round trips, in which segments that were on their way when a reset was sent may still come,
 /// milliseconds.
 const AFTERMATH_MS: f64 = 5.0;
-/// The longest such time after a reset that answered a segment: the peer was sending, milliseconds.
-const AFTERMATH_SENDING_MS: f64 = 50.0;
+/// The longest such time after a reset that answered a segment or left data unread: the peer was sending, and sends again what the reset, if it
+/// was lost, did not stop (`TCP_RTO_MIN` is 200 ms), milliseconds.
+const AFTERMATH_SENDING_MS: f64 = 250.0;
 /// Longest time in which they may still come where no round trip was measured, milliseconds.
 const AFTERMATH_UNMEASURED_MS: f64 = 200.0;
 

@@ -21,8 +21,9 @@ use crate::{
 const RACE_IDLE_MIN_MS: f64 = 1_000.0;
 /// Shortest silence before a close that an idle timeout makes, milliseconds.
 const IDLE_MIN_MS: f64 = 500.0;
-/// Longest time between the arrival of a request and the close that leaves it unread, milliseconds.
-const UNREAD_MS: f64 = 100.0;
+/// Longest time between the arrival of a request and the close that leaves it unread, milliseconds: a process that stands
+/// still for so long has its timers go off before it reads.
+const UNREAD_MS: f64 = 1_000.0;
 
 pub(super) static REUSED_CLOSED_CONNECTION: CauseSpec = CauseSpec {
     code: "reused-closed-connection",
@@ -86,7 +87,7 @@ pub(super) static RACE_RECEIVED: CauseSpec = CauseSpec {
     evidence: crossed,
     summary: "Our request and the peer's idle timeout crossed.",
     advice: "Keep idle connections in the client's pool for a shorter time than the server does, and repeat such requests where that is safe.",
-    shows_by: "We are the client, had exchanged data before, and nothing of an answer came to our last request. Either the peer's FIN crossed it on the path (they set out within one round trip), whatever our process did then; or no FIN came, the reset came at once, and the silence before matches a known timeout, or the reset has the peer's timestamp.",
+    shows_by: "We are the client, had exchanged data before, and nothing of an answer came to our last request. Either the peer's FIN crossed it on the path (they set out within one round trip), whatever our process did then; or no FIN came, the reset came at once, and the silence before matches a known timeout, or the reset has the peer's timestamp; or it has that, and came within a second to a request that had arrived.",
 };
 
 fn race_received(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
@@ -116,7 +117,8 @@ fn race_received(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> 
     let is_known = timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]);
     match view.timestamp() {
         _ if is_known && is_answer => LIKELY,
-        Some(true) if is_known || is_answer => GUESS,
+        // Its process stood still: what a process has read of a request leaves a FIN when it closes, and no reset.
+        Some(true) if is_known || is_answer || !view.is_sending() => GUESS,
         _ => None,
     }
 }
@@ -131,9 +133,8 @@ fn crossed(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
         ));
     }
     if view.timestamp() == Some(true) {
-        evidence.push(
-            "the reset carries the peer's timestamp: a process there closed the connection with our request unread",
-        );
+        evidence
+            .push("the reset carries the peer's timestamp: a process there ended the connection, and had not answered");
     }
 }
 

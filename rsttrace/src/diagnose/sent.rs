@@ -5,8 +5,9 @@ use nix::sys::signal::Signal;
 use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::{
-    catalogue::{CERTAIN, CauseSpec, LIKELY, no_evidence},
-    download, ended,
+    catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY, no_evidence},
+    download,
+    ended::{self, LastData},
     evidence::pluralize,
     joined, keepalive, mptcp,
     received::AT_WORK_MS,
@@ -21,6 +22,8 @@ use crate::{
 /// Earlier connections of equal size at equal intervals from which on they are health checks.
 pub(super) const CHECKS_MIN: u32 = 3;
 
+/// Shortest time without an answer that counts as waiting, milliseconds.
+const WAITED_MIN_MS: f64 = 500.0;
 /// Number of different closed ports within a minute from which on it is a scan.
 const SCAN_PORTS: u32 = 10;
 
@@ -52,6 +55,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &PROCESS_DIED,
     &PROCESS_EXITED,
     &CLOSED_WITH_UNREAD_DATA,
+    &AFTER_CLOSE,
     &LINGER_ZERO,
     &ended::CLEARED_OLD_CONNECTION,
     &joined::RELAYED,
@@ -451,13 +455,38 @@ fn closed_with_unread_data(reset: &Reset, _: &Timeouts) -> Option<CauseConfidenc
     }
 }
 
+/// A client that closes by a reset, so that no socket stays in TIME_WAIT.
+static AFTER_CLOSE: CauseSpec = CauseSpec {
+    code: "after-close",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalProcess,
+    fault: Fault::None,
+    rule: after_close,
+    evidence: no_evidence,
+    summary: "The process reset a connection that the peer had closed, after all had been exchanged.",
+    advice: "Nothing; it is harmless.",
+    shows_by: "We are the client, the peer's answer and its FIN had come and were read, nothing of ours was lost, and the process aborted with SO_LINGER at 0 seconds.",
+};
+
+fn after_close(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
+    let socket = reset.socket.as_ref().filter(|socket| socket.state.0 == tcp::CLOSE_WAIT)?;
+    let lost = socket.unacked_bytes? + socket.unsent_bytes? + socket.unread_bytes?;
+    let confidence = match ended::last_data_at_close(reset)? {
+        (Role::Client, LastData::Received) => LIKELY,
+        // Request and answer within a tick.
+        (Role::Client, LastData::Unclear) => GUESS,
+        _ => None,
+    };
+    linger_zero(reset, timeouts).filter(|_| lost == 0 && !reset.internals.holder_exiting).and(confidence)
+}
+
 static LINGER_ZERO: CauseSpec = CauseSpec {
     code: "linger-zero",
     direction: Some(Direction::Sent),
     sender: Sender::LocalProcess,
     fault: Fault::Local,
     rule: linger_zero,
-    evidence: silence_before,
+    evidence: silence_or_wait,
     summary: "The process aborted the connection (SO_LINGER 0 or a disconnect).",
     advice: "If the peer should not see an error, let the process close without SO_LINGER 0.",
     shows_by: "The process closed with SO_LINGER at 0 seconds, or disconnected the socket; nothing was unread. The kernel's reason is TCP_STATE.",
@@ -471,10 +500,16 @@ fn linger_zero(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         .then_some(CauseConfidence::Certain)
 }
 
-/// Tells how long an aborted connection had been silent, and the known timeouts that match: some servers (MariaDB) abort idle
-/// connections.
-fn silence_before(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+/// Tells how long a client had waited when it aborted the connection; otherwise how long that had been silent, and the known
+/// timeouts that match: some servers (MariaDB) abort idle connections.
+fn silence_or_wait(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     let Some(socket) = &reset.socket else { return };
+    if let Some((Role::Client, LastData::Sent)) = ended::last_data_at_close(reset)
+        && let Some(waited) = socket.since_send_ms.filter(|&waited| waited >= WAITED_MIN_MS)
+    {
+        evidence.push(format_args!("its last data had waited {} for an answer", human_duration(waited)));
+        return;
+    }
     let last = [socket.since_send_ms, socket.since_receive_ms].into_iter().flatten().reduce(f64::min);
     let Some(silence) = last.filter(|&silence| silence >= AT_WORK_MS) else { return };
     let time = human_duration(silence);

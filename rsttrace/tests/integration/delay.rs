@@ -30,11 +30,17 @@ const TCP: u8 = 6;
 const FIN: u8 = 1;
 const RST: u8 = 4;
 
-/// A segment that the client sent, or that was delivered to it.
+/// A segment that an end sent, or that was delivered to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// The client sent payload.
     Request,
+    /// The client sent a FIN, with or without payload.
+    ClientFin,
+    /// The client sent a reset.
+    ClientReset,
+    /// The server sent a FIN, which is on its way to the client.
+    FinLeaves,
     /// The server's FIN, with or without payload, was delivered.
     Fin,
     /// The server's payload without a FIN was delivered.
@@ -43,9 +49,28 @@ pub(crate) enum Seen {
     Reset,
 }
 
+/// What has crossed, of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Note {
+    pub(crate) at: Instant,
+    /// Port of the client.
+    pub(crate) port: u16,
+    pub(crate) what: Seen,
+}
+
+/// What a relay does with the server's FINs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fins {
+    /// They take their time, as all packets do.
+    Pass,
+    /// They wait until the client has sent payload on their connection, in a queue that empties late. On a short path, or a
+    /// busy machine, no client can be told in time that one is on its way.
+    AwaitRequest,
+}
+
 /// Running relay; it stops when this is dropped.
 pub(crate) struct Relay {
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<Note>>>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -54,6 +79,16 @@ impl Relay {
     /// Takes the place of forwarding in the calling thread's namespace, which is the router's. Each packet is delivered
     /// after `delay`, so that a round trip takes twice that.
     pub(crate) fn start(delay: Duration) -> Self {
+        Self::run_with(delay, Fins::Pass)
+    }
+
+    /// Like [`Self::start`]; but a FIN of the server is delivered only after the client has sent payload on its connection,
+    /// so that the two cross.
+    pub(crate) fn start_crossing(delay: Duration) -> Self {
+        Self::run_with(delay, Fins::AwaitRequest)
+    }
+
+    fn run_with(delay: Duration, fins: Fins) -> Self {
         fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         let inputs = [TO_CLIENT, TO_SERVER].map(packet_socket);
         let output = raw_socket();
@@ -61,14 +96,19 @@ impl Relay {
         let is_over = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
             let (seen, is_over) = (Arc::clone(&seen), Arc::clone(&is_over));
-            move || run(&inputs, &output, delay, &seen, &is_over)
+            move || run(&inputs, &output, (delay, fins), &seen, &is_over)
         });
         Self { seen, is_over, thread: Some(thread) }
     }
 
     /// What has crossed at the client since the last call.
     pub(crate) fn take_seen(&self) -> Vec<Seen> {
-        std::mem::take(&mut *self.seen.lock().unwrap())
+        std::mem::take(&mut *self.seen.lock().unwrap()).into_iter().map(|note| note.what).collect()
+    }
+
+    /// What has crossed since the last call of [`Self::take_seen`], of all connections.
+    pub(crate) fn notes(&self) -> Vec<Note> {
+        self.seen.lock().unwrap().clone()
     }
 }
 
@@ -88,8 +128,16 @@ struct Packet {
     bytes: Vec<u8>,
 }
 
-fn run(inputs: &[OwnedFd; 2], output: &OwnedFd, delay: Duration, seen: &Mutex<Vec<Seen>>, is_over: &AtomicBool) {
+fn run(
+    inputs: &[OwnedFd; 2],
+    output: &OwnedFd,
+    (delay, fins): (Duration, Fins),
+    seen: &Mutex<Vec<Note>>,
+    is_over: &AtomicBool,
+) {
     let mut packets: VecDeque<Packet> = VecDeque::new();
+    let mut waiting: Vec<Packet> = Vec::new();
+    let note = |port, what| seen.lock().unwrap().push(Note { at: Instant::now(), port, what });
     while !is_over.load(Ordering::Relaxed) {
         let wait = packets.front().map_or(Duration::from_millis(20), |packet| {
             packet.due.saturating_duration_since(Instant::now()).min(Duration::from_millis(20))
@@ -98,21 +146,43 @@ fn run(inputs: &[OwnedFd; 2], output: &OwnedFd, delay: Duration, seen: &Mutex<Ve
         poll(&mut ready, PollTimeout::try_from(wait).unwrap()).unwrap();
         for (input, is_from_client) in inputs.iter().zip([true, false]) {
             while let Some(bytes) = receive(input) {
-                if is_from_client && kind(&bytes) == Some((Seen::Answer, true)) {
-                    seen.lock().unwrap().push(Seen::Request);
+                let due = Instant::now() + delay;
+                let sent = client_port(&bytes, is_from_client).zip(kind(&bytes));
+                let mut must_wait = false;
+                match sent {
+                    Some((port, (Seen::Answer, _))) if is_from_client => {
+                        note(port, Seen::Request);
+                        let is_its = |fin: &mut Packet| client_port(&fin.bytes, false) == Some(port);
+                        packets.extend(waiting.extract_if(.., is_its).map(|fin| Packet { due, ..fin }));
+                    }
+                    Some((port, (Seen::Fin, _))) if is_from_client => note(port, Seen::ClientFin),
+                    Some((port, (Seen::Reset, _))) if is_from_client => note(port, Seen::ClientReset),
+                    Some((port, (Seen::Fin, _))) => {
+                        note(port, Seen::FinLeaves);
+                        must_wait = fins == Fins::AwaitRequest;
+                    }
+                    _ => {}
                 }
-                packets.push_back(Packet { due: Instant::now() + delay, is_from_client, bytes });
+                let packet = Packet { due, is_from_client, bytes };
+                if must_wait { waiting.push(packet) } else { packets.push_back(packet) }
             }
         }
         while packets.front().is_some_and(|packet| packet.due <= Instant::now()) {
             let Packet { is_from_client, mut bytes, .. } = packets.pop_front().unwrap();
-            if let Some((what, _)) = kind(&bytes).filter(|_| !is_from_client) {
-                seen.lock().unwrap().push(what);
+            if let Some((port, (what, _))) = client_port(&bytes, false).zip(kind(&bytes)).filter(|_| !is_from_client) {
+                note(port, what);
             }
             write_checksum(&mut bytes);
             send(output, &bytes);
         }
     }
+}
+
+/// The client's port in a TCP segment.
+fn client_port(packet: &[u8], is_from_client: bool) -> Option<u16> {
+    let (_, tcp) = split(packet)?;
+    let at = if is_from_client { 0 } else { 2 };
+    Some(u16::from_be_bytes([tcp[at], tcp[at + 1]]))
 }
 
 /// What a TCP segment is to the client, and whether it has payload; `None` for one that tells nothing.

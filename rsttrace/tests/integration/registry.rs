@@ -54,6 +54,11 @@ const fn undisturbed(name: &'static str, play: fn(&Stage)) -> Row {
     Row { is_alone: true, ..row(name, play) }
 }
 
+/// Scenario that needs more than the host may have, and runs with no other at the same time.
+const fn undisturbed_needing(lack: fn() -> Option<Lack>, name: &'static str, play: fn(&Stage)) -> Row {
+    Row { is_alone: true, ..needing(lack, name, play) }
+}
+
 /// Scenario with nginx on a path with a delay, whose times leave no room for others at the same time.
 const fn timed(name: &'static str, play: fn(&Stage)) -> Row {
     Row { is_alone: true, ..needing(|| chain::lack().or_else(|| host::lacks_program("nginx")), name, play) }
@@ -395,6 +400,121 @@ const ROWS: &[Row] = &[
         real_programs::tls::lack,
         "real_programs::tls::closing_alerts_are_harmless",
         real_programs::tls::closing_alerts_are_harmless,
+    ),
+    undisturbed_needing(
+        || real_programs::pools::REQUESTS_NGINX.lack(),
+        "real_programs::pools::requests_meets_nginx",
+        |stage| real_programs::pools::REQUESTS_NGINX.play(stage),
+    ),
+    undisturbed_needing(
+        || real_programs::pools::NODE_HAPROXY.lack(),
+        "real_programs::pools::node_meets_haproxy",
+        |stage| real_programs::pools::NODE_HAPROXY.play(stage),
+    ),
+    undisturbed_needing(
+        || real_programs::pools::AIOHTTP_GUNICORN.lack(),
+        "real_programs::pools::aiohttp_meets_gunicorn",
+        |stage| real_programs::pools::AIOHTTP_GUNICORN.play(stage),
+    ),
+    undisturbed_needing(
+        || real_programs::pools::HTTPX_UVICORN.lack(),
+        "real_programs::pools::httpx_meets_uvicorn",
+        |stage| real_programs::pools::HTTPX_UVICORN.play(stage),
+    ),
+    undisturbed_needing(
+        || real_programs::pools::JAVA_GUNICORN.lack(),
+        "real_programs::pools::java_meets_gunicorn",
+        |stage| real_programs::pools::JAVA_GUNICORN.play(stage),
+    ),
+    undisturbed_needing(
+        || real_programs::pools::REQUESTS_NODE.lack(),
+        "real_programs::pools::requests_meets_node",
+        |stage| real_programs::pools::REQUESTS_NODE.play(stage),
+    ),
+    undisturbed_needing(
+        || real_programs::pools::HTTPX_NGINX.lack(),
+        "real_programs::pools::httpx_meets_nginx",
+        |stage| real_programs::pools::HTTPX_NGINX.play(stage),
+    ),
+    undisturbed_needing(
+        || real_programs::pools::AIOHTTP_NGINX.lack(),
+        "real_programs::pools::aiohttp_meets_nginx",
+        |stage| real_programs::pools::AIOHTTP_NGINX.play(stage),
+    ),
+    undisturbed_needing(
+        real_programs::pools::apache_lack,
+        "real_programs::pools::apache_lingers",
+        real_programs::pools::apache_lingers,
+    ),
+    undisturbed_needing(
+        real_programs::pools::gateway_lack,
+        "real_programs::pools::gateway_answers_502",
+        real_programs::pools::gateway_answers_502,
+    ),
+    undisturbed_needing(
+        real_programs::pools::blocking_client_lack,
+        "real_programs::pools::blocking_client_does_not_look",
+        real_programs::pools::blocking_client_does_not_look,
+    ),
+    undisturbed_needing(
+        real_programs::pools::unread_lack,
+        "real_programs::pools::node_closes_with_a_request_unread",
+        real_programs::pools::node_closes_with_a_request_unread,
+    ),
+    undisturbed_needing(
+        real_programs::stopped::lack,
+        "real_programs::stopped::slow_server_is_given_up",
+        real_programs::stopped::slow_server_is_given_up,
+    ),
+    undisturbed_needing(
+        real_programs::stopped::lack,
+        "real_programs::stopped::haproxy_gives_a_slow_server_up",
+        real_programs::stopped::haproxy_gives_a_slow_server_up,
+    ),
+    undisturbed_needing(
+        real_programs::stopped::lack,
+        "real_programs::stopped::downloads_are_stopped",
+        real_programs::stopped::downloads_are_stopped,
+    ),
+    undisturbed_needing(
+        real_programs::stopped::lack,
+        "real_programs::stopped::streams_are_left",
+        real_programs::stopped::streams_are_left,
+    ),
+    undisturbed_needing(
+        real_programs::stopped::lack,
+        "real_programs::stopped::haproxy_closes_after_each_answer",
+        real_programs::stopped::haproxy_closes_after_each_answer,
+    ),
+    undisturbed_needing(
+        real_programs::uploads::lack,
+        "real_programs::uploads::gunicorn_answers_early",
+        real_programs::uploads::gunicorn_answers_early,
+    ),
+    undisturbed_needing(
+        real_programs::uploads::lack,
+        "real_programs::uploads::nginx_hangs_up",
+        real_programs::uploads::nginx_hangs_up,
+    ),
+    undisturbed_needing(
+        real_programs::uploads::lack,
+        "real_programs::uploads::worker_is_killed",
+        real_programs::uploads::worker_is_killed,
+    ),
+    undisturbed_needing(
+        real_programs::uploads::lack,
+        "real_programs::uploads::process_exits",
+        real_programs::uploads::process_exits,
+    ),
+    undisturbed_needing(
+        real_programs::alerts::lack,
+        "real_programs::alerts::nginx_and_its_clients_close",
+        real_programs::alerts::nginx_and_its_clients_close,
+    ),
+    undisturbed_needing(
+        real_programs::alerts::lack,
+        "real_programs::alerts::haproxy_and_its_clients_close",
+        real_programs::alerts::haproxy_and_its_clients_close,
     ),
     timed(
         "real_programs::race::event_loop_meets_the_idle_timeout",

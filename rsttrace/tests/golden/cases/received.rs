@@ -158,6 +158,8 @@ pub(super) const CASES: &[Case] = &[
         in_flight(event, 411, 0);
         timestamps(event, true);
     }),
+    case("a request that lay unread while the peer stood still", "keepalive-race", |event| unread_for(event, 328)),
+    case("a request that lay unread for longer", "peer-aborted", |event| unread_for(event, 1_328)),
     case("an upload that goes on beside an answer that came 1.4 seconds ago", "peer-closed-unread", |event| {
         client(event, tcp::ESTABLISHED);
         exchanged(event, 100_000_000, 348, 1_404);
@@ -370,6 +372,13 @@ pub(super) const CASES: &[Case] = &[
         ..case("the third first request in a row", "policy", first_data)
     },
     Case {
+        before: &[(4000, first_data), (2000, first_data)],
+        ..case("the third first request in a row that a process ends", "peer-aborted", |event| {
+            first_data(event);
+            timestamps(event, true);
+        })
+    },
+    Case {
         before: &[(400, first_data), (200, first_data)],
         ..case("three first requests in half a second", "peer-aborted", first_data)
     },
@@ -486,6 +495,15 @@ fn check(event: &mut ResetEvent) {
 fn mid_transfer(event: &mut ResetEvent) {
     client(event, tcp::ESTABLISHED);
     exchanged(event, 401, 900_000, 8);
+}
+
+/// A request after 1.4 s of silence, which the peer's kernel acknowledged and its process reset so many milliseconds later.
+fn unread_for(event: &mut ResetEvent, ms: u32) {
+    client(event, tcp::ESTABLISHED);
+    exchanged(event, 53, 127, ms + 1_400);
+    exchanged(event, 53, 0, ms);
+    event.last_receive_jiffies = ticks(ms + 1_400);
+    timestamps(event, true);
 }
 
 /// A request on a new connection, answered with a reset.

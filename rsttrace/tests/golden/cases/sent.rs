@@ -162,6 +162,27 @@ pub(super) const CASES: &[Case] = &[
         owner(event, "curl", 33, PROVENANCE_CONNECT);
         held_by(event, "curl", 33);
     }),
+    case("a download that its client stops with little unread", "client-cancelled", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 496, 100_000, 78);
+        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(0), ticks(68));
+    }),
+    case("a client that leaves the rest of a small answer unread", "closed-with-unread-data", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 496, 900, 78);
+        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(0), ticks(68));
+    }),
+    case("a client's reset after the peer's close", "after-close", |event| {
+        resets_in_close_wait(event, ROLE_CLIENT, 4, 20);
+    }),
+    case("a client's reset with its request unanswered", "linger-zero", |event| {
+        resets_in_close_wait(event, ROLE_CLIENT, 2000, 20);
+    }),
+    case("a server's reset after the client's FIN", "linger-zero", |event| {
+        resets_in_close_wait(event, ROLE_SERVER, 4, 20);
+    }),
     case("a client that leaves a finished answer unread", "closed-with-unread-data", |event| {
         sent(event, 11, tcp::ESTABLISHED);
         event.flags |= EVENT_HAS_TIMES;
@@ -232,9 +253,14 @@ pub(super) const CASES: &[Case] = &[
         ended(event, 1000.0, tcp::FIN_WAIT2, ROLE_CLIENT);
         event.ending.last_data = LAST_DATA_SENT;
     }),
-    case("data of the peer's after the client had its answer and closed", "data-after-close", |event| {
+    case("more of an answer after its client had closed", "client-cancelled", |event| {
         time_wait(event, tcp::FIN_WAIT2);
         ended(event, 1000.0, tcp::FIN_WAIT2, ROLE_CLIENT);
+    }),
+    case("data of the peer's after a client that had got none had closed", "data-after-close", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 1000.0, tcp::FIN_WAIT2, ROLE_CLIENT);
+        event.ending.bytes_received = 0;
     }),
     case("a request after the server had closed an idle connection", "keepalive-race", |event| {
         time_wait(event, tcp::FIN_WAIT2);
@@ -258,6 +284,18 @@ pub(super) const CASES: &[Case] = &[
         event.flags |= EVENT_HAS_TIMES;
         (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_SERVER, 81, 162, 120);
         (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(8), ticks(5008));
+    }),
+    case("a request that lay unread while the process stood still", "keepalive-race", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_SERVER, 57, 114, 127);
+        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(308), ticks(1784));
+    }),
+    case("a request that lay unread for longer", "closed-with-unread-data", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_SERVER, 57, 114, 127);
+        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(1308), ticks(2784));
     }),
     case("turned away at a limit", "turned-away", |event| {
         sent(event, 11, tcp::ESTABLISHED);
@@ -309,7 +347,7 @@ pub(super) const CASES: &[Case] = &[
         (event.ending.bytes_received, event.ending.idle_jiffies) = (500_000, 0);
         event.packet.payload = 1448;
     }),
-    case("a full segment two seconds after the client had its answer and closed", "data-after-close", |event| {
+    case("a full segment two seconds after the client had closed", "client-cancelled", |event| {
         time_wait(event, tcp::FIN_WAIT2);
         ended(event, 2000.0, tcp::FIN_WAIT2, ROLE_CLIENT);
         (event.ending.bytes_received, event.ending.idle_jiffies) = (500_000, 0);
@@ -454,4 +492,15 @@ fn proxied_client(event: &mut ResetEvent) {
     owner(event, "haproxy", 77, PROVENANCE_LISTEN);
     event.unread_bytes = 70;
     event.bytes_received = 70;
+}
+
+/// Aborts with `SO_LINGER` 0 after the peer's FIN, with the last data of either side so many milliseconds ago.
+fn resets_in_close_wait(event: &mut ResetEvent, role: u8, received_ms: u32, sent_ms: u32) {
+    sent(event, 14, tcp::CLOSE_WAIT);
+    event.flags |= EVENT_HAS_TIMES;
+    (event.socket_flags, event.shutdown) = (sock_flag::LINGER | sock_flag::DONE, 3);
+    (event.role, event.bytes_received, event.bytes_sent) = (role, 160, 78);
+    (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(received_ms), ticks(sent_ms));
+    owner(event, "haproxy", 33, PROVENANCE_CONNECT);
+    held_by(event, "haproxy", 33);
 }

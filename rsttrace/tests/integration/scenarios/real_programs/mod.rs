@@ -1,11 +1,14 @@
 //! Widely used programs, and the ways in which their sockets pass from one process to another. Each scenario knows
 //! independently which process holds which end of a connection, and every other owner is a failure.
 
+pub(crate) mod alerts;
 pub(crate) mod apache;
 pub(crate) mod caches;
 pub(crate) mod curl;
 pub(crate) mod gateway;
 pub(crate) mod haproxy;
+mod http_client;
+mod http_server;
 pub(crate) mod inetd;
 pub(crate) mod jvm;
 pub(crate) mod mariadb;
@@ -13,15 +16,19 @@ pub(crate) mod memcached;
 pub(crate) mod nginx;
 pub(crate) mod node;
 pub(crate) mod openssh;
+pub(crate) mod pools;
 pub(crate) mod postgres;
 mod program;
 pub(crate) mod python;
 pub(crate) mod race;
 pub(crate) mod redis;
+mod relayed;
 pub(crate) mod relays;
+pub(crate) mod stopped;
 pub(crate) mod timeouts;
 pub(crate) mod tls;
 mod truth;
+pub(crate) mod uploads;
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,6 @@
 //! TLS: what is left of a connection when its client closes first.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use super::program::{self, Program};
 use crate::{host, scenarios::receivers::wait_until, stage::Stage};
@@ -42,15 +42,20 @@ pub(crate) fn lack() -> Option<host::Lack> {
     host::lacks_program("node").or_else(|| host::lacks_program("curl"))
 }
 
+/// Writes the key and the certificate; returns their paths.
+pub(super) fn write_key(directory: &Path) -> [String; 2] {
+    [("key.pem", KEY), ("certificate.pem", CERTIFICATE)].map(|(name, text)| {
+        let path = directory.join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    })
+}
+
 /// curl closes each connection after its answer; the server's closing alert comes after that, and is reset. Nothing is lost,
 /// and neither end has to change anything.
 pub(crate) fn closing_alerts_are_harmless(stage: &Stage) {
     let directory = program::directory();
-    let [key, certificate] = [("key.pem", KEY), ("certificate.pem", CERTIFICATE)].map(|(name, text)| {
-        let path = directory.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.display().to_string()
-    });
+    let [key, certificate] = write_key(directory.path());
     let node = Program::start("node", &["-e", SERVE, &PORT.to_string(), &key, &certificate]);
     node.says("ready");
     let mut tracer = stage.trace();

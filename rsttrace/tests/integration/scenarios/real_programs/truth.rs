@@ -37,6 +37,12 @@ impl End {
         Self::shared_by(pid, &[&program::comm(pid)], local, peer)
     }
 
+    /// An end that is open, with the processes that hold it according to `/proc`.
+    pub(super) fn found(local: SocketAddr, peer: SocketAddr) -> Self {
+        let inode = socket(local, peer).expect("the connection is open").inode;
+        Self { local, peer, holders: holders_of(&inode) }
+    }
+
     /// An end that processes of these names, this PID among them, and no others hold, which `/proc` must confirm.
     pub(super) fn shared_by(pid: u32, names: &[&str], local: SocketAddr, peer: SocketAddr) -> Self {
         let inode = socket(local, peer).expect("the connection is open").inode;
@@ -81,6 +87,13 @@ impl End {
     /// Whether the process has closed this end and no descriptor of it is left.
     pub(super) fn has_closed(&self) -> bool {
         socket(self.local, self.peer).is_none_or(|socket| socket.inode == "0")
+    }
+
+    /// Checks that this record names the right owner.
+    pub(super) fn owns(&self, reset: &Reset) {
+        if let Some(fault) = self.fault(reset) {
+            panic!("{fault}");
+        }
     }
 
     /// What is wrong with the owner in this record; `None` if it is right.
