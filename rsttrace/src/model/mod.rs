@@ -10,6 +10,7 @@ mod reset;
 mod segment;
 mod summary;
 pub(crate) mod timestamp;
+pub mod translation;
 mod unapplied;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use self::{
         BackendCount, CounterCoverage, Coverage, FinOrderCounts, IdleCluster, IdleKind, NamespaceCoverage, PeerCount,
         ProcessCount, SinkCount, Summary,
     },
+    translation::{Translated, TranslationSource},
     unapplied::{Forwarded, IGNORE_REASONS, IgnoreReason, Ignored, Interface, RstOrigin},
 };
 
