@@ -41,12 +41,18 @@ pub(super) fn set_no_new_privs() -> io::Result<()> {
 pub(super) fn install_seccomp_filter(requirements: Requirements) -> io::Result<()> {
     // SPEC_ALLOW: kernels before 5.16 otherwise switch on SSBD for every filtered process, a mitigation for programs
     // that run foreign code.
-    install(requirements, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW)
+    install(&syscalls::allowed(requirements), SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW)
 }
 
-fn install(requirements: Requirements, flags: libc::c_ulong) -> io::Result<()> {
+/// Installs the filter of the process that looks up tracked connections. Needs [`set_no_new_privs`] before. Fails when the
+/// kernel has no seccomp, or the architecture has no table of system calls.
+pub(super) fn install_helper_filter() -> io::Result<()> {
+    install(&syscalls::allowed_for_helper(), SECCOMP_FILTER_FLAG_SPEC_ALLOW)
+}
+
+fn install(rules: &[SyscallRule], flags: libc::c_ulong) -> io::Result<()> {
     let arch = AUDIT_ARCH.ok_or_else(|| io::Error::other("there is no table of calls for this kind of processor"))?;
-    let mut filter = compile(arch, &syscalls::allowed(requirements))?;
+    let mut filter = compile(arch, rules)?;
     let length = filter.len().try_into().map_err(io::Error::other)?;
     let program = sock_fprog { len: length, filter: filter.as_mut_ptr() };
     // SAFETY: the filter lives through the call, which copies it.
@@ -161,7 +167,7 @@ mod tests {
     fn sandboxed<T: Send + 'static>(requirements: Requirements, action: fn() -> T) -> T {
         let sandboxed = move || {
             set_no_new_privs().expect("every kernel has it");
-            install(requirements, 0).expect("this kernel has seccomp");
+            install(&syscalls::allowed(requirements), 0).expect("this kernel has seccomp");
             action()
         };
         thread::spawn(sandboxed).join().expect("the action does not panic")
