@@ -26,8 +26,9 @@ const KERNEL_PACKAGES: [&str; 7] = [
 ];
 /// Programs that the integration tests make and break connections with, and cross-check with. Of Apache only the server
 /// and its modules, which install no service; of systemd the tool for socket activation.
-pub(crate) const TEST_PACKAGES: [&str; 13] = [
+pub(crate) const TEST_PACKAGES: [&str; 14] = [
     "apache2-bin",
+    "conntrack",
     "curl",
     "gunicorn",
     "haproxy",

@@ -108,6 +108,11 @@ impl Conntrack {
         self.tables.iter().flatten().count()
     }
 
+    /// Whether the table of this namespace can be asked. Another one's connections are looked for in the host's table alone.
+    pub fn has_table_of(&self, namespace: NamespaceId) -> bool {
+        self.table(namespace).is_some()
+    }
+
     /// Completes when [`Self::take_answers`] has something to do; never where there is nothing to wait for. Can be dropped and
     /// called anew without loss.
     pub async fn ready(&self) {

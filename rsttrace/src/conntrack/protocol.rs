@@ -161,7 +161,7 @@ impl<'a> Packet<'a> {
 pub(super) struct Ready {
     /// Namespaces of the tables, by index. The first is the helper's own.
     pub(super) tables: Vec<NamespaceId>,
-    /// Index of the host's table: of the namespace of PID 1, where it could be opened.
+    /// Index of the host's table: of the namespace of PID 1; where that cannot be entered, of the helper's own.
     pub(super) host: u16,
     /// Namespaces that could not be entered.
     pub(super) refused: u16,

@@ -53,9 +53,10 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Opens a socket in the calling thread's network namespace, and in as many of other processes' as the bound allows, by
-    /// PID. Leaves the thread in any of them. Blocks while `/proc` is listed.
+    /// PID. Blocks while `/proc` is listed.
     pub(super) fn open() -> Self {
         let own = own_inode();
+        let here = File::open("/proc/thread-self/ns/net");
         let mut all = Self { tables: Vec::new(), host: 0, refused: 0, beyond: 0, sequence_number: 0 };
         match open_socket() {
             Ok(socket) => all.push(own, socket, None),
@@ -85,6 +86,11 @@ impl Tables {
                 Err(Errno::ENOENT | Errno::ESRCH) => {}
                 Err(_) => all.refused = all.refused.saturating_add(1),
             }
+        }
+        // In the last one, the thread itself would keep it alive. Failing leaves it there, and may only be for want of a
+        // descriptor or of CAP_SYS_ADMIN, without which it has entered none.
+        if let Ok(here) = here {
+            let _ignored = setns(here, CloneFlags::CLONE_NEWNET);
         }
         all
     }

@@ -46,3 +46,4 @@ pub(crate) mod sinks;
 pub(crate) mod snapshot;
 pub(crate) mod summary;
 pub(crate) mod timers;
+pub(crate) mod translated;
