@@ -52,10 +52,12 @@ fn run(control: &OwnedFd, user: Option<&User>) -> Result<(), Errno> {
     let _ignored = prctl::set_name(c"rsttrace-ct");
     ignore_signals()?;
     close_others(control.as_raw_fd())?;
-    let mut tables = Tables::open();
+    let mut tables = Tables::open()?;
     sandbox::enter_helper(user).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EPERM)))?;
     // Only when it works does the other side learn of the tables; until then, and otherwise, it sees the end of the helper.
-    tables.probe().map_err(|_| Errno::EPERM)?;
+    if tables.probe().is_err() {
+        return Err(Errno::EPERM);
+    }
     send(control.as_raw_fd(), &tables.ready().encode(), MsgFlags::MSG_NOSIGNAL)?;
     let mut buffers = [[0; MESSAGE_MAX]; 2];
     let mut packet = Vec::with_capacity(PACKET_MAX);

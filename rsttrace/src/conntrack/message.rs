@@ -243,9 +243,15 @@ pub(super) mod tests {
     fn a_request_has_the_bytes_that_the_kernel_expects() {
         let message = request(7, &tuple_of("10.0.0.1:1", "10.0.0.2:2")).expect("ends of one IP version");
         if cfg!(target_endian = "little") {
-            let expected = "4800000001010100070000000000000002000000340001801400018008000100\
-                            0a000001080002000a0000021c000280050001000600000006000200000100000600030000020000";
-            assert_eq!(message.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), expected);
+            let expected = [
+                // Header: 72 bytes, IPCTNL_MSG_CT_GET, NLM_F_REQUEST, 7; AF_INET.
+                &[72, 0, 0, 0, 1, 1, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0][..],
+                // Tuple, 52 bytes: addresses, 20 bytes.
+                &[52, 0, 1, 0x80, 20, 0, 1, 0x80, 8, 0, 1, 0, 10, 0, 0, 1, 8, 0, 2, 0, 10, 0, 0, 2],
+                // Protocol and ports, 28 bytes.
+                &[28, 0, 2, 0x80, 5, 0, 1, 0, 6, 0, 0, 0, 6, 0, 2, 0, 0, 1, 0, 0, 6, 0, 3, 0, 0, 2, 0, 0],
+            ];
+            assert_eq!(message, expected.concat());
         }
         assert_eq!(request(7, &Tuple { source: end("10.0.0.1:1"), destination: end("[::1]:2") }), None);
     }

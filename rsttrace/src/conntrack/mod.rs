@@ -56,7 +56,11 @@ pub fn examine(presence: Presence) -> (usize, Vec<Degraded>) {
     }
     // In a thread, since it moves to other namespaces.
     let opened = std::thread::scope(|scope| scope.spawn(tables::Tables::open).join());
-    let Ok(mut tables) = opened else { return (0, vec![degraded("a thread has failed")]) };
+    let mut tables = match opened {
+        Ok(Ok(tables)) => tables,
+        Ok(Err(error)) => return (0, vec![degraded(&error.to_string())]),
+        Err(_) => return (0, vec![degraded("a thread has failed")]),
+    };
     if let Err(why) = tables.probe() {
         return (0, vec![degraded(&why)]);
     }
@@ -78,9 +82,13 @@ fn missing_namespaces(ready: &protocol::Ready) -> Vec<Degraded> {
     let one = |why: String| Degraded { what: "conntrack".to_owned(), why, loss: loss.to_owned() };
     let mut missing = Vec::new();
     if ready.refused > 0 {
+        let error = std::io::Error::from_raw_os_error(ready.error.into());
+        missing.push(one(format!("{} network namespaces cannot be entered: {error}", ready.refused)));
+    }
+    if ready.hidden > 0 {
         missing.push(one(format!(
-            "{} network namespaces cannot be entered, which takes CAP_SYS_ADMIN and CAP_SYS_PTRACE",
-            ready.refused
+            "the network namespaces of {} processes cannot be seen, which takes CAP_SYS_PTRACE",
+            ready.hidden
         )));
     }
     if ready.beyond > 0 {

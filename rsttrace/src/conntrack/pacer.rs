@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn an_answer_that_is_late_is_not_taken() {
         let (mut pacer, now) = (Pacer::new(), Instant::now());
-        let serials: Vec<u64> = (0..3).filter_map(|id| admit(&mut pacer, id, now + Duration::from_millis(id))).collect();
+        let serials: Vec<u64> =
+            (0..3).filter_map(|id| admit(&mut pacer, id, now + Duration::from_millis(id))).collect();
         assert_eq!(pacer.deadline(), Some(now + PATIENCE));
         assert_eq!(pacer.take_expired(now + Duration::from_millis(9)), None);
         let at = now + Duration::from_millis(11);

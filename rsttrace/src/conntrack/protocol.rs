@@ -165,13 +165,17 @@ pub(super) struct Ready {
     pub(super) host: u16,
     /// Namespaces that could not be entered.
     pub(super) refused: u16,
+    /// `errno` of the first of these.
+    pub(super) error: u16,
+    /// Processes whose namespace cannot be seen for want of `CAP_SYS_PTRACE`.
+    pub(super) hidden: u16,
     /// Namespaces beyond the bound.
     pub(super) beyond: u16,
 }
 
 impl Ready {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = [self.host, self.refused, self.beyond].map(u16::to_ne_bytes).concat();
+        let mut bytes = [self.host, self.refused, self.error, self.hidden, self.beyond].map(u16::to_ne_bytes).concat();
         for NamespaceId { inode, cookie } in &self.tables {
             bytes.extend(inode.to_ne_bytes());
             bytes.extend(cookie.to_ne_bytes());
@@ -181,8 +185,9 @@ impl Ready {
 
     /// `None` for bytes that name no table.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let [host, refused, beyond] = [0, 2, 4].map(|offset| take(bytes, offset).map(u16::from_ne_bytes));
-        let (tables, rest) = bytes.get(6..)?.as_chunks::<12>();
+        let numbers = [0, 2, 4, 6, 8].map(|offset| take(bytes, offset).map(u16::from_ne_bytes));
+        let [Some(host), Some(refused), Some(error), Some(hidden), Some(beyond)] = numbers else { return None };
+        let (tables, rest) = bytes.get(10..)?.as_chunks::<12>();
         if tables.is_empty() || !rest.is_empty() {
             return None;
         }
@@ -191,7 +196,7 @@ impl Ready {
             Some(NamespaceId { inode: u32::from_ne_bytes(inode), cookie: u64::from_ne_bytes(cookie) })
         };
         let tables = tables.iter().map(namespace).collect::<Option<Vec<_>>>()?;
-        Some(Self { tables, host: host?, refused: refused?, beyond: beyond? })
+        Some(Self { tables, host, refused, error, hidden, beyond })
     }
 }
 
@@ -224,7 +229,7 @@ mod tests {
             }
         }
         let tables = vec![NamespaceId { inode: 1, cookie: 2 }, NamespaceId { inode: u32::MAX, cookie: 0 }];
-        let ready = Ready { tables, host: 1, refused: 2, beyond: 3 };
+        let ready = Ready { tables, host: 1, refused: 2, error: 3, hidden: 4, beyond: 5 };
         assert_eq!(Ready::decode(&ready.encode()), Some(ready.clone()));
         assert_eq!(Ready::decode(&ready.encode()[..20]), None);
     }

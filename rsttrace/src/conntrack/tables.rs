@@ -8,11 +8,12 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt as _,
     },
 };
 
+use caps::{CapSet, Capability};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
@@ -20,6 +21,8 @@ use nix::{
         AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, socket,
     },
 };
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{
     message,
@@ -44,76 +47,76 @@ struct Table {
 
 /// Tables of all namespaces that could be opened.
 pub(super) struct Tables {
-    tables: Vec<Table>,
+    all: Vec<Table>,
     host: u16,
     refused: u16,
+    error: u16,
+    hidden: u16,
     beyond: u16,
     sequence_number: u32,
 }
 
 impl Tables {
     /// Opens a socket in the calling thread's network namespace, and in as many of other processes' as the bound allows, by
-    /// PID. Blocks while `/proc` is listed.
-    pub(super) fn open() -> Self {
+    /// PID. Blocks while `/proc` is listed. Fails when there can be no socket in its own.
+    pub(super) fn open() -> Result<Self, Errno> {
         let own = own_inode();
         let here = File::open("/proc/thread-self/ns/net");
-        let mut all = Self { tables: Vec::new(), host: 0, refused: 0, beyond: 0, sequence_number: 0 };
-        match open_socket() {
-            Ok(socket) => all.push(own, socket, None),
-            // Nothing else will work either; requests fail.
-            Err(_) => all.tables.push(Table {
-                namespace: NamespaceId { inode: own, cookie: 0 },
-                socket: None,
-                process: None,
-            }),
-        }
-        for (pid, inode) in namespaces_by_pid() {
+        let (namespaces, hidden) = namespaces_by_pid();
+        let mut tables = Self { all: Vec::new(), host: 0, refused: 0, error: 0, hidden, beyond: 0, sequence_number: 0 };
+        tables.push(own, open_socket()?, None);
+        for (pid, inode) in namespaces {
             if inode == own {
                 continue;
             }
-            if all.tables.len() > MOST_NAMESPACES {
-                all.beyond = all.beyond.saturating_add(1);
+            if tables.all.len() > MOST_NAMESPACES {
+                tables.beyond = tables.beyond.saturating_add(1);
                 continue;
             }
-            match open_in(pid, inode) {
+            match here.as_ref().map_err(errno).and_then(|_| open_in(pid, inode)) {
                 Ok((socket, process)) => {
                     if pid == 1 {
-                        all.host = u16::try_from(all.tables.len()).unwrap_or(0);
+                        tables.host = u16::try_from(tables.all.len()).unwrap_or(0);
                     }
-                    all.push(inode, socket, Some(process));
+                    tables.push(inode, socket, Some(process));
                 }
                 // It has ended meanwhile.
                 Err(Errno::ENOENT | Errno::ESRCH) => {}
-                Err(_) => all.refused = all.refused.saturating_add(1),
+                Err(error) => {
+                    if tables.refused == 0 {
+                        tables.error = u16::try_from(error as i32).unwrap_or(0);
+                    }
+                    tables.refused = tables.refused.saturating_add(1);
+                }
             }
         }
-        // In the last one, the thread itself would keep it alive. Failing leaves it there, and may only be for want of a
-        // descriptor or of CAP_SYS_ADMIN, without which it has entered none.
+        // In the last one, the thread itself would keep it alive. Fails only without CAP_SYS_ADMIN, where none was entered.
         if let Ok(here) = here {
             let _ignored = setns(here, CloneFlags::CLONE_NEWNET);
         }
-        all
+        Ok(tables)
     }
 
     fn push(&mut self, inode: u32, socket: OwnedFd, process: Option<OwnedFd>) {
         let namespace = NamespaceId { inode, cookie: cookie(&socket) };
-        self.tables.push(Table { namespace, socket: Some(socket), process });
+        self.all.push(Table { namespace, socket: Some(socket), process });
     }
 
     /// What the other side is to know of the tables.
     pub(super) fn ready(&self) -> Ready {
-        let tables = self.tables.iter().map(|table| table.namespace).collect();
-        Ready { tables, host: self.host, refused: self.refused, beyond: self.beyond }
+        let tables = self.all.iter().map(|table| table.namespace).collect();
+        let Self { host, refused, error, hidden, beyond, .. } = *self;
+        Ready { tables, host, refused, error, hidden, beyond }
     }
 
     /// The processes to watch, with the indices of their tables.
     pub(super) fn watched(&self) -> impl Iterator<Item = (u16, BorrowedFd<'_>)> {
-        (0..).zip(&self.tables).filter_map(|(index, table)| Some((index, table.process.as_ref()?.as_fd())))
+        (0..).zip(&self.all).filter_map(|(index, table)| Some((index, table.process.as_ref()?.as_fd())))
     }
 
     /// Closes a table, so that its namespace can end.
     pub(super) fn close(&mut self, index: u16) {
-        if let Some(table) = self.tables.get_mut(usize::from(index)) {
+        if let Some(table) = self.all.get_mut(usize::from(index)) {
             (table.socket, table.process) = (None, None);
         }
     }
@@ -163,7 +166,7 @@ impl Tables {
     /// Sends a request, and receives the kernel's answer into the buffer; returns its length. The kernel answers before the
     /// sending of the request returns, so that nothing is waited for.
     fn look_up_length(&mut self, table: u16, tuple: &Tuple, buffer: &mut [u8; MESSAGE_MAX]) -> Result<usize, i32> {
-        let socket = self.tables.get(usize::from(table)).and_then(|table| table.socket.as_ref()).ok_or(libc::ENOENT)?;
+        let socket = self.all.get(usize::from(table)).and_then(|table| table.socket.as_ref()).ok_or(libc::ENOENT)?;
         self.sequence_number = self.sequence_number.wrapping_add(1);
         let request = message::request(self.sequence_number, tuple).ok_or(libc::EAFNOSUPPORT)?;
         send(socket.as_raw_fd(), &request, MsgFlags::empty()).map_err(|error| error as i32)?;
@@ -200,10 +203,8 @@ fn open_socket() -> Result<OwnedFd, Errno> {
 /// with `ENOENT` or `ESRCH` when the process has ended.
 fn open_in(pid: i32, inode: u32) -> Result<(OwnedFd, OwnedFd), Errno> {
     let namespace = File::open(format!("/proc/{pid}/ns/net")).map_err(|error| errno(&error))?;
-    // SAFETY: takes integers and returns a descriptor or -1.
-    let raw = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-    // SAFETY: a new descriptor that nothing else owns.
-    let process = unsafe { OwnedFd::from_raw_fd(i32::try_from(raw).map_err(|_| Errno::EBADF)?) };
+    let process = Pid::from_raw(pid).ok_or(Errno::ESRCH)?;
+    let process = pidfd_open(process, PidfdFlags::empty()).map_err(|error| Errno::from_raw(error.raw_os_error()))?;
     // Whether the PID names a process of this namespace even now, when it can no longer name another one than the pidfd.
     if inode_of(pid) != Some(inode) {
         return Err(Errno::ESRCH);
@@ -226,16 +227,28 @@ fn inode_of(pid: i32) -> Option<u32> {
     fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino().try_into().ok()
 }
 
-/// Every network namespace with the lowest PID in it, by PID. Those of processes that this one may not look at are missing.
-fn namespaces_by_pid() -> BTreeMap<i32, u32> {
+/// Every network namespace with the lowest PID in it, by PID, and the number of processes whose namespace cannot be seen for
+/// want of `CAP_SYS_PTRACE`.
+fn namespaces_by_pid() -> (BTreeMap<i32, u32>, u16) {
+    let sees_all = caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_PTRACE).unwrap_or(false);
     let mut lowest: BTreeMap<u32, i32> = BTreeMap::new();
+    let mut hidden = 0_u16;
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
-        if let Some(inode) = inode_of(pid) {
-            lowest.entry(inode).and_modify(|lowest| *lowest = pid.min(*lowest)).or_insert(pid);
+        match fs::metadata(format!("/proc/{pid}/ns/net")) {
+            Ok(metadata) => {
+                if let Ok(inode) = metadata.ino().try_into() {
+                    lowest.entry(inode).and_modify(|lowest| *lowest = pid.min(*lowest)).or_insert(pid);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !sees_all => {
+                hidden = hidden.saturating_add(1);
+            }
+            // It has ended meanwhile.
+            Err(_) => {}
         }
     }
-    lowest.into_iter().map(|(inode, pid)| (pid, inode)).collect()
+    (lowest.into_iter().map(|(inode, pid)| (pid, inode)).collect(), hidden)
 }
 
 /// Cookie of a socket's namespace; 0 before 5.14.

@@ -61,7 +61,8 @@ impl TextFormatter {
 
         grow(&mut self.peer_columns, columns(&peer), &ENDPOINT);
         grow(&mut self.process_columns, columns(&process), &PROCESS);
-        if let Some(behind) = reset.translated.map(|translated| translated.peer).filter(|&behind| behind != reset.peer) {
+        if let Some(behind) = reset.translated.map(|translated| translated.peer).filter(|&behind| behind != reset.peer)
+        {
             let both = format!("{peer} ({behind})");
             let whole = [&time, "SENT ", &reset.local.to_string(), " > ", &both, " ", &process, " ", &state, " "];
             if whole.into_iter().map(columns).sum::<usize>() + columns(cause(reset)) <= WIDTH {

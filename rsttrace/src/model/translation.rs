@@ -249,8 +249,8 @@ mod tests {
         Some((found.local.to_string(), found.peer.to_string()))
     }
 
-    fn ends(local: &str, peer: &str) -> Option<(String, String)> {
-        Some((local.to_owned(), peer.to_owned()))
+    fn ends(local: &str, peer: &str) -> (String, String) {
+        (local.to_owned(), peer.to_owned())
     }
 
     const CLIENT: &str = "10.0.1.5:40000";
@@ -262,37 +262,37 @@ mod tests {
     #[test]
     fn destination_translation_shows_the_server_to_the_client_and_the_virtual_address_to_the_server() {
         let entry = entry(tuple(CLIENT, VIRTUAL), tuple(BACKEND, CLIENT));
-        assert_eq!(other_side(&entry, CLIENT, VIRTUAL), ends(CLIENT, BACKEND));
-        assert_eq!(other_side(&entry, BACKEND, CLIENT), ends(VIRTUAL, CLIENT));
+        assert_eq!(other_side(&entry, CLIENT, VIRTUAL), Some(ends(CLIENT, BACKEND)));
+        assert_eq!(other_side(&entry, BACKEND, CLIENT), Some(ends(VIRTUAL, CLIENT)));
     }
 
     #[test]
     fn source_translation_shows_the_router_to_the_client_and_the_client_to_the_server() {
         let entry = entry(tuple(CLIENT, SERVER), tuple(SERVER, ROUTER));
-        assert_eq!(other_side(&entry, CLIENT, SERVER), ends(ROUTER, SERVER));
-        assert_eq!(other_side(&entry, SERVER, ROUTER), ends(SERVER, CLIENT));
+        assert_eq!(other_side(&entry, CLIENT, SERVER), Some(ends(ROUTER, SERVER)));
+        assert_eq!(other_side(&entry, SERVER, ROUTER), Some(ends(SERVER, CLIENT)));
     }
 
     #[test]
     fn a_translation_of_the_port_alone_counts() {
         let entry = entry(tuple(CLIENT, "10.0.3.7:80"), tuple("10.0.3.7:15001", CLIENT));
-        assert_eq!(other_side(&entry, CLIENT, "10.0.3.7:80"), ends(CLIENT, "10.0.3.7:15001"));
-        assert_eq!(other_side(&entry, "10.0.3.7:15001", CLIENT), ends("10.0.3.7:80", CLIENT));
+        assert_eq!(other_side(&entry, CLIENT, "10.0.3.7:80"), Some(ends(CLIENT, "10.0.3.7:15001")));
+        assert_eq!(other_side(&entry, "10.0.3.7:15001", CLIENT), Some(ends("10.0.3.7:80", CLIENT)));
     }
 
     #[test]
     fn both_translations_at_once_change_both_ends() {
         let entry = entry(tuple(CLIENT, VIRTUAL), tuple(BACKEND, ROUTER));
-        assert_eq!(other_side(&entry, CLIENT, VIRTUAL), ends(ROUTER, BACKEND));
-        assert_eq!(other_side(&entry, BACKEND, ROUTER), ends(VIRTUAL, CLIENT));
+        assert_eq!(other_side(&entry, CLIENT, VIRTUAL), Some(ends(ROUTER, BACKEND)));
+        assert_eq!(other_side(&entry, BACKEND, ROUTER), Some(ends(VIRTUAL, CLIENT)));
     }
 
     #[test]
     fn hairpin_leads_back_to_the_client_s_own_address() {
         // A server that reaches itself by the virtual address, and is masqueraded so that the answer comes back.
         let entry = entry(tuple("10.0.3.7:40000", VIRTUAL), tuple(BACKEND, "10.0.3.1:40000"));
-        assert_eq!(other_side(&entry, "10.0.3.7:40000", VIRTUAL), ends("10.0.3.1:40000", BACKEND));
-        assert_eq!(other_side(&entry, BACKEND, "10.0.3.1:40000"), ends(VIRTUAL, "10.0.3.7:40000"));
+        assert_eq!(other_side(&entry, "10.0.3.7:40000", VIRTUAL), Some(ends("10.0.3.1:40000", BACKEND)));
+        assert_eq!(other_side(&entry, BACKEND, "10.0.3.1:40000"), Some(ends(VIRTUAL, "10.0.3.7:40000")));
     }
 
     #[test]
@@ -310,7 +310,9 @@ mod tests {
     #[test]
     fn an_entry_of_another_connection_says_nothing() {
         let entry = entry(tuple(CLIENT, VIRTUAL), tuple(BACKEND, CLIENT));
-        for (local, peer) in [("10.0.1.5:40001", VIRTUAL), (CLIENT, "10.96.0.10:81"), (CLIENT, SERVER), (SERVER, CLIENT)] {
+        for (local, peer) in
+            [("10.0.1.5:40001", VIRTUAL), (CLIENT, "10.96.0.10:81"), (CLIENT, SERVER), (SERVER, CLIENT)]
+        {
             assert_eq!((other_side(&entry, local, peer), meant(&entry, local, peer)), (None, None), "{local} {peer}");
         }
     }
@@ -319,11 +321,11 @@ mod tests {
     fn a_segment_that_was_not_translated_is_found_at_the_router() {
         // The server's segment to the router's address was meant for the client behind it.
         let masqueraded = entry(tuple(CLIENT, SERVER), tuple(SERVER, ROUTER));
-        assert_eq!(meant(&masqueraded, ROUTER, SERVER), ends(CLIENT, SERVER));
+        assert_eq!(meant(&masqueraded, ROUTER, SERVER), Some(ends(CLIENT, SERVER)));
         assert_eq!(other_side(&masqueraded, ROUTER, SERVER), None);
         // The client's segment to the virtual address was meant for the server behind it.
         let forwarded = entry(tuple(CLIENT, VIRTUAL), tuple(BACKEND, CLIENT));
-        assert_eq!(meant(&forwarded, VIRTUAL, CLIENT), ends(BACKEND, CLIENT));
+        assert_eq!(meant(&forwarded, VIRTUAL, CLIENT), Some(ends(BACKEND, CLIENT)));
         assert_eq!(other_side(&forwarded, VIRTUAL, CLIENT), None);
         // Its ends proper, of which packets are translated, are no sign of that.
         assert_eq!(meant(&masqueraded, CLIENT, SERVER), None);
@@ -334,8 +336,8 @@ mod tests {
     fn ipv6_ends_are_ends_like_any_other() {
         let (client, virtual_, backend) = ("[2001:db8::5]:40000", "[2001:db8::10]:80", "[fd00::7]:8080");
         let entry = entry(tuple(client, virtual_), tuple(backend, client));
-        assert_eq!(other_side(&entry, client, virtual_), ends(client, backend));
-        assert_eq!(other_side(&entry, backend, client), ends(virtual_, client));
+        assert_eq!(other_side(&entry, client, virtual_), Some(ends(client, backend)));
+        assert_eq!(other_side(&entry, backend, client), Some(ends(virtual_, client)));
     }
 
     #[test]

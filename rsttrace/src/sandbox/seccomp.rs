@@ -257,13 +257,31 @@ mod tests {
     }
 
     #[test]
+    fn the_helper_may_use_the_sockets_that_it_has() {
+        let helper = || {
+            let (one, other) = UnixDatagram::pair().expect("sockets can be made before");
+            set_no_new_privs().expect("every kernel has it");
+            install(&syscalls::allowed_for_helper(), 0).expect("this kernel has seccomp");
+            assert!(one.send(b"packet").is_ok() && other.recv(&mut [0; 9]).is_ok_and(|length| length == 6));
+            assert!(is_refused(fs::read("/proc/self/stat")), "reading a file");
+            assert!(is_refused(UnixDatagram::unbound()), "a socket");
+            // SAFETY: takes integers; the descriptor is none.
+            assert!(is_refused(check(unsafe { libc::syscall(libc::SYS_setns, -1, libc::CLONE_NEWNET) })));
+            // SAFETY: the kernel reads no byte.
+            assert!(is_refused(check(unsafe { libc::syscall(libc::SYS_write, -1, 0, 0) })), "writing");
+        };
+        thread::spawn(helper).join().expect("the helper does not panic");
+    }
+
+    #[test]
     fn keeps_every_jump_inside_the_filter() {
-        let rules = syscalls::allowed(Requirements::default());
-        let filter = compile(AUDIT_ARCH.expect("a known architecture"), &rules).expect("it is short");
-        for (at, instruction) in filter.iter().enumerate() {
-            let farthest = at + 1 + usize::from(instruction.jt.max(instruction.jf));
-            assert!(u32::from(instruction.code) & 7 != BPF_JMP || farthest < filter.len(), "{at}");
+        for rules in [syscalls::allowed(Requirements::default()), syscalls::allowed_for_helper()] {
+            let filter = compile(AUDIT_ARCH.expect("a known architecture"), &rules).expect("it is short");
+            for (at, instruction) in filter.iter().enumerate() {
+                let farthest = at + 1 + usize::from(instruction.jt.max(instruction.jf));
+                assert!(u32::from(instruction.code) & 7 != BPF_JMP || farthest < filter.len(), "{at}");
+            }
+            assert!(filter.len() < 4096);
         }
-        assert!(filter.len() < 4096);
     }
 }

@@ -17,9 +17,7 @@ use rsttrace::{
     load::KernelInfo,
     model::{
         Endpoint, NamespaceId, Translated,
-        translation::{
-            ConntrackEntry, ConntrackLookup, Translations as _, Tuple, translated_ends, untranslated_ends,
-        },
+        translation::{ConntrackEntry, ConntrackLookup, Translations as _, Tuple, translated_ends, untranslated_ends},
     },
 };
 
@@ -127,7 +125,8 @@ pub(crate) fn serve() {
     runtime.block_on(async {
         let (client, degraded) = Conntrack::start(presence);
         let mut client = client.unwrap_or_else(|| panic!("{presence:?}, {degraded:?}"));
-        writeln!(io::stdout(), "ready").unwrap();
+        let mut out = io::stdout().lock();
+        writeln!(out, "ready").unwrap();
         for line in io::stdin().lock().lines() {
             let line = line.unwrap();
             let words: Vec<&str> = line.split(' ').collect();
@@ -143,7 +142,7 @@ pub(crate) fn serve() {
                 }
                 _ => panic!("{line}"),
             };
-            writeln!(io::stdout(), "{answer}").unwrap();
+            writeln!(out, "{answer}").unwrap();
         }
     });
 }

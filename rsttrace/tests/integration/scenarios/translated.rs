@@ -24,7 +24,7 @@ use crate::{
 /// Virtual addresses, which no host has.
 const VIRTUAL_V4: &str = "10.96.0.10:80";
 const VIRTUAL_V6: &str = "[fd96::10]:80";
-/// Mask of CAP_NET_ADMIN.
+/// Mask of `CAP_NET_ADMIN`.
 const CAP_NET_ADMIN: &str = "0000000000001000";
 
 pub(crate) fn lack() -> Option<Lack> {
@@ -198,14 +198,15 @@ pub(crate) fn refusal_leaves_no_entry(stage: &Stage) {
     }
 }
 
-/// The helper has CAP_NET_ADMIN and no other capability, runs under a filter, has none of the process's descriptors, and ends
+/// The helper has `CAP_NET_ADMIN` and no other capability, runs under a filter, has none of the process's descriptors, and ends
 /// with it even when it is killed.
 pub(crate) fn helper_has_one_capability(_: &Stage) {
     let mut lookups = ConntrackClient::start();
     let helper = lookups.helper();
     let status = fs::read_to_string(format!("/proc/{helper}/status")).unwrap();
     let value = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {status}"));
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {status}"));
         line.trim().to_owned()
     };
     assert_eq!(value("Name:"), "rsttrace-ct");
