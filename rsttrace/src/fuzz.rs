@@ -65,6 +65,8 @@ pub fn sample(data: &[u8]) {
         processor.feed(&mut vec![event], u64::MAX, &CLOCK, &mut NoKernel, &mut out);
         out.0.drain(..).for_each(|record| print(&record));
     }
+    processor.finish_all(&NoKernel, &mut out);
+    out.0.drain(..).for_each(|record| print(&record));
 }
 
 /// Formats a record, and checks that it is whole lines without control characters, and in JSON one object.

@@ -12,6 +12,7 @@ pub mod cli;
 mod commands;
 mod config;
 pub mod conntrack;
+pub mod correlate;
 pub mod decode;
 pub mod diagnose;
 pub mod exit;

@@ -35,6 +35,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["cli", "input_file", "util"]),
     // Its helper process enters a sandbox of its own.
     ("conntrack", &["model", "sandbox", "util"]),
+    // Records that belong together take their causes from each other; every cause is one of the catalogue.
+    ("correlate", &["diagnose", "model"]),
     ("decode", &["model"]),
     ("diagnose", &["input_file", "model", "util"]),
     ("exit", &["config", "diagnose", "filter", "load", "sandbox", "sink", "stack", "util"]),
@@ -65,6 +67,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "attribute",
             "cli",
+            "correlate",
             "decode",
             "diagnose",
             "exit",

@@ -27,8 +27,8 @@ use super::{
 use crate::{
     model::internals::{Ending, HolderFindings, Internals, KernelTask},
     model::{
-        Cause, Cgroup, Direction, Endpoint, Family, Forwarded, Hook, Interface, Netns, Packet, ProvokingPacket, Reset,
-        Role, RstOrigin, Socket, State, TcpFlags,
+        Cause, Cgroup, Direction, Endpoint, Family, Forwarded, Hook, IncidentRole, Interface, Netns, Packet,
+        ProvokingPacket, Reset, Role, RstOrigin, Socket, State, TcpFlags,
     },
 };
 
@@ -84,6 +84,8 @@ impl Decoder {
         let mut internals = internals(event, &mut self.comms);
         internals.tick_ms = self.ticks.map(|ticks| ticks.ms(1));
         internals.ending = ending(event, self.ticks);
+        internals.expected_seq =
+            (event.kind == KIND_RECEIVED && event.flags & EVENT_HAS_SOCKET != 0).then_some(event.rcv_nxt);
         let state = decided_state(event);
         let segment = segment(event, state, self.bit_fields);
         internals.is_mptcp =
@@ -120,6 +122,9 @@ impl Decoder {
             translated: None,
             reason: self.reason(event),
             cause: Cause::undiagnosed(),
+            incident: 0,
+            incident_role: IncidentRole::First,
+            other_end: None,
             internals,
         }
     }

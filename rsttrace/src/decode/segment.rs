@@ -51,7 +51,7 @@ pub(super) fn segment(event: &ResetEvent, state: u8, fields: BitFields) -> Segme
 fn received(event: &ResetEvent, state: u8, fields: BitFields) -> Segment {
     let mut segment = match header(event) {
         Some(packet) => of_header(&packet),
-        None => Segment { seq: accepted_seq(event, state), ..Segment::default() },
+        None => Segment { seq: accepted_seq(event, state), ack: accepted_ack(event, state), ..Segment::default() },
     };
     // `tcp_validate_incoming` has parsed the options of this segment by now.
     if has_timestamps(event, state, fields) == Some(true) {
@@ -70,6 +70,13 @@ fn received(event: &ResetEvent, state: u8, fields: BitFields) -> Segment {
 fn accepted_seq(event: &ResetEvent, state: u8) -> Option<u32> {
     let is_open = matches!(state, tcp::ESTABLISHED | tcp::FIN_WAIT1 | tcp::FIN_WAIT2);
     (event.flags & EVENT_HAS_SOCKET != 0 && is_open && event.sack_blocks == 0).then_some(event.rcv_nxt)
+}
+
+/// Acknowledgement number of a refusal that the kernel has accepted without its header being seen: it acknowledges the SYN
+/// (`tcp_rcv_synsent_state_process`), and nothing else where no data went with that.
+fn accepted_ack(event: &ResetEvent, state: u8) -> Option<u32> {
+    let sent_a_syn = event.flags & EVENT_HAS_SOCKET != 0 && state == tcp::SYN_SENT && event.unacked_bytes <= 1;
+    sent_a_syn.then_some(event.snd_nxt)
 }
 
 /// Of a sent reset: numbers of the socket, or those that follow from the packet that it answers (RFC 9293, 3.10.7.1).

@@ -9,6 +9,7 @@ mod correlation;
 mod data_file;
 mod ended;
 pub(crate) mod evidence;
+pub mod joined;
 mod keepalive;
 mod lost_state;
 mod mptcp;
@@ -75,8 +76,9 @@ impl Diagnosis {
     pub fn explain(&self, reset: &mut Reset) {
         let mut evidence = std::mem::take(&mut reset.cause.evidence).cleared();
         if let Some(spec) = catalogue::find_in(reset.cause.code, reset.direction) {
-            (spec.evidence)(reset, &self.timeouts, &mut evidence);
+            joined::evidence_of(reset, spec)(reset, &self.timeouts, &mut evidence);
         }
+        joined::tell_other_end(reset, &mut evidence);
         evidence::append_facts(reset, &mut evidence);
         reset.cause.evidence = evidence;
         if let Some(hint) =

@@ -8,7 +8,7 @@ use super::{
     catalogue::{CERTAIN, CauseSpec, LIKELY, no_evidence},
     ended,
     evidence::pluralize,
-    keepalive, mptcp,
+    joined, keepalive, mptcp,
     timeouts::Timeouts,
     tls,
 };
@@ -57,6 +57,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &CLOSED_WITH_UNREAD_DATA,
     &LINGER_ZERO,
     &ended::CLEARED_OLD_CONNECTION,
+    &joined::RELAYED,
     &BAD_SEGMENT,
 ];
 

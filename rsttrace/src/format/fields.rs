@@ -125,6 +125,7 @@ pub(crate) fn record_fields(record: &Record) -> Vec<Field<'_>> {
             fields.number("sent", "rsttrace.sent", summary.sent);
             fields.number("received", "rsttrace.received", summary.received);
             fields.number("lost", "rsttrace.lost", summary.lost);
+            fields.number("incidents", "rsttrace.incidents", summary.incidents);
             fields.float("duration_s", "rsttrace.duration_s", Some(summary.duration_s));
         }
     }
@@ -208,6 +209,18 @@ impl<'a> FieldList<'a> {
         }
         self.text_if_known("reason", "rsttrace.reason", reset.reason.as_deref());
         self.cause(&reset.cause);
+        self.number("incident", "rsttrace.incident", reset.incident);
+        self.text("incident_role", "rsttrace.incident_role", serde_variant_name(&reset.incident_role));
+        if let Some(other) = &reset.other_end {
+            if let Some(seq) = other.seq {
+                self.number("other_end_seq", "rsttrace.other_end.seq", seq);
+            }
+            if let Some(process) = &other.process {
+                self.number("other_end_pid", "rsttrace.other_end.pid", process.pid);
+                self.text("other_end_comm", "rsttrace.other_end.comm", &*process.comm);
+            }
+            self.text("other_end_cause", "rsttrace.other_end.cause", other.cause);
+        }
     }
 
     fn cause(&mut self, cause: &'a Cause) {

@@ -10,7 +10,7 @@ use anstyle::Style;
 use super::{Formatter, TextOptions, service_names::ServiceNames, unapplied_line};
 use crate::{
     model::Record,
-    model::{CauseConfidence, Container, Direction, Endpoint, OwnerConfidence, Reset, Socket},
+    model::{CauseConfidence, Container, Direction, Endpoint, IncidentRole, OtherEnd, OwnerConfidence, Reset, Socket},
     util::{
         human_duration,
         sanitize::{self, Sanitized},
@@ -120,6 +120,12 @@ impl Formatter for LongFormatter {
             row(if index == 0 { "evidence" } else { "" }, &Sanitized(evidence))?;
         }
         row("advice", &reset.cause.advice)?;
+        if let Some(other) = &reset.other_end {
+            row("other end", &other_end(other))?;
+        }
+        if reset.incident_role != IncidentRole::First {
+            row("incident", &format_args!("of record {}: {}", reset.incident, reset.incident_role.in_words()))?;
+        }
         out.write_all(b"\n")
     }
 }
@@ -146,6 +152,23 @@ fn container(container: &Container) -> String {
         Some(pod) => format!("{shown}, Kubernetes pod {}", Sanitized(pod)),
         None => shown,
     }
+}
+
+/// Process, container and network namespace of the other end, and the cause there.
+fn other_end(other: &OtherEnd) -> String {
+    let process = other.process.as_ref();
+    let mut shown = process.map_or_else(
+        || "no process that is known".to_owned(),
+        |process| format!("{}[{}]", Sanitized(&process.comm), process.pid),
+    );
+    if let Some(container) = &other.container {
+        shown = format!("{shown} in {}", self::container(container));
+    }
+    if let Some(netns) = other.netns {
+        shown = format!("{shown}, network namespace {}", netns.inode);
+    }
+    let number = other.seq.map_or_else(String::new, |seq| format!(", record {seq}"));
+    format!("{shown}, on this host: {}{number}", other.cause)
 }
 
 fn socket_line(socket: &Socket) -> String {

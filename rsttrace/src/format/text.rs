@@ -174,6 +174,10 @@ fn figures(reset: &Reset) -> Vec<String> {
     if let Some(actor) = &reset.actor {
         figures.push(format!("by {}[{}]", sanitize::truncate(&actor.comm, 15), actor.pid));
     }
+    if let Some(process) = reset.other_end.as_ref().and_then(|other| other.process.as_ref()) {
+        let from_or_to = if reset.direction == Direction::Received { "from" } else { "to" };
+        figures.push(format!("{from_or_to} {}[{}] here", sanitize::truncate(&process.comm, 15), process.pid));
+    }
     let Some(socket) = &reset.socket else {
         figures.extend(reset.provoked_by.map(|packet| format!("to {}", packet.flags)));
         return figures;

@@ -53,6 +53,7 @@ type FloatGauge = Gauge<f64, AtomicU64>;
 pub struct Metrics {
     registry: Arc<Registry>,
     resets: CounterFamily,
+    incidents: CounterFamily,
     peer_resets: CounterFamily,
     ages: Family<Labels, Histogram, fn() -> Histogram>,
     idle_times: Family<Labels, Histogram, fn() -> Histogram>,
@@ -97,6 +98,11 @@ impl Metrics {
             family
         };
         let resets = counters(ours, "resets", "TCP resets by direction, cause, fault and process");
+        let incidents = counters(
+            ours,
+            "incidents",
+            "Incidents by cause and fault: a reset that was seen at both ends is one, and so is one with its aftermath",
+        );
         let peer_resets =
             counters(ours, "peer_resets", "TCP resets by peer; the first --metrics-peers peers have their own series");
         let ages =
@@ -140,6 +146,7 @@ impl Metrics {
         Self {
             registry: Arc::new(registry),
             resets,
+            incidents,
             peer_resets,
             ages,
             idle_times,
@@ -176,6 +183,14 @@ impl Metrics {
             ("process", process),
         ];
         self.resets.get_or_create(&labels).inc_by(reset.count);
+        if reset.begins_incident() {
+            let labels = vec![
+                ("cause", reset.cause.code.to_owned()),
+                ("fault", serde_variant_name(&reset.cause.fault)),
+                ("benign", reset.cause.benign.to_string()),
+            ];
+            self.incidents.get_or_create(&labels).inc_by(reset.count);
+        }
         if self.peer_limit > 0 {
             let peer = bounded_label(&mut self.peers, self.peer_limit, &reset.peer.address, ToString::to_string);
             let labels = vec![("direction", direction.to_owned()), ("peer", peer)];

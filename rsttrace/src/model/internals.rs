@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rsttrace_common::event::{ROLE_CLIENT, ROLE_SERVER};
 
-use super::Role;
+use super::{RelayedReset, Role};
 
 /// State of one reset beyond its record: raw figures of the event, and what later stages have found out.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +78,19 @@ pub struct Internals {
     pub holder_findings: HolderFindings,
     /// Whether the process in `owner` has exited.
     pub owner_ended: bool,
+    /// Sequence number that this end expected next (`rcv_nxt`) when it received the reset, which is the reset's own where
+    /// the kernel accepts no other; `None` for a sent reset, and without a socket.
+    pub expected_seq: Option<u32>,
+    /// Number of the record among those that were correlated, from 1 on; 0 before.
+    pub record: u64,
+    /// Number of the first record of its incident, in the numbering of `record`.
+    pub incident: u64,
+    /// Number of the other end's record, in the numbering of `record`; 0 without one.
+    pub other_record: u64,
+    /// The reset of another connection that this one passes on.
+    pub relayed: Option<RelayedReset>,
+    /// Whether the cause was taken from the other end's record: the rule of the own cause does not hold here.
+    pub is_cause_of_other_end: bool,
 }
 
 /// End of an earlier connection between the same ends.

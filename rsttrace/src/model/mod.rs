@@ -5,6 +5,7 @@
 
 mod cause;
 mod filter;
+mod incident;
 pub mod internals;
 mod reset;
 mod segment;
@@ -21,6 +22,7 @@ use serde::Serialize;
 pub use self::{
     cause::{Cause, CauseConfidence, Evidence, Fault, Sender},
     filter::{FilterOptions, PortRange},
+    incident::{IncidentRole, OtherEnd, OtherProcess, RelayedReset},
     reset::{
         Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet,
         Process, Provenance, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,

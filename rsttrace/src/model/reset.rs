@@ -14,7 +14,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::{Cause, Segment, Translated, timestamp};
+use super::{Cause, IncidentRole, OtherEnd, Segment, Translated, timestamp};
 use crate::{cgroup_path::CgroupPath, model::internals::Internals};
 
 /// One reset, or several identical ones in one record.
@@ -74,6 +74,14 @@ pub struct Reset {
     pub reason: Option<Arc<str>>,
     /// Likely cause.
     pub cause: Cause,
+    /// `seq` of the first record of the incident that this one belongs to: its own where it is the only one.
+    // 0 before the record passes the filters.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    pub incident: u64,
+    /// Part that it has in the incident.
+    pub incident_role: IncidentRole,
+    /// The other end of the connection, where the same reset was seen at both ends on this host.
+    pub other_end: Option<OtherEnd>,
     /// Per-reset state for the stages, not serialized.
     #[serde(skip)]
     pub internals: Internals,
@@ -164,6 +172,11 @@ impl Reset {
     /// Identity of the reset's network namespace.
     pub fn namespace(&self) -> NamespaceId {
         NamespaceId { inode: self.netns.map_or(0, |netns| netns.inode), cookie: self.internals.netns_cookie }
+    }
+
+    /// Whether it is the first record of its incident in the output.
+    pub const fn begins_incident(&self) -> bool {
+        self.incident == self.seq
     }
 }
 

@@ -40,6 +40,14 @@ pub struct Summary {
     /// Resets by the side that has something to change.
     #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, NonZeroU64>"))]
     pub by_fault: BTreeMap<Fault, u64>,
+    /// Incidents: resets that are neither the other end, nor the aftermath, nor passed on from an earlier one.
+    pub incidents: u64,
+    /// Incidents by the code of their first record's cause.
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, NonZeroU64>"))]
+    pub incidents_by_cause: BTreeMap<&'static str, u64>,
+    /// Incidents by the side that has something to change.
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, NonZeroU64>"))]
+    pub incidents_by_fault: BTreeMap<Fault, u64>,
     /// The ten peers with the most resets.
     #[cfg_attr(feature = "schema", schemars(length(max = 10)))]
     pub by_peer: Vec<PeerCount>,

@@ -203,6 +203,10 @@ impl Pipeline {
                     seen_ns = Self::seen_ns(emptied, now_ns, &batch);
                 }
                 () = sleep_until_ktime(self.processor.lookup_deadline_ns()) => {}
+                () = sleep_until_ktime(self.processor.held_deadline_ns()) => {
+                    // The record of the other end may lie in the buffers.
+                    transport.drain(&mut push);
+                }
                 () = sleep_until_ktime(self.processor.flood_deadline_ns()) => self.process_aggregates(),
                 scrape = next_scrape(&mut scrapes) => {
                     // Drained first: a client that scrapes without a pause must not starve the reading of events.
@@ -225,6 +229,7 @@ impl Pipeline {
             }
             self.process(&mut batch, seen_ns);
             self.look_up_holders();
+            self.processor.release_held(now_ns(), &mut self.results);
             self.count_losses();
             let goes_on = loop {
                 tokio::select! {

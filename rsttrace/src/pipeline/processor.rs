@@ -1,4 +1,5 @@
-//! The chain of stages from events to records: reclassify, decode, diagnose, wait for the holder, attribute, filter, explain.
+//! The chain of stages from events to records: reclassify, decode, diagnose, wait for the holder, attribute, correlate,
+//! filter, explain.
 //!
 //! It has no clock and does no I/O of its own: what it needs of the loaded programs and of the host it asks through
 //! [`KernelSide`] and [`Attribute`], and what it makes goes to an [`Output`]. The live run, the golden and hostile tests,
@@ -17,6 +18,7 @@ use rsttrace_common::{
 use super::record_pool::RecordPool;
 use crate::{
     attribute::{owner, pending::PendingRecords},
+    correlate::Correlator,
     decode::{
         self, Decoder,
         clock::WallClock,
@@ -116,6 +118,7 @@ pub struct Processor<A> {
     wanted: Wanted,
     ambiguous: AmbiguousReceives,
     pending: PendingRecords,
+    correlator: Correlator,
     pool: RecordPool,
     /// Records of resets emitted, which is the last one's number.
     emitted: u64,
@@ -126,7 +129,7 @@ impl<A: Attribute> Processor<A> {
     pub fn new(stages: Stages<A>, wanted: Wanted) -> Self {
         let (ambiguous, pending, pool) =
             (AmbiguousReceives::default(), PendingRecords::new(false), RecordPool::default());
-        Self { stages, wanted, ambiguous, pending, pool, emitted: 0 }
+        Self { stages, wanted, ambiguous, pending, correlator: Correlator::default(), pool, emitted: 0 }
     }
 
     /// Lets records wait for scans of open files, where the kernel has taken the programs for it.
@@ -248,9 +251,21 @@ impl<A: Attribute> Processor<A> {
         self.pending.expedite_scan();
     }
 
-    /// Finishes every record that waits for its owner, with what is known by now.
+    /// Emits the records that have waited long enough for the other end of their connection.
+    pub fn release_held(&mut self, now_ns: u64, out: &mut impl Output) {
+        let mut end = End { stages: &self.stages, wanted: self.wanted, emitted: &mut self.emitted, out };
+        self.correlator.release(now_ns, &mut |correlator, record| end.emit(correlator, record));
+    }
+
+    /// Finishes every record that waits for its owner or for the other end of its connection, with what is known by now.
     pub fn finish_all(&mut self, kernel: &impl KernelSide, out: &mut impl Output) {
         self.finish_found(u64::MAX, kernel, out);
+        self.release_held(u64::MAX, out);
+    }
+
+    /// When [`Self::release_held`] is due, nanoseconds of the events' clock.
+    pub fn held_deadline_ns(&self) -> Option<u64> {
+        self.correlator.deadline_ns()
     }
 
     /// When the next ambiguous receive has waited long enough, nanoseconds of the events' clock.
@@ -291,20 +306,41 @@ impl<A: Attribute> Processor<A> {
         }
     }
 
-    /// Attributes a record, and emits it if it passes the filter.
+    /// Attributes a record, and emits those that need not wait for the other end of their connection.
     fn finish_record(&mut self, mut record: Arc<Reset>, kernel: &impl KernelSide, out: &mut impl Output) {
         // Nothing else has it yet, so nothing is copied.
         let reset = Arc::make_mut(&mut record);
         self.stages.attribution.attribute(reset, &|task| kernel.command_line(task));
         out.observe(reset);
-        if !self.stages.filter.matches(reset) || self.has_reached_limit() {
+        let mut end = End { stages: &self.stages, wanted: self.wanted, emitted: &mut self.emitted, out };
+        self.correlator.admit(record, &mut |correlator, record| end.emit(correlator, record));
+    }
+}
+
+/// The end of the chain: filter, number, explain.
+struct End<'a, A, O> {
+    stages: &'a Stages<A>,
+    wanted: Wanted,
+    emitted: &'a mut u64,
+    out: &'a mut O,
+}
+
+impl<A, O: Output> End<'_, A, O> {
+    /// Emits a record that passes the filter.
+    fn emit(&mut self, correlator: &mut Correlator, mut record: Arc<Reset>) {
+        // It is still the only reference.
+        let reset = Arc::make_mut(&mut record);
+        let is_enough = self.wanted.limit.is_some_and(|limit| *self.emitted >= limit);
+        if is_enough || !self.stages.filter.matches(reset) {
+            correlator.discard(reset);
             return;
         }
-        self.emitted += 1;
-        reset.seq = self.emitted;
+        *self.emitted += 1;
+        reset.seq = *self.emitted;
+        correlator.number(reset, *self.emitted);
         if self.wanted.evidence {
             self.stages.diagnosis.explain(reset);
         }
-        out.emit(Record::Reset(record));
+        self.out.emit(Record::Reset(record));
     }
 }

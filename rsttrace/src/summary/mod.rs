@@ -29,6 +29,9 @@ pub struct Tally {
     lost: u64,
     by_cause: BTreeMap<&'static str, u64>,
     by_fault: BTreeMap<Fault, u64>,
+    incidents: u64,
+    incidents_by_cause: BTreeMap<&'static str, u64>,
+    incidents_by_fault: BTreeMap<Fault, u64>,
     by_peer: HeavyHitters<IpAddr>,
     by_process: HeavyHitters<(Arc<str>, u32)>,
     harm: HarmByCause,
@@ -76,7 +79,12 @@ impl Tally {
         if let Some(process) = &reset.process {
             self.by_process.count((Arc::clone(&process.comm), process.pid), reset.count);
         }
-        self.harm.count(reset);
+        if reset.begins_incident() {
+            self.incidents += reset.count;
+            *self.incidents_by_cause.entry(reset.cause.code).or_default() += reset.count;
+            *self.incidents_by_fault.entry(reset.cause.fault).or_default() += reset.count;
+            self.harm.count(reset);
+        }
         self.patterns.observe(reset);
     }
 
@@ -96,6 +104,9 @@ impl Tally {
             lost: self.lost,
             by_cause: self.by_cause.clone(),
             by_fault: self.by_fault.clone(),
+            incidents: self.incidents,
+            incidents_by_cause: self.incidents_by_cause.clone(),
+            incidents_by_fault: self.incidents_by_fault.clone(),
             by_peer: self.by_peer.rows().into_iter().take(MAX_LISTED).map(peer).collect(),
             by_peer_approximate: self.by_peer.error() > 0,
             by_process: processes(&self.by_process),

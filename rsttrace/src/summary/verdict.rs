@@ -27,6 +27,15 @@ pub(super) fn paragraph(lines: &[(&'static str, String)]) -> String {
 }
 
 fn by_direction(summary: &Summary) -> String {
+    let sentence = directions(summary);
+    match summary.incidents {
+        incidents if incidents == summary.resets => sentence,
+        1 => format!("{sentence} They are one incident."),
+        incidents => format!("{sentence} They are {incidents} incidents."),
+    }
+}
+
+fn directions(summary: &Summary) -> String {
     match summary {
         Summary { resets: 1, received: 0, .. } => "This host sent the only reset.".to_owned(),
         Summary { resets: 1, .. } => "This host received the only reset.".to_owned(),
@@ -39,8 +48,8 @@ fn by_direction(summary: &Summary) -> String {
 }
 
 fn by_fault(summary: &Summary) -> String {
-    let count = |fault: Fault| summary.by_fault.get(&fault).copied().filter(|&count| count > 0);
-    if count(Fault::None) == Some(summary.resets) {
+    let count = |fault: Fault| summary.incidents_by_fault.get(&fault).copied().filter(|&count| count > 0);
+    if count(Fault::None) == Some(summary.incidents) {
         return if summary.resets == 1 {
             "It is harmless: nothing has to be changed."
         } else {
@@ -50,7 +59,7 @@ fn by_fault(summary: &Summary) -> String {
     }
     let side = |fault: Fault, name: &str| {
         let count = count(fault)?;
-        let all = if count == summary.resets && count > 1 { "all " } else { "" };
+        let all = if count == summary.incidents && count > 1 { "all " } else { "" };
         Some(format!("{name} ({all}{count})"))
     };
     let sides = [(Fault::Local, "this host"), (Fault::Peer, "the peers"), (Fault::Path, "something between the ends")];

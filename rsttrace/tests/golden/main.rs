@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "what fails here fails the test")]
 
 mod cases;
+mod incidents;
 mod run;
 
 use std::{
@@ -75,7 +76,9 @@ fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
         let flags = if words { event.flags } else { event.flags & !EVENT_HAS_REASON };
         processor.process_event(&ResetEvent { flags, ..event }, count, &clock, &NoKernel, &mut out);
     }
-    out.resets().pop().expect("the case itself")
+    processor.finish_all(&NoKernel, &mut out);
+    // A received reset is held, so it may come after the case's own record.
+    out.resets().into_iter().max_by_key(|reset| reset.internals.ktime_ns).expect("the case itself")
 }
 
 /// The chain, on a kernel with these reasons.

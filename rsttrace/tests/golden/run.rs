@@ -29,7 +29,7 @@ fn at(ms: u64, change: impl FnOnce(&mut ResetEvent)) -> ResetEvent {
 }
 
 /// Records of these events, and the summary.
-fn play(events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
+pub(crate) fn play(events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
     play_folded(events, 1)
 }
 
@@ -38,8 +38,10 @@ fn play_folded(mut events: Vec<ResetEvent>, count: u64) -> (Vec<Reset>, Summary)
     events.sort_by_key(|event| event.ktime_ns);
     let (mut processor, mut out) = (processor(reasons(), |_: &mut Reset| ()), Collected::default());
     for event in &events {
+        processor.release_held(event.ktime_ns, &mut out);
         processor.process_event(event, count, &clock(), &NoKernel, &mut out);
     }
+    processor.finish_all(&NoKernel, &mut out);
     let (resets, mut tally) = (out.resets(), Tally::default());
     for reset in &resets {
         tally.count(reset);

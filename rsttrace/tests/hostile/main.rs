@@ -137,6 +137,7 @@ fn with_names(case: usize, names: &[String]) -> Reset {
     let mut processor = testing::processor(decoder(&name(0)), diagnosis, FromEvents { complete });
     let mut out = Collected::default();
     processor.process_event(&self::case(case).event(), 1, &clock(), &NoKernel, &mut out);
+    processor.finish_all(&NoKernel, &mut out);
     out.resets().pop().expect("one record")
 }
 

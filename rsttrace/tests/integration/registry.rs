@@ -16,9 +16,9 @@ use crate::{
     scenarios::{
         aborts, after_close, bad_input, belongs, blocks, cgroups, cross_check, deploy, destroy, endings,
         endings_of_peers, exactly_once, faults, filters, flood, forwarded, functions, handed_over, hostile, idle,
-        ignored, injected, keepalive, limits, listener, long, lost, machine, mapped, mixed, name_service, namespaces,
-        own_words, owners, privileges, programs, real_programs, receivers, refused, rejected, reuse, routed, sinks,
-        snapshot, summary, timers, translated,
+        ignored, incidents, injected, keepalive, limits, listener, long, lost, machine, mapped, mixed, name_service,
+        namespaces, own_words, owners, privileges, programs, real_programs, receivers, refused, rejected, reuse,
+        routed, sinks, snapshot, summary, timers, translated,
     },
     stage::{Stage, Transport},
 };
@@ -158,6 +158,15 @@ const ROWS: &[Row] = &[
     row("owners::host_pid_is_reported", owners::host_pid_is_reported),
     row("owners::short_lived_processes_are_named", owners::short_lived_processes_are_named),
     row("owners::full_history_names_no_other_process", owners::full_history_names_no_other_process),
+    row("incidents::both_ends_on_loopback", incidents::both_ends_on_loopback),
+    needing(chain::lack, "incidents::both_ends_in_two_namespaces", incidents::both_ends_in_two_namespaces),
+    needing(
+        incidents::lack_of_translation,
+        "incidents::both_ends_behind_a_translation",
+        incidents::both_ends_behind_a_translation,
+    ),
+    needing(chain::lack, "incidents::both_ends_of_a_refusal", incidents::both_ends_of_a_refusal),
+    row("incidents::mirrored_ends_elsewhere", incidents::mirrored_ends_elsewhere),
     row("keepalive::keepalive_probes_time_out", keepalive::keepalive_probes_time_out),
     row("idle::request_meets_timeout", idle::request_meets_timeout),
     row("idle::unknown_idle_time_is_a_guess", idle::unknown_idle_time_is_a_guess),

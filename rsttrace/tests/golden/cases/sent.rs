@@ -11,7 +11,8 @@ use rsttrace_common::{
 use super::{
     Case, case,
     events::{
-        NOW_JIFFIES, NOW_NS, ago, answers, ended, held_by, listener, owner, sent, ticks, time_wait, without_socket,
+        NOW_JIFFIES, NOW_NS, ago, answers, client, ended, established, held_by, listener, owner, sent, server, ticks,
+        time_wait, v4, without_socket,
     },
 };
 
@@ -186,6 +187,15 @@ pub(super) const CASES: &[Case] = &[
         ended(event, 0.005, tcp::ESTABLISHED, ROLE_SERVER);
         event.ending.was_aborted = 1;
     }),
+    Case { before: &[(1, refused_backend)], ..case("a proxy whose backend refuses", "relayed", proxied_client) },
+    Case {
+        before: &[(1, refused_backend), (2, refused_elsewhere)],
+        ..case("a proxy with two backends that refuse", "closed-with-unread-data", proxied_client)
+    },
+    Case {
+        before: &[(40, refused_backend)],
+        ..case("a proxy whose backend refused a while ago", "closed-with-unread-data", proxied_client)
+    },
     case("data for a connection that vanished", "no-connection", |event| {
         listener(event, 6);
         answers(event, tcp_flag::ACK | tcp_flag::PSH);
@@ -369,4 +379,29 @@ fn syn_to_closed_port(event: &mut ResetEvent, port: u16) {
 fn syn_to_closed_port_elsewhere(event: &mut ResetEvent, port: u16) {
     syn_to_closed_port(event, port);
     event.netns_cookie = 1;
+}
+
+/// A refusal at a proxy, which had opened the connection a moment before.
+fn refused_backend(event: &mut ResetEvent) {
+    client(event, tcp::SYN_SENT);
+    established(event, 0.1);
+    owner(event, "haproxy", 77, PROVENANCE_CONNECT);
+    event.unacked_bytes = 1;
+}
+
+/// Another refusal at that proxy.
+fn refused_elsewhere(event: &mut ResetEvent) {
+    refused_backend(event);
+    (event.local_port, event.peer_address) = (43_211, v4([10, 0, 1, 10]));
+}
+
+/// The proxy closes its client's connection, with the request unread.
+fn proxied_client(event: &mut ResetEvent) {
+    server(event, tcp::ESTABLISHED);
+    sent(event, 11, tcp::ESTABLISHED);
+    established(event, 3.0);
+    held_by(event, "haproxy", 77);
+    owner(event, "haproxy", 77, PROVENANCE_LISTEN);
+    event.unread_bytes = 70;
+    event.bytes_received = 70;
 }

@@ -21,6 +21,7 @@ pub(crate) mod handed_over;
 pub(crate) mod hostile;
 pub(crate) mod idle;
 pub(crate) mod ignored;
+pub(crate) mod incidents;
 pub(crate) mod injected;
 pub(crate) mod keepalive;
 pub(crate) mod limits;

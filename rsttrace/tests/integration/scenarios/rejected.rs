@@ -25,13 +25,17 @@ pub(crate) fn lack_in_the_middle() -> Option<Lack> {
 
 /// Adds reject rules in the calling thread's namespace, in the hook of this name.
 fn reject_in(hook: &str) {
-    let program = host::program("nft").expect("it is installed");
-    let mut nft = Command::new(program).args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    let rules = format!(
+    nft(&format!(
         "add table inet t
          add chain inet t c {{ type filter hook {hook} priority 0; }}
          add rule inet t c tcp dport 9 reject with tcp reset\n"
-    );
+    ));
+}
+
+/// Adds rules in the calling thread's namespace.
+pub(super) fn nft(rules: &str) {
+    let program = host::program("nft").expect("it is installed");
+    let mut nft = Command::new(program).args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     nft.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
     assert!(nft.wait().unwrap().success(), "nft does not take:\n{rules}");
 }

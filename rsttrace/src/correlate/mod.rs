@@ -1,0 +1,209 @@
+//! Incidents: which records tell of one event.
+//!
+//! Records are joined where
+//! - they are the two ends of one reset, both on this host: by its sequence number and the connection's ends ([`pairs`]),
+//! - one is a further reset of a connection that another has ended,
+//! - a process passes on what happened to another of its connections, or several processes end together ([`relay`]).
+//!
+//! Pure over records: a recording gives the same incidents. A record waits for that of the other end for [`HOLD_NS`] at most:
+//! the kernel reports the received reset first, and the owner of either may have to be looked up. All memory is bounded;
+//! where it does not suffice, records stay single.
+
+mod held;
+mod numbers;
+mod pairs;
+mod relay;
+mod slots;
+
+use std::sync::Arc;
+
+use self::{
+    held::HeldRecords,
+    numbers::{RecordNumbers, Shown},
+    pairs::{ReceivedEnds, SentEnds},
+    relay::{EndedProcesses, RelaySources},
+    slots::Slots,
+};
+use crate::{
+    diagnose::joined,
+    model::{Direction, Endpoint, IncidentRole, NamespaceId, Reset},
+};
+
+/// Longest wait of a record for that of the other end, nanoseconds from the reset on.
+const HOLD_NS: u64 = 10_000_000;
+
+/// Longest time after the reset of a connection in which further ones, for what its peer sends again, belong to its incident,
+/// milliseconds.
+const AFTERMATH_MS: f64 = 60_000.0;
+/// Longest time from the close of a connection to the report of its reset, milliseconds.
+const CLOSE_MS: f64 = 10.0;
+/// Code of a further reset of a connection.
+const AFTERMATH: &str = "aftermath";
+
+/// Correlates records, in the order in which they are finished. Times are nanoseconds of `CLOCK_MONOTONIC`.
+#[derive(Default)]
+pub struct Correlator {
+    held: HeldRecords,
+    numbers: RecordNumbers,
+    sent: SentEnds,
+    received: ReceivedEnds,
+    /// Incidents by the connection that they ended.
+    connections: Slots<(NamespaceId, Endpoint, Endpoint), u64>,
+    sources: RelaySources,
+    ended: EndedProcesses,
+}
+
+impl Correlator {
+    /// Takes a record, and hands on those that need not wait any longer, in the order of output.
+    pub fn admit(&mut self, mut record: Arc<Reset>, emit: &mut impl FnMut(&mut Self, Arc<Reset>)) {
+        // Nothing else has it yet, so nothing is copied.
+        let reset = Arc::make_mut(&mut record);
+        let number = self.numbers.next();
+        reset.internals.record = number;
+        reset.internals.incident = number;
+        // A record of many resets is an incident of its own.
+        if reset.count > 1 {
+            emit(self, record);
+            return;
+        }
+        self.join_earlier(reset);
+        let other = match reset.direction {
+            Direction::Sent => self.join_received(reset),
+            Direction::Received => self.join_sent(reset),
+        };
+        self.remember(reset);
+        // What answers a segment of an ended connection has no receiver.
+        let is_complete = reset.other_end.is_some() || reset.incident_role == IncidentRole::Aftermath;
+        let first = self.numbers.root(reset.internals.incident);
+        let must_wait = !is_complete || self.numbers.shown(first) == Shown::Held;
+        let is_sent = reset.direction == Direction::Sent;
+        // The sender's record first: it has the cause.
+        let both = if is_sent { [Some(record), other] } else { [other, Some(record)] };
+        for record in both.into_iter().flatten() {
+            if must_wait {
+                self.numbers.hold(record.internals.record);
+                if let Some(oldest) = self.held.push(record, HOLD_NS) {
+                    emit(self, oldest);
+                }
+            } else {
+                emit(self, record);
+            }
+        }
+    }
+
+    /// Hands on the records whose wait is over at this time; all for [`u64::MAX`].
+    pub fn release(&mut self, now_ns: u64, emit: &mut impl FnMut(&mut Self, Arc<Reset>)) {
+        while let Some(record) = self.held.pop_due(now_ns) {
+            emit(self, record);
+        }
+    }
+
+    /// When [`Self::release`] is due; `None` if no record waits.
+    pub fn deadline_ns(&self) -> Option<u64> {
+        self.held.deadline_ns()
+    }
+
+    /// Fills in the numbers by which a record refers to others, which is about to be output under the number `seq`.
+    pub fn number(&mut self, reset: &mut Reset, seq: u64) {
+        self.numbers.output(reset.internals.record, seq);
+        let incident = self.numbers.root(reset.internals.incident);
+        reset.incident = self.numbers.first_of(incident, seq);
+        if let Some(other) = &mut reset.other_end {
+            other.seq = self.numbers.seq(reset.internals.other_record);
+        }
+    }
+
+    /// Notes that a record is not output.
+    pub fn discard(&mut self, reset: &Reset) {
+        self.numbers.discard(reset.internals.record);
+    }
+
+    /// Joins a record to an incident that began before: of its connection, or of its process.
+    fn join_earlier(&mut self, reset: &mut Reset) {
+        let key = (reset.namespace(), reset.local, reset.peer);
+        if let Some(&incident) = self.connections.get(&key).filter(|_| is_of_ended_connection(reset)) {
+            (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Aftermath);
+            return;
+        }
+        if reset.direction != Direction::Sent {
+            return;
+        }
+        if let Some((incident, relayed)) = self.sources.source_of(reset) {
+            (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Relayed);
+            reset.internals.relayed = Some(relayed);
+            joined::relay(reset);
+        } else if let Some(incident) = self.ended.group_of(reset) {
+            (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Relayed);
+        }
+    }
+
+    /// Joins a sent reset with the received one at the other end. Returns that record if it waited for this one.
+    fn join_received(&mut self, sent: &mut Reset) -> Option<Arc<Reset>> {
+        let Some(end) = self.received.take(sent) else {
+            self.sent.insert(sent);
+            return None;
+        };
+        if let Some(mut record) = self.take_held(end.record()) {
+            self.join(sent, Arc::make_mut(&mut record));
+            return Some(record);
+        }
+        // It was output without this one.
+        sent.other_end = Some(end.other_end());
+        sent.internals.other_record = end.record();
+        if sent.incident_role == IncidentRole::First {
+            (sent.internals.incident, sent.incident_role) = (end.incident(), IncidentRole::OtherEnd);
+        }
+        None
+    }
+
+    /// Joins a received reset with the sent one at the other end. Returns that record if it waited for this one.
+    fn join_sent(&mut self, received: &mut Reset) -> Option<Arc<Reset>> {
+        let Some(sent) = self.sent.take(received) else {
+            self.received.insert(received);
+            return None;
+        };
+        if let Some(mut record) = self.take_held(sent.record()) {
+            self.join(Arc::make_mut(&mut record), received);
+            return Some(record);
+        }
+        sent.complete(received);
+        None
+    }
+
+    /// Takes a record that waits.
+    fn take_held(&mut self, record: u64) -> Option<Arc<Reset>> {
+        let held = self.held.take(record)?;
+        self.numbers.discard(record);
+        Some(held)
+    }
+
+    /// Joins the records of both ends.
+    fn join(&mut self, sent: &mut Reset, received: &mut Reset) {
+        // Others may refer to either of them already.
+        self.numbers.merge(received.internals.incident, sent.internals.incident);
+        pairs::complete(sent, received);
+        // What it is told as now is what a process passes on.
+        self.sources.remember(received);
+    }
+
+    /// Remembers what later records may belong to.
+    fn remember(&mut self, reset: &Reset) {
+        let incident = reset.internals.incident;
+        if reset.incident_role != IncidentRole::Aftermath {
+            self.connections.insert((reset.namespace(), reset.local, reset.peer), incident);
+        }
+        self.sources.remember(reset);
+        self.ended.remember(reset);
+    }
+}
+
+/// Whether the connection had been reset before, and no other one has been between its ends since.
+fn is_of_ended_connection(reset: &Reset) -> bool {
+    // A reset ends the socket, so any further one answers a segment.
+    if reset.direction != Direction::Sent || reset.provoked_by.is_none() {
+        return false;
+    }
+    let Some(since_ms) = reset.internals.correlation.same_connection_ms else { return reset.cause.code == AFTERMATH };
+    let closed_since = reset.internals.ending.as_ref().is_some_and(|ending| ending.closed_ms < since_ms - CLOSE_MS);
+    since_ms <= AFTERMATH_MS && !closed_since
+}

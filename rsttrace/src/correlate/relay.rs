@@ -1,0 +1,181 @@
+//! Resets of one process that follow from each other, and processes that end together.
+
+use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc};
+
+use lru::LruCache;
+
+use super::slots::Slots;
+use crate::model::{Direction, IncidentRole, RelayedReset, Reset, Role};
+
+/// Longest time between a reset and the one that passes it on, nanoseconds. A process that does it answers one event with
+/// the other.
+const RELAY_NS: u64 = 20_000_000;
+/// Resets of one process and side that are remembered.
+const SOURCES_MAX: usize = 16;
+/// Longest time between the end of a process and of those that follow it, nanoseconds.
+const GROUP_NS: u64 = 1_000_000_000;
+/// Groups of processes that are remembered.
+const GROUPS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+
+/// Causes of sent resets with which a process passes on what happened to another connection: it ends its connection itself.
+const RELAYING: &[&str] = &[
+    "closed-with-unread-data",
+    "linger-zero",
+    "turned-away",
+    "data-after-close",
+    "gave-up-waiting",
+    "client-cancelled",
+    "process-exited",
+];
+
+/// A process: PID and start time on the boot clock, nanoseconds.
+type ProcessId = (u32, u64);
+
+/// Owner of a record's socket; `None` where it or its start is not known.
+fn owner(reset: &Reset) -> Option<ProcessId> {
+    let pid = reset.process.as_ref()?.pid;
+    let internals = &reset.internals;
+    let found = &internals.holder_findings;
+    let tasks = [&internals.owner, &internals.holder, &found.holder, &found.closer];
+    let task = tasks.into_iter().flatten().find(|task| task.tgid == pid)?;
+    Some((pid, task.start_boottime_ns))
+}
+
+/// The side that this host is, if it opened or accepted a connection.
+fn role(reset: &Reset) -> Option<Role> {
+    let of_ending = || reset.internals.ending.as_ref().and_then(|ending| ending.role());
+    let role = reset.socket.as_ref().and_then(|socket| socket.role).or_else(of_ending);
+    role.filter(|role| matches!(role, Role::Client | Role::Server))
+}
+
+/// Received resets by the process and the side that it is: those that it may pass on.
+#[derive(Default)]
+pub(super) struct RelaySources(Slots<(ProcessId, bool), VecDeque<Source>>);
+
+/// A reset that a process received and has not passed on.
+struct Source {
+    ktime_ns: u64,
+    record: u64,
+    incident: u64,
+    /// When its connection was opened, nanoseconds; 0 if that was before the trace.
+    opened_ns: u64,
+    relayed: RelayedReset,
+}
+
+impl Source {
+    fn of(reset: &Reset) -> Self {
+        let relayed = RelayedReset {
+            peer: reset.peer,
+            code: reset.cause.code,
+            fault: reset.cause.fault,
+            confidence: reset.cause.confidence,
+            before_ms: 0.0,
+        };
+        let Reset { internals, .. } = reset;
+        let (ktime_ns, record, incident) = (internals.ktime_ns, internals.record, internals.incident);
+        Self { ktime_ns, record, incident, opened_ns: opened_ns(reset), relayed }
+    }
+
+    fn is_alike(&self, other: &Self) -> bool {
+        (self.relayed.peer, self.relayed.code) == (other.relayed.peer, other.relayed.code)
+    }
+}
+
+/// When the connection was opened, nanoseconds; 0 if that is not known.
+fn opened_ns(reset: &Reset) -> u64 {
+    let age_ms = reset.socket.as_ref().and_then(|socket| socket.age_ms);
+    // Ages are positive, and fit as `ktime_ns` does.
+    age_ms.map_or(0, |age_ms| reset.internals.ktime_ns.saturating_sub((age_ms * 1e6) as u64))
+}
+
+impl RelaySources {
+    /// Remembers a received reset, or what has become known of it since.
+    pub(super) fn remember(&mut self, reset: &Reset) {
+        if reset.direction != Direction::Received || reset.incident_role == IncidentRole::Aftermath {
+            return;
+        }
+        let (Some(owner), Some(role)) = (owner(reset), role(reset)) else { return };
+        let key = (owner, role == Role::Client);
+        let new = Source::of(reset);
+        let Some(sources) = self.0.get_mut(&key) else {
+            self.0.insert(key, VecDeque::from([new]));
+            return;
+        };
+        if let Some(known) = sources.iter_mut().find(|source| source.record == new.record) {
+            *known = new;
+            return;
+        }
+        sources.retain(|source| new.ktime_ns.saturating_sub(source.ktime_ns) <= RELAY_NS);
+        if sources.len() >= SOURCES_MAX {
+            sources.pop_front();
+        }
+        sources.push_back(new);
+    }
+
+    /// Incident and reset that this sent one passes on; `None` if it passes on none, or it is not known which.
+    pub(super) fn source_of(&mut self, sent: &Reset) -> Option<(u64, RelayedReset)> {
+        if !RELAYING.contains(&sent.cause.code) {
+            return None;
+        }
+        let (owner, role) = (owner(sent)?, role(sent)?);
+        // It passes on to a client what a server did, and to a server what a client did.
+        let is_towards_client = role == Role::Server;
+        let sources = self.0.get_mut(&(owner, is_towards_client))?;
+        let now_ns = sent.internals.ktime_ns;
+        sources.retain(|source| now_ns.saturating_sub(source.ktime_ns) <= RELAY_NS);
+        let first = sources.front().filter(|first| first.ktime_ns <= now_ns)?;
+        // The client's connection came first: connections of a pool are not opened for one client.
+        let (opened_ns, tick_ns) = (opened_ns(sent), 10_000_000);
+        let (client_ns, server_ns) =
+            if is_towards_client { (opened_ns, first.opened_ns) } else { (first.opened_ns, opened_ns) };
+        let is_in_order = client_ns <= server_ns.saturating_add(tick_ns) || server_ns == 0;
+        if !is_in_order || sources.iter().any(|source| !source.is_alike(first)) {
+            return None;
+        }
+        let source = sources.pop_front()?;
+        // A time for people.
+        let before_ms = (now_ns - source.ktime_ns) as f64 / 1e6;
+        Some((source.incident, RelayedReset { before_ms, ..source.relayed }))
+    }
+}
+
+/// Processes that ended with connections open.
+pub(super) struct EndedProcesses(LruCache<(Arc<str>, u64), EndedProcess>);
+
+/// The last process of a group that ended: of one name in one cgroup.
+struct EndedProcess {
+    ktime_ns: u64,
+    incident: u64,
+}
+
+impl Default for EndedProcesses {
+    fn default() -> Self {
+        Self(LruCache::new(GROUPS))
+    }
+}
+
+impl EndedProcesses {
+    /// Group of a record of a process that ended; `None` for any other record.
+    fn key(reset: &Reset) -> Option<(Arc<str>, u64)> {
+        if !matches!(reset.cause.code, "process-died" | "process-exited") {
+            return None;
+        }
+        let process = reset.process.as_ref()?;
+        Some((Arc::clone(&process.comm), reset.cgroup.as_ref().map_or(0, |cgroup| cgroup.id)))
+    }
+
+    /// Incident of the group that ends with this process: it began with a process that a signal killed.
+    pub(super) fn group_of(&mut self, sent: &Reset) -> Option<u64> {
+        let group = self.0.get(&Self::key(sent)?)?;
+        (sent.internals.ktime_ns.abs_diff(group.ktime_ns) <= GROUP_NS).then_some(group.incident)
+    }
+
+    /// Remembers the end of a process that a signal killed, and of those that follow it.
+    pub(super) fn remember(&mut self, reset: &Reset) {
+        let begins = reset.cause.code == "process-died" || reset.incident_role == IncidentRole::Relayed;
+        if let Some(key) = Self::key(reset).filter(|_| begins) {
+            let ended = EndedProcess { ktime_ns: reset.internals.ktime_ns, incident: reset.internals.incident };
+            self.0.put(key, ended);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Causes in view of another record: the other end of the connection, or another connection of the process.
+
+use super::{
+    catalogue::{self, CauseSpec, no_evidence},
+    evidence::human_process,
+    timeouts::Timeouts,
+};
+use crate::{
+    model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
+    util::human_duration,
+};
+
+/// What the record of a sent reset says of the received one at the other end.
+struct Counterpart {
+    /// Code of the sent reset.
+    sent: &'static str,
+    /// Code of the received one, where its own is not among `fitting`: at a client, and at a server.
+    received: [&'static str; 2],
+    /// Codes of the received one that agree with the sender's, beside `received`. They stay: they say more of this end.
+    fitting: &'static [&'static str],
+}
+
+/// The codes of received resets by those of the sender. A sender that is not listed says nothing that is not known here.
+const COUNTERPARTS: &[Counterpart] = &[
+    Counterpart { sent: "port-closed", received: ["connection-refused"; 2], fitting: &[] },
+    Counterpart { sent: "port-scan", received: ["connection-refused"; 2], fitting: &[] },
+    Counterpart {
+        sent: "closed-with-unread-data",
+        received: ["peer-closed-unread", "peer-closed-unread"],
+        fitting: &["keepalive-race", "client-cancelled", "client-gave-up", "health-probe", "tls-goodbye"],
+    },
+    Counterpart {
+        sent: "linger-zero",
+        received: ["peer-aborted"; 2],
+        fitting: &["client-cancelled", "client-gave-up", "health-probe"],
+    },
+    Counterpart {
+        sent: "process-died",
+        received: ["peer-restarted", "peer-aborted"],
+        fitting: &["client-cancelled", "client-gave-up"],
+    },
+    Counterpart {
+        sent: "process-exited",
+        received: ["peer-restarted", "peer-aborted"],
+        fitting: &["client-cancelled", "client-gave-up"],
+    },
+    Counterpart {
+        sent: "turned-away",
+        received: ["peer-closed-unread"; 2],
+        fitting: &["peer-aborted", "reused-closed-connection"],
+    },
+    Counterpart { sent: "client-cancelled", received: ["client-cancelled"; 2], fitting: &["client-gave-up"] },
+    Counterpart { sent: "health-probe", received: ["health-probe"; 2], fitting: &[] },
+    Counterpart { sent: "tls-goodbye", received: ["tls-goodbye"; 2], fitting: &[] },
+    Counterpart {
+        sent: "keepalive-race",
+        received: ["keepalive-race"; 2],
+        fitting: &["reused-closed-connection", "peer-closed-unread"],
+    },
+    Counterpart {
+        sent: "gave-up-waiting",
+        received: ["client-gave-up"; 2],
+        fitting: &["client-cancelled", "after-close"],
+    },
+    Counterpart { sent: "listen-overflow", received: ["accept-overflow"; 2], fitting: &[] },
+    Counterpart { sent: "listener-closed", received: ["peer-restarted"; 2], fitting: &["accept-overflow"] },
+    Counterpart { sent: "socket-destroyed", received: ["peer-aborted"; 2], fitting: &[] },
+    Counterpart {
+        sent: "no-connection",
+        received: ["peer-lost-state"; 2],
+        fitting: &["path-lost-state", "keepalive-answer", "idle-timeout-path", "peer-restarted", "accept-overflow"],
+    },
+    Counterpart { sent: "given-up-earlier", received: ["peer-lost-state"; 2], fitting: &["keepalive-answer"] },
+    Counterpart { sent: "peer-stopped-reading", received: ["peer-lost-state"; 2], fitting: &[] },
+    Counterpart { sent: "mptcp-subflow", received: ["mptcp-subflow"; 2], fitting: &[] },
+];
+
+/// Takes the cause of a received reset from the record of the sent one at the other end: code and confidence of that end, as
+/// they look from here.
+pub fn take_from_other_end(received: &mut Reset, sent: &'static str, confidence: CauseConfidence) {
+    let Some(counterpart) = COUNTERPARTS.iter().find(|counterpart| counterpart.sent == sent) else { return };
+    let is_server = received.socket.as_ref().is_some_and(|socket| socket.role == Some(Role::Server));
+    let code = counterpart.received[usize::from(is_server)];
+    let own = received.cause.code;
+    if own == code || counterpart.fitting.contains(&own) {
+        if confidence == CauseConfidence::Certain {
+            received.cause.confidence = confidence;
+        }
+        return;
+    }
+    let Some(spec) = catalogue::find_in(code, Direction::Received) else { return };
+    let lost_bytes = received.cause.lost_bytes;
+    received.cause = super::cause(spec, confidence);
+    received.cause.lost_bytes = lost_bytes;
+    received.internals.is_cause_of_other_end = true;
+}
+
+/// Makes a sent reset one that passes on what happened to another connection of its process
+/// ([`Internals::relayed`](crate::model::internals::Internals)).
+pub fn relay(sent: &mut Reset) {
+    let Some(first) = sent.internals.relayed else { return };
+    let lost_bytes = sent.cause.lost_bytes;
+    sent.cause = super::cause(&RELAYED, CauseConfidence::Likely);
+    sent.cause.lost_bytes = lost_bytes;
+    sent.cause.fault = first.fault;
+    sent.cause.benign = first.fault == Fault::None;
+}
+
+pub(super) static RELAYED: CauseSpec = CauseSpec {
+    code: "relayed",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalProcess,
+    fault: Fault::Unknown,
+    // Found by the correlation of records, after the owner is known.
+    rule: |_, _| None,
+    evidence: relayed_from,
+    summary: "The process passed on the end of another of its connections.",
+    advice: "Look at the first record of the incident: what happened there is the cause.",
+    shows_by: "The process had received one reset or refusal on a connection in the other direction just before, and none other in that time. The fault is that of the first record.",
+};
+
+fn relayed_from(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    let Some(first) = &reset.internals.relayed else { return };
+    evidence.push(format_args!(
+        "{} had come from {} on another connection of this process {} before",
+        first.code,
+        first.peer,
+        human_duration(first.before_ms)
+    ));
+}
+
+/// Appends what the other end, on this host, says. The advice is that of the end that sent the reset.
+pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
+    let Some(other) = &reset.other_end else { return };
+    let process = human_process(other.process.as_ref());
+    match reset.direction {
+        Direction::Received => {
+            evidence.push(format_args!("the other end is on this host: {process} sent the reset, {}", other.cause));
+            if reset.cause.fault != Fault::None
+                && let Some(spec) = catalogue::find_in(other.cause, Direction::Sent)
+            {
+                reset.cause.advice = format!("At the other end, {process} on this host: {}", spec.advice).into();
+            }
+        }
+        Direction::Sent => {
+            let process = if other.process.is_some() { &process } else { "a process that is not known" };
+            evidence.push(format_args!("the other end is on this host: {process} received the reset"));
+        }
+    }
+}
+
+/// Evidence function of the cause; none where the cause was taken from the other end, whose rule does not hold here.
+pub(super) fn evidence_of(reset: &Reset, spec: &CauseSpec) -> catalogue::EvidenceFn {
+    if reset.internals.is_cause_of_other_end { no_evidence } else { spec.evidence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_one_of_the_catalogue() {
+        for counterpart in COUNTERPARTS {
+            assert!(catalogue::find_in(counterpart.sent, Direction::Sent).is_some(), "{}", counterpart.sent);
+            for code in counterpart.received.iter().chain(counterpart.fitting) {
+                assert!(catalogue::find_in(code, Direction::Received).is_some(), "{code}");
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Records that tell of one incident, and near misses that stay apart.
+
+use rsttrace::model::{IncidentRole, Reset};
+use rsttrace_common::{
+    abi::{tcp, tcp_flag},
+    event::{PROVENANCE_CONNECT, PROVENANCE_LISTEN, ResetEvent},
+};
+
+use crate::{
+    cases::events::{
+        NOW_NS, answers, client, common, established, exchanged, held_by, owner, sent, server, timestamps,
+        without_socket,
+    },
+    run::play,
+};
+
+/// Sequence number of the resets.
+const SEQ: u32 = 777_000;
+/// Port of the service.
+const SERVICE: u16 = 8080;
+
+/// An event so many microseconds after the first one.
+fn at(us: u64, change: impl FnOnce(&mut ResetEvent)) -> ResetEvent {
+    let mut event = common();
+    change(&mut event);
+    event.ktime_ns = NOW_NS + us * 1000;
+    event
+}
+
+/// The server closes with a request unread.
+fn sends(event: &mut ResetEvent) {
+    server(event, tcp::ESTABLISHED);
+    sent(event, 11, tcp::ESTABLISHED);
+    established(event, 90_000.0);
+    owner(event, "nginx", 812, PROVENANCE_LISTEN);
+    held_by(event, "nginx", 812);
+    (event.netns, event.snd_nxt, event.unread_bytes) = (2, SEQ, 500);
+    (event.local_address, event.peer_address) = (event.peer_address, event.local_address);
+    (event.local_port, event.peer_port) = (SERVICE, 43_210);
+}
+
+/// The client's end of that connection.
+fn receives(event: &mut ResetEvent) {
+    client(event, tcp::ESTABLISHED);
+    exchanged(event, 400, 0, 10);
+    (event.netns, event.rcv_nxt, event.peer_port) = (1, SEQ, SERVICE);
+}
+
+fn find(resets: &[Reset], comm: &str) -> Reset {
+    let is_of = |reset: &&Reset| reset.process.as_ref().is_some_and(|process| &*process.comm == comm);
+    resets.iter().find(is_of).expect("a record of this process").clone()
+}
+
+/// The record of the client's end, where the events are these.
+fn received_of(events: Vec<ResetEvent>) -> Reset {
+    find(&play(events).0, "java")
+}
+
+#[test]
+fn both_ends_on_this_host_are_one_incident() {
+    let (resets, summary) = play(vec![at(0, receives), at(40, sends)]);
+    let (received, sent) = (find(&resets, "java"), find(&resets, "nginx"));
+    assert_eq!((sent.incident, sent.incident_role), (sent.seq, IncidentRole::First));
+    assert_eq!((received.incident, received.incident_role), (sent.seq, IncidentRole::OtherEnd));
+    assert_eq!((received.cause.code, received.cause.confidence), ("peer-closed-unread", sent.cause.confidence));
+    let other = received.other_end.expect("the sender");
+    assert_eq!(
+        (other.seq, other.process.expect("its process").pid, other.cause),
+        (Some(sent.seq), 812, sent.cause.code)
+    );
+    let other = sent.other_end.expect("the receiver");
+    assert_eq!((other.seq, other.process.expect("its process").pid), (None, 1234));
+    assert!(received.cause.evidence.lines().any(|line| line.contains("nginx[812] sent the reset")));
+    assert_eq!((summary.resets, summary.incidents), (2, 1));
+    assert!(summary.verdict.contains("They are one incident. To be fixed by: this host (1)"), "{}", summary.verdict);
+}
+
+#[test]
+fn the_sender_may_be_reported_first() {
+    let (resets, _) = play(vec![at(0, sends), at(15_000, receives)]);
+    let (received, sent) = (find(&resets, "java"), find(&resets, "nginx"));
+    assert_eq!((received.incident, received.cause.code), (sent.seq, "peer-closed-unread"));
+    assert_eq!(received.other_end.and_then(|other| other.seq), Some(sent.seq));
+    // It did not wait for so long.
+    assert!(sent.other_end.is_none());
+    let (resets, _) = play(vec![at(0, sends), at(5_000, receives)]);
+    let sent = find(&resets, "nginx");
+    assert_eq!((sent.seq, sent.other_end.expect("the receiver").process.expect("its process").pid), (1, 1234));
+}
+
+#[test]
+fn a_sender_that_comes_late_refers_to_the_receiver() {
+    let (resets, summary) = play(vec![at(0, receives), at(30_000, sends)]);
+    let (received, sent) = (find(&resets, "java"), find(&resets, "nginx"));
+    assert_eq!((received.seq, received.incident_role), (1, IncidentRole::First));
+    assert_eq!((sent.incident, sent.incident_role), (1, IncidentRole::OtherEnd));
+    assert_eq!(sent.other_end.and_then(|other| other.seq), Some(1));
+    assert_eq!(summary.incidents, 1);
+}
+
+#[test]
+fn translated_addresses_do_not_part_the_ends() {
+    // A virtual address in front of the server, and the client behind a masquerade.
+    let virtual_server = |event: &mut ResetEvent| {
+        receives(event);
+        (event.peer_address, event.peer_port) = (crate::cases::events::v4([10, 96, 0, 10]), 80);
+    };
+    let received = received_of(vec![at(0, virtual_server), at(40, sends)]);
+    assert_eq!((received.incident_role, received.cause.code), (IncidentRole::OtherEnd, "peer-closed-unread"));
+    let masqueraded = |event: &mut ResetEvent| {
+        receives(event);
+        (event.local_address, event.local_port) = (crate::cases::events::v4([192, 168, 0, 2]), 50_001);
+    };
+    assert_eq!(received_of(vec![at(0, masqueraded), at(40, sends)]).incident_role, IncidentRole::OtherEnd);
+}
+
+#[test]
+fn other_connections_stay_apart() {
+    // Mirrored ends in another pair of namespaces, or the ports of an earlier connection: other numbers.
+    let numbered = |event: &mut ResetEvent| {
+        receives(event);
+        event.rcv_nxt = SEQ + 1;
+    };
+    // An equal number between other ends.
+    let elsewhere = |event: &mut ResetEvent| {
+        receives(event);
+        (event.local_port, event.peer_port) = (1, 2);
+        event.local_address = event.peer_address;
+    };
+    for other in [numbered, elsewhere] {
+        let received = received_of(vec![at(0, other), at(40, sends)]);
+        assert_eq!((received.incident, received.incident_role), (received.seq, IncidentRole::First));
+        assert!(received.other_end.is_none());
+    }
+    // Long after, when the numbers of a connection may come again.
+    let received = received_of(vec![at(0, sends), at(3_000_000, receives)]);
+    assert!(received.other_end.is_none());
+}
+
+/// Data that crossed the server's FIN are answered with the number of the FIN, which the client has received by then.
+#[test]
+fn a_reset_has_the_number_before_a_fin_that_it_crossed() {
+    let after_fin = |event: &mut ResetEvent| {
+        receives(event);
+        (event.state, event.rcv_nxt) = (tcp::CLOSE_WAIT, SEQ + 1);
+    };
+    assert_eq!(received_of(vec![at(0, after_fin), at(40, sends)]).incident_role, IncidentRole::OtherEnd);
+    // Without a FIN the kernel does not accept that number.
+    let without_fin = |event: &mut ResetEvent| {
+        receives(event);
+        event.rcv_nxt = SEQ + 1;
+    };
+    assert_eq!(received_of(vec![at(0, without_fin), at(40, sends)]).incident_role, IncidentRole::First);
+}
+
+/// The reset of an abort is lost on the way, and the client's next data tell it.
+#[test]
+fn a_later_answer_belongs_to_the_abort_of_the_connection() {
+    let answers_late = |event: &mut ResetEvent| {
+        without_socket(event, tcp_flag::PSH | tcp_flag::ACK);
+        event.packet.ack = SEQ;
+        (event.netns, event.local_address, event.peer_address) = (2, event.peer_address, event.local_address);
+        (event.local_port, event.peer_port) = (SERVICE, 43_210);
+    };
+    let stamped = |event: &mut ResetEvent| {
+        sends(event);
+        event.timestamps_ok = 1;
+    };
+    let meets_answer = |event: &mut ResetEvent| {
+        receives(event);
+        timestamps(event, false);
+    };
+    let (resets, summary) = play(vec![at(0, stamped), at(1_500_000, meets_answer), at(1_500_040, answers_late)]);
+    assert_eq!(resets.iter().map(|reset| reset.incident).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!((resets[1].incident_role, summary.incidents), (IncidentRole::Aftermath, 1), "{resets:#?}");
+}
+
+#[test]
+fn a_reset_that_is_sent_again_has_no_receiver() {
+    let (resets, _) = play(vec![at(0, receives), at(40, sends), at(60, sends)]);
+    let paired = resets.iter().filter(|reset| reset.other_end.is_some()).count();
+    assert_eq!((resets.len(), paired), (3, 2));
+}
+
+#[test]
+fn a_refusal_is_told_by_the_host_that_refused() {
+    let refused = |event: &mut ResetEvent| {
+        client(event, tcp::SYN_SENT);
+        (event.snd_nxt, event.unacked_bytes, event.peer_port) = (1_000_001, 1, SERVICE);
+    };
+    let refuses = |event: &mut ResetEvent| {
+        without_socket(event, tcp_flag::SYN);
+        event.packet.ack = 0;
+        (event.local_address, event.peer_address) = (event.peer_address, event.local_address);
+        (event.local_port, event.peer_port) = (SERVICE, 43_210);
+    };
+    let received = received_of(vec![at(0, refused), at(5, refuses)]);
+    assert_eq!((received.incident_role, received.cause.code), (IncidentRole::OtherEnd, "connection-refused"));
+    // A refusal of another SYN.
+    let of_another = |event: &mut ResetEvent| {
+        refused(event);
+        event.snd_nxt += 10;
+    };
+    assert_eq!(received_of(vec![at(0, of_another), at(5, refuses)]).incident_role, IncidentRole::First);
+}
+
+#[test]
+fn what_comes_after_a_reset_is_its_aftermath() {
+    let late_fin = |event: &mut ResetEvent| {
+        sends(event);
+        let (local, peer) = (event.local_address, event.peer_address);
+        *event = common();
+        without_socket(event, tcp_flag::FIN | tcp_flag::ACK);
+        answers(event, tcp_flag::FIN | tcp_flag::ACK);
+        (event.netns, event.local_address, event.peer_address) = (2, local, peer);
+        (event.local_port, event.peer_port) = (SERVICE, 43_210);
+    };
+    let (resets, summary) = play(vec![at(0, receives), at(40, sends), at(90, late_fin)]);
+    let fin = resets.iter().find(|reset| reset.provoked_by.is_some()).expect("the record of the FIN");
+    assert_eq!((fin.cause.code, fin.incident_role), ("aftermath", IncidentRole::Aftermath));
+    assert_eq!(fin.incident, find(&resets, "nginx").incident);
+    assert_eq!((summary.resets, summary.incidents), (3, 1));
+}
+
+/// A server that is behind a proxy on this host: it refuses, and the proxy passes that on to its client.
+#[test]
+fn a_relay_belongs_to_what_it_passes_on() {
+    let refused = |event: &mut ResetEvent| {
+        client(event, tcp::SYN_SENT);
+        owner(event, "haproxy", 77, PROVENANCE_CONNECT);
+        established(event, 0.1);
+        event.unacked_bytes = 1;
+    };
+    let passes_on = |event: &mut ResetEvent| {
+        sends(event);
+        owner(event, "haproxy", 77, PROVENANCE_LISTEN);
+        held_by(event, "haproxy", 77);
+    };
+    let (resets, summary) = play(vec![at(0, refused), at(200, receives), at(240, passes_on)]);
+    let roles: Vec<_> = resets.iter().map(|reset| (reset.incident_role, reset.incident, reset.cause.code)).collect();
+    assert_eq!(
+        roles,
+        [
+            (IncidentRole::First, 1, "connection-refused"),
+            (IncidentRole::Relayed, 1, "relayed"),
+            (IncidentRole::OtherEnd, 1, resets[2].cause.code)
+        ]
+    );
+    assert_eq!((resets[1].cause.fault, summary.incidents), (resets[0].cause.fault, 1));
+    assert!(resets[1].cause.evidence.to_string().contains("connection-refused had come from 10.0.1.9:443"));
+}
+
+/// One process of a group is killed, and the others end with it.
+#[test]
+fn a_group_that_ends_is_one_incident() {
+    let ends = |pid: u32, exit_code: u32| {
+        move |event: &mut ResetEvent| {
+            sends(event);
+            owner(event, "postgres", pid, PROVENANCE_LISTEN);
+            held_by(event, "postgres", pid);
+            event.flags |= rsttrace_common::event::EVENT_EXITING;
+            (event.exit_code, event.snd_nxt, event.peer_port) = (exit_code, pid, u16::try_from(pid).unwrap_or(1));
+        }
+    };
+    let (resets, summary) = play(vec![at(0, ends(50, 9)), at(9_000, ends(51, 2 << 8)), at(9_500, ends(52, 2 << 8))]);
+    let codes: Vec<_> = resets.iter().map(|reset| (reset.cause.code, reset.incident)).collect();
+    assert_eq!(codes, [("process-died", 1), ("process-exited", 1), ("process-exited", 1)]);
+    assert_eq!(summary.incidents, 1);
+    // Processes that end by themselves are each an incident.
+    let (_, summary) = play(vec![at(0, ends(50, 0)), at(9_000, ends(51, 0))]);
+    assert_eq!(summary.incidents, 2);
+}
