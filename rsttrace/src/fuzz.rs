@@ -14,6 +14,7 @@ use zerocopy::IntoBytes as _;
 use crate::{
     attribute,
     cli::Cli,
+    conntrack,
     decode::{
         BitFields, Decoder, Reasons,
         clock::{Ticks, WallClock},
@@ -32,8 +33,14 @@ use crate::{
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 5] =
-    [("sample", sample), ("btf", btf), ("timeouts", timeouts), ("arguments", arguments), ("process", process)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("sample", sample),
+    ("btf", btf),
+    ("timeouts", timeouts),
+    ("arguments", arguments),
+    ("process", process),
+    ("conntrack", conntrack),
+];
 
 const CLOCK: WallClock = WallClock { monotonic_ns: 1 << 50, wall: Timestamp::UNIX_EPOCH };
 
@@ -147,6 +154,11 @@ pub fn process(data: &[u8]) {
     attribute::fuzz(data);
     let text = String::from_utf8_lossy(data);
     drop((service_names::parse_services(&text), coverage::parse(&text)));
+}
+
+/// The kernel's answers to look-ups of tracked connections, and the packets of the process that asks for them.
+pub fn conntrack(data: &[u8]) {
+    conntrack::fuzz(data);
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod cgroup_path;
 pub mod cli;
 mod commands;
 mod config;
+pub mod conntrack;
 pub mod correlate;
 pub mod decode;
 pub mod diagnose;

@@ -31,8 +31,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cgroup_path", &[]),
     // The codes that `--cause` takes are those of the catalogue.
     ("cli", &["diagnose", "format", "load", "model", "sink"]),
-    ("commands", &["cli", "config", "diagnose", "exit", "filter", "load", "model", "util"]),
+    ("commands", &["cli", "config", "conntrack", "diagnose", "exit", "filter", "load", "model", "util"]),
     ("config", &["cli", "input_file", "util"]),
+    // Its helper process enters a sandbox of its own.
+    ("conntrack", &["model", "sandbox", "util"]),
     // Records that belong together take their causes from each other; every cause is one of the catalogue.
     ("correlate", &["diagnose", "model"]),
     ("decode", &["model"]),
@@ -40,7 +42,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("exit", &["config", "diagnose", "filter", "load", "sandbox", "sink", "stack", "util"]),
     ("filter", &["cgroup_mounts", "cgroup_path", "model", "util"]),
     ("format", &["model", "util"]),
-    ("fuzz", &["attribute", "cli", "decode", "diagnose", "filter", "format", "load", "model", "pipeline", "summary"]),
+    (
+        "fuzz",
+        &[
+            "attribute",
+            "cli",
+            "conntrack",
+            "decode",
+            "diagnose",
+            "filter",
+            "format",
+            "load",
+            "model",
+            "pipeline",
+            "summary",
+        ],
+    ),
     ("input_file", &[]),
     ("load", &["cgroup_mounts", "model", "util"]),
     ("metrics", &["model", "util"]),

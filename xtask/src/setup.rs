@@ -26,8 +26,9 @@ const KERNEL_PACKAGES: [&str; 7] = [
 ];
 /// Programs that the integration tests make and break connections with, and cross-check with. Of Apache only the server
 /// and its modules, which install no service; of systemd the tool for socket activation.
-pub(crate) const TEST_PACKAGES: [&str; 13] = [
+pub(crate) const TEST_PACKAGES: [&str; 14] = [
     "apache2-bin",
+    "conntrack",
     "curl",
     "gunicorn",
     "haproxy",
@@ -46,8 +47,7 @@ pub(crate) const TEST_PACKAGES: [&str; 13] = [
 /// directly. Of MariaDB only the server and the client, which install no service; the others' services are not started
 /// ([`NoServices`]), and the tests run each program by itself. With Python's HTTP clients and
 /// uvicorn come what they depend on, 8 MB.
-const RUNTIME_PACKAGES: [&str; 25] = [
-    "conntrack",
+const RUNTIME_PACKAGES: [&str; 24] = [
     "default-jdk-headless",
     "logrotate",
     "mariadb-client-core",

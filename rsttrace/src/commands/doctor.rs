@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    conntrack::{self, Presence},
     exit::Failure,
     load::{ExtraEvents, KernelInfo, LoadOptions, Loaded, Object, preflight, probes::PROBES},
     model::FilterOptions,
@@ -56,6 +57,7 @@ impl Report {
         } else {
             row("degraded", "fields", &format_args!("this kernel has no {}", absent.join(", ")))?;
         }
+        look_up(kernel)?;
         let ring = try_object(kernel, Object::Ring, "BPF ring buffer")?;
         let perf = try_object(kernel, Object::Perf, "perf ring buffer")?;
         let Some(mut loaded) = ring.or(perf) else {
@@ -79,6 +81,21 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// Tries a look-up in the table of tracked connections.
+fn look_up(kernel: &KernelInfo) -> Result<(), Failure> {
+    let presence = Presence::detect(kernel.has_conntrack_netlink);
+    if presence == Presence::Absent {
+        return row("-", "conntrack", &"the kernel tracks no connections, so that none is translated");
+    }
+    let (namespaces, degraded) = conntrack::examine(presence);
+    if namespaces > 0 {
+        row("ok", "conntrack", &format_args!("works (network namespaces: {namespaces})"))?;
+    }
+    degraded
+        .iter()
+        .try_for_each(|degraded| row("degraded", &degraded.what, &format_args!("{}; {}", degraded.why, degraded.loss)))
 }
 
 fn try_object(kernel: &KernelInfo, object: Object, name: &str) -> Result<Option<Loaded>, Failure> {

@@ -119,6 +119,7 @@ impl Decoder {
             segment,
             packet: (has_packet && direction == Direction::Received).then(|| packet(event)),
             provoked_by: (has_packet && direction == Direction::Sent).then(|| provoking_packet(&event.packet)),
+            translated: None,
             reason: self.reason(event),
             cause: Cause::undiagnosed(),
             incident: 0,

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt::Display, io::Write as _};
 
 use crate::{
     format::{Formatter as _, TextOptions, text::TextFormatter},
-    model::{Cause, Container, Endpoint, Fault, Netns, Packet, Process, Record, Reset, Socket},
+    model::{Cause, Container, Endpoint, Fault, Netns, Packet, Process, Record, Reset, Socket, Translated},
     util::serde_variant_name,
 };
 
@@ -193,6 +193,13 @@ impl<'a> FieldList<'a> {
         }
         if let Some(packet) = &reset.provoked_by {
             self.text("provoked_by", "rsttrace.provoked_by", packet.flags.to_string());
+        }
+        if let Some(Translated { local, peer, by }) = reset.translated {
+            self.text("translated_local", "rsttrace.translated.local.address", local.address.to_string());
+            self.number("translated_local_port", "rsttrace.translated.local.port", local.port);
+            self.text("translated_peer", "rsttrace.translated.peer.address", peer.address.to_string());
+            self.number("translated_peer_port", "rsttrace.translated.peer.port", peer.port);
+            self.text("translated_by", "rsttrace.translated.by", serde_variant_name(&by));
         }
         if let Some(timestamp) = reset.segment.timestamp {
             self.flag("reset_timestamp", "rsttrace.reset.timestamp", timestamp);

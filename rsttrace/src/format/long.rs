@@ -39,6 +39,19 @@ impl LongFormatter {
         }
     }
 
+    /// What stands on the other side of a translation for each end that it changes.
+    fn translated(&mut self, reset: &Reset) -> Option<String> {
+        let translated = reset.translated?;
+        let mut parts = Vec::new();
+        if translated.peer != reset.peer {
+            parts.push(format!("behind {}: {}", reset.peer, self.endpoint(translated.peer)));
+        }
+        if translated.local != reset.local {
+            parts.push(format!("the peer sees {} as {}", reset.local, self.endpoint(translated.local)));
+        }
+        (!parts.is_empty()).then(|| format!("{} ({})", parts.join("; "), serde_variant_name(&translated.by)))
+    }
+
     fn process(&self, reset: &Reset) -> String {
         let Some(process) = &reset.process else {
             // Where there is no socket, there is no owner either.
@@ -74,9 +87,13 @@ impl Formatter for LongFormatter {
         writeln!(out, "{bold}{time}reset {verb} {}: {}{bold:#}", reset.peer.address, reset.cause.code)?;
         let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer));
         let process = self.process(reset);
+        let translated = self.translated(reset);
         let mut row = |name: &str, value: &dyn Display| writeln!(out, "  {name:<10} {value}");
         row("when", &format_args!("{:.3} on {}", reset.time, Sanitized(&reset.host)))?;
         row("ends", &ends)?;
+        if let Some(translated) = translated {
+            row("translated", &translated)?;
+        }
         row("process", &process)?;
         if let Some(actor) = &reset.actor {
             row("actor", &format_args!("{}[{}]", Sanitized(&actor.comm), actor.pid))?;

@@ -56,11 +56,19 @@ impl TextFormatter {
         };
         let (dim, accent) = (style(Style::new().dimmed()), style(hue.on_default()));
         let time = self.options.format_time(reset.time, reset.internals.ktime_ns);
-        let (peer, process) = (reset.peer.to_string(), process(reset));
+        let (mut peer, process) = (reset.peer.to_string(), process(reset));
         let state = reset.socket.as_ref().map_or_else(|| "no socket".to_owned(), |socket| socket.state.to_string());
 
         grow(&mut self.peer_columns, columns(&peer), &ENDPOINT);
         grow(&mut self.process_columns, columns(&process), &PROCESS);
+        if let Some(behind) = reset.translated.map(|translated| translated.peer).filter(|&behind| behind != reset.peer)
+        {
+            let both = format!("{peer} ({behind})");
+            let whole = [&time, "SENT ", &reset.local.to_string(), " > ", &both, " ", &process, " ", &state, " "];
+            if whole.into_iter().map(columns).sum::<usize>() + columns(cause(reset)) <= WIDTH {
+                peer = both;
+            }
+        }
         // A long IPv6 address leaves no room for columns.
         let crowded = columns(&peer) > *ENDPOINT.end();
         let wide = |text: &str, column: usize| if crowded { columns(text) } else { columns(text).max(column) };

@@ -11,6 +11,7 @@ mod reset;
 mod segment;
 mod summary;
 pub(crate) mod timestamp;
+pub mod translation;
 mod unapplied;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use self::{
         BackendCount, CounterCoverage, Coverage, FinOrderCounts, IdleCluster, IdleKind, NamespaceCoverage, PeerCount,
         ProcessCount, SinkCount, Summary,
     },
+    translation::{Translated, TranslationSource},
     unapplied::{Forwarded, IGNORE_REASONS, IgnoreReason, Ignored, Interface, RstOrigin},
 };
 

@@ -14,7 +14,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::{Cause, IncidentRole, OtherEnd, Segment, timestamp};
+use super::{Cause, IncidentRole, OtherEnd, Segment, Translated, timestamp};
 use crate::{cgroup_path::CgroupPath, model::internals::Internals};
 
 /// One reset, or several identical ones in one record.
@@ -68,6 +68,8 @@ pub struct Reset {
     pub packet: Option<Packet>,
     /// Packet to which this host's reset is the answer; `None` for any other reset.
     pub provoked_by: Option<ProvokingPacket>,
+    /// The ends on the other side of an address translation; `None` where there is none, or where none was looked up.
+    pub translated: Option<Translated>,
     /// The kernel's reason (`enum sk_rst_reason`), by name.
     pub reason: Option<Arc<str>>,
     /// Likely cause.

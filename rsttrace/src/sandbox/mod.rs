@@ -19,6 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use caps::Capability;
+
 pub(crate) use self::user::{User, UserError};
 use crate::util::degraded::Degraded;
 
@@ -68,6 +70,20 @@ pub(crate) fn enter(requirements: Requirements, user: Option<&User>) -> Result<V
         degrade("seccomp", error, "an attacker who takes rsttrace over can make every system call");
     }
     Ok(degraded)
+}
+
+/// Drops everything but `CAP_NET_ADMIN` and the system calls of [`syscalls::allowed_for_helper`], in a process that looks up
+/// tracked connections, and switches to `user` if there is one. Without seccomp in the kernel, which [`enter`] reports, there
+/// is no filter. Fails when the process does not have the capability, or cannot drop the others or switch to the user.
+pub(crate) fn enter_helper(user: Option<&User>) -> io::Result<()> {
+    capabilities::drop_bounding_set();
+    if let Some(user) = user {
+        user.switch_user().map_err(io::Error::other)?;
+    }
+    capabilities::reduce_to(&[Capability::CAP_NET_ADMIN].into_iter().collect())?;
+    seccomp::set_no_new_privs()?;
+    let _ignored = seccomp::install_helper_filter();
+    Ok(())
 }
 
 /// Longest time that joined threads may take to disappear from `/proc/self/task`. The kernel wakes the joining thread

@@ -41,12 +41,18 @@ pub(super) fn set_no_new_privs() -> io::Result<()> {
 pub(super) fn install_seccomp_filter(requirements: Requirements) -> io::Result<()> {
     // SPEC_ALLOW: kernels before 5.16 otherwise switch on SSBD for every filtered process, a mitigation for programs
     // that run foreign code.
-    install(requirements, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW)
+    install(&syscalls::allowed(requirements), SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW)
 }
 
-fn install(requirements: Requirements, flags: libc::c_ulong) -> io::Result<()> {
+/// Installs the filter of the process that looks up tracked connections. Needs [`set_no_new_privs`] before. Fails when the
+/// kernel has no seccomp, or the architecture has no table of system calls.
+pub(super) fn install_helper_filter() -> io::Result<()> {
+    install(&syscalls::allowed_for_helper(), SECCOMP_FILTER_FLAG_SPEC_ALLOW)
+}
+
+fn install(rules: &[SyscallRule], flags: libc::c_ulong) -> io::Result<()> {
     let arch = AUDIT_ARCH.ok_or_else(|| io::Error::other("there is no table of calls for this kind of processor"))?;
-    let mut filter = compile(arch, &syscalls::allowed(requirements))?;
+    let mut filter = compile(arch, rules)?;
     let length = filter.len().try_into().map_err(io::Error::other)?;
     let program = sock_fprog { len: length, filter: filter.as_mut_ptr() };
     // SAFETY: the filter lives through the call, which copies it.
@@ -147,12 +153,13 @@ mod tests {
     use std::{
         fs::{self, OpenOptions},
         net::TcpListener,
-        os::unix::net::UnixDatagram,
+        os::{fd::AsRawFd as _, unix::net::UnixDatagram},
         process::Command,
         thread,
     };
 
     use libc::c_long;
+    use nix::sys::socket::{MsgFlags, recv, send};
     use rustix::process::setpriority_process;
 
     use super::*;
@@ -161,7 +168,7 @@ mod tests {
     fn sandboxed<T: Send + 'static>(requirements: Requirements, action: fn() -> T) -> T {
         let sandboxed = move || {
             set_no_new_privs().expect("every kernel has it");
-            install(requirements, 0).expect("this kernel has seccomp");
+            install(&syscalls::allowed(requirements), 0).expect("this kernel has seccomp");
             action()
         };
         thread::spawn(sandboxed).join().expect("the action does not panic")
@@ -251,13 +258,41 @@ mod tests {
     }
 
     #[test]
+    fn the_helper_may_use_the_sockets_that_it_has() {
+        // Messages of a panic could not be written there.
+        let helper = || {
+            let (one, other) = UnixDatagram::pair().expect("sockets can be made before");
+            set_no_new_privs().expect("every kernel has it");
+            install(&syscalls::allowed_for_helper(), 0).expect("this kernel has seccomp");
+            // By the calls that the helper makes; the standard library reads and writes.
+            let sent = send(one.as_raw_fd(), b"packet", MsgFlags::empty());
+            let passed = sent.and_then(|_| recv(other.as_raw_fd(), &mut [0; 9], MsgFlags::empty()));
+            // SAFETY: takes integers; the descriptor is none.
+            let namespace = check(unsafe { libc::syscall(libc::SYS_setns, -1, libc::CLONE_NEWNET) });
+            // SAFETY: the kernel reads no byte.
+            let written = check(unsafe { libc::syscall(libc::SYS_write, -1, 0, 0) });
+            let refused = [
+                is_refused(fs::metadata("/proc/self/stat")),
+                is_refused(fs::File::open("/proc/self/stat")),
+                is_refused(UnixDatagram::unbound()),
+                is_refused(namespace),
+                is_refused(written),
+            ];
+            (passed, refused)
+        };
+        let result = thread::spawn(helper).join().expect("the helper does not panic");
+        assert_eq!(result, (Ok(6), [true; 5]));
+    }
+
+    #[test]
     fn keeps_every_jump_inside_the_filter() {
-        let rules = syscalls::allowed(Requirements::default());
-        let filter = compile(AUDIT_ARCH.expect("a known architecture"), &rules).expect("it is short");
-        for (at, instruction) in filter.iter().enumerate() {
-            let farthest = at + 1 + usize::from(instruction.jt.max(instruction.jf));
-            assert!(u32::from(instruction.code) & 7 != BPF_JMP || farthest < filter.len(), "{at}");
+        for rules in [syscalls::allowed(Requirements::default()), syscalls::allowed_for_helper()] {
+            let filter = compile(AUDIT_ARCH.expect("a known architecture"), &rules).expect("it is short");
+            for (at, instruction) in filter.iter().enumerate() {
+                let farthest = at + 1 + usize::from(instruction.jt.max(instruction.jf));
+                assert!(u32::from(instruction.code) & 7 != BPF_JMP || farthest < filter.len(), "{at}");
+            }
+            assert!(filter.len() < 4096);
         }
-        assert!(filter.len() < 4096);
     }
 }

@@ -188,3 +188,15 @@ pub(super) fn allowed(requirements: Requirements) -> Vec<SyscallRule> {
     }
     rules
 }
+
+/// Rules of all system calls of the process that looks up tracked connections: it receives and sends on the sockets that it
+/// has, closes them and ends.
+pub(super) fn allowed_for_helper() -> Vec<SyscallRule> {
+    let mut rules = Vec::new();
+    rules.extend(any_args!(SYS_recvfrom SYS_sendto SYS_ppoll SYS_close SYS_restart_syscall SYS_rt_sigreturn));
+    #[cfg(target_arch = "x86_64")]
+    rules.extend(any_args!(SYS_poll));
+    rules.extend(any_args!(SYS_munmap SYS_mremap SYS_madvise SYS_brk SYS_futex SYS_exit SYS_exit_group));
+    rules.push(SyscallRule { number: libc::SYS_mmap, args: ArgRule::HasNoBits(2, PROT_EXEC) });
+    rules
+}

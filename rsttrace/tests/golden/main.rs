@@ -12,6 +12,7 @@ mod run;
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
+    net::Ipv4Addr,
     path::PathBuf,
     sync::Arc,
 };
@@ -22,7 +23,7 @@ use rsttrace::{
     decode::{BitFields, Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat},
-    model::{Lost, LostWhere, Record, Reset},
+    model::{Endpoint, Lost, LostWhere, Record, Reset, Translated, TranslationSource},
     pipeline::{
         processor::Processor,
         testing::{self, Collected, FromEvents, NoKernel},
@@ -96,7 +97,7 @@ pub(crate) fn clock() -> WallClock {
     WallClock { monotonic_ns: NOW_NS, wall }
 }
 
-/// Adds what `/proc` would show.
+/// Adds what `/proc` and conntrack would show.
 fn complete(reset: &mut Reset) {
     if let Some(process) = &mut reset.process {
         process.executable = Some("/usr/bin/java".into());
@@ -106,6 +107,11 @@ fn complete(reset: &mut Reset) {
     }
     reset.unit = systemd_unit::of_cgroup(CGROUP);
     reset.container = container::of_cgroup(CGROUP);
+    reset.translated = Some(Translated {
+        local: reset.local,
+        peer: Endpoint { address: Ipv4Addr::new(10, 0, 3, 7).into(), port: 8080 },
+        by: TranslationSource::Conntrack,
+    });
 }
 
 fn printed(format: Format, color: bool) -> String {

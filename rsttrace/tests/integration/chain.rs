@@ -172,7 +172,7 @@ fn sysctl(name: &str, value: &str) {
 }
 
 /// Runs `ip` with these commands, one per line, in the calling thread's namespace.
-fn ip(commands: &str) {
+pub(crate) fn ip(commands: &str) {
     let program = host::program("ip").expect("it is installed");
     let mut ip = Command::new(program).args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     ip.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();

@@ -16,6 +16,7 @@ mod capture;
 mod chain;
 mod child;
 mod confusion;
+mod conntrack_client;
 mod cpu;
 mod delay;
 mod forge;
@@ -55,6 +56,10 @@ fn main() -> ExitCode {
     }
     if env::args().nth(1).is_some_and(|argument| argument == puppet::handover::HOLDER) {
         puppet::handover::hold();
+        return ExitCode::SUCCESS;
+    }
+    if env::args().nth(1).is_some_and(|argument| argument == conntrack_client::ARGUMENT) {
+        conntrack_client::serve();
         return ExitCode::SUCCESS;
     }
     let mut arguments = Arguments::from_args();

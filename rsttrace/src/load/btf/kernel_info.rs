@@ -24,6 +24,8 @@ pub struct KernelInfo {
     pub(in super::super) preempts_tracepoints: bool,
     /// Whether `bpf_get_current_task_btf` exists (5.11).
     pub(in super::super) has_typed_tasks: bool,
+    /// Whether the netlink interface of connection tracking is part of the kernel; it may still be there as a module.
+    pub has_conntrack_netlink: bool,
     /// Parameters of `inet_csk_accept`; [`ABSENT`] when the kernel has no such function.
     pub(in super::super) accept_arguments: u32,
     /// The types that the table of probes refers to, without those that the kernel does not have.
@@ -43,6 +45,7 @@ impl KernelInfo {
             reset_reasons: types.reset_reasons(),
             drop_reasons: types.drop_reasons(),
             preempts_tracepoints: types.preempts_tracepoints(),
+            has_conntrack_netlink: types.find(TypeKind::Function, "ctnetlink_get_conntrack").is_some(),
             has_typed_tasks: types.find(TypeKind::Function, "bpf_get_current_task_btf").is_some(),
             accept_arguments: accept.and_then(|function| function.arguments.try_into().ok()).unwrap_or(ABSENT),
             targets: targets.map(|(target, kind, name)| ((kind, name), target)).collect(),

@@ -6,6 +6,7 @@ pub(crate) mod bad_input;
 pub(crate) mod belongs;
 pub(crate) mod blocks;
 pub(crate) mod cgroups;
+pub(crate) mod conntrack_lookups;
 pub(crate) mod cross_check;
 pub(crate) mod deploy;
 pub(crate) mod destroy;
