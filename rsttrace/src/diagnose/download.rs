@@ -1,10 +1,12 @@
-//! Downloads that this host's process, a client, stopped in the middle.
+//! Answers that this host's process, a client, did not await to the end.
 
 use super::{
-    catalogue::{CauseSpec, LIKELY},
+    catalogue::{CauseSpec, GUESS, LIKELY},
     ended::{LastData, closing_times, last_data_at_close},
     sent::{is_after_close, is_by_close},
+    serving::WAITED_MIN_MS,
     timeouts::Timeouts,
+    tls::is_closing_alert,
 };
 use crate::{
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
@@ -25,20 +27,33 @@ pub(super) static STOPPED: CauseSpec = CauseSpec {
     fault: Fault::None,
     rule: stopped,
     evidence: rest_came,
-    summary: "The process, a client, stopped a transfer in the middle.",
+    summary: "The process, a client, ended the connection before it had the whole answer.",
     advice: "Nothing; it did not want the rest (a closed tab, a full pipe, a limit of its own).",
-    shows_by: "We are the client, nothing of ours was lost, and the process closed while the answer still came in: with more than a segment of it unread, or the next full segment came within 200 ms.",
+    shows_by: "We are the client, nothing of ours was lost, and the process closed while the answer still came in: with more than a segment of it unread, or the next full segment came within 200 ms. Or, as a guess, it closed less than half a second after a request.",
 };
 
 fn stopped(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    if is_stopped_with_data_unread(reset) || is_stopped_between_segments(reset) { LIKELY } else { None }
+    match () {
+        () if is_stopped_with_data_unread(reset) || is_stopped_between_segments(reset) => LIKELY,
+        () if is_stopped_before_answer(reset) => GUESS,
+        () => None,
+    }
+}
+
+/// Returns whether the process had closed soon after a request: it had not lost patience.
+fn is_stopped_before_answer(reset: &Reset) -> bool {
+    let is_asked = last_data_at_close(reset)
+        .is_some_and(|(role, last)| role == Role::Client && last != LastData::Received && is_after_close(reset));
+    is_asked && closing_times(reset).1.is_some_and(|silence| silence < WAITED_MIN_MS)
 }
 
 fn is_stopped_with_data_unread(reset: &Reset) -> bool {
     let Some(socket) = &reset.socket else { return false };
+    // The process may have said goodbye before it closed.
+    let lost = socket.unacked_bytes.unwrap_or(0) + socket.unsent_bytes.unwrap_or(0);
     let is_in_transfer = socket.role == Some(Role::Client)
         && socket.state.0 == rsttrace_common::abi::tcp::ESTABLISHED
-        && socket.unacked_bytes.unwrap_or(0) + socket.unsent_bytes.unwrap_or(0) == 0
+        && (lost == 0 || is_closing_alert(lost))
         && socket.since_receive_ms.is_some_and(|since| since <= TRANSFER_GAP_MS);
     let is_much_unread = socket.unread_bytes.is_some_and(|bytes| bytes > SEGMENT_BYTES);
     is_by_close(reset) && !reset.internals.holder_exiting && is_in_transfer && is_much_unread

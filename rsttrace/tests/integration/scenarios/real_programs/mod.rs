@@ -13,6 +13,7 @@ pub(crate) mod memcached;
 pub(crate) mod nginx;
 pub(crate) mod node;
 pub(crate) mod openssh;
+pub(crate) mod ordinary;
 pub(crate) mod postgres;
 mod program;
 pub(crate) mod python;
