@@ -89,7 +89,7 @@ const HEAD: &str = "<!-- Made by `cargo xtask generate` from rsttrace itself. --
 
 Every value of `cause.code`, as `rsttrace explain` shows it. The rules of a direction are tried in this order, and the first that fits gives the cause.
 
-`cause.sender` is the side that put the reset on the wire, `cause.fault` the side that has something to change; they often differ. `cause.confidence` is `certain` (the kernel's state proves it), `likely` (the signs fit and nothing contradicts them) or `guess` (the best of several explanations). `cause.evidence` gives the figures that decided, the most significant first. The first connection to break in a restart, the first health check and the first nine ports of a scan get the cause that fits what is known at that moment.
+`cause.sender` is the side that put the reset on the wire, `cause.fault` the side that has something to change; they often differ. `cause.confidence` is `certain` (the kernel's state proves it), `likely` (the signs fit and nothing contradicts them) or `guess` (the best of several explanations). `cause.evidence` gives the figures that decided, the most significant first. The first connections to break in a restart or at the end of a client, the first health checks and the first nine ports of a scan get the cause that fits what is known at that moment; the summary's verdict counts them as what they were. `linger-zero` and `closed-with-unread-data` are harmless (fault `none`) where a client aborted a connection of which it wanted no more.
 ";
 
 const TIMEOUTS: &str = "## Known timeouts

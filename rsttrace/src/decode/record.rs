@@ -179,14 +179,19 @@ impl Decoder {
         internals.burst_ms = times.burst_ms;
         internals.since_ack_ms = times.since_ack_ms;
         internals.established_ms = before(event, event.established_ns);
+        let age_ms = before(event, event.opened_ns);
+        // A time that is known to the tick may seem earlier than the connection.
+        let tick_ms = self.ticks.map_or(0.0, |ticks| ticks.ms(1));
+        let within_age =
+            |ms: Option<f64>| ms.map(|ms| age_ms.filter(|&age| age < ms && ms <= age + tick_ms).unwrap_or(ms));
         Some(Socket {
             cookie,
             state: State(state),
             role: role(payload.role),
-            age_ms: before(event, event.opened_ns),
-            idle_before_send_ms: times.idle_before_send_ms,
-            since_send_ms: times.since_send_ms,
-            since_receive_ms: times.since_receive_ms,
+            age_ms,
+            idle_before_send_ms: within_age(times.idle_before_send_ms),
+            since_send_ms: within_age(times.since_send_ms),
+            since_receive_ms: within_age(times.since_receive_ms),
             fin_received_ms: before(event, event.fin_received_ns),
             fin_sent_ms: before(event, event.fin_sent_ns),
             bytes_sent: Some(payload.sent),
@@ -333,9 +338,11 @@ const fn role(role: u8) -> Option<Role> {
     }
 }
 
-/// Milliseconds from `moment_ns` to the event; `None` for 0, a moment that was not observed.
+/// Milliseconds from `moment_ns` to the event, to the microsecond; `None` for 0, a moment that was not observed.
 fn before(event: &ResetEvent, moment_ns: u64) -> Option<f64> {
-    (moment_ns != 0).then(|| Duration::from_nanos(event.ktime_ns.saturating_sub(moment_ns)).as_secs_f64() * 1e3)
+    let micros = event.ktime_ns.saturating_sub(moment_ns).saturating_add(500) / 1000;
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 285 years")]
+    (moment_ns != 0).then_some(micros as f64 / 1e3)
 }
 
 fn internals(event: &ResetEvent, comms: &mut CommInterner) -> Internals {

@@ -18,7 +18,7 @@ const KERNEL_ANSWER_SLACK_MS: f64 = 0.1;
 /// Largest difference between TTLs of one peer: paths change by a hop or two.
 const TTL_TOLERANCE: u8 = 2;
 /// Shortest interval without data that is a pause in sending, milliseconds.
-const PAUSE_MIN_MS: f64 = 500.0;
+pub(super) const PAUSE_MIN_MS: f64 = 500.0;
 /// Shortest interval without data after the peer's FIN that is a pause, milliseconds.
 const PAUSE_AFTER_FIN_MS: f64 = 100.0;
 

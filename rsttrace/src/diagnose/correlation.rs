@@ -5,7 +5,11 @@ use std::{hash::Hash, net::IpAddr, num::NonZeroUsize};
 use lru::LruCache;
 use rsttrace_common::abi::{tcp, tcp_flag};
 
-use super::connection_view::{FinOrder, ReceivedReset};
+use super::{
+    burst::{Burst, Place},
+    client_ended,
+    connection_view::{FinOrder, ReceivedReset},
+};
 use crate::{
     model::internals::Correlation,
     model::{Direction, Endpoint, NamespaceId, Reset, Role},
@@ -15,9 +19,9 @@ use crate::{
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 const MS_NS: u64 = 1_000_000;
-const SECOND_NS: u64 = 1_000 * MS_NS;
+pub(super) const SECOND_NS: u64 = 1_000 * MS_NS;
 /// Longest time in which connections that break together break, nanoseconds.
-const AT_ONCE_NS: u64 = 100 * MS_NS;
+pub(super) const AT_ONCE_NS: u64 = 100 * MS_NS;
 /// Shortest interval between two health checks, nanoseconds. Faster ones are a burst.
 const PROBE_GAP_MIN_NS: u64 = 100 * MS_NS;
 /// Longest interval between two health checks, and longest time over which resets on first data are counted,
@@ -34,7 +38,7 @@ const JITTER_MIN_NS: u64 = 10 * MS_NS;
 /// Part of an interval by which an equal one may differ.
 const JITTER_PART: u64 = 50;
 /// Most payload bytes of a health check in one direction.
-const CHECK_MAX_BYTES: u64 = 1_000;
+pub(super) const CHECK_MAX_BYTES: u64 = 1_000;
 /// Longest age of a health check's connection, milliseconds.
 const CHECK_MAX_MS: f64 = 5_000.0;
 
@@ -45,14 +49,15 @@ pub(super) struct RecentResets {
     /// Connections without data by peer and local port.
     probes: LruCache<(NamespaceId, IpAddr, u16), Streak>,
     /// Resets by PID and start time of the process.
-    processes: LruCache<(u32, u64), Streak>,
+    processes: LruCache<(u32, u64), ProcessResets>,
+    /// Ends of connections by the client's address and this host's port.
+    clients: LruCache<(NamespaceId, IpAddr, u16), Burst>,
     /// Time at which the listener of a local port was gone.
     listeners: LruCache<(NamespaceId, u16), u64>,
     /// Connections that were reset, by their two ends.
     connections: LruCache<(NamespaceId, Endpoint, Endpoint), ConnectionReset>,
-    /// Connections of one size, by the direction of their resets, both addresses and the port of the service. On one host both
-    /// ends of each are seen.
-    checks: LruCache<(NamespaceId, Direction, IpAddr, IpAddr, u16), Rhythm>,
+    /// Connections of one size between two hosts.
+    checks: LruCache<CheckKey, Rhythm>,
 }
 
 /// Reset of a connection.
@@ -64,6 +69,10 @@ struct ConnectionReset {
     peer_sends: bool,
 }
 
+/// Namespace, direction of the reset (on one host both ends of each connection are seen), both addresses, the port of the
+/// service, and the payload bytes sent and received.
+type CheckKey = (NamespaceId, Direction, IpAddr, IpAddr, u16, (u64, u64));
+
 /// Connections of one size at equal intervals.
 #[derive(Default)]
 struct Rhythm {
@@ -71,28 +80,35 @@ struct Rhythm {
     last: u64,
     /// Interval before the last one; 0 before the second.
     interval: u64,
-    /// Payload bytes sent and received.
-    size: (u64, u64),
     /// Earlier ones at this interval.
     count: u32,
 }
 
 impl Rhythm {
-    /// Adds a connection of this size. Returns how many equal ones there were before, at this interval.
-    fn observe(&mut self, now: u64, size: (u64, u64)) -> u32 {
+    /// Adds a connection. Returns how many there were before, at this interval.
+    fn observe(&mut self, now: u64) -> u32 {
         let interval = now.saturating_sub(self.last);
-        let is_same = self.last != 0 && self.size == size;
-        let is_check = is_same && (PROBE_GAP_MIN_NS..=STREAK_MAX_NS).contains(&interval);
+        let is_check = self.last != 0 && (PROBE_GAP_MIN_NS..=STREAK_MAX_NS).contains(&interval);
         let is_regular = is_check && interval.abs_diff(self.interval) <= JITTER_MIN_NS.max(interval / JITTER_PART);
         self.count = match () {
             () if is_regular => self.count.saturating_add(1),
-            // The second: there is an interval, and nothing to compare it with.
-            () if is_check => 1,
+            // The second has an interval, and nothing to compare it with. One that is late is no end of a long series.
+            () if is_check => (self.count / 2).max(1),
             () => 0,
         };
-        (self.last, self.interval, self.size) = (now, if is_check { interval } else { 0 }, size);
+        (self.last, self.interval) = (now, if is_check { interval } else { 0 });
         self.count
     }
+}
+
+/// Resets of one process.
+#[derive(Default)]
+struct ProcessResets {
+    closes: Streak,
+    /// Ends of the connections that it had opened.
+    ended: Burst,
+    /// Time and exit code of its end; `None` while nothing of that was seen.
+    exited: Option<(u64, Option<u32>)>,
 }
 
 /// Another host, by its address.
@@ -123,11 +139,14 @@ struct Destination {
 
 /// Connection that broke.
 struct BrokenConnection {
+    /// Time of its reset, or of the peer's FIN before that.
     at: u64,
-    /// Age, milliseconds; `None` if it was open before the start of the trace.
-    age_ms: Option<f64>,
+    /// Time of its opening; `None` if it was open before the start of the trace.
+    opened: Option<u64>,
     /// Idle time, milliseconds.
     idle_ms: Option<f64>,
+    /// Whether no FIN had come: the peer aborted it.
+    is_aborted: bool,
 }
 
 /// Run of events at intervals between two bounds.
@@ -145,6 +164,7 @@ impl Default for RecentResets {
             destinations: cache(),
             probes: cache(),
             processes: cache(),
+            clients: cache(),
             listeners: cache(),
             connections: cache(),
             checks: cache(),
@@ -210,9 +230,10 @@ impl RecentResets {
         if !is_short || sent.max(received) > CHECK_MAX_BYTES {
             return;
         }
-        let key = (reset.namespace(), reset.direction, reset.local.address, reset.peer.address, service);
+        let size = (sent, received);
+        let key = (reset.namespace(), reset.direction, reset.local.address, reset.peer.address, service, size);
         let rhythm = self.checks.get_or_insert_mut(key, Rhythm::default);
-        correlation.checks = rhythm.observe(reset.internals.ktime_ns, (sent, received));
+        correlation.checks = rhythm.observe(reset.internals.ktime_ns);
         correlation.check_interval_ms = elapsed_ms(rhythm.interval, 0);
     }
 
@@ -228,19 +249,41 @@ impl RecentResets {
                 correlation.closed_ports = peer.try_port(reset.local.port, now);
             }
             correlation.listener_gone_ms = self.listeners.get(&listener).map(|&gone| elapsed_ms(now, gone));
-            return correlation;
+        } else {
+            let internals = &reset.internals;
+            if internals.raw_state == tcp::CLOSE
+                && (internals.holder_exiting || internals.orphan && internals.holder.is_none())
+            {
+                self.listeners.put(listener, now);
+            }
         }
-        let internals = &reset.internals;
-        if internals.raw_state == tcp::CLOSE
-            && (internals.holder_exiting || internals.orphan && internals.holder.is_none())
-        {
-            self.listeners.put(listener, now);
-        }
-        if let Some(task) = internals.holder.as_ref().or(internals.owner.as_ref()) {
-            let process = self.processes.get_or_insert_mut((task.tgid, task.start_boottime_ns), Streak::default);
-            correlation.same_process = process.observe(now, 0, AT_ONCE_NS);
-        }
+        self.observe_process(reset, &mut correlation);
         correlation
+    }
+
+    /// Compares a sent reset with others of the process that closed the connection.
+    fn observe_process(&mut self, reset: &Reset, correlation: &mut Correlation) {
+        let internals = &reset.internals;
+        let (now, is_answer) = (internals.ktime_ns, reset.provoked_by.is_some());
+        let holder = internals.holder.as_ref().filter(|_| !is_answer);
+        let Some(task) = holder.or(internals.owner.as_ref()) else { return };
+        let end = client_ended::own_end(reset);
+        let key = (task.tgid, task.start_boottime_ns);
+        if is_answer && end.is_none() {
+            let exited = self.processes.get(&key).and_then(|process| process.exited);
+            correlation.owner_exited = exited.map(|(at, code)| (elapsed_ms(now, at), code));
+            return;
+        }
+        let process = self.processes.get_or_insert_mut(key, ProcessResets::default);
+        if !is_answer {
+            correlation.same_process = process.closes.observe(now, 0, AT_ONCE_NS);
+            if internals.holder_exiting {
+                process.exited = Some((now, internals.exit_code));
+            }
+        }
+        if let Some(end) = end {
+            correlation.set_burst(process.ended.observe(&end));
+        }
     }
 
     fn observe_received(&mut self, reset: &Reset) -> Correlation {
@@ -264,6 +307,10 @@ impl RecentResets {
                 let probes = self.probes.get_or_insert_mut(key, Streak::default);
                 correlation.probe_gap_ms = elapsed_ms(now, probes.last);
                 correlation.probes = probes.observe(now, PROBE_GAP_MIN_NS, STREAK_MAX_NS);
+            }
+            if let Some(end) = client_ended::peers_end(reset) {
+                let key = (netns, reset.peer.address, reset.local.port);
+                correlation.set_burst(self.clients.get_or_insert_mut(key, Burst::default).observe(&end));
             }
         } else {
             let destination = self.destinations.get_or_insert_mut((netns, reset.peer), Destination::default);
@@ -297,9 +344,15 @@ impl Destination {
             correlation.refused_ms = self.broken.last().map(|broken| elapsed_ms(now, broken.at));
             return;
         }
-        let own = BrokenConnection { at: now, age_ms: view.socket.age_ms, idle_ms: view.relevant_idle_ms() };
+        let fin = view.socket.fin_received_ms;
+        let own = BrokenConnection {
+            at: before(now, fin.unwrap_or(0.0)),
+            opened: view.socket.age_ms.map(|age| before(now, age)),
+            idle_ms: view.relevant_idle_ms(),
+            is_aborted: view.fin_order() == FinOrder::None,
+        };
         let refused_ms = (self.refused != 0).then(|| elapsed_ms(now, self.refused));
-        correlation.refused_ms = refused_ms.filter(|&ago| own.was_open(ago));
+        correlation.refused_ms = refused_ms.filter(|_| own.was_open(self.refused));
 
         correlation.newborn = count(self.just_established.len());
         correlation.first_data = self.first_data;
@@ -315,13 +368,15 @@ impl Destination {
         }
 
         for other in self.broken.iter().filter(|other| own.broke_together_with(other)) {
-            let gap = elapsed_ms(now, other.at);
+            let is_otherwise_idle = !is_equal_idle(own.idle_ms, other.idle_ms);
             correlation.broken += 1;
-            correlation.broken_otherwise_idle += u32::from(!is_equal_idle(own.idle_ms, other.idle_ms));
-            correlation.broken_since_ms = correlation.broken_since_ms.max(gap);
-            if now.saturating_sub(other.at) <= AT_ONCE_NS {
+            correlation.broken_otherwise_idle += u32::from(is_otherwise_idle);
+            correlation.broken_since_ms = correlation.broken_since_ms.max(elapsed_ms(now, other.at));
+            if own.at.abs_diff(other.at) <= AT_ONCE_NS {
                 correlation.broken_at_once += 1;
-                correlation.silent_otherwise += u32::from(!is_equal_idle(own.idle_ms, other.idle_ms));
+                correlation.silent_otherwise += u32::from(is_otherwise_idle);
+                correlation.aborted_at_once += u32::from(other.is_aborted);
+                correlation.aborted_otherwise += u32::from(other.is_aborted && is_otherwise_idle);
             }
         }
 
@@ -334,21 +389,35 @@ impl Destination {
 }
 
 impl BrokenConnection {
-    /// Returns whether it was open this many milliseconds before it broke. One of unknown age was.
-    fn was_open(&self, ago_ms: f64) -> bool {
-        self.age_ms.is_none_or(|age| age > ago_ms)
+    /// Returns whether it was open at this time. One of unknown age was.
+    fn was_open(&self, then: u64) -> bool {
+        self.opened.is_none_or(|opened| opened < then)
     }
 
-    /// Returns whether one event broke both: both were open when the first of them broke, and they differ in their idle
-    /// time, or more in age than in the time at which they broke. Connections that break each on its own, say on their
-    /// first request, have equal ages, and those that break by one timeout have been idle for equally long.
+    /// Age at its end, milliseconds; `None` if it was open before the start of the trace.
+    fn age_ms(&self) -> Option<f64> {
+        self.opened.map(|opened| elapsed_ms(self.at, opened))
+    }
+
+    /// Returns whether one event broke both, within a second: both were open when the first of them broke, and they differ in
+    /// their idle time, or more in age than in the time at which they broke. Connections that break each on its own, say on
+    /// their first request, have equal ages, and those that break by one timeout have been idle for equally long.
     fn broke_together_with(&self, earlier: &Self) -> bool {
-        let gap = elapsed_ms(self.at, earlier.at);
-        let ages_differ = match (self.age_ms, earlier.age_ms) {
-            (Some(one), Some(other)) => (one - other).abs() > 4.0 * gap,
+        let gap = self.at.abs_diff(earlier.at);
+        let gap_ms = elapsed_ms(gap, 0);
+        let ages_differ = match (self.age_ms(), earlier.age_ms()) {
+            (Some(one), Some(other)) => (one - other).abs() > 4.0 * gap_ms,
             _ => true,
         };
-        self.was_open(gap) && (ages_differ || !is_equal_idle(self.idle_ms, earlier.idle_ms))
+        let was_open = self.was_open(self.at.min(earlier.at));
+        gap <= SECOND_NS && was_open && (ages_differ || !is_equal_idle(self.idle_ms, earlier.idle_ms))
+    }
+}
+
+impl Correlation {
+    fn set_burst(&mut self, place: Place) {
+        (self.ended_before, self.ended_otherwise, self.ended_since_ms) =
+            (place.earlier, place.otherwise, place.since_ms);
     }
 }
 
@@ -364,7 +433,7 @@ impl Streak {
 }
 
 /// Appends an item, and removes the oldest if there would be more than [`HISTORY_MAX`].
-fn push_bounded<T>(list: &mut Vec<T>, item: T) {
+pub(super) fn push_bounded<T>(list: &mut Vec<T>, item: T) {
     if list.len() == HISTORY_MAX {
         list.remove(0);
     }
@@ -373,18 +442,24 @@ fn push_bounded<T>(list: &mut Vec<T>, item: T) {
 
 /// Returns whether two idle times, in milliseconds, are equal within the tolerance. Unknown ones are equal to each
 /// other.
-fn is_equal_idle(one: Option<f64>, other: Option<f64>) -> bool {
+pub(super) fn is_equal_idle(one: Option<f64>, other: Option<f64>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => (one - other).abs() <= EQUAL_IDLE_MS.max(one.min(other) / 10.0),
         (one, other) => one.is_none() && other.is_none(),
     }
 }
 
-fn count(length: usize) -> u32 {
+pub(super) fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// Milliseconds between two times in nanoseconds.
-fn elapsed_ms(now: u64, then: u64) -> f64 {
+pub(super) fn elapsed_ms(now: u64, then: u64) -> f64 {
     std::time::Duration::from_nanos(now.saturating_sub(then)).as_secs_f64() * 1e3
+}
+
+/// The time this many milliseconds before a time in nanoseconds.
+pub(super) fn before(now: u64, ms: f64) -> u64 {
+    let ago = std::time::Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default();
+    now.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX))
 }

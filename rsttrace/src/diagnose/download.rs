@@ -1,4 +1,4 @@
-//! Downloads that this host's process, a client, stopped in the middle.
+//! Answers that this host's process, a client, did not await to the end.
 
 use rsttrace_common::abi::tcp;
 
@@ -6,7 +6,9 @@ use super::{
     catalogue::{CauseSpec, GUESS, LIKELY},
     ended::{LastData, closing_times, last_data_at_close},
     sent::{is_after_close, is_by_close},
+    serving::WAITED_MIN_MS,
     timeouts::Timeouts,
+    tls::is_closing_alert,
 };
 use crate::{
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
@@ -30,19 +32,21 @@ pub(super) static STOPPED: CauseSpec = CauseSpec {
     fault: Fault::None,
     rule: stopped,
     evidence: left_before,
-    summary: "The process, a client, stopped a transfer in the middle.",
+    summary: "The process, a client, ended the connection before it had the whole answer.",
     advice: "Nothing; it did not want the rest (a closed tab, a full pipe, a limit of its own).",
-    shows_by: "We are the client, nothing of ours was lost, and the process closed while the answer still came in: with a part of it unread (more than a segment, or the last of a longer transfer), or more of it came after the close.",
+    shows_by: "We are the client, nothing of ours was lost, and the process closed while the answer still came in: with a part of it unread (more than a segment, or the last of a longer transfer), or more of it came after the close. Or, as a guess, it closed less than half a second after a request.",
 };
 
 fn stopped(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     if is_after_close(reset) {
-        return left_answer(reset);
+        return left_answer(reset).or_else(|| is_stopped_before_answer(reset).then_some(CauseConfidence::Guess));
     }
     let socket = reset.socket.as_ref().filter(|socket| socket.role == Some(Role::Client) && is_by_close(reset))?;
+    // The process may have sent a closing alert before it closed.
+    let lost = socket.unacked_bytes.unwrap_or(0) + socket.unsent_bytes.unwrap_or(0);
     let in_transfer = socket.state.0 == tcp::ESTABLISHED
         && !reset.internals.holder_exiting
-        && socket.unacked_bytes.unwrap_or(0) + socket.unsent_bytes.unwrap_or(0) == 0
+        && (lost == 0 || is_closing_alert(lost))
         && socket.since_receive_ms.is_some_and(|since| since <= TRANSFER_GAP_MS);
     match socket.unread_bytes {
         Some(unread) if !in_transfer || unread == 0 => None,
@@ -51,6 +55,13 @@ fn stopped(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         Some(_) if socket.bytes_received > Some(FLIGHT_BYTES) => GUESS,
         _ => None,
     }
+}
+
+/// Returns whether the process had closed soon after a request: it had not lost patience.
+fn is_stopped_before_answer(reset: &Reset) -> bool {
+    let is_asked =
+        last_data_at_close(reset).is_some_and(|(role, last)| role == Role::Client && last != LastData::Received);
+    is_asked && closing_times(reset).1.is_some_and(|silence| silence < WAITED_MIN_MS)
 }
 
 /// The close found nothing unread, which is a matter of microseconds: the next part of the answer came after it.

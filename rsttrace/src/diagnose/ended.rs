@@ -8,6 +8,7 @@ use rsttrace_common::{
 use super::{
     catalogue::{CauseSpec, LIKELY},
     sent::{is_after_close, meets_no_connection},
+    serving::WAITED_MIN_MS,
     timeouts::Timeouts,
 };
 use crate::{
@@ -122,7 +123,7 @@ pub(super) static GAVE_UP_WAITING: CauseSpec = CauseSpec {
     evidence: gave_up,
     summary: "The answer came after this side's process had stopped waiting for it.",
     advice: "Make the process wait longer, or find out why the peer answers late.",
-    shows_by: "We are the client, and had closed the connection, or given up connecting, with a request unanswered; then the answer (data, or a SYN-ACK) came.",
+    shows_by: "We are the client, and had closed the connection, or given up connecting, with a request unanswered for half a second or more; then the answer (data, or a SYN-ACK) came.",
 };
 
 fn gave_up_waiting(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -131,7 +132,10 @@ fn gave_up_waiting(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         return (ending.error == 0).then_some(CauseConfidence::Certain);
     }
     let (role, last) = last_data_at_close(reset)?;
-    (role == Role::Client && last == LastData::Sent && is_after_close(reset)).then_some(CauseConfidence::Likely)
+    // One that ends sooner has not lost patience.
+    let has_waited = closing_times(reset).1.is_none_or(|waited| waited >= WAITED_MIN_MS);
+    let is_unanswered = role == Role::Client && last == LastData::Sent && is_after_close(reset);
+    (is_unanswered && has_waited).then_some(CauseConfidence::Likely)
 }
 
 /// The end of an attempt to connect, answered too late.

@@ -27,29 +27,45 @@ const COUNTERPARTS: &[Counterpart] = &[
     Counterpart {
         sent: "closed-with-unread-data",
         received: ["peer-closed-unread", "peer-closed-unread"],
-        fitting: &["keepalive-race", "client-cancelled", "client-gave-up", "health-probe", "tls-goodbye"],
+        fitting: &[
+            "keepalive-race",
+            "client-cancelled",
+            "client-ended",
+            "client-gave-up",
+            "health-probe",
+            "tls-goodbye",
+        ],
     },
     Counterpart {
         sent: "linger-zero",
         received: ["peer-aborted"; 2],
-        fitting: &["client-cancelled", "client-gave-up", "health-probe"],
+        fitting: &["client-cancelled", "client-ended", "client-gave-up", "health-probe"],
     },
     Counterpart {
         sent: "process-died",
         received: ["peer-restarted", "peer-aborted"],
-        fitting: &["client-cancelled", "client-gave-up"],
+        fitting: &["client-cancelled", "client-ended", "client-gave-up"],
     },
     Counterpart {
         sent: "process-exited",
         received: ["peer-restarted", "peer-aborted"],
-        fitting: &["client-cancelled", "client-gave-up"],
+        fitting: &["client-cancelled", "client-ended", "client-gave-up"],
     },
     Counterpart {
         sent: "turned-away",
         received: ["peer-closed-unread"; 2],
         fitting: &["peer-aborted", "reused-closed-connection"],
     },
-    Counterpart { sent: "client-cancelled", received: ["client-cancelled"; 2], fitting: &["client-gave-up"] },
+    Counterpart {
+        sent: "client-cancelled",
+        received: ["client-cancelled"; 2],
+        fitting: &["client-ended", "client-gave-up"],
+    },
+    Counterpart {
+        sent: "client-ended",
+        received: ["client-ended"; 2],
+        fitting: &["client-cancelled", "client-gave-up", "after-close"],
+    },
     Counterpart { sent: "health-probe", received: ["health-probe"; 2], fitting: &[] },
     Counterpart { sent: "tls-goodbye", received: ["tls-goodbye"; 2], fitting: &[] },
     Counterpart {
@@ -60,7 +76,7 @@ const COUNTERPARTS: &[Counterpart] = &[
     Counterpart {
         sent: "gave-up-waiting",
         received: ["client-gave-up"; 2],
-        fitting: &["client-cancelled", "after-close"],
+        fitting: &["client-cancelled", "client-ended", "after-close"],
     },
     Counterpart { sent: "listen-overflow", received: ["accept-overflow"; 2], fitting: &[] },
     Counterpart { sent: "listener-closed", received: ["peer-restarted"; 2], fitting: &["accept-overflow"] },

@@ -8,7 +8,7 @@ use super::{
     catalogue::{CauseSpec, GUESS, LIKELY},
     connection_view::{FinOrder, ReceivedReset},
     ended::{LastData, closing_times, last_data_at_close},
-    received::{AT_WORK_MS, idle_time},
+    received::{AT_WORK_MS, closed_by_end_of_peer, idle_time},
     sent::{is_after_close, is_by_close},
     timeouts::{TimeoutKind, Timeouts},
 };
@@ -41,7 +41,7 @@ fn reused_closed_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfiden
     let view =
         ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && !view.sends_despite_unread_response())?;
     let is_closed = matches!(view.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING);
-    if !is_closed || view.fin_order() != FinOrder::BeforeSend || !view.has_unacked() {
+    if !is_closed || view.fin_order() != FinOrder::BeforeSend || !view.has_unacked() || closed_by_end_of_peer(view) {
         return None;
     }
     let is_answer = view.answers_our_send() || view.answers_before_rto();
@@ -100,7 +100,8 @@ fn race_received(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> 
     let is_answer = view.answers_our_send() || view.answers_before_rto() || view.is_prompt();
     // The process may have read the end of the stream and closed in turn; the reset answers its request all the same.
     if matches!(view.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING) {
-        return (is_answer && view.crossed_with_fin()).then_some(CauseConfidence::Likely);
+        return (is_answer && view.crossed_with_fin() && !closed_by_end_of_peer(view))
+            .then_some(CauseConfidence::Likely);
     }
     let is_soon = is_answer || view.socket.since_send_ms.is_some_and(|since| since <= AT_WORK_MS);
     // Connections with other silences that broke within the second point to the end of the peer's process.

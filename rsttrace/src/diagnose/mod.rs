@@ -3,7 +3,9 @@
 //! No I/O but for the file of `--timeouts` at the start: fills in the cause of one record after the other. Earlier
 //! resets are kept in a bounded cache, see `correlation.rs`.
 
+mod burst;
 pub mod catalogue;
+mod client_ended;
 pub mod connection_view;
 mod correlation;
 mod data_file;
@@ -23,6 +25,8 @@ mod tls;
 mod turned_away;
 
 use std::borrow::Cow;
+
+pub(crate) use sent::CHECKS_MIN;
 
 use crate::{
     diagnose::{catalogue::CauseSpec, correlation::RecentResets, program_hints::HintsByCause, timeouts::Timeouts},
@@ -70,6 +74,10 @@ impl Diagnosis {
         let (spec, confidence) = catalogue::decide(reset, &self.timeouts);
         reset.cause = cause(spec, confidence);
         reset.cause.lost_bytes = lost_bytes(reset);
+        if client_ended::is_harmless_abort(reset, spec.code) {
+            (reset.cause.fault, reset.cause.benign) = (Fault::None, true);
+            reset.cause.advice = Cow::Borrowed(client_ended::NOTHING_LOST);
+        }
     }
 
     /// Fills in the evidence, and appends the hint for the owner's program to the advice.
@@ -83,6 +91,9 @@ impl Diagnosis {
         joined::tell_other_end(reset, &mut evidence);
         evidence::append_facts(reset, &mut evidence);
         reset.cause.evidence = evidence;
+        if reset.cause.benign {
+            return;
+        }
         if let Some(hint) =
             reset.process.as_ref().and_then(|process| self.hints.find(process, reset.cause.code, reset.direction))
         {

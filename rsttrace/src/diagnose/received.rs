@@ -9,6 +9,7 @@ use rsttrace_common::abi::tcp;
 
 use super::{
     catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY},
+    client_ended,
     connection_view::{FinOrder, ReceivedReset, has_foreign_ttl},
     evidence::{AFTER_SILENCE, pluralize},
     keepalive,
@@ -44,6 +45,8 @@ const POLICY_MIN_MS: f64 = 1_000.0;
 const NEVER_ACCEPTED_MIN_MS: f64 = 500.0;
 /// Largest difference of two timestamps of a peer that is a time, in milliseconds: two days.
 const CLOCK_DELTA_MAX: u32 = 172_800_000;
+/// Silence below which a connection is in use: no server has so short an idle timeout.
+const BUSY_MS: f64 = 500.0;
 /// Longest time between a refusal and a reset of one event.
 const REFUSED_MAX_MS: f64 = 1_000.0;
 
@@ -62,6 +65,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &IDLE_TIMEOUT_PATH,
     &keepalive::RACE_RECEIVED,
     &serving::LEAKED_SOCKET,
+    &client_ended::CLIENT_ENDED_RECEIVED,
     &serving::CLIENT_GAVE_UP,
     &serving::CLIENT_CANCELLED,
     &AFTER_CLOSE,
@@ -423,16 +427,27 @@ static PEER_RESTARTED: CauseSpec = CauseSpec {
     evidence: broke_with_others,
     summary: "The peer's process ended: several of its connections broke at once.",
     advice: "Look at the peer's restarts and deployments, and let it drain connections before it stops.",
-    shows_by: "Connections of different ages to one address and port broke within a second. The first one cannot be recognised; later ones can.",
+    shows_by: "Connections of different ages to one address and port broke within a second, by a reset or, beside those, by a FIN that our next data met. The first one cannot be recognised; later ones can.",
 };
 
 fn peer_restarted(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let view = client_in_use(reset).filter(|view| !view.just_established())?;
+    let is_client = |view: &ReceivedReset<'_>| !view.has_role(Role::Server) && !view.just_established();
+    let view = ReceivedReset::of(reset).filter(|view| view.in_use() || view.closed_with_request()).filter(is_client)?;
     let earlier = &reset.internals.correlation;
     let refused = earlier.refused_ms.is_some_and(|ms| ms <= REFUSED_MAX_MS);
     // Something between that forgets all connections at once breaks several as well; it does not refuse new ones.
     let together = (earlier.broken_at_once >= 1 || earlier.broken >= 2) && !view.is_of_unknown_connection();
     (view.has_foreign_ttl() != Some(true) && (together || refused)).then_some(CauseConfidence::Likely)
+}
+
+/// Returns whether the peer's FIN on this connection belongs to the end of its process, and not to an idle timeout: at that
+/// moment it aborted other connections, which were not idle for equally long, or no server is so impatient; or it refused one.
+pub(super) fn closed_by_end_of_peer(view: ReceivedReset<'_>) -> bool {
+    let earlier = &view.reset.internals.correlation;
+    let is_busy = view.relevant_idle_ms().is_some_and(|idle| idle < BUSY_MS);
+    let refused = earlier.refused_ms.is_some_and(|ms| ms <= REFUSED_MAX_MS);
+    let is_recent = view.socket.fin_received_ms.is_some_and(|fin| fin <= REFUSED_MAX_MS);
+    is_recent && (earlier.aborted_otherwise > 0 || is_busy && (earlier.aborted_at_once > 0 || refused))
 }
 
 fn broke_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {

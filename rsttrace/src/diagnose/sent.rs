@@ -6,11 +6,14 @@ use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::{
     catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY, no_evidence},
+    client_ended,
+    correlation::CHECK_MAX_BYTES,
     download,
-    ended::{self, LastData},
+    ended::{self, LastData, closing_times},
     evidence::pluralize,
     joined, keepalive, mptcp,
     received::AT_WORK_MS,
+    serving::WAITED_MIN_MS,
     timeouts::Timeouts,
     tls, turned_away,
 };
@@ -20,10 +23,14 @@ use crate::{
 };
 
 /// Earlier connections of equal size at equal intervals from which on they are health checks.
-pub(super) const CHECKS_MIN: u32 = 3;
+pub(crate) const CHECKS_MIN: u32 = 3;
 
-/// Shortest time without an answer that counts as waiting, milliseconds.
-const WAITED_MIN_MS: f64 = 500.0;
+/// Longest time between the end of a process and the close of a socket that belongs to it, milliseconds.
+const EXIT_MS: f64 = 100.0;
+/// Longest age of a connection on which there has been nothing but the beginning of a session, milliseconds.
+const NEW_MS: f64 = 500.0;
+/// Longest time after which a process that aborts has not waited for an answer, milliseconds.
+const NO_WAIT_MS: f64 = 50.0;
 /// Number of different closed ports within a minute from which on it is a scan.
 const SCAN_PORTS: u32 = 10;
 
@@ -38,6 +45,11 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &HEALTH_PROBE,
     &ended::GIVEN_UP_EARLIER,
     &ended::PEER_STOPPED_READING,
+    &OUT_OF_MEMORY,
+    &LINGER2_EXPIRED,
+    &client_ended::CLIENT_ENDED_SENT,
+    &PROCESS_DIED,
+    &PROCESS_EXITED,
     &ended::GAVE_UP_WAITING,
     &keepalive::RACE_SENT,
     &turned_away::TURNED_AWAY_SENT,
@@ -49,11 +61,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &SOCKET_DESTROYED,
     &USER_TIMEOUT,
     &KEEPALIVE_TIMEOUT,
-    &OUT_OF_MEMORY,
-    &LINGER2_EXPIRED,
     &LISTENER_CLOSED,
-    &PROCESS_DIED,
-    &PROCESS_EXITED,
     &CLOSED_WITH_UNREAD_DATA,
     &AFTER_CLOSE,
     &LINGER_ZERO,
@@ -220,15 +228,42 @@ static HEALTH_PROBE: CauseSpec = CauseSpec {
     sender: Sender::LocalProcess,
     fault: Fault::None,
     rule: health_probe,
-    evidence: regular_checks,
+    evidence: own_checks,
     summary: "A health check of this host ended its connection with a reset.",
     advice: "Nothing; it is harmless. To keep it out of the output: --no-benign.",
-    shows_by: "This host opened the connection, and has ended at least three of equal size to the same place before, at equal intervals.",
+    shows_by: "This host opened the connection, and has ended at least three of equal size to the same place before, at equal intervals; or, as a guess, it aborted a short one right after it had sent, without a wait for an answer.",
 };
 
 fn health_probe(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    (reset.internals.correlation.checks >= CHECKS_MIN && !reset.internals.holder_exiting)
-        .then_some(CauseConfidence::Likely)
+    match reset.internals.correlation.checks {
+        _ if reset.internals.holder_exiting => None,
+        CHECKS_MIN.. => LIKELY,
+        _ if aborts_without_wait(reset) => GUESS,
+        _ => None,
+    }
+}
+
+/// Returns whether the process, a client, aborted a short connection right after it had sent, as checks of TLS services do.
+fn aborts_without_wait(reset: &Reset) -> bool {
+    let is_abort = is_by_close(reset) && reset.internals.linger_zero;
+    let Some(socket) = reset.socket.as_ref().filter(|socket| is_abort && socket.role == Some(Role::Client)) else {
+        return false;
+    };
+    let is_small = |bytes: Option<u64>| bytes.is_some_and(|bytes| (1..=CHECK_MAX_BYTES).contains(&bytes));
+    socket.age_ms.is_some_and(|age| age <= NEW_MS)
+        && is_small(socket.bytes_sent)
+        && is_small(socket.bytes_received)
+        && socket.unread_bytes == Some(0)
+        && socket.unacked_bytes.is_some_and(|bytes| bytes > 0)
+        && socket.since_send_ms.is_some_and(|since| since <= NO_WAIT_MS)
+}
+
+fn own_checks(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    if reset.internals.correlation.checks >= CHECKS_MIN {
+        regular_checks(reset, timeouts, evidence);
+    } else {
+        evidence.push("the process aborted it right after it had sent, without a wait for an answer");
+    }
 }
 
 /// Tells the interval of regular checks.
@@ -376,17 +411,33 @@ static PROCESS_DIED: CauseSpec = CauseSpec {
     evidence: died_with_others,
     summary: "A signal killed the process with the connection open.",
     advice: "Find out what killed it: its log, the out-of-memory killer (dmesg), a deployment.",
-    shows_by: "As closed-with-unread-data or linger-zero, and the task that closed was exiting because of a signal; often several sockets of one process within milliseconds.",
+    shows_by: "As closed-with-unread-data or linger-zero, and the task that closed was exiting because of a signal; often several sockets of one process within milliseconds. Or as data-after-close, and another socket has shown that the process ended then.",
 };
 
 fn process_died(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    (is_by_close(reset) && reset.internals.holder_exiting && exit_signal(reset).is_some())
-        .then_some(CauseConfidence::Certain)
+    exit(reset).filter(|_| exit_signal(reset).is_some())
+}
+
+/// How sure it is that the end of the process closed the connection; `None` if it did not.
+fn exit(reset: &Reset) -> Option<CauseConfidence> {
+    if is_by_close(reset) && reset.internals.holder_exiting {
+        return CERTAIN;
+    }
+    // Another reset has shown the end of the process, and this connection was closed by then.
+    let (exited, _) = reset.internals.correlation.owner_exited.filter(|_| is_after_close(reset))?;
+    let closed = closing_times(reset).0?;
+    if (closed - exited).abs() <= EXIT_MS { LIKELY } else { None }
 }
 
 /// Signal that ended the process: the low seven bits of its exit code (`wait(2)`).
-fn exit_signal(reset: &Reset) -> Option<u32> {
-    reset.internals.exit_code.map(|code| code & 0x7f).filter(|&signal| signal != 0)
+pub(super) fn exit_signal(reset: &Reset) -> Option<u32> {
+    process_exit_code(reset).map(|code| code & 0x7f).filter(|&signal| signal != 0)
+}
+
+/// Exit code of the process that closed the connection by its end, as `wait(2)` has it.
+fn process_exit_code(reset: &Reset) -> Option<u32> {
+    let internals = &reset.internals;
+    internals.exit_code.or_else(|| internals.correlation.owner_exited.and_then(|(_, code)| code))
 }
 
 static PROCESS_EXITED: CauseSpec = CauseSpec {
@@ -402,17 +453,26 @@ static PROCESS_EXITED: CauseSpec = CauseSpec {
 };
 
 fn process_exited(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    (is_by_close(reset) && reset.internals.holder_exiting).then_some(CauseConfidence::Certain)
+    exit(reset)
 }
 
-fn died_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+/// Tells how the process ended.
+pub(super) fn exit_code(reset: &Reset, evidence: &mut Evidence) {
     if let Some(signal) = exit_signal(reset) {
         match signal_name(signal) {
             Some(name) => evidence.push_parts(["the signal was ", name]),
             None => evidence.push(format_args!("the signal was {signal}")),
         }
-    } else if let Some(code) = reset.internals.exit_code {
+    } else if let Some(code) = process_exit_code(reset) {
         evidence.push(format_args!("its exit status was {}", code >> 8 & 0xff));
+    }
+}
+
+fn died_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    exit_code(reset, evidence);
+    if let Some((exited, _)) = reset.internals.correlation.owner_exited.filter(|_| is_after_close(reset)) {
+        let exited = human_duration(exited);
+        evidence.push(format_args!("its process ended {exited} before; the peer's data came after that"));
     }
     let others = reset.internals.correlation.same_process;
     if others > 0 {
@@ -436,10 +496,10 @@ static CLOSED_WITH_UNREAD_DATA: CauseSpec = CauseSpec {
     sender: Sender::LocalProcess,
     fault: Fault::Local,
     rule: closed_with_unread_data,
-    evidence: no_evidence,
+    evidence: client_ended::nothing_lost,
     summary: "The process closed the connection with received data unread.",
     advice: "Make the process read what the peer sends before it closes.",
-    shows_by: "The process closed while bytes were in the receive queue (TCP_ABORT_ON_CLOSE).",
+    shows_by: "The process closed while bytes were in the receive queue (TCP_ABORT_ON_CLOSE). Harmless where we are the client and nothing of ours was lost: the process did not want the rest.",
 };
 
 fn closed_with_unread_data(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -486,11 +546,16 @@ static LINGER_ZERO: CauseSpec = CauseSpec {
     sender: Sender::LocalProcess,
     fault: Fault::Local,
     rule: linger_zero,
-    evidence: silence_or_wait,
+    evidence: aborted,
     summary: "The process aborted the connection (SO_LINGER 0 or a disconnect).",
     advice: "If the peer should not see an error, let the process close without SO_LINGER 0.",
-    shows_by: "The process closed with SO_LINGER at 0 seconds, or disconnected the socket; nothing was unread. The kernel's reason is TCP_STATE.",
+    shows_by: "The process closed with SO_LINGER at 0 seconds, or disconnected the socket; nothing was unread. The kernel's reason is TCP_STATE. Harmless where we are the client, nothing of ours was lost and no answer was awaited.",
 };
+
+fn aborted(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
+    client_ended::nothing_lost(reset, timeouts, evidence);
+    silence_or_wait(reset, timeouts, evidence);
+}
 
 fn linger_zero(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let internals = &reset.internals;

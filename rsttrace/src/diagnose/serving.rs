@@ -18,7 +18,7 @@ use crate::{
 /// Longest age of a health check's connection.
 const PROBE_MAX_MS: f64 = 5_000.0;
 /// Waiting time of a request from which on its client may have lost patience, milliseconds.
-const WAITED_MIN_MS: f64 = 500.0;
+pub(super) const WAITED_MIN_MS: f64 = 500.0;
 /// Longest time from the handshake to the end of a client's first request, milliseconds.
 const FIRST_REQUEST_MS: f64 = 100.0;
 /// Longest time after our last data in which the client may still be taking our answer, milliseconds.
@@ -117,7 +117,7 @@ fn client_gave_up(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 
 /// Time for which the client of a served connection had waited for the first byte of our answer when it ended the
 /// connection, milliseconds. `None` if it had not waited, or not for us.
-fn waited_for_answer_ms(reset: &Reset) -> Option<f64> {
+pub(super) fn waited_for_answer_ms(reset: &Reset) -> Option<f64> {
     let view = served(reset)?;
     let asked = view.socket.since_receive_ms?;
     if let Some(fin) = view.socket.fin_received_ms {
@@ -142,7 +142,7 @@ fn has_begun_first_answer(view: ReceivedReset<'_>) -> bool {
 }
 
 /// The view of a reset of a connection that this host serves, made by something that knew the connection, or after its FIN.
-fn served(reset: &Reset) -> Option<ReceivedReset<'_>> {
+pub(super) fn served(reset: &Reset) -> Option<ReceivedReset<'_>> {
     let view = ReceivedReset::of(reset).filter(|view| view.has_role(Role::Server))?;
     let answered_last = matches!(view.state(), tcp::LAST_ACK | tcp::CLOSING) && view.is_sending();
     ((view.in_use() || answered_last) && !view.is_of_unknown_connection()).then_some(view)
@@ -175,6 +175,11 @@ fn client_cancelled(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         _ if answered_lately || view.request_outstanding() => GUESS,
         _ => None,
     }
+}
+
+/// Returns whether the reset is about an answer of this side: one that was under way, or that the client no longer awaited.
+pub(super) fn is_about_answer(reset: &Reset, timeouts: &Timeouts) -> bool {
+    client_gave_up(reset, timeouts).or_else(|| client_cancelled(reset, timeouts)).is_some()
 }
 
 fn answer_under_way(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {

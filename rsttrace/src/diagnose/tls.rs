@@ -6,7 +6,8 @@ use rsttrace_common::abi::tcp;
 
 use super::{
     catalogue::{CauseSpec, GUESS, LIKELY, no_evidence},
-    connection_view::{FinOrder, ReceivedReset},
+    connection_view::{FinOrder, PAUSE_MIN_MS, ReceivedReset},
+    ended::closing_times,
     timeouts::Timeouts,
 };
 use crate::model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender};
@@ -44,7 +45,7 @@ pub(super) static GOODBYE_RECEIVED: CauseSpec = CauseSpec {
     evidence: alert_unacknowledged,
     summary: "The peer had closed the connection before our TLS closing alert came; nothing is lost.",
     advice: "Nothing; it is harmless.",
-    shows_by: "What was not acknowledged has the length of a TLS closing alert (24 or 31 bytes), on the port of a TLS service, or sent together with this side's own close after the peer's FIN.",
+    shows_by: "What was not acknowledged has the length of a TLS closing alert (24 or 31 bytes), on the port of a TLS service, or sent together with this side's own close after the peer's FIN, or by a client less than half a second after the peer's last data and FIN; those two after an exchange as long as a TLS handshake.",
 };
 
 fn goodbye_received(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -62,7 +63,14 @@ fn goodbye_received(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         .zip(view.socket.since_send_ms)
         .is_some_and(|(fin, send)| (send - fin).abs() <= view.tick_ms());
     let is_last = view.state() == tcp::LAST_ACK && view.fin_order() == FinOrder::BeforeSend && sent_with_close;
-    (is_last && has_handshake(view.socket.bytes_sent, view.socket.bytes_received)).then_some(CauseConfidence::Guess)
+    // Sent when the peer closed with its last answer, and not after an idle time.
+    let answers_close = view
+        .socket
+        .since_receive_ms
+        .zip(view.socket.fin_received_ms)
+        .is_some_and(|(received, fin)| received - fin < PAUSE_MIN_MS && fin < PAUSE_MIN_MS);
+    let is_goodbye = is_last || view.has_role(Role::Client) && answers_close;
+    (is_goodbye && has_handshake(view.socket.bytes_sent, view.socket.bytes_received)).then_some(CauseConfidence::Guess)
 }
 
 fn alert_unacknowledged(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
@@ -84,7 +92,7 @@ pub(super) static GOODBYE_SENT: CauseSpec = CauseSpec {
     evidence: alert_received,
     summary: "The peer's TLS closing alert came after this side had closed; nothing is lost.",
     advice: "Nothing; it is harmless.",
-    shows_by: "The segment that was answered, or the bytes that were unread at the close, have the length of a TLS closing alert (24 or 31 bytes), on the port of a TLS service, or in a client after an exchange as long as a TLS handshake.",
+    shows_by: "The segment that was answered, or the bytes that were unread at the close, have the length of a TLS closing alert (24 or 31 bytes), on the port of a TLS service, or, after an exchange as long as a TLS handshake, in a client, or in a server that had closed with its last data less than half a second before.",
 };
 
 fn goodbye_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -95,9 +103,17 @@ fn goodbye_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let (role, sent, received) = exchange(reset);
     match () {
         () if has_tls_port(reset) => LIKELY,
-        () if role == Some(Role::Client) && has_handshake(sent, received) => GUESS,
+        () if !has_handshake(sent, received) => None,
+        () if role == Some(Role::Client) || answers_our_close(reset) => GUESS,
         () => None,
     }
+}
+
+/// Returns whether this side closed with its last data, and not after an idle time, and the segment came soon after that.
+fn answers_our_close(reset: &Reset) -> bool {
+    let (closed, silence) = closing_times(reset);
+    let is_soon = |ms: Option<f64>| ms.is_some_and(|ms| ms < PAUSE_MIN_MS);
+    reset.provoked_by.is_some() && is_soon(closed) && is_soon(silence)
 }
 
 /// Length of what may be an alert: the payload that met the closed connection, or the bytes that were unread at the close.

@@ -144,6 +144,10 @@ pub struct Correlation {
     pub broken_otherwise_idle: u32,
     /// Time since the first of them broke, milliseconds.
     pub broken_since_ms: f64,
+    /// Those that broke within a tenth of a second of this one's end, a reset or the peer's FIN, without any FIN.
+    pub aborted_at_once: u32,
+    /// Those of the latter whose idle time differs from this connection's.
+    pub aborted_otherwise: u32,
     /// Time since the peer's address and port last refused a connection, or, for a refused connection, since connections
     /// to it last broke. Milliseconds.
     pub refused_ms: Option<f64>,
@@ -171,6 +175,14 @@ pub struct Correlation {
     pub closed_ports: u32,
     /// Sockets that this process reset within the tenth of a second before.
     pub same_process: u32,
+    /// Connections of the same client, or of this process to its servers, that ended before this one in the same burst.
+    pub ended_before: u32,
+    /// Those of the newest of them whose requests had waited for another time.
+    pub ended_otherwise: u32,
+    /// Time since the first of them ended, milliseconds.
+    pub ended_since_ms: f64,
+    /// Time since the owner's process ended, milliseconds, and its exit code, where another reset has shown that.
+    pub owner_exited: Option<(f64, Option<u32>)>,
     /// Time since a listener on this local port closed or its process died, milliseconds.
     pub listener_gone_ms: Option<f64>,
     /// TTL of an earlier packet that is known to be the peer's own.

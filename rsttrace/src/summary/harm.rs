@@ -26,8 +26,21 @@ struct Harm {
     last_ns: u64,
     /// Process and place of the first reset.
     example: Option<Example>,
+    /// Process and place of the last reset.
+    last_example: Option<Example>,
     /// Whether all had the same process name and place.
     is_uniform: bool,
+}
+
+/// Harm that was counted for one record.
+#[derive(Debug)]
+pub(super) struct Harmed {
+    key: (&'static str, bool),
+    pub(super) fault: Fault,
+    pub(super) resets: u64,
+    /// Weight of the incident that it began; `None` if it was a further one of its burst.
+    incident: Option<u64>,
+    example: Example,
 }
 
 /// Process and service that a reset concerned.
@@ -67,24 +80,45 @@ pub(super) struct WorstCause {
 }
 
 impl HarmByCause {
-    /// Counts a record that passed the filters.
-    pub(super) fn count(&mut self, reset: &Reset) {
+    /// Counts a record that passed the filters. Returns what was counted; `None` for a harmless one.
+    pub(super) fn count(&mut self, reset: &Reset) -> Option<Harmed> {
         if reset.cause.fault == Fault::None {
-            return;
+            return None;
         }
         let key = (reset.cause.code, reset.direction == Direction::Sent);
         let harm = self.0.entry(key).or_default();
         let now = reset.internals.ktime_ns;
         harm.resets += reset.count;
-        if harm.last_ns == 0 || now.saturating_sub(harm.last_ns) > BURST_NS {
+        let is_first = harm.last_ns == 0 || now.saturating_sub(harm.last_ns) > BURST_NS;
+        let incident = is_first.then(|| certainty(reset));
+        if let Some(weight) = incident {
             harm.incidents += 1;
-            harm.weight += certainty(reset);
+            harm.weight += weight;
         }
         harm.last_ns = harm.last_ns.max(now);
         let example = Example::of(reset);
         match &harm.example {
-            None => (harm.example, harm.is_uniform) = (Some(example), true),
+            None => (harm.example, harm.is_uniform) = (Some(example.clone()), true),
             Some(first) => harm.is_uniform &= *first == example,
+        }
+        harm.last_example = Some(example.clone());
+        Some(Harmed { key, fault: reset.cause.fault, resets: reset.count, incident, example })
+    }
+
+    /// Takes back what was counted for a record, which has another cause than it seemed.
+    pub(super) fn retract(&mut self, harmed: &Harmed) {
+        let Some(harm) = self.0.get_mut(&harmed.key) else { return };
+        harm.resets = harm.resets.saturating_sub(harmed.resets);
+        if let Some(weight) = harmed.incident {
+            harm.incidents = harm.incidents.saturating_sub(1);
+            harm.weight = harm.weight.saturating_sub(weight);
+        }
+        if harm.example.as_ref() == Some(&harmed.example) {
+            // One that is still counted, where there is another.
+            harm.example.clone_from(&harm.last_example);
+        }
+        if harm.resets == 0 {
+            self.0.remove(&harmed.key);
         }
     }
 

@@ -2,9 +2,11 @@
 
 pub mod coverage;
 mod display;
+mod first_victims;
 mod harm;
 mod heavy_hitters;
 pub mod patterns;
+mod silences;
 mod verdict;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
@@ -14,7 +16,7 @@ use jiff::Timestamp;
 use crate::{
     diagnose::timeouts::Timeouts,
     model::{BackendCount, Coverage, Direction, Fault, PeerCount, ProcessCount, Reset, SinkCount, Summary},
-    summary::{harm::HarmByCause, heavy_hitters::HeavyHitters, patterns::Patterns},
+    summary::{first_victims::FirstVictims, harm::HarmByCause, heavy_hitters::HeavyHitters, patterns::Patterns},
     util::degraded::{self, Degraded},
 };
 
@@ -32,9 +34,12 @@ pub struct Tally {
     incidents: u64,
     incidents_by_cause: BTreeMap<&'static str, u64>,
     incidents_by_fault: BTreeMap<Fault, u64>,
+    /// As `incidents_by_fault`, with each incident by what later records have shown of it.
+    settled_faults: BTreeMap<Fault, u64>,
     by_peer: HeavyHitters<IpAddr>,
     by_process: HeavyHitters<(Arc<str>, u32)>,
     harm: HarmByCause,
+    first_victims: FirstVictims,
     patterns: Patterns,
 }
 
@@ -79,13 +84,23 @@ impl Tally {
         if let Some(process) = &reset.process {
             self.by_process.count((Arc::clone(&process.comm), process.pid), reset.count);
         }
+        let mut harmed = None;
         if reset.begins_incident() {
             self.incidents += reset.count;
             *self.incidents_by_cause.entry(reset.cause.code).or_default() += reset.count;
             *self.incidents_by_fault.entry(reset.cause.fault).or_default() += reset.count;
-            self.harm.count(reset);
+            *self.settled_faults.entry(reset.cause.fault).or_default() += reset.count;
+            harmed = self.harm.count(reset);
         }
-        self.patterns.observe(reset);
+        let first = self.first_victims.observe(reset, harmed);
+        self.patterns.observe(reset, first.iter().map(|harmed| harmed.resets).sum());
+        for harmed in first {
+            if let Some(count) = self.settled_faults.get_mut(&harmed.fault) {
+                *count = count.saturating_sub(harmed.resets);
+            }
+            *self.settled_faults.entry(reset.cause.fault).or_default() += harmed.resets;
+            self.harm.retract(&harmed);
+        }
     }
 
     /// The summary of the run up to now.
@@ -126,7 +141,8 @@ impl Tally {
             degraded: degraded::grouped(degraded).iter().map(ToString::to_string).collect(),
             sinks,
         };
-        summary.verdict_lines = verdict::lines(&summary, self.harm.worst().as_ref());
+        summary.verdict_lines =
+            verdict::lines(&summary, &self.settled_faults, self.harm.worst().as_ref(), self.patterns.silence_limit());
         summary.verdict = verdict::paragraph(&summary.verdict_lines);
         summary
     }

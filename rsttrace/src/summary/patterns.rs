@@ -12,7 +12,10 @@ use crate::{
         timeouts::Timeouts,
     },
     model::{Endpoint, FinOrderCounts, IdleCluster, IdleKind, Reset, Role},
-    summary::heavy_hitters::HeavyHitters,
+    summary::{
+        heavy_hitters::HeavyHitters,
+        silences::{self, Silences},
+    },
     util::human_duration,
 };
 
@@ -44,8 +47,9 @@ pub(super) struct Patterns {
     bursts: Vec<Burst>,
     pub(super) backends: HeavyHitters<Endpoint>,
     pub(super) fin_order: FinOrderCounts,
-    restarts: u64,
-    first_victims: u64,
+    /// Resets of each cause that only a burst shows, and those before them that turned out to belong to it.
+    by_burst: BTreeMap<&'static str, (u64, u64)>,
+    silences: Silences,
 }
 
 /// Regularity of the occurrences of one cause, by running mean and deviation.
@@ -79,20 +83,24 @@ impl Default for Patterns {
             bursts: Vec::new(),
             backends: HeavyHitters::default(),
             fin_order: FinOrderCounts::default(),
-            restarts: 0,
-            first_victims: 0,
+            by_burst: BTreeMap::new(),
+            silences: Silences::default(),
         }
     }
 }
 
 impl Patterns {
-    pub(super) fn observe(&mut self, reset: &Reset) {
-        self.observe_idle_time(reset);
+    /// Adds a record. `first_victims` is the number of resets before it that belong to its burst and had another cause.
+    pub(super) fn observe(&mut self, reset: &Reset, first_victims: u64) {
+        self.silences.observe(reset);
+        if !silences::is_bound(reset) {
+            self.observe_idle_time(reset);
+        }
         self.observe_time(reset);
-        if reset.cause.code == "peer-restarted" {
-            self.restarts += 1;
-            // The first victim of a restart is diagnosed before the restart can be known.
-            self.first_victims += u64::from(reset.internals.correlation.broken == 1);
+        if matches!(reset.cause.code, "peer-restarted" | "client-ended" | "health-probe") {
+            let (known, first) = self.by_burst.entry(reset.cause.code).or_default();
+            *known += reset.count;
+            *first += first_victims;
         }
         let is_used = |view: &ReceivedReset<'_>| view.in_use() || view.closed_with_request();
         let Some(view) = ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && is_used(view)) else {
@@ -186,21 +194,24 @@ impl Patterns {
         clusters
     }
 
+    /// The limit of silences that connections survive, as a sentence without its full stop.
+    pub(super) fn silence_limit(&self) -> Option<String> {
+        self.silences.limit()
+    }
+
     /// One sentence for each pattern.
     pub(super) fn sentences(&self, clusters: &[IdleCluster]) -> Vec<String> {
-        let mut sentences: Vec<String> = clusters.iter().map(IdleCluster::sentence).collect();
+        let mut sentences: Vec<String> = self.silences.limit().into_iter().collect();
+        sentences.extend(clusters.iter().map(IdleCluster::sentence));
         sentences.extend(self.regular());
         let mut bursts = self.bursts.clone();
         bursts.extend(self.burst.clone().filter(Burst::is_one));
         bursts.sort_by_key(|burst| std::cmp::Reverse(burst.count));
         sentences.extend(bursts.iter().take(MAX_REPORTED).map(Burst::sentence));
-        if self.first_victims > 0 {
-            sentences.push(format!(
-                "peer-restarted is really {}, not {}: the first reset of each restart was shown before that was clear",
-                self.restarts + self.first_victims,
-                self.restarts
-            ));
-        }
+        sentences.extend(self.by_burst.iter().filter(|(_, (_, first))| *first > 0).map(|(code, (known, first))| {
+            let all = known + first;
+            format!("{code} is really {all}, not {known}: the first were shown before that was clear")
+        }));
         sentences
     }
 

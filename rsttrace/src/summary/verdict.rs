@@ -1,19 +1,25 @@
 //! The run in a few sentences: the conclusions that a person would draw from a capture.
 
+use std::collections::BTreeMap;
+
 use super::harm::WorstCause;
-use crate::model::{Fault, FinOrderCounts, Summary};
+use crate::model::{Fault, FinOrderCounts, IdleCluster, Summary};
 
 /// Sentences of the verdict with the names of their rows: who reset whom, which side has to change something, what to look at
 /// first, idle times, whether a FIN preceded the next data, and how many backends are affected.
-pub(super) fn lines(summary: &Summary, worst: Option<&WorstCause>) -> Vec<(&'static str, String)> {
+pub(super) fn lines(
+    summary: &Summary,
+    faults: &BTreeMap<Fault, u64>,
+    worst: Option<&WorstCause>,
+    silence_limit: Option<String>,
+) -> Vec<(&'static str, String)> {
     if summary.resets == 0 {
         return vec![("verdict", "No resets.".to_owned())];
     }
-    let mut lines = vec![("verdict", format!("{} {}", by_direction(summary), by_fault(summary)))];
+    let mut lines = vec![("verdict", format!("{} {}", by_direction(summary), by_fault(summary, faults)))];
     lines.extend(worst.map(|worst| ("first", look_first(worst))));
-    lines.extend(
-        summary.idle_clusters.first().map(|cluster| ("timing", format!("Timing: {}.", cluster.summary_clause()))),
-    );
+    let timing = silence_limit.or_else(|| summary.idle_clusters.first().map(IdleCluster::summary_clause));
+    lines.extend(timing.map(|timing| ("timing", format!("Timing: {timing}."))));
     let order = [fin_order(&summary.order), backends(summary)].into_iter().flatten().collect::<Vec<_>>().join(" ");
     if !order.is_empty() {
         lines.push(("backends", order));
@@ -47,8 +53,8 @@ fn directions(summary: &Summary) -> String {
     }
 }
 
-fn by_fault(summary: &Summary) -> String {
-    let count = |fault: Fault| summary.incidents_by_fault.get(&fault).copied().filter(|&count| count > 0);
+fn by_fault(summary: &Summary, faults: &BTreeMap<Fault, u64>) -> String {
+    let count = |fault: Fault| faults.get(&fault).copied().filter(|&count| count > 0);
     if count(Fault::None) == Some(summary.incidents) {
         return if summary.resets == 1 {
             "It is harmless: nothing has to be changed."

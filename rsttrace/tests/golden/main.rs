@@ -23,7 +23,7 @@ use rsttrace::{
     decode::{BitFields, Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat},
-    model::{Endpoint, Lost, LostWhere, Record, Reset, Translated, TranslationSource},
+    model::{Endpoint, Fault, Lost, LostWhere, Record, Reset, Translated, TranslationSource},
     pipeline::{
         processor::Processor,
         testing::{self, Collected, FromEvents, NoKernel},
@@ -197,6 +197,24 @@ fn each_case_has_its_cause_without_reasons() {
     }
 }
 
+/// A client that wants no more from a connection does no harm, unless something of its own is lost or it awaits an answer.
+#[test]
+fn aborts_of_clients_are_harmless_where_nothing_is_lost() {
+    for (name, fault) in [
+        ("a client that aborts an idle connection", Fault::None),
+        ("a client that aborts a request", Fault::Local),
+        ("a client that leaves a finished answer unread", Fault::None),
+        // Its times are not known.
+        ("the fourth of a client's aborts, at no rhythm", Fault::Local),
+        ("SO_LINGER 0, by a child that closed last", Fault::Local),
+        ("a server that reads a part and closes", Fault::Local),
+    ] {
+        let case = cases::all().find(|case| case.name == name).expect(name);
+        let cause = reset(case, reasons()).cause;
+        assert_eq!((cause.fault, cause.benign), (fault, fault == Fault::None), "{name}");
+    }
+}
+
 #[test]
 fn each_recognised_cause_has_a_case() {
     let covered: BTreeSet<&str> = cases::all().map(|case| case.cause).collect();
@@ -235,6 +253,11 @@ fn json_follows_the_schema() {
         let value = serde_json::from_str(line).expect("JSON");
         let errors: Vec<String> = schema.iter_errors(&value).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}: {line}");
+        for (name, time) in value["socket"].as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_ms"))
+        {
+            let decimals = time.to_string().split_once('.').map_or(0, |(_, decimals)| decimals.len());
+            assert!(decimals <= 3, "{name} is finer than a microsecond: {line}");
+        }
     }
 }
 

@@ -4,19 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use rsttrace::{
     format::{Format, TextOptions, TimeFormat},
-    model::{Coverage, Record, Reset, Summary},
+    model::{CauseConfidence, Coverage, Record, Reset, Summary},
     pipeline::testing::{Collected, NoKernel},
     summary::{SummaryContext, Tally},
 };
 use rsttrace_common::{
     abi::{sock_flag, tcp, tcp_flag},
-    event::{EVENT_ORPHAN, PROVENANCE_LISTEN, ROLE_CLIENT, ResetEvent},
+    event::{EVENT_ORPHAN, PROVENANCE_CONNECT, PROVENANCE_LISTEN, ROLE_CLIENT, ResetEvent},
 };
 
 use crate::{
     cases::events::{
-        ago, answers, client, common, earlier, ended, established, exchanged, held_by, in_flight, owner, sent, server,
-        time_wait, v4, without_socket,
+        ago, answers, client, common, earlier, ended, established, exchanged, fin, held_by, in_flight, owner, received,
+        sent, server, ticks, time_wait, timestamps, v4, without_socket,
     },
     clock, compare, processor, reasons,
 };
@@ -166,6 +166,159 @@ fn a_burst_counts_less_than_repeated_faults() {
     }));
     let (_, summary) = play(events);
     assert!(summary.verdict.contains("Look first at: keepalive-race (3 times)"), "{}", summary.verdict);
+}
+
+/// Checks a verdict for a text.
+#[track_caller]
+fn says(summary: &Summary, text: &str) {
+    assert!(summary.verdict.contains(text), "{text:?} is not in: {}", summary.verdict);
+}
+
+/// A load generator that drops its connections at its end, as the server sees it.
+fn end_of_load(count: u16) -> Vec<ResetEvent> {
+    (0..count)
+        .map(|number| {
+            at(50_000 + u64::from(number % 3), |event| {
+                server(event, tcp::ESTABLISHED);
+                established(event, 30_000.0 + f64::from(number));
+                exchanged(event, 5_000, 300, u32::from(number) * 100);
+                timestamps(event, true);
+                event.peer_port = 20_000 + number;
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn the_end_of_a_client_is_harmless() {
+    let (resets, summary) = play(end_of_load(40));
+    let codes: Vec<&str> = resets.iter().map(|reset| reset.cause.code).collect();
+    assert!(codes[1..].iter().all(|&code| code == "client-ended"), "{codes:?}");
+    assert!(resets[2..].iter().all(|reset| reset.cause.confidence == CauseConfidence::Likely));
+    assert_ne!(resets[0].cause.confidence, CauseConfidence::Certain);
+    says(&summary, "All of them are harmless: nothing has to be changed.");
+}
+
+/// Forty clients that time out on a slow server, all at once: the requests were sent together.
+#[test]
+fn clients_that_time_out_together_have_not_ended() {
+    let events = (0..40_u16).map(|number| {
+        at(50_000 + u64::from(number), |event| {
+            server(event, tcp::ESTABLISHED);
+            established(event, 30_000.0 + f64::from(number));
+            exchanged(event, 0, 300, 5_000 + u32::from(number % 4) * 4);
+            timestamps(event, true);
+            event.peer_port = 20_000 + number;
+        })
+    });
+    let (resets, summary) = play(events.collect());
+    assert!(resets.iter().all(|reset| reset.cause.code == "client-gave-up"));
+    says(&summary, "To be fixed by: this host (all 40).");
+    says(&summary, "Look first at: client-gave-up (40 at the same time), gunicorn on port 8080.");
+}
+
+/// A server is killed under load, and then the load generator ends: the restart is named, and it is one incident.
+#[test]
+fn a_restart_is_named_before_the_end_of_a_client() {
+    let mut events = end_of_load(39);
+    events.extend((0..24_u16).map(|number| {
+        at(200_000 - u64::from(number % 4), |event| {
+            // Some had no request under way, and meet the FIN with their next one.
+            let is_closed = number % 6 == 5;
+            client(event, if is_closed { tcp::CLOSE_WAIT } else { tcp::ESTABLISHED });
+            established(event, 20_000.0 + f64::from(number) * 50.0);
+            exchanged(event, 401, 1893, 4);
+            if is_closed {
+                fin(event, 2.0);
+            }
+            in_flight(event, 99, 0);
+            event.local_port = 40_000 + number;
+        })
+    }));
+    let (resets, summary) = play(events);
+    let restarted = resets.iter().filter(|reset| reset.cause.code == "peer-restarted").count();
+    assert_eq!(restarted, 23, "{:?}", summary.by_cause);
+    says(&summary, "To be fixed by: the peers (24); harmless: 39.");
+    says(&summary, "Look first at: peer-restarted (23 at the same time), java → 10.0.1.9:443.");
+    assert!(summary.patterns.iter().any(|pattern| pattern.starts_with("peer-restarted is really 24, not 23")));
+}
+
+#[test]
+fn a_verdict_has_the_place_of_its_cause() {
+    let refused = (0..7).map(|number| {
+        at(1_000 + number * 3_100, |event| {
+            received(event, tcp::SYN_SENT);
+            owner(event, "python3", 1234, PROVENANCE_CONNECT);
+            (event.role, event.opened_ns) = (ROLE_CLIENT, ago(0.3));
+            (event.peer_address, event.peer_port) = (v4([10, 77, 2, 2]), 7999);
+        })
+    });
+    let aborted = (0..6).map(|number| {
+        at(2_000 + number * 3_100, |event| {
+            client(event, tcp::ESTABLISHED);
+            exchanged(event, 401, 900_000, 8);
+            (event.peer_address, event.peer_port) = (v4([10, 77, 2, 2]), 7000);
+        })
+    });
+    let (_, summary) = play(refused.chain(aborted).collect());
+    says(&summary, "Look first at: connection-refused (7 times), python3 → 10.77.2.2:7999.");
+    // The backend of the other six.
+    says(&summary, "in 6 the peer had not closed. All of these went to one backend, 10.77.2.2:7000.");
+}
+
+/// Times that the kernel keeps in ticks are no earlier than the connection, which is known to the nanosecond.
+#[test]
+fn no_time_is_before_the_connection() {
+    let event = at(1_000, |event| {
+        client(event, tcp::ESTABLISHED);
+        established(event, 0.51);
+        in_flight(event, 99, 4);
+    });
+    let (resets, _) = play(vec![event]);
+    let socket = resets[0].socket.as_ref().expect("a socket");
+    assert_eq!((socket.age_ms, socket.since_send_ms), (Some(0.83), Some(0.83)));
+}
+
+/// Resets of connections that something on the way has forgotten, after these silences.
+fn forgotten(silences: &[u32]) -> impl Iterator<Item = ResetEvent> {
+    (0..).zip(silences).map(|(number, &silence)| {
+        at(2_000 + number * 1_100, |event| {
+            client(event, tcp::ESTABLISHED);
+            exchanged(event, 401, 1893, silence);
+            in_flight(event, 4, 0);
+            timestamps(event, false);
+            (event.peer_address, event.peer_port) = (v4([10, 77, 2, 2]), 9000);
+        })
+    })
+}
+
+/// A device that forgets idle connections: the silences are no timeouts, only not shorter than its limit.
+#[test]
+fn silences_that_break_have_a_limit() {
+    let silences = [4_000, 5_000, 6_000, 4_004, 5_000, 6_000, 4_000, 5_004, 6_000, 4_000, 5_000, 6_000];
+    let mut events: Vec<ResetEvent> = forgotten(&silences).collect();
+    let (_, summary) = play(events.clone());
+    says(&summary, "Timing: 12 resets answered data to 10.77.2.2:9000 after silences of 4.0 s to 6.0 s");
+    says(&summary, "after 4.0 s at most (no silence was seen to be survived)");
+    assert!(summary.idle_clusters.is_empty(), "{:?}", summary.idle_clusters);
+    // A request that was acknowledged shows that its connection had survived a second and a half.
+    let survived = |silence: u32| {
+        at(30_000, |event| {
+            client(event, tcp::ESTABLISHED);
+            exchanged(event, 401, 1893, silence + 200);
+            exchanged(event, 411, 0, 200);
+            event.last_receive_jiffies = ticks(silence + 200);
+            timestamps(event, true);
+            (event.peer_address, event.peer_port) = (v4([10, 77, 2, 2]), 9000);
+        })
+    };
+    events.push(survived(1_500));
+    let (_, summary) = play(events.clone());
+    says(&summary, "4.0 s to 6.0 s; connections that had been idle for up to 1.5 s went on");
+    // Where a longer silence was survived there is no limit.
+    events.push(survived(4_500));
+    let (_, summary) = play(events);
+    assert!(!summary.verdict.contains("Timing:"), "{}", summary.verdict);
 }
 
 /// Only the kernel's reason shows this: the data lie in the queue of the MPTCP socket.

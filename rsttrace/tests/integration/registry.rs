@@ -180,6 +180,11 @@ const ROWS: &[Row] = &[
     row("idle::slow_answer_after_a_timeout_is_a_guess", idle::slow_answer_after_a_timeout_is_a_guess),
     row("idle::middlebox_resets_an_idle_connection", idle::middlebox_resets_an_idle_connection),
     row("idle::waiting_is_not_idle", idle::waiting_is_not_idle),
+    needing(
+        || host::lacks_program("nft"),
+        "idle::silences_that_break_have_a_limit",
+        idle::silences_that_break_have_a_limit,
+    ),
     row("idle::half_a_timeout_does_not_match", idle::half_a_timeout_does_not_match),
     row("endings_of_peers::client_does_not_wait", endings_of_peers::client_does_not_wait),
     row("endings_of_peers::answer_comes_too_late", endings_of_peers::answer_comes_too_late),
@@ -192,6 +197,17 @@ const ROWS: &[Row] = &[
     ),
     row("endings_of_peers::server_resets_after_our_close", endings_of_peers::server_resets_after_our_close),
     row("endings_of_peers::restart_is_recognised", endings_of_peers::restart_is_recognised),
+    // The connections have to break within a tenth of a second.
+    undisturbed(
+        "endings_of_peers::killed_server_ends_all_connections",
+        endings_of_peers::killed_server_ends_all_connections,
+    ),
+    row(
+        "endings_of_peers::killed_server_is_named_for_all_connections",
+        endings_of_peers::killed_server_is_named_for_all_connections,
+    ),
+    undisturbed("endings_of_peers::end_of_a_client_is_recognised", endings_of_peers::end_of_a_client_is_recognised),
+    row("endings_of_peers::clients_time_out_together", endings_of_peers::clients_time_out_together),
     row("endings_of_peers::health_check_is_recognised", endings_of_peers::health_check_is_recognised),
     row("endings_of_peers::vanished_peer_has_no_socket", endings_of_peers::vanished_peer_has_no_socket),
     row("endings_of_peers::vanished_peer_listens_again", endings_of_peers::vanished_peer_listens_again),
@@ -541,6 +557,22 @@ const ROWS: &[Row] = &[
         "real_programs::alerts::haproxy_and_its_clients_close",
         real_programs::alerts::haproxy_and_its_clients_close,
     ),
+    Row {
+        is_alone: true,
+        ..needing(
+            real_programs::ordinary::lack,
+            "real_programs::ordinary::nothing_is_wrong",
+            real_programs::ordinary::nothing_is_wrong,
+        )
+    },
+    Row {
+        is_alone: true,
+        ..needing(
+            real_programs::ordinary::lack,
+            "real_programs::ordinary::one_fault_is_named_first",
+            real_programs::ordinary::one_fault_is_named_first,
+        )
+    },
     timed(
         "real_programs::race::event_loop_meets_the_idle_timeout",
         real_programs::race::event_loop_meets_the_idle_timeout,

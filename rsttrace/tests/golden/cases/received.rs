@@ -434,6 +434,72 @@ pub(super) const CASES: &[Case] = &[
         in_flight(event, 50_000, 100);
         event.unsent_bytes = 900_000;
     }),
+    case("a process that resets a client's idle connection", "client-ended", |event| idle_client(event, 8_000)),
+    Case {
+        before: &[(3, |event| idle_client(event, 40_000)), (2, |event| idle_client(event, 200))],
+        ..case("the third of a client's connections that end together", "client-ended", |event| {
+            idle_client(event, 2_500);
+        })
+    },
+    Case {
+        before: &[(3, |event| waiting_client(event, 4_400)), (2, |event| waiting_client(event, 700))],
+        ..case("a client's process ends with requests of different ages", "client-ended", |event| {
+            waiting_client(event, 2_100);
+        })
+    },
+    Case {
+        before: &[
+            (30, |event| waiting_client(event, 5_000)),
+            (20, |event| waiting_client(event, 5_008)),
+            (10, |event| waiting_client(event, 5_000)),
+        ],
+        ..case("clients whose timeout ends together", "client-gave-up", |event| waiting_client(event, 5_004))
+    },
+    Case {
+        before: &[(3, |event| waiting_client(event, 5_000)), (2, |event| idle_client(event, 20_000))],
+        ..case("a client's process ends with a request that had waited", "client-ended", |event| {
+            waiting_client(event, 3_000);
+        })
+    },
+    Case {
+        before: &[(300, |event| waiting_client(event, 4_400)), (150, |event| waiting_client(event, 700))],
+        ..case("requests of different ages, given up one after the other", "client-gave-up", |event| {
+            waiting_client(event, 2_100);
+        })
+    },
+    Case {
+        before: &[(3, |event| forgotten(event, 40_000)), (2, |event| forgotten(event, 4_000))],
+        ..case("a NAT that forgets a client's connections at once", "peer-lost-state", |event| forgotten(event, 9_000))
+    },
+    Case {
+        before: &[(2, |event| {
+            client(event, tcp::ESTABLISHED);
+            established(event, 20_000.0);
+            exchanged(event, 401, 1893, 8);
+            in_flight(event, 99, 4);
+        })],
+        ..case("a FIN in the moment in which the server's process ended", "peer-restarted", |event| {
+            client(event, tcp::CLOSE_WAIT);
+            exchanged(event, 401, 1893, 4);
+            fin(event, 1.4);
+            in_flight(event, 411, 0);
+        })
+    },
+    Case {
+        before: &[(2, |event| {
+            client(event, tcp::ESTABLISHED);
+            established(event, 20_000.0);
+            exchanged(event, 401, 1893, 7_000);
+            in_flight(event, 99, 4);
+            timestamps(event, true);
+        })],
+        ..case("an idle timeout beside a request that its server left unread", "reused-closed-connection", |event| {
+            client(event, tcp::CLOSE_WAIT);
+            exchanged(event, 401, 1893, 7_004);
+            fin(event, 1.4);
+            in_flight(event, 411, 0);
+        })
+    },
     case("a client that resets after the exchange", "peer-aborted", |event| {
         server(event, tcp::ESTABLISHED);
         exchanged(event, 5000, 300, 8_000);
@@ -483,6 +549,28 @@ fn refused(event: &mut ResetEvent, ms: f64) {
 fn far_away(event: &mut ResetEvent) {
     mid_transfer(event);
     (event.peer_port, event.rtt_us) = (80, 40_000);
+}
+
+/// A connection whose client has had its answer for this many milliseconds, and resets it.
+fn idle_client(event: &mut ResetEvent, ms: u32) {
+    server(event, tcp::ESTABLISHED);
+    exchanged(event, 5000, 300, ms);
+    timestamps(event, true);
+}
+
+/// A connection whose client has waited for its answer for this many milliseconds, and resets it.
+fn waiting_client(event: &mut ResetEvent, ms: u32) {
+    server(event, tcp::ESTABLISHED);
+    exchanged(event, 0, 300, ms);
+    timestamps(event, true);
+}
+
+/// A push to a client after this many milliseconds, which something without the connection answers.
+fn forgotten(event: &mut ResetEvent, ms: u32) {
+    server(event, tcp::ESTABLISHED);
+    exchanged(event, 5000, 300, ms);
+    in_flight(event, 411, 0);
+    timestamps(event, false);
 }
 
 /// A check that exchanges a few bytes and aborts.

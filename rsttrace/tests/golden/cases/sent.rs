@@ -154,6 +154,78 @@ pub(super) const CASES: &[Case] = &[
         owner(event, "node", 31_000, PROVENANCE_LISTEN);
         held_by(event, "node", 31_000);
     }),
+    case("a client that exits with an answer unread", "client-ended", |event| exiting_client(event, 0)),
+    case("a client that SIGTERM ends", "client-ended", |event| exiting_client(event, 15)),
+    case("a client that SIGKILL ends", "process-died", |event| exiting_client(event, 9)),
+    case("a client that exits with data on their way", "process-exited", |event| {
+        exiting_client(event, 0);
+        event.unacked_bytes = 5_000;
+    }),
+    case("a server that SIGTERM ends", "process-died", |event| {
+        exiting_client(event, 15);
+        event.role = ROLE_SERVER;
+    }),
+    Case {
+        before: &[(3, dropping_client), (1, dropping_client)],
+        ..case("the third connection that a client drops", "client-ended", dropping_client)
+    },
+    Case {
+        before: &[(60, short_client), (30, short_client)],
+        ..case("a client that drops short connections all the time", "closed-with-unread-data", short_client)
+    },
+    case("a client that aborts an idle connection", "linger-zero", |event| {
+        sent(event, 14, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.socket_flags, event.shutdown) = (sock_flag::LINGER, 3);
+        (event.role, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 5_000, 700);
+        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(1900), ticks(1904));
+        owner(event, "haproxy", 77, PROVENANCE_CONNECT);
+        held_by(event, "haproxy", 77);
+    }),
+    case("a client that aborts a request", "linger-zero", |event| {
+        sent(event, 14, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.socket_flags, event.shutdown) = (sock_flag::LINGER, 3);
+        (event.role, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 5_000, 700);
+        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(1900), ticks(900));
+        owner(event, "haproxy", 77, PROVENANCE_CONNECT);
+        held_by(event, "haproxy", 77);
+    }),
+    case("a client that aborts within its handshake with TLS", "health-probe", |event| tls_check(event, 12.0)),
+    case("a client that aborts an older connection right after it has sent", "linger-zero", |event| {
+        tls_check(event, 3_000.0);
+    }),
+    case("an answer to a client that had closed at once", "client-cancelled", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 4.0, tcp::FIN_WAIT2, ROLE_CLIENT);
+        (event.ending.last_data, event.ending.idle_jiffies) = (LAST_DATA_SENT, 1);
+    }),
+    Case {
+        before: &[(2, |event| given_up(event, 60_000)), (1, |event| given_up(event, 60_004))],
+        ..case("late answers to requests that timed out together", "gave-up-waiting", |event| given_up(event, 60_000))
+    },
+    Case {
+        before: &[(2, |event| given_up(event, 9_000)), (1, |event| given_up(event, 400))],
+        ..case("late answers to a client that had ended", "client-ended", |event| given_up(event, 3_000))
+    },
+    Case {
+        before: &[(4, killed_server)],
+        ..case("data for a connection of a server that was killed", "process-died", |event| {
+            time_wait(event, tcp::FIN_WAIT2);
+            ended(event, 3.0, tcp::FIN_WAIT2, ROLE_SERVER);
+            event.ending.last_data = LAST_DATA_SENT;
+            owner(event, "node", 31_000, PROVENANCE_LISTEN);
+        })
+    },
+    Case {
+        before: &[(4, killed_server)],
+        ..case("a request after an idle close, and the server was killed later", "keepalive-race", |event| {
+            time_wait(event, tcp::FIN_WAIT2);
+            ended(event, 3_000.0, tcp::FIN_WAIT2, ROLE_SERVER);
+            event.ending.last_data = LAST_DATA_SENT;
+            owner(event, "node", 31_000, PROVENANCE_LISTEN);
+        })
+    },
     case("a download that its client stops", "client-cancelled", |event| {
         sent(event, 11, tcp::ESTABLISHED);
         event.flags |= EVENT_HAS_TIMES;
@@ -440,6 +512,48 @@ pub(super) const CASES: &[Case] = &[
     }),
 ];
 
+/// A client that ends, by this exit code, with an answer unread.
+fn exiting_client(event: &mut ResetEvent, code: u32) {
+    dropping_client(event);
+    event.flags |= EVENT_EXITING;
+    event.exit_code = code;
+}
+
+/// A client that closes a connection with an answer unread.
+fn dropping_client(event: &mut ResetEvent) {
+    sent(event, 11, tcp::ESTABLISHED);
+    event.flags |= EVENT_HAS_TIMES;
+    (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 300, 3_000, 780);
+    (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(0), ticks(4));
+    event.opened_ns = ago(60_000.0);
+    owner(event, "wrk", 33, PROVENANCE_CONNECT);
+    held_by(event, "wrk", 33);
+}
+
+/// As [`dropping_client`], with a connection that is a few milliseconds old.
+fn short_client(event: &mut ResetEvent) {
+    dropping_client(event);
+    event.opened_ns = ago(5.0);
+}
+
+/// An answer that comes three milliseconds after its client has closed; the client had waited this many milliseconds.
+fn given_up(event: &mut ResetEvent, waited_ms: u32) {
+    time_wait(event, tcp::FIN_WAIT2);
+    ended(event, 3.0, tcp::FIN_WAIT2, ROLE_CLIENT);
+    event.opened_ns = ago(90_000.0);
+    (event.ending.last_data, event.ending.idle_jiffies) = (LAST_DATA_SENT, NOW_JIFFIES - ticks(waited_ms));
+    owner(event, "nginx", 812, PROVENANCE_CONNECT);
+}
+
+/// A server that was killed with a request unread.
+fn killed_server(event: &mut ResetEvent) {
+    sent(event, 11, tcp::ESTABLISHED);
+    event.flags |= EVENT_EXITING;
+    (event.unread_bytes, event.exit_code, event.role) = (17, 9, ROLE_SERVER);
+    owner(event, "node", 31_000, PROVENANCE_LISTEN);
+    held_by(event, "node", 31_000);
+}
+
 /// The reset for data that came after this host's close.
 fn reset_for_data(event: &mut ResetEvent) {
     sent(event, 8, tcp::FIN_WAIT2);
@@ -455,6 +569,15 @@ fn own_check(event: &mut ResetEvent) {
     (event.socket_flags, event.shutdown) = (sock_flag::LINGER, 3);
     owner(event, "haproxy", 77, PROVENANCE_CONNECT);
     held_by(event, "haproxy", 77);
+}
+
+/// A check that ends at the end of its TLS handshake; the connection is this many milliseconds old.
+fn tls_check(event: &mut ResetEvent, age_ms: f64) {
+    own_check(event);
+    event.flags |= EVENT_HAS_TIMES;
+    (event.bytes_sent, event.bytes_received, event.unacked_bytes) = (568, 141, 51);
+    (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(8), ticks(4));
+    event.opened_ns = ago(age_ms);
 }
 
 /// A SYN to a closed port.

@@ -146,6 +146,115 @@ pub(crate) fn restart_is_recognised(stage: &Stage) {
     assert!(reported, "{patterns:?}");
 }
 
+/// A server is killed under load: two connections break at once, and one by its FIN, which the next request meets. The client's
+/// host alone tells that all of this is the end of the server.
+pub(crate) fn killed_server_ends_all_connections(stage: &Stage) {
+    let tracer = stage.trace_with(&["--received"]);
+    kill_server();
+    let run = stage.finish(tracer, 0, 3);
+    let received: Vec<_> = run.received().collect();
+    received[1].cause("peer-restarted");
+    received[2].state("CLOSE_WAIT").cause("peer-restarted");
+    let verdict = run.summaries.last().expect("a summary")["verdict"].as_str().expect("a text");
+    assert!(verdict.contains("Look first at: peer-restarted (2 at the same time)"), "{verdict}");
+    assert!(verdict.contains("To be fixed by: the peers (all 3)"), "{verdict}");
+}
+
+/// The host of the server alone tells the same.
+pub(crate) fn killed_server_is_named_for_all_connections(stage: &Stage) {
+    let tracer = stage.trace_with(&["--sent"]);
+    let server = kill_server();
+    let run = stage.finish(tracer, 3, 0);
+    for sent in run.sent() {
+        sent.cause("process-died").is("/process/pid", server);
+    }
+}
+
+/// Kills a server with three connections, and sends on the one that it had not aborted. Returns its PID.
+fn kill_server() -> u32 {
+    let mut pair = Pair::open(V4);
+    for (name, server) in [("c2", "s2"), ("c3", "s3")] {
+        pair.server.tell("idle l 500");
+        pair.connect(name, server);
+    }
+    pair.leave_unread("c", "s", 7);
+    pair.leave_unread("c2", "s2", 7);
+    // This one had its answer.
+    pair.exchange("c3", "s3");
+    let pid = pair.server.pid();
+    pair.server.kill();
+    for name in ["c", "c2"] {
+        pair.client.wait_error(name, "ECONNRESET");
+    }
+    pair.client.tell("peek_eof c3");
+    pair.client.tell("send c3 5");
+    pair.client.wait_error("c3", "EPIPE");
+    pid
+}
+
+/// A client's process ends with connections in all conditions: idle, and with requests of different ages.
+pub(crate) fn end_of_a_client_is_recognised(stage: &Stage) {
+    // The host of the server alone.
+    let tracer = stage.trace_with(&["--received"]);
+    let mut pair = Pair::open(V4);
+    let names = ["c", "c2", "c3", "c4", "c5"].into_iter().zip(["s", "s2", "s3", "s4", "s5"]);
+    for (name, server) in names.clone().skip(1) {
+        pair.connect(name, server);
+    }
+    for (name, server) in names.clone() {
+        pair.exchange(name, server);
+        // What the process does not read makes its end a reset.
+        pair.server.tell(format_args!("send {server} 3"));
+        pair.client.tell(format_args!("wait_unread {name} 3"));
+        if matches!(name, "c2" | "c4") {
+            pair.client.tell(format_args!("send {name} 5"));
+            pair.server.tell(format_args!("recv {server} 5"));
+        }
+        pair.server.tell("idle l 300");
+    }
+    pair.client.kill();
+    for (_, server) in names {
+        pair.server.wait_error(server, "ECONNRESET");
+    }
+
+    let run = stage.finish(tracer, 0, 5);
+    let received: Vec<_> = run.received().collect();
+    received[1].cause("client-ended").is("/cause/confidence", "guess");
+    for later in &received[2..] {
+        later
+            .cause("client-ended")
+            .is("/cause/confidence", "likely")
+            .is("/cause/fault", "none")
+            .says("other connections");
+    }
+}
+
+/// The clients of a server that does not answer lose patience at the same moment: none of them has ended.
+pub(crate) fn clients_time_out_together(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    let names = ["c", "c2", "c3", "c4", "c5"].into_iter().zip(["s", "s2", "s3", "s4", "s5"]);
+    for (name, server) in names.clone().skip(1) {
+        pair.connect(name, server);
+    }
+    for (name, server) in names.clone() {
+        pair.client.tell(format_args!("send {name} 5"));
+        pair.server.tell(format_args!("recv {server} 5"));
+    }
+    pair.client.tell("idle c 700");
+    for (name, server) in names {
+        pair.client.abort(name);
+        pair.server.wait_error(server, "ECONNRESET");
+    }
+    let run = stage.finish(tracer, 5, 5);
+    for received in run.received() {
+        received.cause("client-gave-up").is("/cause/fault", "local");
+    }
+    for sent in run.sent() {
+        sent.cause("linger-zero").is("/cause/fault", "local");
+    }
+}
+
 /// A health check connects again and again, and resets without data. The first one alone is not recognised.
 pub(crate) fn health_check_is_recognised(stage: &Stage) {
     let tracer = stage.trace();
@@ -157,7 +266,7 @@ pub(crate) fn health_check_is_recognised(stage: &Stage) {
     }
     let run = stage.finish(tracer, 3, 3);
     let received: Vec<_> = run.received().collect();
-    received[0].cause("peer-aborted");
+    received[0].cause("client-ended").is("/cause/benign", true);
     received[1].cause("health-probe").is("/cause/benign", true);
     received[2].cause("health-probe").says("2 times");
 }

@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::NamedTempFile;
 
 use crate::{
+    host,
     stage::{Pair, Stage, V4},
     tracer::{Run, Tracer},
 };
@@ -157,4 +158,40 @@ pub(crate) fn half_a_timeout_does_not_match(stage: &Stage) {
     pair.server.abort("s");
     pair.client.wait_error("c", "ECONNRESET");
     stage.finish(tracer, 1, 1).the_received().cause("peer-aborted");
+}
+
+/// Something forgets connections that are idle for long: the limit lies between the silences that broke and one that did not.
+pub(crate) fn silences_that_break_have_a_limit(stage: &Stage) {
+    let tracer = stage.trace_with(&["--comm", "the-client"]);
+    let mut pair = Pair::open(V4);
+    let names = ["c2", "c3", "c4"].into_iter().zip(["s2", "s3", "s4"]);
+    for (name, server) in names.clone() {
+        pair.connect(name, server);
+    }
+    for (name, server) in names.clone().chain([("c", "s")]) {
+        pair.exchange(name, server);
+    }
+    pair.server.tell("idle l 1000");
+    pair.client.tell("send c 5");
+    pair.server.tell("recv s 5");
+    // It has been acknowledged by then.
+    pair.client.tell("idle c 300");
+    pair.client.abort("c");
+    pair.server.wait_error("s", "ECONNRESET");
+    pair.server.tell("idle l 200");
+    let port = pair.server_end.port();
+    host::run("nft", &["add", "table", "ip", "t"]);
+    host::run("nft", &["add", "chain", "ip", "t", "c", "{ type filter hook input priority 0; }"]);
+    host::run("nft", &["add", "rule", "ip", "t", "c", &format!("tcp dport {port} reject with tcp reset")]);
+    for (name, _) in names {
+        pair.client.tell(format_args!("send {name} 5"));
+        pair.client.wait_error(name, "ECONNRESET");
+        pair.server.tell("idle l 300");
+    }
+    let run = stage.finish(tracer, 1, 3);
+    for received in run.received() {
+        received.cause("peer-lost-state").says("no timestamp").says("there had been silence for");
+    }
+    let verdict = run.summaries.last().expect("a summary")["verdict"].as_str().expect("a text");
+    assert!(verdict.contains("Timing: 3 resets answered data") && verdict.contains("went on"), "{verdict}");
 }

@@ -16,6 +16,7 @@ pub(crate) mod memcached;
 pub(crate) mod nginx;
 pub(crate) mod node;
 pub(crate) mod openssh;
+pub(crate) mod ordinary;
 pub(crate) mod pools;
 pub(crate) mod postgres;
 mod program;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::{
@@ -14,7 +15,7 @@ use crate::{puppet::Puppet, stage::Stage};
 
 /// A running nginx and its directory.
 pub(super) struct Nginx {
-    _program: Program,
+    program: Program,
     _directory: TempDir,
 }
 
@@ -42,7 +43,16 @@ impl Nginx {
         for _ in 0..2 {
             program.says("start worker process ");
         }
-        Self { _program: program, _directory: directory }
+        Self { program, _directory: directory }
+    }
+
+    /// Reloads the configuration, and waits until two new workers have started and an old one has gone.
+    pub(super) fn reload(&self) {
+        program::signal(self.program.pid(), Signal::SIGHUP);
+        for _ in 0..2 {
+            self.program.says("start worker process ");
+        }
+        self.program.says("exited with code 0");
     }
 }
 

@@ -18,13 +18,13 @@ const SERVE: &str = "
 ";
 
 /// Key and certificate for localhost, for these tests alone.
-const KEY: &str = "-----BEGIN PRIVATE KEY-----
+pub(super) const KEY: &str = "-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQggHEK1jnRoYV7ee28
 KLnOE2zPybdK+RTIWPERnAlXdb6hRANCAARiAl0H4uu8VaOlgY0pjlyrB3VyrYI3
 KEBrUZCuYf5d9EpKl0csLXtjF68X3xD1XT7GIvuCjRMi7ddB071U/L11
 -----END PRIVATE KEY-----
 ";
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
+pub(super) const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
 MIIBfjCCASWgAwIBAgIUBFVU/WjE5Kybs6oQ/f7gz6OOog8wCgYIKoZIzj0EAwIw
 FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyODE5MDQwM1oYDzIxMjYxMTA0
 MTkwNDAzWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
