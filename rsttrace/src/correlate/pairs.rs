@@ -4,8 +4,8 @@ use rsttrace_common::abi::tcp;
 
 use super::slots::Slots;
 use crate::{
-    diagnose::joined,
-    model::{CauseConfidence, Container, Endpoint, IncidentRole, Netns, OtherEnd, OtherProcess, Reset},
+    diagnose::joined::{self, SenderCause},
+    model::{Container, Endpoint, IncidentRole, Netns, OtherEnd, OtherProcess, Reset},
 };
 
 /// Longest time between the reports of both ends, nanoseconds. The sender's may be the later one, because the kernel
@@ -111,7 +111,7 @@ pub(super) struct ReceivedEnds(Slots<Key, ReceivedEnd>);
 /// End that sent a reset.
 pub(super) struct SentEnd {
     end: End,
-    confidence: CauseConfidence,
+    cause: SenderCause,
 }
 
 /// End that received a reset.
@@ -124,7 +124,7 @@ pub(super) struct ReceivedEnd {
 impl SentEnds {
     pub(super) fn insert(&mut self, sent: &Reset) {
         if let Some(key) = Key::of_sent(sent) {
-            self.0.insert(key, SentEnd { end: End::of(sent), confidence: sent.cause.confidence });
+            self.0.insert(key, SentEnd { end: End::of(sent), cause: SenderCause::of(sent) });
         }
     }
 
@@ -176,7 +176,7 @@ impl SentEnd {
     pub(super) fn complete(&self, received: &mut Reset) {
         received.other_end = Some(self.end.other_end());
         received.internals.other_record = self.end.record;
-        join(received, self.end.incident, self.end.code, self.confidence);
+        join(received, self.end.incident, self.cause);
     }
 }
 
@@ -185,10 +185,10 @@ pub(super) fn complete(sent: &mut Reset, received: &mut Reset) {
     let (sender, receiver) = (End::of(sent), End::of(received));
     (sent.other_end, received.other_end) = (Some(receiver.other_end()), Some(sender.other_end()));
     (sent.internals.other_record, received.internals.other_record) = (receiver.record, sender.record);
-    join(received, sender.incident, sender.code, sent.cause.confidence);
+    join(received, sender.incident, SenderCause::of(sent));
 }
 
-fn join(received: &mut Reset, incident: u64, code: &'static str, confidence: CauseConfidence) {
+fn join(received: &mut Reset, incident: u64, sender: SenderCause) {
     (received.internals.incident, received.incident_role) = (incident, IncidentRole::OtherEnd);
-    joined::take_from_other_end(received, code, confidence);
+    joined::take_from_other_end(received, sender);
 }

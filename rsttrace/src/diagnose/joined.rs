@@ -66,6 +66,11 @@ const COUNTERPARTS: &[Counterpart] = &[
         received: ["client-ended"; 2],
         fitting: &["client-cancelled", "client-gave-up", "after-close"],
     },
+    Counterpart {
+        sent: "client-ended",
+        received: ["client-ended"; 2],
+        fitting: &["client-cancelled", "client-gave-up", "after-close"],
+    },
     Counterpart { sent: "health-probe", received: ["health-probe"; 2], fitting: &[] },
     Counterpart { sent: "tls-goodbye", received: ["tls-goodbye"; 2], fitting: &[] },
     Counterpart {
@@ -91,24 +96,50 @@ const COUNTERPARTS: &[Counterpart] = &[
     Counterpart { sent: "mptcp-subflow", received: ["mptcp-subflow"; 2], fitting: &[] },
 ];
 
-/// Takes the cause of a received reset from the record of the sent one at the other end: code and confidence of that end, as
-/// they look from here.
-pub fn take_from_other_end(received: &mut Reset, sent: &'static str, confidence: CauseConfidence) {
-    let Some(counterpart) = COUNTERPARTS.iter().find(|counterpart| counterpart.sent == sent) else { return };
+/// Cause of a sent reset, as far as the record of the other end takes it over.
+#[derive(Clone, Copy, Debug)]
+pub struct SenderCause {
+    /// Code.
+    pub code: &'static str,
+    /// How certain it is.
+    pub confidence: CauseConfidence,
+    /// Whether the reset is harmless.
+    pub benign: bool,
+}
+
+impl SenderCause {
+    /// Cause of this record.
+    pub const fn of(sent: &Reset) -> Self {
+        Self { code: sent.cause.code, confidence: sent.cause.confidence, benign: sent.cause.benign }
+    }
+}
+
+/// Takes the cause of a received reset from the record of the sent one at the other end, as it looks from here. What this end
+/// knows by itself stays where it agrees with that, and is more than a guess.
+pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
+    let Some(counterpart) = COUNTERPARTS.iter().find(|counterpart| counterpart.sent == sent.code) else { return };
     let is_server = received.socket.as_ref().is_some_and(|socket| socket.role == Some(Role::Server));
     let code = counterpart.received[usize::from(is_server)];
-    let own = received.cause.code;
-    if own == code || counterpart.fitting.contains(&own) {
-        if confidence == CauseConfidence::Certain {
-            received.cause.confidence = confidence;
+    let own = &mut received.cause;
+    if own.code == code {
+        if sent.confidence == CauseConfidence::Certain {
+            own.confidence = sent.confidence;
         }
-        return;
+    } else {
+        let is_more_than_a_guess = own.confidence != CauseConfidence::Guess || own.benign && sent.benign;
+        if counterpart.fitting.contains(&own.code) && is_more_than_a_guess {
+            return;
+        }
+        let Some(spec) = catalogue::find_in(code, Direction::Received) else { return };
+        let lost_bytes = own.lost_bytes;
+        *own = super::cause(spec, sent.confidence);
+        own.lost_bytes = lost_bytes;
+        received.internals.is_cause_of_other_end = true;
     }
-    let Some(spec) = catalogue::find_in(code, Direction::Received) else { return };
-    let lost_bytes = received.cause.lost_bytes;
-    received.cause = super::cause(spec, confidence);
-    received.cause.lost_bytes = lost_bytes;
-    received.internals.is_cause_of_other_end = true;
+    // One end does not find fault with what is harmless at the other.
+    if sent.benign {
+        (received.cause.benign, received.cause.fault) = (true, Fault::None);
+    }
 }
 
 /// Makes a sent reset one that passes on what happened to another connection of its process

@@ -174,9 +174,9 @@ fn figures(reset: &Reset) -> Vec<String> {
     if let Some(actor) = &reset.actor {
         figures.push(format!("by {}[{}]", sanitize::truncate(&actor.comm, 15), actor.pid));
     }
-    if let Some(process) = reset.other_end.as_ref().and_then(|other| other.process.as_ref()) {
-        let from_or_to = if reset.direction == Direction::Received { "from" } else { "to" };
-        figures.push(format!("{from_or_to} {}[{}] here", sanitize::truncate(&process.comm, 15), process.pid));
+    // Of a received reset it says more than any figure.
+    if reset.direction == Direction::Received {
+        figures.extend(other_end(reset, "by"));
     }
     let Some(socket) = &reset.socket else {
         figures.extend(reset.provoked_by.map(|packet| format!("to {}", packet.flags)));
@@ -192,11 +192,20 @@ fn figures(reset: &Reset) -> Vec<String> {
             figures.push(format!("{name} {bytes}"));
         }
     }
+    if reset.direction == Direction::Sent {
+        figures.extend(other_end(reset, "to"));
+    }
     figures.extend(home(reset));
     if let Some(age) = socket.age_ms {
         figures.push(format!("age {}", human_duration(age)));
     }
     figures
+}
+
+/// The process at the other end, where that is on this host.
+fn other_end(reset: &Reset, relation: &str) -> Option<String> {
+    let process = reset.other_end.as_ref()?.process.as_ref()?;
+    Some(format!("{relation} {}[{}] here", sanitize::truncate(&process.comm, 15), process.pid))
 }
 
 /// Where the owner belongs: its unit, unless that is named after the process, or else its container.

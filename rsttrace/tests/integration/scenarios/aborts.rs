@@ -77,7 +77,7 @@ pub(crate) fn close_with_unread_data_sends_a_reset(stage: &Stage) {
         .owner(&pair.client)
         .provenance("connect")
         .is("/socket/bytes_sent", 10)
-        .cause("peer-aborted");
+        .cause("peer-closed-unread");
 }
 
 /// A server that is killed resets every connection with unread data, and is named although it has exited by the time it
