@@ -81,10 +81,10 @@ impl HarmByCause {
             harm.weight += certainty(reset);
         }
         harm.last_ns = harm.last_ns.max(now);
-        let example = Example::of(reset);
         match &harm.example {
-            None => (harm.example, harm.is_uniform) = (Some(example), true),
-            Some(first) => harm.is_uniform &= *first == example,
+            None => (harm.example, harm.is_uniform) = (Some(Example::of(reset)), true),
+            Some(first) if harm.is_uniform => harm.is_uniform = *first == Example::of(reset),
+            Some(_) => {}
         }
     }
 
