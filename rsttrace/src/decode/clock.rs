@@ -17,8 +17,12 @@ pub struct WallClock {
 impl WallClock {
     /// Wall time of a monotonic time in nanoseconds; the time of the reading when the result is out of range.
     pub fn at(&self, ktime_ns: u64) -> Timestamp {
-        let ago = i128::from(self.monotonic_ns) - i128::from(ktime_ns);
-        self.wall.checked_sub(SignedDuration::from_nanos_i128(ago)).unwrap_or(self.wall)
+        // 128 bits are divided by a function, and needed for no real time.
+        let ago = match self.monotonic_ns.checked_signed_diff(ktime_ns) {
+            Some(ago) => SignedDuration::from_nanos(ago),
+            None => SignedDuration::from_nanos_i128(i128::from(self.monotonic_ns) - i128::from(ktime_ns)),
+        };
+        self.wall.checked_sub(ago).unwrap_or(self.wall)
     }
 }
 

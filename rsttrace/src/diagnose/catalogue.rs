@@ -3,6 +3,8 @@
 //! Codes are stable. Each cause is declared beside its rule: in `sent.rs` or `received.rs`, or in the file of its subject. A
 //! code may stand for one cause in each direction, where both ends tell of the same incident.
 
+use std::ptr;
+
 use super::{received, sent, timeouts::Timeouts};
 use crate::model::{CauseConfidence, Direction, Evidence, Fault, Reset, Sender};
 
@@ -64,18 +66,24 @@ pub fn find(code: &str) -> impl Iterator<Item = &'static CauseSpec> {
     causes().chain([&UNKNOWN]).filter(move |cause| cause.code == code)
 }
 
+/// Causes of one direction, in the order in which they are tried.
+const fn causes_in(direction: Direction) -> &'static [&'static CauseSpec] {
+    match direction {
+        Direction::Sent => sent::CAUSES,
+        Direction::Received => received::CAUSES,
+    }
+}
+
 /// Cause of this code in a direction; `None` if there is none.
 pub fn find_in(code: &str, direction: Direction) -> Option<&'static CauseSpec> {
-    find(code).find(|cause| cause.direction.is_none_or(|own| own == direction))
+    let causes = || causes_in(direction).iter().copied().chain([&UNKNOWN]);
+    // The code of a record is mostly the cause's own text, so that no byte has to be compared.
+    causes().find(|cause| ptr::eq(cause.code, code)).or_else(|| causes().find(|cause| cause.code == code))
 }
 
 /// First cause whose rule explains the record, with its confidence; [`UNKNOWN`] if there is none.
 pub(super) fn decide(reset: &Reset, timeouts: &Timeouts) -> (&'static CauseSpec, CauseConfidence) {
-    let causes = match reset.direction {
-        Direction::Sent => sent::CAUSES,
-        Direction::Received => received::CAUSES,
-    };
-    let explained = causes.iter().find_map(|&cause| Some((cause, (cause.rule)(reset, timeouts)?)));
+    let explained = causes_in(reset.direction).iter().find_map(|&cause| Some((cause, (cause.rule)(reset, timeouts)?)));
     explained.unwrap_or((&UNKNOWN, CauseConfidence::Guess))
 }
 
@@ -87,6 +95,22 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn a_code_finds_its_cause_wherever_its_text_is_kept() {
+        for cause in causes() {
+            let direction = cause.direction.unwrap_or(Direction::Sent);
+            let copy = cause.code.to_owned();
+            for code in [cause.code, &copy] {
+                assert!(find_in(code, direction).is_some_and(|found| ptr::eq(found, cause)), "{code}");
+            }
+        }
+        for direction in [Direction::Sent, Direction::Received] {
+            assert!(find_in("unknown", direction).is_some_and(|found| ptr::eq(found, &UNKNOWN)));
+            assert!(find_in("no-cause", direction).is_none());
+        }
+        assert!(find_in("connection-refused", Direction::Sent).is_none());
+    }
 
     #[test]
     fn codes_are_unique_and_texts_are_sentences() {

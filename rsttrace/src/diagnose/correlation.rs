@@ -61,7 +61,9 @@ pub(super) struct RecentResets {
 }
 
 /// Reset of a connection.
+#[derive(Default)]
 struct ConnectionReset {
+    /// Time of the reset; 0 before the first.
     at: u64,
     /// Round trip, microseconds; 0 where it was not measured.
     rtt_us: u32,
@@ -201,7 +203,8 @@ impl RecentResets {
         let rtt_us = reset.socket.as_ref().and_then(|socket| socket.rtt_us);
         let has_unread = reset.socket.as_ref().and_then(|socket| socket.unread_bytes).is_some_and(|bytes| bytes > 0);
         let peer_sends = reset.provoked_by.is_some() || reset.direction == Direction::Sent && has_unread;
-        if let Some(earlier) = self.connections.get_mut(&key) {
+        let earlier = self.connections.get_or_insert_mut(key, ConnectionReset::default);
+        if earlier.at != 0 {
             // A connection that began after the other reset is a new one on the same ports.
             let age_ms = reset.socket.as_ref().and_then(|socket| socket.age_ms);
             let since = elapsed_ms(now, earlier.at);
@@ -210,11 +213,9 @@ impl RecentResets {
                 correlation.same_connection_rtt_ms = f64::from(earlier.rtt_us) / 1000.0;
                 correlation.same_connection_was_sending = earlier.peer_sends;
             }
-            // The rest of a connection has no round trip of its own.
-            *earlier = ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(earlier.rtt_us), peer_sends };
-        } else {
-            self.connections.put(key, ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(0), peer_sends });
         }
+        // The rest of a connection has no round trip of its own.
+        *earlier = ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(earlier.rtt_us), peer_sends };
     }
 
     /// Compares a short connection with earlier ones between these hosts and on this service's port.

@@ -107,8 +107,8 @@ fn append_socket_facts(socket: &Socket, evidence: &mut Evidence) {
             evidence.push(format_args!("{what} {}", before_reset(ms)));
         }
     }
-    let is_told = evidence.lines().any(|line| line.starts_with(AFTER_SILENCE));
-    if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0 && !is_told) {
+    let is_told = |evidence: &Evidence| evidence.lines().any(|line| line.starts_with(AFTER_SILENCE));
+    if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0 && !is_told(evidence)) {
         evidence.push(format_args!("{AFTER_SILENCE} {}", human_duration(idle)));
     }
     if let Some(retransmits @ 1..) = socket.retransmits {

@@ -58,13 +58,18 @@ fn causes_of(entry: &str) -> impl Iterator<Item = (&str, Direction)> {
 }
 
 impl Program {
-    fn matches(&self, process: &Process) -> bool {
-        let executable = process.executable.as_deref().and_then(|path| path.rsplit('/').next());
+    /// Whether a process runs it. `executable` is the file name of the process's executable.
+    fn matches(&self, process: &Process, executable: Option<&str>) -> bool {
         let command_line = process.command_line.as_deref().unwrap_or_default();
         let is_named =
             |name: &String| [Some(&*process.comm), executable].into_iter().flatten().any(|own| own.starts_with(name));
         self.command_line.iter().any(|part| command_line.contains(part)) || self.names.iter().any(is_named)
     }
+}
+
+/// What follows the last slash of a path.
+fn file_name(path: &str) -> &str {
+    memchr::memrchr(b'/', path.as_bytes()).and_then(|slash| path.get(slash + 1..)).unwrap_or(path)
 }
 
 /// Hints for a cause, one for each program that has any.
@@ -91,7 +96,8 @@ impl HintsByCause {
     /// Hint for a cause in the program of this process; `None` if there is none.
     pub(super) fn find(&self, process: &Process, code: &'static str, direction: Direction) -> Option<&'static str> {
         let programs = self.0.get(&(code, direction))?;
-        programs.iter().find(|(program, _)| program.matches(process)).map(|&(_, hint)| hint)
+        let executable = process.executable.as_deref().map(file_name);
+        programs.iter().find(|(program, _)| program.matches(process, executable)).map(|&(_, hint)| hint)
     }
 }
 
@@ -134,6 +140,15 @@ mod tests {
         for (code, direction) in table.topics.values().flatten().flat_map(|entry| causes_of(entry)) {
             assert!(catalogue::find(code).next().is_some(), "{code}");
             assert!(codes.insert((code, direction == Direction::Sent)), "{code} has two topics");
+        }
+    }
+
+    #[test]
+    fn the_file_name_is_what_follows_the_last_slash() {
+        for (path, name) in
+            [("/usr/sbin/nginx", "nginx"), ("nginx", "nginx"), ("/usr/sbin/", ""), ("", ""), ("/ä/ö", "ö")]
+        {
+            assert_eq!(file_name(path), name);
         }
     }
 

@@ -161,7 +161,8 @@ impl Evidence {
     /// Formats and appends a line.
     pub fn push(&mut self, line: impl Display) {
         // Writing to a string cannot fail.
-        let _ignored = write!(self.text, "{line}{}", char::from(END));
+        let _ignored = write!(self.text, "{line}");
+        self.text.push(END.into());
     }
 
     /// The lines in the order in which they were added.

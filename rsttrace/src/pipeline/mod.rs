@@ -55,7 +55,7 @@ use crate::{
 const DESCRIPTORS: usize = 52;
 
 /// Batches that are read at the end while more may come. The rest is read when none can.
-const FINAL_READS: usize = 64;
+const FINAL_READS: usize = 128;
 
 /// How long after the last event the kernel's loss counters are still looked at. Loss without a later event shows
 /// there; an idle run looks at nothing.

@@ -7,7 +7,7 @@ use std::{mem, sync::Arc};
 
 use crate::model::{Record, Reset};
 
-/// Records whose memory is kept: as many as there are in a batch.
+/// Records whose memory is kept: those of a batch, and as many that have waited for their owner.
 const CAPACITY: usize = 512;
 
 /// Records that are free.

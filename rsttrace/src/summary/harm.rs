@@ -99,7 +99,7 @@ impl HarmByCause {
         let example = Example::of(reset);
         match &harm.example {
             None => (harm.example, harm.is_uniform) = (Some(example.clone()), true),
-            Some(first) => harm.is_uniform &= *first == example,
+            Some(first) => harm.is_uniform = harm.is_uniform && *first == example,
         }
         harm.last_example = Some(example.clone());
         Some(Harmed { key, fault: reset.cause.fault, resets: reset.count, incident, example })

@@ -116,21 +116,42 @@ fn need_no_escape(bytes: &[u8]) -> bool {
 fn need_no_escape_in_blocks<const BLOCK: usize>(bytes: &[u8]) -> Option<bool> {
     let last: &[u8; BLOCK] = bytes.last_chunk()?;
     let mut odd = [0; BLOCK];
-    // The last bytes are compared as a block too, which overlaps the one before.
-    for block in bytes.as_chunks().0.iter().chain([last]) {
-        for (odd, byte) in odd.iter_mut().zip(block) {
-            *odd |= u8::from(*byte < b' ') | u8::from(*byte > b'~');
-            *odd |= u8::from(*byte == b'"') | u8::from(*byte == b'\\');
-        }
+    for block in bytes.as_chunks().0 {
+        mark_odd(block, &mut odd);
     }
+    // The last bytes are compared as a block too, which overlaps the one before.
+    mark_odd(last, &mut odd);
     Some(odd == [0; BLOCK])
+}
+
+/// Sets the marks of the bytes that need an escape.
+#[expect(clippy::inline_always, reason = "a block is a few instructions, fewer than a call")]
+#[inline(always)]
+fn mark_odd<const BLOCK: usize>(block: &[u8; BLOCK], odd: &mut [u8; BLOCK]) {
+    for (odd, byte) in odd.iter_mut().zip(block) {
+        *odd |= u8::from(*byte < b' ') | u8::from(*byte > b'~');
+        *odd |= u8::from(*byte == b'"') | u8::from(*byte == b'\\');
+    }
+}
+
+/// Number of bytes before the first that needs an escape.
+fn plain_length(bytes: &[u8]) -> usize {
+    let is_plain = |block: &[u8; 16]| {
+        let mut odd = [0; 16];
+        mark_odd(block, &mut odd);
+        odd == [0; 16]
+    };
+    let (blocks, _) = bytes.as_chunks();
+    let whole = blocks.iter().take_while(|&block| is_plain(block)).count() * 16;
+    let rest = bytes.get(whole..).unwrap_or_default();
+    whole + rest.iter().take_while(|&&byte| needs_no_escape(byte)).count()
 }
 
 /// Appends a text without its quotes, escaped.
 fn escape(text: &str, to: &mut Buffer) {
     let mut rest = text;
     loop {
-        let plain = rest.bytes().take_while(|byte| needs_no_escape(*byte)).count();
+        let plain = plain_length(rest.as_bytes());
         // What follows ASCII is the start of a character.
         let (plain, odd) = rest.split_at(plain);
         to.append([plain.as_bytes()]);
@@ -413,6 +434,8 @@ mod tests {
                     let mut bytes = vec![b'~'; length];
                     bytes[place] = byte;
                     assert_eq!(need_no_escape(&bytes), needs_no_escape(byte), "{byte:#x} at {place} of {length}");
+                    let plain = if needs_no_escape(byte) { length } else { place };
+                    assert_eq!(plain_length(&bytes), plain, "{byte:#x} at {place} of {length}");
                 }
             }
         }
