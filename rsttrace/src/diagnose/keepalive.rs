@@ -100,8 +100,9 @@ fn race_received(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> 
     let is_answer = view.answers_our_send() || view.answers_before_rto() || view.is_prompt();
     // The process may have read the end of the stream and closed in turn; the reset answers its request all the same.
     if matches!(view.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING) {
-        return (is_answer && view.crossed_with_fin() && !closed_by_end_of_peer(view))
-            .then_some(CauseConfidence::Likely);
+        // Or the request was sent again, because the answer took longer than usual.
+        let is_lost = is_answer || view.has_unacked() && !view.has_unsent();
+        return (is_lost && view.crossed_with_fin() && !closed_by_end_of_peer(view)).then_some(CauseConfidence::Likely);
     }
     let is_soon = is_answer || view.socket.since_send_ms.is_some_and(|since| since <= AT_WORK_MS);
     // Connections with other silences that broke within the second point to the end of the peer's process.

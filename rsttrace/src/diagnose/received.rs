@@ -300,14 +300,14 @@ static POLICY: CauseSpec = CauseSpec {
     evidence: first_data_again,
     summary: "Something ends connections to this place right after their first data.",
     advice: "Look for a filter that reads the traffic (SNI, host name, protocol), or a server that closes without an answer.",
-    shows_by: "We are the client, nothing ever came back, and the third such connection in a row to one address and port was reset on its first data, over more than a second; no reset has the peer's timestamp.",
+    shows_by: "We are the client, nothing ever came back, and the third such connection in a row to one address and port was reset on its first data, over more than a second; no FIN had come, and no reset has the peer's timestamp.",
 };
 
 fn policy(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let view = client_in_use(reset)?;
     let earlier = &reset.internals.correlation;
-    // A peer's process that ends each time, say at the request that makes it crash, is nothing on the path.
-    let of_process = view.timestamp() == Some(true);
+    // A peer's process that ends or closes each time, say at the request that makes it crash, is nothing on the path.
+    let of_process = view.timestamp() == Some(true) || view.state() == tcp::CLOSE_WAIT;
     let on_first_data = view.has_sent() && !view.has_received() && view.answers_our_send() && !of_process;
     let repeated = earlier.first_data + 1 >= POLICY_MIN_STREAK && earlier.first_data_since_ms >= POLICY_MIN_MS;
     if !on_first_data || !repeated {

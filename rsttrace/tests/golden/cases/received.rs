@@ -128,6 +128,16 @@ pub(super) const CASES: &[Case] = &[
         closed(event, 19.9);
         event.unacked_bytes += 1;
     }),
+    case("the FIN crossed the request, which was sent again", "keepalive-race", |event| {
+        client(event, tcp::LAST_ACK);
+        event.rtt_us = 2_500;
+        exchanged(event, 401, 1893, 1_036);
+        in_flight(event, 411, 28);
+        fin(event, 21.0);
+        closed(event, 12.0);
+        event.unacked_bytes += 1;
+        event.retransmits = 1;
+    }),
     case("the FIN crossed the request over a slow path", "keepalive-race", |event| {
         client(event, tcp::CLOSING);
         event.rtt_us = 200_000;
@@ -376,6 +386,15 @@ pub(super) const CASES: &[Case] = &[
         ..case("the third first request in a row that a process ends", "peer-aborted", |event| {
             first_data(event);
             timestamps(event, true);
+        })
+    },
+    Case {
+        before: &[(4000, first_data), (2000, first_data)],
+        ..case("the third first request in a row that a server hangs up on", "peer-closed-unread", |event| {
+            first_data(event);
+            event.state = tcp::CLOSE_WAIT;
+            (event.unsent_bytes, event.unacked_bytes) = (28_960, 14_480);
+            fin(event, 0.1);
         })
     },
     Case {

@@ -40,7 +40,9 @@ impl End {
     /// An end that is open, with the processes that hold it according to `/proc`.
     pub(super) fn found(local: SocketAddr, peer: SocketAddr) -> Self {
         let inode = socket(local, peer).expect("the connection is open").inode;
-        Self { local, peer, holders: holders_of(&inode) }
+        // It may still wait to be accepted.
+        until(&format!("a process holds {local}"), || !holders_of(&current_inode(local, peer, &inode)).is_empty());
+        Self { local, peer, holders: holders_of(&current_inode(local, peer, &inode)) }
     }
 
     /// An end that processes of these names, this PID among them, and no others hold, which `/proc` must confirm.
@@ -197,6 +199,11 @@ pub(super) fn listens(at: SocketAddr) -> bool {
 struct Line {
     inode: String,
     unread: u32,
+}
+
+/// Inode of the connection between these ends, which has none until it is accepted; the one that is given if it is closed.
+fn current_inode(local: SocketAddr, peer: SocketAddr, before: &str) -> String {
+    socket(local, peer).map_or_else(|| before.to_owned(), |socket| socket.inode)
 }
 
 /// Connection between these ends, in the calling thread's namespace; its socket may be an IPv6 socket.

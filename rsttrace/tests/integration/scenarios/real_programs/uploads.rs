@@ -64,7 +64,7 @@ pub(crate) fn worker_is_killed(stage: &Stage) {
     let _server = path.inside_server(|| http_server::gunicorn(path.server, &[]));
     let tracer = path.trace(stage, &[]);
     let uploads = upload(&path, "slow", |server| program::signal(server.pid(), Signal::SIGKILL));
-    check(tracer, &uploads, &["process-died"], &["peer-aborted"]);
+    check(tracer, &uploads, &["process-died"], &["peer-aborted", "peer-restarted"]);
 }
 
 /// Node.js exits by itself before it has read an upload.
@@ -75,7 +75,12 @@ pub(crate) fn process_exits(stage: &Stage) {
         let tracer = path.trace(stage, &[]);
         let uploads = [upload_by(&path, client, "exit", |_| {})];
         // Whether anything is unread in that microsecond is by chance.
-        check(tracer, &uploads, &["process-exited", "data-after-close"], &["peer-aborted", "peer-closed-unread"]);
+        check(
+            tracer,
+            &uploads,
+            &["process-exited", "data-after-close"],
+            &["peer-aborted", "peer-closed-unread", "peer-restarted"],
+        );
     }
 }
 
