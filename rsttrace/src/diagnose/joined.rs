@@ -51,11 +51,7 @@ const COUNTERPARTS: &[Counterpart] = &[
         received: ["peer-restarted", "peer-aborted"],
         fitting: &["client-cancelled", "client-ended", "client-gave-up"],
     },
-    Counterpart {
-        sent: "turned-away",
-        received: ["peer-closed-unread"; 2],
-        fitting: &["peer-aborted", "reused-closed-connection"],
-    },
+    Counterpart { sent: "turned-away", received: ["turned-away"; 2], fitting: &[] },
     Counterpart {
         sent: "client-cancelled",
         received: ["client-cancelled"; 2],
@@ -92,7 +88,7 @@ const COUNTERPARTS: &[Counterpart] = &[
         fitting: &["path-lost-state", "keepalive-answer", "idle-timeout-path", "peer-restarted", "accept-overflow"],
     },
     Counterpart { sent: "given-up-earlier", received: ["peer-lost-state"; 2], fitting: &["keepalive-answer"] },
-    Counterpart { sent: "peer-stopped-reading", received: ["peer-lost-state"; 2], fitting: &[] },
+    Counterpart { sent: "peer-stopped-reading", received: ["stopped-reading"; 2], fitting: &[] },
     Counterpart { sent: "mptcp-subflow", received: ["mptcp-subflow"; 2], fitting: &[] },
 ];
 

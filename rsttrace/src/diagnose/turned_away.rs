@@ -15,6 +15,8 @@ use crate::{
 
 /// Longest time from the handshake, or from the line, to the close of a connection that was turned away, milliseconds.
 const AT_ONCE_MS: f64 = 10.0;
+/// Most data of a client that are its first message, and no upload that is answered early, bytes.
+const FIRST_MESSAGE_BYTES: u64 = 1_460;
 /// Longest line that a server says when it turns a connection away, bytes.
 const LINE_BYTES: u64 = 512;
 /// Longest time from the handshake to the FIN of a peer that turned the connection away in silence, beyond a round trip,
@@ -32,7 +34,7 @@ pub(super) static TURNED_AWAY_SENT: CauseSpec = CauseSpec {
     evidence: closed_early,
     summary: "The process accepted the connection, sent a line and closed, without reading from it.",
     advice: "Look for a limit that was reached (connections, clients, workers, descriptors), or a list of allowed addresses.",
-    shows_by: "We are the server, had read nothing, and sent a line and closed, within 10 ms of the handshake or of the line; and the peer's data came.",
+    shows_by: "We are the server, had read nothing, and sent a line and closed, within 10 ms of the handshake, or of the line where no more than a first message lay unread; and the peer's data came.",
 };
 
 fn turned_away_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -68,8 +70,12 @@ fn closing(reset: &Reset) -> Option<Closing> {
         is_after_close(reset) && socket.bytes_received == Some(0)
     };
     let closed_ms = if is_by_close(reset) { Some(0.0) } else { socket.fin_sent_ms };
+    let is_first_message = socket.unread_bytes.is_none_or(|bytes| bytes <= FIRST_MESSAGE_BYTES);
     let until_close = |since: Option<f64>| since.zip(closed_ms).map(|(since, closed)| since - closed);
-    let times = Closing { lifetime_ms: until_close(socket.age_ms), since_line_ms: until_close(socket.since_send_ms) };
+    let times = Closing {
+        lifetime_ms: until_close(socket.age_ms),
+        since_line_ms: until_close(socket.since_send_ms).filter(|_| is_first_message),
+    };
     (said_a_line && nothing_read).then_some(times)
 }
 

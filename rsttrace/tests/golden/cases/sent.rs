@@ -389,6 +389,13 @@ pub(super) const CASES: &[Case] = &[
         (event.last_send_jiffies, event.last_receive_jiffies) = (ticks(0), ticks(180));
         owner(event, "redis-server", 6379, PROVENANCE_LISTEN);
     }),
+    case("an upload that is answered early, before anything was read", "closed-with-unread-data", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_SERVER, 113_152, 113_152, 180);
+        event.opened_ns = ago(63.0);
+        (event.last_send_jiffies, event.last_receive_jiffies) = (ticks(8), ticks(56));
+    }),
     case("a client's first line unread, long after the server's greeting", "closed-with-unread-data", |event| {
         sent(event, 11, tcp::ESTABLISHED);
         event.flags |= EVENT_HAS_TIMES;
