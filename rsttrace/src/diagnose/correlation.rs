@@ -176,7 +176,7 @@ impl RecentResets {
             return;
         }
         let now = reset.internals.ktime_ns;
-        let key = (reset.namespace(), reset.local, reset.peer);
+        let key = (reset.namespace(), reset.local, reset.peer.end());
         let rtt_us = reset.socket.as_ref().and_then(|socket| socket.rtt_us);
         let is_answer = reset.provoked_by.is_some();
         if let Some(earlier) = self.connections.get_mut(&key) {
@@ -264,7 +264,7 @@ impl RecentResets {
                 correlation.probes = probes.observe(now, PROBE_GAP_MIN_NS, STREAK_MAX_NS);
             }
         } else {
-            let destination = self.destinations.get_or_insert_mut((netns, reset.peer), Destination::default);
+            let destination = self.destinations.get_or_insert_mut((netns, reset.peer.end()), Destination::default);
             destination.observe(view, now, &mut correlation);
         }
         correlation

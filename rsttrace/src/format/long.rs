@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, Write},
+    sync::Arc,
 };
 
 use anstyle::Style;
@@ -10,7 +11,7 @@ use anstyle::Style;
 use super::{Formatter, TextOptions, service_names::ServiceNames, unapplied_line};
 use crate::{
     model::Record,
-    model::{CauseConfidence, Container, Direction, Endpoint, OwnerConfidence, Reset, Socket},
+    model::{CauseConfidence, Container, Direction, Endpoint, OwnerConfidence, Pod, Reset, Socket},
     util::{
         human_duration,
         sanitize::{self, Sanitized},
@@ -72,11 +73,16 @@ impl Formatter for LongFormatter {
         };
         let time = self.options.format_time(reset.time, reset.internals.ktime_ns);
         writeln!(out, "{bold}{time}reset {verb} {}: {}{bold:#}", reset.peer.address, reset.cause.code)?;
-        let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer));
+        let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer.end()));
         let process = self.process(reset);
+        let names = self.options.names;
         let mut row = |name: &str, value: &dyn Display| writeln!(out, "  {name:<10} {value}");
         row("when", &format_args!("{:.3} on {}", reset.time, Sanitized(&reset.host)))?;
         row("ends", &ends)?;
+        let name = |name: &Option<Arc<str>>| name.as_deref().filter(|_| names).map(|name| Sanitized(name).to_string());
+        if let Some(peer) = name(&reset.peer.name) {
+            row("peer", &peer)?;
+        }
         row("process", &process)?;
         if let Some(actor) = &reset.actor {
             row("actor", &format_args!("{}[{}]", Sanitized(&actor.comm), actor.pid))?;
@@ -85,7 +91,10 @@ impl Formatter for LongFormatter {
             row("unit", &Sanitized(unit))?;
         }
         if let Some(container) = &reset.container {
-            row("container", &self::container(container))?;
+            row("container", &self::container(container, names))?;
+        }
+        if let Some(pod) = reset.pod.as_deref().filter(|_| names) {
+            row("pod", &self::pod(pod))?;
         }
         // The path adds nothing to the unit and the container that were read off it.
         if reset.unit.is_none()
@@ -121,12 +130,28 @@ fn cgroup(reset: &Reset) -> Option<&str> {
     of_owner.or_else(|| reset.cgroup.as_ref()?.path.as_deref())
 }
 
-fn container(container: &Container) -> String {
-    let id = Sanitized(&container.id);
-    let shown =
-        container.runtime.as_ref().map_or_else(|| id.to_string(), |runtime| format!("{} {id}", Sanitized(runtime)));
-    match &container.pod_uid {
+fn container(container: &Container, names: bool) -> String {
+    let Container { runtime, id, pod_uid, name, image, service } = container;
+    let mut shown = runtime.as_ref().map_or_else(String::new, |runtime| format!("{} ", Sanitized(runtime)));
+    match name.as_deref().filter(|_| names) {
+        Some(name) => shown += &format!("{} ({})", Sanitized(name), Sanitized(id)),
+        None => shown += &Sanitized(id).to_string(),
+    }
+    for (what, text) in [("image", image), ("service", service)] {
+        if let Some(text) = text.as_deref().filter(|_| names) {
+            shown += &format!(", {what} {}", Sanitized(text));
+        }
+    }
+    match pod_uid {
         Some(pod) => format!("{shown}, Kubernetes pod {}", Sanitized(pod)),
+        None => shown,
+    }
+}
+
+fn pod(pod: &Pod) -> String {
+    let shown = format!("{}/{}", Sanitized(&pod.namespace), Sanitized(&pod.name));
+    match &pod.container {
+        Some(container) => format!("{shown}, container {}", Sanitized(container)),
         None => shown,
     }
 }

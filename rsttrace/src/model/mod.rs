@@ -21,8 +21,8 @@ pub use self::{
     cause::{Cause, CauseConfidence, Evidence, Fault, Sender},
     filter::{FilterOptions, PortRange},
     reset::{
-        Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet,
-        Process, Provenance, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,
+        Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet, Peer,
+        Pod, Process, Provenance, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,
     },
     segment::Segment,
     summary::{

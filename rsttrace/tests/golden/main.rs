@@ -21,7 +21,7 @@ use rsttrace::{
     decode::{BitFields, Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat},
-    model::{Lost, LostWhere, Record, Reset},
+    model::{Lost, LostWhere, Pod, Record, Reset},
     pipeline::{
         processor::Processor,
         testing::{self, Collected, FromEvents, NoKernel},
@@ -103,6 +103,18 @@ fn complete(reset: &mut Reset) {
     }
     reset.unit = systemd_unit::of_cgroup(CGROUP);
     reset.container = container::of_cgroup(CGROUP);
+    complete_names(reset);
+}
+
+/// Adds what a container engine and the kubelet leave on the disk.
+fn complete_names(reset: &mut Reset) {
+    let Some(container) = &mut reset.container else { return };
+    container.name = Some("web".into());
+    container.image = Some("docker.io/library/nginx:1.27".into());
+    let uid = container.pod_uid.clone().expect("it is in a pod");
+    let pod = Pod { namespace: "shop".into(), name: "cart-7d9f".into(), uid, container: container.name.clone() };
+    reset.pod = Some(Arc::new(pod));
+    reset.peer.name = Some("shop/db-0".into());
 }
 
 fn printed(format: Format, color: bool) -> String {
@@ -214,6 +226,27 @@ fn colour_changes_no_text() {
 #[test]
 fn long_is_as_stored() {
     compare("long.txt", &printed(Format::Long, false));
+}
+
+/// Pods, containers and peers by name, as without `--numeric`.
+#[test]
+fn names_are_as_stored() {
+    let mut out = Vec::new();
+    for format in [Format::Text, Format::Long] {
+        let options =
+            TextOptions { color: false, time: TimeFormat::Utc, started_ns: 0, zone: TimeZone::UTC, names: true };
+        let mut sink = format.formatter(options);
+        for reset in resets().into_iter().filter(|reset| reset.pod.is_some()) {
+            let without_pod = Reset { pod: None, unit: None, ..reset.clone() };
+            for reset in [reset, without_pod] {
+                sink.write(&Record::Reset(Arc::new(reset)), &mut out).expect("a vector takes everything");
+            }
+        }
+    }
+    // The name of the port comes from a file that differs between machines.
+    let shown = String::from_utf8(out).expect("UTF-8").replace(":443 (https)", ":443");
+    compare("names.txt", &shown);
+    assert!(shown.contains("java[1234] shop/cart-7d9f ") && shown.contains("  peer       shop/db-0"));
 }
 
 #[test]

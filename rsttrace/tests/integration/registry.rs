@@ -16,9 +16,9 @@ use crate::{
     scenarios::{
         aborts, after_close, bad_input, belongs, blocks, cgroups, cross_check, deploy, destroy, endings,
         endings_of_peers, exactly_once, faults, filters, flood, forwarded, functions, handed_over, hostile, idle,
-        ignored, injected, keepalive, limits, listener, long, lost, machine, mapped, mixed, name_service, namespaces,
-        own_words, owners, privileges, programs, real_programs, receivers, refused, rejected, reuse, routed, sinks,
-        snapshot, summary, timers,
+        ignored, injected, keepalive, limits, listener, long, lost, machine, mapped, mixed, name_service, names,
+        namespaces, own_words, owners, privileges, programs, real_programs, receivers, refused, rejected, reuse,
+        routed, sinks, snapshot, summary, timers,
     },
     stage::{Stage, Transport},
 };
@@ -137,6 +137,10 @@ const ROWS: &[Row] = &[
     needing(belongs::lack, "cgroups::any_bytes_name_a_cgroup", cgroups::any_bytes_name_a_cgroup),
     needing(belongs::lack, "cgroups::recreated_cgroup_matches", cgroups::recreated_cgroup_matches),
     needing(belongs::lack, "cgroups::unknown_cgroup_is_refused", cgroups::unknown_cgroup_is_refused),
+    needing(names::lack, "names::pod_and_peer_have_names", names::pod_and_peer_have_names),
+    needing(names::lack, "names::new_container_has_names", names::new_container_has_names),
+    row("names::unreadable_names_are_reported", names::unreadable_names_are_reported),
+    row("names::malformed_names_are_refused", names::malformed_names_are_refused),
     needing(belongs::lack, "hostile::names_are_escaped_in_every_format", hostile::names_are_escaped_in_every_format),
     row("handed_over::worker_owns_what_it_closes", handed_over::worker_owns_what_it_closes),
     row("handed_over::worker_owns_what_it_accepted", handed_over::worker_owns_what_it_accepted),
