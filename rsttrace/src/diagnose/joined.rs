@@ -179,7 +179,10 @@ pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
     match reset.direction {
         Direction::Received => {
             evidence.push(format_args!("the other end is on this host: {process} sent the reset, {}", other.cause));
+            // These refer to another record in turn.
+            let refers = matches!(other.cause, "aftermath" | "relayed");
             if reset.cause.fault != Fault::None
+                && !refers
                 && let Some(spec) = catalogue::find_in(other.cause, Direction::Sent)
             {
                 reset.cause.advice = format!("At the other end, {process} on this host: {}", spec.advice).into();

@@ -14,7 +14,7 @@ pub enum IncidentRole {
     /// The incident began with it, as far as records tell.
     #[default]
     First,
-    /// The same reset, at the other end of the connection, on this host.
+    /// This reset as the other end of the connection, on this host, saw it.
     OtherEnd,
     /// A further reset of a connection that this incident had ended.
     Aftermath,
