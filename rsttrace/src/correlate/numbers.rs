@@ -107,6 +107,7 @@ impl RecordNumbers {
 }
 
 const fn slot(record: u64) -> usize {
-    // The remainder fits into every `usize`.
-    (record % REMEMBERED as u64) as usize
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder fits into every `usize`")]
+    let slot = (record % REMEMBERED as u64) as usize;
+    slot
 }

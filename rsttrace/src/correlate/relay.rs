@@ -1,11 +1,11 @@
 //! Resets of one process that follow from each other, and processes that end together.
 
-use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lru::LruCache;
 
 use super::slots::Slots;
-use crate::model::{Direction, IncidentRole, RelayedReset, Reset, Role};
+use crate::model::{Direction, IncidentRole, RelayedReset, Reset, Role, internals::Ending};
 
 /// Longest time between a reset and the one that passes it on, nanoseconds. A process that does it answers one event with
 /// the other.
@@ -43,7 +43,7 @@ fn owner(reset: &Reset) -> Option<ProcessId> {
 
 /// The side that this host is, if it opened or accepted a connection.
 fn role(reset: &Reset) -> Option<Role> {
-    let of_ending = || reset.internals.ending.as_ref().and_then(|ending| ending.role());
+    let of_ending = || reset.internals.ending.as_ref().and_then(Ending::role);
     let role = reset.socket.as_ref().and_then(|socket| socket.role).or_else(of_ending);
     role.filter(|role| matches!(role, Role::Client | Role::Server))
 }
@@ -84,8 +84,9 @@ impl Source {
 /// When the connection was opened, nanoseconds; 0 if that is not known.
 fn opened_ns(reset: &Reset) -> u64 {
     let age_ms = reset.socket.as_ref().and_then(|socket| socket.age_ms);
-    // Ages are positive, and fit as `ktime_ns` does.
-    age_ms.map_or(0, |age_ms| reset.internals.ktime_ns.saturating_sub((age_ms * 1e6) as u64))
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ages are positive, and fit as clocks do")]
+    let age_ns = age_ms.map(|age_ms| (age_ms * 1e6) as u64);
+    age_ns.map_or(0, |age_ns| reset.internals.ktime_ns.saturating_sub(age_ns))
 }
 
 impl RelaySources {
@@ -133,8 +134,7 @@ impl RelaySources {
             return None;
         }
         let source = sources.pop_front()?;
-        // A time for people.
-        let before_ms = (now_ns - source.ktime_ns) as f64 / 1e6;
+        let before_ms = Duration::from_nanos(now_ns - source.ktime_ns).as_secs_f64() * 1000.0;
         Some((source.incident, RelayedReset { before_ms, ..source.relayed }))
     }
 }

@@ -51,7 +51,8 @@ impl<K: Hash + Eq, V> Slots<K, V> {
     }
 
     fn slot(&self, key: &K) -> usize {
-        // The slots are fewer than the values of a `usize` on every platform.
-        (self.hasher.hash_one(key) % SLOTS as u64) as usize
+        #[expect(clippy::cast_possible_truncation, reason = "the remainder fits into every `usize`")]
+        let slot = (self.hasher.hash_one(key) % SLOTS as u64) as usize;
+        slot
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn read(root: &Path, id: &str, budget: &Budget) -> Option<ContainerFa
     let states = STATES.iter().filter_map(|path| Folder::begin(&root.join(path), budget));
     let bundle =
         states.flat_map(|state| state.names().into_iter().filter_map(move |name| state.enter(name)?.enter(id)));
-    bundle.filter_map(|bundle| parse(&bundle.read("config.json", FILE_MAX, budget)?)).next()
+    bundle.find_map(|bundle| parse(&bundle.read("config.json", FILE_MAX, budget)?))
 }
 
 #[derive(Deserialize)]

@@ -30,7 +30,7 @@ impl Attachment {
     /// Adds the addresses under the name of the container, or else under the name that came with them.
     fn add_to(&self, findings: &mut Findings) {
         let container = findings.containers.get(&*self.container);
-        if let Some(name) = container.and_then(|facts| facts.display_name()).or_else(|| self.name.clone()) {
+        if let Some(name) = container.and_then(ContainerFacts::display_name).or_else(|| self.name.clone()) {
             self.addresses.iter().for_each(|&address| findings.address(address, Arc::clone(&name)));
         }
     }
