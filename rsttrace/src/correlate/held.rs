@@ -35,6 +35,12 @@ impl HeldRecords {
         self.0.remove(position).map(|held| held.record)
     }
 
+    /// The record of this number, to be changed.
+    pub(super) fn get_mut(&mut self, record: u64) -> Option<&mut Reset> {
+        let held = self.0.iter_mut().rfind(|held| held.record.internals.record == record)?;
+        Some(Arc::make_mut(&mut held.record))
+    }
+
     /// Removes the first record if it is due.
     pub(super) fn pop_due(&mut self, now_ns: u64) -> Option<Arc<Reset>> {
         self.0.pop_front_if(|held| held.deadline_ns <= now_ns).map(|held| held.record)

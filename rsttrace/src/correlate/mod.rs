@@ -26,7 +26,10 @@ use self::{
 };
 use crate::{
     diagnose::joined,
-    model::{Direction, Endpoint, IncidentRole, NamespaceId, Reset},
+    model::{
+        Direction, Endpoint, IncidentRole, NamespaceId, Reset,
+        translation::{ConntrackEntry, translated_ends},
+    },
 };
 
 /// Longest wait of a record for that of the other end, nanoseconds from the reset on.
@@ -37,6 +40,8 @@ const HOLD_NS: u64 = 10_000_000;
 const AFTERMATH_MS: f64 = 60_000.0;
 /// Longest time from the close of a connection to the report of its reset, milliseconds.
 const CLOSE_MS: f64 = 10.0;
+/// Most connections whose translation is asked for at once.
+const LOOKUPS_MAX: usize = 256;
 /// Code of a further reset of a connection.
 const AFTERMATH: &str = "aftermath";
 
@@ -51,6 +56,21 @@ pub struct Correlator {
     connections: Slots<(NamespaceId, Endpoint, Endpoint), u64>,
     sources: RelaySources,
     ended: EndedProcesses,
+    /// Records whose translation is asked for; `None` where it cannot be.
+    lookups: Option<Vec<TranslationRequest>>,
+}
+
+/// A connection whose translation is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct TranslationRequest {
+    /// Number of the record, for the answer.
+    pub id: u64,
+    /// Namespace of the socket.
+    pub namespace: NamespaceId,
+    /// This host's end.
+    pub local: Endpoint,
+    /// The peer's end.
+    pub peer: Endpoint,
 }
 
 impl Correlator {
@@ -82,12 +102,43 @@ impl Correlator {
         for record in both.into_iter().flatten() {
             if must_wait {
                 self.numbers.hold(record.internals.record);
+                self.ask(&record);
                 if let Some(oldest) = self.held.push(record, HOLD_NS) {
                     emit(self, oldest);
                 }
             } else {
                 emit(self, record);
             }
+        }
+    }
+
+    /// Lets the translations of connections be asked for ([`Self::take_lookups`]).
+    pub fn enable_lookups(&mut self) {
+        self.lookups = Some(Vec::new());
+    }
+
+    /// The connections whose translation is to be asked for, of records that still wait.
+    pub fn take_lookups(&mut self) -> Vec<TranslationRequest> {
+        let mut lookups = self.lookups.as_mut().map(std::mem::take).unwrap_or_default();
+        lookups.retain(|lookup| self.numbers.shown(lookup.id) == Shown::Held);
+        lookups
+    }
+
+    /// Takes the entry of a connection that was asked for.
+    pub fn answer(&mut self, id: u64, entry: &ConntrackEntry) {
+        if let Some(reset) = self.held.get_mut(id).filter(|reset| reset.translated.is_none()) {
+            reset.translated = translated_ends(entry, reset.local, reset.peer.end());
+        }
+    }
+
+    /// Notes that the translation of a record's connection is to be asked for: of one that had a socket.
+    fn ask(&mut self, record: &Reset) {
+        if let Some(lookups) = self.lookups.as_mut().filter(|lookups| lookups.len() < LOOKUPS_MAX)
+            && record.socket.is_some()
+            && record.other_end.is_none()
+        {
+            let (id, local, peer) = (record.internals.record, record.local, record.peer.end());
+            lookups.push(TranslationRequest { id, namespace: record.namespace(), local, peer });
         }
     }
 

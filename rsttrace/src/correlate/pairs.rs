@@ -5,7 +5,7 @@ use rsttrace_common::abi::tcp;
 use super::slots::Slots;
 use crate::{
     diagnose::joined::{self, SenderCause},
-    model::{Container, Endpoint, IncidentRole, Netns, OtherEnd, OtherProcess, Reset},
+    model::{Container, Endpoint, IncidentRole, Netns, OtherEnd, OtherProcess, Reset, Translated, TranslationSource},
 };
 
 /// Longest time between the reports of both ends, nanoseconds. The sender's may be the later one, because the kernel
@@ -185,6 +185,11 @@ pub(super) fn complete(sent: &mut Reset, received: &mut Reset) {
     let (sender, receiver) = (End::of(sent), End::of(received));
     (sent.other_end, received.other_end) = (Some(receiver.other_end()), Some(sender.other_end()));
     (sent.internals.other_record, received.internals.other_record) = (receiver.record, sender.record);
+    if (sender.local, sender.peer) != (receiver.peer, receiver.local) {
+        let by = TranslationSource::OtherEnd;
+        sent.translated = Some(Translated { local: receiver.peer, peer: receiver.local, by });
+        received.translated = Some(Translated { local: sender.peer, peer: sender.local, by });
+    }
     join(received, sender.incident, SenderCause::of(sent));
 }
 

@@ -84,7 +84,11 @@ impl Source {
 /// When the connection was opened, nanoseconds; 0 if that is not known.
 fn opened_ns(reset: &Reset) -> u64 {
     let age_ms = reset.socket.as_ref().and_then(|socket| socket.age_ms);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ages are positive, and fit as clocks do")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "ages are positive, and fit as clocks do"
+    )]
     let age_ns = age_ms.map(|age_ms| (age_ms * 1e6) as u64);
     age_ns.map_or(0, |age_ns| reset.internals.ktime_ns.saturating_sub(age_ns))
 }

@@ -25,10 +25,12 @@ pub struct Translated {
 
 /// Where a translation was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum TranslationSource {
     /// The kernel's table of tracked connections.
     Conntrack,
+    /// The record of the other end, on this host.
+    OtherEnd,
 }
 
 /// A text: another source does not raise the version of the schema.

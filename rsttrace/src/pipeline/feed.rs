@@ -10,7 +10,10 @@ use super::{
     processor::Lookup,
     timers::{monotonic_ns, read_clocks},
 };
-use crate::{decode::sample, util::messages::info};
+use crate::{
+    conntrack::Conntrack, correlate::TranslationRequest, decode::sample, model::translation::Translations as _,
+    util::messages::info,
+};
 
 /// What has been read from the buffers and not been fed yet.
 #[derive(Default)]
@@ -65,6 +68,18 @@ impl Pipeline {
             Lookup::Failed(error) => self.report_failed_scan(&error),
         }
         self.report_degraded_attribution();
+    }
+
+    /// Asks for the translations of connections whose records wait, and takes the answers that have come.
+    pub(super) fn look_up_translations(&mut self, conntrack: Option<&mut Conntrack>) {
+        let Some(conntrack) = conntrack else { return };
+        for TranslationRequest { id, namespace, local, peer } in self.processor.take_lookups() {
+            // Where it cannot be asked for, the record has none.
+            let _is_asked = conntrack.request(id, namespace, local, peer);
+        }
+        for answer in conntrack.take_answers() {
+            self.processor.answer(answer);
+        }
     }
 
     /// Event time up to which everything has been read, where the buffers were `emptied` after this moment: in a flood the

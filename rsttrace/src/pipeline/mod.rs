@@ -31,11 +31,12 @@ use self::{
     processor::{Processor, Stages, Wanted},
     ready::Ready,
     reporting::Losses,
-    timers::{catch_sighup, monotonic_ns, next_scrape, sighup, sleep_until, sleep_until_ktime},
+    timers::{catch_sighup, lookups_answered, monotonic_ns, next_scrape, sighup, sleep_until, sleep_until_ktime},
 };
 use crate::{
     attribute::{Attribution, NamesFile},
     cli::TraceOptions,
+    conntrack::{Conntrack, Presence},
     decode::{BitFields, Decoder, Reasons, flood::FloodAggregator},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::Failure,
@@ -51,8 +52,8 @@ use crate::{
 };
 
 /// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the
-/// event loops, signals. It takes up to 51.
-const DESCRIPTORS: usize = 52;
+/// event loops, signals. It takes up to 53.
+const DESCRIPTORS: usize = 54;
 
 /// Batches that are read at the end while more may come. The rest is read when none can.
 const FINAL_READS: usize = 128;
@@ -163,7 +164,14 @@ impl Pipeline {
         let has_others = !self.trace.output.sink.is_empty() || self.trace.output.metrics.is_some();
         let mut hang_up = has_others.then(catch_sighup).transpose()?;
         let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
+        let presence = Presence::detect(kernel.has_conntrack_netlink);
         let mut transport = self.attach(kernel)?;
+        // Before the sandbox, which takes the capability that its helper needs.
+        let (mut conntrack, missing) = Conntrack::start_as(presence, user.as_ref());
+        self.loaded.degraded.extend(missing);
+        if conntrack.is_some() {
+            self.processor.enable_lookups();
+        }
         // Before there is any other thread, which would keep its privileges.
         self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
@@ -209,6 +217,7 @@ impl Pipeline {
                     // The record of the other end may lie in the buffers.
                     transport.drain(&mut push);
                 }
+                () = lookups_answered(conntrack.as_ref()) => {}
                 () = sleep_until_ktime(self.processor.flood_deadline_ns()) => self.process_aggregates(),
                 scrape = next_scrape(&mut scrapes) => {
                     // Drained first: a client that scrapes without a pause must not starve the reading of events.
@@ -231,6 +240,7 @@ impl Pipeline {
             }
             self.process(&mut batch, seen_ns);
             self.look_up_holders();
+            self.look_up_translations(conntrack.as_mut());
             self.processor.release_held(now_ns(), &mut self.results);
             self.count_losses();
             let goes_on = loop {

@@ -18,7 +18,7 @@ use rsttrace_common::{
 use super::record_pool::RecordPool;
 use crate::{
     attribute::{owner, pending::PendingRecords},
-    correlate::Correlator,
+    correlate::{Correlator, TranslationRequest},
     decode::{
         self, Decoder,
         clock::WallClock,
@@ -28,6 +28,7 @@ use crate::{
     diagnose::Diagnosis,
     filter::RecordFilter,
     model::internals::KernelTask,
+    model::translation::{Answer, ConntrackLookup},
     model::{Record, Reset},
 };
 
@@ -261,6 +262,23 @@ impl<A: Attribute> Processor<A> {
     pub fn finish_all(&mut self, kernel: &impl KernelSide, out: &mut impl Output) {
         self.finish_found(u64::MAX, kernel, out);
         self.release_held(u64::MAX, out);
+    }
+
+    /// Lets the translations of connections be asked for ([`Self::take_lookups`]).
+    pub fn enable_lookups(&mut self) {
+        self.correlator.enable_lookups();
+    }
+
+    /// The connections whose translation is to be asked for.
+    pub fn take_lookups(&mut self) -> Vec<TranslationRequest> {
+        self.correlator.take_lookups()
+    }
+
+    /// Takes the answer to one of [`Self::take_lookups`].
+    pub fn answer(&mut self, answer: Answer) {
+        if let ConntrackLookup::Found(entry) = answer.lookup {
+            self.correlator.answer(answer.id, &entry);
+        }
     }
 
     /// When [`Self::release_held`] is due, nanoseconds of the events' clock.

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    conntrack::Conntrack,
     decode::clock::{Ticks, WallClock},
     metrics::Scrape,
 };
@@ -68,6 +69,14 @@ pub(super) async fn next_scrape(scrapes: &mut Option<mpsc::Receiver<Scrape>>) ->
             // The server has ended.
             None => pending().await,
         },
+        None => pending().await,
+    }
+}
+
+/// Completes when answers on tracked connections have come; never where none are asked for.
+pub(super) async fn lookups_answered(conntrack: Option<&Conntrack>) {
+    match conntrack {
+        Some(conntrack) => conntrack.ready().await,
         None => pending().await,
     }
 }

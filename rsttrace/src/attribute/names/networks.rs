@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{
-    findings::{Findings, is_container_id, text},
+    findings::{ContainerFacts, Findings, is_container_id, text},
     tree::{Budget, ENTRIES_MAX, FILE_MAX, FileCache, Folder},
 };
 
