@@ -132,7 +132,7 @@ pub(crate) fn killed_client_is_no_check(stage: &Stage) {
     let told = wire.finish(tracer, 2);
     told.sent(end, address()).owner(&client).cause("process-died").is("/cause/fault", "local");
     let received = told.received(address(), end).pid(server.pid());
-    received.is_one_of("/cause/code", ["peer-aborted", "client-cancelled"]);
+    received.is_one_of("/cause/code", ["peer-aborted", "client-cancelled", "client-ended"]);
     received.is_one_of("/cause/fault", ["peer", "none"]);
     told.rest_is_harmless();
 }
