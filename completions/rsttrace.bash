@@ -35,7 +35,7 @@ _rsttrace() {
 
     case "${cmd}" in
         rsttrace)
-            opts="-p -c -4 -6 -o -n -d -h -V --sent --received --pid --comm --peer --peer-port --local-port --port --ipv4 --ipv6 --netns --cgroup --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --numeric --summary-interval --no-summary --duration --count --transport --buffer-size --user --timeouts --config --ready-fd --remember --debug-kernel --help --version doctor explain check-config generate"
+            opts="-p -c -4 -6 -o -n -d -h -V --sent --received --pid --comm --peer --peer-port --local-port --port --ipv4 --ipv6 --netns --cgroup --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --numeric --summary-interval --no-summary --duration --count --transport --buffer-size --user --timeouts --names --config --ready-fd --remember --debug-kernel --help --version doctor explain check-config generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -150,6 +150,10 @@ _rsttrace() {
                     return 0
                     ;;
                 --timeouts)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --names)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

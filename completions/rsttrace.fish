@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= user= timeouts= config= ready-fd= remember= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -60,6 +60,7 @@ perf\t'perf ring buffers, one per CPU'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l buffer-size -d 'Set the size of the kernel buffer (perf: of each CPU\'s), rounded up to a power of two of pages' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l user -d 'Drop to this user, by name or number, after the probes are attached' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l config -d 'Read options from a TOML file (`name = value`); the command line takes precedence' -r -F
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l ready-fd -d 'Write a newline to this file descriptor once every probe is attached' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l remember -d 'Set the number of connections that the kernel side remembers (for tests)' -r
@@ -69,7 +70,7 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 4 -l ipv4 -d 'Show on
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 6 -l ipv6 -d 'Show only IPv6'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-benign -d 'Hide harmless resets'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l ignored -d 'Also show incoming resets that the kernel discarded (out of window, half-open, closed, …)'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s n -l numeric -d 'Do not resolve port and user names'
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-summary -d 'Omit the summary at the end'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l debug-kernel -d 'Print debug messages of the kernel side to standard error'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -116,7 +116,7 @@ pub struct OutputOptions {
     /// Set the form of times in text (JSON is always UTC)
     #[arg(long, value_enum, value_name = "ZONE", default_value_t = TimeFormat::Local)]
     pub time: TimeFormat,
-    /// Do not resolve port and user names
+    /// Show numbers in text: no names of ports, users, peers, containers and pods
     #[arg(short, long)]
     pub numeric: bool,
     /// Print a summary at this interval, such as 60s or 5m, and at the end
@@ -149,6 +149,9 @@ pub struct RunOptions {
     /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones
     #[arg(long, value_name = "FILE")]
     pub timeouts: Option<PathBuf>,
+    /// Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins
+    #[arg(long, value_name = "FILE")]
+    pub names: Option<PathBuf>,
     /// Read options from a TOML file (`name = value`); the command line takes precedence
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Error;
 
 use crate::{
+    attribute::NamesError,
     config::ConfigError,
     diagnose::timeouts::TimeoutsError,
     filter::FilterError,
@@ -93,6 +94,14 @@ impl From<TimeoutsError> for Failure {
         match error {
             TimeoutsError::Embedded(_) => Self::Running(error.into()),
             TimeoutsError::Read { .. } | TimeoutsError::Parse { .. } => Self::usage(error),
+        }
+    }
+}
+
+impl From<NamesError> for Failure {
+    fn from(error: NamesError) -> Self {
+        match error {
+            NamesError::Read { .. } | NamesError::Entry { .. } => Self::usage(error),
         }
     }
 }

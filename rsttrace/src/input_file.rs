@@ -1,4 +1,4 @@
-//! Files that the command line names (`--config`, `--timeouts`, `check-config`), read within bounds of size and time.
+//! Files that the command line names (`--config`, `--timeouts`, `--names`, `check-config`), read within bounds of size and time.
 //!
 //! A pipe is taken, since `--config <(generate)` is one. What may never end, or never begin, is refused.
 

@@ -26,7 +26,7 @@ type Graph = BTreeMap<String, BTreeSet<String>>;
 /// neighbours; `pipeline` and the commands assemble. Modules return errors of their own, which `exit`, above all of them, maps
 /// to an exit status.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("attribute", &["cgroup_mounts", "cgroup_path", "model", "util"]),
+    ("attribute", &["cgroup_mounts", "cgroup_path", "input_file", "model", "util"]),
     ("cgroup_mounts", &[]),
     ("cgroup_path", &[]),
     // The codes that `--cause` takes are those of the catalogue.
@@ -39,7 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("correlate", &["diagnose", "model"]),
     ("decode", &["model"]),
     ("diagnose", &["input_file", "model", "util"]),
-    ("exit", &["config", "diagnose", "filter", "load", "sandbox", "sink", "stack", "util"]),
+    ("exit", &["attribute", "config", "diagnose", "filter", "load", "sandbox", "sink", "stack", "util"]),
     ("filter", &["cgroup_mounts", "cgroup_path", "model", "util"]),
     ("format", &["model", "util"]),
     (

@@ -1,6 +1,7 @@
 //! Container and Kubernetes pod of a cgroup, from its path alone. Pure.
 //!
 //! Container runtimes name the cgroups that they create; nothing but these names is read, and no runtime is asked. The
+//! names of a container that its path does not have are in [`super::names`]. The
 //! known layouts are in two tables. The innermost container of a path is reported: for Docker in Docker the inner one,
 //! and the pod's for a Kubernetes node that is itself a container.
 
@@ -55,6 +56,9 @@ pub fn of_cgroup(path: &str) -> Option<Container> {
         runtime: runtime.map(Arc::from),
         id: id.into(),
         pod_uid: steps.get(..=at)?.iter().rev().find_map(|step| pod_uid(step)),
+        name: None,
+        image: None,
+        service: None,
     })
 }
 

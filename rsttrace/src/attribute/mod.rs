@@ -1,9 +1,10 @@
-//! Attribution: the process that owns the socket of a reset, the actor, and the cgroup, systemd unit and container that
-//! these belong to.
+//! Attribution: the process that owns the socket of a reset, the actor, the cgroup, systemd unit, container and pod that
+//! these belong to, and the name of the peer.
 
 pub mod cgroup;
 pub mod container;
 mod liveness;
+mod names;
 pub mod owner;
 pub mod pending;
 pub mod process_cache;
@@ -12,10 +13,11 @@ mod systemd_escape;
 pub mod systemd_unit;
 mod users;
 
+pub use self::names::{NamesError, NamesFile};
 #[cfg(any(test, fuzzing))]
 use crate::cgroup_mounts;
 use crate::{
-    attribute::{cgroup::Cgroups, liveness::ProcessLiveness, process_cache::ProcessCache, users::Users},
+    attribute::{cgroup::Cgroups, liveness::ProcessLiveness, names::Names, process_cache::ProcessCache, users::Users},
     model::internals::KernelTask,
     model::{Actor, Process, Reset},
     util::degraded::Degraded,
@@ -26,6 +28,7 @@ use crate::{
 pub(crate) fn fuzz(data: &[u8]) {
     procfs::fuzz(data);
     let text = String::from_utf8_lossy(data);
+    names::fuzz(&text);
     drop((cgroup_mounts::parse_mountinfo(data), users::parse(&text)));
     for line in text.lines() {
         drop((systemd_unit::of_cgroup(line), container::of_cgroup(line)));
@@ -34,38 +37,48 @@ pub(crate) fn fuzz(data: &[u8]) {
 
 /// Attributes resets to processes.
 ///
-/// Reads `/proc`, the cgroup file system and `/etc/passwd`, and caches what it read.
+/// Reads `/proc`, the cgroup file system, `/etc/passwd`, and the files that [`names`] lists, and caches what it read.
 pub struct Attribution {
     processes: ProcessCache,
     cgroups: Cgroups,
     liveness: ProcessLiveness,
     users: Users,
+    names: Names,
 }
 
 impl Attribution {
     /// Creates the stage for this host. Reads the mount table and the PID namespace of this process; what cannot be
     /// read is not attributed.
     pub fn detect() -> Self {
+        Self::with_names(NamesFile::default())
+    }
+
+    /// Creates the stage as [`Self::detect`] does, with names that the user has chosen.
+    pub fn with_names(names: NamesFile) -> Self {
         Self {
             processes: ProcessCache::default(),
             cgroups: Cgroups::detect(),
             liveness: ProcessLiveness::detect(),
             users: Users::default(),
+            names: Names::of_host(names),
         }
     }
 
-    /// Reads the details of all running processes in a background thread. Returns at once.
-    pub fn prefetch_processes(&self) {
+    /// Reads the details of all running processes, and names, in background threads. Returns at once.
+    pub fn prefetch(&mut self) {
         self.processes.prefetch_all();
+        self.names.prefetch();
     }
 
-    /// Takes the reason why command lines are not read any more; `None` if they are, or if the reason was taken before.
+    /// Takes the reason why command lines or names are missing; `None` if they are not, or if the reason was taken
+    /// before.
     pub fn take_degraded(&mut self) -> Option<Degraded> {
-        self.processes.take_reader_error().map(|why| Degraded {
+        let command_lines = self.processes.take_reader_error().map(|why| Degraded {
             what: "command lines".to_owned(),
             why,
             loss: "those of processes that were not looked at before are cut or null".to_owned(),
-        })
+        });
+        command_lines.or_else(|| self.names.take_degraded())
     }
 
     /// Returns whether a lookup of the socket's holder can improve the owner of this reset, and prepares for the wait.
@@ -85,10 +98,11 @@ impl Attribution {
         owner::needs_lookup(reset)
     }
 
-    /// Fills in process, actor, cgroup, unit and container.
+    /// Fills in process, actor, cgroup, unit, container, pod, and the names of container and peer.
     ///
     /// `kernel_command_line` returns the start of the command line that the programs recorded for a task, if they did;
-    /// it is called for a process that exited before `/proc` was read. May block as [`ProcessCache::details`] does.
+    /// it is called for a process that exited before `/proc` was read. May block as [`ProcessCache::details`] does, and
+    /// for another 200 ms while names are read.
     pub fn attribute(&mut self, reset: &mut Reset, kernel_command_line: impl FnOnce(&KernelTask) -> Option<Vec<u8>>) {
         let at_ns = reset.internals.ktime_ns;
         let ownership = owner::decide(reset);
@@ -122,5 +136,6 @@ impl Attribution {
         if let Some(membership) = membership.or_else(|| of_socket.as_deref().cloned()) {
             (reset.unit, reset.container) = (membership.unit, membership.container);
         }
+        self.names.complete(reset);
     }
 }

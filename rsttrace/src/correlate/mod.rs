@@ -120,7 +120,7 @@ impl Correlator {
 
     /// Joins a record to an incident that began before: of its connection, or of its process.
     fn join_earlier(&mut self, reset: &mut Reset) {
-        let key = (reset.namespace(), reset.local, reset.peer);
+        let key = (reset.namespace(), reset.local, reset.peer.end());
         if let Some(&incident) = self.connections.get(&key).filter(|_| is_of_ended_connection(reset)) {
             (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Aftermath);
             return;
@@ -190,7 +190,7 @@ impl Correlator {
     fn remember(&mut self, reset: &Reset) {
         let incident = reset.internals.incident;
         if reset.incident_role != IncidentRole::Aftermath {
-            self.connections.insert((reset.namespace(), reset.local, reset.peer), incident);
+            self.connections.insert((reset.namespace(), reset.local, reset.peer.end()), incident);
         }
         self.sources.remember(reset);
         self.ended.remember(reset);

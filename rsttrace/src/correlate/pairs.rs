@@ -66,7 +66,7 @@ impl End {
         Self {
             ktime_ns: reset.internals.ktime_ns,
             local: reset.local,
-            peer: reset.peer,
+            peer: reset.peer.end(),
             netns: reset.netns,
             timestamp: reset.segment.timestamp,
             process: reset
@@ -86,7 +86,7 @@ impl End {
         let at_once = self.ktime_ns.abs_diff(reset.internals.ktime_ns) <= PAIR_NS;
         // The answer to a later segment has the number of a reset that was lost, and no timestamp.
         let differs = self.timestamp.zip(reset.segment.timestamp).is_some_and(|(own, other)| own != other);
-        at_once && !differs && (self.local == reset.peer || self.peer == reset.local)
+        at_once && !differs && (self.local == reset.peer.end() || self.peer == reset.local)
     }
 
     fn other_end(&self) -> OtherEnd {

@@ -65,7 +65,7 @@ struct Source {
 impl Source {
     fn of(reset: &Reset) -> Self {
         let relayed = RelayedReset {
-            peer: reset.peer,
+            peer: reset.peer.end(),
             code: reset.cause.code,
             fault: reset.cause.fault,
             confidence: reset.cause.confidence,

@@ -199,7 +199,7 @@ impl RecentResets {
             return;
         }
         let now = reset.internals.ktime_ns;
-        let key = (reset.namespace(), reset.local, reset.peer);
+        let key = (reset.namespace(), reset.local, reset.peer.end());
         let rtt_us = reset.socket.as_ref().and_then(|socket| socket.rtt_us);
         let has_unread = reset.socket.as_ref().and_then(|socket| socket.unread_bytes).is_some_and(|bytes| bytes > 0);
         let peer_sends = reset.provoked_by.is_some() || reset.direction == Direction::Sent && has_unread;
@@ -314,7 +314,7 @@ impl RecentResets {
                 correlation.set_burst(self.clients.get_or_insert_mut(key, Burst::default).observe(&end));
             }
         } else {
-            let destination = self.destinations.get_or_insert_mut((netns, reset.peer), Destination::default);
+            let destination = self.destinations.get_or_insert_mut((netns, reset.peer.end()), Destination::default);
             destination.observe(view, now, &mut correlation);
         }
         correlation

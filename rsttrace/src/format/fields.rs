@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt::Display, io::Write as _};
 
 use crate::{
     format::{Formatter as _, TextOptions, text::TextFormatter},
-    model::{Cause, Container, Endpoint, Fault, Netns, Packet, Process, Record, Reset, Socket, Translated},
+    model::{Cause, Container, Endpoint, Fault, Netns, Packet, Peer, Pod, Process, Record, Reset, Socket, Translated},
     util::serde_variant_name,
 };
 
@@ -100,7 +100,7 @@ pub(crate) fn record_fields(record: &Record) -> Vec<Field<'_>> {
         Record::Reset(reset) => fields.reset(reset),
         Record::Ignored(ignored) => {
             fields.text("hook", "rsttrace.hook", serde_variant_name(&ignored.hook));
-            fields.ends(serde_variant_name(&ignored.family), ignored.local, ignored.peer);
+            fields.ends(serde_variant_name(&ignored.family), ignored.local, &ignored.peer);
             fields.place(ignored.netns, ignored.process.as_ref(), ignored.socket.as_ref(), ignored.packet.as_ref());
             fields.text_if_known("reason", "rsttrace.reason", ignored.reason.as_deref());
             fields.text("ignored_because", "rsttrace.ignored_because", ignored.ignored_because.code);
@@ -174,7 +174,7 @@ impl<'a> FieldList<'a> {
         self.number("count", "rsttrace.count", reset.count);
         self.text("direction", "rsttrace.direction", serde_variant_name(&reset.direction));
         self.text("hook", "rsttrace.hook", serde_variant_name(&reset.hook));
-        self.ends(serde_variant_name(&reset.family), reset.local, reset.peer);
+        self.ends(serde_variant_name(&reset.family), reset.local, &reset.peer);
         self.place(reset.netns, reset.process.as_ref(), reset.socket.as_ref(), reset.packet.as_ref());
         if let Some(actor) = &reset.actor {
             self.number("actor_pid", "rsttrace.actor.pid", actor.pid);
@@ -186,11 +186,7 @@ impl<'a> FieldList<'a> {
             reset.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_deref()),
         );
         self.text_if_known("unit", "systemd.unit", reset.unit.as_deref());
-        if let Some(Container { runtime, id, pod_uid }) = &reset.container {
-            self.text("container_id", "container.id", &**id);
-            self.text_if_known("container_runtime", "container.runtime.name", runtime.as_deref());
-            self.text_if_known("pod_uid", "k8s.pod.uid", pod_uid.as_deref());
-        }
+        self.container(reset.container.as_ref(), reset.pod.as_deref());
         if let Some(packet) = &reset.provoked_by {
             self.text("provoked_by", "rsttrace.provoked_by", packet.flags.to_string());
         }
@@ -223,6 +219,23 @@ impl<'a> FieldList<'a> {
         }
     }
 
+    fn container(&mut self, container: Option<&'a Container>, pod: Option<&'a Pod>) {
+        if let Some(Container { runtime, id, pod_uid, name, image, service }) = container {
+            self.text("container_id", "container.id", &**id);
+            self.text_if_known("container_runtime", "container.runtime.name", runtime.as_deref());
+            self.text_if_known("container_name", "container.name", name.as_deref());
+            self.text_if_known("container_image", "container.image.name", image.as_deref());
+            self.text_if_known("container_service", "rsttrace.container.service", service.as_deref());
+            let pod_uid = pod_uid.as_deref().or_else(|| pod.map(|pod| &*pod.uid));
+            self.text_if_known("pod_uid", "k8s.pod.uid", pod_uid);
+        }
+        if let Some(Pod { namespace, name, uid: _, container }) = pod {
+            self.text("pod_namespace", "k8s.namespace.name", &**namespace);
+            self.text("pod_name", "k8s.pod.name", &**name);
+            self.text_if_known("pod_container", "k8s.container.name", container.as_deref());
+        }
+    }
+
     fn cause(&mut self, cause: &'a Cause) {
         self.text("cause", "rsttrace.cause", cause.code);
         self.text("sender", "rsttrace.sender", serde_variant_name(&cause.sender));
@@ -239,12 +252,13 @@ impl<'a> FieldList<'a> {
         self.text("advice", "rsttrace.advice", &*cause.advice);
     }
 
-    fn ends(&mut self, family: String, local: Endpoint, peer: Endpoint) {
+    fn ends(&mut self, family: String, local: Endpoint, peer: &'a Peer) {
         self.text("family", "network.type", family);
         self.text("local", "network.local.address", local.address.to_string());
         self.number("local_port", "network.local.port", local.port);
         self.text("peer", "network.peer.address", peer.address.to_string());
         self.number("peer_port", "network.peer.port", peer.port);
+        self.text_if_known("peer_name", "rsttrace.peer.name", peer.name.as_deref());
     }
 
     fn place(

@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, Write},
+    sync::Arc,
 };
 
 use anstyle::Style;
@@ -10,7 +11,9 @@ use anstyle::Style;
 use super::{Formatter, TextOptions, service_names::ServiceNames, unapplied_line};
 use crate::{
     model::Record,
-    model::{CauseConfidence, Container, Direction, Endpoint, IncidentRole, OtherEnd, OwnerConfidence, Reset, Socket},
+    model::{
+        CauseConfidence, Container, Direction, Endpoint, IncidentRole, OtherEnd, OwnerConfidence, Pod, Reset, Socket,
+    },
     util::{
         human_duration,
         sanitize::{self, Sanitized},
@@ -43,7 +46,7 @@ impl LongFormatter {
     fn translated(&mut self, reset: &Reset) -> Option<String> {
         let translated = reset.translated?;
         let mut parts = Vec::new();
-        if translated.peer != reset.peer {
+        if translated.peer != reset.peer.end() {
             parts.push(format!("behind {}: {}", reset.peer, self.endpoint(translated.peer)));
         }
         if translated.local != reset.local {
@@ -85,14 +88,19 @@ impl Formatter for LongFormatter {
         };
         let time = self.options.format_time(reset.time, reset.internals.ktime_ns);
         writeln!(out, "{bold}{time}reset {verb} {}: {}{bold:#}", reset.peer.address, reset.cause.code)?;
-        let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer));
+        let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer.end()));
         let process = self.process(reset);
         let translated = self.translated(reset);
+        let names = self.options.names;
         let mut row = |name: &str, value: &dyn Display| writeln!(out, "  {name:<10} {value}");
         row("when", &format_args!("{:.3} on {}", reset.time, Sanitized(&reset.host)))?;
         row("ends", &ends)?;
         if let Some(translated) = translated {
             row("translated", &translated)?;
+        }
+        let name = |name: &Option<Arc<str>>| name.as_deref().filter(|_| names).map(|name| Sanitized(name).to_string());
+        if let Some(peer) = name(&reset.peer.name) {
+            row("peer", &peer)?;
         }
         row("process", &process)?;
         if let Some(actor) = &reset.actor {
@@ -102,7 +110,10 @@ impl Formatter for LongFormatter {
             row("unit", &Sanitized(unit))?;
         }
         if let Some(container) = &reset.container {
-            row("container", &self::container(container))?;
+            row("container", &self::container(container, names))?;
+        }
+        if let Some(pod) = reset.pod.as_deref().filter(|_| names) {
+            row("pod", &self::pod(pod))?;
         }
         // The path adds nothing to the unit and the container that were read off it.
         if reset.unit.is_none()
@@ -121,7 +132,7 @@ impl Formatter for LongFormatter {
         }
         row("advice", &reset.cause.advice)?;
         if let Some(other) = &reset.other_end {
-            row("other end", &other_end(other))?;
+            row("other end", &other_end(other, names))?;
         }
         if reset.incident_role != IncidentRole::First {
             row("incident", &format_args!("of record {}: {}", reset.incident, reset.incident_role.in_words()))?;
@@ -144,25 +155,41 @@ fn cgroup(reset: &Reset) -> Option<&str> {
     of_owner.or_else(|| reset.cgroup.as_ref()?.path.as_deref())
 }
 
-fn container(container: &Container) -> String {
-    let id = Sanitized(&container.id);
-    let shown =
-        container.runtime.as_ref().map_or_else(|| id.to_string(), |runtime| format!("{} {id}", Sanitized(runtime)));
-    match &container.pod_uid {
+fn container(container: &Container, names: bool) -> String {
+    let Container { runtime, id, pod_uid, name, image, service } = container;
+    let mut shown = runtime.as_ref().map_or_else(String::new, |runtime| format!("{} ", Sanitized(runtime)));
+    match name.as_deref().filter(|_| names) {
+        Some(name) => shown = format!("{shown}{} ({})", Sanitized(name), Sanitized(id)),
+        None => shown = format!("{shown}{}", Sanitized(id)),
+    }
+    for (what, text) in [("image", image), ("service", service)] {
+        if let Some(text) = text.as_deref().filter(|_| names) {
+            shown = format!("{shown}, {what} {}", Sanitized(text));
+        }
+    }
+    match pod_uid {
         Some(pod) => format!("{shown}, Kubernetes pod {}", Sanitized(pod)),
         None => shown,
     }
 }
 
+fn pod(pod: &Pod) -> String {
+    let shown = format!("{}/{}", Sanitized(&pod.namespace), Sanitized(&pod.name));
+    match &pod.container {
+        Some(container) => format!("{shown}, container {}", Sanitized(container)),
+        None => shown,
+    }
+}
+
 /// Process, container and network namespace of the other end, and the cause there.
-fn other_end(other: &OtherEnd) -> String {
+fn other_end(other: &OtherEnd, names: bool) -> String {
     let process = other.process.as_ref();
     let mut shown = process.map_or_else(
         || "no process that is known".to_owned(),
         |process| format!("{}[{}]", Sanitized(&process.comm), process.pid),
     );
     if let Some(container) = &other.container {
-        shown = format!("{shown} in {}", self::container(container));
+        shown = format!("{shown} in {}", self::container(container, names));
     }
     if let Some(netns) = other.netns {
         shown = format!("{shown}, network namespace {}", netns.inode);

@@ -84,7 +84,7 @@ pub struct TextOptions {
     pub started_ns: u64,
     /// The local time zone.
     pub zone: TimeZone,
-    /// Names of ports and users beside the numbers.
+    /// Names of ports, users, peers, containers and pods beside the numbers.
     pub names: bool,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! 12:03:04.123 SENT 10.0.0.5:8080         > 10.0.1.9:43210        nginx[812]        ESTABLISHED closed-with-unread-data unread 6
+//! 12:03:04.123 RECV 10.0.0.5:43210 < 10.0.1.9:8080 nginx[812] shop/cart-7d9f ESTABLISHED peer-aborted peer shop/db-0
 //! ```
 
 use std::{
@@ -23,8 +24,10 @@ const WIDTH: usize = 120;
 const ENDPOINT: RangeInclusive<usize> = 15..=21;
 /// Columns of a process, a name with a PID: the initial width, and the one to which the column grows.
 const PROCESS: RangeInclusive<usize> = 14..=23;
-/// Most columns of a unit or a container.
+/// Most columns of a unit, a container or a peer by name.
 const HOME: usize = 32;
+/// Columns of the pod or container behind the process: those below which it is left out, and the most.
+const PLACE: RangeInclusive<usize> = 8..=HOME;
 /// Columns of a state: the longest is ESTABLISHED.
 const STATE: usize = 11;
 
@@ -35,6 +38,8 @@ pub(crate) struct TextFormatter {
     local_columns: usize,
     peer_columns: usize,
     process_columns: usize,
+    /// Columns of the pod or container behind the process; 0 until a record has one.
+    place_columns: usize,
 }
 
 impl TextFormatter {
@@ -44,6 +49,7 @@ impl TextFormatter {
             local_columns: *ENDPOINT.start(),
             peer_columns: *ENDPOINT.start(),
             process_columns: *PROCESS.start(),
+            place_columns: 0,
         }
     }
 
@@ -61,7 +67,8 @@ impl TextFormatter {
 
         grow(&mut self.peer_columns, columns(&peer), &ENDPOINT);
         grow(&mut self.process_columns, columns(&process), &PROCESS);
-        if let Some(behind) = reset.translated.map(|translated| translated.peer).filter(|&behind| behind != reset.peer)
+        if let Some(behind) =
+            reset.translated.map(|translated| translated.peer).filter(|&behind| behind != reset.peer.end())
         {
             let both = format!("{peer} ({behind})");
             let whole = [&time, "SENT ", &reset.local.to_string(), " > ", &both, " ", &process, " ", &state, " "];
@@ -74,7 +81,7 @@ impl TextFormatter {
         let wide = |text: &str, column: usize| if crowded { columns(text) } else { columns(text).max(column) };
         let (peer_columns, process_columns, state_columns) =
             (self.peer_columns, wide(&process, self.process_columns), wide(&state, STATE));
-        let others = columns(&time)
+        let mut others = columns(&time)
             + "SENT ".len()
             + " > ".len()
             + columns(&peer).max(peer_columns)
@@ -82,6 +89,18 @@ impl TextFormatter {
             + process_columns
             + 1
             + state_columns;
+        // The ends and the cause have priority over the names.
+        let least = others + columns(&reset.local.to_string()).min(*ENDPOINT.end()) + 1 + columns(cause(reset));
+        let place = self.place(reset, WIDTH.saturating_sub(least + 1), crowded);
+        // Directly behind the process; the blanks of both columns follow.
+        let process = match &place {
+            Some((name, columns)) => {
+                others += columns + 1;
+                format!("{process} {name}")
+            }
+            None => process,
+        };
+        let process_columns = process_columns + place.as_ref().map_or(0, |(_, columns)| columns + 1);
         // Of two long IPv6 addresses, the peer's is the one to read whole, and the cause has priority over both.
         let room = WIDTH.saturating_sub(others + 1 + columns(cause(reset)));
         let local = shorten(&reset.local.to_string(), room.min(*ENDPOINT.end()));
@@ -104,10 +123,21 @@ impl TextFormatter {
             tail(&format!("×{}", reset.count), Style::new());
         }
         tail(cause(reset), style(fault_style(reset.cause.fault)));
-        for figure in figures(reset) {
+        for figure in figures(reset, self.options.names, place.is_some()) {
             tail(&figure, Style::new());
         }
         writeln!(out, "{}", line.trim_end())
+    }
+
+    /// Pod or container of a record in less than `room` columns, and the columns for it; `None` where there is none, or
+    /// no room. Records that have one are aligned; others keep the room for their figures.
+    fn place(&mut self, reset: &Reset, room: usize, crowded: bool) -> Option<(String, usize)> {
+        let name = place(reset).filter(|_| self.options.names && room > *PLACE.start())?;
+        let width = room.saturating_sub(1).min(*PLACE.end());
+        let name = sanitize::truncate(&name, width);
+        grow(&mut self.place_columns, columns(&name), &PLACE);
+        let column = if crowded { columns(&name) } else { self.place_columns.min(width) };
+        Some((name, column))
     }
 }
 
@@ -168,8 +198,15 @@ fn process(reset: &Reset) -> String {
     format!("{name}{pid}")
 }
 
-/// The few figures that matter, the most significant first.
-fn figures(reset: &Reset) -> Vec<String> {
+/// Pod of the owner, or else its container by name.
+fn place(reset: &Reset) -> Option<String> {
+    let container = || reset.container.as_ref()?.name.as_deref().map(str::to_owned);
+    reset.pod.as_ref().map(ToString::to_string).or_else(container)
+}
+
+/// The few figures that matter, the most significant first. `names`: with names in place of numbers; `is_placed`: the
+/// pod or the container is shown already.
+fn figures(reset: &Reset, names: bool, is_placed: bool) -> Vec<String> {
     let mut figures = Vec::new();
     if let Some(actor) = &reset.actor {
         figures.push(format!("by {}[{}]", sanitize::truncate(&actor.comm, 15), actor.pid));
@@ -178,8 +215,11 @@ fn figures(reset: &Reset) -> Vec<String> {
     if reset.direction == Direction::Received {
         figures.extend(other_end(reset, "by"));
     }
+    let peer = reset.peer.name.as_deref().filter(|_| names);
+    let peer = peer.map(|name| format!("peer {}", sanitize::truncate(name, HOME)));
     let Some(socket) = &reset.socket else {
         figures.extend(reset.provoked_by.map(|packet| format!("to {}", packet.flags)));
+        figures.extend(peer);
         return figures;
     };
     if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0) {
@@ -195,7 +235,8 @@ fn figures(reset: &Reset) -> Vec<String> {
     if reset.direction == Direction::Sent {
         figures.extend(other_end(reset, "to"));
     }
-    figures.extend(home(reset));
+    figures.extend(peer);
+    figures.extend(home(reset, names, is_placed));
     if let Some(age) = socket.age_ms {
         figures.push(format!("age {}", human_duration(age)));
     }
@@ -208,8 +249,9 @@ fn other_end(reset: &Reset, relation: &str) -> Option<String> {
     Some(format!("{relation} {}[{}] here", sanitize::truncate(&process.comm, 15), process.pid))
 }
 
-/// Where the owner belongs: its unit, unless that is named after the process, or else its container.
-fn home(reset: &Reset) -> Option<String> {
+/// Where the owner belongs: its unit, unless that is named after the process, or else its container, unless that is
+/// shown already.
+fn home(reset: &Reset, names: bool, is_placed: bool) -> Option<String> {
     let named = |unit: &&str| {
         let name = unit.split(['.', '@']).next();
         reset.process.as_ref().is_none_or(|process| name != Some(&*process.comm))
@@ -217,7 +259,10 @@ fn home(reset: &Reset) -> Option<String> {
     if let Some(unit) = reset.unit.as_deref() {
         return Some(unit).filter(named).map(|unit| format!("in {}", sanitize::truncate(unit, HOME)));
     }
-    let container = reset.container.as_ref()?;
+    let container = reset.container.as_ref().filter(|_| !is_placed)?;
+    if let Some(name) = place(reset).filter(|_| names) {
+        return Some(format!("in {}", sanitize::truncate(&name, HOME)));
+    }
     let id = &*container.id;
     // Container engines shorten an id to twelve characters. Any other id is a chosen name.
     let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -226,7 +271,58 @@ fn home(reset: &Reset) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use jiff::{Timestamp, tz::TimeZone};
+    use rsttrace_common::event::{KIND_RECEIVED, ResetEvent};
+
     use super::*;
+    use crate::{
+        decode::{BitFields, Decoder, Reasons, clock::WallClock},
+        format::TimeFormat,
+        model::Pod,
+    };
+
+    /// Lines of one formatter for records with these pods and peers.
+    fn lines(names: bool, records: &[(Option<&str>, Option<&str>, &'static str)]) -> Vec<String> {
+        let options = TextOptions { color: false, time: TimeFormat::None, started_ns: 0, zone: TimeZone::UTC, names };
+        let mut formatter = TextFormatter::new(options);
+        let mut decoder = Decoder::new("host".into(), Reasons::default(), BitFields::default(), None);
+        let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
+        let line = |&(pod, peer, code): &(Option<&str>, Option<&str>, &'static str)| {
+            let mut reset = decoder.reset(&ResetEvent { kind: KIND_RECEIVED, ..ResetEvent::default() }, &clock);
+            let pod =
+                pod.map(|name| Pod { namespace: "shop".into(), name: name.into(), uid: "u".into(), container: None });
+            (reset.pod, reset.peer.name, reset.cause.code) = (pod.map(Arc::new), peer.map(Into::into), code);
+            let mut out = Vec::new();
+            formatter.write(&Record::Reset(Arc::new(reset)), &mut out).expect("a vector takes everything");
+            String::from_utf8(out).expect("UTF-8").trim_end().to_owned()
+        };
+        records.iter().map(line).collect()
+    }
+
+    #[test]
+    fn names_have_the_room_that_is_left() {
+        let long = "x".repeat(100);
+        let records = [
+            (Some("cart"), Some("shop/db"), "peer-aborted"),
+            (None, None, "peer-aborted"),
+            (Some("a"), None, "peer-aborted"),
+            (Some(&*long), Some(&*long), "closed-with-unread-data"),
+            (Some("a\u{1b}[31m"), Some("\n"), "peer-aborted"),
+        ];
+        let shown = lines(true, &records);
+        assert!(shown[0].contains(" - shop/cart "), "{}", shown[0]);
+        assert!(shown[0].ends_with(" no socket   peer-aborted peer shop/db"), "{}", shown[0]);
+        assert!(!shown[1].contains("shop") && shown[1].ends_with("no socket   peer-aborted"), "{}", shown[1]);
+        // Aligned with the first.
+        assert_eq!(shown[2].find("no socket"), shown[0].find("no socket"), "{}", shown[2]);
+        assert!(shown[3].contains("- shop/xxx") && shown[3].contains("x… "), "{}", shown[3]);
+        assert!(shown[3].ends_with("closed-with-unread-data"), "{}", shown[3]);
+        assert!(shown.iter().all(|line| columns(line) <= WIDTH && !line.contains(['\u{1b}', '\n'])), "{shown:?}");
+        let plain = lines(false, &records);
+        assert!(plain.iter().all(|line| !line.contains("shop")), "{plain:?}");
+    }
 
     #[test]
     fn a_shortened_address_keeps_its_port() {

@@ -24,8 +24,8 @@ pub use self::{
     filter::{FilterOptions, PortRange},
     incident::{IncidentRole, OtherEnd, OtherProcess, RelayedReset},
     reset::{
-        Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet,
-        Process, Provenance, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,
+        Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet, Peer,
+        Pod, Process, Provenance, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,
     },
     segment::Segment,
     summary::{

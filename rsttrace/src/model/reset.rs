@@ -46,7 +46,7 @@ pub struct Reset {
     /// This host's end of the connection.
     pub local: Endpoint,
     /// The peer's end.
-    pub peer: Endpoint,
+    pub peer: Peer,
     /// Network namespace of the socket, or of the interface by which the packet arrived.
     pub netns: Option<Netns>,
     /// Owner of the socket; `None` where there is no socket, or its owner is not known.
@@ -59,6 +59,8 @@ pub struct Reset {
     pub unit: Option<Arc<str>>,
     /// Container of the owner; where that is not known, of the socket.
     pub container: Option<Container>,
+    /// Kubernetes pod of that container; `None` outside Kubernetes, and where this host does not tell its name.
+    pub pod: Option<Arc<Pod>>,
     /// Socket at the moment of the reset; `None` when the kernel had none.
     pub socket: Option<Socket>,
     /// Numbers of the reset's own segment.
@@ -146,6 +148,39 @@ pub struct Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         SocketAddr::new(self.address, self.port).fmt(formatter)
+    }
+}
+
+/// The peer's end of a connection, with the name that this host knows for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Peer {
+    /// Address; an IPv4-mapped one is given as IPv4.
+    pub address: IpAddr,
+    /// TCP port.
+    pub port: u16,
+    /// Name of the address, from `--names`, the containers and pods of this host, or `/etc/hosts`; `None` where none of
+    /// them has one. Untrusted.
+    pub name: Option<Arc<str>>,
+}
+
+impl Peer {
+    /// Address and port alone.
+    pub const fn end(&self) -> Endpoint {
+        Endpoint { address: self.address, port: self.port }
+    }
+}
+
+impl From<Endpoint> for Peer {
+    fn from(end: Endpoint) -> Self {
+        Self { address: end.address, port: end.port, name: None }
+    }
+}
+
+/// As the [`Endpoint`], without the name.
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.end().fmt(formatter)
     }
 }
 
@@ -284,6 +319,37 @@ pub struct Container {
     pub id: Arc<str>,
     /// UID of the Kubernetes pod; `None` outside Kubernetes.
     pub pod_uid: Option<Arc<str>>,
+    /// Name of the container, in Kubernetes within its pod; `None` where this host does not tell it. Untrusted.
+    pub name: Option<Arc<str>>,
+    /// Image as the runtime was told it, such as `nginx:1.27`; `None` where this host does not tell it. Untrusted.
+    pub image: Option<Arc<str>>,
+    /// Service that the container is a part of: `PROJECT/SERVICE` of Docker Compose, or the service of Docker Swarm.
+    /// `None` without one. Untrusted.
+    pub service: Option<Arc<str>>,
+}
+
+/// A Kubernetes pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Pod {
+    /// Namespace. Untrusted.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub namespace: Arc<str>,
+    /// Name. Untrusted.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub name: Arc<str>,
+    /// UID; of a static pod a hash.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub uid: Arc<str>,
+    /// Name of the container within the pod; `None` for the pod's own (pause) container, and where it is not known.
+    pub container: Option<Arc<str>>,
+}
+
+/// As `NAMESPACE/NAME`.
+impl fmt::Display for Pod {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// A socket at the moment of the reset. Times are milliseconds before the reset, as fine as the kernel's clock tick (1

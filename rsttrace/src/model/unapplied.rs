@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rsttrace_common::abi::tcp;
 use serde::Serialize;
 
-use crate::model::{Endpoint, Family, Hook, Netns, Packet, Process, Reset, Socket, timestamp};
+use crate::model::{Endpoint, Family, Hook, Netns, Packet, Peer, Process, Reset, Socket, timestamp};
 
 /// A reset that arrived and that this host ignored.
 #[derive(Clone, Debug, Serialize)]
@@ -32,7 +32,7 @@ pub struct Ignored {
     /// This host's end of the connection.
     pub local: Endpoint,
     /// The peer's end.
-    pub peer: Endpoint,
+    pub peer: Peer,
     /// Network namespace; `None` where the kernel did not show it.
     pub netns: Option<Netns>,
     /// Owner of the socket for which the reset was.

@@ -34,7 +34,7 @@ use self::{
     timers::{catch_sighup, monotonic_ns, next_scrape, sighup, sleep_until, sleep_until_ktime},
 };
 use crate::{
-    attribute::Attribution,
+    attribute::{Attribution, NamesFile},
     cli::TraceOptions,
     decode::{BitFields, Decoder, Reasons, flood::FloodAggregator},
     diagnose::{Diagnosis, timeouts::Timeouts},
@@ -66,6 +66,7 @@ const LOSS_CHECK: Duration = Duration::from_millis(500);
 pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
     let selection = RecordFilter::new(trace.filters.clone())?;
     let diagnosis = Diagnosis::new(Timeouts::read(trace.run.timeouts.as_deref())?);
+    let attribution = Attribution::with_names(NamesFile::read(trace.run.names.as_deref())?);
     if let Some(name) = trace.more.forwarded.iter().find(|name| nix::net::if_::if_nametoindex(name.as_str()).is_err()) {
         return Err(Failure::usage(format_args!("there is no interface '{name}': 'ip link' lists them")));
     }
@@ -78,7 +79,7 @@ pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
     let kernel = KernelInfo::read()?;
-    let pipeline = Pipeline::load(trace, selection, diagnosis, &kernel)?;
+    let pipeline = Pipeline::load(trace, selection, diagnosis, attribution, &kernel)?;
     let result = runtime.block_on(pipeline.event_loop(kernel, ready, user));
     // A writer that is stuck in a write must not keep the process.
     runtime.shutdown_background();
@@ -117,6 +118,7 @@ impl Pipeline {
         trace: TraceOptions,
         filter: RecordFilter,
         diagnosis: Diagnosis,
+        attribution: Attribution,
         kernel: &KernelInfo,
     ) -> Result<Self, Failure> {
         let run = &trace.run;
@@ -131,7 +133,7 @@ impl Pipeline {
         let stages = Stages {
             decoder: Decoder::new(host_name().into(), reasons, bit_fields(kernel), timers::ticks()),
             diagnosis,
-            attribution: Attribution::detect(),
+            attribution,
             filter,
             flood: FloodAggregator::new(loaded.aggregating_cpus(), loaded.flood_budget()),
         };
@@ -168,7 +170,7 @@ impl Pipeline {
         let mut outputs = self.open_outputs()?;
         let mut scrapes = self.start_metrics()?;
         self.processor.enable_scans(self.loaded.can_scan());
-        self.processor.stages().attribution.prefetch_processes();
+        self.processor.stages_mut().attribution.prefetch();
         self.announce(&transport);
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();

@@ -64,7 +64,7 @@ pub trait Attribute {
     /// Prepares a record for attribution: whether a lookup of the socket's holder can make its owner better known.
     fn needs_lookup(&mut self, reset: &mut Reset) -> bool;
 
-    /// Fills in process, actor, cgroup, unit and container. `command_line` is asked for the command line of a process that
+    /// Fills in process, actor, cgroup, unit, container, pod, and the names of container and peer. `command_line` is asked for the command line of a process that
     /// is gone.
     fn attribute(&mut self, reset: &mut Reset, command_line: &dyn Fn(&KernelTask) -> Option<Vec<u8>>);
 }

@@ -57,7 +57,7 @@ impl FirstVictims {
             let began = reset.internals.ktime_ns.saturating_sub(since_ns).saturating_sub(SLACK_NS);
             // A process may check one service while it fails to use another.
             let any_peer = reset.cause.code != "health-probe";
-            let belongs = |kept: &mut Kept| kept.at >= began && (any_peer || kept.peer == reset.peer);
+            let belongs = |kept: &mut Kept| kept.at >= began && (any_peer || kept.peer == reset.peer.end());
             return kept.extract_if(.., belongs).map(|kept| kept.harmed).collect();
         }
         if let Some(harmed) = harmed.filter(|_| reset.cause.fault != Fault::None) {
@@ -65,7 +65,7 @@ impl FirstVictims {
             if kept.len() == MAX_KEPT {
                 kept.remove(0);
             }
-            kept.push(Kept { at: reset.internals.ktime_ns, peer: reset.peer, harmed });
+            kept.push(Kept { at: reset.internals.ktime_ns, peer: reset.peer.end(), harmed });
         }
         Vec::new()
     }
@@ -89,7 +89,7 @@ impl Subject {
         match (reset.direction, reset.socket.as_ref().and_then(|socket| socket.role)) {
             (Direction::Sent, _) => reset.process.as_ref().map(|process| Self::Process(process.pid)),
             (Direction::Received, Some(Role::Server)) => Some(Self::Client(reset.peer.address, reset.local.port)),
-            (Direction::Received, _) => Some(Self::Service(reset.peer)),
+            (Direction::Received, _) => Some(Self::Service(reset.peer.end())),
         }
     }
 }

@@ -64,7 +64,7 @@ impl Example {
         let is_client = role == Some(Role::Client);
         Self {
             comm: reset.process.as_ref().map(|process| Arc::clone(&process.comm)),
-            peer: is_client.then_some(reset.peer),
+            peer: is_client.then_some(reset.peer.end()),
             local_port: if is_client { 0 } else { reset.local.port },
         }
     }

@@ -106,7 +106,7 @@ impl Patterns {
         let Some(view) = ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && is_used(view)) else {
             return;
         };
-        self.backends.count(reset.peer, reset.count);
+        self.backends.count(reset.peer.end(), reset.count);
         let order = match view.fin_order() {
             FinOrder::BeforeSend => &mut self.fin_order.fin_first,
             FinOrder::AfterSend => &mut self.fin_order.send_first,

@@ -55,7 +55,7 @@ impl Silences {
         if FORGOTTEN.contains(&reset.cause.code) {
             let view = ReceivedReset::of(reset).filter(|view| view.has_unacked());
             let Some(ms) = silence(view.and_then(ReceivedReset::relevant_idle_ms)) else { return };
-            let entry = self.0.get_or_insert_mut(reset.peer, Silence::default);
+            let entry = self.0.get_or_insert_mut(reset.peer.end(), Silence::default);
             entry.shortest_broken = if entry.broken == 0 { ms } else { entry.shortest_broken.min(ms) };
             entry.longest_broken = entry.longest_broken.max(ms);
             entry.broken += reset.count;
@@ -64,7 +64,7 @@ impl Silences {
         // The peer acknowledged what was sent after the silence. (Once it has answered, the silence is not known any more.)
         let is_acknowledged = socket.unacked_bytes == Some(0) && socket.bytes_acked.is_some_and(|bytes| bytes > 0);
         if let Some(ms) = silence(socket.idle_before_send_ms).filter(|_| is_acknowledged) {
-            let entry = self.0.get_or_insert_mut(reset.peer, Silence::default);
+            let entry = self.0.get_or_insert_mut(reset.peer.end(), Silence::default);
             entry.longest_survived = entry.longest_survived.max(ms);
         }
     }

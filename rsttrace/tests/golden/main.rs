@@ -23,7 +23,7 @@ use rsttrace::{
     decode::{BitFields, Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat},
-    model::{Endpoint, Fault, Lost, LostWhere, Record, Reset, Translated, TranslationSource},
+    model::{Endpoint, Fault, Lost, LostWhere, Pod, Record, Reset, Translated, TranslationSource},
     pipeline::{
         processor::Processor,
         testing::{self, Collected, FromEvents, NoKernel},
@@ -112,6 +112,18 @@ fn complete(reset: &mut Reset) {
         peer: Endpoint { address: Ipv4Addr::new(10, 0, 3, 7).into(), port: 8080 },
         by: TranslationSource::Conntrack,
     });
+    complete_names(reset);
+}
+
+/// Adds what a container engine and the kubelet leave on the disk.
+fn complete_names(reset: &mut Reset) {
+    let Some(container) = &mut reset.container else { return };
+    container.name = Some("web".into());
+    container.image = Some("docker.io/library/nginx:1.27".into());
+    let uid = container.pod_uid.clone().expect("it is in a pod");
+    let pod = Pod { namespace: "shop".into(), name: "cart-7d9f".into(), uid, container: container.name.clone() };
+    reset.pod = Some(Arc::new(pod));
+    reset.peer.name = Some("shop/db-0".into());
 }
 
 fn printed(format: Format, color: bool) -> String {
@@ -241,6 +253,27 @@ fn colour_changes_no_text() {
 #[test]
 fn long_is_as_stored() {
     compare("long.txt", &printed(Format::Long, false));
+}
+
+/// Pods, containers and peers by name, as without `--numeric`.
+#[test]
+fn names_are_as_stored() {
+    let mut out = Vec::new();
+    for format in [Format::Text, Format::Long] {
+        let options =
+            TextOptions { color: false, time: TimeFormat::Utc, started_ns: 0, zone: TimeZone::UTC, names: true };
+        let mut sink = format.formatter(options);
+        for reset in resets().into_iter().filter(|reset| reset.pod.is_some()) {
+            let without_pod = Reset { pod: None, unit: None, ..reset.clone() };
+            for reset in [reset, without_pod] {
+                sink.write(&Record::Reset(Arc::new(reset)), &mut out).expect("a vector takes everything");
+            }
+        }
+    }
+    // The name of the port comes from a file that differs between machines.
+    let shown = String::from_utf8(out).expect("UTF-8").replace(":443 (https)", ":443");
+    compare("names.txt", &shown);
+    assert!(shown.contains("java[1234] shop/cart-7d9f ") && shown.contains("  peer       shop/db-0"));
 }
 
 #[test]

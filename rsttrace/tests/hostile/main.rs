@@ -1,6 +1,6 @@
 //! Names that are chosen to do harm, through the decoder, every format and the encoding of every sink.
 //!
-//! Process names, command lines, paths, units, containers, users, interfaces and the host name in the golden cases are
+//! Process names, command lines, paths, units, containers, pods, peers, users, interfaces and the host name in the golden cases are
 //! replaced by arbitrary text. What is harmful is defined independently of the program.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
@@ -24,7 +24,7 @@ use rsttrace::{
     diagnose::{Diagnosis, timeouts::Timeouts},
     format::{Format, TextOptions, TimeFormat},
     metrics::Metrics,
-    model::{Actor, Container, Coverage, OwnerConfidence, Process, Provenance, Record, Reset},
+    model::{Actor, Container, Coverage, OwnerConfidence, Pod, Process, Provenance, Record, Reset},
     pipeline::testing::{self, Collected, FromEvents, NoKernel},
     sink::testing::Encodings,
     summary::{SummaryContext, Tally},
@@ -33,7 +33,7 @@ use rsttrace_common::event::{ResetEvent, Task};
 use serde_json::Value;
 
 /// Number of names in one record that an attacker can choose.
-const NAMES: usize = 12;
+const NAMES: usize = 19;
 
 /// Text that is harmful in some context.
 const HARMFUL: &[&str] = &[
@@ -131,7 +131,17 @@ fn with_names(case: usize, names: &[String]) -> Reset {
             cgroup.path = Some((&*name(7)).into());
         }
         reset.unit = Some(name(8));
-        reset.container = Some(Container { runtime: Some(name(9)), id: name(10), pod_uid: Some(name(11)) });
+        reset.container = Some(Container {
+            runtime: Some(name(9)),
+            id: name(10),
+            pod_uid: Some(name(11)),
+            name: Some(name(12)),
+            image: Some(name(13)),
+            service: Some(name(14)),
+        });
+        let pod = Pod { namespace: name(15), name: name(16), uid: name(11), container: Some(name(17)) };
+        reset.pod = Some(Arc::new(pod));
+        reset.peer.name = Some(name(18));
     };
     let diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"));
     let mut processor = testing::processor(decoder(&name(0)), diagnosis, FromEvents { complete });
@@ -304,9 +314,15 @@ proptest! {
                     }
                     prop_assert_eq!(value["actor"]["comm"].as_str(), Some(&*names[6]));
                     prop_assert_eq!(value["unit"].as_str(), reset.unit.as_deref());
-                    prop_assert_eq!(value["container"]["id"].as_str(), Some(&*names[10]));
+                    for (field, index) in [("id", 10), ("name", 12), ("image", 13), ("service", 14)] {
+                        prop_assert_eq!(value["container"][field].as_str(), Some(&*names[index]), "{}", field);
+                    }
+                    for (field, index) in [("namespace", 15), ("name", 16), ("uid", 11), ("container", 17)] {
+                        prop_assert_eq!(value["pod"][field].as_str(), Some(&*names[index]), "{}", field);
+                    }
+                    prop_assert_eq!(value["peer"]["name"].as_str(), Some(&*names[18]));
                 }
-                Record::Forwarded(_) => prop_assert_eq!(value["interface"]["name"].as_str(), Some(&*names[11])),
+                Record::Forwarded(_) => prop_assert_eq!(value["interface"]["name"].as_str(), Some(&*names[NAMES - 1])),
                 _ => prop_assert_eq!(value["process"]["comm"].as_str(), Some(&*names[1])),
             }
         }
@@ -325,6 +341,8 @@ proptest! {
                 prop_assert_eq!(value_of(&fields, "RSTTRACE_PROCESS"), Some(&*names[1]));
                 prop_assert_eq!(value_of(&fields, "RSTTRACE_COMMAND_LINE"), Some(&*names[3]));
                 prop_assert_eq!(value_of(&fields, "RSTTRACE_CONTAINER_ID"), Some(&*names[10]));
+                prop_assert_eq!(value_of(&fields, "RSTTRACE_POD_NAME"), Some(&*names[16]));
+                prop_assert_eq!(value_of(&fields, "RSTTRACE_PEER_NAME"), Some(&*names[18]));
             }
         }
     }
@@ -352,7 +370,8 @@ proptest! {
         for record in records(case, &names) {
             let otlp = encodings(&record, &names).otlp;
             if let Record::Reset(_) = record {
-                for name in [&names[1], &names[2], &names[3], &names[4], &names[5], &names[6], &names[10]] {
+                for index in [1, 2, 3, 4, 5, 6, 10, 12, 13, 14, 15, 16, 17, 18] {
+                    let name = &names[index];
                     let found = otlp.windows(name.len().max(1)).any(|window| window == name.as_bytes());
                     prop_assert!(name.is_empty() || found, "{name:?}");
                 }

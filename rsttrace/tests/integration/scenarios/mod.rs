@@ -34,6 +34,7 @@ pub(crate) mod machine;
 pub(crate) mod mapped;
 pub(crate) mod mixed;
 pub(crate) mod name_service;
+pub(crate) mod names;
 pub(crate) mod namespaces;
 pub(crate) mod own_words;
 pub(crate) mod owners;
