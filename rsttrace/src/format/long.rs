@@ -95,12 +95,12 @@ impl Formatter for LongFormatter {
         let mut row = |name: &str, value: &dyn Display| writeln!(out, "  {name:<10} {value}");
         row("when", &format_args!("{:.3} on {}", reset.time, Sanitized(&reset.host)))?;
         row("ends", &ends)?;
+        if let Some(translated) = translated {
+            row("translated", &translated)?;
+        }
         let name = |name: &Option<Arc<str>>| name.as_deref().filter(|_| names).map(|name| Sanitized(name).to_string());
         if let Some(peer) = name(&reset.peer.name) {
             row("peer", &peer)?;
-        }
-        if let Some(translated) = translated {
-            row("translated", &translated)?;
         }
         row("process", &process)?;
         if let Some(actor) = &reset.actor {
@@ -159,16 +159,24 @@ fn container(container: &Container, names: bool) -> String {
     let Container { runtime, id, pod_uid, name, image, service } = container;
     let mut shown = runtime.as_ref().map_or_else(String::new, |runtime| format!("{} ", Sanitized(runtime)));
     match name.as_deref().filter(|_| names) {
-        Some(name) => shown += &format!("{} ({})", Sanitized(name), Sanitized(id)),
-        None => shown += &Sanitized(id).to_string(),
+        Some(name) => shown = format!("{shown}{} ({})", Sanitized(name), Sanitized(id)),
+        None => shown = format!("{shown}{}", Sanitized(id)),
     }
     for (what, text) in [("image", image), ("service", service)] {
         if let Some(text) = text.as_deref().filter(|_| names) {
-            shown += &format!(", {what} {}", Sanitized(text));
+            shown = format!("{shown}, {what} {}", Sanitized(text));
         }
     }
     match pod_uid {
         Some(pod) => format!("{shown}, Kubernetes pod {}", Sanitized(pod)),
+        None => shown,
+    }
+}
+
+fn pod(pod: &Pod) -> String {
+    let shown = format!("{}/{}", Sanitized(&pod.namespace), Sanitized(&pod.name));
+    match &pod.container {
+        Some(container) => format!("{shown}, container {}", Sanitized(container)),
         None => shown,
     }
 }
@@ -188,14 +196,6 @@ fn other_end(other: &OtherEnd, names: bool) -> String {
     }
     let number = other.seq.map_or_else(String::new, |seq| format!(", record {seq}"));
     format!("{shown}, on this host: {}{number}", other.cause)
-}
-
-fn pod(pod: &Pod) -> String {
-    let shown = format!("{}/{}", Sanitized(&pod.namespace), Sanitized(&pod.name));
-    match &pod.container {
-        Some(container) => format!("{shown}, container {}", Sanitized(container)),
-        None => shown,
-    }
 }
 
 fn socket_line(socket: &Socket) -> String {

@@ -201,7 +201,7 @@ fn process(reset: &Reset) -> String {
 /// Pod of the owner, or else its container by name.
 fn place(reset: &Reset) -> Option<String> {
     let container = || reset.container.as_ref()?.name.as_deref().map(str::to_owned);
-    reset.pod.as_ref().map(|pod| pod.to_string()).or_else(container)
+    reset.pod.as_ref().map(ToString::to_string).or_else(container)
 }
 
 /// The few figures that matter, the most significant first. `names`: with names in place of numbers; `is_placed`: the
@@ -317,11 +317,8 @@ mod tests {
         assert!(!shown[1].contains("shop") && shown[1].ends_with("no socket   peer-aborted"), "{}", shown[1]);
         // Aligned with the first.
         assert_eq!(shown[2].find("no socket"), shown[0].find("no socket"), "{}", shown[2]);
-        assert!(
-            shown[3].contains(" shop/xxx") && shown[3].contains("… no socket   closed-with-unread-data"),
-            "{}",
-            shown[3]
-        );
+        assert!(shown[3].contains("- shop/xxx") && shown[3].contains("x… "), "{}", shown[3]);
+        assert!(shown[3].ends_with("closed-with-unread-data"), "{}", shown[3]);
         assert!(shown.iter().all(|line| columns(line) <= WIDTH && !line.contains(['\u{1b}', '\n'])), "{shown:?}");
         let plain = lines(false, &records);
         assert!(plain.iter().all(|line| !line.contains("shop")), "{plain:?}");

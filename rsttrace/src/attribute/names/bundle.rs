@@ -19,9 +19,9 @@ const STATES: [&str; 2] =
 /// What the bundle of a container says; `None` if there is none, or it says nothing.
 pub(super) fn read(root: &Path, id: &str, budget: &Budget) -> Option<ContainerFacts> {
     let states = STATES.iter().filter_map(|path| Folder::begin(&root.join(path), budget));
-    let mut bundle =
+    let mut bundles =
         states.flat_map(|state| state.names().into_iter().filter_map(move |name| state.enter(name)?.enter(id)));
-    bundle.find_map(|bundle| parse(&bundle.read("config.json", FILE_MAX, budget)?))
+    bundles.find_map(|bundle| parse(&bundle.read("config.json", FILE_MAX, budget)?))
 }
 
 #[derive(Deserialize)]

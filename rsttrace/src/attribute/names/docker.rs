@@ -68,8 +68,8 @@ fn data_root(root: &Path, budget: &Budget) -> Option<String> {
 struct Config {
     #[serde(default)]
     name: Option<String>,
-    #[serde(default)]
-    config: Option<Settings>,
+    #[serde(default, rename = "Config")]
+    settings: Option<Settings>,
     #[serde(default)]
     state: Option<State>,
     #[serde(default)]
@@ -146,7 +146,7 @@ struct Network {
 fn parse(file: &str) -> Option<Container> {
     let config: Config = serde_json::from_str(file).ok()?;
     let (image, labels) =
-        config.config.map(|settings| (settings.image, settings.labels.unwrap_or_default())).unwrap_or_default();
+        config.settings.map(|settings| (settings.image, settings.labels.unwrap_or_default())).unwrap_or_default();
     // Names begin with a slash.
     let name = config.name.as_deref().map(|name| name.strip_prefix('/').unwrap_or(name));
     let pod = labels.pod().or_else(|| kubernetes_name(name?));

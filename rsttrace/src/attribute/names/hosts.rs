@@ -51,7 +51,9 @@ mod tests {
         let names: Vec<String> = parse(file).iter().map(|(address, name)| format!("{address} {name}")).collect();
         assert_eq!(names, ["127.0.0.1 localhost", "10.0.0.7 db-1.example", "2001:db8::7 six", "10.0.0.7 later"]);
         let mut findings = Findings::default();
-        parse(file).into_iter().for_each(|(address, name)| findings.host(address, name));
+        for (address, name) in parse(file) {
+            findings.host(address, name);
+        }
         assert_eq!(findings.hosts.len(), 2, "the first name of an address, and none of the loopback address");
         assert_eq!(&*findings.hosts[&"10.0.0.7".parse::<IpAddr>().expect("an address")], "db-1.example");
     }

@@ -1,7 +1,7 @@
 //! Pods and containers of the kubelet, from the names of its logs: `/var/log/pods/NAMESPACE_POD_UID`, and
 //! `/var/log/containers/POD_NAMESPACE_CONTAINER-ID.log`. Only names are read, no logs.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use super::{
     findings::{ContainerFacts, Findings, is_container_id, text},
@@ -19,18 +19,35 @@ pub(super) fn read(root: &Path, budget: &Budget, findings: &mut Findings) {
         pods.names().iter().filter_map(|name| pod(name.to_str()?)).for_each(|pod| findings.pod(pod));
     }
     let Some(containers) = Folder::begin(&root.join(CONTAINERS), budget) else { return };
-    // UIDs of pods by namespace and name. A pod that was made again (a StatefulSet's) has its name and another UID.
-    let mut pods = std::collections::HashMap::<_, Option<Arc<Pod>>>::new();
+    let pods = by_name(findings);
+    for name in containers.names() {
+        let Some(Log { id, pod, container }) = name.to_str().and_then(container) else { continue };
+        let pod = pods.get(&pod).and_then(Option::as_ref);
+        let pod = pod.map(|pod| Arc::new(Pod { container: Some(Arc::clone(&container)), ..Pod::clone(pod) }));
+        findings.container(id, ContainerFacts { name: Some(container), pod, ..ContainerFacts::default() });
+    }
+}
+
+/// Namespace and name of a pod.
+type PodName = (Arc<str>, Arc<str>);
+
+/// Pods by name; `None` for a name that several have: a pod of a stateful set that was made again has its
+/// name and another UID.
+fn by_name(findings: &Findings) -> HashMap<PodName, Option<Arc<Pod>>> {
+    let mut pods = HashMap::new();
     for pod in findings.pods.values() {
         let others = pods.entry((Arc::clone(&pod.namespace), Arc::clone(&pod.name)));
         others.and_modify(|known| *known = None).or_insert_with(|| Some(Arc::clone(pod)));
     }
-    for name in containers.names() {
-        let Some((id, namespace, pod, container)) = name.to_str().and_then(container) else { continue };
-        let pod = pods.get(&(namespace, pod)).and_then(Option::as_ref);
-        let pod = pod.map(|pod| Arc::new(Pod { container: Some(Arc::clone(&container)), ..Pod::clone(pod) }));
-        findings.container(id, ContainerFacts { name: Some(container), pod, ..ContainerFacts::default() });
-    }
+    pods
+}
+
+/// What the name of a container's log says.
+#[derive(Debug, PartialEq, Eq)]
+struct Log<'a> {
+    id: &'a str,
+    pod: PodName,
+    container: Arc<str>,
 }
 
 /// Parses `NAMESPACE_POD_UID`; no part has an underscore.
@@ -40,12 +57,12 @@ fn pod(name: &str) -> Option<Pod> {
     parts.next().is_none().then_some(Pod { namespace, name, uid, container: None })
 }
 
-/// Parses `POD_NAMESPACE_CONTAINER-ID.log` to id, namespace, pod and container.
-fn container(name: &str) -> Option<(&str, Arc<str>, Arc<str>, Arc<str>)> {
+/// Parses `POD_NAMESPACE_CONTAINER-ID.log`.
+fn container(name: &str) -> Option<Log<'_>> {
     let (names, id) = name.strip_suffix(".log")?.rsplit_once('-').filter(|(_, id)| is_container_id(id))?;
     let mut parts = names.split('_');
     let (pod, namespace, container) = (text(parts.next()?)?, text(parts.next()?)?, text(parts.next()?)?);
-    parts.next().is_none().then_some((id, namespace, pod, container))
+    parts.next().is_none().then_some(Log { id, pod: (namespace, pod), container })
 }
 
 /// Parses any text.
@@ -70,9 +87,8 @@ mod tests {
         }
         let id = "a1".repeat(32);
         let name = format!("cart-7d9f_shop_web-{id}.log");
-        let parsed =
-            container(&name).map(|(id, namespace, pod, name)| (id, namespace.to_string(), pod.to_string(), name));
-        assert_eq!(parsed, Some((&*id, "shop".to_owned(), "cart-7d9f".to_owned(), "web".into())));
+        let expected = Log { id: &id, pod: ("shop".into(), "cart-7d9f".into()), container: "web".into() };
+        assert_eq!(container(&name), Some(expected));
         for other in [
             "",
             ".log",

@@ -163,7 +163,7 @@ pub(super) fn fuzz(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attribute::names::findings::{Claim, ContainerFacts};
+    use crate::attribute::names::findings::Claim;
 
     const POD: &str = include_str!("../../../tests/fixtures/host/cni-pod.json");
     const NETWORK: &str = include_str!("../../../tests/fixtures/host/aardvark-network");
