@@ -106,7 +106,7 @@ mod tests {
             }
         }
         for direction in [Direction::Sent, Direction::Received] {
-            assert!(find_in("unknown", direction).is_some_and(|found| ptr::eq(found, &UNKNOWN)));
+            assert!(find_in("unknown", direction).is_some_and(|found| ptr::eq(found, &raw const UNKNOWN)));
             assert!(find_in("no-cause", direction).is_none());
         }
         assert!(find_in("connection-refused", Direction::Sent).is_none());

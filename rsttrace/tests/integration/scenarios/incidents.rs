@@ -1,6 +1,6 @@
 //! Records of one incident: both ends of a connection on this host, what follows, and what a proxy passes on.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::Value;
 
@@ -96,12 +96,12 @@ pub(crate) fn both_ends_in_two_namespaces(stage: &Stage) {
 pub(crate) fn both_ends_behind_a_translation(stage: &Stage) {
     let chain = Chain::around(stage);
     let mut server = chain.server.puppet("the-server");
-    let listener = server.listen("l", &SocketAddr::new(chain.server.v4, 0).to_string(), 16);
+    let listener = server.listen("l", SocketAddr::new(chain.server.v4, 0), 16);
     // The router's address towards the client is the one before the client's.
     let virtual_end = SocketAddr::new(
         match chain.client.v4 {
-            std::net::IpAddr::V4(address) => std::net::Ipv4Addr::from_bits(address.to_bits() - 1).into(),
-            other => other,
+            IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() - 1).into(),
+            v6 @ IpAddr::V6(_) => v6,
         },
         VIRTUAL_PORT,
     );
