@@ -67,6 +67,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "attribute",
             "cli",
+            "conntrack",
             "correlate",
             "decode",
             "diagnose",

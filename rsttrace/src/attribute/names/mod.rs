@@ -33,7 +33,7 @@ use crate::{attribute::liveness::monotonic_ns, model::Reset, util::degraded::Deg
 /// host with a container engine.
 const FRESH_NS: u64 = 1_000_000_000;
 
-/// The same age on a host that has none.
+/// That age on a host that has none.
 const FRESH_WITHOUT_ENGINE_NS: u64 = 10_000_000_000;
 
 /// Longest time that a record waits for a refresh. Without a file system that hangs, one takes from 50 µs to some
