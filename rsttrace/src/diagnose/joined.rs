@@ -16,7 +16,8 @@ struct Counterpart {
     sent: &'static str,
     /// Code of the received one, where its own is not among `fitting`: at a client, and at a server.
     received: [&'static str; 2],
-    /// Codes of the received one that agree with the sender's, beside `received`. They stay: they say more of this end.
+    /// Codes of the received one that agree with the sender's, beside `received` and [`OF_THIS_END`]. They stay: they say more
+    /// of this end.
     fitting: &'static [&'static str],
 }
 
@@ -27,14 +28,7 @@ const COUNTERPARTS: &[Counterpart] = &[
     Counterpart {
         sent: "closed-with-unread-data",
         received: ["peer-closed-unread", "peer-closed-unread"],
-        fitting: &[
-            "keepalive-race",
-            "client-cancelled",
-            "client-ended",
-            "client-gave-up",
-            "health-probe",
-            "tls-goodbye",
-        ],
+        fitting: &["client-cancelled", "client-ended", "client-gave-up", "health-probe"],
     },
     Counterpart {
         sent: "linger-zero",
@@ -57,27 +51,19 @@ const COUNTERPARTS: &[Counterpart] = &[
         received: ["client-cancelled"; 2],
         fitting: &["client-ended", "client-gave-up"],
     },
+    Counterpart { sent: "after-close", received: ["after-close"; 2], fitting: &["client-ended"] },
     Counterpart {
         sent: "client-ended",
         received: ["client-ended"; 2],
-        fitting: &["client-cancelled", "client-gave-up", "after-close"],
-    },
-    Counterpart {
-        sent: "client-ended",
-        received: ["client-ended"; 2],
-        fitting: &["client-cancelled", "client-gave-up", "after-close"],
+        fitting: &["client-cancelled", "client-gave-up"],
     },
     Counterpart { sent: "health-probe", received: ["health-probe"; 2], fitting: &[] },
     Counterpart { sent: "tls-goodbye", received: ["tls-goodbye"; 2], fitting: &[] },
-    Counterpart {
-        sent: "keepalive-race",
-        received: ["keepalive-race"; 2],
-        fitting: &["reused-closed-connection", "peer-closed-unread"],
-    },
+    Counterpart { sent: "keepalive-race", received: ["keepalive-race"; 2], fitting: &["peer-closed-unread"] },
     Counterpart {
         sent: "gave-up-waiting",
         received: ["client-gave-up"; 2],
-        fitting: &["client-cancelled", "client-ended", "after-close"],
+        fitting: &["client-cancelled", "client-ended"],
     },
     Counterpart { sent: "listen-overflow", received: ["accept-overflow"; 2], fitting: &[] },
     Counterpart { sent: "listener-closed", received: ["peer-restarted"; 2], fitting: &["accept-overflow"] },
@@ -91,6 +77,10 @@ const COUNTERPARTS: &[Counterpart] = &[
     Counterpart { sent: "peer-stopped-reading", received: ["stopped-reading"; 2], fitting: &[] },
     Counterpart { sent: "mptcp-subflow", received: ["mptcp-subflow"; 2], fitting: &[] },
 ];
+
+/// Codes that say in which situation this end was, which no sender knows better.
+const OF_THIS_END: &[&str] =
+    &["after-close", "keepalive-race", "reused-closed-connection", "tls-goodbye", "turned-away"];
 
 /// Cause of a sent reset, as far as the record of the other end takes it over.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +113,8 @@ pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
         }
     } else {
         let is_more_than_a_guess = own.confidence != CauseConfidence::Guess || own.benign && sent.benign;
-        if counterpart.fitting.contains(&own.code) && is_more_than_a_guess {
+        let is_fitting = OF_THIS_END.contains(&own.code) || counterpart.fitting.contains(&own.code);
+        if is_fitting && is_more_than_a_guess {
             return;
         }
         let Some(spec) = catalogue::find_in(code, Direction::Received) else { return };
@@ -206,9 +197,10 @@ mod tests {
 
     #[test]
     fn every_code_is_one_of_the_catalogue() {
-        for counterpart in COUNTERPARTS {
+        for (number, counterpart) in COUNTERPARTS.iter().enumerate() {
+            assert!(COUNTERPARTS[..number].iter().all(|other| other.sent != counterpart.sent), "{}", counterpart.sent);
             assert!(catalogue::find_in(counterpart.sent, Direction::Sent).is_some(), "{}", counterpart.sent);
-            for code in counterpart.received.iter().chain(counterpart.fitting) {
+            for code in counterpart.received.iter().chain(counterpart.fitting).chain(OF_THIS_END) {
                 assert!(catalogue::find_in(code, Direction::Received).is_some(), "{code}");
             }
         }
