@@ -116,33 +116,21 @@ fn need_no_escape(bytes: &[u8]) -> bool {
 fn need_no_escape_in_blocks<const BLOCK: usize>(bytes: &[u8]) -> Option<bool> {
     let last: &[u8; BLOCK] = bytes.last_chunk()?;
     let mut odd = [0; BLOCK];
-    for block in bytes.as_chunks().0 {
-        mark_odd(block, &mut odd);
-    }
     // The last bytes are compared as a block too, which overlaps the one before.
-    mark_odd(last, &mut odd);
+    // (`for_each`: a `for` loop asks the chain before each block which of its two parts it is in.)
+    bytes.as_chunks().0.iter().chain([last]).for_each(|block: &[u8; BLOCK]| {
+        for (odd, byte) in odd.iter_mut().zip(block) {
+            *odd |= u8::from(!needs_no_escape(*byte));
+        }
+    });
     Some(odd == [0; BLOCK])
 }
 
-/// Sets the marks of the bytes that need an escape.
-#[expect(clippy::inline_always, reason = "a block is a few instructions, fewer than a call")]
-#[inline(always)]
-fn mark_odd<const BLOCK: usize>(block: &[u8; BLOCK], odd: &mut [u8; BLOCK]) {
-    for (odd, byte) in odd.iter_mut().zip(block) {
-        *odd |= u8::from(*byte < b' ') | u8::from(*byte > b'~');
-        *odd |= u8::from(*byte == b'"') | u8::from(*byte == b'\\');
-    }
-}
-
-/// Number of bytes before the first that needs an escape.
+/// Number of bytes before the first that does not stand in a JSON string as it is.
 fn plain_length(bytes: &[u8]) -> usize {
-    let is_plain = |block: &[u8; 16]| {
-        let mut odd = [0; 16];
-        mark_odd(block, &mut odd);
-        odd == [0; 16]
-    };
-    let (blocks, _) = bytes.as_chunks();
-    let whole = blocks.iter().take_while(|&block| is_plain(block)).count() * 16;
+    const BLOCK: usize = 16;
+    let is_plain = |block: &&[u8; BLOCK]| block.iter().fold(true, |is_plain, byte| is_plain & needs_no_escape(*byte));
+    let whole = bytes.as_chunks().0.iter().take_while(is_plain).count() * BLOCK;
     let rest = bytes.get(whole..).unwrap_or_default();
     whole + rest.iter().take_while(|&&byte| needs_no_escape(byte)).count()
 }
