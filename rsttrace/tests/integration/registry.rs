@@ -365,6 +365,11 @@ const ROWS: &[Row] = &[
     ),
     needing(
         conntrack_lookups::lack,
+        "conntrack_lookups::record_has_the_server_behind_an_address",
+        conntrack_lookups::record_has_the_server_behind_an_address,
+    ),
+    needing(
+        conntrack_lookups::lack,
         "conntrack_lookups::router_translates_both_ends",
         conntrack_lookups::router_translates_both_ends,
     ),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::Value;
 
 use super::rejected::nft;
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     lines::{Lines, Next, TIMEOUT},
     netns,
     puppet::Puppet,
-    stage::{CLOSED_V4, Stage},
+    stage::{CLOSED_V4, Stage, V4},
 };
 
 /// Virtual addresses, which no host has.
@@ -111,6 +112,37 @@ pub(crate) fn local_translations_are_found(stage: &Stage) {
         }
         server.tell("close l");
     }
+}
+
+/// The received records alone, whose sender would tell the server's address: the record has it from the kernel's table. A
+/// connection that is not translated has none.
+pub(crate) fn record_has_the_server_behind_an_address(stage: &Stage) {
+    chain::ip("address add 10.96.0.10/32 dev lo");
+    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
+    let listener = server.listen("l", V4, 8);
+    nft(&format!(
+        "add table ip t
+         add chain ip t o {{ type nat hook output priority -100; }}
+         add rule ip t o ip daddr 10.96.0.10 tcp dport 80 dnat to {listener}\n"
+    ));
+    let tracer = stage.trace_with(&["--received"]);
+    let virtual_address: SocketAddr = VIRTUAL_V4.parse().unwrap();
+    // An answer that takes longer than a record waits is not known: on a busy machine, of one or the other.
+    let mut visit = |address| reset(&mut server, &mut client, listener, address).client_end;
+    let (translated, plain) = ([(); 5].map(|()| visit(virtual_address)), visit(listener));
+    let run = stage.finish(tracer, 0, 6);
+    let of = |end| run.received().find(|received| received.end("local") == end).expect("each end is reset");
+    of(plain).is("/translated", Value::Null);
+    let known = translated.map(of).into_iter().filter(|received| !received["translated"].is_null());
+    let known: Vec<_> = known
+        .map(|received| {
+            received
+                .is("/translated/peer/address", "127.0.0.1")
+                .is("/translated/peer/port", listener.port())
+                .is("/translated/by", "conntrack")
+        })
+        .collect();
+    assert!(!known.is_empty(), "no answer came within 10 ms");
 }
 
 /// A router with a virtual address and masquerading: both ends are translated at once, and a packet that is not would meet the

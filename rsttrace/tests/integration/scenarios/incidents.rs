@@ -120,6 +120,8 @@ pub(crate) fn both_ends_behind_a_translation(stage: &Stage) {
     let (sent, received) = (run.the_sent(), run.the_received());
     sent.between(listener, client_end);
     received.between(client_end, virtual_end);
+    received.is("/translated/peer/port", listener.port()).is("/translated/by", "other_end");
+    sent.is("/translated/local/port", VIRTUAL_PORT);
     are_two_ends(sent, &server, received, &client);
     count_is(&run, 1);
 }
