@@ -10,6 +10,8 @@ use crate::model::{Direction, IncidentRole, RelayedReset, Reset, Role, internals
 /// Longest time between a reset and the one that passes it on, nanoseconds. A process that does it answers one event with
 /// the other.
 const RELAY_NS: u64 = 20_000_000;
+/// Largest error of the time at which a connection was opened, nanoseconds.
+const OPENED_NS: u64 = 10_000_000;
 /// Resets of one process and side that are remembered.
 const SOURCES_MAX: usize = 16;
 /// Longest time between the end of a process and of those that follow it, nanoseconds.
@@ -130,10 +132,10 @@ impl RelaySources {
         sources.retain(|source| now_ns.saturating_sub(source.ktime_ns) <= RELAY_NS);
         let first = sources.front().filter(|first| first.ktime_ns <= now_ns)?;
         // The client's connection came first: connections of a pool are not opened for one client.
-        let (opened_ns, tick_ns) = (opened_ns(sent), 10_000_000);
+        let own_ns = opened_ns(sent);
         let (client_ns, server_ns) =
-            if is_towards_client { (opened_ns, first.opened_ns) } else { (first.opened_ns, opened_ns) };
-        let is_in_order = client_ns <= server_ns.saturating_add(tick_ns) || server_ns == 0;
+            if is_towards_client { (own_ns, first.opened_ns) } else { (first.opened_ns, own_ns) };
+        let is_in_order = client_ns <= server_ns.saturating_add(OPENED_NS) || server_ns == 0;
         if !is_in_order || sources.iter().any(|source| !source.is_alike(first)) {
             return None;
         }
