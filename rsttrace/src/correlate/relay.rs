@@ -7,9 +7,11 @@ use lru::LruCache;
 use super::slots::Slots;
 use crate::model::{Direction, IncidentRole, RelayedReset, Reset, Role, internals::Ending};
 
-/// Longest time between a reset and the one that passes it on, nanoseconds. A process that does it answers one event with
-/// the other.
+/// Longest time between a reset and the end of the connection on which it is passed on, nanoseconds. A process that does it
+/// answers one event with the other.
 const RELAY_NS: u64 = 20_000_000;
+/// Largest error of the time at which this side closed, nanoseconds: records have microseconds.
+const CLOSE_ERROR_NS: u64 = 20_000;
 /// Largest error of the time at which a connection was opened, nanoseconds.
 const OPENED_NS: u64 = 10_000_000;
 /// Resets of one process and side that are remembered.
@@ -95,6 +97,16 @@ fn opened_ns(reset: &Reset) -> u64 {
     age_ns.map_or(0, |age_ns| reset.internals.ktime_ns.saturating_sub(age_ns))
 }
 
+/// When this side ended the connection, nanoseconds: with the reset, or before, where that answers late data.
+fn ended_ns(sent: &Reset) -> u64 {
+    let of_ending = sent.internals.ending.as_ref().map(|ending| ending.closed_ms);
+    let of_socket = || sent.socket.as_ref().and_then(|socket| socket.fin_sent_ms);
+    let closed_ms = sent.provoked_by.and(of_ending.or_else(of_socket));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "times before now fit as clocks do")]
+    let ago_ns = closed_ms.map(|closed_ms| (closed_ms * 1e6) as u64);
+    sent.internals.ktime_ns.saturating_sub(ago_ns.unwrap_or(0))
+}
+
 impl RelaySources {
     /// Remembers a received reset, or what has become known of it since.
     pub(super) fn remember(&mut self, reset: &Reset) {
@@ -112,7 +124,6 @@ impl RelaySources {
             *known = new;
             return;
         }
-        sources.retain(|source| new.ktime_ns.saturating_sub(source.ktime_ns) <= RELAY_NS);
         if sources.len() >= SOURCES_MAX {
             sources.pop_front();
         }
@@ -128,19 +139,22 @@ impl RelaySources {
         // It passes on to a client what a server did, and to a server what a client did.
         let is_towards_client = role == Role::Server;
         let sources = self.0.get_mut(&(owner, is_towards_client))?;
-        let now_ns = sent.internals.ktime_ns;
-        sources.retain(|source| now_ns.saturating_sub(source.ktime_ns) <= RELAY_NS);
-        let first = sources.front().filter(|first| first.ktime_ns <= now_ns)?;
+        let ended_ns = ended_ns(sent);
+        let is_just_before = |source: &Source| {
+            (ended_ns + CLOSE_ERROR_NS).checked_sub(source.ktime_ns).is_some_and(|before_ns| before_ns <= RELAY_NS)
+        };
+        let position = sources.iter().position(is_just_before)?;
+        let first = sources.get(position)?;
         // The client's connection came first: connections of a pool are not opened for one client.
         let own_ns = opened_ns(sent);
         let (client_ns, server_ns) =
             if is_towards_client { (own_ns, first.opened_ns) } else { (first.opened_ns, own_ns) };
         let is_in_order = client_ns <= server_ns.saturating_add(OPENED_NS) || server_ns == 0;
-        if !is_in_order || sources.iter().any(|source| !source.is_alike(first)) {
+        if !is_in_order || sources.iter().any(|source| is_just_before(source) && !source.is_alike(first)) {
             return None;
         }
-        let source = sources.pop_front()?;
-        let before_ms = Duration::from_nanos(now_ns - source.ktime_ns).as_secs_f64() * 1000.0;
+        let source = sources.remove(position)?;
+        let before_ms = Duration::from_nanos(ended_ns.saturating_sub(source.ktime_ns)).as_secs_f64() * 1000.0;
         Some((source.incident, RelayedReset { before_ms, ..source.relayed }))
     }
 }

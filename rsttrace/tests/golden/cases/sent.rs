@@ -282,6 +282,17 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case { before: &[(1, refused_backend)], ..case("a proxy whose backend refuses", "relayed", proxied_client) },
     Case {
+        before: &[(700, refused_backend)],
+        ..case("late data for a proxy that closed when its backend refused", "relayed", |event| {
+            time_wait(event, tcp::FIN_WAIT2);
+            ended(event, 699.5, tcp::FIN_WAIT2, ROLE_SERVER);
+            event.opened_ns = ago(702.0);
+            (event.ending.bytes_received, event.ending.bytes_sent) = (0, 0);
+            (event.local_port, event.peer_port) = (8080, 50_000);
+            owner(event, "haproxy", 77, PROVENANCE_LISTEN);
+        })
+    },
+    Case {
         before: &[(1, refused_backend), (2, refused_elsewhere)],
         ..case("a proxy with two backends that refuse", "closed-with-unread-data", proxied_client)
     },
