@@ -46,11 +46,7 @@ const COUNTERPARTS: &[Counterpart] = &[
         fitting: &["client-cancelled", "client-ended", "client-gave-up"],
     },
     Counterpart { sent: "turned-away", received: ["turned-away"; 2], fitting: &[] },
-    Counterpart {
-        sent: "client-cancelled",
-        received: ["client-cancelled"; 2],
-        fitting: &["client-ended", "client-gave-up"],
-    },
+    Counterpart { sent: "client-cancelled", received: ["client-cancelled"; 2], fitting: &["client-gave-up"] },
     Counterpart { sent: "after-close", received: ["after-close"; 2], fitting: &["client-ended"] },
     Counterpart {
         sent: "client-ended",
@@ -112,7 +108,7 @@ pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
             own.confidence = sent.confidence;
         }
     } else {
-        let is_more_than_a_guess = own.confidence != CauseConfidence::Guess || own.benign && sent.benign;
+        let is_more_than_a_guess = own.confidence != CauseConfidence::Guess;
         let is_fitting = OF_THIS_END.contains(&own.code) || counterpart.fitting.contains(&own.code);
         if is_fitting && is_more_than_a_guess {
             return;

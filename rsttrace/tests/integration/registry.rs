@@ -363,7 +363,7 @@ const ROWS: &[Row] = &[
         "conntrack_lookups::local_translations_are_found",
         conntrack_lookups::local_translations_are_found,
     ),
-    needing(
+    undisturbed_needing(
         conntrack_lookups::lack,
         "conntrack_lookups::record_has_the_server_behind_an_address",
         conntrack_lookups::record_has_the_server_behind_an_address,

@@ -129,8 +129,8 @@ pub(crate) fn record_has_the_server_behind_an_address(stage: &Stage) {
     let virtual_address: SocketAddr = VIRTUAL_V4.parse().unwrap();
     // An answer that takes longer than a record waits is not known: on a busy machine, of one or the other.
     let mut visit = |address| reset(&mut server, &mut client, listener, address).client_end;
-    let (translated, plain) = ([(); 5].map(|()| visit(virtual_address)), visit(listener));
-    let run = stage.finish(tracer, 0, 6);
+    let (translated, plain) = ([(); 20].map(|()| visit(virtual_address)), visit(listener));
+    let run = stage.finish(tracer, 0, 21);
     let of = |end| run.received().find(|received| received.end("local") == end).expect("each end is reset");
     of(plain).is("/translated", Value::Null);
     let known = translated.map(of).into_iter().filter(|received| !received["translated"].is_null());
