@@ -1,10 +1,12 @@
 //! The names that are known at one time: containers and pods by id, addresses.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
+
+use foldhash::HashMap;
 
 use super::{
     file::NamesFile,
-    findings::{ADDRESSES_MAX, Claim, ContainerFacts, Findings},
+    findings::{ADDRESSES_MAX, Claim, ContainerFacts, Findings, ID_LENGTH},
     tree::ENTRIES_MAX,
 };
 use crate::model::{Container, Pod};
@@ -138,7 +140,8 @@ impl Directory {
 
 /// Id by which the engine knows a container: of Amazon ECS the part behind the task.
 pub(super) fn engine_id(id: &str) -> &str {
-    id.rsplit('/').next().unwrap_or(id)
+    // As long as an id is, there is no task before it.
+    if id.len() == ID_LENGTH { id } else { id.rsplit('/').next().unwrap_or(id) }
 }
 
 #[cfg(test)]

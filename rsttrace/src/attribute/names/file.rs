@@ -1,7 +1,6 @@
 //! Names of addresses and networks in the user's file (`--names`), TOML: `"10.0.0.7" = "db-1"`, `"10.0.0.0/8" = "office"`.
 
 use std::{
-    collections::HashMap,
     fmt, io,
     net::IpAddr,
     ops::Range,
@@ -9,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::HashMap;
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 

@@ -1,10 +1,8 @@
 //! What the sources have said in one refresh, merged.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::hash_map::Entry, net::IpAddr, sync::Arc};
+
+use foldhash::HashMap;
 
 use super::tree::ENTRIES_MAX;
 use crate::model::Pod;
@@ -144,9 +142,12 @@ pub(super) fn text(text: &str) -> Option<Arc<str>> {
     Some(format!("{}…", text.get(..end)?).into())
 }
 
+/// Characters of an id, see [`is_container_id`].
+pub(super) const ID_LENGTH: usize = 64;
+
 /// Id of a container in the form in which all engines but LXC and nspawn have it: 64 lower-case hexadecimal digits.
 pub(super) fn is_container_id(id: &str) -> bool {
-    id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// Parses the names that the kubelet gives to containers in Docker and CRI-O, `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.

@@ -1,7 +1,9 @@
 //! Pods and containers of the kubelet, from the names of its logs: `/var/log/pods/NAMESPACE_POD_UID`, and
 //! `/var/log/containers/POD_NAMESPACE_CONTAINER-ID.log`. Only names are read, no logs.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
+
+use foldhash::HashMap;
 
 use super::{
     findings::{ContainerFacts, Findings, is_container_id, text},
@@ -34,7 +36,7 @@ type PodName = (Arc<str>, Arc<str>);
 /// Pods by name; `None` for a name that several have: a pod of a stateful set that was made again has its
 /// name and another UID.
 fn by_name(findings: &Findings) -> HashMap<PodName, Option<Arc<Pod>>> {
-    let mut pods = HashMap::new();
+    let mut pods = HashMap::default();
     for pod in findings.pods.values() {
         let others = pods.entry((Arc::clone(&pod.namespace), Arc::clone(&pod.name)));
         others.and_modify(|known| *known = None).or_insert_with(|| Some(Arc::clone(pod)));

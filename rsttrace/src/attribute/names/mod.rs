@@ -33,7 +33,7 @@ use crate::{attribute::liveness::monotonic_ns, model::Reset, util::degraded::Deg
 /// host with a container engine.
 const FRESH_NS: u64 = 1_000_000_000;
 
-/// That age on a host that has none.
+/// Age from which on names are read again on a host without a container engine, nanoseconds.
 const FRESH_WITHOUT_ENGINE_NS: u64 = 10_000_000_000;
 
 /// Longest time that a record waits for a refresh. Without a file system that hangs, one takes from 50 µs to some
@@ -136,7 +136,7 @@ impl Names {
             .container
             .as_ref()
             .map(|container| engine_id(&container.id))
-            .filter(|id| is_container_id(id) && !self.directory.knows(id) && !self.asked.contains(*id));
+            .filter(|id| !self.directory.knows(id) && is_container_id(id) && !self.asked.contains(*id));
         let fresh_ns = if self.directory.has_engine { FRESH_NS } else { FRESH_WITHOUT_ENGINE_NS };
         let is_old = self.read_ns.is_none_or(|read_ns| reset.internals.ktime_ns.saturating_sub(read_ns) >= fresh_ns);
         if is_old || unknown.is_some() {

@@ -5,7 +5,6 @@
 
 use std::{
     cell::Cell,
-    collections::HashMap,
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read as _},
@@ -15,6 +14,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use foldhash::HashMap;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 
 /// Most entries of one directory that are looked at.
@@ -168,7 +168,7 @@ struct CachedFile<T> {
 impl<T> FileCache<T> {
     /// A cache of files of at most `limit` bytes each.
     pub(super) fn new(limit: usize) -> Self {
-        Self { files: HashMap::new(), refresh: 0, limit }
+        Self { files: HashMap::default(), refresh: 0, limit }
     }
 
     /// Begins a refresh. What the last one did not ask for is forgotten.
