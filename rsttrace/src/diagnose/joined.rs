@@ -33,7 +33,7 @@ const COUNTERPARTS: &[Counterpart] = &[
     Counterpart {
         sent: "linger-zero",
         received: ["peer-aborted"; 2],
-        fitting: &["client-cancelled", "client-ended", "client-gave-up", "health-probe"],
+        fitting: &["reused-closed-connection", "client-cancelled", "client-ended", "client-gave-up", "health-probe"],
     },
     Counterpart {
         sent: "process-died",
@@ -55,7 +55,11 @@ const COUNTERPARTS: &[Counterpart] = &[
     },
     Counterpart { sent: "health-probe", received: ["health-probe"; 2], fitting: &[] },
     Counterpart { sent: "tls-goodbye", received: ["tls-goodbye"; 2], fitting: &[] },
-    Counterpart { sent: "keepalive-race", received: ["keepalive-race"; 2], fitting: &["peer-closed-unread"] },
+    Counterpart {
+        sent: "keepalive-race",
+        received: ["keepalive-race"; 2],
+        fitting: &["reused-closed-connection", "peer-closed-unread"],
+    },
     Counterpart {
         sent: "gave-up-waiting",
         received: ["client-gave-up"; 2],
@@ -67,7 +71,14 @@ const COUNTERPARTS: &[Counterpart] = &[
     Counterpart {
         sent: "no-connection",
         received: ["peer-lost-state"; 2],
-        fitting: &["path-lost-state", "keepalive-answer", "idle-timeout-path", "peer-restarted", "accept-overflow"],
+        fitting: &[
+            "reused-closed-connection",
+            "path-lost-state",
+            "keepalive-answer",
+            "idle-timeout-path",
+            "peer-restarted",
+            "accept-overflow",
+        ],
     },
     Counterpart { sent: "given-up-earlier", received: ["peer-lost-state"; 2], fitting: &["keepalive-answer"] },
     Counterpart { sent: "peer-stopped-reading", received: ["stopped-reading"; 2], fitting: &[] },
@@ -75,8 +86,7 @@ const COUNTERPARTS: &[Counterpart] = &[
 ];
 
 /// Codes that say in which situation this end was, which no sender knows better.
-const OF_THIS_END: &[&str] =
-    &["after-close", "keepalive-race", "reused-closed-connection", "tls-goodbye", "turned-away"];
+const OF_THIS_END: &[&str] = &["after-close", "keepalive-race", "tls-goodbye", "turned-away"];
 
 /// Cause of a sent reset, as far as the record of the other end takes it over.
 #[derive(Clone, Copy, Debug)]
