@@ -5,15 +5,12 @@ use std::fmt::{self, Display};
 use rsttrace_common::abi::{netfilter, tcp};
 
 use crate::{
-    model::{Evidence, OtherProcess, Reset, Socket},
-    util::{human_duration, sanitize},
+    model::{Evidence, Reset, Socket},
+    util::human_duration,
 };
 
 /// Beginning of the line on the idle time before the last send.
 pub(super) const AFTER_SILENCE: &str = "the last send came after a silence of";
-
-/// Most characters of a process name in a sentence: those of `comm`.
-const COMM_MAX: usize = 15;
 
 /// Appends the facts that matter whatever the cause, the most telling first. Lines that a rule added before are not
 /// repeated.
@@ -55,14 +52,6 @@ pub(super) fn append_facts(reset: &Reset, evidence: &mut Evidence) {
             }
             None => evidence.push(format_args!("its TTL was {}, and the peer's own is not known", packet.ttl)),
         }
-    }
-}
-
-/// A process at the other end, as `nginx[812]`.
-pub(super) fn human_process(process: Option<&OtherProcess>) -> String {
-    match process {
-        Some(process) => format!("{}[{}]", sanitize::truncate(&process.comm, COMM_MAX), process.pid),
-        None => "the kernel".to_owned(),
     }
 }
 

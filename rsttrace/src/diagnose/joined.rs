@@ -2,13 +2,15 @@
 
 use super::{
     catalogue::{self, CauseSpec, no_evidence},
-    evidence::human_process,
     timeouts::Timeouts,
 };
 use crate::{
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
-    util::human_duration,
+    util::{human_duration, sanitize},
 };
+
+/// Most characters of a process name: those of `comm`.
+const COMM_MAX: usize = 15;
 
 /// What the record of a sent reset says of the received one at the other end.
 struct Counterpart {
@@ -169,25 +171,34 @@ fn relayed_from(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     ));
 }
 
-/// Appends what the other end, on this host, says. The advice is that of the end that sent the reset.
+/// Appends what the other end, on this host, says. The advice is that of the end that sent the reset. Without formatting: under
+/// load with both ends here, every record has it.
 pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
     let Some(other) = &reset.other_end else { return };
-    let process = human_process(other.process.as_ref());
+    let mut pid = itoa::Buffer::new();
+    let process = match &other.process {
+        Some(process) => [&*process.comm, "[", pid.format(process.pid), "]"],
+        None if reset.direction == Direction::Received => ["the kernel", "", "", ""],
+        None => ["a process that is not known", "", "", ""],
+    };
+    let [comm, open, pid, close] = process;
     match reset.direction {
         Direction::Received => {
-            evidence.push(format_args!("the other end is on this host: {process} sent the reset, {}", other.cause));
+            let parts = ["the other end is on this host: ", comm, open, pid, close, " sent the reset, ", other.cause];
+            evidence.push_parts(parts);
             // These refer to another record in turn.
             let refers = matches!(other.cause, "aftermath" | "relayed");
             if reset.cause.fault != Fault::None
                 && !refers
                 && let Some(spec) = catalogue::find_in(other.cause, Direction::Sent)
             {
-                reset.cause.advice = format!("At the other end, {process} on this host: {}", spec.advice).into();
+                let comm = sanitize::truncate(comm, COMM_MAX);
+                let parts = ["At the other end, ", &comm, open, pid, close, " on this host: ", spec.advice];
+                reset.cause.advice = parts.concat().into();
             }
         }
         Direction::Sent => {
-            let process = if other.process.is_some() { &process } else { "a process that is not known" };
-            evidence.push(format_args!("the other end is on this host: {process} received the reset"));
+            evidence.push_parts(["the other end is on this host: ", comm, open, pid, close, " received the reset"]);
         }
     }
 }
