@@ -109,7 +109,7 @@ impl SenderCause {
 }
 
 /// Takes the cause of a received reset from the record of the sent one at the other end, as it looks from here. What this end
-/// knows by itself stays where it agrees with that, and is more than a guess.
+/// knows by itself stays where it agrees with that, and is more than a guess or harmless at both ends.
 pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
     let Some(counterpart) = COUNTERPARTS.iter().find(|counterpart| counterpart.sent == sent.code) else { return };
     let is_server = received.socket.as_ref().is_some_and(|socket| socket.role == Some(Role::Server));
@@ -120,7 +120,7 @@ pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
             own.confidence = sent.confidence;
         }
     } else {
-        let is_more_than_a_guess = own.confidence != CauseConfidence::Guess;
+        let is_more_than_a_guess = own.confidence != CauseConfidence::Guess || own.benign && sent.benign;
         let is_fitting = OF_THIS_END.contains(&own.code) || counterpart.fitting.contains(&own.code);
         if is_fitting && is_more_than_a_guess {
             return;
