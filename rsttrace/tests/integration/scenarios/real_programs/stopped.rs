@@ -16,6 +16,7 @@ use crate::{
     chain,
     delay::Seen,
     host::{self, Lack},
+    reset::Reset,
     scenarios::receivers::wait_until,
     stage::Stage,
     tracer::{Run, Tracer},
@@ -194,7 +195,7 @@ fn check(mut tracer: Tracer, stops: &[Stop], client: (&str, &str), server: (&str
     let mut told = Vec::new();
     for &Stop { port, pid } in stops {
         let mut sent = run.sent().filter(|reset| reset.end("local").port() == port);
-        let sent = sent.find(|reset| reset["cause"]["code"] != "aftermath").expect("the client's reset");
+        let sent = sent.find(|reset| !is_aftermath(reset)).expect("the client's reset");
         sent.cause(client.0).is("/cause/fault", client.1).is("/cause/benign", client.1 == "none");
         match pid {
             Some(pid) => sent.pid(pid),
@@ -212,7 +213,13 @@ fn check(mut tracer: Tracer, stops: &[Stop], client: (&str, &str), server: (&str
         told.extend([sent["seq"].clone(), received["seq"].clone()]);
     }
     for rest in run.resets.iter().filter(|reset| !told.contains(&reset["seq"])) {
-        rest.cause("aftermath").is("/cause/benign", true);
+        assert!(is_aftermath(rest), "{:#}", rest.0);
     }
     run
+}
+
+/// Whether a record is of the rest of a connection that was reset: a segment that comes late on a busy machine has no cause of
+/// its own, and belongs to that incident.
+fn is_aftermath(reset: &Reset) -> bool {
+    reset["cause"]["code"] == "aftermath" || reset["incident_role"] == "aftermath"
 }
