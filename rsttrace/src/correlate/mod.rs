@@ -51,6 +51,9 @@ pub struct Correlator {
     held: HeldRecords,
     numbers: RecordNumbers,
     sent: SentEnds,
+    /// Sent resets that answer the rest of a connection. Its first reset has that number too, and is the one that was received
+    /// unless it was lost: these are looked at last.
+    answers: SentEnds,
     received: ReceivedEnds,
     /// Incidents by the connection that they ended.
     connections: Slots<(NamespaceId, Endpoint, Endpoint), u64>,
@@ -144,7 +147,8 @@ impl Correlator {
 
     /// Hands on the records whose wait is over at this time; all for [`u64::MAX`].
     pub fn release(&mut self, now_ns: u64, emit: &mut impl FnMut(&mut Self, Arc<Reset>)) {
-        while let Some(record) = self.held.pop_due(now_ns) {
+        while let Some(mut record) = self.held.pop_due(now_ns) {
+            self.join_answer(Arc::make_mut(&mut record));
             emit(self, record);
         }
     }
@@ -190,6 +194,10 @@ impl Correlator {
 
     /// Joins a sent reset with the received one at the other end. Returns that record if it waited for this one.
     fn join_received(&mut self, sent: &mut Reset) -> Option<Arc<Reset>> {
+        if sent.incident_role == IncidentRole::Aftermath {
+            self.answers.insert(sent);
+            return None;
+        }
         let Some(end) = self.received.take(sent) else {
             self.sent.insert(sent);
             return None;
@@ -219,6 +227,16 @@ impl Correlator {
         }
         sent.complete(received);
         None
+    }
+
+    /// Joins a received reset whose wait is over with the answer to the rest of its connection.
+    fn join_answer(&mut self, received: &mut Reset) {
+        if received.direction == Direction::Received
+            && received.other_end.is_none()
+            && let Some(answer) = self.answers.take(received)
+        {
+            answer.complete(received);
+        }
     }
 
     /// Takes a record that waits.

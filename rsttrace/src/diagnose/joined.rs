@@ -116,7 +116,7 @@ pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
     let code = counterpart.received[usize::from(is_server)];
     let own = &mut received.cause;
     if own.code == code {
-        if sent.confidence == CauseConfidence::Certain {
+        if own.confidence == CauseConfidence::Guess || sent.confidence == CauseConfidence::Certain {
             own.confidence = sent.confidence;
         }
     } else {

@@ -175,6 +175,25 @@ fn a_later_answer_belongs_to_the_abort_of_the_connection() {
     assert_eq!((resets[1].incident_role, summary.incidents), (IncidentRole::Aftermath, 1), "{resets:#?}");
 }
 
+/// On a path with a delay, the client's FIN has met the server's listener before the first reset is at the client: the master
+/// process that answers it has not sent the reset that came.
+#[test]
+fn an_answer_to_the_rest_does_not_displace_the_first_reset() {
+    let answers_fin = |event: &mut ResetEvent| {
+        without_socket(event, tcp_flag::FIN | tcp_flag::ACK);
+        event.packet.ack = SEQ;
+        (event.netns, event.local_address, event.peer_address) = (2, event.peer_address, event.local_address);
+        (event.local_port, event.peer_port) = (SERVICE, 43_210);
+    };
+    for at_client in [59_900, 60_100] {
+        let (resets, summary) = play(vec![at(0, sends), at(60_000, answers_fin), at(at_client, receives)]);
+        let received = find(&resets, "java");
+        let other = received.other_end.expect("the sender");
+        assert_eq!((other.process.expect("its process").pid, other.cause), (812, "closed-with-unread-data"));
+        assert_eq!((summary.resets, summary.incidents), (3, 1));
+    }
+}
+
 #[test]
 fn a_reset_that_is_sent_again_has_no_receiver() {
     let (resets, _) = play(vec![at(0, receives), at(40, sends), at(60, sends)]);
