@@ -35,6 +35,11 @@ impl HeldRecords {
         self.0.remove(position).map(|held| held.record)
     }
 
+    /// The record of this number.
+    pub(super) fn get(&self, record: u64) -> Option<&Reset> {
+        self.0.iter().rfind(|held| held.record.internals.record == record).map(|held| &*held.record)
+    }
+
     /// The record of this number, to be changed.
     pub(super) fn get_mut(&mut self, record: u64) -> Option<&mut Reset> {
         let held = self.0.iter_mut().rfind(|held| held.record.internals.record == record)?;

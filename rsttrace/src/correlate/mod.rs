@@ -89,7 +89,9 @@ impl Correlator {
             emit(self, record);
             return;
         }
-        self.join_earlier(reset);
+        let earlier = self.connections.get(&(reset.namespace(), reset.local, reset.peer.end())).copied();
+        self.join_earlier(reset, earlier);
+        let early_answer = earlier.and_then(|record| self.take_early_answer(reset, record));
         let other = match reset.direction {
             Direction::Sent => self.join_received(reset),
             Direction::Received => self.join_sent(reset),
@@ -102,7 +104,7 @@ impl Correlator {
         let is_sent = reset.direction == Direction::Sent;
         // The sender's record first: it has the cause.
         let both = if is_sent { [Some(record), other] } else { [other, Some(record)] };
-        for record in both.into_iter().flatten() {
+        for record in both.into_iter().chain([early_answer]).flatten() {
             if must_wait {
                 self.numbers.hold(record.internals.record);
                 self.ask(&record);
@@ -173,10 +175,9 @@ impl Correlator {
         self.numbers.discard(reset.internals.record);
     }
 
-    /// Joins a record to an incident that began before: of its connection, or of its process.
-    fn join_earlier(&mut self, reset: &mut Reset) {
-        let key = (reset.namespace(), reset.local, reset.peer.end());
-        if let Some(&incident) = self.connections.get(&key).filter(|_| is_of_ended_connection(reset)) {
+    /// Joins a record to an incident that began before: `of_connection`, the one between its ends, or one of its process.
+    fn join_earlier(&mut self, reset: &mut Reset, of_connection: Option<u64>) {
+        if let Some(incident) = of_connection.filter(|_| is_of_ended_connection(reset)) {
             (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Aftermath);
             return;
         }
@@ -190,6 +191,22 @@ impl Correlator {
         } else if let Some(incident) = self.ended.group_of(reset) {
             (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Relayed);
         }
+    }
+
+    /// Takes a waiting answer to a segment of the connection that this reset aborts: on another CPU the kernel had answered
+    /// that before it reported the abort. It becomes the aftermath of this reset.
+    fn take_early_answer(&mut self, abort: &Reset, record: u64) -> Option<Arc<Reset>> {
+        if abort.direction != Direction::Sent || abort.provoked_by.is_some() {
+            return None;
+        }
+        let is_answer = |held: &Reset| held.cause.code == "no-connection" && held.provoked_by.is_some();
+        self.held.get(record).filter(|held| is_answer(held))?;
+        let mut answer = self.take_held(record)?;
+        self.numbers.merge(record, abort.internals.incident);
+        let reset = Arc::make_mut(&mut answer);
+        (reset.internals.incident, reset.incident_role) = (abort.internals.incident, IncidentRole::Aftermath);
+        joined::become_aftermath(reset);
+        Some(answer)
     }
 
     /// Joins a sent reset with the received one at the other end. Returns that record if it waited for this one.

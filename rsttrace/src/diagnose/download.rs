@@ -47,7 +47,9 @@ fn stopped(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let in_transfer = socket.state.0 == tcp::ESTABLISHED
         && !reset.internals.holder_exiting
         && (lost == 0 || is_closing_alert(lost))
-        && socket.since_receive_ms.is_some_and(|since| since <= TRANSFER_GAP_MS);
+        // A receive buffer that a process leaves full stops the transfer until it reads on.
+        && (socket.since_receive_ms.is_some_and(|since| since <= TRANSFER_GAP_MS)
+            || socket.unread_bytes > Some(FLIGHT_BYTES));
     match socket.unread_bytes {
         Some(unread) if !in_transfer || unread == 0 => None,
         Some(unread) if unread > SEGMENT_BYTES => LIKELY,

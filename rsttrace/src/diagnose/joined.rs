@@ -129,7 +129,7 @@ pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
         let lost_bytes = own.lost_bytes;
         *own = super::cause(spec, sent.confidence);
         own.lost_bytes = lost_bytes;
-        received.internals.is_cause_of_other_end = true;
+        received.internals.is_cause_of_another = true;
     }
     // One end does not find fault with what is harmless at the other.
     if sent.benign {
@@ -146,6 +146,13 @@ pub fn relay(sent: &mut Reset) {
     sent.cause.lost_bytes = lost_bytes;
     sent.cause.fault = first.fault;
     sent.cause.benign = first.fault == Fault::None;
+}
+
+/// Makes a sent reset, which answered a segment, the aftermath of the reset of its connection.
+pub fn become_aftermath(sent: &mut Reset) {
+    let Some(spec) = catalogue::find_in("aftermath", Direction::Sent) else { return };
+    sent.cause = super::cause(spec, CauseConfidence::Likely);
+    sent.internals.is_cause_of_another = true;
 }
 
 pub(super) static RELAYED: CauseSpec = CauseSpec {
@@ -205,7 +212,7 @@ pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
 
 /// Evidence function of the cause; none where the cause was taken from the other end, whose rule does not hold here.
 pub(super) fn evidence_of(reset: &Reset, spec: &CauseSpec) -> catalogue::EvidenceFn {
-    if reset.internals.is_cause_of_other_end { no_evidence } else { spec.evidence }
+    if reset.internals.is_cause_of_another { no_evidence } else { spec.evidence }
 }
 
 #[cfg(test)]

@@ -89,8 +89,8 @@ pub struct Internals {
     pub other_record: u64,
     /// The reset of another connection that this one passes on.
     pub relayed: Option<RelayedReset>,
-    /// Whether the cause was taken from the other end's record: the rule of the own cause does not hold here.
-    pub is_cause_of_other_end: bool,
+    /// Whether the cause follows from another record: its rule need not hold of this one.
+    pub is_cause_of_another: bool,
 }
 
 /// End of an earlier connection between the same ends.

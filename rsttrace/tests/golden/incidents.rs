@@ -194,6 +194,23 @@ fn an_answer_to_the_rest_does_not_displace_the_first_reset() {
     }
 }
 
+/// Two CPUs: one aborts the connection, the other meets no socket any more and answers, and is the first to report.
+#[test]
+fn an_answer_that_is_reported_before_the_abort_is_its_aftermath() {
+    let answers = |event: &mut ResetEvent| {
+        without_socket(event, tcp_flag::ACK);
+        (event.netns, event.local_address, event.peer_address) = (2, event.peer_address, event.local_address);
+        (event.local_port, event.peer_port) = (SERVICE, 43_210);
+    };
+    let (resets, summary) = play(vec![at(0, answers), at(30, sends)]);
+    let told: Vec<_> = resets.iter().map(|reset| (reset.cause.code, reset.incident, reset.cause.benign)).collect();
+    assert_eq!(told, [("closed-with-unread-data", 1, false), ("aftermath", 1, true)]);
+    assert_eq!(summary.incidents, 1);
+    // An answer that was long output already stays what it is.
+    let (resets, _) = play(vec![at(0, answers), at(50_000, sends)]);
+    assert_eq!(resets[0].cause.code, "no-connection");
+}
+
 #[test]
 fn a_reset_that_is_sent_again_has_no_receiver() {
     let (resets, _) = play(vec![at(0, receives), at(40, sends), at(60, sends)]);

@@ -234,6 +234,12 @@ pub(super) const CASES: &[Case] = &[
         owner(event, "curl", 33, PROVENANCE_CONNECT);
         held_by(event, "curl", 33);
     }),
+    case("a download that its client stops after a pause, the receive buffer full", "client-cancelled", |event| {
+        sent(event, 11, tcp::ESTABLISHED);
+        event.flags |= EVENT_HAS_TIMES;
+        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 389_368, 491_768, 78);
+        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(700), ticks(704));
+    }),
     case("a download that its client stops with little unread", "client-cancelled", |event| {
         sent(event, 11, tcp::ESTABLISHED);
         event.flags |= EVENT_HAS_TIMES;
