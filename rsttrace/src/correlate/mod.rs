@@ -25,7 +25,7 @@ use self::{
     slots::Slots,
 };
 use crate::{
-    diagnose::joined,
+    diagnose::joined::{self, SenderCause},
     model::{
         Direction, Endpoint, IncidentRole, NamespaceId, Reset,
         translation::{ConntrackEntry, translated_ends},
@@ -56,11 +56,20 @@ pub struct Correlator {
     answers: SentEnds,
     received: ReceivedEnds,
     /// Incidents by the connection that they ended.
-    connections: Slots<(NamespaceId, Endpoint, Endpoint), u64>,
+    connections: Slots<(NamespaceId, Endpoint, Endpoint), EndedConnection>,
     sources: RelaySources,
     ended: EndedProcesses,
     /// Records whose translation is asked for; `None` where it cannot be.
     lookups: Option<Vec<TranslationRequest>>,
+}
+
+/// What ended a connection.
+#[derive(Clone, Copy)]
+struct EndedConnection {
+    /// Its incident, by the number of the first record.
+    incident: u64,
+    /// Cause of that record.
+    cause: SenderCause,
 }
 
 /// A connection whose translation is asked for.
@@ -91,9 +100,9 @@ impl Correlator {
         }
         let earlier = self.connections.get(&(reset.namespace(), reset.local, reset.peer.end())).copied();
         self.join_earlier(reset, earlier);
-        let early_answer = earlier.and_then(|record| self.take_early_answer(reset, record));
+        let early_answer = earlier.and_then(|ended| self.take_early_answer(reset, ended.incident));
         let other = match reset.direction {
-            Direction::Sent => self.join_received(reset),
+            Direction::Sent => self.join_received(reset, earlier),
             Direction::Received => self.join_sent(reset),
         };
         self.remember(reset);
@@ -149,9 +158,10 @@ impl Correlator {
 
     /// Hands on the records whose wait is over at this time; all for [`u64::MAX`].
     pub fn release(&mut self, now_ns: u64, emit: &mut impl FnMut(&mut Self, Arc<Reset>)) {
-        while let Some(mut record) = self.held.pop_due(now_ns) {
-            self.join_answer(Arc::make_mut(&mut record));
-            emit(self, record);
+        while let Some(record) = self.held.pop_due(now_ns) {
+            for record in self.with_answer(record).into_iter().flatten() {
+                emit(self, record);
+            }
         }
     }
 
@@ -176,9 +186,9 @@ impl Correlator {
     }
 
     /// Joins a record to an incident that began before: `of_connection`, the one between its ends, or one of its process.
-    fn join_earlier(&mut self, reset: &mut Reset, of_connection: Option<u64>) {
-        if let Some(incident) = of_connection.filter(|_| is_of_ended_connection(reset)) {
-            (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Aftermath);
+    fn join_earlier(&mut self, reset: &mut Reset, of_connection: Option<EndedConnection>) {
+        if let Some(ended) = of_connection.filter(|_| is_of_ended_connection(reset)) {
+            (reset.internals.incident, reset.incident_role) = (ended.incident, IncidentRole::Aftermath);
             return;
         }
         if reset.direction != Direction::Sent {
@@ -199,24 +209,26 @@ impl Correlator {
         if abort.direction != Direction::Sent || abort.provoked_by.is_some() {
             return None;
         }
-        let is_answer = |held: &Reset| held.cause.code == "no-connection" && held.provoked_by.is_some();
-        self.held.get(record).filter(|held| is_answer(held))?;
+        self.held.get(record).filter(|held| is_answer_without_connection(held))?;
         let mut answer = self.take_held(record)?;
         self.numbers.merge(record, abort.internals.incident);
         let reset = Arc::make_mut(&mut answer);
         (reset.internals.incident, reset.incident_role) = (abort.internals.incident, IncidentRole::Aftermath);
         joined::become_aftermath(reset);
+        // What it is the answer of is known now.
+        self.answers.insert(reset, SenderCause::of(abort));
         Some(answer)
     }
 
     /// Joins a sent reset with the received one at the other end. Returns that record if it waited for this one.
-    fn join_received(&mut self, sent: &mut Reset) -> Option<Arc<Reset>> {
-        if sent.incident_role == IncidentRole::Aftermath {
-            self.answers.insert(sent);
+    fn join_received(&mut self, sent: &mut Reset, ended: Option<EndedConnection>) -> Option<Arc<Reset>> {
+        if sent.incident_role == IncidentRole::Aftermath || is_answer_without_connection(sent) {
+            let cause = ended.filter(|_| sent.incident_role == IncidentRole::Aftermath).map(|ended| ended.cause);
+            self.answers.insert(sent, cause.unwrap_or_else(|| SenderCause::of(sent)));
             return None;
         }
         let Some(end) = self.received.take(sent) else {
-            self.sent.insert(sent);
+            self.sent.insert(sent, SenderCause::of(sent));
             return None;
         };
         if let Some(mut record) = self.take_held(end.record()) {
@@ -246,14 +258,22 @@ impl Correlator {
         None
     }
 
-    /// Joins a received reset whose wait is over with the answer to the rest of its connection.
-    fn join_answer(&mut self, received: &mut Reset) {
-        if received.direction == Direction::Received
-            && received.other_end.is_none()
-            && let Some(answer) = self.answers.take(received)
-        {
-            answer.complete(received);
+    /// Joins a received reset whose wait is over with the answer to a segment of its connection. Returns both, the answer if it
+    /// waits, too.
+    fn with_answer(&mut self, mut record: Arc<Reset>) -> [Option<Arc<Reset>>; 2] {
+        let received = Arc::make_mut(&mut record);
+        let is_single = received.direction == Direction::Received && received.other_end.is_none();
+        let Some(answer) = Some(received).filter(|_| is_single).and_then(|received| self.answers.take(received)) else {
+            return [None, Some(record)];
+        };
+        let received = Arc::make_mut(&mut record);
+        let mut sent = self.take_held(answer.record());
+        if let Some(sent) = &mut sent {
+            pairs::tell_receiver(Arc::make_mut(sent), received);
         }
+        self.numbers.merge(received.internals.incident, answer.incident());
+        answer.complete(received);
+        [sent, Some(record)]
     }
 
     /// Takes a record that waits.
@@ -276,11 +296,17 @@ impl Correlator {
     fn remember(&mut self, reset: &Reset) {
         let incident = reset.internals.incident;
         if reset.incident_role != IncidentRole::Aftermath {
-            self.connections.insert((reset.namespace(), reset.local, reset.peer.end()), incident);
+            let ended = EndedConnection { incident, cause: SenderCause::of(reset) };
+            self.connections.insert((reset.namespace(), reset.local, reset.peer.end()), ended);
         }
         self.sources.remember(reset);
         self.ended.remember(reset);
     }
+}
+
+/// Whether a sent reset answers a segment of a connection that this host does not know, or does not know any more.
+fn is_answer_without_connection(sent: &Reset) -> bool {
+    sent.cause.code == "no-connection" && sent.provoked_by.is_some()
 }
 
 /// Whether the connection had been reset before, and no other one has been between its ends since.

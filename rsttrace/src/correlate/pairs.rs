@@ -122,9 +122,10 @@ pub(super) struct ReceivedEnd {
 }
 
 impl SentEnds {
-    pub(super) fn insert(&mut self, sent: &Reset) {
+    /// Inserts a sent reset. `cause` is that of the reset which it belongs to: its own where it is the first of its connection.
+    pub(super) fn insert(&mut self, sent: &Reset, cause: SenderCause) {
         if let Some(key) = Key::of_sent(sent) {
-            self.0.insert(key, SentEnd { end: End::of(sent), cause: SenderCause::of(sent) });
+            self.0.insert(key, SentEnd { end: End::of(sent), cause });
         }
     }
 
@@ -172,12 +173,31 @@ impl SentEnd {
         self.end.record
     }
 
+    pub(super) const fn incident(&self) -> u64 {
+        self.end.incident
+    }
+
     /// Joins a received reset with this end.
     pub(super) fn complete(&self, received: &mut Reset) {
         received.other_end = Some(self.end.other_end());
         received.internals.other_record = self.end.record;
+        received.translated = translation(received, &self.end).or(received.translated);
         join(received, self.end.incident, self.cause);
     }
+}
+
+/// Names the receiver in the record of the sender.
+pub(super) fn tell_receiver(sent: &mut Reset, received: &Reset) {
+    let receiver = End::of(received);
+    sent.other_end = Some(receiver.other_end());
+    sent.internals.other_record = receiver.record;
+    sent.translated = translation(sent, &receiver);
+}
+
+/// The ends as the other end has them, where they are translated between the two.
+fn translation(reset: &Reset, other: &End) -> Option<Translated> {
+    let is_translated = (reset.local, reset.peer.end()) != (other.peer, other.local);
+    is_translated.then_some(Translated { local: other.peer, peer: other.local, by: TranslationSource::OtherEnd })
 }
 
 /// Joins the records of both ends.
@@ -185,11 +205,8 @@ pub(super) fn complete(sent: &mut Reset, received: &mut Reset) {
     let (sender, receiver) = (End::of(sent), End::of(received));
     (sent.other_end, received.other_end) = (Some(receiver.other_end()), Some(sender.other_end()));
     (sent.internals.other_record, received.internals.other_record) = (receiver.record, sender.record);
-    if (sender.local, sender.peer) != (receiver.peer, receiver.local) {
-        let by = TranslationSource::OtherEnd;
-        sent.translated = Some(Translated { local: receiver.peer, peer: receiver.local, by });
-        received.translated = Some(Translated { local: sender.peer, peer: sender.local, by });
-    }
+    sent.translated = translation(sent, &receiver).or(sent.translated);
+    received.translated = translation(received, &sender).or(received.translated);
     join(received, sender.incident, SenderCause::of(sent));
 }
 

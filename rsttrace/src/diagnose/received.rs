@@ -377,7 +377,9 @@ fn accept_overflow(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let view = client_in_use(reset).filter(|view| view.has_role(Role::Client) && !view.has_received())?;
     // The reset of a process that aborts has a window, that of a listener with a full queue has none.
     let of_process = view.window().is_some_and(|window| window > 0) || view.timestamp() == Some(true);
-    if view.has_foreign_ttl() == Some(true) || of_process {
+    // A connection that no process accepted has no FIN, and its data are not acknowledged.
+    let was_accepted = view.socket.fin_received_ms.is_some() || view.socket.bytes_acked.is_some_and(|bytes| bytes > 0);
+    if view.has_foreign_ttl() == Some(true) || of_process || was_accepted {
         return None;
     }
     if was_never_accepted(view) {

@@ -206,6 +206,24 @@ fn an_answer_that_is_reported_before_the_abort_is_its_aftermath() {
     let told: Vec<_> = resets.iter().map(|reset| (reset.cause.code, reset.incident, reset.cause.benign)).collect();
     assert_eq!(told, [("closed-with-unread-data", 1, false), ("aftermath", 1, true)]);
     assert_eq!(summary.incidents, 1);
+    // The answer is the reset that arrives, as its lack of a timestamp shows: the cause is that of the abort all the same.
+    let stamped = |event: &mut ResetEvent| {
+        sends(event);
+        event.timestamps_ok = 1;
+    };
+    let in_sequence = |event: &mut ResetEvent| {
+        answers(event);
+        event.packet.ack = SEQ;
+    };
+    let meets_answer = |event: &mut ResetEvent| {
+        receives(event);
+        timestamps(event, false);
+    };
+    let (resets, summary) = play(vec![at(0, in_sequence), at(20, meets_answer), at(30, stamped)]);
+    let received = find(&resets, "java");
+    assert_eq!((received.cause.code, received.incident_role), ("peer-closed-unread", IncidentRole::OtherEnd));
+    assert_eq!(resets.iter().map(|reset| reset.incident).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(summary.incidents, 1);
     // An answer that was long output already stays what it is.
     let (resets, _) = play(vec![at(0, answers), at(50_000, sends)]);
     assert_eq!(resets[0].cause.code, "no-connection");
