@@ -21,7 +21,10 @@ use rsttrace::{
     model::{Record, Reset},
     pipeline::testing::{self, Collected, NoKernel},
 };
-use rsttrace_common::event::ResetEvent;
+use rsttrace_common::{
+    abi::tcp,
+    event::{PROVENANCE_LISTEN, ResetEvent},
+};
 use zerocopy::IntoBytes as _;
 
 const CLOCK: WallClock = WallClock { monotonic_ns: cases::NOW_NS, wall: Timestamp::UNIX_EPOCH };
@@ -116,5 +119,63 @@ fn sinks(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, stages, sinks);
+/// Connections of the load, so many that caches of the host are of little use.
+const CONNECTIONS: u16 = 20_000;
+/// Resets that are read together.
+const BATCH: u16 = 128;
+/// Time between two connections that are reset, nanoseconds.
+const INTERVAL_NS: u64 = 10_000;
+
+/// The two ends of a connection that its server, `nginx`, aborted, the receiver's first, as the kernel reports them.
+fn both_ends(number: u16, ktime_ns: u64) -> [ResetEvent; 2] {
+    let (mut received, mut sent) = (cases::events::common(), cases::events::common());
+    let seq = u32::from(number) * 1000 + 1;
+    cases::events::client(&mut received, tcp::ESTABLISHED);
+    cases::events::exchanged(&mut received, 400, 0, 10);
+    (received.netns, received.rcv_nxt, received.local_port, received.peer_port) = (1, seq, 10_000 + number, 8080);
+    cases::events::server(&mut sent, tcp::ESTABLISHED);
+    cases::events::sent(&mut sent, 11, tcp::ESTABLISHED);
+    cases::events::established(&mut sent, 90_000.0);
+    cases::events::owner(&mut sent, "nginx", 812, PROVENANCE_LISTEN);
+    cases::events::held_by(&mut sent, "nginx", 812);
+    (sent.netns, sent.snd_nxt, sent.unread_bytes) = (1, seq, 500);
+    (sent.local_address, sent.peer_address) = (received.peer_address, received.local_address);
+    (sent.local_port, sent.peer_port) = (8080, received.local_port);
+    (received.ktime_ns, sent.ktime_ns) = (ktime_ns, ktime_ns + 3_000);
+    [received, sent]
+}
+
+/// The whole chain from events to JSON, with `ends` of each connection on this host.
+fn chain(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("chain");
+    for (name, ends) in [("receiver only", 1), ("both ends", 2)] {
+        let attribution = testing::FromEvents { complete: |_: &mut Reset| () };
+        let (mut processor, mut out) = (testing::processor(decoder(), diagnosis(), attribution), Collected::default());
+        let mut format = Format::Json.formatter(text_options());
+        let (mut number, mut now_ns, mut lines) = (0, cases::NOW_NS, Vec::new());
+        group.throughput(Throughput::Elements(u64::from(BATCH) * ends as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                for _ in 0..BATCH {
+                    number = (number + 1) % CONNECTIONS;
+                    now_ns += INTERVAL_NS;
+                    let clock = WallClock { monotonic_ns: now_ns + INTERVAL_NS, wall: Timestamp::UNIX_EPOCH };
+                    for event in &both_ends(number, now_ns)[..ends] {
+                        processor.process_event(event, 1, &clock, &NoKernel, &mut out);
+                    }
+                }
+                processor.release_held(now_ns, &mut out);
+                lines.clear();
+                for record in out.0.drain(..) {
+                    format.write(&record, &mut lines).expect("a vector takes everything");
+                    processor.recycle(record);
+                }
+                lines.len()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, stages, sinks, chain);
 criterion_main!(benches);

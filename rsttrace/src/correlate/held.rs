@@ -13,6 +13,8 @@ pub(super) struct HeldRecords(VecDeque<Held>);
 
 struct Held {
     record: Arc<Reset>,
+    /// Number of the record, which is looked for here without a look at the record.
+    number: u64,
     deadline_ns: u64,
 }
 
@@ -22,7 +24,8 @@ impl HeldRecords {
     pub(super) fn push(&mut self, record: Arc<Reset>, hold_ns: u64) -> Option<Arc<Reset>> {
         let last_ns = self.0.back().map_or(0, |held| held.deadline_ns);
         let deadline_ns = record.internals.ktime_ns.saturating_add(hold_ns).max(last_ns);
-        self.0.push_back(Held { record, deadline_ns });
+        let number = record.internals.record;
+        self.0.push_back(Held { record, number, deadline_ns });
         if self.0.len() <= HELD_MAX {
             return None;
         }
@@ -31,18 +34,18 @@ impl HeldRecords {
 
     /// Removes the record of this number, the latest first.
     pub(super) fn take(&mut self, record: u64) -> Option<Arc<Reset>> {
-        let position = self.0.iter().rposition(|held| held.record.internals.record == record)?;
+        let position = self.0.iter().rposition(|held| held.number == record)?;
         self.0.remove(position).map(|held| held.record)
     }
 
     /// The record of this number.
     pub(super) fn get(&self, record: u64) -> Option<&Reset> {
-        self.0.iter().rfind(|held| held.record.internals.record == record).map(|held| &*held.record)
+        self.0.iter().rfind(|held| held.number == record).map(|held| &*held.record)
     }
 
     /// The record of this number, to be changed.
     pub(super) fn get_mut(&mut self, record: u64) -> Option<&mut Reset> {
-        let held = self.0.iter_mut().rfind(|held| held.record.internals.record == record)?;
+        let held = self.0.iter_mut().rfind(|held| held.number == record)?;
         Some(Arc::make_mut(&mut held.record))
     }
 

@@ -13,7 +13,6 @@ mod held;
 mod numbers;
 mod pairs;
 mod relay;
-mod slots;
 
 use std::sync::Arc;
 
@@ -22,14 +21,14 @@ use self::{
     numbers::{RecordNumbers, Shown},
     pairs::{ReceivedEnds, SentEnds},
     relay::{EndedProcesses, RelaySources},
-    slots::Slots,
 };
 use crate::{
-    diagnose::joined::{self, SenderCause},
+    diagnose::joined::{self, AFTERMATH, SenderCause},
     model::{
         Direction, Endpoint, IncidentRole, NamespaceId, Reset,
         translation::{ConntrackEntry, translated_ends},
     },
+    util::set_table::SetTable,
 };
 
 /// Longest wait of a record for that of the other end, nanoseconds from the reset on.
@@ -40,10 +39,10 @@ const HOLD_NS: u64 = 10_000_000;
 const AFTERMATH_MS: f64 = 60_000.0;
 /// Longest time from the close of a connection to the report of its reset, milliseconds.
 const CLOSE_MS: f64 = 10.0;
+/// Ended connections that are remembered.
+const CONNECTIONS: usize = 4096;
 /// Most connections whose translation is asked for at once.
 const LOOKUPS_MAX: usize = 256;
-/// Code of a further reset of a connection.
-const AFTERMATH: &str = "aftermath";
 
 /// Correlates records, in the order in which they are finished. Times are nanoseconds of `CLOCK_MONOTONIC`.
 #[derive(Default)]
@@ -56,7 +55,7 @@ pub struct Correlator {
     answers: SentEnds,
     received: ReceivedEnds,
     /// Incidents by the connection that they ended.
-    connections: Slots<(NamespaceId, Endpoint, Endpoint), EndedConnection>,
+    connections: SetTable<(NamespaceId, Endpoint, Endpoint), EndedConnection, CONNECTIONS>,
     sources: RelaySources,
     ended: EndedProcesses,
     /// Records whose translation is asked for; `None` where it cannot be.
@@ -118,9 +117,11 @@ impl Correlator {
                 self.numbers.hold(record.internals.record);
                 self.ask(&record);
                 if let Some(oldest) = self.held.push(record, HOLD_NS) {
+                    self.keep(&oldest);
                     emit(self, oldest);
                 }
             } else {
+                self.keep(&record);
                 emit(self, record);
             }
         }
@@ -160,6 +161,7 @@ impl Correlator {
     pub fn release(&mut self, now_ns: u64, emit: &mut impl FnMut(&mut Self, Arc<Reset>)) {
         while let Some(record) = self.held.pop_due(now_ns) {
             for record in self.with_answer(record).into_iter().flatten() {
+                self.keep(&record);
                 emit(self, record);
             }
         }
@@ -222,7 +224,7 @@ impl Correlator {
 
     /// Joins a sent reset with the received one at the other end. Returns that record if it waited for this one.
     fn join_received(&mut self, sent: &mut Reset, ended: Option<EndedConnection>) -> Option<Arc<Reset>> {
-        if sent.incident_role == IncidentRole::Aftermath || is_answer_without_connection(sent) {
+        if is_answer(sent) {
             let cause = ended.filter(|_| sent.incident_role == IncidentRole::Aftermath).map(|ended| ended.cause);
             self.answers.insert(sent, cause.unwrap_or_else(|| SenderCause::of(sent)));
             return None;
@@ -236,11 +238,7 @@ impl Correlator {
             return Some(record);
         }
         // It was output without this one.
-        sent.other_end = Some(end.other_end());
-        sent.internals.other_record = end.record();
-        if sent.incident_role == IncidentRole::First {
-            (sent.internals.incident, sent.incident_role) = (end.incident(), IncidentRole::OtherEnd);
-        }
+        end.complete(sent);
         None
     }
 
@@ -254,7 +252,7 @@ impl Correlator {
             self.join(Arc::make_mut(&mut record), received);
             return Some(record);
         }
-        sent.complete(received);
+        sent.complete(received, None);
         None
     }
 
@@ -272,8 +270,18 @@ impl Correlator {
             pairs::tell_receiver(Arc::make_mut(sent), received);
         }
         self.numbers.merge(received.internals.incident, answer.incident());
-        answer.complete(received);
+        answer.complete(received, sent.as_deref());
         [sent, Some(record)]
+    }
+
+    /// Keeps what the other end is to show of a record that is output without it.
+    fn keep(&mut self, record: &Reset) {
+        match (&record.other_end, record.direction) {
+            (Some(_), _) => {}
+            (None, Direction::Received) => self.received.keep(record),
+            (None, Direction::Sent) if is_answer(record) => self.answers.keep(record),
+            (None, Direction::Sent) => self.sent.keep(record),
+        }
     }
 
     /// Takes a record that waits.
@@ -302,6 +310,11 @@ impl Correlator {
         self.sources.remember(reset);
         self.ended.remember(reset);
     }
+}
+
+/// Whether a sent reset answers the rest of a connection.
+fn is_answer(sent: &Reset) -> bool {
+    sent.incident_role == IncidentRole::Aftermath || is_answer_without_connection(sent)
 }
 
 /// Whether a sent reset answers a segment of a connection that this host does not know, or does not know any more.

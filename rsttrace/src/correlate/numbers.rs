@@ -1,6 +1,6 @@
 //! Numbers of records: those under which they were admitted, and those under which they were output.
 
-use super::slots::Slots;
+use crate::util::set_table::SetTable;
 
 /// Records whose numbers are remembered, a power of two.
 const REMEMBERED: usize = 4096;
@@ -16,6 +16,8 @@ pub(super) enum Shown {
     Unknown,
 }
 
+/// Incidents that are remembered as part of others.
+const MERGED: usize = 1024;
 /// Longest chain of incidents that turned out to be one.
 const CHAIN_MAX: usize = 8;
 
@@ -29,7 +31,7 @@ pub(super) struct RecordNumbers {
     /// with that.
     firsts: Vec<(u64, u64)>,
     /// Incidents that turned out to be part of others.
-    merged: Slots<u64, u64>,
+    merged: SetTable<u64, u64, MERGED>,
 }
 
 impl RecordNumbers {

@@ -2,11 +2,14 @@
 
 use rsttrace_common::abi::tcp;
 
-use super::slots::Slots;
 use crate::{
     diagnose::joined::{self, SenderCause},
-    model::{Container, Endpoint, IncidentRole, Netns, OtherEnd, OtherProcess, Reset, Translated, TranslationSource},
+    model::{Endpoint, IncidentRole, OtherEnd, OtherProcess, Reset, Translated, TranslationSource},
+    util::set_table::SetTable,
 };
+
+/// Ends that are remembered in each direction.
+const ENDS: usize = 1024;
 
 /// Longest time between the reports of both ends, nanoseconds. The sender's may be the later one, because the kernel
 /// reports it after transmission; on a path with a delay it is the earlier one.
@@ -46,19 +49,16 @@ impl Key {
     }
 }
 
-/// One end of a reset, as far as the other end's record tells it.
+/// One end of a reset: what decides whether another record is its other end.
+#[derive(Clone, Copy)]
 struct End {
     ktime_ns: u64,
     local: Endpoint,
     peer: Endpoint,
-    netns: Option<Netns>,
     /// Whether the segment has a timestamp; `None` where that is not known.
     timestamp: Option<bool>,
-    process: Option<OtherProcess>,
-    container: Option<Container>,
     record: u64,
     incident: u64,
-    code: &'static str,
 }
 
 impl End {
@@ -67,16 +67,9 @@ impl End {
             ktime_ns: reset.internals.ktime_ns,
             local: reset.local,
             peer: reset.peer.end(),
-            netns: reset.netns,
             timestamp: reset.segment.timestamp,
-            process: reset
-                .process
-                .as_ref()
-                .map(|process| OtherProcess { pid: process.pid, comm: process.comm.clone() }),
-            container: reset.container.clone(),
             record: reset.internals.record,
             incident: reset.internals.incident,
-            code: reset.cause.code,
         }
     }
 
@@ -88,30 +81,34 @@ impl End {
         let differs = self.timestamp.zip(reset.segment.timestamp).is_some_and(|(own, other)| own != other);
         at_once && !differs && (self.local == reset.peer.end() || self.peer == reset.local)
     }
+}
 
-    fn other_end(&self) -> OtherEnd {
-        OtherEnd {
-            seq: None,
-            process: self.process.clone(),
-            container: self.container.clone(),
-            netns: self.netns,
-            cause: self.code,
-        }
+/// A record as its other end shows it.
+fn other_end(reset: &Reset) -> OtherEnd {
+    let process = reset.process.as_ref();
+    OtherEnd {
+        seq: None,
+        process: process.map(|process| OtherProcess { pid: process.pid, comm: process.comm.clone() }),
+        container: reset.container.clone(),
+        netns: reset.netns,
+        cause: reset.cause.code,
     }
 }
 
 /// Sent resets whose other end has not been seen.
 #[derive(Default)]
-pub(super) struct SentEnds(Slots<Key, SentEnd>);
+pub(super) struct SentEnds(SetTable<Key, SentEnd, ENDS>);
 
 /// Received resets whose other end has not been seen.
 #[derive(Default)]
-pub(super) struct ReceivedEnds(Slots<Key, ReceivedEnd>);
+pub(super) struct ReceivedEnds(SetTable<Key, ReceivedEnd, ENDS>);
 
 /// End that sent a reset.
 pub(super) struct SentEnd {
     end: End,
     cause: SenderCause,
+    /// What the other end shows of it, of a record that waits no longer.
+    shown: Option<Box<OtherEnd>>,
 }
 
 /// End that received a reset.
@@ -119,13 +116,23 @@ pub(super) struct ReceivedEnd {
     end: End,
     /// Keys under which it is in the table.
     keys: [Option<Key>; 2],
+    /// What the other end shows of it, of a record that waits no longer.
+    shown: Option<Box<OtherEnd>>,
 }
 
 impl SentEnds {
     /// Inserts a sent reset. `cause` is that of the reset which it belongs to: its own where it is the first of its connection.
     pub(super) fn insert(&mut self, sent: &Reset, cause: SenderCause) {
         if let Some(key) = Key::of_sent(sent) {
-            self.0.insert(key, SentEnd { end: End::of(sent), cause });
+            self.0.insert(key, SentEnd { end: End::of(sent), cause, shown: None });
+        }
+    }
+
+    /// Keeps what the other end is to show of a record that is output without it.
+    pub(super) fn keep(&mut self, sent: &Reset) {
+        let end = Key::of_sent(sent).and_then(|key| self.0.get_mut(&key));
+        if let Some(end) = end.filter(|end| end.record() == sent.internals.record) {
+            end.shown = Some(Box::new(other_end(sent)));
         }
     }
 
@@ -140,7 +147,16 @@ impl ReceivedEnds {
     pub(super) fn insert(&mut self, received: &Reset) {
         let keys = Key::of_received(received);
         for key in keys.into_iter().flatten() {
-            self.0.insert(key, ReceivedEnd { end: End::of(received), keys });
+            self.0.insert(key, ReceivedEnd { end: End::of(received), keys, shown: None });
+        }
+    }
+
+    /// Keeps what the other end is to show of a record that is output without it.
+    pub(super) fn keep(&mut self, received: &Reset) {
+        for key in Key::of_received(received).into_iter().flatten() {
+            if let Some(end) = self.0.get_mut(&key).filter(|end| end.record() == received.internals.record) {
+                end.shown = Some(Box::new(other_end(received)));
+            }
         }
     }
 
@@ -159,12 +175,14 @@ impl ReceivedEnd {
         self.end.record
     }
 
-    pub(super) const fn incident(&self) -> u64 {
-        self.end.incident
-    }
-
-    pub(super) fn other_end(&self) -> OtherEnd {
-        self.end.other_end()
+    /// Names the receiver, whose record was output before, in that of the sender.
+    pub(super) fn complete(self, sent: &mut Reset) {
+        sent.other_end = self.shown.map(|shown| *shown);
+        sent.internals.other_record = self.end.record;
+        sent.translated = translation(sent, &self.end).or(sent.translated);
+        if sent.incident_role == IncidentRole::First {
+            (sent.internals.incident, sent.incident_role) = (self.end.incident, IncidentRole::OtherEnd);
+        }
     }
 }
 
@@ -177,9 +195,9 @@ impl SentEnd {
         self.end.incident
     }
 
-    /// Joins a received reset with this end.
-    pub(super) fn complete(&self, received: &mut Reset) {
-        received.other_end = Some(self.end.other_end());
+    /// Joins a received reset with this end, whose record was output before, or is `held`.
+    pub(super) fn complete(self, received: &mut Reset, held: Option<&Reset>) {
+        received.other_end = held.map(other_end).or(self.shown.map(|shown| *shown));
         received.internals.other_record = self.end.record;
         received.translated = translation(received, &self.end).or(received.translated);
         join(received, self.end.incident, self.cause);
@@ -188,10 +206,9 @@ impl SentEnd {
 
 /// Names the receiver in the record of the sender.
 pub(super) fn tell_receiver(sent: &mut Reset, received: &Reset) {
-    let receiver = End::of(received);
-    sent.other_end = Some(receiver.other_end());
-    sent.internals.other_record = receiver.record;
-    sent.translated = translation(sent, &receiver);
+    sent.other_end = Some(other_end(received));
+    sent.internals.other_record = received.internals.record;
+    sent.translated = translation(sent, &End::of(received)).or(sent.translated);
 }
 
 /// The ends as the other end has them, where they are translated between the two.
@@ -202,12 +219,11 @@ fn translation(reset: &Reset, other: &End) -> Option<Translated> {
 
 /// Joins the records of both ends.
 pub(super) fn complete(sent: &mut Reset, received: &mut Reset) {
-    let (sender, receiver) = (End::of(sent), End::of(received));
-    (sent.other_end, received.other_end) = (Some(receiver.other_end()), Some(sender.other_end()));
-    (sent.internals.other_record, received.internals.other_record) = (receiver.record, sender.record);
-    sent.translated = translation(sent, &receiver).or(sent.translated);
-    received.translated = translation(received, &sender).or(received.translated);
-    join(received, sender.incident, SenderCause::of(sent));
+    tell_receiver(sent, received);
+    received.other_end = Some(other_end(sent));
+    received.internals.other_record = sent.internals.record;
+    received.translated = translation(received, &End::of(sent)).or(received.translated);
+    join(received, sent.internals.incident, SenderCause::of(sent));
 }
 
 fn join(received: &mut Reset, incident: u64, sender: SenderCause) {

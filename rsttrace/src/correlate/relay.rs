@@ -4,8 +4,10 @@ use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lru::LruCache;
 
-use super::slots::Slots;
-use crate::model::{Direction, IncidentRole, RelayedReset, Reset, Role, internals::Ending};
+use crate::{
+    model::{Direction, IncidentRole, RelayedReset, Reset, Role, internals::Ending},
+    util::set_table::SetTable,
+};
 
 /// Longest time between a reset and the end of the connection on which it is passed on, nanoseconds. A process that does it
 /// answers one event with the other.
@@ -14,6 +16,8 @@ const RELAY_NS: u64 = 20_000_000;
 const CLOSE_ERROR_NS: u64 = 20_000;
 /// Largest error of the time at which a connection was opened, nanoseconds.
 const OPENED_NS: u64 = 10_000_000;
+/// Processes, by side, whose resets are remembered.
+const PROCESSES: usize = 1024;
 /// Resets of one process and side that are remembered.
 const SOURCES_MAX: usize = 16;
 /// Longest time between the end of a process and of those that follow it, nanoseconds.
@@ -54,7 +58,7 @@ fn role(reset: &Reset) -> Option<Role> {
 
 /// Received resets by the process and the side that it is: those that it may pass on.
 #[derive(Default)]
-pub(super) struct RelaySources(Slots<(ProcessId, bool), VecDeque<Source>>);
+pub(super) struct RelaySources(SetTable<(ProcessId, bool), VecDeque<Source>, PROCESSES>);
 
 /// A reset that a process received and has not passed on.
 struct Source {

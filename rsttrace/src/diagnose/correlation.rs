@@ -13,10 +13,13 @@ use super::{
 use crate::{
     model::internals::Correlation,
     model::{Direction, Endpoint, NamespaceId, Reset, Role},
+    util::set_table::SetTable,
 };
 
 /// Entries of each kind, the least recently used removed first.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// Connections that were reset.
+const CONNECTIONS: usize = 4096;
 
 const MS_NS: u64 = 1_000_000;
 pub(super) const SECOND_NS: u64 = 1_000 * MS_NS;
@@ -55,15 +58,14 @@ pub(super) struct RecentResets {
     /// Time at which the listener of a local port was gone.
     listeners: LruCache<(NamespaceId, u16), u64>,
     /// Connections that were reset, by their two ends.
-    connections: LruCache<(NamespaceId, Endpoint, Endpoint), ConnectionReset>,
+    connections: SetTable<(NamespaceId, Endpoint, Endpoint), ConnectionReset, CONNECTIONS>,
     /// Connections of one size between two hosts.
     checks: LruCache<CheckKey, Rhythm>,
 }
 
 /// Reset of a connection.
-#[derive(Default)]
 struct ConnectionReset {
-    /// Time of the reset; 0 before the first.
+    /// Time of the reset.
     at: u64,
     /// Round trip, microseconds; 0 where it was not measured.
     rtt_us: u32,
@@ -168,7 +170,7 @@ impl Default for RecentResets {
             processes: cache(),
             clients: cache(),
             listeners: cache(),
-            connections: cache(),
+            connections: SetTable::default(),
             checks: cache(),
         }
     }
@@ -203,19 +205,22 @@ impl RecentResets {
         let rtt_us = reset.socket.as_ref().and_then(|socket| socket.rtt_us);
         let has_unread = reset.socket.as_ref().and_then(|socket| socket.unread_bytes).is_some_and(|bytes| bytes > 0);
         let peer_sends = reset.provoked_by.is_some() || reset.direction == Direction::Sent && has_unread;
-        let earlier = self.connections.get_or_insert_mut(key, ConnectionReset::default);
-        if earlier.at != 0 {
-            // A connection that began after the other reset is a new one on the same ports.
-            let age_ms = reset.socket.as_ref().and_then(|socket| socket.age_ms);
-            let since = elapsed_ms(now, earlier.at);
-            if age_ms.is_none_or(|age| age > since) {
-                correlation.same_connection_ms = Some(since);
-                correlation.same_connection_rtt_ms = f64::from(earlier.rtt_us) / 1000.0;
-                correlation.same_connection_was_sending = earlier.peer_sends;
-            }
+        let own = ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(0), peer_sends };
+        let Some(earlier) = self.connections.insert(key, own) else { return };
+        // A connection that began after the other reset is a new one on the same ports.
+        let age_ms = reset.socket.as_ref().and_then(|socket| socket.age_ms);
+        let since = elapsed_ms(now, earlier.at);
+        if age_ms.is_none_or(|age| age > since) {
+            correlation.same_connection_ms = Some(since);
+            correlation.same_connection_rtt_ms = f64::from(earlier.rtt_us) / 1000.0;
+            correlation.same_connection_was_sending = earlier.peer_sends;
         }
         // The rest of a connection has no round trip of its own.
-        *earlier = ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(earlier.rtt_us), peer_sends };
+        if rtt_us.is_none()
+            && let Some(own) = self.connections.get_mut(&key)
+        {
+            own.rtt_us = earlier.rtt_us;
+        }
     }
 
     /// Compares a short connection with earlier ones between these hosts and on this service's port.

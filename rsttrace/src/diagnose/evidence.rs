@@ -122,8 +122,8 @@ pub(super) fn pluralize(count: u64, what: &str, one: impl Display, more: impl Di
             return write!(formatter, "1 {what} {one}");
         }
         // The noun ends before the first preposition.
-        let (noun, rest) =
-            [" to ", " of "].iter().find_map(|&word| Some(what.split_at(what.find(word)?))).unwrap_or((what, ""));
+        let end = what.as_bytes().windows(4).position(|word| matches!(word, b" to " | b" of "));
+        let (noun, rest) = what.split_at(end.unwrap_or(what.len()));
         write!(formatter, "{count} {noun}s{rest} {more}")
     })
 }

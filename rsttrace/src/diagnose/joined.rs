@@ -12,6 +12,11 @@ use crate::{
 /// Most characters of a process name: those of `comm`.
 const COMM_MAX: usize = 15;
 
+/// Code of a further reset of a connection.
+pub(crate) const AFTERMATH: &str = "aftermath";
+/// Beginning of the line of evidence on the other end.
+pub(crate) const OTHER_END_HERE: &str = "the other end is on this host: ";
+
 /// What the record of a sent reset says of the received one at the other end.
 struct Counterpart {
     /// Code of the sent reset.
@@ -150,7 +155,7 @@ pub fn relay(sent: &mut Reset) {
 
 /// Makes a sent reset, which answered a segment, the aftermath of the reset of its connection.
 pub fn become_aftermath(sent: &mut Reset) {
-    let Some(spec) = catalogue::find_in("aftermath", Direction::Sent) else { return };
+    let Some(spec) = catalogue::find_in(AFTERMATH, Direction::Sent) else { return };
     sent.cause = super::cause(spec, CauseConfidence::Likely);
     sent.internals.is_cause_of_another = true;
 }
@@ -191,10 +196,10 @@ pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
     let [comm, open, pid, close] = process;
     match reset.direction {
         Direction::Received => {
-            let parts = ["the other end is on this host: ", comm, open, pid, close, " sent the reset, ", other.cause];
+            let parts = [OTHER_END_HERE, comm, open, pid, close, " sent the reset, ", other.cause];
             evidence.push_parts(parts);
             // These refer to another record in turn.
-            let refers = matches!(other.cause, "aftermath" | "relayed");
+            let refers = matches!(other.cause, AFTERMATH | "relayed");
             if reset.cause.fault != Fault::None
                 && !refers
                 && let Some(spec) = catalogue::find_in(other.cause, Direction::Sent)
@@ -205,7 +210,7 @@ pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
             }
         }
         Direction::Sent => {
-            evidence.push_parts(["the other end is on this host: ", comm, open, pid, close, " received the reset"]);
+            evidence.push_parts([OTHER_END_HERE, comm, open, pid, close, " received the reset"]);
         }
     }
 }

@@ -1,15 +1,20 @@
-//! A block a reset, to paste into a ticket.
+//! A block an incident, to paste into a ticket: its first record in full, and what the further ones add to it.
+//!
+//! Nothing is held back: a record that follows those of its incident is appended to their block, and one that comes when
+//! another incident has begun has a block of its own.
 
 use std::{
     fmt::Display,
     io::{self, Write},
     sync::Arc,
+    time::Duration,
 };
 
 use anstyle::Style;
 
 use super::{Formatter, TextOptions, service_names::ServiceNames, unapplied_line};
 use crate::{
+    diagnose::joined::{self, AFTERMATH},
     model::Record,
     model::{
         CauseConfidence, Container, Direction, Endpoint, IncidentRole, OtherEnd, OwnerConfidence, Pod, Reset, Socket,
@@ -28,11 +33,31 @@ const COMMAND_LINE: usize = 400;
 pub(super) struct LongFormatter {
     options: TextOptions,
     service_names: ServiceNames,
+    /// The incident whose block was written last; `None` after a line.
+    open: Option<OpenBlock>,
+    /// Whether anything was written, which a blank line separates from the next block.
+    has_written: bool,
+}
+
+/// A block that further records of its incident are appended to.
+struct OpenBlock {
+    incident: u64,
+    /// Time of its first record, `CLOCK_MONOTONIC` nanoseconds.
+    ktime_ns: u64,
 }
 
 impl LongFormatter {
     pub(super) fn new(options: TextOptions) -> Self {
-        Self { options, service_names: ServiceNames::default() }
+        Self { options, service_names: ServiceNames::default(), open: None, has_written: false }
+    }
+
+    /// Both ends with an arrow in the direction of the reset, this host's first.
+    fn ends(&mut self, reset: &Reset) -> String {
+        let arrow = match reset.direction {
+            Direction::Sent => "->",
+            Direction::Received => "<-",
+        };
+        format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer.end()))
     }
 
     fn endpoint(&mut self, end: Endpoint) -> String {
@@ -71,74 +96,139 @@ impl LongFormatter {
         let sure = if process.confidence == OwnerConfidence::Exact { "" } else { ", likely" };
         format!("{shown} (owner known {}{sure})", process.provenance.in_words())
     }
+
+    /// Ends the block that is open, before a line or another block.
+    fn separate(&mut self, is_block: bool, out: &mut dyn Write) -> io::Result<()> {
+        let is_due = if is_block { self.has_written } else { self.open.is_some() };
+        self.open = None;
+        self.has_written = true;
+        if is_due { out.write_all(b"\n") } else { Ok(()) }
+    }
+
+    fn block(&mut self, reset: &Reset, out: &mut dyn Write) -> io::Result<()> {
+        let bold = if self.options.color { Style::new().bold() } else { Style::new() };
+        let verb = match reset.direction {
+            Direction::Sent => "sent to",
+            Direction::Received => "received from",
+        };
+        let time = self.options.format_time(reset.time, reset.internals.ktime_ns);
+        writeln!(out, "{bold}{time}reset {verb} {}: {}{bold:#}", reset.peer.address, reset.cause.code)?;
+        let (ends, process, translated) = (self.ends(reset), self.process(reset), self.translated(reset));
+        let names = self.options.names;
+        row(out, "when", &format_args!("{:.3} on {}", reset.time, Sanitized(&reset.host)))?;
+        row(out, "ends", &ends)?;
+        if let Some(translated) = translated {
+            row(out, "translated", &translated)?;
+        }
+        let name = |name: &Option<Arc<str>>| name.as_deref().filter(|_| names).map(|name| Sanitized(name).to_string());
+        if let Some(peer) = name(&reset.peer.name) {
+            row(out, "peer", &peer)?;
+        }
+        row(out, "process", &process)?;
+        if let Some(actor) = &reset.actor {
+            row(out, "actor", &format_args!("{}[{}]", Sanitized(&actor.comm), actor.pid))?;
+        }
+        places(reset, names, out)?;
+        if let Some(socket) = &reset.socket {
+            row(out, "socket", &socket_line(socket))?;
+        }
+        row(out, "cause", &format_args!("{} ({})", reset.cause.summary, confidence(reset.cause.confidence)))?;
+        row(
+            out,
+            "whose",
+            &format_args!("sent by {}; {}", reset.cause.sender.in_words(), reset.cause.fault.in_words()),
+        )?;
+        for (index, evidence) in reset.cause.evidence.lines().enumerate() {
+            row(out, if index == 0 { "evidence" } else { "" }, &Sanitized(evidence))?;
+        }
+        row(out, "advice", &reset.cause.advice)?;
+        if let Some(other) = &reset.other_end {
+            row(out, "other end", &other_end(other, names))?;
+        }
+        if reset.incident_role != IncidentRole::First {
+            row(out, "incident", &format_args!("of record {}: {}", reset.incident, reset.incident_role.in_words()))?;
+        }
+        Ok(())
+    }
+
+    /// Appends a further record of the incident whose block is open: what it adds to that.
+    fn append(&mut self, reset: &Reset, first_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+        let (ends, process) = (self.ends(reset), self.process(reset));
+        let is_other_end = reset.incident_role == IncidentRole::OtherEnd;
+        let name = if is_other_end { "there" } else { "then" };
+        let verb = match reset.direction {
+            Direction::Sent => "sent",
+            Direction::Received => "received",
+        };
+        let after_ms = Duration::from_nanos(reset.internals.ktime_ns.saturating_sub(first_ns)).as_secs_f64() * 1e3;
+        // The kernel reports the two ends of one reset in either order.
+        let after = if is_other_end { String::new() } else { format!(" {} later", human_duration(after_ms)) };
+        row(out, name, &format_args!("{ends}: reset {verb}{after}, {}", reset.cause.code))?;
+        if reset.socket.is_some() {
+            row(out, "", &process)?;
+        }
+        if let Some(socket) = &reset.socket {
+            row(out, "", &socket_line(socket))?;
+        }
+        // That of an aftermath says nothing new, and the block names the other end.
+        if reset.cause.code != AFTERMATH {
+            for evidence in reset.cause.evidence.lines().filter(|line| !line.starts_with(joined::OTHER_END_HERE)) {
+                row(out, "", &Sanitized(evidence))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Formatter for LongFormatter {
     fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
         let reset = match record {
             Record::Reset(reset) => reset,
-            Record::Ignored(record) => return unapplied_line::ignored(record, &self.options, out),
-            Record::Forwarded(record) => return unapplied_line::forwarded(record, &self.options, out),
+            Record::Ignored(record) => {
+                self.separate(false, out)?;
+                return unapplied_line::ignored(record, &self.options, out);
+            }
+            Record::Forwarded(record) => {
+                self.separate(false, out)?;
+                return unapplied_line::forwarded(record, &self.options, out);
+            }
             Record::Lost(_) | Record::Summary(_) => return Ok(()),
         };
-        let bold = if self.options.color { Style::new().bold() } else { Style::new() };
-        let (verb, arrow) = match reset.direction {
-            Direction::Sent => ("sent to", "->"),
-            Direction::Received => ("received from", "<-"),
-        };
-        let time = self.options.format_time(reset.time, reset.internals.ktime_ns);
-        writeln!(out, "{bold}{time}reset {verb} {}: {}{bold:#}", reset.peer.address, reset.cause.code)?;
-        let ends = format!("{} {arrow} {}", self.endpoint(reset.local), self.endpoint(reset.peer.end()));
-        let process = self.process(reset);
-        let translated = self.translated(reset);
-        let names = self.options.names;
-        let mut row = |name: &str, value: &dyn Display| writeln!(out, "  {name:<10} {value}");
-        row("when", &format_args!("{:.3} on {}", reset.time, Sanitized(&reset.host)))?;
-        row("ends", &ends)?;
-        if let Some(translated) = translated {
-            row("translated", &translated)?;
+        let is_further = reset.incident_role != IncidentRole::First;
+        if let Some(open) = self.open.as_ref().filter(|open| is_further && open.incident == reset.incident) {
+            return self.append(reset, open.ktime_ns, out);
         }
-        let name = |name: &Option<Arc<str>>| name.as_deref().filter(|_| names).map(|name| Sanitized(name).to_string());
-        if let Some(peer) = name(&reset.peer.name) {
-            row("peer", &peer)?;
-        }
-        row("process", &process)?;
-        if let Some(actor) = &reset.actor {
-            row("actor", &format_args!("{}[{}]", Sanitized(&actor.comm), actor.pid))?;
-        }
-        if let Some(unit) = reset.unit.as_deref() {
-            row("unit", &Sanitized(unit))?;
-        }
-        if let Some(container) = &reset.container {
-            row("container", &self::container(container, names))?;
-        }
-        if let Some(pod) = reset.pod.as_deref().filter(|_| names) {
-            row("pod", &self::pod(pod))?;
-        }
-        // The path adds nothing to the unit and the container that were read off it.
-        if reset.unit.is_none()
-            && reset.container.is_none()
-            && let Some(path) = cgroup(reset)
-        {
-            row("cgroup", &Sanitized(path))?;
-        }
-        if let Some(socket) = &reset.socket {
-            row("socket", &socket_line(socket))?;
-        }
-        row("cause", &format_args!("{} ({})", reset.cause.summary, confidence(reset.cause.confidence)))?;
-        row("whose", &format_args!("sent by {}; {}", reset.cause.sender.in_words(), reset.cause.fault.in_words()))?;
-        for (index, evidence) in reset.cause.evidence.lines().enumerate() {
-            row(if index == 0 { "evidence" } else { "" }, &Sanitized(evidence))?;
-        }
-        row("advice", &reset.cause.advice)?;
-        if let Some(other) = &reset.other_end {
-            row("other end", &other_end(other, names))?;
-        }
-        if reset.incident_role != IncidentRole::First {
-            row("incident", &format_args!("of record {}: {}", reset.incident, reset.incident_role.in_words()))?;
-        }
-        out.write_all(b"\n")
+        self.separate(true, out)?;
+        self.block(reset, out)?;
+        self.open = Some(OpenBlock { incident: reset.incident, ktime_ns: reset.internals.ktime_ns });
+        Ok(())
     }
+}
+
+/// Writes one row of a block; without a name it continues the one above.
+fn row(out: &mut dyn Write, name: &str, value: &dyn Display) -> io::Result<()> {
+    writeln!(out, "  {name:<10} {value}")
+}
+
+/// Writes where the owner belongs: unit, container, pod, or else its cgroup.
+fn places(reset: &Reset, names: bool, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(unit) = reset.unit.as_deref() {
+        row(out, "unit", &Sanitized(unit))?;
+    }
+    if let Some(container) = &reset.container {
+        row(out, "container", &self::container(container, names))?;
+    }
+    if let Some(pod) = reset.pod.as_deref().filter(|_| names) {
+        row(out, "pod", &self::pod(pod))?;
+    }
+    // The path adds nothing to the unit and the container that were read off it.
+    if reset.unit.is_none()
+        && reset.container.is_none()
+        && let Some(path) = cgroup(reset)
+    {
+        row(out, "cgroup", &Sanitized(path))?;
+    }
+    Ok(())
 }
 
 const fn confidence(confidence: CauseConfidence) -> &'static str {

@@ -6,6 +6,7 @@ mod human_duration;
 pub(crate) mod messages;
 pub(crate) mod process_key;
 pub mod sanitize;
+pub(crate) mod set_table;
 pub(crate) mod text_position;
 mod variant_name;
 

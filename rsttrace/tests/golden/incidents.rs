@@ -1,6 +1,12 @@
 //! Records that tell of one incident, and near misses that stay apart.
 
-use rsttrace::model::{IncidentRole, Reset};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use rsttrace::{
+    format::{Format, TextOptions, TimeFormat},
+    model::{IncidentRole, Record, Reset},
+};
 use rsttrace_common::{
     abi::{tcp, tcp_flag},
     event::{PROVENANCE_CONNECT, PROVENANCE_LISTEN, ResetEvent},
@@ -11,6 +17,7 @@ use crate::{
         NOW_NS, answers, client, common, established, exchanged, held_by, owner, sent, server, timestamps,
         without_socket,
     },
+    compare,
     run::play,
 };
 
@@ -302,6 +309,48 @@ fn a_relay_belongs_to_what_it_passes_on() {
     );
     assert_eq!((resets[1].cause.fault, summary.incidents), (resets[0].cause.fault, 1));
     assert!(resets[1].cause.evidence.to_string().contains("connection-refused had come from 10.0.1.9:443"));
+}
+
+/// An incident is one block: what a proxy passes on, both ends of that, and a further reset of the connection. The record of
+/// another incident ends the block, and what comes later has one of its own.
+#[test]
+fn an_incident_is_one_block() {
+    let refused = |event: &mut ResetEvent| {
+        client(event, tcp::SYN_SENT);
+        owner(event, "haproxy", 77, PROVENANCE_CONNECT);
+        established(event, 0.1);
+    };
+    let passes_on = |event: &mut ResetEvent| {
+        sends(event);
+        owner(event, "haproxy", 77, PROVENANCE_LISTEN);
+        held_by(event, "haproxy", 77);
+    };
+    let answers_rest = |event: &mut ResetEvent| {
+        without_socket(event, tcp_flag::PSH | tcp_flag::ACK);
+        event.packet.ack = SEQ;
+        (event.netns, event.local_address, event.peer_address) = (2, event.peer_address, event.local_address);
+        (event.local_port, event.peer_port) = (SERVICE, 43_210);
+    };
+    let another = |event: &mut ResetEvent| {
+        receives(event);
+        (event.peer_port, event.rcv_nxt) = (5432, 1);
+    };
+    let events = vec![
+        at(0, refused),
+        at(200, receives),
+        at(240, passes_on),
+        at(5_000, answers_rest),
+        at(30_000, another),
+        at(60_000, answers_rest),
+    ];
+    let (resets, summary) = play(events);
+    assert_eq!(summary.incidents, 2);
+    let options = TextOptions { color: false, time: TimeFormat::Utc, started_ns: 0, zone: TimeZone::UTC, names: false };
+    let (mut long, mut out) = (Format::Long.formatter(options), Vec::new());
+    for reset in resets {
+        long.write(&Record::Reset(Arc::new(reset)), &mut out).expect("a vector takes everything");
+    }
+    compare("incident.txt", &String::from_utf8(out).expect("UTF-8"));
 }
 
 /// One process of a group is killed, and the others end with it.

@@ -135,13 +135,18 @@ fn printed(format: Format, color: bool) -> String {
         // Port names come from files that differ between machines.
         names: false,
     };
-    let mut sink = format.formatter(options);
+    let mut sink = format.formatter(options.clone());
     let mut out = Vec::new();
-    let mut write = |record: &Record| sink.write(record, &mut out).expect("a vector takes everything");
     for reset in resets() {
-        write(&Record::Reset(Arc::new(reset)));
+        if format == Format::Long {
+            // Each case by itself, whatever incident it would belong to after those before it.
+            sink = format.formatter(options.clone());
+            out.extend_from_slice(if out.is_empty() { b"" } else { b"\n" });
+        }
+        sink.write(&Record::Reset(Arc::new(reset)), &mut out).expect("a vector takes everything");
     }
-    write(&Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel }));
+    let lost = Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
+    sink.write(&lost, &mut out).expect("a vector takes everything");
     String::from_utf8(out).expect("UTF-8")
 }
 
@@ -262,12 +267,15 @@ fn names_are_as_stored() {
     for format in [Format::Text, Format::Long] {
         let options =
             TextOptions { color: false, time: TimeFormat::Utc, started_ns: 0, zone: TimeZone::UTC, names: true };
-        let mut sink = format.formatter(options);
+        let mut sink = format.formatter(options.clone());
         for reset in resets().into_iter().filter(|reset| reset.pod.is_some()) {
             // A translation has priority over the names in the line, and its port a name that differs between machines.
             let reset = Reset { translated: None, ..reset };
             let without_pod = Reset { pod: None, unit: None, ..reset.clone() };
             for reset in [reset, without_pod] {
+                if format == Format::Long {
+                    sink = format.formatter(options.clone());
+                }
                 sink.write(&Record::Reset(Arc::new(reset)), &mut out).expect("a vector takes everything");
             }
         }

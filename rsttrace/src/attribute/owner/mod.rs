@@ -3,6 +3,8 @@
 //! Two results: the *owner* of the socket, and the *actor*, the process that made the kernel reset it, if that is
 //! another one. The task that was on the CPU is neither, unless it held the lock of the socket.
 
+use std::sync::LazyLock;
+
 use rsttrace_common::{
     abi::tcp,
     event::{PROVENANCE_ACCEPT, PROVENANCE_CONNECT, PROVENANCE_CURRENT, PROVENANCE_LISTEN, PROVENANCE_SNAPSHOT},
@@ -73,13 +75,16 @@ pub fn decide(reset: &Reset) -> Ownership {
     }
 }
 
+/// PID of this process. Asking for it is a system call, and every sent reset needs it.
+static OWN_PID: LazyLock<u32> = LazyLock::new(std::process::id);
+
 /// Returns whether a task is a tracer, this process or another rsttrace.
 ///
 /// A scan of open files takes a reference to each file while it looks at it. If the owner closes the file just then,
 /// the scan drops the last reference and the kernel closes the socket in its context, which makes it neither the owner
 /// nor an actor.
 pub fn is_tracer_itself(task: &KernelTask) -> bool {
-    task.tgid == std::process::id() || &*task.comm == "rsttrace"
+    task.tgid == *OWN_PID || &*task.comm == "rsttrace"
 }
 
 /// Returns whether a lookup of the socket's holder can still improve the owner: the socket has a holder, and the owner
