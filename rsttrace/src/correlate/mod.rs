@@ -19,7 +19,7 @@ use std::sync::Arc;
 use self::{
     held::HeldRecords,
     numbers::{RecordNumbers, Shown},
-    pairs::{ReceivedEnds, SentEnds},
+    pairs::{Ends, Side},
     relay::{EndedProcesses, RelaySources},
 };
 use crate::{
@@ -28,7 +28,6 @@ use crate::{
         Direction, Endpoint, IncidentRole, NamespaceId, Reset,
         translation::{ConntrackEntry, translated_ends},
     },
-    util::set_table::SetTable,
 };
 
 /// Longest wait of a record for that of the other end, nanoseconds from the reset on.
@@ -39,8 +38,6 @@ const HOLD_NS: u64 = 10_000_000;
 const AFTERMATH_MS: f64 = 60_000.0;
 /// Longest time from the close of a connection to the report of its reset, milliseconds.
 const CLOSE_MS: f64 = 10.0;
-/// Ended connections that are remembered.
-const CONNECTIONS: usize = 4096;
 /// Most connections whose translation is asked for at once.
 const LOOKUPS_MAX: usize = 256;
 
@@ -49,17 +46,19 @@ const LOOKUPS_MAX: usize = 256;
 pub struct Correlator {
     held: HeldRecords,
     numbers: RecordNumbers,
-    sent: SentEnds,
-    /// Sent resets that answer the rest of a connection. Its first reset has that number too, and is the one that was received
-    /// unless it was lost: these are looked at last.
-    answers: SentEnds,
-    received: ReceivedEnds,
-    /// Incidents by the connection that they ended.
-    connections: SetTable<(NamespaceId, Endpoint, Endpoint), EndedConnection, CONNECTIONS>,
+    ends: Ends,
     sources: RelaySources,
     ended: EndedProcesses,
     /// Records whose translation is asked for; `None` where it cannot be.
     lookups: Option<Vec<TranslationRequest>>,
+}
+
+/// What a record was joined with: records that had waited, and are to be admitted with it.
+#[derive(Default)]
+pub struct Joined {
+    other_end: Option<Arc<Reset>>,
+    early_answer: Option<Arc<Reset>>,
+    must_wait: bool,
 }
 
 /// What ended a connection.
@@ -85,33 +84,36 @@ pub struct TranslationRequest {
 }
 
 impl Correlator {
-    /// Takes a record, and hands on those that need not wait any longer, in the order of output.
-    pub fn admit(&mut self, mut record: Arc<Reset>, emit: &mut impl FnMut(&mut Self, Arc<Reset>)) {
-        // Nothing else has it yet, so nothing is copied.
-        let reset = Arc::make_mut(&mut record);
-        let number = self.numbers.next();
-        reset.internals.record = number;
-        reset.internals.incident = number;
+    /// Joins a record with those of its incident. It is to be admitted next ([`Self::admit`]).
+    pub fn join(&mut self, reset: &mut Reset) -> Joined {
+        let internals = &mut reset.internals;
+        internals.incident = internals.record;
+        self.numbers.begin(internals.record);
         // A record of many resets is an incident of its own.
         if reset.count > 1 {
-            emit(self, record);
-            return;
+            return Joined::default();
         }
-        let earlier = self.connections.get(&(reset.namespace(), reset.local, reset.peer.end())).copied();
+        let earlier = self.numbers.ended(reset.internals.correlation.same_connection_record);
         self.join_earlier(reset, earlier);
         let early_answer = earlier.and_then(|ended| self.take_early_answer(reset, ended.incident));
-        let other = match reset.direction {
+        let other_end = match reset.direction {
             Direction::Sent => self.join_received(reset, earlier),
             Direction::Received => self.join_sent(reset),
         };
-        self.remember(reset);
+        self.remember(reset, earlier);
         // What answers a segment of an ended connection has no receiver.
         let is_complete = reset.other_end.is_some() || reset.incident_role == IncidentRole::Aftermath;
         let first = self.numbers.root(reset.internals.incident);
         let must_wait = !is_complete || self.numbers.shown(first) == Shown::Held;
-        let is_sent = reset.direction == Direction::Sent;
+        Joined { other_end, early_answer, must_wait }
+    }
+
+    /// Takes a record that was joined, and hands on those that need not wait any longer, in the order of output.
+    pub fn admit(&mut self, record: Arc<Reset>, joined: Joined, emit: &mut impl FnMut(&mut Self, Arc<Reset>)) {
+        let Joined { other_end, early_answer, must_wait } = joined;
+        let is_sent = record.direction == Direction::Sent;
         // The sender's record first: it has the cause.
-        let both = if is_sent { [Some(record), other] } else { [other, Some(record)] };
+        let both = if is_sent { [Some(record), other_end] } else { [other_end, Some(record)] };
         for record in both.into_iter().chain([early_answer]).flatten() {
             if must_wait {
                 self.numbers.hold(record.internals.record);
@@ -218,7 +220,7 @@ impl Correlator {
         (reset.internals.incident, reset.incident_role) = (abort.internals.incident, IncidentRole::Aftermath);
         joined::become_aftermath(reset);
         // What it is the answer of is known now.
-        self.answers.insert(reset, SenderCause::of(abort));
+        self.ends.insert_sent(Side::Answer, reset, SenderCause::of(abort));
         Some(answer)
     }
 
@@ -226,30 +228,30 @@ impl Correlator {
     fn join_received(&mut self, sent: &mut Reset, ended: Option<EndedConnection>) -> Option<Arc<Reset>> {
         if is_answer(sent) {
             let cause = ended.filter(|_| sent.incident_role == IncidentRole::Aftermath).map(|ended| ended.cause);
-            self.answers.insert(sent, cause.unwrap_or_else(|| SenderCause::of(sent)));
+            self.ends.insert_sent(Side::Answer, sent, cause.unwrap_or_else(|| SenderCause::of(sent)));
             return None;
         }
-        let Some(end) = self.received.take(sent) else {
-            self.sent.insert(sent, SenderCause::of(sent));
+        let Some(end) = self.ends.take_receiver(sent) else {
+            self.ends.insert_sent(Side::Sender, sent, SenderCause::of(sent));
             return None;
         };
         if let Some(mut record) = self.take_held(end.record()) {
-            self.join(sent, Arc::make_mut(&mut record));
+            self.join_ends(sent, Arc::make_mut(&mut record));
             return Some(record);
         }
         // It was output without this one.
-        end.complete(sent);
+        end.complete(sent, None);
         None
     }
 
     /// Joins a received reset with the sent one at the other end. Returns that record if it waited for this one.
     fn join_sent(&mut self, received: &mut Reset) -> Option<Arc<Reset>> {
-        let Some(sent) = self.sent.take(received) else {
-            self.received.insert(received);
+        let Some(sent) = self.ends.take_sender(Side::Sender, received) else {
+            self.ends.insert_received(received);
             return None;
         };
         if let Some(mut record) = self.take_held(sent.record()) {
-            self.join(Arc::make_mut(&mut record), received);
+            self.join_ends(Arc::make_mut(&mut record), received);
             return Some(record);
         }
         sent.complete(received, None);
@@ -261,7 +263,9 @@ impl Correlator {
     fn with_answer(&mut self, mut record: Arc<Reset>) -> [Option<Arc<Reset>>; 2] {
         let received = Arc::make_mut(&mut record);
         let is_single = received.direction == Direction::Received && received.other_end.is_none();
-        let Some(answer) = Some(received).filter(|_| is_single).and_then(|received| self.answers.take(received)) else {
+        let Some(answer) =
+            Some(received).filter(|_| is_single).and_then(|received| self.ends.take_sender(Side::Answer, received))
+        else {
             return [None, Some(record)];
         };
         let received = Arc::make_mut(&mut record);
@@ -276,11 +280,13 @@ impl Correlator {
 
     /// Keeps what the other end is to show of a record that is output without it.
     fn keep(&mut self, record: &Reset) {
-        match (&record.other_end, record.direction) {
-            (Some(_), _) => {}
-            (None, Direction::Received) => self.received.keep(record),
-            (None, Direction::Sent) if is_answer(record) => self.answers.keep(record),
-            (None, Direction::Sent) => self.sent.keep(record),
+        if record.other_end.is_none() {
+            let side = match record.direction {
+                Direction::Received => Side::Receiver,
+                Direction::Sent if is_answer(record) => Side::Answer,
+                Direction::Sent => Side::Sender,
+            };
+            self.ends.keep(side, record);
         }
     }
 
@@ -292,7 +298,7 @@ impl Correlator {
     }
 
     /// Joins the records of both ends.
-    fn join(&mut self, sent: &mut Reset, received: &mut Reset) {
+    fn join_ends(&mut self, sent: &mut Reset, received: &mut Reset) {
         // Others may refer to either of them already.
         self.numbers.merge(received.internals.incident, sent.internals.incident);
         pairs::complete(sent, received);
@@ -300,13 +306,11 @@ impl Correlator {
         self.sources.remember(received);
     }
 
-    /// Remembers what later records may belong to.
-    fn remember(&mut self, reset: &Reset) {
-        let incident = reset.internals.incident;
-        if reset.incident_role != IncidentRole::Aftermath {
-            let ended = EndedConnection { incident, cause: SenderCause::of(reset) };
-            self.connections.insert((reset.namespace(), reset.local, reset.peer.end()), ended);
-        }
+    /// Remembers what later records may belong to. `earlier`: what had ended its connection before.
+    fn remember(&mut self, reset: &Reset, earlier: Option<EndedConnection>) {
+        let earlier = earlier.filter(|_| reset.incident_role == IncidentRole::Aftermath);
+        let own = || EndedConnection { incident: reset.internals.incident, cause: SenderCause::of(reset) };
+        self.numbers.set_ended(reset.internals.record, earlier.unwrap_or_else(own));
         self.sources.remember(reset);
         self.ended.remember(reset);
     }

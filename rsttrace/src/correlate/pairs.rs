@@ -1,5 +1,7 @@
 //! The two ends of one reset, both on this host.
 
+use std::hash::{Hash, Hasher};
+
 use rsttrace_common::abi::tcp;
 
 use crate::{
@@ -8,8 +10,8 @@ use crate::{
     util::set_table::SetTable,
 };
 
-/// Ends that are remembered in each direction.
-const ENDS: usize = 1024;
+/// Ends that are remembered.
+const ENDS: usize = 2048;
 
 /// Longest time between the reports of both ends, nanoseconds. The sender's may be the later one, because the kernel
 /// reports it after transmission; on a path with a delay it is the earlier one.
@@ -95,98 +97,100 @@ fn other_end(reset: &Reset) -> OtherEnd {
     }
 }
 
-/// Sent resets whose other end has not been seen.
-#[derive(Default)]
-pub(super) struct SentEnds(SetTable<Key, SentEnd, ENDS>);
+/// Kind of an end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// It sent the first reset of its connection.
+    Sender,
+    /// It sent a reset that answers the rest of a connection. The first reset has that number too, and is the one that was
+    /// received unless it was lost: these are looked at last.
+    Answer,
+    /// It received a reset.
+    Receiver,
+}
 
-/// Received resets whose other end has not been seen.
-#[derive(Default)]
-pub(super) struct ReceivedEnds(SetTable<Key, ReceivedEnd, ENDS>);
+/// Key of an end in the table. Both ends of a reset have one place: what was looked for in vain is inserted there.
+#[derive(PartialEq, Eq)]
+struct EndKey {
+    side: Side,
+    key: Key,
+}
 
-/// End that sent a reset.
-pub(super) struct SentEnd {
+impl Hash for EndKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+/// Ends of resets whose other end has not been seen.
+#[derive(Default)]
+pub(super) struct Ends(SetTable<EndKey, SingleEnd, ENDS>);
+
+/// An end that waits for the other one, or has waited in vain.
+pub(super) struct SingleEnd {
     end: End,
-    cause: SenderCause,
+    role: EndRole,
     /// What the other end shows of it, of a record that waits no longer.
     shown: Option<Box<OtherEnd>>,
 }
 
-/// End that received a reset.
-pub(super) struct ReceivedEnd {
-    end: End,
+enum EndRole {
+    /// Cause of the reset that it belongs to.
+    Sender(SenderCause),
     /// Keys under which it is in the table.
-    keys: [Option<Key>; 2],
-    /// What the other end shows of it, of a record that waits no longer.
-    shown: Option<Box<OtherEnd>>,
+    Receiver([Option<Key>; 2]),
 }
 
-impl SentEnds {
-    /// Inserts a sent reset. `cause` is that of the reset which it belongs to: its own where it is the first of its connection.
-    pub(super) fn insert(&mut self, sent: &Reset, cause: SenderCause) {
+impl Ends {
+    /// Inserts the end of a sent reset. `cause` is that of the reset which it belongs to: its own where it is the first of its
+    /// connection.
+    pub(super) fn insert_sent(&mut self, side: Side, sent: &Reset, cause: SenderCause) {
         if let Some(key) = Key::of_sent(sent) {
-            self.0.insert(key, SentEnd { end: End::of(sent), cause, shown: None });
+            let end = SingleEnd { end: End::of(sent), role: EndRole::Sender(cause), shown: None };
+            self.0.insert(EndKey { side, key }, end);
         }
     }
 
-    /// Keeps what the other end is to show of a record that is output without it.
-    pub(super) fn keep(&mut self, sent: &Reset) {
-        let end = Key::of_sent(sent).and_then(|key| self.0.get_mut(&key));
-        if let Some(end) = end.filter(|end| end.record() == sent.internals.record) {
-            end.shown = Some(Box::new(other_end(sent)));
-        }
-    }
-
-    /// The sender of a received reset, which is then forgotten.
-    pub(super) fn take(&mut self, received: &Reset) -> Option<SentEnd> {
-        let keys = Key::of_received(received).into_iter().flatten();
-        keys.into_iter().find_map(|key| self.0.take_if(&key, |sent| sent.end.is_opposite(received)))
-    }
-}
-
-impl ReceivedEnds {
-    pub(super) fn insert(&mut self, received: &Reset) {
+    /// Inserts the end of a received reset.
+    pub(super) fn insert_received(&mut self, received: &Reset) {
         let keys = Key::of_received(received);
         for key in keys.into_iter().flatten() {
-            self.0.insert(key, ReceivedEnd { end: End::of(received), keys, shown: None });
+            let end = SingleEnd { end: End::of(received), role: EndRole::Receiver(keys), shown: None };
+            self.0.insert(EndKey { side: Side::Receiver, key }, end);
         }
     }
 
     /// Keeps what the other end is to show of a record that is output without it.
-    pub(super) fn keep(&mut self, received: &Reset) {
-        for key in Key::of_received(received).into_iter().flatten() {
-            if let Some(end) = self.0.get_mut(&key).filter(|end| end.record() == received.internals.record) {
-                end.shown = Some(Box::new(other_end(received)));
+    pub(super) fn keep(&mut self, side: Side, record: &Reset) {
+        let keys = if side == Side::Receiver { Key::of_received(record) } else { [Key::of_sent(record), None] };
+        for key in keys.into_iter().flatten() {
+            let end = self.0.get_mut(&EndKey { side, key });
+            if let Some(end) = end.filter(|end| end.record() == record.internals.record) {
+                end.shown = Some(Box::new(other_end(record)));
             }
         }
     }
 
+    /// The sender of a received reset, which is then forgotten.
+    pub(super) fn take_sender(&mut self, side: Side, received: &Reset) -> Option<SingleEnd> {
+        let keys = Key::of_received(received).into_iter().flatten();
+        keys.into_iter().find_map(|key| self.0.take_if(&EndKey { side, key }, |sent| sent.end.is_opposite(received)))
+    }
+
     /// The receiver of a sent reset, which is then forgotten.
-    pub(super) fn take(&mut self, sent: &Reset) -> Option<ReceivedEnd> {
-        let end = self.0.take_if(&Key::of_sent(sent)?, |received| received.end.is_opposite(sent))?;
-        for key in end.keys.iter().flatten() {
-            self.0.take_if(key, |other| other.record() == end.record());
+    pub(super) fn take_receiver(&mut self, sent: &Reset) -> Option<SingleEnd> {
+        let of_receiver = |key| EndKey { side: Side::Receiver, key };
+        let end = self.0.take_if(&of_receiver(Key::of_sent(sent)?), |received| received.end.is_opposite(sent))?;
+        if let EndRole::Receiver(keys) = end.role {
+            for key in keys.into_iter().flatten() {
+                self.0.take_if(&of_receiver(key), |other| other.record() == end.record());
+            }
         }
         Some(end)
     }
 }
 
-impl ReceivedEnd {
-    pub(super) const fn record(&self) -> u64 {
-        self.end.record
-    }
-
-    /// Names the receiver, whose record was output before, in that of the sender.
-    pub(super) fn complete(self, sent: &mut Reset) {
-        sent.other_end = self.shown.map(|shown| *shown);
-        sent.internals.other_record = self.end.record;
-        sent.translated = translation(sent, &self.end).or(sent.translated);
-        if sent.incident_role == IncidentRole::First {
-            (sent.internals.incident, sent.incident_role) = (self.end.incident, IncidentRole::OtherEnd);
-        }
-    }
-}
-
-impl SentEnd {
+impl SingleEnd {
     pub(super) const fn record(&self) -> u64 {
         self.end.record
     }
@@ -195,12 +199,18 @@ impl SentEnd {
         self.end.incident
     }
 
-    /// Joins a received reset with this end, whose record was output before, or is `held`.
-    pub(super) fn complete(self, received: &mut Reset, held: Option<&Reset>) {
-        received.other_end = held.map(other_end).or(self.shown.map(|shown| *shown));
-        received.internals.other_record = self.end.record;
-        received.translated = translation(received, &self.end).or(received.translated);
-        join(received, self.end.incident, self.cause);
+    /// Names this end, whose record was output before or is `held`, in the record of the other one.
+    pub(super) fn complete(self, reset: &mut Reset, held: Option<&Reset>) {
+        reset.other_end = held.map(other_end).or(self.shown.map(|shown| *shown));
+        reset.internals.other_record = self.end.record;
+        reset.translated = translation(reset, &self.end).or(reset.translated);
+        match self.role {
+            EndRole::Sender(cause) => join(reset, self.end.incident, cause),
+            EndRole::Receiver(_) if reset.incident_role == IncidentRole::First => {
+                (reset.internals.incident, reset.incident_role) = (self.end.incident, IncidentRole::OtherEnd);
+            }
+            EndRole::Receiver(_) => {}
+        }
     }
 }
 

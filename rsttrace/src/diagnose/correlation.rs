@@ -19,7 +19,7 @@ use crate::{
 /// Entries of each kind, the least recently used removed first.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Connections that were reset.
-const CONNECTIONS: usize = 4096;
+const CONNECTIONS: usize = 2048;
 
 const MS_NS: u64 = 1_000_000;
 pub(super) const SECOND_NS: u64 = 1_000 * MS_NS;
@@ -61,6 +61,8 @@ pub(super) struct RecentResets {
     connections: SetTable<(NamespaceId, Endpoint, Endpoint), ConnectionReset, CONNECTIONS>,
     /// Connections of one size between two hosts.
     checks: LruCache<CheckKey, Rhythm>,
+    /// Number of records so far.
+    records: u64,
 }
 
 /// Reset of a connection.
@@ -71,6 +73,8 @@ struct ConnectionReset {
     rtt_us: u32,
     /// Whether the reset answered a segment, or left data of the peer's unread: more may have been on its way.
     peer_sends: bool,
+    /// Number of its record.
+    record: u64,
 }
 
 /// Namespace, direction of the reset (on one host both ends of each connection are seen), both addresses, the port of the
@@ -172,6 +176,7 @@ impl Default for RecentResets {
             listeners: cache(),
             connections: SetTable::default(),
             checks: cache(),
+            records: 0,
         }
     }
 }
@@ -181,9 +186,11 @@ fn cache<K: Hash + Eq, V>() -> LruCache<K, V> {
 }
 
 impl RecentResets {
-    /// Fills in the correlation of a reset with earlier ones, and remembers it. Resets have to come in the order of
+    /// Numbers a reset, fills in its correlation with earlier ones, and remembers it. Resets have to come in the order of
     /// events.
     pub(super) fn observe(&mut self, reset: &mut Reset) {
+        self.records += 1;
+        reset.internals.record = self.records;
         let mut correlation = match reset.direction {
             Direction::Sent => self.observe_sent(reset),
             Direction::Received => self.observe_received(reset),
@@ -205,8 +212,10 @@ impl RecentResets {
         let rtt_us = reset.socket.as_ref().and_then(|socket| socket.rtt_us);
         let has_unread = reset.socket.as_ref().and_then(|socket| socket.unread_bytes).is_some_and(|bytes| bytes > 0);
         let peer_sends = reset.provoked_by.is_some() || reset.direction == Direction::Sent && has_unread;
-        let own = ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(0), peer_sends };
+        let record = reset.internals.record;
+        let own = ConnectionReset { at: now, rtt_us: rtt_us.unwrap_or(0), peer_sends, record };
         let Some(earlier) = self.connections.insert(key, own) else { return };
+        correlation.same_connection_record = earlier.record;
         // A connection that began after the other reset is a new one on the same ports.
         let age_ms = reset.socket.as_ref().and_then(|socket| socket.age_ms);
         let since = elapsed_ms(now, earlier.at);

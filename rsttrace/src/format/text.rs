@@ -134,7 +134,7 @@ impl TextFormatter {
     fn place(&mut self, reset: &Reset, room: usize, crowded: bool) -> Option<(String, usize)> {
         let name = place(reset).filter(|_| self.options.names && room > *PLACE.start())?;
         let width = room.saturating_sub(1).min(*PLACE.end());
-        let name = sanitize::truncate(&name, width);
+        let name = sanitize::truncate(&name, width).into_owned();
         grow(&mut self.place_columns, columns(&name), &PLACE);
         let column = if crowded { columns(&name) } else { self.place_columns.min(width) };
         Some((name, column))

@@ -81,7 +81,7 @@ pub struct Internals {
     /// Sequence number that this end expected next (`rcv_nxt`) when it received the reset, which is the reset's own where
     /// the kernel accepts no other; `None` for a sent reset, and without a socket.
     pub expected_seq: Option<u32>,
-    /// Number of the record among those that were correlated, from 1 on; 0 before.
+    /// Number of the record in the order of events, from 1 on; 0 before its diagnosis.
     pub record: u64,
     /// Number of the first record of its incident, in the numbering of `record`.
     pub incident: u64,
@@ -165,6 +165,8 @@ pub struct Correlation {
     pub checks: u32,
     /// That interval, milliseconds.
     pub check_interval_ms: f64,
+    /// Record of the last reset between these two ends, of this connection or of one before; 0 without one.
+    pub same_connection_record: u64,
     /// Time since another reset of the same connection, milliseconds.
     pub same_connection_ms: Option<f64>,
     /// Round trip of that connection, milliseconds; 0 where it was not measured.

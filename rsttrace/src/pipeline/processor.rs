@@ -18,7 +18,7 @@ use rsttrace_common::{
 use super::record_pool::RecordPool;
 use crate::{
     attribute::{owner, pending::PendingRecords},
-    correlate::{Correlator, TranslationRequest},
+    correlate::{Correlator, Joined, TranslationRequest},
     decode::{
         self, Decoder,
         clock::WallClock,
@@ -205,9 +205,9 @@ impl<A: Attribute> Processor<A> {
             }
             return;
         }
-        let mut reset = decoder.reset(event, clock);
-        reset.count = count;
         if event.kind == KIND_IGNORED {
+            let mut reset = decoder.reset(event, clock);
+            reset.count = count;
             // Nothing was reset: neither the memory of earlier resets nor any count may see it.
             attribution.attribute(&mut reset, &|task| kernel.command_line(task));
             if filter.matches(&reset) {
@@ -215,14 +215,25 @@ impl<A: Attribute> Processor<A> {
             }
             return;
         }
-        // In the order of events, which the memory of earlier ones goes by.
-        diagnosis.diagnose(&mut reset);
-        let needs_lookup = attribution.needs_lookup(&mut reset);
-        // From here on it stays where it is in memory.
-        let reset = self.pool.acquire(reset);
-        let reset = if needs_lookup { self.pending.push(reset) } else { Some(reset) };
-        if let Some(reset) = reset {
-            self.finish_record(reset, kernel, out);
+        let correlator = &mut self.correlator;
+        let complete = |reset: &mut Reset| {
+            reset.count = count;
+            // In the order of events, which the memory of earlier ones goes by.
+            diagnosis.diagnose(reset);
+            if attribution.needs_lookup(reset) {
+                return None;
+            }
+            attribution.attribute(reset, &|task| kernel.command_line(task));
+            out.observe(reset);
+            Some(correlator.join(reset))
+        };
+        match self.pool.acquire(|| decoder.reset(event, clock), complete) {
+            (record, Some(joined)) => self.pass_on(record, joined, out),
+            (record, None) => {
+                if let Some(record) = self.pending.push(record) {
+                    self.finish_record(record, kernel, out);
+                }
+            }
         }
     }
 
@@ -324,14 +335,20 @@ impl<A: Attribute> Processor<A> {
         }
     }
 
-    /// Attributes a record, and emits those that need not wait for the other end of their connection.
+    /// Attributes a record that has waited for its owner, and emits those that need not wait any longer.
     fn finish_record(&mut self, mut record: Arc<Reset>, kernel: &impl KernelSide, out: &mut impl Output) {
         // Nothing else has it yet, so nothing is copied.
         let reset = Arc::make_mut(&mut record);
         self.stages.attribution.attribute(reset, &|task| kernel.command_line(task));
         out.observe(reset);
+        let joined = self.correlator.join(reset);
+        self.pass_on(record, joined, out);
+    }
+
+    /// Emits a record and those that were joined with it, where they need not wait for the other end of their connection.
+    fn pass_on(&mut self, record: Arc<Reset>, joined: Joined, out: &mut impl Output) {
         let mut end = End { stages: &self.stages, wanted: self.wanted, emitted: &mut self.emitted, out };
-        self.correlator.admit(record, &mut |correlator, record| end.emit(correlator, record));
+        self.correlator.admit(record, joined, &mut |correlator, record| end.emit(correlator, record));
     }
 }
 

@@ -27,14 +27,24 @@ impl RecordPool {
         }
     }
 
-    /// Moves a record to an allocation of the pool, where it stays until it is recycled.
-    pub(super) fn acquire(&mut self, mut reset: Reset) -> Arc<Reset> {
-        let Some(mut free) = self.0.pop() else { return Arc::new(reset) };
+    /// Makes a record in an allocation of the pool, where it stays until it is recycled, and completes it there.
+    pub(super) fn acquire<T>(
+        &mut self,
+        make: impl FnOnce() -> Reset,
+        complete: impl FnOnce(&mut Reset) -> T,
+    ) -> (Arc<Reset>, T) {
+        let Some(mut free) = self.0.pop() else {
+            let mut reset = make();
+            let completed = complete(&mut reset);
+            return (Arc::new(reset), completed);
+        };
         // It was not shared when it was recycled.
         let place = Arc::make_mut(&mut free);
-        reset.cause.evidence = mem::take(&mut place.cause.evidence).cleared();
-        *place = reset;
-        free
+        let evidence = mem::take(&mut place.cause.evidence).cleared();
+        *place = make();
+        place.cause.evidence = evidence;
+        let completed = complete(place);
+        (free, completed)
     }
 }
 
@@ -55,11 +65,11 @@ mod tests {
     #[test]
     fn a_new_record_has_nothing_of_the_recycled_one() {
         let mut pool = RecordPool::default();
-        let mut first = pool.acquire(reset(1));
+        let (mut first, ()) = pool.acquire(|| reset(1), |_| ());
         Arc::make_mut(&mut first).cause.evidence.push("of the first");
         let where_it_was = Arc::as_ptr(&first);
         pool.recycle(Record::Reset(first));
-        let second = pool.acquire(reset(2));
+        let (second, ()) = pool.acquire(|| reset(2), |_| ());
         assert_eq!(Arc::as_ptr(&second), where_it_was);
         assert_eq!(second.local.port, 2);
         assert!(second.cause.evidence.is_empty());
@@ -68,9 +78,9 @@ mod tests {
     #[test]
     fn a_shared_record_is_not_recycled() {
         let mut pool = RecordPool::default();
-        let elsewhere = pool.acquire(reset(1));
+        let (elsewhere, ()) = pool.acquire(|| reset(1), |_| ());
         pool.recycle(Record::Reset(Arc::clone(&elsewhere)));
-        assert_eq!(pool.acquire(reset(2)).local.port, 2);
+        assert_eq!(pool.acquire(|| reset(2), |_| ()).0.local.port, 2);
         assert_eq!(elsewhere.local.port, 1);
     }
 }

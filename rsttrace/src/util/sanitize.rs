@@ -1,6 +1,7 @@
 //! Sanitizing of untrusted text: for terminals, and for readers of JSON lines.
 
 use std::{
+    borrow::Cow,
     fmt::{self, Display, Formatter, Write as _},
     io,
 };
@@ -48,12 +49,16 @@ pub(crate) fn is_unsafe_for_terminal(character: char) -> bool {
 }
 
 /// The first `width` characters of a text, sanitized. A text that is longer ends in `…`.
-pub fn truncate(text: &str, width: usize) -> String {
+pub fn truncate(text: &str, width: usize) -> Cow<'_, str> {
+    // As almost all texts are.
+    if text.len() <= width && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
+    }
     // As many characters as can be shown, and one to tell that there are more.
     let end = text.char_indices().nth(width + 1).map_or(text.len(), |(end, _)| end);
     let sanitized = Sanitized(text.get(..end).unwrap_or(text)).to_string();
     if sanitized.chars().count() <= width {
-        return sanitized;
+        return sanitized.into();
     }
     sanitized.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }

@@ -8,7 +8,8 @@ use std::{
     hash::{BuildHasher as _, Hash},
 };
 
-use foldhash::fast::RandomState;
+// Not `fast`: its low bits, which choose the set, are alike for many keys with one seed in sixteen.
+use foldhash::quality::RandomState;
 
 /// Entries of a set.
 const WAYS: usize = 4;
@@ -79,13 +80,6 @@ impl<K: Hash + Eq, V, const ENTRIES: usize> SetTable<K, V, ENTRIES> {
         earlier.map(|(_, value)| value)
     }
 
-    /// The value of a key.
-    pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        let (set, tag) = self.place(key);
-        let set = self.sets.get(set)?;
-        set.entries.get(set.way_of(key, tag)?)?.as_ref().map(|(_, value)| value)
-    }
-
     /// The value of a key, to be changed.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.entry(key)?.as_mut().map(|(_, value)| value)
@@ -120,14 +114,17 @@ mod tests {
     fn the_oldest_entry_of_a_set_goes_first() {
         // One set.
         let mut table = SetTable::<u32, u32, WAYS>::default();
-        assert_eq!(table.get(&1), None);
+        assert_eq!(table.get_mut(&1), None);
         for key in 1..=4 {
             assert_eq!(table.insert(key, key * 10), None);
         }
         // Inserted again, it is the newest.
         assert_eq!(table.insert(1, 11), Some(10));
         assert_eq!(table.insert(5, 50), None);
-        assert_eq!([1, 2, 3, 4, 5].map(|key| table.get(&key).copied()), [Some(11), None, Some(30), Some(40), Some(50)]);
+        assert_eq!(
+            [1, 2, 3, 4, 5].map(|key| table.get_mut(&key).copied()),
+            [Some(11), None, Some(30), Some(40), Some(50)]
+        );
     }
 
     #[test]
@@ -136,7 +133,7 @@ mod tests {
         for key in 1..=5 {
             table.insert(key, key);
         }
-        assert_eq!([1, 2, 3, 4, 5].map(|key| table.get(&key).is_some()), [false, true, true, true, true]);
+        assert_eq!([1, 2, 3, 4, 5].map(|key| table.get_mut(&key).is_some()), [false, true, true, true, true]);
     }
 
     #[test]
@@ -147,17 +144,20 @@ mod tests {
         assert_eq!(table.take_if(&1, |&value| value != 10), None);
         *table.get_mut(&1).expect("it is there") += 1;
         assert_eq!(table.take_if(&1, |&value| value == 11), Some(11));
-        assert_eq!(table.get(&1), None);
+        assert_eq!(table.get_mut(&1), None);
         assert_eq!(table.get_mut(&2), None);
     }
 
     #[test]
     fn half_as_many_entries_as_there_is_room_for_lose_few() {
-        let mut table = SetTable::<u32, u32, 1024>::default();
-        for key in 0..512 {
-            table.insert(key, key);
+        // Each table has a seed of its own.
+        for _ in 0..100 {
+            let mut table = SetTable::<u32, u32, 1024>::default();
+            for key in 0..512 {
+                table.insert(key, key);
+            }
+            let kept = (0..512).filter(|&key| table.get_mut(&key).is_some_and(|value| *value == key)).count();
+            assert!(kept > 440, "{kept}");
         }
-        let kept = (0..512).filter(|key| table.get(key) == Some(key)).count();
-        assert!(kept > 460, "{kept}");
     }
 }

@@ -114,15 +114,17 @@ fn need_no_escape(bytes: &[u8]) -> bool {
 /// Compares in blocks of `BLOCK` bytes; `None` for a slice that is shorter. There is no branch for a single byte, so
 /// that the compiler can treat a block as a vector.
 fn need_no_escape_in_blocks<const BLOCK: usize>(bytes: &[u8]) -> Option<bool> {
-    let last: &[u8; BLOCK] = bytes.last_chunk()?;
+    let last = bytes.len().checked_sub(BLOCK)?;
     let mut odd = [0; BLOCK];
     // The last bytes are compared as a block too, which overlaps the one before.
-    // (`for_each`: a `for` loop asks the chain before each block which of its two parts it is in.)
-    bytes.as_chunks().0.iter().chain([last]).for_each(|block: &[u8; BLOCK]| {
+    let mut next = Some(0);
+    while let Some(start) = next {
+        next = (start < last).then(|| (start + BLOCK).min(last));
+        let block = bytes.get(start..)?.first_chunk::<BLOCK>()?;
         for (odd, byte) in odd.iter_mut().zip(block) {
             *odd |= u8::from(!needs_no_escape(*byte));
         }
-    });
+    }
     Some(odd == [0; BLOCK])
 }
 
