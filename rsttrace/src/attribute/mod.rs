@@ -98,6 +98,13 @@ impl Attribution {
         owner::needs_lookup(reset)
     }
 
+    /// Names the peer after what stands behind its address, where that is translated. Does not block.
+    pub fn name_translated(&self, reset: &mut Reset) {
+        if let Some(behind) = reset.translated.map(|translated| translated.peer.address) {
+            reset.peer.name = self.names.of_address(behind);
+        }
+    }
+
     /// Fills in process, actor, cgroup, unit, container, pod, and the names of container and peer.
     ///
     /// `kernel_command_line` returns the start of the command line that the programs recorded for a task, if they did;

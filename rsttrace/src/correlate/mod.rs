@@ -227,7 +227,8 @@ impl Correlator {
     /// Joins a sent reset with the received one at the other end. Returns that record if it waited for this one.
     fn join_received(&mut self, sent: &mut Reset, ended: Option<EndedConnection>) -> Option<Arc<Reset>> {
         if is_answer(sent) {
-            let cause = ended.filter(|_| sent.incident_role == IncidentRole::Aftermath).map(|ended| ended.cause);
+            // One that comes later than the rest of the connection can meets a peer that does not know of its end.
+            let cause = ended.filter(|_| sent.cause.code == AFTERMATH).map(|ended| ended.cause);
             self.ends.insert_sent(Side::Answer, sent, cause.unwrap_or_else(|| SenderCause::of(sent)));
             return None;
         }

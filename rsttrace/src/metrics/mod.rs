@@ -101,7 +101,7 @@ impl Metrics {
         let incidents = counters(
             ours,
             "incidents",
-            "Incidents by cause and fault: a reset that was seen at both ends is one, and so is one with its aftermath",
+            "Incidents by cause, fault and process of their first record: a reset that was seen at both ends is one, and so is one with its aftermath",
         );
         let peer_resets =
             counters(ours, "peer_resets", "TCP resets by peer; the first --metrics-peers peers have their own series");
@@ -180,7 +180,7 @@ impl Metrics {
             ("direction", direction.to_owned()),
             ("cause", reset.cause.code.to_owned()),
             ("fault", serde_variant_name(&reset.cause.fault)),
-            ("process", process),
+            ("process", process.clone()),
         ];
         self.resets.get_or_create(&labels).inc_by(reset.count);
         if reset.begins_incident() {
@@ -188,6 +188,7 @@ impl Metrics {
                 ("cause", reset.cause.code.to_owned()),
                 ("fault", serde_variant_name(&reset.cause.fault)),
                 ("benign", reset.cause.benign.to_string()),
+                ("process", process),
             ];
             self.incidents.get_or_create(&labels).inc_by(reset.count);
         }

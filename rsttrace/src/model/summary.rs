@@ -105,6 +105,8 @@ pub struct SinkCount {
 pub struct PeerCount {
     /// Address of the peer.
     pub address: IpAddr,
+    /// Its name in the last record that had one; `None` without one. Untrusted.
+    pub name: Option<Arc<str>>,
     /// Number of resets.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub count: u64,
@@ -132,6 +134,8 @@ pub struct BackendCount {
     pub address: IpAddr,
     /// Port of the backend.
     pub port: u16,
+    /// Name of its address in the last record that had one; `None` without one. Untrusted.
+    pub name: Option<Arc<str>>,
     /// Number of resets.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub count: u64,

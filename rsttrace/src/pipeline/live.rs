@@ -70,6 +70,10 @@ impl Attribute for Attribution {
     fn attribute(&mut self, reset: &mut Reset, command_line: &dyn Fn(&KernelTask) -> Option<Vec<u8>>) {
         self.attribute(reset, command_line);
     }
+
+    fn name_translated(&self, reset: &mut Reset) {
+        self.name_translated(reset);
+    }
 }
 
 /// What a run has made: records on their way to the outputs, and everything that counts them.

@@ -30,7 +30,7 @@ use self::{
     live::Results,
     processor::{Processor, Stages, Wanted},
     ready::Ready,
-    reporting::Losses,
+    reporting::{Losses, print_summary},
     timers::{catch_sighup, lookups_answered, monotonic_ns, next_scrape, sighup, sleep_until, sleep_until_ktime},
 };
 use crate::{
@@ -48,7 +48,7 @@ use crate::{
     sink::outputs::Outputs,
     summary::coverage::CounterBaseline,
     transport::{ReadCoalescer, Transport},
-    util::{buffer_size::PERF_BYTES, messages::info},
+    util::buffer_size::PERF_BYTES,
 };
 
 /// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the
@@ -318,7 +318,7 @@ impl Pipeline {
         }
         let written = outputs.finish(self.results.outbox).await;
         if let Some(summary) = summary {
-            info(&summary);
+            print_summary(&summary, self.trace.output.numeric);
         }
         written.map_err(Failure::from)
     }

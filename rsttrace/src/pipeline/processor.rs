@@ -68,6 +68,9 @@ pub trait Attribute {
     /// Fills in process, actor, cgroup, unit, container, pod, and the names of container and peer. `command_line` is asked for the command line of a process that
     /// is gone.
     fn attribute(&mut self, reset: &mut Reset, command_line: &dyn Fn(&KernelTask) -> Option<Vec<u8>>);
+
+    /// Names the peer after what stands behind its address, where that is translated and has no name of its own.
+    fn name_translated(&self, reset: &mut Reset);
 }
 
 /// Where records go.
@@ -360,7 +363,7 @@ struct End<'a, A, O> {
     out: &'a mut O,
 }
 
-impl<A, O: Output> End<'_, A, O> {
+impl<A: Attribute, O: Output> End<'_, A, O> {
     /// Emits a record that passes the filter.
     fn emit(&mut self, correlator: &mut Correlator, mut record: Arc<Reset>) {
         // It is still the only reference.
@@ -369,6 +372,9 @@ impl<A, O: Output> End<'_, A, O> {
         if is_enough || !self.stages.filter.matches(reset) {
             correlator.discard(reset);
             return;
+        }
+        if reset.peer.name.is_none() && reset.translated.is_some() {
+            self.stages.attribution.name_translated(reset);
         }
         *self.emitted += 1;
         reset.seq = *self.emitted;

@@ -100,7 +100,7 @@ impl Pipeline {
     /// Reports what the run has come to so far.
     pub(super) fn report_summary(&mut self, outputs: &Outputs) {
         let summary = self.summary(false, CounterBaseline::compare_all, outputs);
-        info(&summary);
+        print_summary(&summary, self.trace.output.numeric);
         self.results.outbox.push(Record::Summary(Arc::new(summary)));
     }
 
@@ -136,6 +136,11 @@ impl Pipeline {
         }
         self.processor.stages().filter.notes().for_each(info);
     }
+}
+
+/// Prints a summary for people, without names of peers if it is to be `numeric`.
+pub(super) fn print_summary(summary: &Summary, numeric: bool) {
+    if numeric { info(summary.without_names()) } else { info(summary) }
 }
 
 /// Losses that have been reported.

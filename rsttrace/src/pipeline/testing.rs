@@ -80,6 +80,8 @@ impl<F: FnMut(&mut Reset)> Attribute for FromEvents<F> {
         reset.actor = verdict.actor.map(|task| Actor { pid: task.tgid, comm: task.comm });
         (self.complete)(reset);
     }
+
+    fn name_translated(&self, _: &mut Reset) {}
 }
 
 /// Records in memory.

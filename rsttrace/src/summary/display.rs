@@ -2,8 +2,11 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{ProcessCount, SinkCount, Summary};
-use crate::util::sanitize::Sanitized;
+use super::{PeerCount, ProcessCount, SinkCount, Summary};
+use crate::util::sanitize::{self, Sanitized};
+
+/// Most characters of a peer's name.
+const NAME: usize = 48;
 
 impl Display for Summary {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
@@ -17,7 +20,7 @@ impl Display for Summary {
         let mut causes: Vec<_> = self.by_cause.iter().collect();
         causes.sort_by(|one, other| other.1.cmp(one.1));
         list(formatter, "causes", causes.iter().map(|(code, count)| format!("{code} {count}")).collect())?;
-        list(formatter, "peers", self.by_peer.iter().map(|peer| format!("{} {}", peer.address, peer.count)).collect())?;
+        list(formatter, "peers", self.by_peer.iter().map(peer).collect())?;
         if self.by_peer_approximate {
             line(formatter, "", "there were too many peers to count each; these have so many at least")?;
         }
@@ -48,6 +51,22 @@ impl Display for Summary {
             return Ok(());
         }
         self.verdict_lines.iter().try_for_each(|(name, sentence)| line(formatter, name, sentence))
+    }
+}
+
+impl Summary {
+    /// The summary with the addresses of peers alone, for text.
+    pub(crate) fn without_names(&self) -> Self {
+        let mut summary = self.clone();
+        summary.by_peer.iter_mut().for_each(|peer| peer.name = None);
+        summary
+    }
+}
+
+fn peer(PeerCount { address, name, count }: &PeerCount) -> String {
+    match name {
+        Some(name) => format!("{} ({address}) {count}", sanitize::truncate(name, NAME)),
+        None => format!("{address} {count}"),
     }
 }
 

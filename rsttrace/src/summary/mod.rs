@@ -9,9 +9,10 @@ pub mod patterns;
 mod silences;
 mod verdict;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use lru::LruCache;
 
 use crate::{
     diagnose::timeouts::Timeouts,
@@ -22,6 +23,8 @@ use crate::{
 
 /// Most peers, processes and backends in a summary.
 const MAX_LISTED: usize = 10;
+/// Peers whose names are remembered.
+const PEER_NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Counts of a run while it goes on. The memory is bounded.
 #[derive(Debug, Default)]
@@ -37,10 +40,21 @@ pub struct Tally {
     /// As `incidents_by_fault`, with each incident by what later records have shown of it.
     settled_faults: BTreeMap<Fault, u64>,
     by_peer: HeavyHitters<IpAddr>,
+    peer_names: PeerNames,
     by_process: HeavyHitters<(Arc<str>, u32)>,
     harm: HarmByCause,
     first_victims: FirstVictims,
     patterns: Patterns,
+}
+
+/// Names of peers as in the last record of each that had one.
+#[derive(Debug)]
+struct PeerNames(LruCache<IpAddr, Arc<str>>);
+
+impl Default for PeerNames {
+    fn default() -> Self {
+        Self(LruCache::new(PEER_NAMES))
+    }
 }
 
 /// Inputs of a summary that the tally does not have.
@@ -81,6 +95,9 @@ impl Tally {
         *self.by_cause.entry(reset.cause.code).or_default() += reset.count;
         *self.by_fault.entry(reset.cause.fault).or_default() += reset.count;
         self.by_peer.count(reset.peer.address, reset.count);
+        if let Some(name) = &reset.peer.name {
+            self.peer_names.0.put(reset.peer.address, Arc::clone(name));
+        }
         if let Some(process) = &reset.process {
             self.by_process.count((Arc::clone(&process.comm), process.pid), reset.count);
         }
@@ -107,7 +124,8 @@ impl Tally {
     pub fn summary(&self, context: SummaryContext<'_>) -> Summary {
         let SummaryContext { time, duration, last, timeouts, coverage, degraded, sinks } = context;
         let idle_clusters = self.patterns.clusters(timeouts);
-        let peer = |(address, count)| PeerCount { address, count };
+        let name = |address: IpAddr| self.peer_names.0.peek(&address).cloned();
+        let peer = |(address, count)| PeerCount { address, name: name(address), count };
         let backends = self.patterns.backends.rows();
         let mut summary = Summary {
             time,
@@ -130,7 +148,12 @@ impl Tally {
             backends: backends
                 .into_iter()
                 .take(MAX_LISTED)
-                .map(|(end, count)| BackendCount { address: end.address, port: end.port, count })
+                .map(|(end, count)| BackendCount {
+                    address: end.address,
+                    port: end.port,
+                    name: name(end.address),
+                    count,
+                })
                 .collect(),
             order: self.patterns.fin_order,
             patterns: self.patterns.sentences(&idle_clusters),

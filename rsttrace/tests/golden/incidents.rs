@@ -180,6 +180,8 @@ fn a_later_answer_belongs_to_the_abort_of_the_connection() {
     let (resets, summary) = play(vec![at(0, stamped), at(1_500_000, meets_answer), at(1_500_040, answers_late)]);
     assert_eq!(resets.iter().map(|reset| reset.incident).collect::<Vec<_>>(), [1, 1, 1]);
     assert_eq!((resets[1].incident_role, summary.incidents), (IncidentRole::Aftermath, 1), "{resets:#?}");
+    // The first reset was lost: what came is the answer of a host that no longer knew the connection.
+    assert_eq!(find(&resets, "java").cause.code, "peer-lost-state");
 }
 
 /// On a path with a delay, the client's FIN has met the server's listener before the first reset is at the client: the master

@@ -34,9 +34,14 @@ pub(crate) fn play(events: Vec<ResetEvent>) -> (Vec<Reset>, Summary) {
 }
 
 /// Records of these events, each of which stands for so many, and the summary.
-fn play_folded(mut events: Vec<ResetEvent>, count: u64) -> (Vec<Reset>, Summary) {
+fn play_folded(events: Vec<ResetEvent>, count: u64) -> (Vec<Reset>, Summary) {
+    play_completed(events, count, |_| ())
+}
+
+/// As [`play_folded`], with records that the host's files complete.
+fn play_completed(mut events: Vec<ResetEvent>, count: u64, complete: impl FnMut(&mut Reset)) -> (Vec<Reset>, Summary) {
     events.sort_by_key(|event| event.ktime_ns);
-    let (mut processor, mut out) = (processor(reasons(), |_: &mut Reset| ()), Collected::default());
+    let (mut processor, mut out) = (processor(reasons(), complete), Collected::default());
     for event in &events {
         processor.release_held(event.ktime_ns, &mut out);
         processor.process_event(event, count, &clock(), &NoKernel, &mut out);
@@ -365,6 +370,21 @@ fn summary_follows_the_schema() {
     assert!(cluster["matches"].to_string().contains("Tomcat default"), "{cluster}");
     assert_eq!((&value["backend_count"], &value["backends"][0]["address"]), (&2.into(), &"10.0.1.9".into()));
     assert_eq!(value["order"]["no_fin"], 18);
+}
+
+/// Peers have their names in text and JSON, and hostile ones are shown as they are.
+#[test]
+fn peers_have_names_in_the_summary() {
+    let name = |reset: &mut Reset| {
+        reset.peer.name = (reset.peer.port == 443).then(|| "shop/db-0\u{1b}[31m".into());
+    };
+    let (_, summary) = play_completed(gateway(), 1, name);
+    let backend = summary.backends.iter().find(|backend| backend.port == 443).expect("the backend");
+    assert_eq!(backend.name.as_deref(), Some("shop/db-0\u{1b}[31m"));
+    let text = summary.to_string();
+    let peers = text.lines().find(|line| line.starts_with("  peers")).expect("the peers");
+    assert!(peers.contains("shop/db-0\\u{1b}[31m (10.0.1.9) "), "{peers}");
+    assert!(!text.contains('\u{1b}'), "{text}");
 }
 
 /// The first reset does not show the restart; the later ones do, and the summary groups them.

@@ -61,12 +61,19 @@ impl Programs {
     }
 }
 
-/// Makes, in `directory`, everything that a kernel starts with; the tests get `arguments`.
-pub(super) fn make(directory: &Path, programs: &Programs, image: Image, arguments: &[String]) -> Result<Guest> {
+/// Makes, in `directory`, everything that a kernel starts with. The tests get `arguments`, or this program in their place.
+pub(super) fn make(
+    directory: &Path,
+    programs: &Programs,
+    image: Image,
+    program: Option<&Path>,
+    arguments: &[String],
+) -> Result<Guest> {
     let initramfs = initramfs(directory, programs, &image)?;
     let tree = directory.join("programs");
     disk::start_anew(&tree)?;
-    for (name, from) in [("rsttrace", &programs.rsttrace), ("integration", &programs.integration)] {
+    let tests = program.unwrap_or(&programs.integration);
+    for (name, from) in [("rsttrace", &*programs.rsttrace), ("tests", tests)] {
         fs::copy(from, tree.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     process::run(

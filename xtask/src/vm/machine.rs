@@ -71,7 +71,7 @@ impl fmt::Display for Outcome {
         }
         match &self.closing {
             Some(closing) => f.write_str(closing)?,
-            None => write!(f, "no closing line, status of the tests: {}", status(self.tests))?,
+            None => write!(f, "status {}, without a closing line of the tests", status(self.tests))?,
         }
         for (scenarios, what) in [(&self.again, "played again"), (&self.failed_again, "failed again")] {
             if !scenarios.is_empty() {

@@ -9,6 +9,7 @@ mod modules;
 
 use std::{
     env,
+    path::PathBuf,
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
@@ -46,7 +47,10 @@ pub(crate) struct Args {
     /// Number of processors of each machine; with several, which wait for each other, everything takes twice as long
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     cpus: u8,
-    /// Arguments of the integration runner: `cargo xtask vm 6.1 -- filter`
+    /// Script or program to run in place of the integration tests, with their programs at hand; `RSTTRACE_BIN` names rsttrace
+    #[arg(long, value_name = "FILE")]
+    exec: Option<PathBuf>,
+    /// Arguments of the integration runner, or of --exec: `cargo xtask vm 6.1 -- filter`
     #[arg(last = true)]
     tests: Vec<String>,
 }
@@ -73,7 +77,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 /// Runs every kernel, with these arguments for the runner; without any, also the scenarios about processors with two of
 /// them.
 pub(crate) fn run_all(tests: Vec<String>) -> Result<Vec<Run>> {
-    let args = Args { kernels: Vec::new(), refresh: false, limit: LIMIT, cpus: 1, tests };
+    let args = Args { kernels: Vec::new(), refresh: false, limit: LIMIT, cpus: 1, exec: None, tests };
     let mut runs = run_kernels(&args)?;
     if args.tests.is_empty() {
         runs.extend(run_kernels(&Args {
@@ -117,7 +121,7 @@ fn run_kernels(args: &Args) -> Result<Vec<Run>> {
 /// Prepares everything that a kernel is started with.
 fn prepare(kernel: Kernel, args: &Args, programs: &Programs) -> Result<Guest> {
     let directory = workspace::target_dir()?.join("vm").join(kernel.name());
-    guest::make(&directory, programs, kernel.image(args.refresh)?, &args.tests)
+    guest::make(&directory, programs, kernel.image(args.refresh)?, args.exec.as_deref(), &args.tests)
 }
 
 fn summarize(kernel: &'static str, outcome: Result<Outcome>) -> Run {

@@ -1,4 +1,5 @@
-# Main script of a guest: runs the tests with the arguments in /guest/arguments, one per line, and reports the results.
+# Main script of a guest: runs the tests, or the program in their place, with the arguments in /guest/arguments, one per
+# line, and reports the results.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin HOME=/root RUST_BACKTRACE=1 NO_COLOR=1
 export RSTTRACE_BIN=/guest/rsttrace RSTTRACE_GUEST=1
 
@@ -27,7 +28,7 @@ while IFS= read -r argument; do
 	set -- "$@" "$argument"
 done </guest/arguments
 {
-	/guest/integration "$@"
+	/guest/tests "$@"
 	echo $? >/tmp/status
 } | tee /tmp/first
 status=$(cat /tmp/status)
@@ -38,7 +39,7 @@ if [ -n "$again" ] && grep -q '^test result:' /tmp/first; then
 	status=0
 	for scenario in $again; do
 		echo "vm: again $scenario"
-		/guest/integration --exact "$scenario" >/tmp/second 2>&1 || {
+		/guest/tests --exact "$scenario" >/tmp/second 2>&1 || {
 			status=1
 			cat /tmp/second
 			echo "vm: failed-again $scenario"

@@ -17,7 +17,7 @@ mod reader;
 mod storage;
 mod tree;
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use lru::LruCache;
 
@@ -146,8 +146,12 @@ impl Names {
         if let Some(container) = &mut reset.container {
             reset.pod = self.directory.name_container(container);
         }
-        let name = self.directory.address(reset.peer.address).or_else(|| self.file.network(reset.peer.address));
-        reset.peer.name = name.cloned();
+        reset.peer.name = self.of_address(reset.peer.address);
+    }
+
+    /// Name of an address, as far as names have been read.
+    pub(super) fn of_address(&self, address: IpAddr) -> Option<Arc<str>> {
+        self.directory.address(address).or_else(|| self.file.network(address)).cloned()
     }
 
     /// Has the thread read, and waits for it, if that is due.

@@ -125,7 +125,10 @@ pub(crate) fn record_has_the_server_behind_an_address(stage: &Stage) {
          add chain ip t o {{ type nat hook output priority -100; }}
          add rule ip t o ip daddr 10.96.0.10 tcp dport 80 dnat to {listener}\n"
     ));
-    let tracer = stage.trace_with(&["--received"]);
+    let directory = tempfile::tempdir().unwrap();
+    let names = directory.path().join("names.toml");
+    fs::write(&names, "\"127.0.0.1\" = \"orders-db\"\n").unwrap();
+    let tracer = stage.trace_with(&["--received", "--names", names.to_str().unwrap()]);
     let virtual_address: SocketAddr = VIRTUAL_V4.parse().unwrap();
     // An answer that takes longer than a record waits is not known: on a busy machine, of one or the other.
     let mut visit = |address| reset(&mut server, &mut client, listener, address).client_end;
@@ -140,6 +143,8 @@ pub(crate) fn record_has_the_server_behind_an_address(stage: &Stage) {
                 .is("/translated/peer/address", "127.0.0.1")
                 .is("/translated/peer/port", listener.port())
                 .is("/translated/by", "conntrack")
+                // The virtual address has no name.
+                .is("/peer/name", "orders-db")
         })
         .collect();
     assert!(!known.is_empty(), "no answer came within 10 ms");
