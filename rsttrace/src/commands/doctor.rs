@@ -10,13 +10,16 @@ use crate::{
     exit::Failure,
     load::{ExtraEvents, KernelInfo, LoadOptions, Loaded, Object, preflight, probes::PROBES},
     model::FilterOptions,
-    util::messages::sentence,
+    util::{
+        degraded::{self, Degraded},
+        messages::sentence,
+    },
 };
 
 /// Looks at the host, tries every probe, and prints what it found. Blocks while the kernel verifies the programs. Fails with
 /// status 3 when nothing can be traced, and when standard output cannot be written to.
 pub(crate) fn run() -> Result<(), Failure> {
-    let mut report = Report { well: true };
+    let mut report = Report { well: true, limits: Vec::new() };
     for finding in preflight::examine() {
         match &finding.obstacle {
             None => row("ok", finding.subject, &finding.found)?,
@@ -33,15 +36,16 @@ pub(crate) fn run() -> Result<(), Failure> {
             row("-", probe.hook, &"not tried")?;
         }
     }
-    if report.well { Ok(()) } else { Err(Failure::HostSaid) }
+    report.close()
 }
 
 fn row(mark: &str, subject: &str, text: &dyn Display) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{mark:<8} {subject:<20} {text}").map_err(Failure::stdout)
+    writeln!(io::stdout().lock(), "{mark:<8} {subject:<24} {text}").map_err(Failure::stdout)
 }
 
 struct Report {
     well: bool,
+    limits: Vec<Degraded>,
 }
 
 impl Report {
@@ -57,7 +61,7 @@ impl Report {
         } else {
             row("degraded", "fields", &format_args!("this kernel has no {}", absent.join(", ")))?;
         }
-        look_up(kernel)?;
+        self.limits.extend(look_up(kernel)?);
         let ring = try_object(kernel, Object::Ring, "BPF ring buffer")?;
         let perf = try_object(kernel, Object::Perf, "perf ring buffer")?;
         let Some(mut loaded) = ring.or(perf) else {
@@ -79,23 +83,37 @@ impl Report {
                 None => row("-", probe.hook, &format_args!("not tried; without it {}; {}", probe.loss, probe.remedy))?,
             }
         }
+        self.limits.append(&mut loaded.degraded);
         Ok(())
+    }
+
+    /// Says in one line what the rows come to.
+    fn close(self) -> Result<(), Failure> {
+        let conclusion = match degraded::limits(&self.limits) {
+            _ if !self.well => "rsttrace cannot run here: see the rows with 'missing'".to_owned(),
+            Some(limits) => format!("rsttrace works here; limited: {limits}"),
+            None => "rsttrace works here, without limits".to_owned(),
+        };
+        writeln!(io::stdout().lock(), "\n{conclusion}").map_err(Failure::stdout)?;
+        if self.well { Ok(()) } else { Err(Failure::HostSaid) }
     }
 }
 
-/// Tries a look-up in the table of tracked connections.
-fn look_up(kernel: &KernelInfo) -> Result<(), Failure> {
+/// Tries a look-up in the table of tracked connections. Returns what does not work.
+fn look_up(kernel: &KernelInfo) -> Result<Vec<Degraded>, Failure> {
     let presence = Presence::detect(kernel.has_conntrack_netlink);
     if presence == Presence::Absent {
-        return row("-", "conntrack", &"the kernel tracks no connections, so that none is translated");
+        row("-", "conntrack", &"the kernel tracks no connections, so that none is translated")?;
+        return Ok(Vec::new());
     }
     let (namespaces, degraded) = conntrack::examine(presence);
     if namespaces > 0 {
         row("ok", "conntrack", &format_args!("works (network namespaces: {namespaces})"))?;
     }
-    degraded
-        .iter()
-        .try_for_each(|degraded| row("degraded", &degraded.what, &format_args!("{}; {}", degraded.why, degraded.loss)))
+    for Degraded { what, why, loss } in &degraded {
+        row("degraded", what, &format_args!("{why}; {loss}"))?;
+    }
+    Ok(degraded)
 }
 
 fn try_object(kernel: &KernelInfo, object: Object, name: &str) -> Result<Option<Loaded>, Failure> {

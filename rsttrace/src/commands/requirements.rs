@@ -34,7 +34,7 @@ Kernel options, all of them set in the distributions' kernels: CONFIG_BPF_SYSCAL
 
 ## Kernel by kernel
 
-How a kernel of the distributions shows each item; a dash where it does not. The way to attach is found by trying, never by the version. A kernel that does not allow tracing of functions (locked down, hardened, built without) lacks the rows with fentry, fexit and kprobe; `degraded` lines at the start of a run say so.
+How a kernel of the distributions shows each item; a dash where it does not. The way to attach is found by trying, never by the version. A kernel that does not allow tracing of functions (locked down, hardened, built without) lacks the rows with fentry, fexit and kprobe; the line `limited` at the start of a run says so.
 ";
 
 const TAIL: &str = "

@@ -80,6 +80,9 @@ pub struct Summary {
     pub coverage: Coverage,
     /// What worked less well than it could, one sentence each.
     pub degraded: Vec<String>,
+    /// What is missing because of that, for text.
+    #[serde(skip)]
+    pub limits: String,
     /// Counts of each output; empty where standard output is the only one.
     pub sinks: Vec<SinkCount>,
 }

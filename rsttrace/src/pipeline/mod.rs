@@ -179,7 +179,7 @@ impl Pipeline {
         let mut scrapes = self.start_metrics()?;
         self.processor.enable_scans(self.loaded.can_scan());
         self.processor.stages_mut().attribution.prefetch();
-        self.announce(&transport);
+        self.announce();
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);

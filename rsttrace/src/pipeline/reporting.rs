@@ -10,7 +10,6 @@ use crate::{
     model::{Coverage, Lost, LostWhere, Record, Summary},
     sink::outputs::Outputs,
     summary::{SummaryContext, coverage::CounterBaseline},
-    transport::Transport,
     util::{
         degraded::{self, Degraded},
         messages::{info, sentence},
@@ -123,18 +122,16 @@ impl Pipeline {
         })
     }
 
-    /// Prints one line with the hooks that are traced, and one for each degradation.
-    pub(super) fn announce(&self, transport: &Transport) {
-        let buffer = match transport {
-            Transport::Perf(_) => "perf ring buffers",
-            Transport::Ring(_) => "a BPF ring buffer",
-        };
-        let hooks: Vec<&str> = self.loaded.attached.iter().map(|attached| attached.hook).collect();
-        info(format_args!("tracing {} through {buffer}; press Ctrl-C to stop", hooks.join(", ")));
-        for degraded in degraded::grouped(&self.loaded.degraded) {
-            info(format_args!("degraded: {degraded}"));
+    /// Prints what is watched, and what is limited.
+    pub(super) fn announce(&self) {
+        let stages = self.processor.stages();
+        let place =
+            if stages.filter.filters().netns.is_some() { "one network namespace" } else { "all network namespaces" };
+        info(format_args!("watching resets in {place} (version {}); press Ctrl-C to stop", env!("CARGO_PKG_VERSION")));
+        if let Some(limits) = degraded::limits(&self.loaded.degraded) {
+            info(format_args!("limited: {limits}; 'rsttrace doctor' has reasons and remedies"));
         }
-        self.processor.stages().filter.notes().for_each(info);
+        stages.filter.notes().for_each(info);
     }
 }
 

@@ -38,8 +38,8 @@ impl Display for Summary {
                 line(formatter, "counters", &format!("{of}{}", compared.join(", ")))?;
             }
         }
-        for degraded in &self.degraded {
-            line(formatter, "degraded", degraded)?;
+        if self.r#final {
+            line(formatter, "limited", &self.limits)?;
         }
         for SinkCount { sink, delivered, undelivered, waiting } in &self.sinks {
             if undelivered + waiting > 0 {

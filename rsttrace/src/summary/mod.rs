@@ -162,6 +162,7 @@ impl Tally {
             verdict_lines: Vec::new(),
             coverage,
             degraded: degraded::grouped(degraded).iter().map(ToString::to_string).collect(),
+            limits: degraded::limits(degraded).unwrap_or_default(),
             sinks,
         };
         summary.verdict_lines =

@@ -20,6 +20,27 @@ impl Display for Degraded {
     }
 }
 
+/// What is missing in the output, each once; `None` where nothing is.
+pub fn limits(all: &[Degraded]) -> Option<String> {
+    // What differs only in the part in brackets is one: `… (IPv4)`, `… (IPv6)`.
+    let mut limits: Vec<(&str, Vec<&str>)> = Vec::new();
+    for Degraded { loss, .. } in all {
+        let split = loss.strip_suffix(')').and_then(|text| text.rsplit_once(" ("));
+        let (text, of) = split.unwrap_or((loss, ""));
+        match limits.iter_mut().find(|(other, _)| *other == text) {
+            Some((_, all)) if !all.contains(&of) => all.push(of),
+            Some(_) => {}
+            None => limits.push((text, vec![of])),
+        }
+    }
+    let limits = limits.into_iter().map(|(text, mut of)| {
+        of.retain(|part| !part.is_empty());
+        if of.is_empty() { text.to_owned() } else { format!("{text} ({})", of.join(" and ")) }
+    });
+    let limits: Vec<String> = limits.collect();
+    (!limits.is_empty()).then(|| limits.join("; "))
+}
+
 /// Merges entries that share a reason, so that one missing kernel feature is reported once.
 pub fn grouped(all: &[Degraded]) -> Vec<Degraded> {
     let mut groups: Vec<Degraded> = Vec::new();
@@ -32,4 +53,23 @@ pub fn grouped(all: &[Degraded]) -> Vec<Degraded> {
         }
     }
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn degraded(loss: &str) -> Degraded {
+        Degraded { what: "a probe".to_owned(), why: "no reason".to_owned(), loss: loss.to_owned() }
+    }
+
+    #[test]
+    fn each_limit_is_told_once() {
+        assert_eq!(limits(&[]), None);
+        let losses =
+            ["resets are not seen (IPv4)", "owners are unknown", "resets are not seen (IPv6)", "owners are unknown"];
+        let all = losses.map(degraded);
+        assert_eq!(limits(&all).as_deref(), Some("resets are not seen (IPv4 and IPv6); owners are unknown"));
+        assert_eq!(limits(&[degraded("times (ms)"), degraded("times")]).as_deref(), Some("times (ms)"));
+    }
 }
