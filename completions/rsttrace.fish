@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= peer-port= local-port= port= 4/ipv4 6/ipv6 netns= cgroup= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= not-peer= peer-port= local-port= port= not-port= 4/ipv4 6/ipv6 netns= cgroup= unit= container= pod= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= color= q/quiet n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -24,16 +24,21 @@ function __fish_rsttrace_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s p -l pid -d 'Show only sockets owned by this process (repeatable)' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -s p -l pid -d 'Show only sockets owned by these processes' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s c -l comm -d 'Show only sockets owned by processes of this name (repeatable)' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l peer -d 'Show only this peer or network, IPv4 or IPv6 (repeatable)' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l peer-port -d 'Show only this port or range at the peer\'s end (repeatable)' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l local-port -d 'Show only this port or range at this host\'s end (repeatable)' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l port -d 'Show only this port or range at either end (repeatable)' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l netns -d 'Show only this network namespace, by a path such as /run/netns/blue or by inode number' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l not-peer -d 'Hide these peers or networks' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l peer-port -d 'Show only these ports, ranges or names of services at the peer\'s end' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l local-port -d 'Show only these ports, ranges or names of services at this host\'s end' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l port -d 'Show only these ports, ranges or names of services at either end' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l not-port -d 'Hide these ports, ranges or names of services, at either end' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l netns -d 'Show only this network namespace: a name of `ip netns`, a path such as /proc/PID/ns/net, or an inode number' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l cgroup -d 'Show only sockets of this cgroup and its descendants, by path' -r -F
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l cause -d 'Show only this cause, by its code (repeatable)' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l fault -d 'Show only resets whose likely cause lies on this side (comma-separated)' -r -f -a "local\t'This host'
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l unit -d 'Show only sockets of these systemd units' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l container -d 'Show only sockets of these containers, by name or by the beginning of the id' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l pod -d 'Show only sockets of these pods, as NAMESPACE/NAME or NAME' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l cause -d 'Show only these causes, by their codes' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l fault -d 'Show only resets that these sides should fix' -r -f -a "local\t'This host'
 peer\t'The other end of the connection'
 path\t'A device on the path between the two ends'
 none\t'Neither side: the reset is harmless'
@@ -51,6 +56,9 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -l time -d 'Set the form
 utc\t'Time of day in UTC'
 elapsed\t'Seconds since the start'
 none\t'No time, for a logger that adds its own'"
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set, or where `CLICOLOR_FORCE` is'
+always\t'Always'
+never\t'Never'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l summary-interval -d 'Print a summary at this interval, such as 60s or 5m, and at the end' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s d -l duration -d 'Stop after this time, such as 30s or 5m' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l count -d 'Stop after this many records' -r
@@ -70,6 +78,7 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 4 -l ipv4 -d 'Show on
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 6 -l ipv6 -d 'Show only IPv6'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-benign -d 'Hide harmless resets'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l ignored -d 'Also show incoming resets that the kernel discarded (out of window, half-open, closed, …)'
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -s q -l quiet -d 'Print only warnings and errors on standard error: no start lines, no summary'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-summary -d 'Omit the summary at the end'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l debug-kernel -d 'Print debug messages of the kernel side to standard error'

@@ -14,7 +14,21 @@ use crate::{
     load::{ExtraEvents, TransportChoice},
     model::FilterOptions,
     sink::SinkSpec,
+    util::{size, spelling},
 };
+
+/// End of the help.
+const AFTER_HELP: &str = "\
+Examples:
+  rsttrace                                      every reset of this host, with a summary at the end
+  rsttrace --no-benign --port 80,443            what has to be fixed at the ports of HTTP
+  rsttrace --output long --comm nginx           incidents of nginx in full, to paste into a ticket
+  rsttrace --output json | jq 'select(.type==\"reset\") | .cause.code'
+                                                the codes of the causes
+  rsttrace --output none --sink json:/var/log/resets.json,rotate=100M --metrics 9477
+                                                as a service
+
+Exit status: 0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user.";
 
 /// Show every TCP reset that this host sends or receives: peer, owner of the socket, state, cause.
 ///
@@ -22,9 +36,7 @@ use crate::{
 /// error.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-#[command(
-    after_help = "Exit status: 0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user."
-)]
+#[command(args_override_self = true, after_help = AFTER_HELP)]
 pub struct Cli {
     /// Subcommand; `None` to trace.
     #[command(subcommand)]
@@ -94,6 +106,17 @@ pub struct TraceOptions {
     pub run: RunOptions,
 }
 
+/// When text is colored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless `NO_COLOR` is set, or where `CLICOLOR_FORCE` is
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
 /// Destinations and presentation of records.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -116,6 +139,12 @@ pub struct OutputOptions {
     /// Set the form of times in text (JSON is always UTC)
     #[arg(long, value_enum, value_name = "ZONE", default_value_t = TimeFormat::Local)]
     pub time: TimeFormat,
+    /// Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorWhen::Auto)]
+    pub color: ColorWhen,
+    /// Print only warnings and errors on standard error: no start lines, no summary
+    #[arg(short, long)]
+    pub quiet: bool,
     /// Show numbers in text: no names of ports, users, peers, containers and pods
     #[arg(short, long)]
     pub numeric: bool,
@@ -135,13 +164,13 @@ pub struct RunOptions {
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
     /// Stop after this many records
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub count: Option<u64>,
     /// Set the buffer between kernel and user space
     #[arg(long, value_enum, default_value_t = TransportChoice::Auto)]
     pub transport: TransportChoice,
     /// Set the size of the kernel buffer (perf: of each CPU's), rounded up to a power of two of pages
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
     pub buffer_size: Option<u32>,
     /// Drop to this user, by name or number, after the probes are attached
     #[arg(long, value_name = "NAME")]
@@ -179,7 +208,27 @@ fn check_cause(argument: Arg) -> Arg {
 
 fn cause_code(text: &str) -> Result<String, String> {
     let known = catalogue::find(text).next().map(|row| row.code.to_owned());
-    known.ok_or_else(|| "'rsttrace explain' lists the codes".into())
+    known.ok_or_else(|| unknown_cause(text))
+}
+
+/// What to type instead of a code that there is not; a part of a sentence.
+pub(crate) fn unknown_cause(code: &str) -> String {
+    let list = "'rsttrace explain' lists the codes";
+    match spelling::similar(code, catalogue::causes().map(|row| row.code)) {
+        Some(similar) => format!("did you mean '{similar}'? {list}"),
+        None => list.to_owned(),
+    }
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| "expected a number from 1 on".into())
+}
+
+fn buffer_size(text: &str) -> Result<u32, String> {
+    let bytes = size::parse(text)?;
+    let bytes = u32::try_from(bytes).ok().filter(|bytes| (1..=1 << 30).contains(bytes));
+    bytes.ok_or_else(|| "expected a size up to 1G".into())
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {
@@ -205,6 +254,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         .or_else(|| text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()));
     match parsed {
         Some(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("expected a time such as 30s, 5m or 1h30m".into()),
+        Some(_) => Err("expected a time of more than 0".into()),
+        None => Err("expected a time such as 30s, 5m or 1h30m; a number alone is seconds".into()),
     }
 }

@@ -14,7 +14,11 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::{cli::Cli, input_file, util::text_position::line_and_column};
+use crate::{
+    cli::Cli,
+    input_file,
+    util::{spelling, text_position::line_and_column},
+};
 
 /// Flags that make no sense in a file.
 const NOT_IN_A_FILE: [&str; 3] = ["config", "help", "version"];
@@ -124,10 +128,7 @@ fn flags(text: &str, is_said: impl Fn(&str) -> bool) -> Result<Vec<OsString>, Wr
             .find(|argument| argument.get_long() == Some(name.get_ref()))
             .filter(|_| !NOT_IN_A_FILE.contains(&name.get_ref().as_ref()));
         let Some(argument) = argument else {
-            return Err((
-                name.span(),
-                format!("unknown setting '{}': settings are named after the options", name.get_ref()),
-            ));
+            return Err((name.span(), unknown_setting(name.get_ref(), &command)));
         };
         let made = match (argument.get_action(), value.get_ref()) {
             (ArgAction::SetTrue, DeValue::Boolean(is_on)) => {
@@ -147,6 +148,15 @@ fn flags(text: &str, is_said: impl Fn(&str) -> bool) -> Result<Vec<OsString>, Wr
         }
     }
     Ok(flags)
+}
+
+/// What is wrong with the name of a setting that there is not.
+fn unknown_setting(name: &str, command: &clap::Command) -> String {
+    let known = command.get_arguments().filter(|argument| !argument.is_hide_set()).filter_map(clap::Arg::get_long);
+    match spelling::similar(name, known.filter(|name| !NOT_IN_A_FILE.contains(name))) {
+        Some(similar) => format!("unknown setting '{name}': did you mean '{similar}'?"),
+        None => format!("unknown setting '{name}': settings are named after the options"),
+    }
 }
 
 /// A flag with its value, and where that stands.

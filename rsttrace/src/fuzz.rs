@@ -22,11 +22,12 @@ use crate::{
     },
     diagnose::{Diagnosis, timeouts::Timeouts},
     filter::RecordFilter,
-    format::{Format, TextOptions, TimeFormat, service_names},
+    format::{Format, TextOptions, TimeFormat},
     load::btf::{KernelTypes, TypeKind},
     model::{Record, Reset},
     pipeline::testing::{self, Collected, FromEvents, NoKernel},
     summary::coverage,
+    util::service_names,
 };
 
 /// Function that processes any bytes, and panics on a fault.

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write as _};
 
 use crate::{
+    cli::unknown_cause,
     diagnose::{
         Diagnosis,
         catalogue::{self, CauseSpec, UNKNOWN},
@@ -21,7 +22,7 @@ pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
         Some(code) => {
             let mut rows = catalogue::find(code).peekable();
             if rows.peek().is_none() {
-                return Err(Failure::usage(format_args!("unknown cause '{code}': 'rsttrace explain' lists the codes")));
+                return Err(Failure::usage(format_args!("unknown cause '{code}': {}", unknown_cause(code))));
             }
             rows.enumerate().try_for_each(|(number, row)| {
                 if number > 0 {

@@ -287,8 +287,7 @@ static SOCKET_DESTROYED: CauseSpec = CauseSpec {
 };
 
 fn socket_destroyed(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    (is_while_open(reset) && reset.internals.holder.is_some() && reason_allows(reset, "TCP_STATE"))
-        .then_some(CauseConfidence::Certain)
+    (is_by_another_task(reset) && reason_allows(reset, "TCP_STATE")).then_some(CauseConfidence::Certain)
 }
 
 static USER_TIMEOUT: CauseSpec = CauseSpec {
@@ -358,7 +357,8 @@ fn out_of_memory(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     }
     let state = reset.socket.as_ref()?.state.0;
     let unfinished = matches!(state, tcp::FIN_WAIT1 | tcp::CLOSING | tcp::LAST_ACK);
-    (is_orphan(reset) && unfinished && has_no_reason(reset)).then_some(CauseConfidence::Likely)
+    (is_orphan(reset) && unfinished && has_no_reason(reset) && !is_by_another_task(reset))
+        .then_some(CauseConfidence::Likely)
 }
 
 static LINGER2_EXPIRED: CauseSpec = CauseSpec {
@@ -380,7 +380,8 @@ fn linger2_expired(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     // The timer gives TCP_STATE; without a reason, a close in FIN_WAIT2 is reset for nothing else.
     let waits = reset.socket.as_ref()?.state.0 == tcp::FIN_WAIT2;
     let by_timer = reset.internals.holder.is_none() && reason_allows(reset, "TCP_STATE");
-    (is_orphan(reset) && waits && (by_timer || has_no_reason(reset))).then_some(CauseConfidence::Likely)
+    (is_orphan(reset) && waits && (by_timer || has_no_reason(reset)) && !is_by_another_task(reset))
+        .then_some(CauseConfidence::Likely)
 }
 
 static LISTENER_CLOSED: CauseSpec = CauseSpec {
@@ -648,6 +649,11 @@ fn is_active(reset: &Reset) -> bool {
 /// Returns whether the reset was active and the connection open: no process was closing the socket.
 fn is_while_open(reset: &Reset) -> bool {
     is_active(reset) && reset.internals.raw_state != tcp::CLOSE
+}
+
+/// Returns whether a task aborted an open connection: neither a timer nor a close, which both go without one.
+fn is_by_another_task(reset: &Reset) -> bool {
+    is_while_open(reset) && reset.internals.holder.is_some()
 }
 
 /// Returns whether the reset was active and came from the close of the socket.

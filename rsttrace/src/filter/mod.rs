@@ -60,25 +60,29 @@ impl RecordFilter {
             pid,
             comm,
             peer,
+            not_peer,
             peer_port,
             local_port,
             port,
+            not_port,
             ipv4,
             ipv6,
             netns,
             cgroup,
+            unit,
+            container,
+            pod,
             cause,
             fault,
             no_benign,
         } = &self.filters;
         !(*sent || *received || *ipv4 || *ipv6 || *no_benign)
             && pid.is_empty()
-            && comm.is_empty()
-            && peer.is_empty()
-            && [peer_port, local_port, port].iter().all(|ports| ports.is_empty())
+            && [comm, unit, container, pod, cause].iter().all(|names| names.is_empty())
+            && [peer, not_peer].iter().all(|nets| nets.is_empty())
+            && [peer_port, local_port, port, not_port].iter().all(|ports| ports.is_empty())
             && netns.is_none()
             && cgroup.is_none()
-            && cause.is_empty()
             && fault.is_empty()
     }
 
@@ -98,7 +102,11 @@ impl RecordFilter {
         });
         let peers =
             filters.peer.is_empty() || ends.iter().any(|end| filters.peer.iter().any(|net| net.contains(&end.address)));
-        family && ports && peers
+        let is_hidden = ends.iter().any(|end| {
+            filters.not_peer.iter().any(|net| net.contains(&end.address))
+                || filters.not_port.iter().any(|range| range.contains(end.port))
+        });
+        family && ports && peers && !is_hidden
     }
 
     fn matches_ends(&self, reset: &Reset) -> bool {
@@ -115,6 +123,8 @@ impl RecordFilter {
             && any(&filters.local_port, &[local])
             && any(&filters.port, &[local, peer])
             && (filters.peer.is_empty() || filters.peer.iter().any(|net| net.contains(&reset.peer.address)))
+            && !filters.not_peer.iter().any(|net| net.contains(&reset.peer.address))
+            && !filters.not_port.iter().any(|range| range.contains(local) || range.contains(peer))
             && self.netns.as_ref().is_none_or(|wanted| {
                 reset.netns.is_some_and(|netns| wanted.matches(netns.inode, reset.internals.ktime_ns))
             })
@@ -126,6 +136,9 @@ impl RecordFilter {
         (filters.pid.is_empty() || owner.is_some_and(|owner| filters.pid.contains(&owner.pid)))
             && (filters.comm.is_empty()
                 || owner.is_some_and(|owner| filters.comm.iter().any(|comm| **comm == *owner.comm)))
+            && (filters.unit.is_empty() || filters.unit.iter().any(|unit| is_unit(reset, unit)))
+            && (filters.container.is_empty() || filters.container.iter().any(|name| is_container(reset, name)))
+            && (filters.pod.is_empty() || filters.pod.iter().any(|name| is_pod(reset, name)))
             && self.cgroup.as_ref().is_none_or(|wanted| {
                 let of_socket = reset.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_ref());
                 let of_owner = owner.and_then(|owner| owner.cgroup.as_ref());
@@ -141,15 +154,128 @@ impl RecordFilter {
     }
 }
 
+/// Whether a record is of this unit; without a suffix, of the service of that name.
+fn is_unit(reset: &Reset, unit: &str) -> bool {
+    let is_of = |own: &str| own == unit || own.strip_suffix(".service") == Some(unit);
+    reset.unit.as_deref().is_some_and(is_of)
+}
+
+/// Whether a record is of the container of this name, or whose id begins so.
+fn is_container(reset: &Reset, name: &str) -> bool {
+    reset.container.as_ref().is_some_and(|container| {
+        container.name.as_deref() == Some(name) || !name.is_empty() && container.id.starts_with(name)
+    })
+}
+
+/// Whether a record is of this pod: `NAME`, in any namespace, or `NAMESPACE/NAME`.
+fn is_pod(reset: &Reset, name: &str) -> bool {
+    reset.pod.as_ref().is_some_and(|pod| match name.split_once('/') {
+        Some((namespace, name)) => *pod.namespace == *namespace && *pod.name == *name,
+        None => *pod.name == *name,
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use clap::Parser as _;
+    use jiff::Timestamp;
+    use rsttrace_common::event::{KIND_SENT, ResetEvent};
+
     use super::*;
+    use crate::{
+        cli::Cli,
+        decode::{BitFields, Decoder, Reasons, clock::WallClock},
+        model::{Container, Pod},
+    };
 
     #[test]
     fn no_options_match_everything() {
         assert!(RecordFilter::default().is_everything());
         let sent = FilterOptions { sent: true, ..FilterOptions::default() };
         assert!(RecordFilter::new(sent).is_ok_and(|selection| !selection.is_everything()));
+    }
+
+    /// Filters of this command line.
+    fn filters(arguments: &[&str]) -> Result<RecordFilter, clap::Error> {
+        let arguments = [&["rsttrace"], arguments].concat();
+        let cli = Cli::try_parse_from(arguments)?;
+        Ok(RecordFilter::new(cli.trace.filters).expect("they can be applied"))
+    }
+
+    fn reset(change: impl FnOnce(&mut ResetEvent)) -> Reset {
+        let mut event = ResetEvent {
+            kind: KIND_SENT,
+            family: 2,
+            local_address: [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 0, 0, 5])],
+            peer_address: [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 0, 1, 9])],
+            local_port: 443,
+            peer_port: 50_000,
+            ..ResetEvent::default()
+        };
+        change(&mut event);
+        let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
+        Decoder::new("host".into(), Reasons::default(), BitFields::default(), None).reset(&event, &clock)
+    }
+
+    #[test]
+    fn lists_names_and_negations_match() {
+        let reset = reset(|_| ());
+        for (arguments, expected) in [
+            (&["--port", "80,443"][..], true),
+            (&["--port", "80", "--port", "443"], true),
+            (&["--port", "80,8000-8080"], false),
+            (&["--not-port", "80"], true),
+            (&["--not-port", "443"], false),
+            (&["--not-port", "50000-50010"], false),
+            (&["--peer", "192.0.2.1,10.0.1.0/24"], true),
+            (&["--not-peer", "10.0.1.0/24"], false),
+            (&["--not-peer", "10.0.0.0/24,::1"], true),
+            (&["--sent", "--sent", "--duration", "1s", "--duration", "2s"], true),
+        ] {
+            let filter = filters(arguments).expect("a command line");
+            assert_eq!(filter.matches(&reset), expected, "{arguments:?}");
+        }
+        for arguments in [&["--port", "80,"][..], &["--pid", "1,nginx"], &["--peer", "10.0.0.1,example.org"]] {
+            assert!(filters(arguments).is_err(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn units_containers_and_pods_match() {
+        let mut reset = reset(|_| ());
+        reset.unit = Some("nginx.service".into());
+        reset.container = Some(Container {
+            runtime: None,
+            id: "0123456789abcdef".into(),
+            pod_uid: None,
+            name: Some("web".into()),
+            image: None,
+            service: None,
+        });
+        let pod = Pod { namespace: "shop".into(), name: "cart-7d9f".into(), uid: "u".into(), container: None };
+        reset.pod = Some(Arc::new(pod));
+        for (arguments, expected) in [
+            (&["--unit", "nginx"][..], true),
+            (&["--unit", "redis,nginx.service"], true),
+            (&["--unit", "ngin"], false),
+            (&["--container", "web"], true),
+            (&["--container", "0123"], true),
+            (&["--container", "we"], false),
+            (&["--pod", "cart-7d9f"], true),
+            (&["--pod", "shop/cart-7d9f"], true),
+            (&["--pod", "other/cart-7d9f"], false),
+            (&["--pod", "cart"], false),
+        ] {
+            let filter = filters(arguments).expect("a command line");
+            assert_eq!(filter.matches(&reset), expected, "{arguments:?}");
+            assert!(!filter.is_everything(), "{arguments:?}");
+        }
+        (reset.unit, reset.container, reset.pod) = (None, None, None);
+        for arguments in [["--unit", "nginx"], ["--container", "web"], ["--pod", "cart-7d9f"]] {
+            assert!(!filters(&arguments).expect("a command line").matches(&reset), "{arguments:?}");
+        }
     }
 
     #[test]

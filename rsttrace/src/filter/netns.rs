@@ -22,6 +22,9 @@ use crate::util::process_key::start_ticks;
 /// come from 0xF0000000 on (`PROC_DYNAMIC_FIRST`).
 pub(super) const FIRST: u32 = 0xEFFF_FFF8;
 
+/// Directory of the namespaces that `ip netns` names.
+const NAMED: &str = "/run/netns";
+
 /// A number that no namespace has, for the kernel side, to which 0 is every namespace.
 const NOWHERE: u32 = 1;
 
@@ -47,6 +50,9 @@ impl Netns {
     pub fn find(text: &str) -> Result<Self, FilterError> {
         if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
             return number(text).map(|number| Self(Named::Number(number)));
+        }
+        if !text.contains('/') && !text.is_empty() {
+            return Followed::start(&Path::new(NAMED).join(text)).map(|followed| Self(Named::Path(followed)));
         }
         Followed::start(Path::new(text)).map(|followed| Self(Named::Path(followed)))
     }

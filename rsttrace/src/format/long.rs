@@ -12,7 +12,7 @@ use std::{
 
 use anstyle::Style;
 
-use super::{Formatter, TextOptions, service_names::ServiceNames, unapplied_line};
+use super::{Formatter, TextOptions, unapplied_line};
 use crate::{
     diagnose::joined::{self, AFTERMATH},
     model::Record,
@@ -23,6 +23,7 @@ use crate::{
         human_duration,
         sanitize::{self, Sanitized},
         serde_variant_name,
+        service_names::ServiceNames,
     },
 };
 

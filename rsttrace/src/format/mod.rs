@@ -3,7 +3,6 @@
 pub(crate) mod fields;
 pub(crate) mod json;
 mod long;
-pub mod service_names;
 pub(crate) mod text;
 mod unapplied_line;
 

@@ -179,7 +179,10 @@ impl Pipeline {
         let mut scrapes = self.start_metrics()?;
         self.processor.enable_scans(self.loaded.can_scan());
         self.processor.stages_mut().attribution.prefetch();
-        self.announce();
+        if !self.trace.output.quiet {
+            self.announce();
+        }
+        self.warn_without_output();
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);
@@ -318,7 +321,7 @@ impl Pipeline {
         }
         let written = outputs.finish(self.results.outbox).await;
         if let Some(summary) = summary {
-            print_summary(&summary, self.trace.output.numeric);
+            print_summary(&summary, &self.trace.output);
         }
         written.map_err(Failure::from)
     }

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 
 use super::{Pipeline, feed::now_ns, live::Results, processor::Output as _};
 use crate::{
+    cli::OutputOptions,
+    format::Format,
     metrics::Scrape,
     model::{Coverage, Lost, LostWhere, Record, Summary},
     sink::outputs::Outputs,
@@ -99,7 +101,7 @@ impl Pipeline {
     /// Reports what the run has come to so far.
     pub(super) fn report_summary(&mut self, outputs: &Outputs) {
         let summary = self.summary(false, CounterBaseline::compare_all, outputs);
-        print_summary(&summary, self.trace.output.numeric);
+        print_summary(&summary, &self.trace.output);
         self.results.outbox.push(Record::Summary(Arc::new(summary)));
     }
 
@@ -122,6 +124,14 @@ impl Pipeline {
         })
     }
 
+    /// Warns where records go nowhere.
+    pub(super) fn warn_without_output(&self) {
+        let OutputOptions { output, sink, metrics, .. } = &self.trace.output;
+        if *output == Format::None && sink.is_empty() && metrics.is_none() {
+            info("records go nowhere: --output none is for use with --sink or --metrics");
+        }
+    }
+
     /// Prints what is watched, and what is limited.
     pub(super) fn announce(&self) {
         let stages = self.processor.stages();
@@ -135,9 +145,13 @@ impl Pipeline {
     }
 }
 
-/// Prints a summary for people, without names of peers if it is to be `numeric`.
-pub(super) fn print_summary(summary: &Summary, numeric: bool) {
-    if numeric { info(summary.without_names()) } else { info(summary) }
+/// Prints a summary for people, unless they want none.
+pub(super) fn print_summary(summary: &Summary, output: &OutputOptions) {
+    match output {
+        OutputOptions { quiet: true, .. } => {}
+        OutputOptions { numeric: true, .. } => info(summary.without_names()),
+        _ => info(summary),
+    }
 }
 
 /// Losses that have been reported.

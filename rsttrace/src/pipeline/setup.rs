@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::Pipeline;
 use crate::{
+    cli::ColorWhen,
     format::{Format, TextOptions, TimeFormat},
     metrics::{Metrics, Scrape},
     sandbox::Requirements,
@@ -52,7 +53,11 @@ impl Pipeline {
     }
 
     fn text_options(&self) -> TextOptions {
-        let color = anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+        let color = match self.trace.output.color {
+            ColorWhen::Auto => anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never,
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+        };
         TextOptions {
             color,
             time: self.trace.output.time,

@@ -15,7 +15,7 @@ use super::{DeliveryReport, Sink};
 use crate::{
     format::{Formatter as _, json::JsonFormatter},
     model::Record,
-    util::messages::info,
+    util::{messages::info, size, spelling},
 };
 
 /// First bytes of every line that this program writes.
@@ -23,6 +23,8 @@ const LINE_PREFIX: &[u8] = br#"{"schema":"#;
 
 /// Bytes at the end of a file in which the start of its last line is searched for.
 const MAX_LINE_BYTES: u64 = 1 << 20;
+/// Smallest size of a file that is rotated.
+const ROTATE_MIN: u64 = 1 << 10;
 
 /// Options of the file sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,16 +37,21 @@ pub(super) struct FileSinkOptions {
 }
 
 impl FileSinkOptions {
-    /// Parses `PATH[,rotate=BYTES][,keep=N]`. The error names the option that is wrong.
+    /// Parses `PATH[,rotate=SIZE][,keep=N]`. The error names the option that is wrong.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
         let mut path = text.unwrap_or_default();
         let (mut rotate, mut keep) = (None, 5);
         while let Some((before, option)) = path.rsplit_once(',') {
             if let Some(bytes) = option.strip_prefix("rotate=") {
-                rotate = Some(size(bytes).ok_or_else(|| format!("'{bytes}' is not a size such as 100M"))?);
+                let bytes = size::parse(bytes)?;
+                rotate = Some(bytes).filter(|&bytes| bytes >= ROTATE_MIN).ok_or("rotate is 1K or more").map(Some)?;
             } else if let Some(files) = option.strip_prefix("keep=") {
                 let files = files.parse().ok().filter(|files| (1..=1000).contains(files));
                 keep = files.ok_or("keep is a number from 1 to 1000")?;
+            } else if let Some(name) = option_name(option) {
+                let known = spelling::similar(name, ["rotate", "keep"]);
+                let tip = known.map_or_else(String::new, |known| format!(", did you mean '{known}'?"));
+                return Err(format!("unknown option '{name}'{tip}"));
             } else {
                 break;
             }
@@ -64,17 +71,12 @@ impl FileSinkOptions {
     }
 }
 
-/// Parses a size such as `100M`, in bytes. `None` where it is no size, or less than a kilobyte.
-fn size(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(['K', 'M', 'G']);
-    let factor: u64 = match &text[digits.len()..] {
-        "" => 1,
-        "K" => 1 << 10,
-        "M" => 1 << 20,
-        "G" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor).filter(|&bytes| bytes >= 1 << 10)
+/// Name of an option as it would be written behind the path, `name=value`; `None` for what belongs to the path.
+fn option_name(text: &str) -> Option<&str> {
+    let (name, value) = text.split_once('=')?;
+    let is_name =
+        !value.contains('/') && !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    is_name.then_some(name)
 }
 
 /// The file, open for appending.
@@ -389,12 +391,16 @@ mod tests {
         let made = |path: &str, rotate, keep| Ok(FileSinkOptions { path: path.into(), rotate, keep });
         assert_eq!(options("/a"), made("/a", None, 5));
         assert_eq!(options("/a,b,rotate=2M"), made("/a,b", Some(2 << 20), 5));
+        assert_eq!(options("/a,b=2/c,rotate=20k"), made("/a,b=2/c", Some(20 << 10), 5));
         assert_eq!(options("/a,keep=3,rotate=1024"), made("/a", Some(1024), 3));
         for bad in ["", ",keep=3", "/a,keep=0", "/a,rotate=1", "/a,rotate=", "/a,rotate=1KK", "/a,rotate=99999999999G"]
         {
             assert!(options(bad).is_err(), "{bad}");
         }
         assert!(FileSinkOptions::parse(None).is_err());
+        // A typo would fill the disk.
+        assert!(options("/a,rotat=100M").is_err_and(|error| error.contains("did you mean 'rotate'?")));
+        assert!(options("/a,rotate=1M,compress=1").is_err_and(|error| error == "unknown option 'compress'"));
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl SinkKind {
     /// The whole form of a specification, for messages.
     const fn form(self) -> &'static str {
         match self {
-            Self::Json => "json:PATH[,rotate=BYTES][,keep=N]",
+            Self::Json => "json:PATH[,rotate=SIZE][,keep=N]",
             Self::Journald => "journald[:SOCKET]",
             #[cfg(feature = "otlp")]
             Self::Otlp => "otlp:http://HOST[:PORT][/PATH]|otlp:grpc://HOST[:PORT]",

@@ -6,7 +6,10 @@ mod human_duration;
 pub(crate) mod messages;
 pub(crate) mod process_key;
 pub mod sanitize;
+pub(crate) mod service_names;
 pub(crate) mod set_table;
+pub(crate) mod size;
+pub(crate) mod spelling;
 pub(crate) mod text_position;
 mod variant_name;
 

@@ -21,43 +21,66 @@ pub struct FilterOptions {
     /// Show only resets that this host receives
     #[arg(long)]
     pub received: bool,
-    /// Show only sockets owned by this process (repeatable)
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Show only sockets owned by these processes
+    #[arg(short, long, value_name = "PID,…", value_delimiter = ',', value_parser = pid)]
     pub pid: Vec<u32>,
     /// Show only sockets owned by processes of this name (repeatable)
     #[arg(short, long, value_name = "NAME")]
     pub comm: Vec<String>,
-    /// Show only this peer or network, IPv4 or IPv6 (repeatable)
-    #[arg(long, value_name = "CIDR", value_parser = peers::parse)]
+    /// Show only these peers or networks, IPv4 or IPv6
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = peers::parse)]
     pub peer: Vec<IpNet>,
-    /// Show only this port or range at the peer's end (repeatable)
-    #[arg(long, value_name = "PORT[-PORT]")]
+    /// Hide these peers or networks
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = peers::parse)]
+    pub not_peer: Vec<IpNet>,
+    /// Show only these ports, ranges or names of services at the peer's end
+    #[arg(long, value_name = "PORT[-PORT],…", value_delimiter = ',')]
     pub peer_port: Vec<PortRange>,
-    /// Show only this port or range at this host's end (repeatable)
-    #[arg(long, value_name = "PORT[-PORT]")]
+    /// Show only these ports, ranges or names of services at this host's end
+    #[arg(long, value_name = "PORT[-PORT],…", value_delimiter = ',')]
     pub local_port: Vec<PortRange>,
-    /// Show only this port or range at either end (repeatable)
-    #[arg(long, value_name = "PORT[-PORT]")]
+    /// Show only these ports, ranges or names of services at either end
+    #[arg(long, value_name = "PORT[-PORT],…", value_delimiter = ',')]
     pub port: Vec<PortRange>,
+    /// Hide these ports, ranges or names of services, at either end
+    #[arg(long, value_name = "PORT[-PORT],…", value_delimiter = ',')]
+    pub not_port: Vec<PortRange>,
     /// Show only IPv4
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     pub ipv4: bool,
     /// Show only IPv6
     #[arg(short = '6', long)]
     pub ipv6: bool,
-    /// Show only this network namespace, by a path such as /run/netns/blue or by inode number
-    #[arg(long, value_name = "PATH-or-INODE")]
+    /// Show only this network namespace: a name of `ip netns`, a path such as /proc/PID/ns/net, or an inode number
+    #[arg(long, value_name = "NAME-or-PATH")]
     pub netns: Option<String>,
     /// Show only sockets of this cgroup and its descendants, by path
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
-    /// Show only this cause, by its code (repeatable)
-    #[arg(long, value_name = "CODE")]
+    /// Show only sockets of these systemd units
+    #[arg(long, value_name = "UNIT,…", value_delimiter = ',')]
+    pub unit: Vec<String>,
+    /// Show only sockets of these containers, by name or by the beginning of the id
+    #[arg(long, value_name = "CONTAINER,…", value_delimiter = ',')]
+    pub container: Vec<String>,
+    /// Show only sockets of these pods, as NAMESPACE/NAME or NAME
+    #[arg(long, value_name = "POD,…", value_delimiter = ',')]
+    pub pod: Vec<String>,
+    /// Show only these causes, by their codes
+    #[arg(long, value_name = "CODE,…", value_delimiter = ',')]
     pub cause: Vec<String>,
-    /// Show only resets whose likely cause lies on this side (comma-separated)
-    #[arg(long, value_name = "WHO", value_delimiter = ',')]
+    /// Show only resets that these sides should fix
+    #[arg(long, value_name = "WHO,…", value_delimiter = ',')]
     pub fault: Vec<Fault>,
     /// Hide harmless resets
     #[arg(long)]
     pub no_benign: bool,
+}
+
+/// Parses a process id.
+fn pid(text: &str) -> Result<u32, String> {
+    let pid = text.parse().ok().filter(|&pid| pid > 0);
+    pid.ok_or_else(|| {
+        format!("'{text}' is not a process id: expected a number from 1 on; --comm takes names of processes")
+    })
 }

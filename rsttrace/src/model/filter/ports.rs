@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::util::service_names;
+
 /// Ports from `first` to `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortRange {
@@ -23,8 +25,15 @@ impl FromStr for PortRange {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let port = |text: &str| {
-            text.parse::<u16>().map_err(|_error| format!("'{text}' is not a port: expected a number from 0 to 65535"))
+            text.parse::<u16>().map_err(|_error| {
+                format!("'{text}' is not a port: expected a number from 0 to 65535, or a name of /etc/services")
+            })
         };
+        if text.contains(|character: char| character.is_ascii_alphabetic())
+            && let Some(port) = service_names::port_of(text)
+        {
+            return Ok(Self { first: port, last: port });
+        }
         let (first, last) = match text.split_once('-') {
             Some((first, last)) => (port(first)?, port(last)?),
             None => (port(text)?, port(text)?),
@@ -49,7 +58,7 @@ mod tests {
 
     #[test]
     fn refuses_invalid_ranges_in_a_sentence() {
-        for text in ["", "-", "1-", "-1", "65536", "http", "9-1", "1-2-3", " 80"] {
+        for text in ["", "-", "1-", "-1", "65536", "no-such-service", "9-1", "1-2-3", " 80"] {
             assert!(text.parse::<PortRange>().is_err_and(|message| !message.is_empty()), "{text:?}");
         }
     }

@@ -100,6 +100,16 @@ pub(super) const CASES: &[Case] = &[
         owner(event, "java", 1234, PROVENANCE_CONNECT);
         held_by(event, "ss", 77);
     }),
+    case("ss -K of an orphan that waits for the peer's FIN", "socket-destroyed", |event| {
+        sent(event, 14, tcp::FIN_WAIT2);
+        (event.state, event.socket_flags) = (tcp::FIN_WAIT2, sock_flag::DEAD);
+        held_by(event, "ss", 77);
+    }),
+    case("ss -K of an orphan with data in flight", "socket-destroyed", |event| {
+        sent(event, 14, tcp::FIN_WAIT1);
+        (event.state, event.socket_flags) = (tcp::FIN_WAIT1, sock_flag::DEAD);
+        held_by(event, "ss", 77);
+    }),
     case("TCP_USER_TIMEOUT", "user-timeout", |event| {
         sent(event, 15, tcp::ESTABLISHED);
         event.state = tcp::ESTABLISHED;

@@ -4,18 +4,24 @@ use std::{collections::HashMap, fs};
 
 /// Names of TCP ports. The file is read at the first lookup, once.
 #[derive(Debug, Default)]
-pub struct ServiceNames {
+pub(crate) struct ServiceNames {
     services: Option<HashMap<u16, String>>,
 }
 
 impl ServiceNames {
     /// Name of a TCP port in `/etc/services`; `None` where it has none, or the file cannot be read.
-    pub fn service(&mut self, port: u16) -> Option<&str> {
+    pub(crate) fn service(&mut self, port: u16) -> Option<&str> {
         let services = self
             .services
             .get_or_insert_with(|| parse_services(&fs::read_to_string("/etc/services").unwrap_or_default()));
         services.get(&port).map(String::as_str)
     }
+}
+
+/// TCP port of a name in `/etc/services`; `None` where there is none, or the file cannot be read. Reads the file.
+pub(crate) fn port_of(name: &str) -> Option<u16> {
+    let services = parse_services(&fs::read_to_string("/etc/services").ok()?);
+    services.iter().filter(|(_, service)| *service == name).map(|(port, _)| *port).min()
 }
 
 pub(crate) fn parse_services(text: &str) -> HashMap<u16, String> {
