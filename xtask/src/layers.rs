@@ -30,13 +30,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cgroup_mounts", &[]),
     ("cgroup_path", &[]),
     // The codes that `--cause` takes are those of the catalogue.
-    ("cli", &["diagnose", "format", "load", "model", "sink"]),
+    ("cli", &["diagnose", "format", "load", "model", "sink", "util"]),
     ("commands", &["cli", "config", "conntrack", "diagnose", "exit", "filter", "load", "model", "util"]),
     ("config", &["cli", "input_file", "util"]),
     // Its helper process enters a sandbox of its own.
     ("conntrack", &["model", "sandbox", "util"]),
     // Records that belong together take their causes from each other; every cause is one of the catalogue.
-    ("correlate", &["diagnose", "model"]),
+    ("correlate", &["diagnose", "model", "util"]),
     ("decode", &["model"]),
     ("diagnose", &["input_file", "model", "util"]),
     ("exit", &["attribute", "config", "diagnose", "filter", "load", "sandbox", "sink", "stack", "util"]),
@@ -56,12 +56,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "model",
             "pipeline",
             "summary",
+            "util",
         ],
     ),
     ("input_file", &[]),
     ("load", &["cgroup_mounts", "model", "util"]),
     ("metrics", &["model", "util"]),
-    ("model", &["cgroup_path"]),
+    ("model", &["cgroup_path", "util"]),
     (
         "pipeline",
         &[

@@ -23,9 +23,9 @@ use self::{
     relay::{EndedProcesses, RelaySources},
 };
 use crate::{
-    diagnose::joined::{self, AFTERMATH, SenderCause},
+    diagnose::joined::{self, SenderCause},
     model::{
-        Direction, Endpoint, IncidentRole, NamespaceId, Reset,
+        AFTERMATH, Direction, Endpoint, IncidentRole, NamespaceId, Reset,
         translation::{ConntrackEntry, translated_ends},
     },
 };

@@ -5,17 +5,12 @@ use super::{
     timeouts::Timeouts,
 };
 use crate::{
-    model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
+    model::{AFTERMATH, CauseConfidence, Direction, Evidence, Fault, OTHER_END_HERE, Reset, Role, Sender},
     util::{human_duration, sanitize},
 };
 
 /// Most characters of a process name: those of `comm`.
 const COMM_MAX: usize = 15;
-
-/// Code of a further reset of a connection.
-pub(crate) const AFTERMATH: &str = "aftermath";
-/// Beginning of the line of evidence on the other end.
-pub(crate) const OTHER_END_HERE: &str = "the other end is on this host: ";
 
 /// What the record of a sent reset says of the received one at the other end.
 struct Counterpart {

@@ -14,10 +14,10 @@ use anstyle::Style;
 
 use super::{Formatter, TextOptions, unapplied_line};
 use crate::{
-    diagnose::joined::{self, AFTERMATH},
     model::Record,
     model::{
-        CauseConfidence, Container, Direction, Endpoint, IncidentRole, OtherEnd, OwnerConfidence, Pod, Reset, Socket,
+        AFTERMATH, CauseConfidence, Container, Direction, Endpoint, IncidentRole, OTHER_END_HERE, OtherEnd,
+        OwnerConfidence, Pod, Reset, Socket,
     },
     util::{
         human_duration,
@@ -173,7 +173,7 @@ impl LongFormatter {
         }
         // That of an aftermath says nothing new, and the block names the other end.
         if reset.cause.code != AFTERMATH {
-            for evidence in reset.cause.evidence.lines().filter(|line| !line.starts_with(joined::OTHER_END_HERE)) {
+            for evidence in reset.cause.evidence.lines().filter(|line| !line.starts_with(OTHER_END_HERE)) {
                 row(out, "", &Sanitized(evidence))?;
             }
         }

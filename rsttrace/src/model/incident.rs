@@ -6,6 +6,12 @@ use serde::Serialize;
 
 use super::{CauseConfidence, Container, Endpoint, Fault, Netns};
 
+/// Code of the cause of a further reset of a connection.
+pub const AFTERMATH: &str = "aftermath";
+
+/// Beginning of the line of evidence on the other end.
+pub const OTHER_END_HERE: &str = "the other end is on this host: ";
+
 /// Part that a reset has in its incident.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

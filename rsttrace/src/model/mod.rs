@@ -22,7 +22,7 @@ use serde::Serialize;
 pub use self::{
     cause::{Cause, CauseConfidence, Evidence, Fault, Sender},
     filter::{FilterOptions, PortRange},
-    incident::{IncidentRole, OtherEnd, OtherProcess, RelayedReset},
+    incident::{AFTERMATH, IncidentRole, OTHER_END_HERE, OtherEnd, OtherProcess, RelayedReset},
     reset::{
         Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet, Peer,
         Pod, Process, Provenance, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,

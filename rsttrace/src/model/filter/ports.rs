@@ -20,6 +20,7 @@ impl PortRange {
     }
 }
 
+/// Reads `/etc/services` for a name.
 impl FromStr for PortRange {
     type Err = String;
 
