@@ -17,7 +17,7 @@ use rsttrace::{
     decode::{BitFields, Decoder, Reasons, clock::WallClock, sample},
     diagnose::{Diagnosis, timeouts::Timeouts},
     filter::RecordFilter,
-    format::{Format, TextOptions, TimeFormat},
+    format::{Format, TextOptions, TextWidth, TimeFormat},
     model::{Record, Reset},
     pipeline::testing::{self, Collected, NoKernel},
 };
@@ -59,7 +59,14 @@ fn resets() -> Vec<Reset> {
 }
 
 fn text_options() -> TextOptions {
-    TextOptions { color: false, time: TimeFormat::Local, started_ns: 0, zone: TimeZone::UTC, names: false }
+    TextOptions {
+        color: false,
+        time: TimeFormat::Local,
+        started_ns: 0,
+        zone: TimeZone::UTC,
+        width: TextWidth::Fixed(TextOptions::COLUMNS),
+        names: false,
+    }
 }
 
 fn stages(criterion: &mut Criterion) {

@@ -22,7 +22,7 @@ use crate::{
     },
     diagnose::{Diagnosis, timeouts::Timeouts},
     filter::RecordFilter,
-    format::{Format, TextOptions, TimeFormat},
+    format::{Format, TextOptions, TextWidth, TimeFormat},
     load::btf::{KernelTypes, TypeKind},
     model::{Record, Reset},
     pipeline::testing::{self, Collected, FromEvents, NoKernel},
@@ -72,8 +72,14 @@ pub fn sample(data: &[u8]) {
 
 /// Formats a record, and checks that it is whole lines without control characters, and in JSON one object.
 fn print(record: &Record) {
-    let options =
-        TextOptions { color: false, time: TimeFormat::Elapsed, started_ns: 0, zone: TimeZone::UTC, names: false };
+    let options = TextOptions {
+        color: false,
+        time: TimeFormat::Elapsed,
+        started_ns: 0,
+        zone: TimeZone::UTC,
+        width: TextWidth::Fixed(TextOptions::COLUMNS),
+        names: false,
+    };
     for format in [Format::Text, Format::Long, Format::Json] {
         let mut out = Vec::new();
         assert!(format.formatter(options.clone()).write(record, &mut out).is_ok(), "a vector takes everything");

@@ -24,9 +24,12 @@ use crate::{
         sanitize::{self, Sanitized},
         serde_variant_name,
         service_names::ServiceNames,
+        terminal,
     },
 };
 
+/// Columns before the value of a row.
+const INDENT: usize = 13;
 /// Most characters of a command line; JSON has more.
 const COMMAND_LINE: usize = 400;
 
@@ -196,13 +199,22 @@ impl Formatter for LongFormatter {
             Record::Lost(_) | Record::Summary(_) => return Ok(()),
         };
         let is_further = reset.incident_role != IncidentRole::First;
-        if let Some(open) = self.open.as_ref().filter(|open| is_further && open.incident == reset.incident) {
-            return self.append(reset, open.ktime_ns, out);
+        let mut text = Vec::new();
+        let first_ns = self.open.as_ref().filter(|open| is_further && open.incident == reset.incident);
+        if let Some(first_ns) = first_ns.map(|open| open.ktime_ns) {
+            self.append(reset, first_ns, &mut text)?;
+        } else {
+            self.separate(true, &mut text)?;
+            self.block(reset, &mut text)?;
+            self.open = Some(OpenBlock { incident: reset.incident, ktime_ns: reset.internals.ktime_ns });
         }
-        self.separate(true, out)?;
-        self.block(reset, out)?;
-        self.open = Some(OpenBlock { incident: reset.incident, ktime_ns: reset.internals.ktime_ns });
-        Ok(())
+        match self.options.wraps_at() {
+            Some(columns) => {
+                let text = String::from_utf8_lossy(&text);
+                out.write_all(terminal::wrap(&text, columns, |_| INDENT).as_bytes())
+            }
+            None => out.write_all(&text),
+        }
     }
 }
 

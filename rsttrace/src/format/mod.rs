@@ -16,7 +16,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 #[cfg(feature = "schema")]
 pub use self::json::schema::text as json_schema;
-use crate::model::Record;
+use crate::{model::Record, util::terminal};
 
 /// Format of the records on standard output (`--output`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -71,6 +71,15 @@ pub trait Formatter: Send {
     fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()>;
 }
 
+/// Columns of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextWidth {
+    /// As many columns, which blocks are not wrapped into.
+    Fixed(usize),
+    /// Those of the terminal that standard output is.
+    Terminal,
+}
+
 /// Presentation of text for people.
 #[derive(Clone, Debug)]
 pub struct TextOptions {
@@ -83,11 +92,32 @@ pub struct TextOptions {
     pub started_ns: u64,
     /// The local time zone.
     pub zone: TimeZone,
+    /// Columns that lines are fitted into.
+    pub width: TextWidth,
     /// Names of ports, users, peers, containers and pods beside the numbers.
     pub names: bool,
 }
 
 impl TextOptions {
+    /// Columns of a line where it is no terminal.
+    pub const COLUMNS: usize = 120;
+
+    /// Columns of a line.
+    pub(crate) fn columns(&self) -> usize {
+        match self.width {
+            TextWidth::Fixed(columns) => columns,
+            TextWidth::Terminal => terminal::columns(io::stdout()).unwrap_or(Self::COLUMNS),
+        }
+    }
+
+    /// Columns into which blocks are wrapped; `None` where they are not.
+    pub(crate) fn wraps_at(&self) -> Option<usize> {
+        match self.width {
+            TextWidth::Fixed(_) => None,
+            TextWidth::Terminal => terminal::columns(io::stdout()),
+        }
+    }
+
     /// A time in the chosen form with a trailing space; empty for [`TimeFormat::None`]. The same moment is given on both
     /// clocks: `time` on the wall clock, `ktime_ns` on `CLOCK_MONOTONIC`.
     pub(crate) fn format_time(&self, time: Timestamp, ktime_ns: u64) -> String {

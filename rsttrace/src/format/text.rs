@@ -1,4 +1,4 @@
-//! One line a reset, readable at a glance on a terminal of 120 columns.
+//! One line a reset, readable at a glance, fitted into the terminal or 120 columns.
 //!
 //! ```text
 //! 12:03:04.123 SENT 10.0.0.5:8080         > 10.0.1.9:43210        nginx[812]        ESTABLISHED closed-with-unread-data unread 6
@@ -18,8 +18,6 @@ use crate::{
     util::{human_duration, sanitize},
 };
 
-/// Most columns of a line.
-const WIDTH: usize = 120;
 /// Columns of an address with its port: the initial width, and that of the longest IPv4 one, to which the column grows.
 const ENDPOINT: RangeInclusive<usize> = 15..=21;
 /// Columns of a process, a name with a PID: the initial width, and the one to which the column grows.
@@ -54,7 +52,7 @@ impl TextFormatter {
     }
 
     fn line(&mut self, reset: &Reset, out: &mut dyn Write) -> io::Result<()> {
-        let color = self.options.color;
+        let (color, width) = (self.options.color, self.options.columns());
         let style = |style: Style| if color { style } else { Style::new() };
         let (label, arrow, hue) = match reset.direction {
             Direction::Sent => ("SENT", '>', AnsiColor::Yellow),
@@ -72,7 +70,7 @@ impl TextFormatter {
         {
             let both = format!("{peer} ({behind})");
             let whole = [&time, "SENT ", &reset.local.to_string(), " > ", &both, " ", &process, " ", &state, " "];
-            if whole.into_iter().map(columns).sum::<usize>() + columns(cause(reset)) <= WIDTH {
+            if whole.into_iter().map(columns).sum::<usize>() + columns(cause(reset)) <= width {
                 peer = both;
             }
         }
@@ -91,7 +89,7 @@ impl TextFormatter {
             + state_columns;
         // The ends and the cause have priority over the names.
         let least = others + columns(&reset.local.to_string()).min(*ENDPOINT.end()) + 1 + columns(cause(reset));
-        let place = self.place(reset, WIDTH.saturating_sub(least + 1), crowded);
+        let place = self.place(reset, width.saturating_sub(least + 1), crowded);
         // Directly behind the process; the blanks of both columns follow.
         let process = match &place {
             Some((name, columns)) => {
@@ -102,7 +100,7 @@ impl TextFormatter {
         };
         let process_columns = process_columns + place.as_ref().map_or(0, |(_, columns)| columns + 1);
         // Of two long IPv6 addresses, the peer's is the one to read whole, and the cause has priority over both.
-        let room = WIDTH.saturating_sub(others + 1 + columns(cause(reset)));
+        let room = width.saturating_sub(others + 1 + columns(cause(reset)));
         let local = shorten(&reset.local.to_string(), room.min(*ENDPOINT.end()));
         grow(&mut self.local_columns, columns(&local), &ENDPOINT);
         let local_columns = self.local_columns.min(room.max(columns(&local)));
@@ -111,7 +109,7 @@ impl TextFormatter {
             "{dim}{time}{dim:#}{accent}{label}{accent:#} {local:local_columns$} {accent}{arrow}{accent:#} \
              {peer:peer_columns$} {process:process_columns$} {state:state_columns$}"
         );
-        let mut left = WIDTH.saturating_sub(others + columns(&local).max(local_columns));
+        let mut left = width.saturating_sub(others + columns(&local).max(local_columns));
         let mut tail = |part: &str, style: Style| {
             // A part is printed whole or not at all: half a figure is a wrong figure.
             if columns(part) < left {
@@ -279,13 +277,20 @@ mod tests {
     use super::*;
     use crate::{
         decode::{BitFields, Decoder, Reasons, clock::WallClock},
-        format::TimeFormat,
+        format::{TextWidth, TimeFormat},
         model::Pod,
     };
 
     /// Lines of one formatter for records with these pods and peers.
-    fn lines(names: bool, records: &[(Option<&str>, Option<&str>, &'static str)]) -> Vec<String> {
-        let options = TextOptions { color: false, time: TimeFormat::None, started_ns: 0, zone: TimeZone::UTC, names };
+    fn lines(names: bool, columns: usize, records: &[(Option<&str>, Option<&str>, &'static str)]) -> Vec<String> {
+        let options = TextOptions {
+            color: false,
+            time: TimeFormat::None,
+            started_ns: 0,
+            zone: TimeZone::UTC,
+            width: TextWidth::Fixed(columns),
+            names,
+        };
         let mut formatter = TextFormatter::new(options);
         let mut decoder = Decoder::new("host".into(), Reasons::default(), BitFields::default(), None);
         let clock = WallClock { monotonic_ns: 0, wall: Timestamp::UNIX_EPOCH };
@@ -311,7 +316,7 @@ mod tests {
             (Some(&*long), Some(&*long), "closed-with-unread-data"),
             (Some("a\u{1b}[31m"), Some("\n"), "peer-aborted"),
         ];
-        let shown = lines(true, &records);
+        let shown = lines(true, TextOptions::COLUMNS, &records);
         assert!(shown[0].contains(" - shop/cart "), "{}", shown[0]);
         assert!(shown[0].ends_with(" no socket   peer-aborted peer shop/db"), "{}", shown[0]);
         assert!(!shown[1].contains("shop") && shown[1].ends_with("no socket   peer-aborted"), "{}", shown[1]);
@@ -319,8 +324,14 @@ mod tests {
         assert_eq!(shown[2].find("no socket"), shown[0].find("no socket"), "{}", shown[2]);
         assert!(shown[3].contains("- shop/xxx") && shown[3].contains("x… "), "{}", shown[3]);
         assert!(shown[3].ends_with("closed-with-unread-data"), "{}", shown[3]);
-        assert!(shown.iter().all(|line| columns(line) <= WIDTH && !line.contains(['\u{1b}', '\n'])), "{shown:?}");
-        let plain = lines(false, &records);
+        assert!(
+            shown.iter().all(|line| columns(line) <= TextOptions::COLUMNS && !line.contains(['\u{1b}', '\n'])),
+            "{shown:?}"
+        );
+        let narrow = lines(true, 80, &records);
+        assert!(narrow.iter().all(|line| columns(line) <= 80), "{narrow:?}");
+        assert!(narrow.iter().zip(&records).all(|(line, (.., code))| line.contains(code)), "{narrow:?}");
+        let plain = lines(false, TextOptions::COLUMNS, &records);
         assert!(plain.iter().all(|line| !line.contains("shop")), "{plain:?}");
     }
 

@@ -1,6 +1,9 @@
 //! The outputs of a run, and what they need.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, IsTerminal as _},
+    sync::Arc,
+};
 
 use anstream::ColorChoice;
 use anyhow::Result;
@@ -10,7 +13,7 @@ use tokio::sync::mpsc;
 use super::Pipeline;
 use crate::{
     cli::ColorWhen,
-    format::{Format, TextOptions, TimeFormat},
+    format::{Format, TextOptions, TextWidth, TimeFormat},
     metrics::{Metrics, Scrape},
     sandbox::Requirements,
     sink::{SinkContext, SinkNeeds, outputs::Outputs, set::SinkSet},
@@ -43,7 +46,12 @@ impl Pipeline {
         let limit = output.sink_queue;
         let options = self.text_options();
         // Receivers add the time themselves.
-        let sink_options = TextOptions { color: false, time: TimeFormat::None, ..options.clone() };
+        let sink_options = TextOptions {
+            color: false,
+            time: TimeFormat::None,
+            width: TextWidth::Fixed(TextOptions::COLUMNS),
+            ..options.clone()
+        };
         let context = SinkContext { options: sink_options, host: Arc::clone(self.processor.stages().decoder.host()) };
         let sinks = SinkSet::start(&output.sink, limit, &context)?;
         let stdout = (output.output != Format::None).then(|| output.output.formatter(options));
@@ -63,6 +71,11 @@ impl Pipeline {
             time: self.trace.output.time,
             started_ns: self.started_ns,
             zone: TimeZone::system(),
+            width: if io::stdout().is_terminal() {
+                TextWidth::Terminal
+            } else {
+                TextWidth::Fixed(TextOptions::COLUMNS)
+            },
             names: !self.trace.output.numeric,
         }
     }

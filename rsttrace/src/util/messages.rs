@@ -11,10 +11,14 @@ use std::{
 use anyhow::Error;
 use nix::sys::stat::{SFlag, fstat};
 
-use super::sanitize::SanitizedLines;
+use super::{sanitize::SanitizedLines, terminal};
 
 /// Limit for the reader to make room, milliseconds.
 const WRITE_TIMEOUT_MS: i32 = 100;
+
+/// Columns before the value of a row, and before the rest of any other line.
+const ROW_INDENT: usize = 12;
+const INDENT: usize = 4;
 
 /// A second open file description of standard error, with `O_NONBLOCK`: the flag belongs to the description, and the
 /// inherited one is shared with other processes. `None` where writes never block, as for a file, or where it cannot be
@@ -37,7 +41,12 @@ pub(crate) fn open() {
 /// everything that is no record. Blocks for [`WRITE_TIMEOUT_MS`] at most for each [`libc::PIPE_BUF`] bytes.
 pub(crate) fn info(message: impl Display) {
     // In one piece: standard error has no buffer, and each character would be a system call of its own.
-    write(format!("rsttrace: {}\n", SanitizedLines(&message.to_string())).as_bytes());
+    let mut text = format!("rsttrace: {}\n", SanitizedLines(&message.to_string()));
+    if let Some(columns) = terminal::columns(io::stderr()) {
+        // The rows of a summary have names in front.
+        text = terminal::wrap(&text, columns, |line| if line.starts_with("  ") { ROW_INDENT } else { INDENT });
+    }
+    write(text.as_bytes());
 }
 
 /// An error with what led to it, in one sentence. What an error has already quoted of its cause is not said again.

@@ -10,6 +10,7 @@ pub(crate) mod service_names;
 pub(crate) mod set_table;
 pub(crate) mod size;
 pub(crate) mod spelling;
+pub(crate) mod terminal;
 pub(crate) mod text_position;
 mod variant_name;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use rsttrace::{
-    format::{Format, TextOptions, TimeFormat},
+    format::{Format, TextOptions, TextWidth, TimeFormat},
     model::{IncidentRole, Record, Reset},
 };
 use rsttrace_common::{
@@ -347,7 +347,14 @@ fn an_incident_is_one_block() {
     ];
     let (resets, summary) = play(events);
     assert_eq!(summary.incidents, 2);
-    let options = TextOptions { color: false, time: TimeFormat::Utc, started_ns: 0, zone: TimeZone::UTC, names: false };
+    let options = TextOptions {
+        color: false,
+        time: TimeFormat::Utc,
+        started_ns: 0,
+        zone: TimeZone::UTC,
+        width: TextWidth::Fixed(TextOptions::COLUMNS),
+        names: false,
+    };
     let (mut long, mut out) = (Format::Long.formatter(options), Vec::new());
     for reset in resets {
         long.write(&Record::Reset(Arc::new(reset)), &mut out).expect("a vector takes everything");

@@ -22,7 +22,7 @@ use rsttrace::{
     attribute::{container, systemd_unit},
     decode::{BitFields, Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
-    format::{Format, TextOptions, TimeFormat},
+    format::{Format, TextOptions, TextWidth, TimeFormat},
     model::{Endpoint, Fault, Lost, LostWhere, Pod, Record, Reset, Translated, TranslationSource},
     pipeline::{
         processor::Processor,
@@ -132,6 +132,7 @@ fn printed(format: Format, color: bool) -> String {
         time: TimeFormat::Utc,
         started_ns: 0,
         zone: TimeZone::UTC,
+        width: TextWidth::Fixed(TextOptions::COLUMNS),
         // Port names come from files that differ between machines.
         names: false,
     };
@@ -183,6 +184,7 @@ fn times_follow_a_clock_that_is_set() {
         time: TimeFormat::Elapsed,
         started_ns: NOW_NS - 10_000_000_000,
         zone: TimeZone::UTC,
+        width: TextWidth::Fixed(TextOptions::COLUMNS),
         names: false,
     };
     let (mut text, mut long) = (Format::Text.formatter(options.clone()), Format::Long.formatter(options));
@@ -265,8 +267,14 @@ fn long_is_as_stored() {
 fn names_are_as_stored() {
     let mut out = Vec::new();
     for format in [Format::Text, Format::Long] {
-        let options =
-            TextOptions { color: false, time: TimeFormat::Utc, started_ns: 0, zone: TimeZone::UTC, names: true };
+        let options = TextOptions {
+            color: false,
+            time: TimeFormat::Utc,
+            started_ns: 0,
+            zone: TimeZone::UTC,
+            width: TextWidth::Fixed(TextOptions::COLUMNS),
+            names: true,
+        };
         let mut sink = format.formatter(options.clone());
         for reset in resets().into_iter().filter(|reset| reset.pod.is_some()) {
             // A translation has priority over the names in the line, and its port a name that differs between machines.

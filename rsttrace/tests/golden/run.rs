@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rsttrace::{
-    format::{Format, TextOptions, TimeFormat},
+    format::{Format, TextOptions, TextWidth, TimeFormat},
     model::{CauseConfidence, Coverage, Record, Reset, Summary},
     pipeline::testing::{Collected, NoKernel},
     summary::{SummaryContext, Tally},
@@ -357,8 +357,14 @@ fn summary_is_as_stored() {
 #[test]
 fn summary_follows_the_schema() {
     let (_, summary) = play(gateway());
-    let options =
-        TextOptions { color: false, time: TimeFormat::Utc, started_ns: 0, zone: jiff::tz::TimeZone::UTC, names: false };
+    let options = TextOptions {
+        color: false,
+        time: TimeFormat::Utc,
+        started_ns: 0,
+        zone: jiff::tz::TimeZone::UTC,
+        width: TextWidth::Fixed(TextOptions::COLUMNS),
+        names: false,
+    };
     let mut out = Vec::new();
     Format::Json.formatter(options).write(&Record::Summary(Arc::new(summary)), &mut out).expect("a vector");
     let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");

@@ -22,7 +22,7 @@ use rsttrace::{
     attribute::owner,
     decode::{BitFields, Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, timeouts::Timeouts},
-    format::{Format, TextOptions, TimeFormat},
+    format::{Format, TextOptions, TextWidth, TimeFormat},
     metrics::Metrics,
     model::{Actor, Container, Coverage, OwnerConfidence, Pod, Process, Provenance, Record, Reset},
     pipeline::testing::{self, Collected, FromEvents, NoKernel},
@@ -172,6 +172,7 @@ fn text_options(color: bool) -> TextOptions {
         time: TimeFormat::Utc,
         started_ns: 0,
         zone: TimeZone::UTC,
+        width: TextWidth::Fixed(TextOptions::COLUMNS),
         // User names; port names depend on the machine.
         names: true,
     }
