@@ -198,6 +198,8 @@ impl Correlator {
             (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Relayed);
             reset.internals.relayed = Some(relayed);
             joined::relay(reset);
+        } else if relay::may_be_forwarded(reset) && joined::relay_unseen(reset) {
+            // Its record is the first that is known of the incident.
         } else if let Some(incident) = self.ended.group_of(reset) {
             (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Relayed);
         }

@@ -89,6 +89,8 @@ pub struct Internals {
     pub other_record: u64,
     /// The reset of another connection that this one passes on.
     pub relayed: Option<RelayedReset>,
+    /// Advice of the other end's record, where it is not that of its code.
+    pub advice_of_sender: Option<&'static str>,
     /// Whether the cause follows from another record: its rule need not hold of this one.
     pub is_cause_of_another: bool,
 }

@@ -1,6 +1,6 @@
 //! Records that tell of one incident, and near misses that stay apart.
 
-use rsttrace::model::{IncidentRole, Reset};
+use rsttrace::model::{Fault, IncidentRole, Reset};
 use rsttrace_common::{
     abi::{tcp, tcp_flag},
     event::{PROVENANCE_CONNECT, PROVENANCE_LISTEN, ResetEvent},
@@ -8,7 +8,7 @@ use rsttrace_common::{
 
 use crate::{
     cases::events::{
-        NOW_NS, answers, client, common, established, exchanged, held_by, owner, sent, server, timestamps,
+        NOW_NS, answers, client, common, established, exchanged, held_by, in_flight, owner, sent, server, timestamps,
         without_socket,
     },
     run::play,
@@ -302,6 +302,77 @@ fn a_relay_belongs_to_what_it_passes_on() {
     );
     assert_eq!((resets[1].cause.fault, summary.incidents), (resets[0].cause.fault, 1));
     assert!(resets[1].cause.evidence.to_string().contains("connection-refused had come from 10.0.1.9:443"));
+}
+
+/// A relay that forks for each client: the child's connection is refused, and the parent has the last copy of the client's.
+#[test]
+fn what_a_child_met_is_passed_on_by_its_parent() {
+    const OPENED_NS: u64 = NOW_NS - 3_560_000;
+    let child = |pid: u32, started_ns: u64| {
+        move |event: &mut ResetEvent| {
+            client(event, tcp::SYN_SENT);
+            owner(event, "socat", pid, PROVENANCE_CONNECT);
+            established(event, 0.1);
+            event.unacked_bytes = 1;
+            event.owner.start_boottime_ns = started_ns;
+        }
+    };
+    let parent = |event: &mut ResetEvent| {
+        sends(event);
+        established(event, 3.24);
+        owner(event, "socat", 77, PROVENANCE_LISTEN);
+        held_by(event, "socat", 77);
+    };
+    let code = |refused: &dyn Fn(&mut ResetEvent)| {
+        let (resets, _) = play(vec![at(0, refused), at(240, parent)]);
+        let sent = resets.iter().find(|reset| reset.process.as_ref().is_some_and(|process| process.pid == 77));
+        sent.expect("the parent's record").clone()
+    };
+    let relayed = code(&child(78, OPENED_NS + 500_000));
+    assert_eq!((relayed.cause.code, relayed.incident_role, relayed.incident), ("relayed", IncidentRole::Relayed, 1));
+    assert!(relayed.cause.evidence.to_string().contains("on a connection of its child"));
+    // Another process of that name, which was there before the connection.
+    assert_eq!(code(&child(78, OPENED_NS - 500_000)).cause.code, "closed-with-unread-data");
+    // One of a host that was suspended, in which time its clock went on.
+    assert_eq!(code(&child(78, NOW_NS + 3_600_000_000_000)).cause.code, "closed-with-unread-data");
+    let renamed = |event: &mut ResetEvent| {
+        child(78, OPENED_NS + 500_000)(event);
+        owner(event, "curl", 78, PROVENANCE_CONNECT);
+        event.owner.start_boottime_ns = OPENED_NS + 500_000;
+    };
+    assert_eq!(code(&renamed).cause.code, "closed-with-unread-data");
+}
+
+/// The client of a relay that passes on a refusal has met neither an idle timeout nor a limit, and has reused nothing.
+#[test]
+fn the_client_of_a_relay_is_not_blamed() {
+    let refused = |event: &mut ResetEvent| {
+        client(event, tcp::SYN_SENT);
+        owner(event, "haproxy", 77, PROVENANCE_CONNECT);
+        established(event, 0.1);
+        event.unacked_bytes = 1;
+    };
+    let passes_on = |event: &mut ResetEvent| {
+        sends(event);
+        owner(event, "haproxy", 77, PROVENANCE_LISTEN);
+        held_by(event, "haproxy", 77);
+    };
+    // The FIN came so many milliseconds before.
+    let client_of = |fin_ms: u32| {
+        let receives = move |event: &mut ResetEvent| {
+            receives(event);
+            established(event, 9_000.0);
+            exchanged(event, 400, 400, fin_ms + 10);
+            in_flight(event, 5, 4);
+            (event.state, event.fin_received_ns) = (tcp::CLOSE_WAIT, NOW_NS - u64::from(fin_ms) * 1_000_000);
+        };
+        let alone = received_of(vec![at(0, receives)]).cause.code;
+        let joined = received_of(vec![at(0, refused), at(200, receives), at(240, passes_on)]).cause;
+        (alone, joined.code, joined.fault)
+    };
+    assert_eq!(client_of(60), ("reused-closed-connection", "peer-aborted", Fault::Peer));
+    // Its process had the time to read the FIN.
+    assert_eq!(client_of(4_000), ("reused-closed-connection", "reused-closed-connection", Fault::Local));
 }
 
 /// One process of a group is killed, and the others end with it.

@@ -858,6 +858,66 @@ const ROWS: &[Row] = &[
         real_programs::relays::haproxy_has_no_backend,
     ),
     needing(
+        || host::lacks_runtime("socat"),
+        "real_programs::forwarders::socat_has_no_backend",
+        real_programs::forwarders::socat_has_no_backend,
+    ),
+    needing(
+        || host::lacks_runtime("socat"),
+        "real_programs::forwarders::socat_passes_on_an_abort",
+        real_programs::forwarders::socat_passes_on_an_abort,
+    ),
+    needing(
+        || host::lacks_runtime("socat"),
+        "real_programs::forwarders::socat_client_aborts",
+        real_programs::forwarders::socat_client_aborts,
+    ),
+    needing(
+        real_programs::forwarders::lacks_docker_proxy,
+        "real_programs::forwarders::docker_proxy_has_no_backend",
+        real_programs::forwarders::docker_proxy_has_no_backend,
+    ),
+    needing(
+        real_programs::forwarders::lacks_docker_proxy,
+        "real_programs::forwarders::docker_proxy_passes_on_an_abort",
+        real_programs::forwarders::docker_proxy_passes_on_an_abort,
+    ),
+    needing(
+        real_programs::forwarders::lacks_docker_proxy,
+        "real_programs::forwarders::docker_proxy_client_aborts",
+        real_programs::forwarders::docker_proxy_client_aborts,
+    ),
+    needing(
+        real_programs::forwarders::lacks_stream_module,
+        "real_programs::forwarders::nginx_stream_has_no_backend",
+        real_programs::forwarders::nginx_stream_has_no_backend,
+    ),
+    needing(
+        real_programs::forwarders::lacks_stream_module,
+        "real_programs::forwarders::nginx_stream_passes_on_an_abort",
+        real_programs::forwarders::nginx_stream_passes_on_an_abort,
+    ),
+    needing(
+        real_programs::forwarders::lacks_stream_module,
+        "real_programs::forwarders::nginx_stream_client_aborts",
+        real_programs::forwarders::nginx_stream_client_aborts,
+    ),
+    needing(
+        real_programs::openssh::lack,
+        "real_programs::forwarders::forwarded_port_has_no_target",
+        real_programs::forwarders::forwarded_port_has_no_target,
+    ),
+    needing(
+        real_programs::openssh::lack,
+        "real_programs::forwarders::forwarded_port_passes_on_an_abort",
+        real_programs::forwarders::forwarded_port_passes_on_an_abort,
+    ),
+    needing(
+        real_programs::openssh::lack,
+        "real_programs::forwarders::forwarded_port_client_aborts",
+        real_programs::forwarders::forwarded_port_client_aborts,
+    ),
+    needing(
         || host::lacks_runtime("varnishd"),
         "real_programs::caches::varnish_idle_client_asks_again",
         real_programs::caches::varnish_idle_client_asks_again,

@@ -5,6 +5,7 @@ pub(crate) mod alerts;
 pub(crate) mod apache;
 pub(crate) mod caches;
 pub(crate) mod curl;
+pub(crate) mod forwarders;
 pub(crate) mod gateway;
 pub(crate) mod haproxy;
 mod http_client;
