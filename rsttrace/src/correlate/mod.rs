@@ -25,7 +25,10 @@ use self::{
     slots::Slots,
 };
 use crate::{
-    diagnose::joined::{self, SenderCause},
+    diagnose::{
+        self,
+        joined::{self, SenderCause},
+    },
     model::{
         Direction, Endpoint, IncidentRole, NamespaceId, Reset,
         translation::{ConntrackEntry, translated_ends},
@@ -202,6 +205,8 @@ impl Correlator {
             // Its record is the first that is known of the incident.
         } else if let Some(incident) = self.ended.group_of(reset) {
             (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Relayed);
+        } else {
+            diagnose::leave(reset);
         }
     }
 

@@ -582,6 +582,11 @@ const ROWS: &[Row] = &[
             real_programs::ordinary::one_fault_is_named_first,
         )
     },
+    timed("real_programs::reload::request_crosses_a_reload", real_programs::reload::request_crosses_a_reload),
+    timed(
+        "real_programs::reload::request_after_a_silence_crosses_a_reload",
+        real_programs::reload::request_after_a_silence_crosses_a_reload,
+    ),
     timed(
         "real_programs::race::event_loop_meets_the_idle_timeout",
         real_programs::race::event_loop_meets_the_idle_timeout,

@@ -26,6 +26,7 @@ pub(crate) mod race;
 pub(crate) mod redis;
 mod relayed;
 pub(crate) mod relays;
+pub(crate) mod reload;
 pub(crate) mod stopped;
 pub(crate) mod timeouts;
 pub(crate) mod tls;
