@@ -207,10 +207,12 @@ pub(super) fn complete(sent: &mut Reset, received: &mut Reset) {
     (sent.internals.other_record, received.internals.other_record) = (receiver.record, sender.record);
     sent.translated = translation(sent, &receiver).or(sent.translated);
     received.translated = translation(received, &sender).or(received.translated);
+    joined::note_redirection(sent);
     join(received, sender.incident, SenderCause::of(sent));
 }
 
 fn join(received: &mut Reset, incident: u64, sender: SenderCause) {
     (received.internals.incident, received.incident_role) = (incident, IncidentRole::OtherEnd);
     joined::take_from_other_end(received, sender);
+    joined::note_redirection(received);
 }

@@ -134,10 +134,44 @@ impl SenderCause {
     }
 }
 
+/// Whether both ends of a refused connection are in one network namespace, and one of them is translated: a rule there redirected
+/// the connection, which never left it.
+fn is_redirected(reset: &Reset) -> bool {
+    let is_here = reset.other_end.as_ref().is_some_and(|other| other.netns.is_some() && other.netns == reset.netns);
+    is_here && reset.translated.is_some() && matches!(reset.cause.code, "connection-refused" | "port-closed")
+}
+
+/// Finds the fault of a refusal that both records are known of in this host's own rules, where these redirected the connection.
+pub fn note_redirection(reset: &mut Reset) {
+    if is_redirected(reset) {
+        (reset.cause.fault, reset.cause.advice) = (Fault::Local, Cow::Borrowed(REDIRECTED));
+    }
+}
+
+/// Advice where a rule of this host redirected a refused connection.
+const REDIRECTED: &str = "Start the proxy (sidecar) that this host's rules redirect to, or change the rule (nft list ruleset, iptables -t nat -S).";
+
+/// Makes a refusal that this host's own packet filter sent the filter's.
+fn refuse_by_own_filter(received: &mut Reset) {
+    if received.cause.code == "connection-refused"
+        && let Some(spec) = catalogue::find_in("refused-by-firewall", Direction::Received)
+    {
+        received.cause = super::cause(spec, CauseConfidence::Certain);
+        received.internals.is_cause_of_another = true;
+        let is_here = received.other_end.as_ref().is_some_and(|other| other.netns == received.netns);
+        if is_here {
+            received.cause.fault = Fault::Local;
+        }
+    }
+}
+
 /// Takes the cause of a received reset from the record of the sent one at the other end, as it looks from here. What this end
 /// knows by itself stays where it agrees with that, and is more than a guess or harmless at both ends.
 pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
     received.internals.advice_of_sender = sent.advice;
+    if sent.code == "firewall-reject" {
+        refuse_by_own_filter(received);
+    }
     let Some(counterpart) = COUNTERPARTS.iter().find(|counterpart| counterpart.sent == sent.code) else { return };
     let is_server = received.socket.as_ref().is_some_and(|socket| socket.role == Some(Role::Server));
     let sent_unaware = sent_unaware(received);
@@ -259,6 +293,10 @@ pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
             evidence.push_parts(parts);
             // This refers to another record in turn.
             let refers = other.cause == "aftermath";
+            if is_redirected(reset) {
+                evidence.push("a rule of this host redirected the connection, which never left it");
+                return;
+            }
             if reset.cause.fault != Fault::None
                 && !refers
                 && let Some(spec) = catalogue::find_in(other.cause, Direction::Sent)
@@ -271,6 +309,9 @@ pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
         }
         Direction::Sent => {
             evidence.push_parts(["the other end is on this host: ", comm, open, pid, close, " received the reset"]);
+            if is_redirected(reset) {
+                evidence.push("a rule of this host redirected the connection, which never left it");
+            }
         }
     }
 }

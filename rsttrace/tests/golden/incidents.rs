@@ -1,15 +1,15 @@
 //! Records that tell of one incident, and near misses that stay apart.
 
-use rsttrace::model::{Fault, IncidentRole, Reset};
+use rsttrace::model::{Direction, Fault, IncidentRole, Reset};
 use rsttrace_common::{
-    abi::{tcp, tcp_flag},
-    event::{PROVENANCE_CONNECT, PROVENANCE_LISTEN, ResetEvent},
+    abi::{netfilter, tcp, tcp_flag},
+    event::{KIND_REJECTED, PROVENANCE_CONNECT, PROVENANCE_LISTEN, ResetEvent},
 };
 
 use crate::{
     cases::events::{
         NOW_NS, answers, client, common, established, exchanged, held_by, in_flight, owner, sent, server, timestamps,
-        without_socket,
+        v4, without_socket,
     },
     run::play,
 };
@@ -103,13 +103,13 @@ fn translated_addresses_do_not_part_the_ends() {
     // A virtual address in front of the server, and the client behind a masquerade.
     let virtual_server = |event: &mut ResetEvent| {
         receives(event);
-        (event.peer_address, event.peer_port) = (crate::cases::events::v4([10, 96, 0, 10]), 80);
+        (event.peer_address, event.peer_port) = (v4([10, 96, 0, 10]), 80);
     };
     let received = received_of(vec![at(0, virtual_server), at(40, sends)]);
     assert_eq!((received.incident_role, received.cause.code), (IncidentRole::OtherEnd, "peer-closed-unread"));
     let masqueraded = |event: &mut ResetEvent| {
         receives(event);
-        (event.local_address, event.local_port) = (crate::cases::events::v4([192, 168, 0, 2]), 50_001);
+        (event.local_address, event.local_port) = (v4([192, 168, 0, 2]), 50_001);
     };
     assert_eq!(received_of(vec![at(0, masqueraded), at(40, sends)]).incident_role, IncidentRole::OtherEnd);
 }
@@ -256,6 +256,57 @@ fn a_refusal_is_told_by_the_host_that_refused() {
         event.snd_nxt += 10;
     };
     assert_eq!(received_of(vec![at(0, of_another), at(5, refuses)]).incident_role, IncidentRole::First);
+}
+
+/// This host refuses in the peer's name: the SYN never left it.
+#[test]
+fn a_refusal_of_this_host_in_the_peers_name_is_its_own() {
+    let refused = |event: &mut ResetEvent| {
+        client(event, tcp::SYN_SENT);
+        (event.snd_nxt, event.unacked_bytes, event.peer_port) = (1_000_001, 1, SERVICE);
+    };
+    let redirected = |event: &mut ResetEvent| {
+        without_socket(event, tcp_flag::SYN);
+        event.packet.ack = 0;
+        (event.local_address, event.peer_address) = (v4([127, 0, 0, 1]), event.local_address);
+        (event.local_port, event.peer_port) = (15_001, 43_210);
+    };
+    let faults = |refuses: &dyn Fn(&mut ResetEvent)| {
+        let (resets, _) = play(vec![at(0, refused), at(5, refuses)]);
+        assert!(resets.iter().all(|reset| reset.other_end.is_some()), "{resets:#?}");
+        let of = |direction| resets.iter().find(|reset| reset.direction == direction).expect("both ends").cause.clone();
+        let (sent, received) = (of(Direction::Sent), of(Direction::Received));
+        (sent.fault, received.code, received.fault, received.advice.contains("redirect"))
+    };
+    assert_eq!(faults(&redirected), (Fault::Local, "connection-refused", Fault::Local, true));
+    // To another namespace: what it is redirected to is another host for all that this one knows.
+    let elsewhere = |event: &mut ResetEvent| {
+        redirected(event);
+        event.netns = 2;
+    };
+    assert_eq!(faults(&elsewhere), (Fault::Peer, "connection-refused", Fault::Peer, false));
+    // Not redirected: its own closed port.
+    let own = |event: &mut ResetEvent| {
+        redirected(event);
+        let asked = common().peer_address;
+        (event.local_address, event.local_port) = (asked, SERVICE);
+    };
+    assert_eq!(faults(&own), (Fault::Peer, "connection-refused", Fault::Peer, false));
+    let rejected = |event: &mut ResetEvent| {
+        let asked = common();
+        event.kind = KIND_REJECTED;
+        event.netfilter_hook = netfilter::LOCAL_OUT;
+        answers(event, tcp_flag::SYN);
+        (event.packet.seq, event.packet.ack) = (1_000_000, 0);
+        (event.local_address, event.peer_address) = (asked.peer_address, asked.local_address);
+        (event.local_port, event.peer_port) = (SERVICE, 43_210);
+    };
+    assert_eq!(faults(&rejected), (Fault::Local, "refused-by-firewall", Fault::Local, false));
+    let by_a_router = |event: &mut ResetEvent| {
+        rejected(event);
+        event.netns = 2;
+    };
+    assert_eq!(faults(&by_a_router), (Fault::Local, "refused-by-firewall", Fault::Path, false));
 }
 
 #[test]

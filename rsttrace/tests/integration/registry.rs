@@ -358,6 +358,12 @@ const ROWS: &[Row] = &[
     needing(rejected::lack, "rejected::input_rule_rejects_v4", rejected::input_rule_rejects_v4),
     needing(rejected::lack, "rejected::input_rule_rejects_v6", rejected::input_rule_rejects_v6),
     needing(rejected::lack_in_the_middle, "rejected::router_rule_rejects", rejected::router_rule_rejects),
+    needing(rejected::lack_at_the_output, "rejected::output_rule_rejects", rejected::output_rule_rejects),
+    needing(
+        rejected::lack_at_the_output,
+        "rejected::redirected_to_a_closed_port",
+        rejected::redirected_to_a_closed_port,
+    ),
     needing(
         conntrack_lookups::lack,
         "conntrack_lookups::local_translations_are_found",
@@ -741,6 +747,7 @@ const ROWS: &[Row] = &[
         "translated::invalid_segment_kills_a_connection",
         translated::invalid_segment_kills_a_connection,
     ),
+    needing(translated::lack, "translated::liberal_router_resets_nothing", translated::liberal_router_resets_nothing),
     needing(
         translated::lack,
         "translated::filter_of_the_server_rejects_a_connection",
