@@ -27,6 +27,9 @@ const IDLE_MIN_MS: f64 = 500.0;
 /// still for so long has its timers go off before it reads.
 const UNREAD_MS: f64 = 1_000.0;
 
+/// References to a socket's file from which on more than one process may hold the connection.
+const SHARED_MIN: u16 = 2;
+
 pub(super) static REUSED_CLOSED_CONNECTION: CauseSpec = CauseSpec {
     code: "reused-closed-connection",
     direction: Some(Direction::Received),
@@ -74,6 +77,11 @@ fn sent_after_fin(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
             Some(names) => evidence.push(format_args!("the peer had closed after {time} of silence ({names})")),
             None => evidence.push(format_args!("the peer had closed after {time} of silence (no known timeout)")),
         }
+    }
+    if let Some(references) = reset.internals.file_refcount.filter(|&references| references >= SHARED_MIN) {
+        evidence.push(format_args!(
+            "{references} references to its file: other processes hold the connection (after a fork), or threads wait on it"
+        ));
     }
     if view.may_be_closing_alert() {
         evidence.push(format_args!("{bytes} bytes may be a TLS closing alert, with which nothing is lost"));

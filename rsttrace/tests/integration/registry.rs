@@ -150,6 +150,8 @@ const ROWS: &[Row] = &[
     row("handed_over::worker_owns_what_it_closes", handed_over::worker_owns_what_it_closes),
     row("handed_over::worker_owns_what_it_accepted", handed_over::worker_owns_what_it_accepted),
     row("handed_over::last_holder_is_the_actor", handed_over::last_holder_is_the_actor),
+    row("handed_over::child_uses_what_its_parent_opened", handed_over::child_uses_what_its_parent_opened),
+    row("handed_over::opener_is_alone", handed_over::opener_is_alone),
     row("owners::process_owns_what_its_threads_open", owners::process_owns_what_its_threads_open),
     needing(owners::no_io_uring, "owners::io_uring_accepts_for_a_process", owners::io_uring_accepts_for_a_process),
     row("owners::receiver_of_a_descriptor_owns_it", owners::receiver_of_a_descriptor_owns_it),
