@@ -595,6 +595,11 @@ const ROWS: &[Row] = &[
         "real_programs::reload::request_after_a_silence_crosses_a_reload",
         real_programs::reload::request_after_a_silence_crosses_a_reload,
     ),
+    needing(
+        || host::lacks_runtime("socat"),
+        "real_programs::reload::forked_process_is_no_reload",
+        real_programs::reload::forked_process_is_no_reload,
+    ),
     timed(
         "real_programs::race::event_loop_meets_the_idle_timeout",
         real_programs::race::event_loop_meets_the_idle_timeout,

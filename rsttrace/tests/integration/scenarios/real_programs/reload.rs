@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use super::{hear_head, nginx::Nginx, program, relayed::Relayed};
-use crate::{delay::Seen, scenarios::receivers::wait_until, stage::Stage};
+use super::{
+    address, hear_head,
+    nginx::Nginx,
+    program::{self, Program},
+    relayed::Relayed,
+};
+use crate::{delay::Seen, host, puppet::Puppet, scenarios::receivers::wait_until, stage::Stage, wire::Wire};
 
 const PORT: u16 = 8080;
 const ROUND_TRIP: Duration = Duration::from_millis(30);
@@ -49,5 +54,31 @@ fn reload(stage: &Stage, silence_ms: u16) {
     // What else the client had sent is no incident of its own.
     for rest in run.sent().filter(|reset| reset["cause"]["code"] != "keepalive-race") {
         rest.cause("aftermath").is("/cause/benign", true);
+    }
+}
+
+/// The near miss: a process that was forked for one connection answers, closes and ends, and the client sends more.
+pub(crate) fn forked_process_is_no_reload(stage: &Stage) {
+    let (wire, tracer) = (Wire::tap(), stage.trace());
+    let listen = format!("TCP-LISTEN:{},bind={},reuseaddr,fork", address().port(), address().ip());
+    let directory = program::directory();
+    let answer = program::script(directory.path(), "answer", "#!/bin/sh\nread line\necho $PPID\n");
+    let server = Program::start("socat", &["-d", "-d", "-t", "0.05", &listen, &format!("EXEC:{answer}")]);
+    server.says("listening on");
+    let mut client = Puppet::start("the-client");
+    let local = client.connect("c", address());
+    client.tell("say_line c hello");
+    let child: u32 = client.tell("hear_line c").parse().unwrap();
+    client.tell("peek_eof c");
+    program::until("the child has ended", || program::comm(child).is_empty());
+    client.tell("send c 5");
+    client.tell("wait_error c");
+
+    let told = wire.finish(tracer, 1 + u64::from(host::shows_without_socket()));
+    told.received(local, address()).owner(&client);
+    if host::shows_without_socket() {
+        let sent = told.sent(address(), local).cause("data-after-close").is("/process/comm", "socat");
+        let evidence = sent["cause"]["evidence"].to_string();
+        assert!(!evidence.contains("a reload"), "{evidence}");
     }
 }
