@@ -117,6 +117,8 @@ pub struct SenderCause {
     pub fault: Fault,
     /// Whether the reset is harmless.
     pub benign: bool,
+    /// Whether its process has ended since it closed ([`Internals`](crate::model::internals::Internals)).
+    pub has_left: bool,
     /// Advice, where it is that of the record and not of the code.
     pub advice: Option<&'static str>,
 }
@@ -130,7 +132,14 @@ impl SenderCause {
             Cow::Borrowed(advice) if of_code != Some(advice) => Some(advice),
             _ => None,
         };
-        Self { code: cause.code, confidence: cause.confidence, fault: cause.fault, benign: cause.benign, advice }
+        Self {
+            code: cause.code,
+            confidence: cause.confidence,
+            fault: cause.fault,
+            benign: cause.benign,
+            has_left: sent.internals.closed_by_leaving,
+            advice,
+        }
     }
 }
 
@@ -187,7 +196,9 @@ pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
         let is_of_this_end = OF_THIS_END.contains(&own.code) && !(is_relayed && OF_A_DECISION.contains(&own.code));
         let is_fitting = is_of_this_end
             || counterpart.fitting.contains(&own.code)
-            || is_relayed && own.code == "reused-closed-connection" && !sent_unaware;
+            || is_relayed && own.code == "reused-closed-connection" && !sent_unaware
+            // This end has seen other connections break with it: the sender's process was killed, for all that it knows.
+            || sent.has_left && own.code == "peer-restarted";
         if is_fitting && is_more_than_a_guess {
             return;
         }

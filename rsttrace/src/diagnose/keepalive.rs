@@ -207,7 +207,7 @@ fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     if let Some(closed) = closing_times(reset).0.filter(|_| reset.internals.closed_by_leaving) {
         let (closed, idle) = (human_duration(closed), human_duration(idle));
         evidence.push(format_args!(
-            "the process closed it {closed} before, after {idle} of silence, and has ended since: a reload, restart or stop"
+            "the process closed it {closed} before, after {idle} of silence, and has ended since: a reload or stop, unless a signal killed it"
         ));
         return;
     }

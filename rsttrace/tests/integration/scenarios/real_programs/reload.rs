@@ -47,7 +47,7 @@ fn reload(stage: &Stage, silence_ms: u16) {
     let received = run.received().next().expect("the client's reset").owner(&client);
     received.cause("keepalive-race").is("/cause/fault", "local").is("/cause/benign", false);
     let sent = run.sent().find(|reset| reset.end("peer") == local).expect("the server's reset").pid(worker);
-    sent.cause("keepalive-race").is("/cause/fault", "peer").says("has ended since: a reload, restart or stop");
+    sent.cause("keepalive-race").is("/cause/fault", "peer").says("has ended since: a reload or stop");
     for advice in [sent, received].map(|reset| reset["cause"]["advice"].as_str().unwrap()) {
         assert!(advice.contains("before a reload") && !advice.contains("lingering"), "{advice}");
     }
