@@ -42,13 +42,14 @@ pub(crate) const TEST_PACKAGES: [&str; 14] = [
     "tcpdump",
     "xinetd",
 ];
-/// Runtimes of the tests' programs in other languages, receivers of records, and services (databases, caches, tunnels) with
+/// Runtimes of the tests' programs in other languages, receivers of records, and services (databases, caches, forwarders) with
 /// their clients: too big for a virtual machine, or not needed on each kernel. The JDK, because it runs a source file
 /// directly. Of MariaDB only the server and the client, which install no service; the others' services are not started
 /// ([`NoServices`]), and the tests run each program by itself. With Python's HTTP clients and
 /// uvicorn come what they depend on, 8 MB.
-const RUNTIME_PACKAGES: [&str; 24] = [
+const RUNTIME_PACKAGES: [&str; 26] = [
     "default-jdk-headless",
+    "libnginx-mod-stream",
     "logrotate",
     "mariadb-client-core",
     "mariadb-server-core",
@@ -68,6 +69,7 @@ const RUNTIME_PACKAGES: [&str; 24] = [
     "python3-yaml",
     "rsyslog",
     "rsyslog-openssl",
+    "socat",
     "squid",
     "stunnel4",
     "uvicorn",
@@ -75,6 +77,8 @@ const RUNTIME_PACKAGES: [&str; 24] = [
 ];
 /// The OpenTelemetry messages for Python, which Debian does not have. This version matches Debian's protobuf.
 const OTLP_MESSAGES: &str = "opentelemetry-proto==1.27.0";
+/// Package of which the tests need one program, [`DOCKER_PROXY`], and not the other 145 MB nor the service.
+const DOCKER: &str = "docker.io";
 /// Packages that build and run virtual machines.
 const VM_PACKAGES: [&str; 6] = ["busybox-static", "cpio", "e2fsprogs", "kmod", "qemu-system-x86", "xz-utils"];
 /// Additional packages in a virtual machine, which loads kernel modules.
@@ -82,6 +86,9 @@ pub(crate) const IN_GUESTS: [&str; 1] = ["kmod"];
 
 /// Directory of the programs that Debian does not have, for the tests of every user.
 const PYTHON: &str = "/usr/local/lib/rsttrace-tests/python";
+
+/// The program of [`DOCKER`] that forwards a port of the host to one of a container.
+const DOCKER_PROXY: &str = "/usr/local/lib/rsttrace-tests/docker-proxy";
 
 const LINKER: &str = "bpf-linker 0.13.0";
 /// Program that checks licences, sources and advisories of the dependencies.
@@ -107,20 +114,22 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let mut tools = Vec::new();
     tools.extend((linker_version().as_deref() != Some(LINKER)).then_some(LINKER));
     tools.extend((deny_version().as_deref() != Some(DENY)).then_some(DENY));
-    if packages.is_empty() && tools.is_empty() && has_messages() {
+    if packages.is_empty() && tools.is_empty() && has_messages() && has_docker_proxy() {
         eprintln!("setup: everything is there");
         return Ok(());
     }
     install(&packages, &tools, SETUP)?;
+    install_docker_proxy()?;
     install_messages()
 }
 
 /// Installs what only the tests need.
 pub(crate) fn for_tests() -> Result<()> {
     let packages = missing(TEST_PACKAGES.into_iter().chain(RUNTIME_PACKAGES))?;
-    if !packages.is_empty() || !has_messages() {
+    if !packages.is_empty() || !has_messages() || !has_docker_proxy() {
         install(&packages, &[], SETUP)?;
     }
+    install_docker_proxy()?;
     install_messages()
 }
 
@@ -160,6 +169,25 @@ fn install_messages() -> Result<()> {
     // Beside Debian's packages, not among them, with Debian's protobuf and gRPC.
     process::run(Command::new("/usr/bin/python3").args(["-m", "venv", "--system-site-packages", PYTHON]))?;
     process::run(Command::new(format!("{PYTHON}/bin/pip")).args(["install", "--quiet", OTLP_MESSAGES]))
+}
+
+fn has_docker_proxy() -> bool {
+    Path::new(DOCKER_PROXY).is_file()
+}
+
+/// Takes the program out of its package, which is not installed.
+fn install_docker_proxy() -> Result<()> {
+    if has_docker_proxy() {
+        return Ok(());
+    }
+    let to = Path::new(DOCKER_PROXY);
+    let directory = to.with_extension("package");
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    process::run(apt_get().args(["download", "--quiet", DOCKER]).current_dir(&directory))?;
+    let take = "dpkg-deb --fsys-tarfile *.deb | tar --extract --wildcards --strip-components=3 '*/docker-proxy'";
+    process::run(Command::new("sh").args(["-c", take]).current_dir(&directory))?;
+    fs::rename(directory.join("docker-proxy"), to).context("the package has no docker-proxy")?;
+    fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))
 }
 
 fn install_tool(tool: &str) -> Result<()> {

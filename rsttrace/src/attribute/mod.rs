@@ -13,15 +13,38 @@ mod systemd_escape;
 pub mod systemd_unit;
 mod users;
 
+use std::time::Duration;
+
 pub use self::names::{NamesError, NamesFile};
 #[cfg(any(test, fuzzing))]
 use crate::cgroup_mounts;
 use crate::{
     attribute::{cgroup::Cgroups, liveness::ProcessLiveness, names::Names, process_cache::ProcessCache, users::Users},
-    model::internals::KernelTask,
-    model::{Actor, Process, Reset},
+    model::internals::{Ending, KernelTask},
+    model::{Actor, Direction, Process, Reset},
     util::degraded::Degraded,
 };
+
+/// Longest time between the close of a connection by a process that leaves and a segment that the close has crossed, milliseconds.
+const LEAVING_MS: f64 = 1_000.0;
+
+/// Returns whether the end of this process would tell why it closed the connection that a reset answers for: it did so a moment
+/// before, and was there before the connection, for which it was not forked. Its start is compared on the boot clock, which is
+/// ahead on a host that was suspended: no process is known to have left there.
+fn may_have_left(reset: &Reset, task: &KernelTask) -> bool {
+    if reset.direction != Direction::Sent || reset.provoked_by.is_none() {
+        return false;
+    }
+    let of_socket = || reset.socket.as_ref().and_then(|socket| Some((socket.fin_sent_ms?, socket.age_ms?)));
+    let of_ending = |ending: &Ending| Some((ending.closed_ms, ending.closed_ms + ending.lifetime_ms?));
+    let times = reset.internals.ending.as_ref().and_then(of_ending).or_else(of_socket);
+    let was_there = |age_ms: f64| {
+        let age = Duration::try_from_secs_f64(age_ms / 1000.0).ok()?;
+        let opened = Duration::from_nanos(reset.internals.ktime_ns).checked_sub(age)?;
+        Some(Duration::from_nanos(task.start_boottime_ns) < opened)
+    };
+    times.is_some_and(|(closed_ms, age_ms)| closed_ms <= LEAVING_MS && was_there(age_ms) == Some(true))
+}
 
 /// Parses any bytes with every parser of this stage: files of `/proc`, cgroups, users.
 #[cfg(any(test, fuzzing))]
@@ -113,6 +136,10 @@ impl Attribution {
     pub fn attribute(&mut self, reset: &mut Reset, kernel_command_line: impl FnOnce(&KernelTask) -> Option<Vec<u8>>) {
         let at_ns = reset.internals.ktime_ns;
         let ownership = owner::decide(reset);
+        if let Some(owner) = &ownership.owner {
+            reset.internals.closed_by_leaving =
+                may_have_left(reset, &owner.task) && self.liveness.had_exited(&owner.task, at_ns);
+        }
         let mut membership = None;
         reset.process = ownership.owner.map(|owner| {
             let details = self.processes.details(&owner.task, at_ns);

@@ -23,7 +23,10 @@ use self::{
     relay::{EndedProcesses, RelaySources},
 };
 use crate::{
-    diagnose::joined::{self, SenderCause},
+    diagnose::{
+        self,
+        joined::{self, SenderCause},
+    },
     model::{
         AFTERMATH, Direction, Endpoint, IncidentRole, NamespaceId, Reset,
         translation::{ConntrackEntry, translated_ends},
@@ -202,8 +205,12 @@ impl Correlator {
             (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Relayed);
             reset.internals.relayed = Some(relayed);
             joined::relay(reset);
+        } else if relay::may_be_forwarded(reset) && joined::relay_unseen(reset) {
+            // Its record is the first that is known of the incident.
         } else if let Some(incident) = self.ended.group_of(reset) {
             (reset.internals.incident, reset.incident_role) = (incident, IncidentRole::Relayed);
+        } else {
+            diagnose::leave(reset);
         }
     }
 

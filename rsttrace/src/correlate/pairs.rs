@@ -233,10 +233,12 @@ pub(super) fn complete(sent: &mut Reset, received: &mut Reset) {
     received.other_end = Some(other_end(sent));
     received.internals.other_record = sent.internals.record;
     received.translated = translation(received, &End::of(sent)).or(received.translated);
+    joined::note_redirection(sent);
     join(received, sent.internals.incident, SenderCause::of(sent));
 }
 
 fn join(received: &mut Reset, incident: u64, sender: SenderCause) {
     (received.internals.incident, received.incident_role) = (incident, IncidentRole::OtherEnd);
     joined::take_from_other_end(received, sender);
+    joined::note_redirection(received);
 }

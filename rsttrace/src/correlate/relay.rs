@@ -20,6 +20,13 @@ const OPENED_NS: u64 = 10_000_000;
 const PROCESSES: usize = 1024;
 /// Resets of one process and side that are remembered.
 const SOURCES_MAX: usize = 16;
+/// Longest time between the opening of a connection and the start of a process that is forked for it, nanoseconds.
+const FORK_NS: u64 = 50_000_000;
+/// Longest time between the start of such a process and its reset, nanoseconds: later, its parent has closed its own copy of the
+/// connection and does not end it any more.
+const YOUNG_NS: u64 = 1_000_000_000;
+/// Resets of young processes that are remembered.
+const FORKED_MAX: usize = 16;
 /// Longest time between the end of a process and of those that follow it, nanoseconds.
 const GROUP_NS: u64 = 1_000_000_000;
 /// Groups of processes that are remembered.
@@ -31,10 +38,16 @@ const RELAYING: &[&str] = &[
     "linger-zero",
     "turned-away",
     "data-after-close",
+    "keepalive-race",
     "gave-up-waiting",
     "client-cancelled",
     "process-exited",
 ];
+
+/// Whether the process ended a connection that it had accepted, alive and without a reset of another connection before it.
+pub(super) fn may_be_forwarded(sent: &Reset) -> bool {
+    RELAYING.contains(&sent.cause.code) && sent.cause.code != "process-exited" && role(sent) == Some(Role::Server)
+}
 
 /// A process: PID and start time on the boot clock, nanoseconds.
 type ProcessId = (u32, u64);
@@ -56,11 +69,48 @@ fn role(reset: &Reset) -> Option<Role> {
     role.filter(|role| matches!(role, Role::Client | Role::Server))
 }
 
-/// Received resets by the process and the side that it is: those that it may pass on.
+/// Received resets that a process may pass on.
 #[derive(Default)]
-pub(super) struct RelaySources(SetTable<(ProcessId, bool), VecDeque<Source>, PROCESSES>);
+pub(super) struct RelaySources {
+    /// By the process and the side that it is.
+    of_processes: SetTable<(ProcessId, bool), VecDeque<Source>, PROCESSES>,
+    /// Those of servers' resets that a process received which had just started: its parent may end the client's connection.
+    of_children: VecDeque<(Child, Source)>,
+}
+
+/// A process that had just started.
+struct Child {
+    /// On the boot clock, which is the one of records where the host was not suspended: times that do not fit make it no child.
+    start_ns: u64,
+    comm: Arc<str>,
+    cgroup: u64,
+}
+
+impl Child {
+    /// The owner of a received reset, if it had just started.
+    fn of(reset: &Reset, (_, start_ns): ProcessId) -> Option<Self> {
+        let age_ns = reset.internals.ktime_ns.checked_sub(start_ns)?;
+        let comm = Arc::clone(&reset.process.as_ref()?.comm);
+        (age_ns <= YOUNG_NS).then(|| Self { start_ns, comm, cgroup: cgroup(reset) })
+    }
+
+    /// Whether it may have been forked for a connection by the owner of that: a process of its name, in its cgroup, that is older
+    /// than the connection, after which it started itself.
+    fn is_of(&self, sent: &Reset, (_, parent_start_ns): ProcessId) -> bool {
+        let opened_ns = opened_ns(sent);
+        let is_named = sent.process.as_ref().is_some_and(|process| process.comm == self.comm);
+        let is_forked_for_it = self.start_ns.checked_sub(opened_ns).is_some_and(|after_ns| after_ns <= FORK_NS);
+        is_named && opened_ns >= parent_start_ns && is_forked_for_it && self.cgroup == cgroup(sent)
+    }
+}
+
+/// Id of the socket's cgroup; 0 if that is not known.
+fn cgroup(reset: &Reset) -> u64 {
+    reset.cgroup.as_ref().map_or(0, |cgroup| cgroup.id)
+}
 
 /// A reset that a process received and has not passed on.
+#[derive(Clone)]
 struct Source {
     ktime_ns: u64,
     record: u64,
@@ -74,6 +124,7 @@ impl Source {
     fn of(reset: &Reset) -> Self {
         let relayed = RelayedReset {
             peer: reset.peer.end(),
+            is_of_child: false,
             code: reset.cause.code,
             fault: reset.cause.fault,
             confidence: reset.cause.confidence,
@@ -84,6 +135,12 @@ impl Source {
         Self { ktime_ns, record, incident, opened_ns: opened_ns(reset), relayed }
     }
 
+    /// Whether it came just before this side ended a connection.
+    fn is_just_before(&self, ended_ns: u64) -> bool {
+        let before_ns = (ended_ns + CLOSE_ERROR_NS).checked_sub(self.ktime_ns);
+        before_ns.is_some_and(|before_ns| before_ns <= RELAY_NS)
+    }
+
     fn is_alike(&self, other: &Self) -> bool {
         (self.relayed.peer, self.relayed.code) == (other.relayed.peer, other.relayed.code)
     }
@@ -91,7 +148,8 @@ impl Source {
 
 /// When the connection was opened, nanoseconds; 0 if that is not known.
 fn opened_ns(reset: &Reset) -> u64 {
-    let age_ms = reset.socket.as_ref().and_then(|socket| socket.age_ms);
+    let of_ending = || reset.internals.ending.as_ref().and_then(|ending| Some(ending.closed_ms + ending.lifetime_ms?));
+    let age_ms = reset.socket.as_ref().and_then(|socket| socket.age_ms).or_else(of_ending);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -118,10 +176,18 @@ impl RelaySources {
             return;
         }
         let (Some(owner), Some(role)) = (owner(reset), role(reset)) else { return };
-        let key = (owner, role == Role::Client);
         let new = Source::of(reset);
-        let Some(sources) = self.0.get_mut(&key) else {
-            self.0.insert(key, VecDeque::from([new]));
+        if let Some(child) = Child::of(reset, owner).filter(|_| role == Role::Client) {
+            self.of_children.retain(|(_, source)| source.record != new.record);
+            if self.of_children.len() >= FORKED_MAX {
+                self.of_children.pop_front();
+            }
+            let relayed = RelayedReset { is_of_child: true, ..new.relayed };
+            self.of_children.push_back((child, Source { relayed, ..new.clone() }));
+        }
+        let key = (owner, role == Role::Client);
+        let Some(sources) = self.of_processes.get_mut(&key) else {
+            self.of_processes.insert(key, VecDeque::from([new]));
             return;
         };
         if let Some(known) = sources.iter_mut().find(|source| source.record == new.record) {
@@ -142,24 +208,29 @@ impl RelaySources {
         let (owner, role) = (owner(sent)?, role(sent)?);
         // It passes on to a client what a server did, and to a server what a client did.
         let is_towards_client = role == Role::Server;
-        let sources = self.0.get_mut(&(owner, is_towards_client))?;
         let ended_ns = ended_ns(sent);
-        let is_just_before = |source: &Source| {
-            (ended_ns + CLOSE_ERROR_NS).checked_sub(source.ktime_ns).is_some_and(|before_ns| before_ns <= RELAY_NS)
+        let own = self.of_processes.get(&(owner, is_towards_client));
+        let of_process = own.into_iter().flatten().filter(|source| source.is_just_before(ended_ns));
+        let is_childs = |child: &Child, source: &Source| {
+            is_towards_client && source.is_just_before(ended_ns) && child.is_of(sent, owner)
         };
-        let position = sources.iter().position(is_just_before)?;
-        let first = sources.get(position)?;
+        let of_children = self.of_children.iter().filter(|(child, source)| is_childs(child, source));
+        let mut sources = of_process.chain(of_children.map(|(_, source)| source));
+        let first = sources.next()?.clone();
         // The client's connection came first: connections of a pool are not opened for one client.
         let own_ns = opened_ns(sent);
         let (client_ns, server_ns) =
             if is_towards_client { (own_ns, first.opened_ns) } else { (first.opened_ns, own_ns) };
         let is_in_order = client_ns <= server_ns.saturating_add(OPENED_NS) || server_ns == 0;
-        if !is_in_order || sources.iter().any(|source| is_just_before(source) && !source.is_alike(first)) {
+        if !is_in_order || sources.any(|source| !source.is_alike(&first)) {
             return None;
         }
-        let source = sources.remove(position)?;
-        let before_ms = Duration::from_nanos(ended_ns.saturating_sub(source.ktime_ns)).as_secs_f64() * 1000.0;
-        Some((source.incident, RelayedReset { before_ms, ..source.relayed }))
+        self.of_children.retain(|(_, source)| source.record != first.record);
+        if let Some(sources) = self.of_processes.get_mut(&(owner, is_towards_client)) {
+            sources.retain(|source| source.record != first.record);
+        }
+        let before_ms = Duration::from_nanos(ended_ns.saturating_sub(first.ktime_ns)).as_secs_f64() * 1000.0;
+        Some((first.incident, RelayedReset { before_ms, ..first.relayed }))
     }
 }
 

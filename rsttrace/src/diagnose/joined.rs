@@ -1,7 +1,10 @@
 //! Causes in view of another record: the other end of the connection, or another connection of the process.
 
+use std::borrow::Cow;
+
 use super::{
     catalogue::{self, CauseSpec, no_evidence},
+    program_hints,
     timeouts::Timeouts,
 };
 use crate::{
@@ -11,6 +14,9 @@ use crate::{
 
 /// Most characters of a process name: those of `comm`.
 const COMM_MAX: usize = 15;
+
+/// Code of a reset with which a process passes on what happened to another connection.
+const RELAYED_CODE: &str = "relayed";
 
 /// What the record of a sent reset says of the received one at the other end.
 struct Counterpart {
@@ -85,10 +91,20 @@ const COUNTERPARTS: &[Counterpart] = &[
     Counterpart { sent: "given-up-earlier", received: ["peer-lost-state"; 2], fitting: &["keepalive-answer"] },
     Counterpart { sent: "peer-stopped-reading", received: ["stopped-reading"; 2], fitting: &[] },
     Counterpart { sent: "mptcp-subflow", received: ["mptcp-subflow"; 2], fitting: &[] },
+    Counterpart {
+        sent: RELAYED_CODE,
+        received: ["peer-aborted"; 2],
+        fitting: &["peer-closed-unread", "client-cancelled", "client-ended", "client-gave-up", "health-probe"],
+    },
 ];
 
 /// Codes that say in which situation this end was, which no sender knows better.
 const OF_THIS_END: &[&str] = &["after-close", "keepalive-race", "tls-goodbye", "turned-away"];
+/// Those of them that are about a decision of the sender's own: it made none where it passes on another connection's end.
+const OF_A_DECISION: &[&str] = &["keepalive-race", "turned-away"];
+
+/// Longest time between a FIN and data of a process that may not have read it yet, milliseconds.
+const UNAWARE_MS: f64 = 1_000.0;
 
 /// Cause of a sent reset, as far as the record of the other end takes it over.
 #[derive(Clone, Copy, Debug)]
@@ -97,22 +113,77 @@ pub struct SenderCause {
     pub code: &'static str,
     /// How certain it is.
     pub confidence: CauseConfidence,
+    /// Side that has something to change, as the sender sees it.
+    pub fault: Fault,
     /// Whether the reset is harmless.
     pub benign: bool,
+    /// Whether its process has ended since it closed ([`Internals`](crate::model::internals::Internals)).
+    pub has_left: bool,
+    /// Advice, where it is that of the record and not of the code.
+    pub advice: Option<&'static str>,
 }
 
 impl SenderCause {
     /// Cause of this record.
-    pub const fn of(sent: &Reset) -> Self {
-        Self { code: sent.cause.code, confidence: sent.cause.confidence, benign: sent.cause.benign }
+    pub fn of(sent: &Reset) -> Self {
+        let cause = &sent.cause;
+        let of_code = catalogue::find_in(cause.code, Direction::Sent).map(|spec| spec.advice);
+        let advice = match cause.advice {
+            Cow::Borrowed(advice) if of_code != Some(advice) => Some(advice),
+            _ => None,
+        };
+        Self {
+            code: cause.code,
+            confidence: cause.confidence,
+            fault: cause.fault,
+            benign: cause.benign,
+            has_left: sent.internals.closed_by_leaving,
+            advice,
+        }
+    }
+}
+
+/// Whether both ends of a refused connection are in one network namespace, and one of them is translated: a rule there redirected
+/// the connection, which never left it.
+fn is_redirected(reset: &Reset) -> bool {
+    let is_here = reset.other_end.as_ref().is_some_and(|other| other.netns.is_some() && other.netns == reset.netns);
+    is_here && reset.translated.is_some() && matches!(reset.cause.code, "connection-refused" | "port-closed")
+}
+
+/// Finds the fault of a refusal that both records are known of in this host's own rules, where these redirected the connection.
+pub fn note_redirection(reset: &mut Reset) {
+    if is_redirected(reset) {
+        (reset.cause.fault, reset.cause.advice) = (Fault::Local, Cow::Borrowed(REDIRECTED));
+    }
+}
+
+/// Advice where a rule of this host redirected a refused connection.
+const REDIRECTED: &str = "Start the proxy (sidecar) that this host's rules redirect to, or change the rule (nft list ruleset, iptables -t nat -S).";
+
+/// Makes a refusal that this host's own packet filter sent the filter's.
+fn refuse_by_own_filter(received: &mut Reset) {
+    if received.cause.code == "connection-refused"
+        && let Some(spec) = catalogue::find_in("refused-by-firewall", Direction::Received)
+    {
+        received.cause = super::cause(spec, CauseConfidence::Certain);
+        received.internals.is_cause_of_another = true;
+        let is_here = received.other_end.as_ref().is_some_and(|other| other.netns == received.netns);
+        if is_here {
+            received.cause.fault = Fault::Local;
+        }
     }
 }
 
 /// Takes the cause of a received reset from the record of the sent one at the other end, as it looks from here. What this end
 /// knows by itself stays where it agrees with that, and is more than a guess or harmless at both ends.
 pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
+    received.internals.advice_of_sender = sent.advice;
+    if sent.code == "firewall-reject" {
+        refuse_by_own_filter(received);
+    }
     let Some(counterpart) = COUNTERPARTS.iter().find(|counterpart| counterpart.sent == sent.code) else { return };
     let is_server = received.socket.as_ref().is_some_and(|socket| socket.role == Some(Role::Server));
+    let sent_unaware = sent_unaware(received);
     let code = counterpart.received[usize::from(is_server)];
     let own = &mut received.cause;
     if own.code == code {
@@ -121,7 +192,13 @@ pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
         }
     } else {
         let is_more_than_a_guess = own.confidence != CauseConfidence::Guess || own.benign && sent.benign;
-        let is_fitting = OF_THIS_END.contains(&own.code) || counterpart.fitting.contains(&own.code);
+        let is_relayed = sent.code == RELAYED_CODE;
+        let is_of_this_end = OF_THIS_END.contains(&own.code) && !(is_relayed && OF_A_DECISION.contains(&own.code));
+        let is_fitting = is_of_this_end
+            || counterpart.fitting.contains(&own.code)
+            || is_relayed && own.code == "reused-closed-connection" && !sent_unaware
+            // This end has seen other connections break with it: the sender's process was killed, for all that it knows.
+            || sent.has_left && own.code == "peer-restarted";
         if is_fitting && is_more_than_a_guess {
             return;
         }
@@ -131,10 +208,21 @@ pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
         own.lost_bytes = lost_bytes;
         received.internals.is_cause_of_another = true;
     }
+    // A fault between the relay and what is behind it, or an unknown one, is none of the relay's.
+    if sent.code == RELAYED_CODE && matches!(sent.fault, Fault::Path | Fault::Unknown) {
+        received.cause.fault = sent.fault;
+    }
     // One end does not find fault with what is harmless at the other.
     if sent.benign {
         (received.cause.benign, received.cause.fault) = (true, Fault::None);
     }
+}
+
+/// Whether this end last sent so soon after the peer's FIN that its process may not have read that.
+fn sent_unaware(received: &Reset) -> bool {
+    let Some(socket) = &received.socket else { return false };
+    let times = socket.fin_received_ms.zip(socket.since_send_ms);
+    times.is_some_and(|(fin_ms, send_ms)| fin_ms - send_ms <= UNAWARE_MS)
 }
 
 /// Makes a sent reset one that passes on what happened to another connection of its process
@@ -148,6 +236,23 @@ pub fn relay(sent: &mut Reset) {
     sent.cause.benign = first.fault == Fault::None;
 }
 
+/// Makes the end of a connection that a forwarder accepted one that it passes on from a connection which is not known. Returns
+/// whether the owner is a forwarder.
+pub fn relay_unseen(sent: &mut Reset) -> bool {
+    let is_forwarder = sent.process.as_ref().is_some_and(program_hints::is_forwarder);
+    if is_forwarder {
+        let lost_bytes = sent.cause.lost_bytes;
+        sent.cause = super::cause(&RELAYED, CauseConfidence::Likely);
+        sent.cause.lost_bytes = lost_bytes;
+        sent.cause.advice = Cow::Borrowed(FORWARDED);
+    }
+    is_forwarder
+}
+
+/// Advice where the other connection of a forwarder is not known.
+const FORWARDED: &str =
+    "Look at what it forwards to, on the host at the other end of a tunnel: what happened there is the cause.";
+
 /// Makes a sent reset, which answered a segment, the aftermath of the reset of its connection.
 pub fn become_aftermath(sent: &mut Reset) {
     let Some(spec) = catalogue::find_in(AFTERMATH, Direction::Sent) else { return };
@@ -156,7 +261,7 @@ pub fn become_aftermath(sent: &mut Reset) {
 }
 
 pub(super) static RELAYED: CauseSpec = CauseSpec {
-    code: "relayed",
+    code: RELAYED_CODE,
     direction: Some(Direction::Sent),
     sender: Sender::LocalProcess,
     fault: Fault::Unknown,
@@ -165,13 +270,17 @@ pub(super) static RELAYED: CauseSpec = CauseSpec {
     evidence: relayed_from,
     summary: "The process passed on the end of another of its connections.",
     advice: "Look at the first record of the incident: what happened there is the cause.",
-    shows_by: "The process had received one reset or refusal on a connection in the other direction just before, and none other in that time. The fault is that of the first record.",
+    shows_by: "The process had received one reset or refusal on a connection in the other direction just before, and none other in that time; the fault is that of the first record. Or the process only forwards connections (ssh, docker-proxy), and it is not known what happened at the other side.",
 };
 
 fn relayed_from(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    let Some(first) = &reset.internals.relayed else { return };
+    let Some(first) = &reset.internals.relayed else {
+        evidence.push("the process accepts connections only to forward them, and no reset of the other side is known");
+        return;
+    };
+    let whose = if first.is_of_child { "a connection of its child" } else { "another connection of this process" };
     evidence.push(format_args!(
-        "{} had come from {} on another connection of this process {} before",
+        "{} had come from {} on {whose} {} before",
         first.code,
         first.peer,
         human_duration(first.before_ms)
@@ -193,19 +302,27 @@ pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
         Direction::Received => {
             let parts = [OTHER_END_HERE, comm, open, pid, close, " sent the reset, ", other.cause];
             evidence.push_parts(parts);
-            // These refer to another record in turn.
-            let refers = matches!(other.cause, AFTERMATH | "relayed");
+            // This refers to another record in turn.
+            let refers = other.cause == AFTERMATH;
+            if is_redirected(reset) {
+                evidence.push("a rule of this host redirected the connection, which never left it");
+                return;
+            }
             if reset.cause.fault != Fault::None
                 && !refers
                 && let Some(spec) = catalogue::find_in(other.cause, Direction::Sent)
             {
                 let comm = sanitize::truncate(comm, COMM_MAX);
-                let parts = ["At the other end, ", &comm, open, pid, close, " on this host: ", spec.advice];
+                let advice = reset.internals.advice_of_sender.unwrap_or(spec.advice);
+                let parts = ["At the other end, ", &comm, open, pid, close, " on this host: ", advice];
                 reset.cause.advice = parts.concat().into();
             }
         }
         Direction::Sent => {
             evidence.push_parts([OTHER_END_HERE, comm, open, pid, close, " received the reset"]);
+            if is_redirected(reset) {
+                evidence.push("a rule of this host redirected the connection, which never left it");
+            }
         }
     }
 }

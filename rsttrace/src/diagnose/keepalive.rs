@@ -2,6 +2,8 @@
 //!
 //! Either end has its record of the same incident, and both name the client's side as the one that has something to change.
 
+use std::borrow::Cow;
+
 use rsttrace_common::abi::tcp;
 
 use super::{
@@ -24,6 +26,9 @@ const IDLE_MIN_MS: f64 = 500.0;
 /// Longest time between the arrival of a request and the close that leaves it unread, milliseconds: a process that stands
 /// still for so long has its timers go off before it reads.
 const UNREAD_MS: f64 = 1_000.0;
+
+/// References to a socket's file from which on more than one process may hold the connection.
+const SHARED_MIN: u16 = 2;
 
 pub(super) static REUSED_CLOSED_CONNECTION: CauseSpec = CauseSpec {
     code: "reused-closed-connection",
@@ -72,6 +77,11 @@ fn sent_after_fin(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
             Some(names) => evidence.push(format_args!("the peer had closed after {time} of silence ({names})")),
             None => evidence.push(format_args!("the peer had closed after {time} of silence (no known timeout)")),
         }
+    }
+    if let Some(references) = reset.internals.file_refcount.filter(|&references| references >= SHARED_MIN) {
+        evidence.push(format_args!(
+            "{references} references to its file: other processes hold the connection (after a fork), or threads wait on it"
+        ));
     }
     if view.may_be_closing_alert() {
         evidence.push(format_args!("{bytes} bytes may be a TLS closing alert, with which nothing is lost"));
@@ -149,12 +159,27 @@ pub(super) static RACE_SENT: CauseSpec = CauseSpec {
     evidence: closed_idle,
     summary: "This side closed an idle connection while the peer was using it again.",
     advice: "Keep idle connections for longer than the peers' pools do, or make those drop idle connections sooner and repeat such requests.",
-    shows_by: "We are the server, had answered everything, and had closed after at least half a second of silence; then the peer's next request came, or lay unread at the close.",
+    shows_by: "We are the server, had answered everything, and had closed after at least half a second of silence; then the peer's next request came, or lay unread at the close. Or after any silence, and the process has ended since, by a reload or a stop.",
 };
 
 fn race_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     idle_close_ms(reset).filter(|&idle| idle >= IDLE_MIN_MS).and(LIKELY)
 }
+
+/// Makes a reset that answers data after the close of an idle connection a race, however short the silence was, where the process
+/// has ended since: it did not close because of a timeout, nor without reading.
+pub(crate) fn leave(sent: &mut Reset) {
+    let is_close = matches!(sent.cause.code, "data-after-close" | "keepalive-race");
+    if is_close && sent.internals.closed_by_leaving && idle_close_ms(sent).is_some() {
+        let lost_bytes = sent.cause.lost_bytes;
+        sent.cause = super::cause(&RACE_SENT, CauseConfidence::Likely);
+        sent.cause.lost_bytes = lost_bytes;
+        sent.cause.advice = Cow::Borrowed(LEFT);
+    }
+}
+
+/// Advice where the process has ended since.
+const LEFT: &str = "Let the peers repeat such requests where that is safe, or take the process out of their sight (drain it) before a reload or stop.";
 
 /// Silence on a connection that this side, a server, closed after it had answered everything, milliseconds; `None` for any
 /// other reset.
@@ -179,6 +204,13 @@ fn idle_close_ms(reset: &Reset) -> Option<f64> {
 
 fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     let Some(idle) = idle_close_ms(reset) else { return };
+    if let Some(closed) = closing_times(reset).0.filter(|_| reset.internals.closed_by_leaving) {
+        let (closed, idle) = (human_duration(closed), human_duration(idle));
+        evidence.push(format_args!(
+            "the process closed it {closed} before, after {idle} of silence, and has ended since: a reload or stop, unless a signal killed it"
+        ));
+        return;
+    }
     let time = human_duration(idle);
     let names = timeouts.names(idle).unwrap_or_else(|| "no known timeout".to_owned());
     evidence.push(format_args!("this side closed after {time} of silence ({names})"));

@@ -26,6 +26,7 @@ mod turned_away;
 
 use std::borrow::Cow;
 
+pub(crate) use keepalive::leave;
 pub(crate) use sent::CHECKS_MIN;
 
 use crate::{

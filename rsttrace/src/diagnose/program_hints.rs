@@ -15,6 +15,8 @@ static TABLE: LazyLock<HintsFile> =
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HintsFile {
+    /// Programs that accept connections only to forward them.
+    forwarders: Vec<String>,
     /// Codes of causes by topic, as `CODE`, `sent/CODE` or `received/CODE`.
     topics: BTreeMap<String, Vec<String>>,
     /// Programs, in the order in which they are tried.
@@ -70,6 +72,12 @@ impl Program {
 /// What follows the last slash of a path.
 fn file_name(path: &str) -> &str {
     memchr::memrchr(b'/', path.as_bytes()).and_then(|slash| path.get(slash + 1..)).unwrap_or(path)
+}
+
+/// Whether a process runs a program that accepts connections only to forward them: it ends none for a reason of its own.
+pub(super) fn is_forwarder(process: &Process) -> bool {
+    let executable = process.executable.as_deref().map(file_name);
+    TABLE.forwarders.iter().any(|name| **name == *process.comm || executable == Some(name))
 }
 
 /// Hints for a cause, one for each program that has any.
@@ -141,6 +149,14 @@ mod tests {
             assert!(catalogue::find(code).next().is_some(), "{code}");
             assert!(codes.insert((code, direction == Direction::Sent)), "{code} has two topics");
         }
+    }
+
+    #[test]
+    fn forwarders_have_an_exact_name() {
+        assert!(is_forwarder(&process("ssh", "/usr/bin/ssh", "ssh -L 1:b:2 a")));
+        assert!(is_forwarder(&process("renamed", "/usr/bin/docker-proxy", "")));
+        assert!(!is_forwarder(&process("sshd", "/usr/sbin/sshd", "sshd: a")));
+        assert!(!is_forwarder(&process("ssh-agent", "/usr/bin/ssh-agent", "")));
     }
 
     #[test]

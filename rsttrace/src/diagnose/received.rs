@@ -106,7 +106,7 @@ static REFUSED_BY_FIREWALL: CauseSpec = CauseSpec {
     evidence: not_from_peer,
     summary: "Something before the peer refused the connection.",
     advice: "Look at the firewalls between: one of them rejects with a TCP reset.",
-    shows_by: "Like connection-refused, but the reset's TTL is not that of the peer's other packets, or it came sooner than the peer can answer.",
+    shows_by: "Like connection-refused, but the reset's TTL is not that of the peer's other packets, or it came sooner than the peer can answer; or this host's packet filter reports that it sent the reset.",
 };
 
 fn refused_by_firewall(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {

@@ -75,6 +75,8 @@ pub struct OtherProcess {
 pub struct RelayedReset {
     /// Peer of the other connection.
     pub peer: Endpoint,
+    /// Whether that belonged to a process that was forked for this one.
+    pub is_of_child: bool,
     /// Code of its cause.
     pub code: &'static str,
     /// Fault of its cause.

@@ -78,6 +78,9 @@ pub struct Internals {
     pub holder_findings: HolderFindings,
     /// Whether the process in `owner` has exited.
     pub owner_ended: bool,
+    /// Whether the process that the record names had served other connections before this one, and has ended soon after it
+    /// had closed this one. Asked only of resets that answer data after a close.
+    pub closed_by_leaving: bool,
     /// Sequence number that this end expected next (`rcv_nxt`) when it received the reset, which is the reset's own where
     /// the kernel accepts no other; `None` for a sent reset, and without a socket.
     pub expected_seq: Option<u32>,
@@ -89,6 +92,8 @@ pub struct Internals {
     pub other_record: u64,
     /// The reset of another connection that this one passes on.
     pub relayed: Option<RelayedReset>,
+    /// Advice of the other end's record, where it is not that of its code.
+    pub advice_of_sender: Option<&'static str>,
     /// Whether the cause follows from another record: its rule need not hold of this one.
     pub is_cause_of_another: bool,
 }

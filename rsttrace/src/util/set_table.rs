@@ -80,6 +80,13 @@ impl<K: Hash + Eq, V, const ENTRIES: usize> SetTable<K, V, ENTRIES> {
         earlier.map(|(_, value)| value)
     }
 
+    /// The value of a key.
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        let (set, tag) = self.place(key);
+        let set = self.sets.get(set)?;
+        set.entries.get(set.way_of(key, tag)?)?.as_ref().map(|(_, value)| value)
+    }
+
     /// The value of a key, to be changed.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.entry(key)?.as_mut().map(|(_, value)| value)

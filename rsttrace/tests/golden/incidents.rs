@@ -5,17 +5,17 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use rsttrace::{
     format::{Format, TextOptions, TextWidth, TimeFormat},
-    model::{IncidentRole, Record, Reset},
+    model::{Direction, Fault, IncidentRole, Record, Reset},
 };
 use rsttrace_common::{
-    abi::{tcp, tcp_flag},
-    event::{PROVENANCE_CONNECT, PROVENANCE_LISTEN, ResetEvent},
+    abi::{netfilter, tcp, tcp_flag},
+    event::{KIND_REJECTED, PROVENANCE_CONNECT, PROVENANCE_LISTEN, ResetEvent},
 };
 
 use crate::{
     cases::events::{
-        NOW_NS, answers, client, common, established, exchanged, held_by, owner, sent, server, timestamps,
-        without_socket,
+        NOW_NS, answers, client, common, established, exchanged, held_by, in_flight, owner, sent, server, timestamps,
+        v4, without_socket,
     },
     compare,
     run::play,
@@ -110,13 +110,13 @@ fn translated_addresses_do_not_part_the_ends() {
     // A virtual address in front of the server, and the client behind a masquerade.
     let virtual_server = |event: &mut ResetEvent| {
         receives(event);
-        (event.peer_address, event.peer_port) = (crate::cases::events::v4([10, 96, 0, 10]), 80);
+        (event.peer_address, event.peer_port) = (v4([10, 96, 0, 10]), 80);
     };
     let received = received_of(vec![at(0, virtual_server), at(40, sends)]);
     assert_eq!((received.incident_role, received.cause.code), (IncidentRole::OtherEnd, "peer-closed-unread"));
     let masqueraded = |event: &mut ResetEvent| {
         receives(event);
-        (event.local_address, event.local_port) = (crate::cases::events::v4([192, 168, 0, 2]), 50_001);
+        (event.local_address, event.local_port) = (v4([192, 168, 0, 2]), 50_001);
     };
     assert_eq!(received_of(vec![at(0, masqueraded), at(40, sends)]).incident_role, IncidentRole::OtherEnd);
 }
@@ -267,6 +267,57 @@ fn a_refusal_is_told_by_the_host_that_refused() {
     assert_eq!(received_of(vec![at(0, of_another), at(5, refuses)]).incident_role, IncidentRole::First);
 }
 
+/// This host refuses in the peer's name: the SYN never left it.
+#[test]
+fn a_refusal_of_this_host_in_the_peers_name_is_its_own() {
+    let refused = |event: &mut ResetEvent| {
+        client(event, tcp::SYN_SENT);
+        (event.snd_nxt, event.unacked_bytes, event.peer_port) = (1_000_001, 1, SERVICE);
+    };
+    let redirected = |event: &mut ResetEvent| {
+        without_socket(event, tcp_flag::SYN);
+        event.packet.ack = 0;
+        (event.local_address, event.peer_address) = (v4([127, 0, 0, 1]), event.local_address);
+        (event.local_port, event.peer_port) = (15_001, 43_210);
+    };
+    let faults = |refuses: &dyn Fn(&mut ResetEvent)| {
+        let (resets, _) = play(vec![at(0, refused), at(5, refuses)]);
+        assert!(resets.iter().all(|reset| reset.other_end.is_some()), "{resets:#?}");
+        let of = |direction| resets.iter().find(|reset| reset.direction == direction).expect("both ends").cause.clone();
+        let (sent, received) = (of(Direction::Sent), of(Direction::Received));
+        (sent.fault, received.code, received.fault, received.advice.contains("redirect"))
+    };
+    assert_eq!(faults(&redirected), (Fault::Local, "connection-refused", Fault::Local, true));
+    // To another namespace: what it is redirected to is another host for all that this one knows.
+    let elsewhere = |event: &mut ResetEvent| {
+        redirected(event);
+        event.netns = 2;
+    };
+    assert_eq!(faults(&elsewhere), (Fault::Peer, "connection-refused", Fault::Peer, false));
+    // Not redirected: its own closed port.
+    let own = |event: &mut ResetEvent| {
+        redirected(event);
+        let asked = common().peer_address;
+        (event.local_address, event.local_port) = (asked, SERVICE);
+    };
+    assert_eq!(faults(&own), (Fault::Peer, "connection-refused", Fault::Peer, false));
+    let rejected = |event: &mut ResetEvent| {
+        let asked = common();
+        event.kind = KIND_REJECTED;
+        event.netfilter_hook = netfilter::LOCAL_OUT;
+        answers(event, tcp_flag::SYN);
+        (event.packet.seq, event.packet.ack) = (1_000_000, 0);
+        (event.local_address, event.peer_address) = (asked.peer_address, asked.local_address);
+        (event.local_port, event.peer_port) = (SERVICE, 43_210);
+    };
+    assert_eq!(faults(&rejected), (Fault::Local, "refused-by-firewall", Fault::Local, false));
+    let by_a_router = |event: &mut ResetEvent| {
+        rejected(event);
+        event.netns = 2;
+    };
+    assert_eq!(faults(&by_a_router), (Fault::Local, "refused-by-firewall", Fault::Path, false));
+}
+
 #[test]
 fn what_comes_after_a_reset_is_its_aftermath() {
     let late_fin = |event: &mut ResetEvent| {
@@ -311,6 +362,77 @@ fn a_relay_belongs_to_what_it_passes_on() {
     );
     assert_eq!((resets[1].cause.fault, summary.incidents), (resets[0].cause.fault, 1));
     assert!(resets[1].cause.evidence.to_string().contains("connection-refused had come from 10.0.1.9:443"));
+}
+
+/// A relay that forks for each client: the child's connection is refused, and the parent has the last copy of the client's.
+#[test]
+fn what_a_child_met_is_passed_on_by_its_parent() {
+    const OPENED_NS: u64 = NOW_NS - 3_560_000;
+    let child = |pid: u32, started_ns: u64| {
+        move |event: &mut ResetEvent| {
+            client(event, tcp::SYN_SENT);
+            owner(event, "socat", pid, PROVENANCE_CONNECT);
+            established(event, 0.1);
+            event.unacked_bytes = 1;
+            event.owner.start_boottime_ns = started_ns;
+        }
+    };
+    let parent = |event: &mut ResetEvent| {
+        sends(event);
+        established(event, 3.24);
+        owner(event, "socat", 77, PROVENANCE_LISTEN);
+        held_by(event, "socat", 77);
+    };
+    let code = |refused: &dyn Fn(&mut ResetEvent)| {
+        let (resets, _) = play(vec![at(0, refused), at(240, parent)]);
+        let sent = resets.iter().find(|reset| reset.process.as_ref().is_some_and(|process| process.pid == 77));
+        sent.expect("the parent's record").clone()
+    };
+    let relayed = code(&child(78, OPENED_NS + 500_000));
+    assert_eq!((relayed.cause.code, relayed.incident_role, relayed.incident), ("relayed", IncidentRole::Relayed, 1));
+    assert!(relayed.cause.evidence.to_string().contains("on a connection of its child"));
+    // Another process of that name, which was there before the connection.
+    assert_eq!(code(&child(78, OPENED_NS - 500_000)).cause.code, "closed-with-unread-data");
+    // One of a host that was suspended, in which time its clock went on.
+    assert_eq!(code(&child(78, NOW_NS + 3_600_000_000_000)).cause.code, "closed-with-unread-data");
+    let renamed = |event: &mut ResetEvent| {
+        child(78, OPENED_NS + 500_000)(event);
+        owner(event, "curl", 78, PROVENANCE_CONNECT);
+        event.owner.start_boottime_ns = OPENED_NS + 500_000;
+    };
+    assert_eq!(code(&renamed).cause.code, "closed-with-unread-data");
+}
+
+/// The client of a relay that passes on a refusal has met neither an idle timeout nor a limit, and has reused nothing.
+#[test]
+fn the_client_of_a_relay_is_not_blamed() {
+    let refused = |event: &mut ResetEvent| {
+        client(event, tcp::SYN_SENT);
+        owner(event, "haproxy", 77, PROVENANCE_CONNECT);
+        established(event, 0.1);
+        event.unacked_bytes = 1;
+    };
+    let passes_on = |event: &mut ResetEvent| {
+        sends(event);
+        owner(event, "haproxy", 77, PROVENANCE_LISTEN);
+        held_by(event, "haproxy", 77);
+    };
+    // The FIN came so many milliseconds before.
+    let client_of = |fin_ms: u32| {
+        let receives = move |event: &mut ResetEvent| {
+            receives(event);
+            established(event, 9_000.0);
+            exchanged(event, 400, 400, fin_ms + 10);
+            in_flight(event, 5, 4);
+            (event.state, event.fin_received_ns) = (tcp::CLOSE_WAIT, NOW_NS - u64::from(fin_ms) * 1_000_000);
+        };
+        let alone = received_of(vec![at(0, receives)]).cause.code;
+        let joined = received_of(vec![at(0, refused), at(200, receives), at(240, passes_on)]).cause;
+        (alone, joined.code, joined.fault)
+    };
+    assert_eq!(client_of(60), ("reused-closed-connection", "peer-aborted", Fault::Peer));
+    // Its process had the time to read the FIN.
+    assert_eq!(client_of(4_000), ("reused-closed-connection", "reused-closed-connection", Fault::Local));
 }
 
 /// An incident is one block: what a proxy passes on, both ends of that, and a further reset of the connection. The record of

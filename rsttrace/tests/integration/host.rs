@@ -168,6 +168,12 @@ pub(crate) fn lacks_runtime(name: &str) -> Option<Lack> {
     program(name).is_none().then(lack)
 }
 
+/// Lack of a scenario that needs a file of a package which the virtual machines do not have, see [`Lack::Guest`].
+pub(crate) fn lacks_file(path: &str) -> Option<Lack> {
+    let lack = || if is_guest() { Lack::Guest(format!("no {path} in a virtual machine")) } else { missing(path) };
+    (!Path::new(path).is_file()).then(lack)
+}
+
 /// Lack of a scenario that needs a module of Debian's Python, which the virtual machines do not have, see [`Lack::Guest`].
 pub(crate) fn lacks_python_module(name: &str) -> Option<Lack> {
     let lack = || if is_guest() { Lack::Guest(format!("no {name} in a virtual machine")) } else { missing(name) };

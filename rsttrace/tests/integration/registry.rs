@@ -150,6 +150,8 @@ const ROWS: &[Row] = &[
     row("handed_over::worker_owns_what_it_closes", handed_over::worker_owns_what_it_closes),
     row("handed_over::worker_owns_what_it_accepted", handed_over::worker_owns_what_it_accepted),
     row("handed_over::last_holder_is_the_actor", handed_over::last_holder_is_the_actor),
+    row("handed_over::child_uses_what_its_parent_opened", handed_over::child_uses_what_its_parent_opened),
+    row("handed_over::opener_is_alone", handed_over::opener_is_alone),
     row("owners::process_owns_what_its_threads_open", owners::process_owns_what_its_threads_open),
     needing(owners::no_io_uring, "owners::io_uring_accepts_for_a_process", owners::io_uring_accepts_for_a_process),
     row("owners::receiver_of_a_descriptor_owns_it", owners::receiver_of_a_descriptor_owns_it),
@@ -358,6 +360,12 @@ const ROWS: &[Row] = &[
     needing(rejected::lack, "rejected::input_rule_rejects_v4", rejected::input_rule_rejects_v4),
     needing(rejected::lack, "rejected::input_rule_rejects_v6", rejected::input_rule_rejects_v6),
     needing(rejected::lack_in_the_middle, "rejected::router_rule_rejects", rejected::router_rule_rejects),
+    needing(rejected::lack_at_the_output, "rejected::output_rule_rejects", rejected::output_rule_rejects),
+    needing(
+        rejected::lack_at_the_output,
+        "rejected::redirected_to_a_closed_port",
+        rejected::redirected_to_a_closed_port,
+    ),
     needing(
         conntrack_lookups::lack,
         "conntrack_lookups::local_translations_are_found",
@@ -582,6 +590,16 @@ const ROWS: &[Row] = &[
             real_programs::ordinary::one_fault_is_named_first,
         )
     },
+    timed("real_programs::reload::request_crosses_a_reload", real_programs::reload::request_crosses_a_reload),
+    timed(
+        "real_programs::reload::request_after_a_silence_crosses_a_reload",
+        real_programs::reload::request_after_a_silence_crosses_a_reload,
+    ),
+    needing(
+        || host::lacks_runtime("socat"),
+        "real_programs::reload::forked_process_is_no_reload",
+        real_programs::reload::forked_process_is_no_reload,
+    ),
     timed(
         "real_programs::race::event_loop_meets_the_idle_timeout",
         real_programs::race::event_loop_meets_the_idle_timeout,
@@ -736,6 +754,7 @@ const ROWS: &[Row] = &[
         "translated::invalid_segment_kills_a_connection",
         translated::invalid_segment_kills_a_connection,
     ),
+    needing(translated::lack, "translated::liberal_router_resets_nothing", translated::liberal_router_resets_nothing),
     needing(
         translated::lack,
         "translated::filter_of_the_server_rejects_a_connection",
@@ -856,6 +875,66 @@ const ROWS: &[Row] = &[
         || host::lacks_program("haproxy"),
         "real_programs::relays::haproxy_has_no_backend",
         real_programs::relays::haproxy_has_no_backend,
+    ),
+    needing(
+        || host::lacks_runtime("socat"),
+        "real_programs::forwarders::socat_has_no_backend",
+        real_programs::forwarders::socat_has_no_backend,
+    ),
+    needing(
+        || host::lacks_runtime("socat"),
+        "real_programs::forwarders::socat_passes_on_an_abort",
+        real_programs::forwarders::socat_passes_on_an_abort,
+    ),
+    needing(
+        || host::lacks_runtime("socat"),
+        "real_programs::forwarders::socat_client_aborts",
+        real_programs::forwarders::socat_client_aborts,
+    ),
+    needing(
+        real_programs::forwarders::lacks_docker_proxy,
+        "real_programs::forwarders::docker_proxy_has_no_backend",
+        real_programs::forwarders::docker_proxy_has_no_backend,
+    ),
+    needing(
+        real_programs::forwarders::lacks_docker_proxy,
+        "real_programs::forwarders::docker_proxy_passes_on_an_abort",
+        real_programs::forwarders::docker_proxy_passes_on_an_abort,
+    ),
+    needing(
+        real_programs::forwarders::lacks_docker_proxy,
+        "real_programs::forwarders::docker_proxy_client_aborts",
+        real_programs::forwarders::docker_proxy_client_aborts,
+    ),
+    needing(
+        real_programs::forwarders::lacks_stream_module,
+        "real_programs::forwarders::nginx_stream_has_no_backend",
+        real_programs::forwarders::nginx_stream_has_no_backend,
+    ),
+    needing(
+        real_programs::forwarders::lacks_stream_module,
+        "real_programs::forwarders::nginx_stream_passes_on_an_abort",
+        real_programs::forwarders::nginx_stream_passes_on_an_abort,
+    ),
+    needing(
+        real_programs::forwarders::lacks_stream_module,
+        "real_programs::forwarders::nginx_stream_client_aborts",
+        real_programs::forwarders::nginx_stream_client_aborts,
+    ),
+    needing(
+        real_programs::openssh::lack,
+        "real_programs::forwarders::forwarded_port_has_no_target",
+        real_programs::forwarders::forwarded_port_has_no_target,
+    ),
+    needing(
+        real_programs::openssh::lack,
+        "real_programs::forwarders::forwarded_port_passes_on_an_abort",
+        real_programs::forwarders::forwarded_port_passes_on_an_abort,
+    ),
+    needing(
+        real_programs::openssh::lack,
+        "real_programs::forwarders::forwarded_port_client_aborts",
+        real_programs::forwarders::forwarded_port_client_aborts,
     ),
     needing(
         || host::lacks_runtime("varnishd"),

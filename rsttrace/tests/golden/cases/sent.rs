@@ -316,6 +316,18 @@ pub(super) const CASES: &[Case] = &[
         before: &[(40, refused_backend)],
         ..case("a proxy whose backend refused a while ago", "closed-with-unread-data", proxied_client)
     },
+    case("a program that only forwards ends a client's connection", "relayed", |event| {
+        proxied_client(event);
+        owner(event, "ssh", 78, PROVENANCE_LISTEN);
+        held_by(event, "ssh", 78);
+    }),
+    case("a program that only forwards is killed", "process-died", |event| {
+        proxied_client(event);
+        owner(event, "ssh", 78, PROVENANCE_LISTEN);
+        held_by(event, "ssh", 78);
+        event.flags |= EVENT_EXITING;
+        event.exit_code = 9;
+    }),
     case("data for a connection that vanished", "no-connection", |event| {
         listener(event, 6);
         answers(event, tcp_flag::ACK | tcp_flag::PSH);

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 
 use crate::{
+    host,
     puppet::Puppet,
     stage::{Pair, Stage, V4},
+    tracer::Run,
 };
 
 /// A master listens, its forked worker accepts and closes: the reset is the worker's, not the listener's.
@@ -69,4 +71,38 @@ pub(crate) fn last_holder_is_the_actor(stage: &Stage) {
         .is("/actor/pid", child)
         .cause("linger-zero");
     run.the_received().between(pair.server_end, pair.client_end).owner(&pair.server);
+}
+
+/// A process forks after it has opened a connection; the child goes on using it when the server has closed it. The opener is
+/// named, which lives, and the evidence says that it may not be alone.
+pub(crate) fn child_uses_what_its_parent_opened(stage: &Stage) {
+    let run = reuse_after(stage, |pair| drop(pair.client.tell("fork keep")));
+    run.the_received().cause("reused-closed-connection").says("2 references to its file");
+}
+
+/// The near miss: a process that is alone uses its connection when the server has closed it.
+pub(crate) fn opener_is_alone(stage: &Stage) {
+    let run = reuse_after(stage, |_| ());
+    let received = run.the_received().cause("reused-closed-connection");
+    let evidence = received["cause"]["evidence"].to_string();
+    assert!(!evidence.contains("references"), "{evidence}");
+}
+
+/// Sends a request on a connection that the server has closed, after this has been done to it.
+fn reuse_after(stage: &Stage, share: impl FnOnce(&mut Pair)) -> Run {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    pair.exchange("c", "s");
+    share(&mut pair);
+    pair.server.tell("close s");
+    pair.client.tell("peek_eof c");
+    // Longer than the clock tick, by which the FIN was before the request.
+    pair.server.tell("idle l 50");
+    pair.client.tell("send c 5");
+    pair.client.tell("wait_error c");
+
+    let both = u64::from(host::shows_without_socket());
+    let run = stage.finish(tracer, both, 1);
+    run.the_received().between(pair.client_end, pair.server_end).owner(&pair.client).is("/cause/fault", "local");
+    run
 }

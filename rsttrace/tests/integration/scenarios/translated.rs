@@ -166,24 +166,43 @@ pub(crate) fn backend_of_virtual_server_refuses(stage: &Stage) {
     told.only_received(address).owner(&client).cause("connection-refused").is("/cause/fault", "peer");
 }
 
+/// A connection through a masquerading router, at which a segment outside of the window has arrived from the server's side.
+struct Invalid {
+    chain: Chain,
+    pair: Pair,
+    at_router: SocketAddr,
+    wire: Wire,
+    tracer: Tracer,
+}
+
+impl Invalid {
+    /// `is_liberal`: whether the router takes such a segment for one of the connection (`nf_conntrack_tcp_be_liberal`, in its own
+    /// namespace, with which the setting ends).
+    fn send(stage: &Stage, is_liberal: bool) -> Self {
+        let chain = Chain::around(stage);
+        netfilter::rules(&format!(
+            "add table ip n
+             add chain ip n p {{ type nat hook postrouting priority 100; }}
+             add rule ip n p oifname {TO_SERVER} masquerade"
+        ));
+        fs::write("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", u8::from(is_liberal).to_string()).unwrap();
+        let router = router_at_server(&chain);
+        let sniffer = chain.server.inside(Sniffer::start);
+        let (wire, tracer) = (Wire::tap_ends(&chain), chain.trace(stage, &["--peer", &router.to_string()]));
+        let mut pair = chain.pair_v4();
+        pair.exchange("c", "s");
+        let at_router = SocketAddr::new(router, pair.client_end.port());
+        let (acknowledged, next) = sniffer.next_of(at_router, pair.server_end);
+        let forger = chain.server.inside(Forger::start);
+        forger.acknowledgement(pair.server_end, at_router, next.wrapping_add(1 << 29), acknowledged);
+        Self { chain, pair, at_router, wire, tracer }
+    }
+}
+
 /// A segment outside of the window is INVALID to a masquerading router: it is not translated, and the router's own
 /// stack resets the server's live connection.
 pub(crate) fn invalid_segment_kills_a_connection(stage: &Stage) {
-    let chain = Chain::around(stage);
-    netfilter::rules(&format!(
-        "add table ip n
-         add chain ip n p {{ type nat hook postrouting priority 100; }}
-         add rule ip n p oifname {TO_SERVER} masquerade"
-    ));
-    let router = router_at_server(&chain);
-    let sniffer = chain.server.inside(Sniffer::start);
-    let (wire, tracer) = (Wire::tap_ends(&chain), chain.trace(stage, &["--peer", &router.to_string()]));
-    let mut pair = chain.pair_v4();
-    pair.exchange("c", "s");
-    let at_router = SocketAddr::new(router, pair.client_end.port());
-    let (acknowledged, next) = sniffer.next_of(at_router, pair.server_end);
-    let forger = chain.server.inside(Forger::start);
-    forger.acknowledgement(pair.server_end, at_router, next.wrapping_add(1 << 29), acknowledged);
+    let Invalid { chain, mut pair, at_router, wire, tracer } = Invalid::send(stage, false);
     pair.server.wait_error("s", "ECONNRESET");
 
     let told = wire.finish(tracer, 1 + u64::from(host::shows_without_socket()));
@@ -194,6 +213,14 @@ pub(crate) fn invalid_segment_kills_a_connection(stage: &Stage) {
         told.sent(at_router, pair.server_end).is("/netns/inode", chain.router).cause("no-connection");
     }
     told.rest_is_harmless();
+}
+
+/// A router that is liberal about windows translates such a segment: nothing is reset, and the connection goes on.
+pub(crate) fn liberal_router_resets_nothing(stage: &Stage) {
+    let Invalid { mut pair, wire, tracer, .. } = Invalid::send(stage, true);
+    pair.exchange("c", "s");
+    let told = wire.finish(tracer, 0);
+    assert!(told.others().is_empty(), "a reset of a live connection");
 }
 
 /// A packet filter at the server begins to reject an established connection; the process there still has it.

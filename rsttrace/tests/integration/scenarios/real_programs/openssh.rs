@@ -25,8 +25,16 @@ pub(crate) fn lack() -> Option<Lack> {
     host::lacks_runtime("sshd").or_else(|| host::lacks_runtime("ssh")).or_else(|| host::lacks_program("unshare"))
 }
 
+/// Address of a server behind a forwarded port.
+pub(super) const BEHIND: &str = "127.0.0.1:2222";
+
 /// Starts a server with more options.
 fn start(options: &[&str]) -> (Program, TempDir) {
+    start_at(ADDRESS, options)
+}
+
+/// Starts a server at an address, with more options.
+pub(super) fn start_at(at: &str, options: &[&str]) -> (Program, TempDir) {
     let directory = program::directory();
     let path = directory.path().display().to_string();
     for key in ["host-key", "key"] {
@@ -35,7 +43,7 @@ fn start(options: &[&str]) -> (Program, TempDir) {
     fs::rename(directory.path().join("key.pub"), directory.path().join("allowed")).unwrap();
     let sshd = host::program("sshd").expect("it is installed").display().to_string();
     let settings = [
-        format!("ListenAddress={ADDRESS}"),
+        format!("ListenAddress={at}"),
         format!("AuthorizedKeysFile={path}/allowed"),
         format!("HostKey={path}/host-key"),
         "StrictModes=no".to_owned(),
@@ -53,9 +61,14 @@ fn start(options: &[&str]) -> (Program, TempDir) {
 
 /// Starts a client that runs a command.
 fn client(directory: &TempDir, command: &str) -> Program {
-    let (host, port) = ADDRESS.split_once(':').unwrap();
+    client_at(ADDRESS, directory, &[], &[command])
+}
+
+/// Starts a client of the server at an address, with more options and a command.
+pub(super) fn client_at(at: &str, directory: &TempDir, options: &[&str], command: &[&str]) -> Program {
+    let (host, port) = at.split_once(':').unwrap();
     let key = directory.path().join("key").display().to_string();
-    let options = [
+    let own = [
         "-F",
         "/dev/null",
         "-o",
@@ -65,7 +78,8 @@ fn client(directory: &TempDir, command: &str) -> Program {
         "-o",
         "BatchMode=yes",
     ];
-    Program::start("ssh", &[&options[..], &["-i", &key, "-p", port, &format!("root@{host}"), command]].concat())
+    let to = ["-i", &key, "-p", port, &format!("root@{host}")];
+    Program::start("ssh", &[&own[..], options, &to, command].concat())
 }
 
 /// `MaxStartups`: the server says so and closes, before or after the client's own first line came.

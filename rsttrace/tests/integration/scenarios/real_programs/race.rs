@@ -96,6 +96,8 @@ fn race(stage: &Stage, round_trip: Duration, kind: Client) {
         // Kernels before 6.10 do not report a reset for a TIME_WAIT socket.
         if let Some(sent) = sent {
             sent.cause("keepalive-race").is("/cause/fault", "peer").is("/process/comm", "nginx").says("of silence");
+            let evidence = sent["cause"]["evidence"].to_string();
+            assert!(!evidence.contains("a reload"), "the worker has not left: {evidence}");
         }
     }
     // What else the client had sent is no incident of its own.

@@ -76,25 +76,26 @@ fn stunnel(backend: SocketAddr) -> (Program, TempDir) {
 }
 
 /// Ends of a connection through a relay.
-struct Ends {
-    client: SocketAddr,
-    backend: SocketAddr,
+pub(super) struct Ends {
+    pub(super) client: SocketAddr,
+    pub(super) backend: SocketAddr,
     /// The relay's end towards the backend.
-    relay: SocketAddr,
+    pub(super) relay: SocketAddr,
 }
 
 /// A client, a relay, a backend, and a connection through them on which a request was answered.
-struct Path {
-    client: Puppet,
-    backend: Puppet,
-    ends: Ends,
-    wire: Wire,
-    tracer: Tracer,
-    _relay: (Program, TempDir),
+pub(super) struct Path<R> {
+    pub(super) client: Puppet,
+    pub(super) backend: Puppet,
+    pub(super) ends: Ends,
+    pub(super) wire: Wire,
+    pub(super) tracer: Tracer,
+    pub(super) relay: R,
 }
 
-impl Path {
-    fn open(stage: &Stage, start: fn(SocketAddr) -> (Program, TempDir)) -> Self {
+impl<R> Path<R> {
+    /// Starts all of them, the relay by `start`.
+    pub(super) fn open(stage: &Stage, start: impl FnOnce(SocketAddr) -> R) -> Self {
         let (wire, tracer) = (Wire::tap(), stage.trace());
         let (mut client, mut backend) = (Puppet::start("the-client"), Puppet::start("the-backend"));
         let backend_end = backend.listen("l", V4, 16);
@@ -111,7 +112,7 @@ impl Path {
             ends: Ends { client: client_end, backend: backend_end, relay: relay_end },
             wire,
             tracer,
-            _relay: relay,
+            relay,
         }
     }
 
@@ -123,7 +124,7 @@ impl Path {
     }
 
     /// The client aborts, which the backend notices.
-    fn client_aborts(mut self) -> (Told, Ends) {
+    pub(super) fn client_aborts(mut self) -> (Told, Ends) {
         self.client.abort("c");
         self.backend.tell("peek_eof b");
         (self.wire.finish(self.tracer, 2), self.ends)
