@@ -97,6 +97,8 @@ struct Pipeline {
     losses: Losses,
     /// The last scan of open files has failed.
     scans_fail: bool,
+    /// Resets of the last summary at an interval.
+    summarized: u64,
     started: Instant,
     /// Start of the run on the events' clock, nanoseconds.
     started_ns: u64,
@@ -149,6 +151,7 @@ impl Pipeline {
             results: Results::default(),
             losses: Losses::default(),
             scans_fail: false,
+            summarized: 0,
             started: Instant::now(),
             started_ns: now_ns(),
             service: ServiceNotifier::from_env(),

@@ -14,6 +14,7 @@ use crate::{
     summary::{SummaryContext, coverage::CounterBaseline},
     util::{
         degraded::{self, Degraded},
+        human_duration,
         messages::{info, sentence},
     },
 };
@@ -101,6 +102,12 @@ impl Pipeline {
     /// Reports what the run has come to so far.
     pub(super) fn report_summary(&mut self, outputs: &Outputs) {
         let summary = self.summary(false, CounterBaseline::compare_all, outputs);
+        let new = summary.resets - std::mem::replace(&mut self.summarized, summary.resets);
+        if let Some(interval) = self.trace.output.summary_interval.filter(|_| !self.trace.output.quiet) {
+            let time = self.text_options().format_time(summary.time, now_ns());
+            let interval = human_duration(interval.as_secs_f64() * 1e3);
+            info(format_args!("{time}{new} resets in the last {interval}; since the start:"));
+        }
         print_summary(&summary, &self.trace.output);
         self.results.outbox.push(Record::Summary(Arc::new(summary)));
     }

@@ -60,7 +60,8 @@ impl Pipeline {
         Outputs::start(stdout, sinks, has_others.then_some(limit))
     }
 
-    fn text_options(&self) -> TextOptions {
+    /// Presentation of text on standard output.
+    pub(super) fn text_options(&self) -> TextOptions {
         let color = match self.trace.output.color {
             ColorWhen::Auto => anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never,
             ColorWhen::Always => true,

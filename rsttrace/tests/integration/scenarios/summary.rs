@@ -53,4 +53,9 @@ pub(crate) fn summaries_come_at_intervals(stage: &Stage) {
         "{last:#}"
     );
     assert!(run.stderr.contains("verdict"), "{}", run.stderr);
+    // What came in each interval adds up to what had come by the last one.
+    let new = run.stderr.lines().filter(|line| line.contains(" resets in the last 200 ms; since the start:"));
+    let new: Vec<u64> = new.map(|line| line.split_whitespace().find_map(|word| word.parse().ok()).unwrap()).collect();
+    let by_interval = before.last().expect("one at an interval")["resets"].as_u64();
+    assert_eq!(Some(new.iter().sum()), by_interval, "{}", run.stderr);
 }
