@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= not-peer= peer-port= local-port= port= not-port= 4/ipv4 6/ipv6 netns= cgroup= unit= container= pod= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= color= q/quiet n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= not-peer= peer-port= local-port= port= not-port= 4/ipv4 6/ipv6 netns= cgroup= unit= container= pod= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= color= fold= q/quiet n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -58,6 +58,9 @@ elapsed\t'Seconds since the start'
 none\t'No time, for a logger that adds its own'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set, or where `CLICOLOR_FORCE` is'
 always\t'Always'
+never\t'Never'"
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l fold -d 'Fold lines of text that are alike, but for the client\'s port and the figures, into one a second with a count' -r -f -a "auto\t'On a terminal, from the sixth line of a kind in a second on'
+always\t'From the sixth line of a kind in a second on'
 never\t'Never'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l summary-interval -d 'Print a summary at this interval, such as 60s or 5m, and at the end' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s d -l duration -d 'Stop after this time, such as 30s or 5m' -r

@@ -64,6 +64,7 @@ fn text_options() -> TextOptions {
         time: TimeFormat::Local,
         started_ns: 0,
         zone: TimeZone::UTC,
+        folds: false,
         width: TextWidth::Fixed(TextOptions::COLUMNS),
         names: false,
     }

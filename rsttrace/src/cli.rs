@@ -117,6 +117,17 @@ pub enum ColorWhen {
     Never,
 }
 
+/// When lines of text are folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FoldWhen {
+    /// On a terminal, from the sixth line of a kind in a second on
+    Auto,
+    /// From the sixth line of a kind in a second on
+    Always,
+    /// Never
+    Never,
+}
+
 /// Destinations and presentation of records.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -142,6 +153,9 @@ pub struct OutputOptions {
     /// Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorWhen::Auto)]
     pub color: ColorWhen,
+    /// Fold lines of text that are alike, but for the client's port and the figures, into one a second with a count
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = FoldWhen::Auto)]
+    pub fold: FoldWhen,
     /// Print only warnings and errors on standard error: no start lines, no summary
     #[arg(short, long)]
     pub quiet: bool,

@@ -77,6 +77,7 @@ fn print(record: &Record) {
         time: TimeFormat::Elapsed,
         started_ns: 0,
         zone: TimeZone::UTC,
+        folds: false,
         width: TextWidth::Fixed(TextOptions::COLUMNS),
         names: false,
     };

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc, time::Duration};
 use lru::LruCache;
 
 use crate::{
-    model::{Direction, IncidentRole, RelayedReset, Reset, Role, internals::Ending},
+    model::{Direction, Endpoint, IncidentRole, RelayedReset, Reset, Role, internals::Ending},
     util::set_table::SetTable,
 };
 
@@ -115,6 +115,8 @@ struct Source {
     ktime_ns: u64,
     record: u64,
     incident: u64,
+    /// This host's end of its connection.
+    local: Endpoint,
     /// When its connection was opened, nanoseconds; 0 if that was before the trace.
     opened_ns: u64,
     relayed: RelayedReset,
@@ -132,7 +134,7 @@ impl Source {
         };
         let Reset { internals, .. } = reset;
         let (ktime_ns, record, incident) = (internals.ktime_ns, internals.record, internals.incident);
-        Self { ktime_ns, record, incident, opened_ns: opened_ns(reset), relayed }
+        Self { ktime_ns, record, incident, local: reset.local, opened_ns: opened_ns(reset), relayed }
     }
 
     /// Whether it came just before this side ended a connection.
@@ -169,6 +171,12 @@ fn ended_ns(sent: &Reset) -> u64 {
     sent.internals.ktime_ns.saturating_sub(ago_ns.unwrap_or(0))
 }
 
+/// Whether the process that received a reset had sent it: it has both ends of the connection, and passes on nothing.
+fn is_by_itself(reset: &Reset, (pid, _): ProcessId) -> bool {
+    let sender = reset.other_end.as_ref().and_then(|other| other.process.as_ref());
+    sender.is_some_and(|sender| sender.pid == pid)
+}
+
 impl RelaySources {
     /// Remembers a received reset, or what has become known of it since.
     pub(super) fn remember(&mut self, reset: &Reset) {
@@ -176,6 +184,10 @@ impl RelaySources {
             return;
         }
         let (Some(owner), Some(role)) = (owner(reset), role(reset)) else { return };
+        if is_by_itself(reset, owner) {
+            self.forget(reset.internals.record, (owner, role == Role::Client));
+            return;
+        }
         let new = Source::of(reset);
         if let Some(child) = Child::of(reset, owner).filter(|_| role == Role::Client) {
             self.of_children.retain(|(_, source)| source.record != new.record);
@@ -200,6 +212,14 @@ impl RelaySources {
         sources.push_back(new);
     }
 
+    /// Forgets a received reset.
+    fn forget(&mut self, record: u64, key: (ProcessId, bool)) {
+        self.of_children.retain(|(_, source)| source.record != record);
+        if let Some(sources) = self.of_processes.get_mut(&key) {
+            sources.retain(|source| source.record != record);
+        }
+    }
+
     /// Incident and reset that this sent one passes on; `None` if it passes on none, or it is not known which.
     pub(super) fn source_of(&mut self, sent: &Reset) -> Option<(u64, RelayedReset)> {
         if !RELAYING.contains(&sent.cause.code) {
@@ -210,7 +230,10 @@ impl RelaySources {
         let is_towards_client = role == Role::Server;
         let ended_ns = ended_ns(sent);
         let own = self.of_processes.get(&(owner, is_towards_client));
-        let of_process = own.into_iter().flatten().filter(|source| source.is_just_before(ended_ns));
+        // What a process did to its own connection comes to its other end before its record.
+        let is_other_end = |source: &Source| (source.local, source.relayed.peer) == (sent.peer.end(), sent.local);
+        let of_process = own.into_iter().flatten();
+        let of_process = of_process.filter(|source| source.is_just_before(ended_ns) && !is_other_end(source));
         let is_childs = |child: &Child, source: &Source| {
             is_towards_client && source.is_just_before(ended_ns) && child.is_of(sent, owner)
         };
@@ -225,10 +248,7 @@ impl RelaySources {
         if !is_in_order || sources.any(|source| !source.is_alike(&first)) {
             return None;
         }
-        self.of_children.retain(|(_, source)| source.record != first.record);
-        if let Some(sources) = self.of_processes.get_mut(&(owner, is_towards_client)) {
-            sources.retain(|source| source.record != first.record);
-        }
+        self.forget(first.record, (owner, is_towards_client));
         let before_ms = Duration::from_nanos(ended_ns.saturating_sub(first.ktime_ns)).as_secs_f64() * 1000.0;
         Some((first.incident, RelayedReset { before_ms, ..first.relayed }))
     }

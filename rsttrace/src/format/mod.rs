@@ -1,6 +1,7 @@
 //! Formats of records. A formatter does no I/O but through the `Write` that it is given.
 
 pub(crate) mod fields;
+mod fold;
 pub(crate) mod json;
 mod long;
 pub(crate) mod text;
@@ -14,6 +15,7 @@ use std::{
 use clap::ValueEnum;
 use jiff::{Timestamp, tz::TimeZone};
 
+use self::fold::FoldingFormatter;
 #[cfg(feature = "schema")]
 pub use self::json::schema::text as json_schema;
 use crate::{model::Record, util::terminal};
@@ -43,6 +45,7 @@ impl Format {
     /// A new formatter for this format. `options` apply to text; JSON has none.
     pub fn formatter(self, options: TextOptions) -> Box<dyn Formatter> {
         match self {
+            Self::Text if options.folds => Box::new(FoldingFormatter::new(text::TextFormatter::new(options))),
             Self::Text => Box::new(text::TextFormatter::new(options)),
             Self::Long => Box::new(long::LongFormatter::new(options)),
             Self::Json => Box::new(json::JsonFormatter::default()),
@@ -69,6 +72,16 @@ pub trait Formatter: Send {
     /// Writes one record as whole lines; a record that the format leaves out writes nothing. Fails where `out` fails, and
     /// where a record has no form in this format.
     fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()>;
+
+    /// When [`Self::flush`] is due, nanoseconds of `CLOCK_MONOTONIC`; `None` where nothing is held back.
+    fn deadline_ns(&self) -> Option<u64> {
+        None
+    }
+
+    /// Writes what was held back and is due at this time; all for [`u64::MAX`]. Fails as [`Self::write`] does.
+    fn flush(&mut self, _now_ns: u64, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Columns of text.
@@ -92,6 +105,8 @@ pub struct TextOptions {
     pub started_ns: u64,
     /// The local time zone.
     pub zone: TimeZone,
+    /// Whether lines of a burst that are alike become one.
+    pub folds: bool,
     /// Columns that lines are fitted into.
     pub width: TextWidth,
     /// Names of ports, users, peers, containers and pods beside the numbers.

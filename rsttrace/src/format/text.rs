@@ -26,6 +26,8 @@ const PROCESS: RangeInclusive<usize> = 14..=23;
 const HOME: usize = 32;
 /// Columns of the pod or container behind the process: those below which it is left out, and the most.
 const PLACE: RangeInclusive<usize> = 8..=HOME;
+/// Least columns of this host's end: its port, behind an ellipsis.
+const LOCAL_LEAST: usize = "…:65535".len() - '…'.len_utf8() + 1;
 /// Columns of a state: the longest is ESTABLISHED.
 const STATE: usize = 11;
 
@@ -77,18 +79,24 @@ impl TextFormatter {
         // A long IPv6 address leaves no room for columns.
         let crowded = columns(&peer) > *ENDPOINT.end();
         let wide = |text: &str, column: usize| if crowded { columns(text) } else { columns(text).max(column) };
-        let (peer_columns, process_columns, state_columns) =
-            (self.peer_columns, wide(&process, self.process_columns), wide(&state, STATE));
+        let (peer_columns, process_columns) = (self.peer_columns, wide(&process, self.process_columns));
+        let mut state = format!(" {state:0$}", wide(&state, STATE));
+        let count = if reset.count > 1 { format!(" ×{}", reset.count) } else { String::new() };
+        let told = columns(&count) + 1 + columns(cause(reset));
         let mut others = columns(&time)
             + "SENT ".len()
             + " > ".len()
             + columns(&peer).max(peer_columns)
             + 1
             + process_columns
-            + 1
-            + state_columns;
+            + columns(&state);
+        if others + LOCAL_LEAST + told > width {
+            // A narrow terminal has no room for it.
+            others -= columns(&state);
+            state.clear();
+        }
         // The ends and the cause have priority over the names.
-        let least = others + columns(&reset.local.to_string()).min(*ENDPOINT.end()) + 1 + columns(cause(reset));
+        let least = others + columns(&reset.local.to_string()).min(*ENDPOINT.end()) + told;
         let place = self.place(reset, width.saturating_sub(least + 1), crowded);
         // Directly behind the process; the blanks of both columns follow.
         let process = match &place {
@@ -100,29 +108,24 @@ impl TextFormatter {
         };
         let process_columns = process_columns + place.as_ref().map_or(0, |(_, columns)| columns + 1);
         // Of two long IPv6 addresses, the peer's is the one to read whole, and the cause has priority over both.
-        let room = width.saturating_sub(others + 1 + columns(cause(reset)));
+        let room = width.saturating_sub(others + told);
         let local = shorten(&reset.local.to_string(), room.min(*ENDPOINT.end()));
         grow(&mut self.local_columns, columns(&local), &ENDPOINT);
         let local_columns = self.local_columns.min(room.max(columns(&local)));
 
         let mut line = format!(
             "{dim}{time}{dim:#}{accent}{label}{accent:#} {local:local_columns$} {accent}{arrow}{accent:#} \
-             {peer:peer_columns$} {process:process_columns$} {state:state_columns$}"
+             {peer:peer_columns$} {process:process_columns$}{state}{count}"
         );
-        let mut left = width.saturating_sub(others + columns(&local).max(local_columns));
-        let mut tail = |part: &str, style: Style| {
-            // A part is printed whole or not at all: half a figure is a wrong figure.
-            if columns(part) < left {
-                left -= columns(part) + 1;
-                line.extend([" ", &style.render().to_string(), part, &style.render_reset().to_string()]);
-            }
-        };
-        if reset.count > 1 {
-            tail(&format!("×{}", reset.count), Style::new());
-        }
-        tail(cause(reset), style(fault_style(reset.cause.fault)));
+        let style = style(fault_style(reset.cause.fault));
+        line.extend([" ", &style.render().to_string(), cause(reset), &style.render_reset().to_string()]);
+        let mut left = width.saturating_sub(others + columns(&local).max(local_columns) + told);
         for figure in figures(reset, self.options.names, place.is_some()) {
-            tail(&figure, Style::new());
+            // A part is printed whole or not at all: half a figure is a wrong figure.
+            if columns(&figure) < left {
+                left -= columns(&figure) + 1;
+                line.extend([" ", &figure]);
+            }
         }
         writeln!(out, "{}", line.trim_end())
     }
@@ -288,6 +291,7 @@ mod tests {
             time: TimeFormat::None,
             started_ns: 0,
             zone: TimeZone::UTC,
+            folds: false,
             width: TextWidth::Fixed(columns),
             names,
         };

@@ -223,6 +223,7 @@ impl Pipeline {
                     // The record of the other end may lie in the buffers.
                     transport.drain(&mut push);
                 }
+                () = sleep_until_ktime(outputs.folded_deadline_ns()) => {}
                 () = lookups_answered(conntrack.as_ref()) => {}
                 () = sleep_until_ktime(self.processor.flood_deadline_ns()) => self.process_aggregates(),
                 scrape = next_scrape(&mut scrapes) => {
@@ -254,7 +255,10 @@ impl Pipeline {
                     biased;
                     _ = interrupt.recv() => break false,
                     _ = terminate.recv() => break false,
-                    sent = outputs.send(&mut self.results.outbox, |record| self.processor.recycle(record)) => break sent,
+                    sent = async {
+                        outputs.flush_folded(now_ns()).await;
+                        outputs.send(&mut self.results.outbox, |record| self.processor.recycle(record)).await
+                    } => break sent,
                     // Standard output takes nothing; what that costs is reported while it happens.
                     () = sleep(LOSS_CHECK) => {
                         self.service.ping_watchdog();

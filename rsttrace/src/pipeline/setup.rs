@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::Pipeline;
 use crate::{
-    cli::ColorWhen,
+    cli::{ColorWhen, FoldWhen},
     format::{Format, TextOptions, TextWidth, TimeFormat},
     metrics::{Metrics, Scrape},
     sandbox::Requirements,
@@ -49,6 +49,7 @@ impl Pipeline {
         let sink_options = TextOptions {
             color: false,
             time: TimeFormat::None,
+            folds: false,
             width: TextWidth::Fixed(TextOptions::COLUMNS),
             ..options.clone()
         };
@@ -67,16 +68,18 @@ impl Pipeline {
             ColorWhen::Always => true,
             ColorWhen::Never => false,
         };
+        let is_terminal = io::stdout().is_terminal();
         TextOptions {
             color,
             time: self.trace.output.time,
             started_ns: self.started_ns,
             zone: TimeZone::system(),
-            width: if io::stdout().is_terminal() {
-                TextWidth::Terminal
-            } else {
-                TextWidth::Fixed(TextOptions::COLUMNS)
+            folds: match self.trace.output.fold {
+                FoldWhen::Auto => is_terminal,
+                FoldWhen::Always => true,
+                FoldWhen::Never => false,
             },
+            width: if is_terminal { TextWidth::Terminal } else { TextWidth::Fixed(TextOptions::COLUMNS) },
             names: !self.trace.output.numeric,
         }
     }

@@ -63,6 +63,19 @@ impl Outputs {
         goes_on
     }
 
+    /// When [`Self::flush_folded`] is due, nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) fn folded_deadline_ns(&self) -> Option<u64> {
+        self.writer.as_ref().and_then(StdoutWriter::deadline_ns)
+    }
+
+    /// Writes the lines of text that were held back and are due at this time. Waits for the reader of standard output where that
+    /// applies backpressure. Cancel safe.
+    pub(crate) async fn flush_folded(&mut self, now_ns: u64) {
+        if let Some(writer) = &mut self.writer {
+            writer.flush_folded(now_ns).await;
+        }
+    }
+
     /// Tells the sinks to reopen their files.
     pub(crate) fn reopen(&self) {
         self.sinks.reopen();

@@ -195,6 +195,31 @@ impl StdoutWriter {
         true
     }
 
+    /// When [`Self::flush_folded`] is due, nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) fn deadline_ns(&self) -> Option<u64> {
+        self.formatter.deadline_ns()
+    }
+
+    /// Queues the lines that were held back and are due at this time. Waits for room, if the pipeline waits for the reader. Cancel
+    /// safe: lines that are not queued yet stay where they are.
+    pub(crate) async fn flush_folded(&mut self, now_ns: u64) {
+        if self.deadline_ns().is_none_or(|deadline_ns| deadline_ns > now_ns) {
+            return;
+        }
+        let slot = match self.capacity {
+            None => self.chunks.reserve().await.ok(),
+            Some(_) => self.chunks.try_reserve().ok(),
+        };
+        let mut chunk = Chunk::new(&self.empty);
+        if let Err(error) = self.formatter.flush(now_ns, &mut chunk.lines) {
+            chunk.error = Some(error);
+        }
+        // Without room, the reader has not read for long: these lines are among what it misses.
+        if let Some(slot) = slot {
+            slot.send(chunk);
+        }
+    }
+
     /// Written, dropped and waiting records.
     pub(crate) fn count(&self) -> SinkCount {
         let delivered = self.written.load(Ordering::Relaxed);
@@ -224,6 +249,8 @@ impl StdoutWriter {
     /// [`SHUTDOWN_IDLE_TIMEOUT`]. The error says how many records are missing, including `left`, which could not be
     /// queued.
     pub(crate) async fn finish(mut self, deadline: Instant, left: usize) -> Result<(), StdoutError> {
+        // Where the thread does not make room, it is told below why.
+        let _ignored = timeout_at(deadline, self.flush_folded(u64::MAX)).await;
         drop(self.chunks);
         let result = loop {
             let before = self.written.load(Ordering::Relaxed);

@@ -435,6 +435,31 @@ fn the_client_of_a_relay_is_not_blamed() {
     assert_eq!(client_of(4_000), ("reused-closed-connection", "reused-closed-connection", Fault::Local));
 }
 
+/// A program that talks to itself, as tests do: none of its connections passes on the end of another, and none its own.
+#[test]
+fn a_process_at_both_ends_is_no_relay() {
+    let pair = |number: u16| {
+        let seq = SEQ + u32::from(number);
+        let receives = move |event: &mut ResetEvent| {
+            receives(event);
+            owner(event, "python3", 50, PROVENANCE_CONNECT);
+            (event.local_port, event.rcv_nxt) = (43_000 + number, seq);
+        };
+        let sends = move |event: &mut ResetEvent| {
+            sends(event);
+            owner(event, "python3", 50, PROVENANCE_LISTEN);
+            held_by(event, "python3", 50);
+            (event.peer_port, event.snd_nxt) = (43_000 + number, seq);
+        };
+        let us = u64::from(number) * 2_000;
+        [at(us, receives), at(us + 40, sends)]
+    };
+    let (resets, summary) = play((0..4).flat_map(pair).collect());
+    let codes: Vec<_> = resets.iter().map(|reset| reset.cause.code).collect();
+    assert_eq!(codes, ["closed-with-unread-data", "peer-closed-unread"].repeat(4));
+    assert_eq!(summary.incidents, 4);
+}
+
 /// An incident is one block: what a proxy passes on, both ends of that, and a further reset of the connection. The record of
 /// another incident ends the block, and what comes later has one of its own.
 #[test]
@@ -474,6 +499,7 @@ fn an_incident_is_one_block() {
         time: TimeFormat::Utc,
         started_ns: 0,
         zone: TimeZone::UTC,
+        folds: false,
         width: TextWidth::Fixed(TextOptions::COLUMNS),
         names: false,
     };

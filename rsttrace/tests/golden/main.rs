@@ -132,6 +132,7 @@ fn printed(format: Format, color: bool) -> String {
         time: TimeFormat::Utc,
         started_ns: 0,
         zone: TimeZone::UTC,
+        folds: false,
         width: TextWidth::Fixed(TextOptions::COLUMNS),
         // Port names come from files that differ between machines.
         names: false,
@@ -184,6 +185,7 @@ fn times_follow_a_clock_that_is_set() {
         time: TimeFormat::Elapsed,
         started_ns: NOW_NS - 10_000_000_000,
         zone: TimeZone::UTC,
+        folds: false,
         width: TextWidth::Fixed(TextOptions::COLUMNS),
         names: false,
     };
@@ -250,6 +252,30 @@ fn text_is_as_stored() {
     }
 }
 
+/// On a narrow terminal the cause is there, and the whole of the peer.
+#[test]
+fn narrow_text_has_cause_and_peer() {
+    for columns in [40, 60, 80, 100] {
+        let options = TextOptions {
+            color: false,
+            time: TimeFormat::Utc,
+            started_ns: 0,
+            zone: TimeZone::UTC,
+            folds: false,
+            width: TextWidth::Fixed(columns),
+            names: false,
+        };
+        let mut text = Format::Text.formatter(options);
+        for (case, reset) in cases::all().zip(resets()) {
+            let mut out = Vec::new();
+            let (peer, code) = (reset.peer.to_string(), reset.cause.code);
+            text.write(&Record::Reset(Arc::new(reset)), &mut out).expect("a vector takes everything");
+            let line = String::from_utf8(out).expect("UTF-8");
+            assert!(line.contains(&peer) && (line.contains(code) || code == "unknown"), "{}: {line}", case.name);
+        }
+    }
+}
+
 #[test]
 fn colour_changes_no_text() {
     let colored = printed(Format::Text, true);
@@ -272,6 +298,7 @@ fn names_are_as_stored() {
             time: TimeFormat::Utc,
             started_ns: 0,
             zone: TimeZone::UTC,
+            folds: false,
             width: TextWidth::Fixed(TextOptions::COLUMNS),
             names: true,
         };

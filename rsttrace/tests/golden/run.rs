@@ -362,6 +362,7 @@ fn summary_follows_the_schema() {
         time: TimeFormat::Utc,
         started_ns: 0,
         zone: jiff::tz::TimeZone::UTC,
+        folds: false,
         width: TextWidth::Fixed(TextOptions::COLUMNS),
         names: false,
     };

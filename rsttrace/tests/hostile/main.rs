@@ -172,6 +172,7 @@ fn text_options(color: bool) -> TextOptions {
         time: TimeFormat::Utc,
         started_ns: 0,
         zone: TimeZone::UTC,
+        folds: false,
         width: TextWidth::Fixed(TextOptions::COLUMNS),
         // User names; port names depend on the machine.
         names: true,
