@@ -72,8 +72,8 @@ pub(super) fn make(
     let initramfs = initramfs(directory, programs, &image)?;
     let tree = directory.join("programs");
     disk::start_anew(&tree)?;
-    let tests = program.unwrap_or(&programs.integration);
-    for (name, from) in [("rsttrace", &*programs.rsttrace), ("tests", tests)] {
+    let own = program.map(|program| ("program", program));
+    for (name, from) in [("rsttrace", &*programs.rsttrace), ("tests", &*programs.integration)].into_iter().chain(own) {
         fs::copy(from, tree.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     process::run(

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// Number of processors of each machine; with several, which wait for each other, everything takes twice as long
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     cpus: u8,
-    /// Script or program to run in place of the integration tests, with their programs at hand; `RSTTRACE_BIN` names rsttrace
+    /// Script or program to run in place of the integration tests, which are `/guest/tests` there; `RSTTRACE_BIN` names rsttrace
     #[arg(long, value_name = "FILE")]
     exec: Option<PathBuf>,
     /// Arguments of the integration runner, or of --exec: `cargo xtask vm 6.1 -- filter`

@@ -28,7 +28,11 @@ while IFS= read -r argument; do
 	set -- "$@" "$argument"
 done </guest/arguments
 {
-	/guest/tests "$@"
+	if [ -e /guest/program ]; then
+		/guest/program "$@"
+	else
+		/guest/tests "$@"
+	fi
 	echo $? >/tmp/status
 } | tee /tmp/first
 status=$(cat /tmp/status)
