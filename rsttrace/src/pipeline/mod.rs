@@ -182,10 +182,7 @@ impl Pipeline {
         let mut scrapes = self.start_metrics()?;
         self.processor.enable_scans(self.loaded.can_scan());
         self.processor.stages_mut().attribution.prefetch();
-        if !self.trace.output.quiet {
-            self.announce();
-        }
-        self.warn_without_output();
+        self.announce();
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);

@@ -131,16 +131,15 @@ impl Pipeline {
         })
     }
 
-    /// Warns where records go nowhere.
-    pub(super) fn warn_without_output(&self) {
-        let OutputOptions { output, sink, metrics, .. } = &self.trace.output;
+    /// Prints what is watched, what is limited, and a warning where records go nowhere.
+    pub(super) fn announce(&self) {
+        let OutputOptions { output, sink, metrics, quiet, .. } = &self.trace.output;
         if *output == Format::None && sink.is_empty() && metrics.is_none() {
             info("records go nowhere: --output none is for use with --sink or --metrics");
         }
-    }
-
-    /// Prints what is watched, and what is limited.
-    pub(super) fn announce(&self) {
+        if *quiet {
+            return;
+        }
         let stages = self.processor.stages();
         let place =
             if stages.filter.filters().netns.is_some() { "one network namespace" } else { "all network namespaces" };
