@@ -153,7 +153,9 @@ pub(crate) fn killed_server_ends_all_connections(stage: &Stage) {
     let tracer = stage.trace_with(&["--received"]);
     kill_server();
     let run = stage.finish(tracer, 0, 3);
-    let received: Vec<_> = run.received().collect();
+    let mut received: Vec<_> = run.received().collect();
+    // A record that waited for its owner may come after a later one.
+    received.sort_by_key(|reset| reset["time"].as_str());
     received[1].cause("peer-restarted");
     received[2].state("CLOSE_WAIT").cause("peer-restarted");
     let verdict = run.summaries.last().expect("a summary")["verdict"].as_str().expect("a text");
