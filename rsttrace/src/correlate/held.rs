@@ -7,9 +7,17 @@ use crate::model::Reset;
 /// Most records that wait at once. Under a flood the oldest goes without.
 const HELD_MAX: usize = 512;
 
+/// Shortest wait from the time at which a record was seen to wait, nanoseconds. Where this process was late, the kernel's other
+/// report may be later still: its CPU had to run this process first.
+const LEAST_NS: u64 = 3_000_000;
+
 /// Waiting records, those that are due first at the front.
 #[derive(Default)]
-pub(super) struct HeldRecords(VecDeque<Held>);
+pub(super) struct HeldRecords {
+    records: VecDeque<Held>,
+    /// Those at the end that have not been seen to wait.
+    new: usize,
+}
 
 struct Held {
     record: Arc<Reset>,
@@ -22,39 +30,52 @@ impl HeldRecords {
     /// Appends a record, which waits until so long after its event, and not shorter than those before it. Returns the
     /// oldest if there are too many.
     pub(super) fn push(&mut self, record: Arc<Reset>, hold_ns: u64) -> Option<Arc<Reset>> {
-        let last_ns = self.0.back().map_or(0, |held| held.deadline_ns);
+        let last_ns = self.records.back().map_or(0, |held| held.deadline_ns);
         let deadline_ns = record.internals.ktime_ns.saturating_add(hold_ns).max(last_ns);
         let number = record.internals.record;
-        self.0.push_back(Held { record, number, deadline_ns });
-        if self.0.len() <= HELD_MAX {
+        self.records.push_back(Held { record, number, deadline_ns });
+        self.new += 1;
+        if self.records.len() <= HELD_MAX {
             return None;
         }
-        self.0.pop_front().map(|held| held.record)
+        self.records.pop_front().map(|held| held.record)
     }
 
     /// Removes the record of this number, the latest first.
     pub(super) fn take(&mut self, record: u64) -> Option<Arc<Reset>> {
-        let position = self.0.iter().rposition(|held| held.number == record)?;
-        self.0.remove(position).map(|held| held.record)
+        let position = self.records.iter().rposition(|held| held.number == record)?;
+        if position >= self.records.len().saturating_sub(self.new) {
+            self.new = self.new.saturating_sub(1);
+        }
+        self.records.remove(position).map(|held| held.record)
     }
 
     /// The record of this number.
     pub(super) fn get(&self, record: u64) -> Option<&Reset> {
-        self.0.iter().rfind(|held| held.number == record).map(|held| &*held.record)
+        self.records.iter().rfind(|held| held.number == record).map(|held| &*held.record)
     }
 
     /// The record of this number, to be changed.
     pub(super) fn get_mut(&mut self, record: u64) -> Option<&mut Reset> {
-        let held = self.0.iter_mut().rfind(|held| held.number == record)?;
+        let held = self.records.iter_mut().rfind(|held| held.number == record)?;
         Some(Arc::make_mut(&mut held.record))
+    }
+
+    /// Lets records that have begun to wait since the last time wait for [`LEAST_NS`] from now on.
+    pub(super) fn see(&mut self, now_ns: u64) {
+        let least_ns = now_ns.saturating_add(LEAST_NS);
+        let new = std::mem::take(&mut self.new);
+        for held in self.records.iter_mut().rev().take(new) {
+            held.deadline_ns = held.deadline_ns.max(least_ns);
+        }
     }
 
     /// Removes the first record if it is due.
     pub(super) fn pop_due(&mut self, now_ns: u64) -> Option<Arc<Reset>> {
-        self.0.pop_front_if(|held| held.deadline_ns <= now_ns).map(|held| held.record)
+        self.records.pop_front_if(|held| held.deadline_ns <= now_ns).map(|held| held.record)
     }
 
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        self.0.front().map(|held| held.deadline_ns)
+        self.records.front().map(|held| held.deadline_ns)
     }
 }

@@ -164,6 +164,7 @@ impl Correlator {
 
     /// Hands on the records whose wait is over at this time; all for [`u64::MAX`].
     pub fn release(&mut self, now_ns: u64, emit: &mut impl FnMut(&mut Self, Arc<Reset>)) {
+        self.held.see(now_ns);
         while let Some(record) = self.held.pop_due(now_ns) {
             for record in self.with_answer(record).into_iter().flatten() {
                 self.keep(&record);

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use rsttrace::{
     format::{Format, TextOptions, TextWidth, TimeFormat},
     model::{Direction, Fault, IncidentRole, Record, Reset},
+    pipeline::testing::{Collected, NoKernel},
 };
 use rsttrace_common::{
     abi::{netfilter, tcp, tcp_flag},
@@ -17,7 +18,7 @@ use crate::{
         NOW_NS, answers, client, common, established, exchanged, held_by, in_flight, owner, sent, server, timestamps,
         v4, without_socket,
     },
-    compare,
+    clock, compare, processor, reasons,
     run::play,
 };
 
@@ -433,6 +434,24 @@ fn the_client_of_a_relay_is_not_blamed() {
     assert_eq!(client_of(60), ("reused-closed-connection", "peer-aborted", Fault::Peer));
     // Its process had the time to read the FIN.
     assert_eq!(client_of(4_000), ("reused-closed-connection", "reused-closed-connection", Fault::Local));
+}
+
+/// This process runs before the one that sends: the sender's record comes when the wait is over by the clock.
+#[test]
+fn a_late_reader_waits_for_the_sender() {
+    let wait = |late_ns: u64, until_ns: u64| {
+        let (mut processor, mut out) = (processor(reasons(), |_: &mut Reset| ()), Collected::default());
+        processor.process_event(&at(0, receives), 1, &clock(), &NoKernel, &mut out);
+        processor.release_held(NOW_NS + late_ns, &mut out);
+        processor.release_held(NOW_NS + until_ns, &mut out);
+        processor.process_event(&at(40, sends), 1, &clock(), &NoKernel, &mut out);
+        processor.finish_all(&NoKernel, &mut out);
+        find(&out.resets(), "java").cause.code
+    };
+    assert_eq!(wait(20_000_000, 22_000_000), "peer-closed-unread");
+    // Longer than that it does not wait, nor longer at all where it was not late.
+    assert_eq!(wait(20_000_000, 24_000_000), "peer-aborted");
+    assert_eq!(wait(1_000_000, 10_500_000), "peer-aborted");
 }
 
 /// A program that talks to itself, as tests do: none of its connections passes on the end of another, and none its own.

@@ -45,6 +45,8 @@ fn play_completed(mut events: Vec<ResetEvent>, count: u64, complete: impl FnMut(
     for event in &events {
         processor.release_held(event.ktime_ns, &mut out);
         processor.process_event(event, count, &clock(), &NoKernel, &mut out);
+        // As the live run does after each batch.
+        processor.release_held(event.ktime_ns, &mut out);
     }
     processor.finish_all(&NoKernel, &mut out);
     let (resets, mut tally) = (out.resets(), Tally::default());

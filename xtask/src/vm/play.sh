@@ -17,7 +17,7 @@ echo 2 >/proc/sys/kernel/perf_event_paranoid
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 # The kernel loads what it needs by itself.
 mount --bind /guest/modules /usr/lib/modules
-# But for devices that nobody has made here: a program of one's own may delay packets in user space.
+# For a program that delays packets in user space: the kernel makes the device with the module.
 [ ! -e /guest/program ] || modprobe tun
 ip link set lo up
 
