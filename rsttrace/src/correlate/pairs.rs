@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use rsttrace_common::abi::tcp;
+use rsttrace_common::abi::{netfilter, tcp};
 
 use crate::{
     diagnose::joined::{self, SenderCause},
@@ -63,12 +63,20 @@ struct End {
     incident: u64,
 }
 
+/// The ends of a record as its segment has them, this side's first. A filter that rejects a packet which this host sends answers in
+/// the peer's name: its record has the ends of that packet.
+fn ends(reset: &Reset) -> (Endpoint, Endpoint) {
+    let (local, peer) = (reset.local, reset.peer.end());
+    if reset.internals.netfilter_hook == netfilter::LOCAL_OUT { (peer, local) } else { (local, peer) }
+}
+
 impl End {
     fn of(reset: &Reset) -> Self {
+        let (local, peer) = ends(reset);
         Self {
             ktime_ns: reset.internals.ktime_ns,
-            local: reset.local,
-            peer: reset.peer.end(),
+            local,
+            peer,
             timestamp: reset.segment.timestamp,
             record: reset.internals.record,
             incident: reset.internals.incident,
@@ -81,7 +89,8 @@ impl End {
         let at_once = self.ktime_ns.abs_diff(reset.internals.ktime_ns) <= PAIR_NS;
         // The answer to a later segment has the number of a reset that was lost, and no timestamp.
         let differs = self.timestamp.zip(reset.segment.timestamp).is_some_and(|(own, other)| own != other);
-        at_once && !differs && (self.local == reset.peer.end() || self.peer == reset.local)
+        let (local, peer) = ends(reset);
+        at_once && !differs && (self.local == peer || self.peer == local)
     }
 }
 
@@ -223,7 +232,7 @@ pub(super) fn tell_receiver(sent: &mut Reset, received: &Reset) {
 
 /// The ends as the other end has them, where they are translated between the two.
 fn translation(reset: &Reset, other: &End) -> Option<Translated> {
-    let is_translated = (reset.local, reset.peer.end()) != (other.peer, other.local);
+    let is_translated = ends(reset) != (other.peer, other.local);
     is_translated.then_some(Translated { local: other.peer, peer: other.local, by: TranslationSource::OtherEnd })
 }
 

@@ -308,13 +308,16 @@ fn a_refusal_of_this_host_in_the_peers_name_is_its_own() {
         event.netfilter_hook = netfilter::LOCAL_OUT;
         answers(event, tcp_flag::SYN);
         (event.packet.seq, event.packet.ack) = (1_000_000, 0);
-        (event.local_address, event.peer_address) = (asked.peer_address, asked.local_address);
-        (event.local_port, event.peer_port) = (SERVICE, 43_210);
+        // The ends of the packet, which this host sends.
+        (event.local_address, event.peer_address) = (asked.local_address, asked.peer_address);
+        (event.local_port, event.peer_port) = (asked.local_port, SERVICE);
     };
     assert_eq!(faults(&rejected), (Fault::Local, "refused-by-firewall", Fault::Local, false));
     let by_a_router = |event: &mut ResetEvent| {
         rejected(event);
-        event.netns = 2;
+        (event.netns, event.netfilter_hook) = (2, netfilter::FORWARD);
+        std::mem::swap(&mut event.local_address, &mut event.peer_address);
+        std::mem::swap(&mut event.local_port, &mut event.peer_port);
     };
     assert_eq!(faults(&by_a_router), (Fault::Local, "refused-by-firewall", Fault::Path, false));
 }

@@ -86,10 +86,7 @@ pub(crate) fn output_rule_rejects(stage: &Stage) {
     let received = run.the_received().owner(&client).state("SYN_SENT");
     if host::has_kprobes() {
         run.the_sent().cause("firewall-reject").is("/netns/inode", chain.client.netns);
-    }
-    // Joined with the filter's own record it would be certain.
-    if received["cause"]["code"] == "refused-by-firewall" {
-        received.is("/cause/fault", "local");
+        received.cause("refused-by-firewall").is("/cause/fault", "local").is("/translated", Value::Null);
     } else {
         received.is_one_of("/cause/confidence", ["likely", "guess"]);
     }
