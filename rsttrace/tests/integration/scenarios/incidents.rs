@@ -134,7 +134,7 @@ pub(crate) fn both_ends_of_a_refusal(stage: &Stage) {
     let closed = SocketAddr::new(chain.server.v4, 9);
     assert_eq!(client.ask(format_args!("connect c {closed}")), Err("ECONNREFUSED".to_owned()));
     // Before 6.10 a reset of a closed port is seen only where functions can be traced.
-    let sent = u64::from(host::traces_without_socket());
+    let sent = u64::from(host::shows_without_socket());
     let run = chain.finish(tracer, sent, 1);
     let received = run.the_received();
     received.cause("connection-refused");
