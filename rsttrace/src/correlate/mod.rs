@@ -221,7 +221,7 @@ impl Correlator {
         if abort.direction != Direction::Sent || abort.provoked_by.is_some() {
             return None;
         }
-        self.held.get(record).filter(|held| is_answer_without_connection(held))?;
+        self.held.get(record).filter(|held| is_answer(held) || held.cause.code == AFTERMATH)?;
         let mut answer = self.take_held(record)?;
         self.numbers.merge(record, abort.internals.incident);
         let reset = Arc::make_mut(&mut answer);

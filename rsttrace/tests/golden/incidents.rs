@@ -10,13 +10,13 @@ use rsttrace::{
 };
 use rsttrace_common::{
     abi::{netfilter, tcp, tcp_flag},
-    event::{KIND_REJECTED, PROVENANCE_CONNECT, PROVENANCE_LISTEN, ResetEvent},
+    event::{KIND_REJECTED, PROVENANCE_CONNECT, PROVENANCE_LISTEN, ROLE_CLIENT, ResetEvent},
 };
 
 use crate::{
     cases::events::{
-        NOW_NS, answers, client, common, established, exchanged, held_by, in_flight, owner, sent, server, timestamps,
-        v4, without_socket,
+        NOW_NS, answers, client, common, ended, established, exchanged, held_by, in_flight, owner, sent, server,
+        timestamps, v4, without_socket,
     },
     clock, compare, processor, reasons,
     run::play,
@@ -233,6 +233,19 @@ fn an_answer_that_is_reported_before_the_abort_is_its_aftermath() {
     let received = find(&resets, "java");
     assert_eq!((received.cause.code, received.incident_role), ("peer-closed-unread", IncidentRole::OtherEnd));
     assert_eq!(resets.iter().map(|reset| reset.incident).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(summary.incidents, 1);
+    // The programs know already that a reset had ended the connection.
+    let knows = |event: &mut ResetEvent| {
+        answers(event);
+        event.packet.ack = SEQ;
+        ended(event, 0.012, tcp::ESTABLISHED, ROLE_CLIENT);
+        event.ending.was_aborted = 1;
+    };
+    let (resets, summary) = play(vec![at(20, knows), at(30, sends)]);
+    assert_eq!(
+        resets.iter().map(|reset| reset.cause.code).collect::<Vec<_>>(),
+        ["closed-with-unread-data", "aftermath"]
+    );
     assert_eq!(summary.incidents, 1);
     // An answer that was long output already stays what it is.
     let (resets, _) = play(vec![at(0, answers), at(50_000, sends)]);
