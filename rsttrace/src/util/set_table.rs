@@ -8,7 +8,7 @@ use std::{
     hash::{BuildHasher as _, Hash},
 };
 
-// Not `fast`: its low bits, which choose the set, are alike for many keys with one seed in sixteen.
+// Not `fast`: with some seeds its low bits, which choose the set, are alike for most keys that are small numbers.
 use foldhash::quality::RandomState;
 
 /// Entries of a set.
