@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr};
 
-use nix::sys::signal::Signal;
+use nix::sys::{signal::Signal, stat::Mode};
 use tempfile::TempDir;
 
 use super::{
@@ -116,12 +116,16 @@ pub(crate) fn max_startups_turns_clients_away(stage: &Stage) {
 pub(crate) fn client_is_killed_in_a_session(stage: &Stage) {
     let (wire, tracer) = (Wire::tap(), stage.trace());
     let (_server, directory) = start(&[]);
-    let client = client(&directory, "echo streaming; yes");
+    let go = directory.path().join("go");
+    nix::unistd::mkfifo(&go, Mode::S_IRWXU).unwrap();
+    let client = client(&directory, &format!("echo streaming; read line <{}; yes", go.display()));
     client.says("streaming");
     let end: SocketAddr = only_client_of(address());
     let client_end = End::held_by(client.pid(), end, address());
-    // Nothing is read any more, and the server sends on.
+    // Stopped before the server sends: a client that is slower than its server has used up the window of its channel at
+    // most times, and nothing more comes.
     program::stop(client_end.pid());
+    fs::write(&go, "go\n").unwrap();
     client_end.has_unread_at_least(10_000);
     program::signal(client.pid(), Signal::SIGKILL);
 
