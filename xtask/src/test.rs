@@ -15,6 +15,11 @@ use crate::{
     workspace::{INTEGRATION, KERNEL_CRATE},
 };
 
+/// Integration tests that may fail in one run and are repeated, each alone: the CPUs of a shared machine stand still for
+/// longer than a scenario allows for now and then, in the middle of what the kernel does. More failures than that have
+/// another cause.
+const REPEATED_MAX: usize = 5;
+
 /// Run every test, the integration tests as root and on other kernels too
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -49,8 +54,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     report.add("doc tests", &mut tests(&["--doc"])?)?;
     for test in integration {
-        let mut command = process::as_root(&test.path, "NO_COLOR,PATH,RUST_BACKTRACE");
-        report.add(&label(test), in_package(&mut command, test).args(&args.args))?;
+        report.add_scenarios(test, &args.args)?;
     }
     if let Err(error) = generate::check(&built) {
         eprintln!("{error:#}");
@@ -90,6 +94,31 @@ struct Report {
 impl Report {
     /// Runs one runner, passing its output through.
     fn add(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        self.run(name, command)?;
+        Ok(())
+    }
+
+    /// Runs the integration tests, and each one that failed again, alone. One that passes then is named in the closing
+    /// lines.
+    fn add_scenarios(&mut self, test: &Executable, args: &[OsString]) -> Result<()> {
+        let name = label(test);
+        let runner = || process::as_root(&test.path, "NO_COLOR,PATH,RUST_BACKTRACE");
+        let failed = self.run(&name, in_package(&mut runner(), test).args(args))?;
+        if failed.is_empty() || failed.len() > REPEATED_MAX {
+            return Ok(());
+        }
+        self.failed.retain(|failed| *failed != name);
+        for scenario in failed {
+            self.run(
+                &format!("{name}, again: {scenario}"),
+                in_package(&mut runner(), test).args(["--exact", &scenario]),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Runs one runner, passing its output through. Returns the tests that failed.
+    fn run(&mut self, name: &str, command: &mut Command) -> Result<Vec<String>> {
         eprintln!("== {name}");
         let mut child = command
             .stdin(Stdio::null())
@@ -97,12 +126,14 @@ impl Report {
             .spawn()
             .with_context(|| format!("cannot start the tests of {name}"))?;
         let mut closing = Vec::new();
+        let mut failed = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             for line in BufReader::new(stdout).split(b'\n') {
                 let line = line.context("cannot read what a test prints")?;
                 if line.starts_with(b"test result:") {
                     closing.push(String::from_utf8_lossy(&line).into_owned());
                 }
+                failed.extend(failed_test(&String::from_utf8_lossy(&line)).map(str::to_owned));
                 let mut out = io::stdout().lock();
                 out.write_all(&line).and_then(|()| out.write_all(b"\n")).context("cannot write to standard output")?;
             }
@@ -113,9 +144,11 @@ impl Report {
         }
         if closing.is_empty() {
             closing.push(format!("no closing line: {status}"));
+            // The runner itself has failed.
+            failed.clear();
         }
         self.closing.extend(closing.into_iter().map(|line| (name.to_owned(), line)));
-        Ok(())
+        Ok(failed)
     }
 
     /// Runs the integration tests in the virtual machines.
@@ -138,5 +171,24 @@ impl Report {
             eprintln!("{name}: {line}");
         }
         if self.failed.is_empty() { Ok(()) } else { bail!("tests failed: {}", self.failed.join("; ")) }
+    }
+}
+
+/// The test that a line of a runner's output says has failed.
+fn failed_test(line: &str) -> Option<&str> {
+    let (name, result) = line.strip_prefix("test ")?.split_once(' ')?;
+    (result.trim_start().trim_start_matches("... ") == "FAILED").then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::failed_test;
+
+    #[test]
+    fn failed_tests_are_named() {
+        assert_eq!(failed_test("test ring::a::b      ... FAILED"), Some("ring::a::b"));
+        assert_eq!(failed_test("test ring::a::b ... FAILED"), Some("ring::a::b"));
+        assert_eq!(failed_test("test ring::a::b ... ok"), None);
+        assert_eq!(failed_test("test result: FAILED. 1 passed; 1 failed"), None);
     }
 }
