@@ -26,6 +26,7 @@ use crate::{
     diagnose::{
         self,
         joined::{self, SenderCause},
+        not_translated,
     },
     model::{
         AFTERMATH, Direction, Endpoint, IncidentRole, NamespaceId, Reset,
@@ -146,15 +147,21 @@ impl Correlator {
 
     /// Takes the entry of a connection that was asked for.
     pub fn answer(&mut self, id: u64, entry: &ConntrackEntry) {
-        if let Some(reset) = self.held.get_mut(id).filter(|reset| reset.translated.is_none()) {
+        let Some(reset) = self.held.get_mut(id).filter(|reset| reset.translated.is_none()) else { return };
+        if is_answer_without_connection(reset) {
+            not_translated::note_untranslated(reset, entry);
+            // What the receiver's record is to take from it.
+            self.ends.insert_sent(Side::Answer, reset, SenderCause::of(reset));
+        } else {
             reset.translated = translated_ends(entry, reset.local, reset.peer.end());
         }
     }
 
-    /// Notes that the translation of a record's connection is to be asked for: of one that had a socket.
+    /// Notes that the translation of a record's connection is to be asked for: of one that had a socket, and of a segment that
+    /// may belong to a connection which this host only translates.
     fn ask(&mut self, record: &Reset) {
         if let Some(lookups) = self.lookups.as_mut().filter(|lookups| lookups.len() < LOOKUPS_MAX)
-            && record.socket.is_some()
+            && (record.socket.is_some() || is_answer_without_connection(record))
             && record.other_end.is_none()
         {
             let (id, local, peer) = (record.internals.record, record.local, record.peer.end());
@@ -332,7 +339,7 @@ fn is_answer(sent: &Reset) -> bool {
 
 /// Whether a sent reset answers a segment of a connection that this host does not know, or does not know any more.
 fn is_answer_without_connection(sent: &Reset) -> bool {
-    sent.cause.code == "no-connection" && sent.provoked_by.is_some()
+    not_translated::answers_unknown_connection(sent.cause.code) && sent.provoked_by.is_some()
 }
 
 /// Whether the connection had been reset before, and no other one has been between its ends since.

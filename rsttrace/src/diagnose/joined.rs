@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use super::{
     catalogue::{self, CauseSpec, no_evidence},
+    not_translated::CONNTRACK_INVALID_CODE,
     program_hints,
+    sent::NO_CONNECTION_CODE,
     timeouts::Timeouts,
 };
 use crate::{
@@ -77,7 +79,7 @@ const COUNTERPARTS: &[Counterpart] = &[
     Counterpart { sent: "listener-closed", received: ["peer-restarted"; 2], fitting: &["accept-overflow"] },
     Counterpart { sent: "socket-destroyed", received: ["peer-aborted"; 2], fitting: &[] },
     Counterpart {
-        sent: "no-connection",
+        sent: NO_CONNECTION_CODE,
         received: ["peer-lost-state"; 2],
         fitting: &[
             "reused-closed-connection",
@@ -88,6 +90,7 @@ const COUNTERPARTS: &[Counterpart] = &[
             "accept-overflow",
         ],
     },
+    Counterpart { sent: CONNTRACK_INVALID_CODE, received: ["path-lost-state"; 2], fitting: &[] },
     Counterpart { sent: "given-up-earlier", received: ["peer-lost-state"; 2], fitting: &["keepalive-answer"] },
     Counterpart { sent: "peer-stopped-reading", received: ["stopped-reading"; 2], fitting: &[] },
     Counterpart { sent: "mptcp-subflow", received: ["mptcp-subflow"; 2], fitting: &[] },

@@ -16,6 +16,7 @@ pub mod joined;
 mod keepalive;
 mod lost_state;
 mod mptcp;
+pub mod not_translated;
 mod program_hints;
 mod received;
 mod sent;

@@ -11,7 +11,7 @@ use super::{
     download,
     ended::{self, LastData, closing_times},
     evidence::pluralize,
-    joined, keepalive, mptcp,
+    joined, keepalive, mptcp, not_translated,
     received::AT_WORK_MS,
     serving::WAITED_MIN_MS,
     timeouts::Timeouts,
@@ -57,6 +57,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &DATA_AFTER_CLOSE,
     &LISTEN_OVERFLOW,
     &NO_CONNECTION,
+    &not_translated::CONNTRACK_INVALID,
     &TIME_WAIT,
     &SOCKET_DESTROYED,
     &USER_TIMEOUT,
@@ -124,8 +125,11 @@ fn port_closed(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     flags_without_socket(reset).filter(|&flags| is_syn(flags)).and(CERTAIN)
 }
 
+/// Code of a reset that answers a segment of a connection which this host does not know.
+pub(super) const NO_CONNECTION_CODE: &str = "no-connection";
+
 static NO_CONNECTION: CauseSpec = CauseSpec {
-    code: "no-connection",
+    code: NO_CONNECTION_CODE,
     direction: Some(Direction::Sent),
     sender: Sender::LocalKernel,
     fault: Fault::Unknown,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rsttrace_common::event::{ROLE_CLIENT, ROLE_SERVER};
 
-use super::{RelayedReset, Role};
+use super::{RelayedReset, Role, translation::ConntrackState};
 
 /// State of one reset beyond its record: raw figures of the event, and what later stages have found out.
 #[derive(Clone, Debug, Default)]
@@ -92,6 +92,8 @@ pub struct Internals {
     pub other_record: u64,
     /// The reset of another connection that this one passes on.
     pub relayed: Option<RelayedReset>,
+    /// State in conntrack of the connection that a segment belongs to which was not translated.
+    pub conntrack_state: Option<ConntrackState>,
     /// Advice of the other end's record, where it is not that of its code.
     pub advice_of_sender: Option<&'static str>,
     /// Whether the cause follows from another record: its rule need not hold of this one.

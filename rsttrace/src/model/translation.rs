@@ -111,6 +111,12 @@ impl ConntrackState {
     /// The state after a reset.
     pub const CLOSE: Self = Self(8);
 
+    /// Whether the connection has ended, as far as conntrack knows: it was closed or reset.
+    pub const fn has_ended(self) -> bool {
+        const TIME_WAIT: u8 = 7;
+        matches!(self.0, TIME_WAIT) || self.0 == Self::CLOSE.0
+    }
+
     /// Name of the state, as `conntrack -L` shows it; `None` for an unknown number.
     pub const fn name(self) -> Option<&'static str> {
         const NAMES: [&str; 10] = [

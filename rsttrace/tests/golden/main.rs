@@ -20,10 +20,14 @@ use std::{
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use rsttrace::{
     attribute::{container, systemd_unit},
+    correlate::TranslationRequest,
     decode::{BitFields, Decoder, Reasons, clock::WallClock},
     diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
     format::{Format, TextOptions, TextWidth, TimeFormat},
-    model::{Endpoint, Fault, Lost, LostWhere, Pod, Record, Reset, Translated, TranslationSource},
+    model::{
+        Endpoint, Fault, Lost, LostWhere, Pod, Record, Reset, Translated, TranslationSource,
+        translation::{Answer, ConntrackEntry, ConntrackLookup, ConntrackState, ConntrackStatus, Tuple},
+    },
     pipeline::{
         processor::Processor,
         testing::{self, Collected, FromEvents, NoKernel},
@@ -71,14 +75,32 @@ fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
         }
     };
     let mut processor = processor(reasons, complete);
+    processor.enable_lookups();
     let (clock, mut out) = (clock(), Collected::default());
     for (event, count) in case.earlier().map(|event| (event, 1)).chain([(case.event(), case.count)]) {
         let flags = if words { event.flags } else { event.flags & !EVENT_HAS_REASON };
         processor.process_event(&ResetEvent { flags, ..event }, count, &clock, &NoKernel, &mut out);
     }
+    for TranslationRequest { id, local, peer, .. } in processor.take_lookups() {
+        if let Some(state) = case.conntrack {
+            processor.answer(Answer { id, lookup: ConntrackLookup::Found(masqueraded(local, peer, state)) });
+        }
+    }
     processor.finish_all(&NoKernel, &mut out);
     // A received reset is held, so it may come after the case's own record.
     out.resets().into_iter().max_by_key(|reset| reset.internals.ktime_ns).expect("the case itself")
+}
+
+/// Entry of a connection from behind this host to the peer, in a state (`enum tcp_conntrack`).
+fn masqueraded(local: Endpoint, peer: Endpoint, state: u8) -> ConntrackEntry {
+    let client = Endpoint { address: Ipv4Addr::new(10, 9, 9, 9).into(), port: 40_000 };
+    ConntrackEntry {
+        original: Tuple { source: client, destination: peer },
+        reply: Tuple { source: peer, destination: local },
+        status: ConntrackStatus(0),
+        tcp_state: Some(ConntrackState(state)),
+        timeout_s: None,
+    }
 }
 
 /// The chain, on a kernel with these reasons.

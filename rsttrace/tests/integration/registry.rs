@@ -754,6 +754,11 @@ const ROWS: &[Row] = &[
         "translated::invalid_segment_kills_a_connection",
         translated::invalid_segment_kills_a_connection,
     ),
+    needing(
+        translated::lack,
+        "translated::invalid_segment_of_a_closed_connection",
+        translated::invalid_segment_of_a_closed_connection,
+    ),
     needing(translated::lack, "translated::liberal_router_resets_nothing", translated::liberal_router_resets_nothing),
     needing(
         translated::lack,

@@ -1,5 +1,6 @@
 //! Resets that this host sends.
 
+use rsttrace::model::translation::ConntrackState;
 use rsttrace_common::{
     abi::{ETIMEDOUT, netfilter, sock_flag, tcp, tcp_flag},
     event::{
@@ -15,6 +16,9 @@ use super::{
         time_wait, v4, without_socket,
     },
 };
+
+/// State of a living connection in conntrack (`TCP_CONNTRACK_ESTABLISHED`).
+const ESTABLISHED: u8 = 3;
 
 pub(super) const CASES: &[Case] = &[
     case("rejected by a rule", "firewall-reject", |event| {
@@ -79,6 +83,24 @@ pub(super) const CASES: &[Case] = &[
     case("stray segment", "no-connection", |event| {
         without_socket(event, tcp_flag::ACK | tcp_flag::PSH);
     }),
+    Case {
+        conntrack: Some(ESTABLISHED),
+        ..case("a segment that should have been translated", "conntrack-invalid", |event| {
+            without_socket(event, tcp_flag::ACK);
+        })
+    },
+    Case {
+        conntrack: Some(ConntrackState::CLOSE.0),
+        ..case("a segment of a translated connection that has ended", "no-connection", |event| {
+            without_socket(event, tcp_flag::ACK);
+        })
+    },
+    Case {
+        conntrack: Some(ESTABLISHED),
+        ..case("a SYN to a host that masquerades a connection from its port", "port-closed", |event| {
+            without_socket(event, tcp_flag::SYN);
+        })
+    },
     case("late segment", "time-wait", |event| {
         time_wait(event, tcp::TIME_WAIT);
     }),

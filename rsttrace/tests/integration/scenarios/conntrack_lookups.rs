@@ -43,7 +43,7 @@ pub(crate) fn lack() -> Option<Lack> {
 }
 
 /// Entry of the connection with this original source, as `conntrack` shows it: both tuples, and the state.
-fn listed(source: SocketAddr) -> String {
+pub(super) fn listed(source: SocketAddr) -> String {
     let program = host::program("conntrack").expect("it is installed");
     let family = if source.is_ipv4() { "ipv4" } else { "ipv6" };
     let output = Command::new(program).args(["-L", "-p", "tcp", "-f", family]).output().unwrap();

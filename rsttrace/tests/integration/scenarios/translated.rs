@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
+use super::{conntrack_lookups::listed, receivers::wait_until};
 use crate::{
     chain::{Chain, TO_SERVER},
     forge::{Forger, Sniffer},
@@ -173,12 +174,14 @@ struct Invalid {
     at_router: SocketAddr,
     wire: Wire,
     tracer: Tracer,
+    _of_router: Puppet,
 }
 
 impl Invalid {
     /// `is_liberal`: whether the router takes such a segment for one of the connection (`nf_conntrack_tcp_be_liberal`, in its own
     /// namespace, with which the setting ends).
-    fn send(stage: &Stage, is_liberal: bool) -> Self {
+    /// `before`: what the ends do before the segment comes.
+    fn send(stage: &Stage, is_liberal: bool, before: impl FnOnce(&mut Pair)) -> Self {
         let chain = Chain::around(stage);
         netfilter::rules(&format!(
             "add table ip n
@@ -188,36 +191,61 @@ impl Invalid {
         fs::write("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", u8::from(is_liberal).to_string()).unwrap();
         let router = router_at_server(&chain);
         let sniffer = chain.server.inside(Sniffer::start);
+        // The table of a namespace without a process is not asked.
+        let of_router = Puppet::start("router");
         let (wire, tracer) = (Wire::tap_ends(&chain), chain.trace(stage, &["--peer", &router.to_string()]));
         let mut pair = chain.pair_v4();
         pair.exchange("c", "s");
+        before(&mut pair);
         let at_router = SocketAddr::new(router, pair.client_end.port());
         let (acknowledged, next) = sniffer.next_of(at_router, pair.server_end);
         let forger = chain.server.inside(Forger::start);
         forger.acknowledgement(pair.server_end, at_router, next.wrapping_add(1 << 29), acknowledged);
-        Self { chain, pair, at_router, wire, tracer }
+        Self { chain, pair, at_router, wire, tracer, _of_router: of_router }
     }
 }
 
 /// A segment outside of the window is INVALID to a masquerading router: it is not translated, and the router's own
 /// stack resets the server's live connection.
 pub(crate) fn invalid_segment_kills_a_connection(stage: &Stage) {
-    let Invalid { chain, mut pair, at_router, wire, tracer } = Invalid::send(stage, false);
+    let Invalid { chain, mut pair, at_router, wire, tracer, _of_router } = Invalid::send(stage, false, |_| {});
     pair.server.wait_error("s", "ECONNRESET");
 
     let told = wire.finish(tracer, 1 + u64::from(host::shows_without_socket()));
     let received = told.received(pair.server_end, at_router).owner(&pair.server);
-    received.is_one_of("/cause/code", ["injected", "path-lost-state", "peer-lost-state"]);
-    received.is_one_of("/cause/fault", ["path", "unknown"]);
     if host::shows_without_socket() {
-        told.sent(at_router, pair.server_end).is("/netns/inode", chain.router).cause("no-connection");
+        let sent = told.sent(at_router, pair.server_end).is("/netns/inode", chain.router);
+        sent.cause("conntrack-invalid").is("/cause/fault", "local").says("did not translate this segment");
+        // The segment was meant for the client.
+        sent.is("/translated/local/port", pair.client_end.port()).is("/translated/by", "conntrack");
+        sent.is("/translated/local/address", pair.client_end.ip().to_string());
+        received.cause("path-lost-state").is("/cause/fault", "path").is("/other_end/cause", "conntrack-invalid");
+        assert_eq!(sent["incident"], received["incident"]);
+    } else {
+        received.is_one_of("/cause/code", ["injected", "path-lost-state", "peer-lost-state"]);
+        received.is_one_of("/cause/fault", ["path", "unknown"]);
     }
     told.rest_is_harmless();
 }
 
+/// Such a segment of a connection that both ends have closed: the router resets what is no longer there.
+pub(crate) fn invalid_segment_of_a_closed_connection(stage: &Stage) {
+    let close = |pair: &mut Pair| {
+        pair.client.tell("close c");
+        pair.server.tell("close s");
+        wait_until("the end of the connection in conntrack", || listed(pair.client_end).ends_with("TIME_WAIT"));
+    };
+    let Invalid { chain, pair, at_router, wire, tracer, _of_router } = Invalid::send(stage, false, close);
+    let told = wire.finish(tracer, u64::from(host::shows_without_socket()));
+    if host::shows_without_socket() {
+        let sent = told.sent(at_router, pair.server_end).is("/netns/inode", chain.router);
+        sent.cause("no-connection").is("/cause/fault", "unknown").is("/translated/local/port", pair.client_end.port());
+    }
+}
+
 /// A router that is liberal about windows translates such a segment: nothing is reset, and the connection goes on.
 pub(crate) fn liberal_router_resets_nothing(stage: &Stage) {
-    let Invalid { mut pair, wire, tracer, .. } = Invalid::send(stage, true);
+    let Invalid { mut pair, wire, tracer, .. } = Invalid::send(stage, true, |_| {});
     pair.exchange("c", "s");
     let told = wire.finish(tracer, 0);
     assert!(told.others().is_empty(), "a reset of a live connection");
