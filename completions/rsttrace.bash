@@ -35,7 +35,7 @@ _rsttrace() {
 
     case "${cmd}" in
         rsttrace)
-            opts="-p -c -4 -6 -o -q -n -d -h -V --sent --received --pid --comm --peer --not-peer --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --no-summary --duration --count --transport --buffer-size --user --timeouts --names --config --ready-fd --remember --debug-kernel --help --version doctor explain check-config generate"
+            opts="-p -c -4 -6 -o -q -n -d -h -V --sent --received --pid --comm --peer --not-peer --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --names --config --ready-fd --remember --debug-kernel --help --version doctor explain check-config generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -114,11 +114,11 @@ _rsttrace() {
                     return 0
                     ;;
                 --output)
-                    COMPREPLY=($(compgen -W "text long json none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text long json json-flat none" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "text long json none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text long json json-flat none" -- "${cur}"))
                     return 0
                     ;;
                 --sink)
@@ -138,7 +138,7 @@ _rsttrace() {
                     return 0
                     ;;
                 --time)
-                    COMPREPLY=($(compgen -W "local utc elapsed none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "local utc iso elapsed none" -- "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -151,6 +151,14 @@ _rsttrace() {
                     ;;
                 --summary-interval)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --summary)
+                    COMPREPLY=($(compgen -W "auto stdout stderr" -- "${cur}"))
+                    return 0
+                    ;;
+                --group-by)
+                    COMPREPLY=($(compgen -W "process pid cause fault peer peer-port local-port server direction state container pod unit netns" -- "${cur}"))
                     return 0
                     ;;
                 --duration)

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= not-peer= peer-port= local-port= port= not-port= 4/ipv4 6/ipv6 netns= cgroup= unit= container= pod= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= color= fold= q/quiet n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= not-peer= peer-port= local-port= port= not-port= 4/ipv4 6/ipv6 netns= cgroup= unit= container= pod= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= color= fold= q/quiet n/numeric summary-interval= summary= group-by= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -47,13 +47,15 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -l forwarded -d 'Also sh
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s o -l output -d 'Set the output format on standard output' -r -f -a "text\t'One line per reset'
 long\t'A block per reset, with evidence and advice'
 json\t'One JSON object per line'
+json-flat\t'One JSON object per line without objects in it, for tables: `cause`, `peer_port`, …'
 none\t'Nothing; for use with --sink or --metrics'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp:URL, syslog[:ADDRESS]' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink-queue -d 'Set the queue length per sink; records beyond it are dropped and counted' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l metrics -d 'Serve Prometheus metrics on this port of the loopback address, or on this address and port' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l metrics-peers -d 'Set the maximum number of peers with their own time series; others are counted as "other"' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l time -d 'Set the form of times in text (JSON is always UTC)' -r -f -a "local\t'Time of day in the local time zone'
-utc\t'Time of day in UTC'
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l time -d 'Set the form of times in text (JSON is always UTC)' -r -f -a "local\t'Time of day in the local time zone (TZ); a line with the date where a day begins'
+utc\t'Time of day in UTC, likewise'
+iso\t'Date, time and offset of the local time zone (RFC 3339)'
 elapsed\t'Seconds since the start'
 none\t'No time, for a logger that adds its own'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set, or where `CLICOLOR_FORCE` is'
@@ -63,6 +65,23 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -l fold -d 'Fold lines o
 always\t'From the sixth line of a kind in a second on'
 never\t'Never'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l summary-interval -d 'Print a summary at this interval, such as 60s or 5m, and at the end' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l summary -d 'Choose where the summary goes' -r -f -a "auto\t'On standard error; text in a pipe (to a pager) on standard output; JSON has it on both'
+stdout\t'On standard output, behind the records'
+stderr\t'On standard error: standard output has records alone'"
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l group-by -d 'Count resets by these fields, in a table in the summary' -r -f -a "process\t'Name of the owner of the socket'
+pid\t'PID of the owner'
+cause\t'Code of the cause'
+fault\t'Side that has something to change'
+peer\t'The peer\'s name, or its address where it has none'
+peer-port\t'The peer\'s port'
+local-port\t'This host\'s port'
+server\t'Address and port that the client connected to'
+direction\t'Sent or received'
+state\t'State of the socket'
+container\t'Container of the owner, by name or id'
+pod\t'Pod of the owner'
+unit\t'Systemd unit of the owner'
+netns\t'Network namespace, by inode number'"
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s d -l duration -d 'Stop after this time, such as 30s or 5m' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l count -d 'Stop after this many records' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l transport -d 'Set the buffer between kernel and user space' -r -f -a "auto\t'BPF ring buffer if it works, otherwise perf ring buffers'

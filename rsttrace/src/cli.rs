@@ -12,7 +12,7 @@ use crate::{
     diagnose::catalogue,
     format::{Format, TimeFormat},
     load::{ExtraEvents, TransportChoice},
-    model::FilterOptions,
+    model::{FilterOptions, GroupField},
     sink::SinkSpec,
     util::{size, spelling},
 };
@@ -25,7 +25,7 @@ Examples:
   rsttrace --output long --comm nginx           incidents of nginx in full, to paste into a ticket
   rsttrace --output json | jq 'select(.type==\"reset\") | .cause.code'
                                                 the codes of the causes
-  rsttrace --output none --sink json:/var/log/resets.json,rotate=100M --metrics 9477
+  rsttrace --output none --sink json:/var/log/rsttrace/resets.json,rotate=100M --metrics 9477
                                                 as a service
 
 Exit status: 0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user.";
@@ -128,6 +128,17 @@ pub enum FoldWhen {
     Never,
 }
 
+/// Where the summary goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SummaryPlace {
+    /// On standard error; text in a pipe (to a pager) on standard output; JSON has it on both
+    Auto,
+    /// On standard output, behind the records
+    Stdout,
+    /// On standard error: standard output has records alone
+    Stderr,
+}
+
 /// Destinations and presentation of records.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -165,6 +176,12 @@ pub struct OutputOptions {
     /// Print a summary at this interval, such as 60s or 5m, and at the end
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "no_summary")]
     pub summary_interval: Option<Duration>,
+    /// Choose where the summary goes
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = SummaryPlace::Auto, conflicts_with = "no_summary")]
+    pub summary: SummaryPlace,
+    /// Count resets by these fields, in a table in the summary
+    #[arg(long, value_enum, value_name = "FIELD,…", value_delimiter = ',', conflicts_with = "no_summary")]
+    pub group_by: Vec<GroupField>,
     /// Omit the summary at the end
     #[arg(long)]
     pub no_summary: bool,

@@ -71,7 +71,7 @@ pub(crate) struct MessageText {
 }
 
 impl MessageText {
-    pub(crate) const fn new(options: TextOptions) -> Self {
+    pub(crate) fn new(options: TextOptions) -> Self {
         Self { text: TextFormatter::new(options) }
     }
 

@@ -1,9 +1,11 @@
 //! Formats of records. A formatter does no I/O but through the `Write` that it is given.
 
+mod dated;
 pub(crate) mod fields;
 mod fold;
 pub(crate) mod json;
 mod long;
+pub(crate) mod summary_text;
 pub(crate) mod text;
 mod unapplied_line;
 
@@ -15,9 +17,9 @@ use std::{
 use clap::ValueEnum;
 use jiff::{Timestamp, tz::TimeZone};
 
-use self::fold::FoldingFormatter;
 #[cfg(feature = "schema")]
 pub use self::json::schema::text as json_schema;
+use self::{dated::DatedFormatter, fold::FoldingFormatter};
 use crate::{model::Record, util::terminal};
 
 /// Format of the records on standard output (`--output`).
@@ -29,6 +31,8 @@ pub enum Format {
     Long,
     /// One JSON object per line
     Json,
+    /// One JSON object per line without objects in it, for tables: `cause`, `peer_port`, …
+    JsonFlat,
     /// Nothing; for use with --sink or --metrics
     None,
 }
@@ -38,17 +42,20 @@ impl Format {
     pub const fn shows_evidence(self) -> bool {
         match self {
             Self::Text | Self::None => false,
-            Self::Long | Self::Json => true,
+            Self::Long | Self::Json | Self::JsonFlat => true,
         }
     }
 
     /// A new formatter for this format. `options` apply to text; JSON has none.
     pub fn formatter(self, options: TextOptions) -> Box<dyn Formatter> {
         match self {
-            Self::Text if options.folds => Box::new(FoldingFormatter::new(text::TextFormatter::new(options))),
-            Self::Text => Box::new(text::TextFormatter::new(options)),
-            Self::Long => Box::new(long::LongFormatter::new(options)),
+            Self::Text if options.folds => {
+                DatedFormatter::around(FoldingFormatter::new(text::TextFormatter::new(options.clone())), &options)
+            }
+            Self::Text => DatedFormatter::around(text::TextFormatter::new(options.clone()), &options),
+            Self::Long => DatedFormatter::around(long::LongFormatter::new(options.clone()), &options),
             Self::Json => Box::new(json::JsonFormatter::default()),
+            Self::JsonFlat => Box::new(json::flat::FlatJsonFormatter::default()),
             Self::None => Box::new(NullFormatter),
         }
     }
@@ -57,10 +64,12 @@ impl Format {
 /// Form of the times in text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TimeFormat {
-    /// Time of day in the local time zone
+    /// Time of day in the local time zone (TZ); a line with the date where a day begins
     Local,
-    /// Time of day in UTC
+    /// Time of day in UTC, likewise
     Utc,
+    /// Date, time and offset of the local time zone (RFC 3339)
+    Iso,
     /// Seconds since the start
     Elapsed,
     /// No time, for a logger that adds its own
@@ -139,6 +148,7 @@ impl TextOptions {
         match self.time {
             TimeFormat::Local => time.to_zoned(self.zone.clone()).strftime("%H:%M:%S%.3f ").to_string(),
             TimeFormat::Utc => time.strftime("%H:%M:%S%.3f ").to_string(),
+            TimeFormat::Iso => time.to_zoned(self.zone.clone()).strftime("%FT%T%.3f%:z ").to_string(),
             TimeFormat::None => String::new(),
             TimeFormat::Elapsed => {
                 let since = Duration::from_nanos(ktime_ns.abs_diff(self.started_ns)).as_secs_f64();

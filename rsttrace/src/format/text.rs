@@ -12,7 +12,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Formatter, TextOptions, unapplied_line};
+use super::{Formatter, TextOptions, TextWidth, unapplied_line};
 use crate::{
     model::{Direction, Fault, Record, Reset},
     util::{human_duration, sanitize},
@@ -40,11 +40,15 @@ pub(crate) struct TextFormatter {
     process_columns: usize,
     /// Columns of the pod or container behind the process; 0 until a record has one.
     place_columns: usize,
+    /// Whether the columns are to be named before the next line.
+    needs_header: bool,
 }
 
 impl TextFormatter {
-    pub(crate) const fn new(options: TextOptions) -> Self {
+    pub(crate) fn new(options: TextOptions) -> Self {
         Self {
+            // For people at a terminal; other readers want lines that are alike.
+            needs_header: options.width == TextWidth::Terminal,
             options,
             local_columns: *ENDPOINT.start(),
             peer_columns: *ENDPOINT.start(),
@@ -126,6 +130,16 @@ impl TextFormatter {
                 left -= columns(&figure) + 1;
                 line.extend([" ", &figure]);
             }
+        }
+        if std::mem::take(&mut self.needs_header) {
+            let (time, process) = (if time.is_empty() { "" } else { "time" }, "process");
+            let time_columns = columns(&self.options.format_time(reset.time, reset.internals.ktime_ns));
+            let state = if state.is_empty() { String::new() } else { format!(" {:1$}", "state", columns(&state) - 1) };
+            let header = format!(
+                "{time:time_columns$}     {:local_columns$}   {:peer_columns$} {process:process_columns$}{state} cause, figures",
+                "this host", "peer"
+            );
+            writeln!(out, "{dim}{}{dim:#}", sanitize::truncate(&header, width))?;
         }
         writeln!(out, "{}", line.trim_end())
     }

@@ -5,6 +5,7 @@
 
 mod cause;
 mod filter;
+mod group;
 mod incident;
 pub mod internals;
 mod reset;
@@ -22,6 +23,7 @@ use serde::Serialize;
 pub use self::{
     cause::{Cause, CauseConfidence, Evidence, Fault, Sender},
     filter::{FilterOptions, PortRange},
+    group::{GroupField, GroupRow, GroupTable},
     incident::{AFTERMATH, IncidentRole, OTHER_END_HERE, OtherEnd, OtherProcess, RelayedReset},
     reset::{
         Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet, Peer,

@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Fault, timestamp};
+use super::{Fault, GroupTable, timestamp};
 
 /// Summary of the run: its last record, and with `--summary-interval` one at each interval.
 #[derive(Clone, Debug, Serialize)]
@@ -64,6 +64,8 @@ pub struct Summary {
     pub backends: Vec<BackendCount>,
     /// Number of different backends.
     pub backend_count: usize,
+    /// Resets by the fields of `--group-by`; `None` without that option.
+    pub groups: Option<GroupTable>,
     /// Order of the peer's FIN and this host's next data, over the resets of `backends`.
     pub order: FinOrderCounts,
     /// Patterns over many resets, one sentence each.
@@ -83,6 +85,9 @@ pub struct Summary {
     /// What is missing because of that, for text.
     #[serde(skip)]
     pub limits: String,
+    /// What came in the interval before, one line, for text; empty at the end.
+    #[serde(skip)]
+    pub heading: String,
     /// Counts of each output; empty where standard output is the only one.
     pub sinks: Vec<SinkCount>,
 }

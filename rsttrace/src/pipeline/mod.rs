@@ -30,7 +30,7 @@ use self::{
     live::Results,
     processor::{Processor, Stages, Wanted},
     ready::Ready,
-    reporting::{Losses, print_summary},
+    reporting::Losses,
     timers::{catch_sighup, lookups_answered, monotonic_ns, next_scrape, sighup, sleep_until, sleep_until_ktime},
 };
 use crate::{
@@ -46,7 +46,7 @@ use crate::{
     sandbox::{self, User},
     sd_notify::ServiceNotifier,
     sink::outputs::Outputs,
-    summary::coverage::CounterBaseline,
+    summary::{Tally, coverage::CounterBaseline},
     transport::{ReadCoalescer, Transport},
     util::buffer_size::PERF_BYTES,
 };
@@ -145,10 +145,10 @@ impl Pipeline {
             Wanted { evidence: output.output.shows_evidence() || !output.sink.is_empty(), limit: trace.run.count };
         Ok(Self {
             processor: Processor::new(stages, wanted),
+            results: Results { tally: Tally::grouped_by(trace.output.group_by.clone()), ..Results::default() },
             trace,
             loaded,
             object,
-            results: Results::default(),
             losses: Losses::default(),
             scans_fail: false,
             summarized: 0,
@@ -323,9 +323,9 @@ impl Pipeline {
         if let Some(summary) = &summary {
             self.results.outbox.push(Record::Summary(Arc::new(summary.clone())));
         }
-        let written = outputs.finish(self.results.outbox).await;
+        let written = outputs.finish(std::mem::take(&mut self.results.outbox)).await;
         if let Some(summary) = summary {
-            print_summary(&summary, &self.trace.output);
+            self.print_summary(&summary);
         }
         written.map_err(Failure::from)
     }

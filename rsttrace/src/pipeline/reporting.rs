@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Pipeline, feed::now_ns, live::Results, processor::Output as _};
 use crate::{
     cli::OutputOptions,
-    format::Format,
+    format::{Format, summary_text::SummaryText},
     metrics::Scrape,
     model::{Coverage, Lost, LostWhere, Record, Summary},
     sink::outputs::Outputs,
@@ -101,14 +101,14 @@ impl Pipeline {
 
     /// Reports what the run has come to so far.
     pub(super) fn report_summary(&mut self, outputs: &Outputs) {
-        let summary = self.summary(false, CounterBaseline::compare_all, outputs);
+        let mut summary = self.summary(false, CounterBaseline::compare_all, outputs);
         let new = summary.resets - std::mem::replace(&mut self.summarized, summary.resets);
-        if let Some(interval) = self.trace.output.summary_interval.filter(|_| !self.trace.output.quiet) {
+        if let Some(interval) = self.trace.output.summary_interval {
             let time = self.text_options().format_time(summary.time, now_ns());
             let interval = human_duration(interval.as_secs_f64() * 1e3);
-            info(format_args!("{time}{new} resets in the last {interval}; since the start:"));
+            summary.heading = format!("{time}{new} resets in the last {interval}; since the start:");
         }
-        print_summary(&summary, &self.trace.output);
+        self.print_summary(&summary);
         self.results.outbox.push(Record::Summary(Arc::new(summary)));
     }
 
@@ -131,10 +131,17 @@ impl Pipeline {
         })
     }
 
+    /// Prints a summary on standard error, where that is its place.
+    pub(super) fn print_summary(&self, summary: &Summary) {
+        if self.summary_streams().stderr {
+            info(SummaryText { names: !self.trace.output.numeric }.of(summary));
+        }
+    }
+
     /// Prints what is watched, what is limited, and a warning where records go nowhere.
     pub(super) fn announce(&self) {
-        let OutputOptions { output, sink, metrics, quiet, .. } = &self.trace.output;
-        if *output == Format::None && sink.is_empty() && metrics.is_none() {
+        let OutputOptions { output, sink, metrics, quiet, group_by, .. } = &self.trace.output;
+        if *output == Format::None && sink.is_empty() && metrics.is_none() && group_by.is_empty() {
             info("records go nowhere: --output none is for use with --sink or --metrics");
         }
         if *quiet {
@@ -148,15 +155,6 @@ impl Pipeline {
             info(format_args!("limited: {limits}; 'rsttrace doctor' has reasons and remedies"));
         }
         stages.filter.notes().for_each(info);
-    }
-}
-
-/// Prints a summary for people, unless they want none.
-pub(super) fn print_summary(summary: &Summary, output: &OutputOptions) {
-    match output {
-        OutputOptions { quiet: true, .. } => {}
-        OutputOptions { numeric: true, .. } => info(summary.without_names()),
-        _ => info(summary),
     }
 }
 

@@ -2,18 +2,23 @@
 
 use std::{
     io::{self, IsTerminal as _},
+    os::fd::AsFd,
     sync::Arc,
 };
 
 use anstream::ColorChoice;
 use anyhow::Result;
 use jiff::tz::TimeZone;
+use nix::sys::stat::{SFlag, fstat};
 use tokio::sync::mpsc;
 
 use super::Pipeline;
 use crate::{
-    cli::{ColorWhen, FoldWhen},
-    format::{Format, TextOptions, TextWidth, TimeFormat},
+    cli::{ColorWhen, FoldWhen, SummaryPlace},
+    format::{
+        Format, Formatter, TextOptions, TextWidth, TimeFormat,
+        summary_text::{SummaryFormatter, SummaryText},
+    },
     metrics::{Metrics, Scrape},
     sandbox::Requirements,
     sink::{SinkContext, SinkNeeds, outputs::Outputs, set::SinkSet},
@@ -55,10 +60,42 @@ impl Pipeline {
         };
         let context = SinkContext { options: sink_options, host: Arc::clone(self.processor.stages().decoder.host()) };
         let sinks = SinkSet::start(&output.sink, limit, &context)?;
-        let stdout = (output.output != Format::None).then(|| output.output.formatter(options));
+        let stdout = self.stdout_formatter(options);
         // Alone, standard output is waited for.
         let has_others = !sinks.is_empty() || output.metrics.is_some();
         Outputs::start(stdout, sinks, has_others.then_some(limit))
+    }
+
+    /// Formatter for standard output; `None` where nothing goes there.
+    fn stdout_formatter(&self, options: TextOptions) -> Option<Box<dyn Formatter>> {
+        let (format, names) = (self.trace.output.output, options.names);
+        let formatter = format.formatter(options);
+        match (format, self.summary_streams().stdout) {
+            (Format::None, false) => None,
+            (Format::Json | Format::JsonFlat, true) | (Format::Text | Format::Long, false) => Some(formatter),
+            (Format::Json | Format::JsonFlat, false) => Some(Box::new(SummaryFormatter::without(formatter))),
+            (Format::None | Format::Text | Format::Long, true) => {
+                Some(Box::new(SummaryFormatter::with_text(formatter, SummaryText { names })))
+            }
+        }
+    }
+
+    /// The streams that the summary goes to.
+    pub(super) fn summary_streams(&self) -> SummaryStreams {
+        let output = &self.trace.output;
+        let is_json = matches!(output.output, Format::Json | Format::JsonFlat);
+        match output.summary {
+            _ if output.no_summary => SummaryStreams { stdout: false, stderr: false },
+            SummaryPlace::Stdout => SummaryStreams { stdout: true, stderr: false },
+            SummaryPlace::Stderr => SummaryStreams { stdout: false, stderr: !output.quiet },
+            SummaryPlace::Auto if is_json => SummaryStreams { stdout: true, stderr: !output.quiet },
+            SummaryPlace::Auto => {
+                // A pager takes standard error from the screen again.
+                let is_text = output.output != Format::None;
+                let stdout = is_text && !output.quiet && is_pipe(io::stdout()) && io::stderr().is_terminal();
+                SummaryStreams { stdout, stderr: !stdout && !output.quiet }
+            }
+        }
     }
 
     /// Presentation of text on standard output.
@@ -91,4 +128,15 @@ impl Pipeline {
             .inspect_err(|error| info(format_args!("the kernel side's messages cannot be read: {}", sentence(error))))
             .ok()
     }
+}
+
+/// The standard streams that the summary goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SummaryStreams {
+    pub(super) stdout: bool,
+    pub(super) stderr: bool,
+}
+
+fn is_pipe(stream: impl AsFd) -> bool {
+    fstat(stream).is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO)
 }

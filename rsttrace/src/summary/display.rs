@@ -2,8 +2,13 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{PeerCount, ProcessCount, SinkCount, Summary};
-use crate::util::sanitize::{self, Sanitized};
+use crate::{
+    model::{GroupRow, GroupTable, PeerCount, ProcessCount, SinkCount, Summary},
+    util::{
+        sanitize::{self, Sanitized},
+        serde_variant_name,
+    },
+};
 
 /// Most characters of a peer's name.
 const NAME: usize = 48;
@@ -25,6 +30,9 @@ impl Display for Summary {
             line(formatter, "", "there were too many peers to count each; these have so many at least")?;
         }
         list(formatter, "processes", self.by_process.iter().map(process).collect())?;
+        if let Some(table) = &self.groups {
+            groups(table).iter().try_for_each(|row| write!(formatter, "\n  {row}"))?;
+        }
         for pattern in &self.patterns {
             line(formatter, "pattern", pattern)?;
         }
@@ -68,6 +76,33 @@ fn peer(PeerCount { address, name, count }: &PeerCount) -> String {
         Some(name) => format!("{} ({address}) {count}", sanitize::truncate(name, NAME)),
         None => format!("{address} {count}"),
     }
+}
+
+/// Rows of the groups, the first of them their names.
+fn groups(table: &GroupTable) -> Vec<String> {
+    let names = table.by.iter().map(serde_variant_name).collect();
+    let mut rows: Vec<(String, Vec<String>)> = vec![("count".to_owned(), names)];
+    for GroupRow { values, count } in &table.rows {
+        let value = |value: &Option<String>| {
+            value.as_deref().map_or_else(|| "-".to_owned(), |value| sanitize::truncate(value, NAME).into_owned())
+        };
+        rows.push((count.to_string(), values.iter().map(value).collect()));
+    }
+    let width = |column: usize| rows.iter().map(|(_, row)| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..table.by.len()).map(width).collect();
+    let row = |(number, (count, values)): (usize, &(String, Vec<String>))| {
+        let cells = values.iter().zip(&widths).map(|(value, width)| format!("  {value:width$}"));
+        let name = if number == 0 { "groups" } else { "" };
+        format!("{name:<9} {count:>7}{}", cells.collect::<String>()).trim_end().to_owned()
+    };
+    let mut lines: Vec<String> = rows.iter().enumerate().map(row).collect();
+    if table.further > 0 {
+        lines.push(format!("{:<9} and {} more groups", "", table.further));
+    }
+    if table.approximate {
+        lines.push(format!("{:<9} there were too many groups to count each; these have so many at least", ""));
+    }
+    lines
 }
 
 fn process(process: &ProcessCount) -> String {

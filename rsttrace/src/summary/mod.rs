@@ -3,6 +3,7 @@
 pub mod coverage;
 mod display;
 mod first_victims;
+mod groups;
 mod harm;
 mod heavy_hitters;
 pub mod patterns;
@@ -16,8 +17,10 @@ use lru::LruCache;
 
 use crate::{
     diagnose::timeouts::Timeouts,
-    model::{BackendCount, Coverage, Direction, Fault, PeerCount, ProcessCount, Reset, SinkCount, Summary},
-    summary::{first_victims::FirstVictims, harm::HarmByCause, heavy_hitters::HeavyHitters, patterns::Patterns},
+    model::{BackendCount, Coverage, Direction, Fault, GroupField, PeerCount, ProcessCount, Reset, SinkCount, Summary},
+    summary::{
+        first_victims::FirstVictims, groups::Groups, harm::HarmByCause, heavy_hitters::HeavyHitters, patterns::Patterns,
+    },
     util::degraded::{self, Degraded},
 };
 
@@ -45,6 +48,7 @@ pub struct Tally {
     harm: HarmByCause,
     first_victims: FirstVictims,
     patterns: Patterns,
+    groups: Option<Groups>,
 }
 
 /// Names of peers as in the last record of each that had one.
@@ -76,6 +80,12 @@ pub struct SummaryContext<'a> {
 }
 
 impl Tally {
+    /// Counts that also group the resets by these fields; none for no grouping.
+    #[must_use]
+    pub fn grouped_by(fields: Vec<GroupField>) -> Self {
+        Self { groups: (!fields.is_empty()).then(|| Groups::new(fields)), ..Self::default() }
+    }
+
     /// Counts lost resets.
     pub fn count_lost(&mut self, count: u64) {
         self.lost += count;
@@ -100,6 +110,9 @@ impl Tally {
         }
         if let Some(process) = &reset.process {
             self.by_process.count((Arc::clone(&process.comm), process.pid), reset.count);
+        }
+        if let Some(groups) = &mut self.groups {
+            groups.count(reset);
         }
         let mut harmed = None;
         if reset.begins_incident() {
@@ -129,7 +142,7 @@ impl Tally {
         let backends = self.patterns.backends.rows();
         let mut summary = Summary {
             time,
-            duration_s: duration.as_secs_f64(),
+            duration_s: round_to_ms(duration),
             r#final: last,
             resets: self.resets,
             sent: self.sent,
@@ -155,6 +168,7 @@ impl Tally {
                     count,
                 })
                 .collect(),
+            groups: self.groups.as_ref().map(Groups::table),
             order: self.patterns.fin_order,
             patterns: self.patterns.sentences(&idle_clusters),
             idle_clusters,
@@ -163,6 +177,7 @@ impl Tally {
             coverage,
             degraded: degraded::grouped(degraded).iter().map(ToString::to_string).collect(),
             limits: degraded::limits(degraded).unwrap_or_default(),
+            heading: String::new(),
             sinks,
         };
         summary.verdict_lines =
@@ -170,6 +185,11 @@ impl Tally {
         summary.verdict = verdict::paragraph(&summary.verdict_lines);
         summary
     }
+}
+
+/// A duration in seconds, to the millisecond.
+fn round_to_ms(duration: Duration) -> f64 {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).as_secs_f64()
 }
 
 /// Counts by process name, those with the most resets first.

@@ -532,7 +532,7 @@ fn an_incident_is_one_block() {
     let options = TextOptions {
         color: false,
         time: TimeFormat::Utc,
-        started_ns: 0,
+        started_ns: NOW_NS,
         zone: TimeZone::UTC,
         folds: false,
         width: TextWidth::Fixed(TextOptions::COLUMNS),

@@ -152,7 +152,7 @@ fn printed(format: Format, color: bool) -> String {
     let options = TextOptions {
         color,
         time: TimeFormat::Utc,
-        started_ns: 0,
+        started_ns: NOW_NS,
         zone: TimeZone::UTC,
         folds: false,
         width: TextWidth::Fixed(TextOptions::COLUMNS),
@@ -232,6 +232,96 @@ fn times_follow_a_clock_that_is_set() {
     }
 }
 
+/// Times of day have a line with the date where a day begins, also where the run began on an earlier one, or the clock is set
+/// back.
+#[test]
+fn a_day_begins_with_its_date() {
+    let options = TextOptions {
+        color: false,
+        time: TimeFormat::Utc,
+        started_ns: NOW_NS,
+        zone: TimeZone::UTC,
+        folds: true,
+        width: TextWidth::Fixed(TextOptions::COLUMNS),
+        names: false,
+    };
+    let wall = "2026-11-28T23:59:58Z".parse::<Timestamp>().expect("a time");
+    let lines = |options: TextOptions, seconds: &[(u64, i64)]| {
+        let mut sink = Format::Text.formatter(options);
+        let mut decoder =
+            Decoder::new("gw-1".into(), Reasons::default(), BitFields::LOWEST, cases::events::tick_rate());
+        let case = cases::all().next().expect("a case");
+        let mut out = Vec::new();
+        for &(since_start, step) in seconds {
+            let ktime_ns = NOW_NS + since_start * 1_000_000_000;
+            let wall = wall + SignedDuration::from_secs(since_start.cast_signed() + step);
+            let reset =
+                decoder.reset(&ResetEvent { ktime_ns, ..case.event() }, &WallClock { monotonic_ns: ktime_ns, wall });
+            sink.write(&Record::Reset(Arc::new(reset)), &mut out).expect("a vector takes everything");
+        }
+        sink.flush(u64::MAX, &mut out).expect("a vector takes everything");
+        let text = String::from_utf8(out).expect("UTF-8");
+        let lines = text.lines().map(|line| line.get(..12).unwrap_or(line).trim_end().to_owned());
+        lines.collect::<Vec<_>>()
+    };
+    let same_day = ["23:59:58.000", "23:59:59.000"];
+    assert_eq!(lines(options.clone(), &[(0, 0), (1, 0)]), same_day);
+    let next = ["23:59:59.000", "Sunday, 2026", "00:00:00.000", "00:00:01.000"];
+    assert_eq!(lines(options.clone(), &[(1, 0), (2, 0), (3, 0)]), next);
+    assert_eq!(lines(options.clone(), &[(3 * 86_400, 0)]), ["Tuesday, 202", "23:59:58.000"]);
+    let set_back = ["Sunday, 2026", "00:00:01.000", "Saturday, 20", "00:00:02.000"];
+    assert_eq!(lines(options.clone(), &[(3, 0), (4, -86_400)]), set_back);
+    let berlin = TimeZone::get("Europe/Berlin").expect("a time zone");
+    assert_eq!(
+        lines(TextOptions { time: TimeFormat::Local, zone: berlin, ..options }, &[(1, 0), (3, 0)]),
+        ["00:59:59.000", "01:00:01.000"]
+    );
+    assert_eq!(
+        lines(TextOptions { time: TimeFormat::Iso, ..options }, &[(1, 0), (3, 0)]),
+        ["2026-11-28T2", "2026-11-29T0"]
+    );
+}
+
+/// Flat JSON has no object in an object, and says what the other one says.
+#[test]
+fn flat_json_has_no_nested_values() {
+    let line = |format: Format, reset: &Reset| {
+        let mut out = Vec::new();
+        let record = Record::Reset(Arc::new(reset.clone()));
+        format
+            .formatter(TextOptions {
+                color: false,
+                time: TimeFormat::Utc,
+                started_ns: 0,
+                zone: TimeZone::UTC,
+                folds: false,
+                width: TextWidth::Fixed(TextOptions::COLUMNS),
+                names: false,
+            })
+            .write(&record, &mut out)
+            .expect("a vector takes everything");
+        serde_json::from_slice::<serde_json::Value>(&out).expect("JSON")
+    };
+    for reset in resets() {
+        let (flat, nested) = (line(Format::JsonFlat, &reset), line(Format::Json, &reset));
+        let fields = flat.as_object().expect("an object");
+        assert!(fields.values().all(|value| !value.is_object() && !value.is_array() && !value.is_null()), "{flat}");
+        for (name, pointer) in [
+            ("type", "/type"),
+            ("time", "/time"),
+            ("cause", "/cause/code"),
+            ("fault", "/cause/fault"),
+            ("peer", "/peer/address"),
+            ("peer_port", "/peer/port"),
+            ("process", "/process/comm"),
+            ("state", "/socket/state"),
+        ] {
+            let expected = nested.pointer(pointer).filter(|value| !value.is_null());
+            assert_eq!(fields.get(name), expected, "{name} of {flat}");
+        }
+    }
+}
+
 /// Kernels before 6.10 give no reasons.
 #[test]
 fn each_case_has_its_cause_without_reasons() {
@@ -281,7 +371,7 @@ fn narrow_text_has_cause_and_peer() {
         let options = TextOptions {
             color: false,
             time: TimeFormat::Utc,
-            started_ns: 0,
+            started_ns: NOW_NS,
             zone: TimeZone::UTC,
             folds: false,
             width: TextWidth::Fixed(columns),
@@ -318,7 +408,7 @@ fn names_are_as_stored() {
         let options = TextOptions {
             color: false,
             time: TimeFormat::Utc,
-            started_ns: 0,
+            started_ns: NOW_NS,
             zone: TimeZone::UTC,
             folds: false,
             width: TextWidth::Fixed(TextOptions::COLUMNS),

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use rsttrace::{
+    diagnose::timeouts::Timeouts,
     format::{Format, TextOptions, TextWidth, TimeFormat},
-    model::{CauseConfidence, Coverage, Record, Reset, Summary},
+    model::{CauseConfidence, Coverage, GroupField, Record, Reset, Summary},
     pipeline::testing::{Collected, NoKernel},
     summary::{SummaryContext, Tally},
 };
@@ -354,6 +355,37 @@ fn folded_resets_have_no_rhythm() {
 fn summary_is_as_stored() {
     let (_, summary) = play(gateway());
     compare("summary.txt", &format!("{summary}\n"));
+}
+
+/// `--group-by` counts every reset, folded ones too, and shows the groups with the most first.
+#[test]
+fn resets_are_grouped() {
+    let mut tally = Tally::grouped_by(vec![GroupField::Process, GroupField::Server, GroupField::Cause]);
+    let (resets, _) = play_folded(gateway(), 3);
+    for reset in &resets {
+        tally.count(reset);
+    }
+    let timeouts = Timeouts::read(None).expect("the known timeouts");
+    let summary = tally.summary(SummaryContext {
+        time: resets[0].time,
+        duration: Duration::from_secs(1),
+        last: true,
+        timeouts: &timeouts,
+        coverage: Coverage::default(),
+        degraded: &[],
+        sinks: Vec::new(),
+    });
+    let table = summary.groups.as_ref().expect("there are groups");
+    let total: u64 = table.rows.iter().map(|row| row.count).sum();
+    assert_eq!((total, table.further, table.approximate), (summary.resets, 0, false));
+    assert!(table.rows.is_sorted_by(|one, other| one.count >= other.count) && table.rows.len() > 1);
+    let shown = summary.to_string();
+    let rows: Vec<&str> = shown.lines().skip_while(|line| !line.starts_with("  groups")).collect();
+    assert!(rows[0].trim_start().starts_with("groups      count  process") && rows[0].contains("server"), "{shown}");
+    let first: Vec<&str> = rows[1].split_whitespace().collect();
+    let values = table.rows[0].values.iter().map(|value| value.as_deref().unwrap_or("-"));
+    assert_eq!(first[0], table.rows[0].count.to_string());
+    assert_eq!(first[1..], values.collect::<Vec<_>>()[..]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One JSON object a line: the contract of `docs/output.md`.
 
 mod buffer;
+pub(super) mod flat;
 #[cfg(feature = "schema")]
 pub(super) mod schema;
 mod serializer;

@@ -1,6 +1,7 @@
 //! Files in `deploy/`, each checked by the program that reads it, or for consistency with the others.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     child::Guard,
@@ -17,6 +18,7 @@ use crate::{
     lines::TIMEOUT,
     puppet::Puppet,
     stage::{Stage, V4},
+    tracer::Run,
 };
 
 /// What this host lacks of the programs that check the files.
@@ -187,6 +189,51 @@ pub(crate) fn references_between_files_exist(_: &Stage) {
     let added = names(&container["securityContext"]["capabilities"]["add"]);
     let of_unit: Vec<String> = unit("CapabilityBoundingSet").iter().map(|name| name[4..].to_owned()).collect();
     assert_eq!(added, of_unit, "the service and the pod have the same capabilities");
+}
+
+/// Checks which alerts fire where the incidents of a run come every minute, by Prometheus's own program.
+#[track_caller]
+pub(crate) fn fires(run: &Run, expected: &[&str]) {
+    // A virtual machine has no Prometheus.
+    let Some(promtool) = host::program("promtool").filter(|_| !host::is_guest()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let rules = include_str!("../../../../deploy/prometheus/rsttrace-alerts.yml");
+    fs::write(directory.path().join("rules.yml"), rules).unwrap();
+    let mut incidents: BTreeMap<String, u64> = BTreeMap::new();
+    for reset in run.resets.iter().filter(|reset| reset["incident_role"] == "first") {
+        let cause = &reset["cause"];
+        let labels = json!({
+            "cause": cause["code"],
+            "fault": cause["fault"],
+            "process": reset["process"]["comm"].as_str().unwrap_or_default(),
+            "benign": cause["benign"].to_string(),
+            "instance": "gw-1",
+        });
+        let labels = labels.as_object().unwrap().iter().map(|(name, value)| format!("{name}={value}"));
+        *incidents.entry(labels.collect::<Vec<_>>().join(",")).or_default() += reset["count"].as_u64().unwrap();
+    }
+    let series = incidents.iter().map(|(labels, count)| {
+        json!({"series": format!("rsttrace_incidents_total{{{labels}}}"), "values": format!("0+{count}x60")})
+    });
+    let samples = expected.iter().map(|name| json!({"labels": format!("{{alertname=\"{name}\"}}"), "value": 1}));
+    let tests = json!({
+        "rule_files": ["rules.yml"],
+        "evaluation_interval": "1m",
+        "tests": [{
+            "interval": "1m",
+            "input_series": series.collect::<Vec<_>>(),
+            "promql_expr_test": [{
+                "expr": "max by (alertname) (ALERTS{alertstate=\"firing\"})",
+                "eval_time": "50m",
+                "exp_samples": samples.collect::<Vec<_>>(),
+            }],
+        }],
+    });
+    // JSON is YAML.
+    fs::write(directory.path().join("tests.yml"), tests.to_string()).unwrap();
+    let output = Command::new(promtool).args(["test", "rules", "tests.yml"]).current_dir(&directory).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|stream| String::from_utf8_lossy(&stream).into_owned());
+    assert!(output.status.success(), "{}\n{tests:#}", said.concat());
 }
 
 /// Queries of the dashboard, with its variables replaced.

@@ -68,6 +68,10 @@ fn lay_out_pod() {
 fn set_hosts(directory: &Path, text: &str) {
     let path = directory.join("hosts");
     fs::write(&path, text).unwrap();
+    // A virtual machine has none.
+    if host::is_guest() && !Path::new("/etc/hosts").exists() {
+        fs::write("/etc/hosts", "").unwrap();
+    }
     mounts::bind(&path, Path::new("/etc/hosts")).unwrap();
 }
 

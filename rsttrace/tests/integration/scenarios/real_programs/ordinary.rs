@@ -17,6 +17,7 @@ use super::{
 use crate::{
     host::{self, Lack},
     reset::Reset,
+    scenarios::deploy,
     stage::Stage,
     tracer::Run,
 };
@@ -260,6 +261,7 @@ pub(crate) fn nothing_is_wrong(stage: &Stage) {
     let blamed = blamed(&run);
     assert!(blamed.is_empty(), "{} of {}, such as:\n{:#}", blamed.len(), run.resets.len(), blamed[0].0);
     assert!(verdict(&run).contains("harmless: nothing has to be changed"), "{}", run.stderr);
+    deploy::fires(&run, &[]);
 }
 
 /// A pool that does not look at its connections uses three that their server had closed; the rest of the hour is ordinary.
@@ -284,4 +286,5 @@ pub(crate) fn one_fault_is_named_first(stage: &Stage) {
         format!("keepalive-race (3 times), nginx on port {NGINX_IMPATIENT}."),
     ];
     assert!(expected.iter().any(|expected| first.starts_with(expected)), "{verdict}");
+    deploy::fires(&run, &["KeepaliveRace"]);
 }
