@@ -231,7 +231,7 @@ mod tests {
             ("port = [80,\n  'x']", "2:3: "),
             ("sent = 1", "1:8: expected true or false"),
             ("output = 'xml'", "1:10: invalid value 'xml'"),
-            ("output = 'xml'", "possible values: text, long, json, none"),
+            ("output = 'xml'", "possible values: text, long, json, json-flat, none"),
             ("duration = [1]", "1:12: expected a string or a number, not an array"),
             ("duration = true", "1:12: expected a string or a number, not a boolean"),
             ("sink = ['pigeon']", "1:9: "),
