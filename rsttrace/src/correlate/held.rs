@@ -61,6 +61,27 @@ impl HeldRecords {
         Some(Arc::make_mut(&mut held.record))
     }
 
+    /// The records of these numbers, to be changed; the first of them is the first to be handed on from now on. `None` unless both
+    /// wait.
+    pub(super) fn get_pair_mut(&mut self, first: u64, second: u64) -> Option<[&mut Reset; 2]> {
+        let position = |number: u64| self.records.iter().rposition(|held| held.number == number);
+        let (mut before, mut behind) = (position(first)?, position(second)?);
+        if before > behind {
+            // The times at which they are due stay in order.
+            let deadlines = [before, behind].map(|at| self.records.get(at).map(|held| held.deadline_ns));
+            self.records.swap(before, behind);
+            std::mem::swap(&mut before, &mut behind);
+            for (at, deadline_ns) in [behind, before].into_iter().zip(deadlines) {
+                if let Some((held, deadline_ns)) = self.records.get_mut(at).zip(deadline_ns) {
+                    held.deadline_ns = deadline_ns;
+                }
+            }
+        }
+        let mut both = self.records.range_mut(before..=behind);
+        let (first, second) = (both.next()?, both.next_back()?);
+        Some([Arc::make_mut(&mut first.record), Arc::make_mut(&mut second.record)])
+    }
+
     /// Lets records that have begun to wait since the last time wait for [`LEAST_NS`] from now on.
     pub(super) fn see(&mut self, now_ns: u64) {
         let least_ns = now_ns.saturating_add(LEAST_NS);

@@ -154,7 +154,29 @@ impl Correlator {
             self.ends.insert_sent(Side::Answer, reset, SenderCause::of(reset));
         } else {
             reset.translated = translated_ends(entry, reset.local, reset.peer.end());
+            if reset.translated.is_some() {
+                self.join_translated(id);
+            }
         }
+    }
+
+    /// Joins a waiting record, whose translation has become known, with that of the other end: both of its ends may have been
+    /// translated.
+    fn join_translated(&mut self, id: u64) -> Option<()> {
+        let reset = self.held.get(id).filter(|reset| reset.other_end.is_none() && !is_answer(reset))?;
+        let is_sent = reset.direction == Direction::Sent;
+        let other = if is_sent { self.ends.take_receiver(reset) } else { self.ends.take_sender(Side::Sender, reset) }?;
+        self.ends.remove(reset);
+        let (sent, received) = if is_sent { (id, other.record()) } else { (other.record(), id) };
+        if let Some([sent, received]) = self.held.get_pair_mut(sent, received) {
+            self.numbers.merge(received.internals.incident, sent.internals.incident);
+            pairs::complete(sent, received);
+            self.sources.remember(received);
+        } else {
+            // It was output without this one.
+            other.complete(self.held.get_mut(id)?, None);
+        }
+        Some(())
     }
 
     /// Notes that the translation of a record's connection is to be asked for: of one that had a socket, and of a segment that

@@ -6,7 +6,7 @@ use rsttrace_common::abi::{netfilter, tcp};
 
 use crate::{
     diagnose::joined::{self, SenderCause},
-    model::{Endpoint, IncidentRole, OtherEnd, OtherProcess, Reset, Translated, TranslationSource},
+    model::{Direction, Endpoint, IncidentRole, OtherEnd, OtherProcess, Reset, Translated, TranslationSource},
     util::set_table::SetTable,
 };
 
@@ -84,13 +84,15 @@ impl End {
     }
 
     /// Whether this is the other end of a reset with an equal [`Key`]. One of the ends may be translated between the two;
-    /// where both are, the number alone would decide.
+    /// where both are, the number alone would decide, unless the translation is known.
     fn is_opposite(&self, reset: &Reset) -> bool {
         let at_once = self.ktime_ns.abs_diff(reset.internals.ktime_ns) <= PAIR_NS;
         // The answer to a later segment has the number of a reset that was lost, and no timestamp.
         let differs = self.timestamp.zip(reset.segment.timestamp).is_some_and(|(own, other)| own != other);
         let (local, peer) = ends(reset);
-        at_once && !differs && (self.local == peer || self.peer == local)
+        let is_translated = |translated: Translated| (self.local, self.peer) == (translated.peer, translated.local);
+        let fits = self.local == peer || self.peer == local || reset.translated.is_some_and(is_translated);
+        at_once && !differs && fits
     }
 }
 
@@ -177,6 +179,17 @@ impl Ends {
             if let Some(end) = end.filter(|end| end.record() == record.internals.record) {
                 end.shown = Some(Box::new(other_end(record)));
             }
+        }
+    }
+
+    /// Forgets the end of a record, which has been joined.
+    pub(super) fn remove(&mut self, record: &Reset) {
+        let (side, keys) = match record.direction {
+            Direction::Sent => (Side::Sender, [Key::of_sent(record), None]),
+            Direction::Received => (Side::Receiver, Key::of_received(record)),
+        };
+        for key in keys.into_iter().flatten() {
+            self.0.take_if(&EndKey { side, key }, |end| end.record() == record.internals.record);
         }
     }
 

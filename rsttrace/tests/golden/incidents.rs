@@ -1,11 +1,15 @@
 //! Records that tell of one incident, and near misses that stay apart.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use jiff::tz::TimeZone;
 use rsttrace::{
+    correlate::TranslationRequest,
     format::{Format, TextOptions, TextWidth, TimeFormat},
-    model::{Direction, Fault, IncidentRole, Record, Reset},
+    model::{
+        Direction, Endpoint, Fault, IncidentRole, Record, Reset,
+        translation::{Answer, ConntrackEntry, ConntrackLookup, ConntrackState, ConntrackStatus, Tuple},
+    },
     pipeline::testing::{Collected, NoKernel},
 };
 use rsttrace_common::{
@@ -120,6 +124,57 @@ fn translated_addresses_do_not_part_the_ends() {
         (event.local_address, event.local_port) = (v4([192, 168, 0, 2]), 50_001);
     };
     assert_eq!(received_of(vec![at(0, masqueraded), at(40, sends)]).incident_role, IncidentRole::OtherEnd);
+}
+
+/// Where both ends are translated, as for a pod that reaches a service through its node, conntrack's entry joins them.
+#[test]
+fn conntrack_joins_ends_that_are_both_translated() {
+    let end = |address: [u8; 4], port: u16| Endpoint { address: Ipv4Addr::from(address).into(), port };
+    let virtual_end = end([10, 96, 0, 10], 80);
+    let caller = |event: &mut ResetEvent| {
+        receives(event);
+        (event.peer_address, event.peer_port) = (v4([10, 96, 0, 10]), 80);
+    };
+    let service = |event: &mut ResetEvent| {
+        sends(event);
+        (event.peer_address, event.peer_port) = (v4([192, 168, 0, 1]), 50_001);
+    };
+    // `node`: the address that hides the caller.
+    let played = |events: [ResetEvent; 2], asked: Direction, node: [u8; 4]| {
+        let (mut processor, mut out) = (processor(reasons(), |_| {}), Collected::default());
+        processor.enable_lookups();
+        for event in events {
+            processor.process_event(&event, 1, &clock(), &NoKernel, &mut out);
+        }
+        let entry = ConntrackEntry {
+            original: Tuple { source: end([10, 0, 0, 5], 43_210), destination: virtual_end },
+            reply: Tuple { source: end([10, 0, 1, 9], SERVICE), destination: end(node, 50_001) },
+            status: ConntrackStatus(0),
+            tcp_state: Some(ConntrackState::CLOSE),
+            timeout_s: None,
+        };
+        for TranslationRequest { id, peer, .. } in processor.take_lookups() {
+            if (peer == virtual_end) == (asked == Direction::Received) {
+                processor.answer(Answer { id, lookup: ConntrackLookup::Found(entry) });
+            }
+        }
+        processor.finish_all(&NoKernel, &mut out);
+        out.resets()
+    };
+    for asked in [Direction::Received, Direction::Sent] {
+        for events in [[at(0, caller), at(40, service)], [at(0, service), at(40, caller)]] {
+            let resets = played(events, asked, [192, 168, 0, 1]);
+            let (received, sent) = (find(&resets, "java"), find(&resets, "nginx"));
+            assert_eq!((received.incident, received.incident_role), (sent.seq, IncidentRole::OtherEnd));
+            assert_eq!(received.other_end.as_ref().and_then(|other| other.seq), Some(sent.seq));
+            assert_eq!(received.cause.code, "peer-closed-unread");
+            assert_eq!(received.translated.map(|translated| translated.peer), Some(sent.local));
+            assert_eq!(sent.other_end.and_then(|other| other.process).map(|process| process.pid), Some(1234));
+        }
+    }
+    // Another connection of the same number.
+    let resets = played([at(0, caller), at(40, service)], Direction::Received, [192, 168, 0, 9]);
+    assert!(resets.iter().all(|reset| reset.other_end.is_none() && reset.incident_role == IncidentRole::First));
 }
 
 #[test]

@@ -176,6 +176,7 @@ const ROWS: &[Row] = &[
         "incidents::both_ends_behind_a_translation",
         incidents::both_ends_behind_a_translation,
     ),
+    needing(incidents::lack_of_bridge, "incidents::pods_on_a_bridge", incidents::pods_on_a_bridge),
     needing(chain::lack, "incidents::both_ends_of_a_refusal", incidents::both_ends_of_a_refusal),
     row("incidents::mirrored_ends_elsewhere", incidents::mirrored_ends_elsewhere),
     row("keepalive::keepalive_probes_time_out", keepalive::keepalive_probes_time_out),

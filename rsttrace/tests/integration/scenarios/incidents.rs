@@ -1,12 +1,15 @@
 //! Records of one incident: both ends of a connection on this host, what follows, and what a proxy passes on.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 
 use super::rejected::nft;
 use crate::{
-    chain::{Chain, TO_CLIENT},
+    chain::{Chain, TO_CLIENT, TO_ROUTER, TO_SERVER, ip},
     host::{self, Lack},
     puppet::Puppet,
     reset::Reset,
@@ -128,6 +131,72 @@ pub(crate) fn both_ends_behind_a_translation(stage: &Stage) {
     sent.is("/translated/local/port", VIRTUAL_PORT);
     are_two_ends(sent, &server, received, &client);
     count_is(&run, 1);
+}
+
+/// What this host lacks for containers on a bridge.
+pub(crate) fn lack_of_bridge() -> Option<Lack> {
+    lack_of_translation().or_else(|| host::lacks_program("unshare")).or_else(|| {
+        let made = Command::new(host::program("unshare")?)
+            .args(["--net", "ip", "link", "add", "pods", "type", "bridge"])
+            .stderr(Stdio::null())
+            .status();
+        let is_made = made.is_ok_and(|status| status.success());
+        (!is_made).then(|| Lack::Missing("this kernel has no bridge".to_owned()))
+    })
+}
+
+/// Two pods on the bridge of a node: one calls the other's service by its virtual address, and by its own. The way back
+/// passes the node by a route, as it does by `bridge-nf-call-iptables` on a node of Kubernetes.
+pub(crate) fn pods_on_a_bridge(stage: &Stage) {
+    let chain = Chain::around(stage);
+    let of_subnet = |number: u32| match chain.client.v4 {
+        IpAddr::V4(address) => IpAddr::from(Ipv4Addr::from_bits(address.to_bits() & !0xff | 0x30 | number)),
+        v6 @ IpAddr::V6(_) => v6,
+    };
+    let [node, caller, service] = [1, 2, 3].map(of_subnet);
+    ip(&format!(
+        "link add pods type bridge
+         link set pods up
+         link set {TO_CLIENT} master pods
+         link set {TO_SERVER} master pods
+         address add {node}/28 dev pods"
+    ));
+    chain.client.inside(|| ip(&format!("address add {caller}/28 dev {TO_ROUTER}")));
+    chain.server.inside(|| {
+        ip(&format!("address add {service}/28 dev {TO_ROUTER}\nroute add {caller} via {node} dev {TO_ROUTER}"));
+    });
+    let mut server = chain.server.puppet("the-server");
+    let listener = server.listen("l", SocketAddr::new(service, 0), 16);
+    nft(&format!(
+        "add table ip translated
+         add chain ip translated pre {{ type nat hook prerouting priority -100; }}
+         add rule ip translated pre ip daddr {node} tcp dport {VIRTUAL_PORT} dnat to {listener}\n"
+    ));
+    let peers = [node, caller, service].map(|address| address.to_string());
+    let tracer = stage.trace_everywhere(&peers.iter().flat_map(|peer| ["--peer", peer]).collect::<Vec<_>>());
+    let mut client = chain.client.puppet("the-client");
+    let virtual_end = SocketAddr::new(node, VIRTUAL_PORT);
+    let client_ends = [("c", virtual_end), ("d", listener)].map(|(name, address)| client.connect(name, address));
+    for (name, at_client) in [("s", "c"), ("t", "d")] {
+        server.tell(format_args!("accept {name} l"));
+        server.abort(name);
+        client.wait_error(at_client, "ECONNRESET");
+    }
+    let run = chain.finish(tracer, 2, 2);
+    for (client_end, peer) in client_ends.into_iter().zip([virtual_end, listener]) {
+        let received = run.received().find(|reset| reset.end("local") == client_end).expect("the caller's record");
+        let sent = run.sent().find(|sent| seq(sent) == received["incident"]).expect("the service's record");
+        received.between(client_end, peer).cause("peer-aborted").is("/cause/confidence", "certain");
+        are_two_ends(sent, &server, received, &client);
+        if peer == virtual_end {
+            received.is("/translated/peer/port", listener.port());
+            sent.is("/translated/local/port", VIRTUAL_PORT);
+        } else {
+            received.is("/translated", Value::Null);
+            sent.between(listener, client_end);
+        }
+    }
+    count_is(&run, 2);
 }
 
 /// A closed port refuses, and the connection attempt fails at the other end of the path.

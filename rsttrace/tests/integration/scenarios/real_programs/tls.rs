@@ -39,7 +39,7 @@ rxM=
 
 /// What this host lacks.
 pub(crate) fn lack() -> Option<host::Lack> {
-    host::lacks_program("node").or_else(|| host::lacks_program("curl"))
+    host::lacks_runtime("node").or_else(|| host::lacks_program("curl"))
 }
 
 /// Writes the key and the certificate; returns their paths.
