@@ -83,21 +83,23 @@ impl TextFormatter {
         // A long IPv6 address leaves no room for columns.
         let crowded = columns(&peer) > *ENDPOINT.end();
         let wide = |text: &str, column: usize| if crowded { columns(text) } else { columns(text).max(column) };
-        let (peer_columns, process_columns) = (self.peer_columns, wide(&process, self.process_columns));
+        let (mut peer_columns, mut process_columns) =
+            (columns(&peer).max(self.peer_columns), wide(&process, self.process_columns));
         let mut state = format!(" {state:0$}", wide(&state, STATE));
         let count = if reset.count > 1 { format!(" ×{}", reset.count) } else { String::new() };
         let told = columns(&count) + 1 + columns(cause(reset));
-        let mut others = columns(&time)
-            + "SENT ".len()
-            + " > ".len()
-            + columns(&peer).max(peer_columns)
-            + 1
-            + process_columns
-            + columns(&state);
+        let mut others =
+            columns(&time) + "SENT ".len() + " > ".len() + peer_columns + 1 + process_columns + columns(&state);
         if others + LOCAL_LEAST + told > width {
             // A narrow terminal has no room for it.
             others -= columns(&state);
             state.clear();
+        }
+        if others + LOCAL_LEAST + told > width {
+            // Nor for columns.
+            let least = (columns(&peer), columns(&process));
+            others = (others + least.0 + least.1).saturating_sub(peer_columns + process_columns);
+            (peer_columns, process_columns) = least;
         }
         // The ends and the cause have priority over the names.
         let least = others + columns(&reset.local.to_string()).min(*ENDPOINT.end()) + told;
