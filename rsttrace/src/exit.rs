@@ -136,7 +136,10 @@ pub fn report(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     if let Failure::Running(error) | Failure::Usage(error) | Failure::Host(error) = &failure {
         let is_host = matches!(failure, Failure::Host(_));
-        info(format_args!("error: {}{}", sentence(error), remedy(error, is_host)));
+        // A file may have several faults, each in a line.
+        for line in sentence(error).lines() {
+            info(format_args!("error: {line}{}", remedy(error, is_host)));
+        }
     }
     ExitCode::from(failure.status())
 }
