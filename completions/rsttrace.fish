@@ -81,7 +81,7 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 4 -l ipv4 -d 'Show on
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 6 -l ipv6 -d 'Show only IPv6'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-benign -d 'Hide harmless resets'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l ignored -d 'Also show incoming resets that the kernel discarded (out of window, half-open, closed, …)'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s q -l quiet -d 'Print only warnings and errors on standard error: no start lines, no summary'
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -s q -l quiet -d 'Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, no summary'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-summary -d 'Omit the summary at the end'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l debug-kernel -d 'Print debug messages of the kernel side to standard error'

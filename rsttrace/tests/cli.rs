@@ -38,7 +38,7 @@ fn invalid_options_are_refused_before_the_start() {
         (&["--cause", "no-such-cause"], "rsttrace explain"),
         (&["--cause", "connection-refuse"], "did you mean 'connection-refused'?"),
         (&["--port", "443,no-such-service"], "not a port"),
-        (&["--netns", "no-such-name"], "/run/netns/no-such-name"),
+        (&["--netns", "no-such-name"], "there is no network namespace 'no-such-name'"),
         (&["--timeouts", "/no/such/file"], "cannot read /no/such/file"),
         (&["--netns", "/no/such/namespace"], "/proc/PID/ns/net"),
         (&["--netns", "12345"], "cannot be the inode number"),

@@ -12,7 +12,10 @@ pub use self::error::{FilterError, NotNetns};
 
 use crate::{
     filter::{cgroup::WantedCgroup, netns::Netns},
-    model::{Direction, Family, FilterOptions, Forwarded, PortRange, Reset},
+    model::{
+        Direction, Family, FilterOptions, Forwarded, PortRange, Reset,
+        names::{is_comm, names_unit},
+    },
 };
 
 /// The filters, checked and made ready.
@@ -27,10 +30,10 @@ pub struct RecordFilter {
 
 impl RecordFilter {
     /// Checks what can only be checked on this host: looks at the path of `--netns`, and for the cgroup of `--cgroup` in the
-    /// mounted hierarchies. Blocks on their file systems. Fails when one of them names nothing here.
+    /// mounted hierarchies. Blocks on their file systems. Fails when `--netns` names nothing here.
     pub fn new(filters: FilterOptions) -> Result<Self, FilterError> {
         let netns = filters.netns.as_deref().map(Netns::find).transpose()?;
-        let cgroup = filters.cgroup.as_deref().map(WantedCgroup::find).transpose()?;
+        let cgroup = filters.cgroup.as_deref().map(WantedCgroup::find);
         Ok(Self { filters, netns, cgroup })
     }
 
@@ -38,7 +41,7 @@ impl RecordFilter {
     /// the host where a network namespace is not found otherwise.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let absence = self.netns.as_ref().and_then(Netns::absence);
-        absence.into_iter().chain(self.cgroup.as_ref().and_then(WantedCgroup::doubt))
+        absence.into_iter().chain(self.cgroup.as_ref().and_then(WantedCgroup::note))
     }
 
     /// What the kernel side may use.
@@ -135,7 +138,7 @@ impl RecordFilter {
         let owner = reset.process.as_ref();
         (filters.pid.is_empty() || owner.is_some_and(|owner| filters.pid.contains(&owner.pid)))
             && (filters.comm.is_empty()
-                || owner.is_some_and(|owner| filters.comm.iter().any(|comm| **comm == *owner.comm)))
+                || owner.is_some_and(|owner| filters.comm.iter().any(|comm| is_comm(comm, &owner.comm))))
             && (filters.unit.is_empty() || filters.unit.iter().any(|unit| is_unit(reset, unit)))
             && (filters.container.is_empty() || filters.container.iter().any(|name| is_container(reset, name)))
             && (filters.pod.is_empty() || filters.pod.iter().any(|name| is_pod(reset, name)))
@@ -154,10 +157,9 @@ impl RecordFilter {
     }
 }
 
-/// Whether a record is of this unit; without a suffix, of the service of that name.
+/// Whether a record is of this unit.
 fn is_unit(reset: &Reset, unit: &str) -> bool {
-    let is_of = |own: &str| own == unit || own.strip_suffix(".service") == Some(unit);
-    reset.unit.as_deref().is_some_and(is_of)
+    reset.unit.as_deref().is_some_and(|own| names_unit(unit, own))
 }
 
 /// Whether a record is of the container of this name, or whose id begins so.

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 pub use self::{
     cause::{Cause, CauseConfidence, Evidence, Fault, Sender},
-    filter::{FilterOptions, PortRange},
+    filter::{FilterOptions, PortRange, names},
     incident::{AFTERMATH, IncidentRole, OTHER_END_HERE, OtherEnd, OtherProcess, RelayedReset},
     reset::{
         Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet, Peer,

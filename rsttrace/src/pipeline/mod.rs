@@ -175,6 +175,7 @@ impl Pipeline {
         if conntrack.is_some() {
             self.processor.enable_lookups();
         }
+        let absences = self.absences();
         // Before there is any other thread, which would keep its privileges.
         self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
@@ -182,7 +183,7 @@ impl Pipeline {
         let mut scrapes = self.start_metrics()?;
         self.processor.enable_scans(self.loaded.can_scan());
         self.processor.stages_mut().attribution.prefetch();
-        self.announce();
+        self.announce(absences);
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);

@@ -1,5 +1,6 @@
 //! The filters of the command line, which the kernel side applies in part and `filter` on the finished record.
 
+pub mod names;
 mod peers;
 mod ports;
 
