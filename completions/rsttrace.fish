@@ -43,7 +43,7 @@ peer\t'The other end of the connection'
 path\t'A device on the path between the two ends'
 none\t'Neither side: the reset is harmless'
 unknown\t'Not known'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l forwarded -d 'Also show resets that arrive on this interface and are forwarded (repeatable)' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l forwarded -d 'Also show resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s o -l output -d 'Set the output format on standard output' -r -f -a "text\t'One line per reset'
 long\t'A block per reset, with evidence and advice'
 json\t'One JSON object per line'

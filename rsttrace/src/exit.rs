@@ -13,7 +13,7 @@ use crate::{
     config::ConfigError,
     diagnose::timeouts::TimeoutsError,
     filter::FilterError,
-    load::LoadError,
+    load::{InterfacesError, LoadError},
     sandbox::UserError,
     sink::StdoutError,
     stack::StackError,
@@ -111,6 +111,15 @@ impl From<UserError> for Failure {
         match error {
             UserError::Lookup { .. } | UserError::Unknown { .. } => Self::usage(error),
             UserError::Switch { .. } => Self::host(error),
+        }
+    }
+}
+
+impl From<InterfacesError> for Failure {
+    fn from(error: InterfacesError) -> Self {
+        match error {
+            InterfacesError::Missing { .. } => Self::usage(error),
+            InterfacesError::Enter(_) | InterfacesError::OldKernel => Self::host(error),
         }
     }
 }

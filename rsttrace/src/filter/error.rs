@@ -28,6 +28,9 @@ pub enum FilterError {
     },
     /// The network namespace of the path has ceased to exist.
     NetnsGone(PathBuf),
+    /// No process or mount that is visible from here has the network namespace of this inode number, which has to be
+    /// entered.
+    NetnsAbsent(u32),
     /// The path names something else.
     NotNetns {
         /// Path, as it was given.
@@ -83,6 +86,11 @@ impl fmt::Display for FilterError {
             Self::NetnsGone(path) => {
                 write!(formatter, "the network namespace of {} no longer exists; {NAME_ONE}", path.display())
             }
+            Self::NetnsAbsent(number) => write!(
+                formatter,
+                "--forwarded has to find its interfaces in network namespace {number}, which no process or mount that is \
+                 visible from here uses"
+            ),
             Self::NotNetns { path, kind } => write!(formatter, "{} {kind}", path.display()),
         }
     }

@@ -109,7 +109,11 @@ impl RecordFilter {
             filters.not_peer.iter().any(|net| net.contains(&end.address))
                 || filters.not_port.iter().any(|range| range.contains(end.port))
         });
-        family && ports && peers && !is_hidden
+        let netns = self
+            .netns
+            .as_ref()
+            .is_none_or(|wanted| forwarded.netns.is_none_or(|netns| wanted.matches(netns.inode, forwarded.ktime_ns)));
+        family && ports && peers && netns && !is_hidden
     }
 
     fn matches_ends(&self, reset: &Reset) -> bool {

@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::{
         fd::AsRawFd as _,
@@ -59,6 +59,18 @@ impl Netns {
             return Followed::start(&path).map(|followed| Self(Named::Path(followed)));
         }
         Followed::start(Path::new(text)).map(|followed| Self(Named::Path(followed)))
+    }
+
+    /// Opens the namespace, to enter it. Looks at every process of the host for a number. Fails when it is not there any
+    /// more, or, for a number, not yet.
+    pub fn open(&self) -> Result<File, FilterError> {
+        let (path, inode) = match &self.0 {
+            Named::Number(number) => (path_of(*number).ok_or(FilterError::NetnsAbsent(*number))?, *number),
+            Named::Path(followed) => (followed.path.clone(), self.number()),
+        };
+        let file = File::open(&path).map_err(cannot("open", &path))?;
+        let found = file.metadata().map_err(cannot("inspect", &path))?.ino();
+        if found == u64::from(inode) { Ok(file) } else { Err(FilterError::NetnsGone(path)) }
     }
 
     /// Inode number that the kernel side filters by now, never 0.
@@ -337,7 +349,7 @@ fn mount_of(number: u32, mountinfo: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, os::unix::fs::symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -378,9 +390,11 @@ mod tests {
         let own = own();
         let netns = Netns::find(&own.to_string()).expect("it can be one");
         assert_eq!((netns.number(), netns.absence(), netns.next_look()), (own, None, None));
+        assert!(netns.open().is_ok_and(|file| file.metadata().is_ok_and(|found| found.ino() == u64::from(own))));
         assert!(netns.matches(own, 7) && !netns.matches(own + 1, 7));
         let netns = Netns::find("4294967295").expect("it can be one");
         assert!(netns.absence().is_some_and(|note| note.contains("namespace 4294967295")));
+        assert!(matches!(netns.open(), Err(FilterError::NetnsAbsent(4_294_967_295))));
     }
 
     #[test]

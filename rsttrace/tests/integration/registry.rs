@@ -358,6 +358,11 @@ const ROWS: &[Row] = &[
         "forwarded::router_reports_forwarded_resets_v6",
         forwarded::router_reports_forwarded_resets_v6,
     ),
+    needing(
+        forwarded::lack_from_outside,
+        "forwarded::router_is_watched_from_outside",
+        forwarded::router_is_watched_from_outside,
+    ),
     needing(rejected::lack, "rejected::input_rule_rejects_v4", rejected::input_rule_rejects_v4),
     needing(rejected::lack, "rejected::input_rule_rejects_v6", rejected::input_rule_rejects_v6),
     needing(rejected::lack_in_the_middle, "rejected::router_rule_rejects", rejected::router_rule_rejects),
