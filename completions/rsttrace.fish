@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= not-peer= peer-port= local-port= port= not-port= 4/ipv4 6/ipv6 netns= cgroup= unit= container= pod= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= color= fold= q/quiet n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= not-peer= host= not-host= peer-port= local-port= port= not-port= 4/ipv4 6/ipv6 netns= cgroup= unit= container= pod= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= color= fold= q/quiet n/numeric summary-interval= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -28,6 +28,8 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -s p -l pid -d 'Show onl
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s c -l comm -d 'Show only sockets owned by processes of this name (repeatable)' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l not-peer -d 'Hide these peers or networks' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l host -d 'Show only peers of these names, as records have them (no look-up in the network); `*` stands for any text' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l not-host -d 'Hide peers of these names' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l peer-port -d 'Show only these ports, ranges or names of services at the peer\'s end' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l local-port -d 'Show only these ports, ranges or names of services at this host\'s end' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l port -d 'Show only these ports, ranges or names of services at either end' -r

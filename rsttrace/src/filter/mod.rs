@@ -14,7 +14,7 @@ use crate::{
     filter::{cgroup::WantedCgroup, netns::Netns},
     model::{
         Direction, Family, FilterOptions, Forwarded, PortRange, Reset,
-        names::{is_comm, names_unit},
+        names::{is_comm, matches_name, names_unit},
     },
 };
 
@@ -64,6 +64,8 @@ impl RecordFilter {
             comm,
             peer,
             not_peer,
+            host,
+            not_host,
             peer_port,
             local_port,
             port,
@@ -81,7 +83,7 @@ impl RecordFilter {
         } = &self.filters;
         !(*sent || *received || *ipv4 || *ipv6 || *no_benign)
             && pid.is_empty()
-            && [comm, unit, container, pod, cause].iter().all(|names| names.is_empty())
+            && [comm, host, not_host, unit, container, pod, cause].iter().all(|names| names.is_empty())
             && [peer, not_peer].iter().all(|nets| nets.is_empty())
             && [peer_port, local_port, port, not_port].iter().all(|ports| ports.is_empty())
             && netns.is_none()
@@ -132,6 +134,8 @@ impl RecordFilter {
             && (filters.peer.is_empty() || filters.peer.iter().any(|net| net.contains(&reset.peer.address)))
             && !filters.not_peer.iter().any(|net| net.contains(&reset.peer.address))
             && !filters.not_port.iter().any(|range| range.contains(local) || range.contains(peer))
+            && (filters.host.is_empty() || is_host(&filters.host, reset))
+            && !is_host(&filters.not_host, reset)
             && self.netns.as_ref().is_none_or(|wanted| {
                 reset.netns.is_some_and(|netns| wanted.matches(netns.inode, reset.internals.ktime_ns))
             })
@@ -159,6 +163,11 @@ impl RecordFilter {
             && (filters.fault.is_empty() || filters.fault.contains(&reset.cause.fault))
             && !(filters.no_benign && reset.cause.benign)
     }
+}
+
+/// Whether the name of a record's peer matches one of these patterns.
+fn is_host(patterns: &[String], reset: &Reset) -> bool {
+    reset.peer.name.as_deref().is_some_and(|name| patterns.iter().any(|pattern| matches_name(pattern, name)))
 }
 
 /// Whether a record is of this unit.
@@ -281,6 +290,40 @@ mod tests {
         (reset.unit, reset.container, reset.pod) = (None, None, None);
         for arguments in [["--unit", "nginx"], ["--container", "web"], ["--pod", "cart-7d9f"]] {
             assert!(!filters(&arguments).expect("a command line").matches(&reset), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_peers_match() {
+        let mut reset = reset(|_| ());
+        for arguments in [["--host", "*"], ["--host", "db-1"]] {
+            assert!(!filters(&arguments).expect("a command line").matches(&reset), "no name: {arguments:?}");
+        }
+        assert!(filters(&["--not-host", "*"]).expect("a command line").matches(&reset));
+        reset.peer.name = Some("db-1.Shop.example".into());
+        for (pattern, expected) in [
+            ("db-1.shop.example", true),
+            ("other,DB-1.shop.example", true),
+            ("db-1", false),
+            ("db-*", true),
+            ("*.example", true),
+            ("*.shop.*", true),
+            ("d*b*1*e", true),
+            ("*", true),
+            ("**", true),
+            ("*db-1.shop.example*", true),
+            ("db-1.shop.example*e", false),
+            ("*2*", false),
+            ("b*", false),
+        ] {
+            let filter = filters(&["--host", pattern]).expect("a command line");
+            assert_eq!(filter.matches(&reset), expected, "{pattern}");
+            assert_eq!(
+                filters(&["--not-host", pattern]).expect("a command line").matches(&reset),
+                !expected,
+                "{pattern}"
+            );
+            assert!(!filter.is_everything());
         }
     }
 

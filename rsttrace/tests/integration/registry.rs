@@ -246,6 +246,7 @@ const ROWS: &[Row] = &[
     row("filters::port_range_includes_its_ends", filters::port_range_includes_its_ends),
     row("filters::ipv4_hides_ipv6", filters::ipv4_hides_ipv6),
     row("filters::ipv6_hides_ipv4", filters::ipv6_hides_ipv4),
+    row("filters::host_selects_peers_by_name", filters::host_selects_peers_by_name),
     row("filters::absent_process_is_awaited", filters::absent_process_is_awaited),
     row("summary::counters_of_another_namespace_agree", summary::counters_of_another_namespace_agree),
     row("summary::summaries_come_at_intervals", summary::summaries_come_at_intervals),

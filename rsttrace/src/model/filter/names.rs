@@ -1,5 +1,22 @@
 //! Names in filters, compared with those that records have.
 
+/// Whether a name matches a pattern, in which `*` stands for any text. Letters of ASCII match in either case.
+pub fn matches_name(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
+    let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let within = name.strip_prefix(first).and_then(|name| name.strip_suffix(last));
+    within.is_some_and(|mut within| {
+        middle.split('*').all(|part| match within.split_once(part) {
+            Some((_, after)) => {
+                within = after;
+                true
+            }
+            None => false,
+        })
+    })
+}
+
 /// Bytes of a process's name in the kernel (`TASK_COMM_LEN` without the zero at the end).
 const COMM_BYTES: usize = 15;
 
