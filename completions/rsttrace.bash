@@ -35,7 +35,7 @@ _rsttrace() {
 
     case "${cmd}" in
         rsttrace)
-            opts="-p -c -4 -6 -o -q -n -d -h -V --sent --received --pid --comm --peer --not-peer --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --names --config --ready-fd --remember --debug-kernel --help --version doctor explain check-config generate"
+            opts="-p -c -4 -6 -o -q -n -d -h -V --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --names --config --ready-fd --remember --debug-kernel --help --version doctor explain check-config generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -62,6 +62,14 @@ _rsttrace() {
                     return 0
                     ;;
                 --not-peer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --not-host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= not-peer= peer-port= local-port= port= not-port= 4/ipv4 6/ipv6 netns= cgroup= unit= container= pod= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= color= fold= q/quiet n/numeric summary-interval= summary= group-by= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
+    string join \n sent received p/pid= c/comm= peer= not-peer= host= not-host= peer-port= local-port= port= not-port= 4/ipv4 6/ipv6 netns= cgroup= unit= container= pod= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= color= fold= q/quiet n/numeric summary-interval= summary= group-by= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
 end
 
 function __fish_rsttrace_needs_command
@@ -28,6 +28,8 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -s p -l pid -d 'Show onl
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s c -l comm -d 'Show only sockets owned by processes of this name (repeatable)' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l not-peer -d 'Hide these peers or networks' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l host -d 'Show only peers of these names, as records have them (no look-up in the network); `*` stands for any text' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l not-host -d 'Hide peers of these names' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l peer-port -d 'Show only these ports, ranges or names of services at the peer\'s end' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l local-port -d 'Show only these ports, ranges or names of services at this host\'s end' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l port -d 'Show only these ports, ranges or names of services at either end' -r
@@ -43,7 +45,7 @@ peer\t'The other end of the connection'
 path\t'A device on the path between the two ends'
 none\t'Neither side: the reset is harmless'
 unknown\t'Not known'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l forwarded -d 'Also show resets that arrive on this interface and are forwarded (repeatable)' -r
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -l forwarded -d 'Also show resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)' -r
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s o -l output -d 'Set the output format on standard output' -r -f -a "text\t'One line per reset'
 long\t'A block per reset, with evidence and advice'
 json\t'One JSON object per line'
@@ -100,7 +102,7 @@ complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 4 -l ipv4 -d 'Show on
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 6 -l ipv6 -d 'Show only IPv6'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-benign -d 'Hide harmless resets'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l ignored -d 'Also show incoming resets that the kernel discarded (out of window, half-open, closed, …)'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s q -l quiet -d 'Print only warnings and errors on standard error: no start lines, no summary'
+complete -c rsttrace -n "__fish_rsttrace_needs_command" -s q -l quiet -d 'Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, no summary'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-summary -d 'Omit the summary at the end'
 complete -c rsttrace -n "__fish_rsttrace_needs_command" -l debug-kernel -d 'Print debug messages of the kernel side to standard error'

@@ -167,7 +167,8 @@ pub struct OutputOptions {
     /// Fold lines of text that are alike, but for the client's port and the figures, into one a second with a count
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = FoldWhen::Auto)]
     pub fold: FoldWhen,
-    /// Print only warnings and errors on standard error: no start lines, no summary
+    /// Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, no
+    /// summary
     #[arg(short, long)]
     pub quiet: bool,
     /// Show numbers in text: no names of ports, users, peers, containers and pods

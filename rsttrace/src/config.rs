@@ -1,14 +1,20 @@
 //! `--config FILE`: the same names as the command line, in TOML. Each setting becomes the flag that it is named after, so
-//! there is nothing that one can say and the other cannot; what the command line says goes first.
+//! there is nothing that one can say and the other cannot; what the command line says goes first. All faults of a file are
+//! told together, in its order.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fmt, io, iter,
     ops::Range,
     path::{Path, PathBuf},
 };
 
-use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, error::ErrorKind, parser::ValueSource};
+use clap::{
+    ArgAction, Command, CommandFactory as _, FromArgMatches as _,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -16,7 +22,7 @@ use toml::{
 
 use crate::{
     cli::Cli,
-    input_file,
+    input_file, mistakes,
     util::{spelling, text_position::line_and_column},
 };
 
@@ -42,34 +48,38 @@ pub(crate) enum ConfigError {
         /// Reason.
         error: io::Error,
     },
-    /// The file is malformed, or a setting is unknown or has a wrong value.
-    Setting {
+    /// The file is malformed, or settings are unknown, have wrong values, or do not go together.
+    Faults {
         /// Path of the file.
         path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-        /// Reason, one line.
-        message: String,
-    },
-    /// Settings need others, or do not go together.
-    Combination {
-        /// Path of the file.
-        path: PathBuf,
-        /// Reason, one line.
-        message: String,
+        /// What is wrong, in the order of the file; not empty.
+        faults: Vec<Fault>,
     },
 }
 
+/// A fault of a file.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Fault {
+    /// Line, from 1.
+    line: usize,
+    /// Column, from 1.
+    column: usize,
+    /// Reason, one line.
+    message: String,
+}
+
 impl fmt::Display for ConfigError {
+    /// Writes one line for each fault.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { path, error } => write!(formatter, "cannot read {} of --config: {error}", path.display()),
-            Self::Setting { path, line, column, message } => {
-                write!(formatter, "{}:{line}:{column}: {message}", path.display())
+            Self::Faults { path, faults } => {
+                for (number, Fault { line, column, message }) in faults.iter().enumerate() {
+                    let separator = if number == 0 { "" } else { "\n" };
+                    write!(formatter, "{separator}{}:{line}:{column}: {message}", path.display())?;
+                }
+                Ok(())
             }
-            Self::Combination { path, message } => write!(formatter, "{}: {message}", path.display()),
         }
     }
 }
@@ -86,72 +96,170 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
     if let Some(path) = file {
         let is_said =
             |id: &str| said.try_contains_id(id).is_ok() && said.value_source(id) == Some(ValueSource::CommandLine);
-        let more = read(path, is_said).map_err(Refusal::File)?;
+        let file = ConfigFile::read(path, is_said).map_err(Refusal::File)?;
+        file.check().map_err(Refusal::File)?;
         // Before whatever the command line has behind `--`.
-        arguments.splice(1..1, more);
+        arguments.splice(1..1, file.flags().map(OsString::from));
     }
-    command_line(arguments).map_err(Refusal::Usage)
-}
-
-/// Reads a file as a command line of its own. Blocks as [`input_file::read`] does. Fails when it cannot be read or is
-/// malformed.
-pub(crate) fn parse_file(path: &Path) -> Result<Cli, ConfigError> {
-    let arguments = read(path, |_| false)?;
-    command_line(iter::once("rsttrace".into()).chain(arguments))
-        .map_err(|error| ConfigError::Combination { path: path.into(), message: first_line(&error) })
+    command_line(arguments).map_err(|error| Refusal::Usage(mistakes::advise(error)))
 }
 
 fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     Cli::command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches))
 }
 
-/// The flags that a file stands for, without those that have been said already.
-fn read(path: &Path, is_said: impl Fn(&str) -> bool) -> Result<Vec<OsString>, ConfigError> {
-    let text = input_file::read(path).map_err(|error| ConfigError::Read { path: path.into(), error })?;
-    flags(&text, is_said).map_err(|(place, message)| {
-        let (line, column) = line_and_column(&text, place.start);
-        ConfigError::Setting { path: path.into(), line, column, message }
-    })
-}
-
+/// Place in a text, and what is wrong there.
 type Wrong = (Range<usize>, String);
 
-fn flags(text: &str, is_said: impl Fn(&str) -> bool) -> Result<Vec<OsString>, Wrong> {
-    let table = DeTable::parse(text)
-        .map_err(|error| (error.span().unwrap_or_default(), error.message().replace('\n', ", ")))?
-        .into_inner();
-    let mut flags = Vec::new();
-    for (name, value) in &table {
-        let command = Cli::command();
-        let argument = command
-            .get_arguments()
-            .find(|argument| argument.get_long() == Some(name.get_ref()))
-            .filter(|_| !NOT_IN_A_FILE.contains(&name.get_ref().as_ref()));
-        let Some(argument) = argument else {
-            return Err((name.span(), unknown_setting(name.get_ref(), &command)));
-        };
-        let made = match (argument.get_action(), value.get_ref()) {
-            (ArgAction::SetTrue, DeValue::Boolean(is_on)) => {
-                is_on.then(|| format!("--{}", name.get_ref())).into_iter().map(|flag| (value.span(), flag)).collect()
-            }
-            (ArgAction::SetTrue, _) => return Err((value.span(), "expected true or false, without quotes".to_owned())),
-            (ArgAction::Append, DeValue::Array(values)) => {
-                values.iter().map(|value| flag(name.get_ref(), value)).collect::<Result<Vec<_>, _>>()?
-            }
-            _ => vec![flag(name.get_ref(), value)?],
-        };
-        for (place, flag) in made {
-            alone(&flag).map_err(|message| (place, message))?;
-            if !is_said(argument.get_id().as_str()) {
-                flags.push(flag.into());
+/// One flag of a file.
+struct Setting {
+    name: String,
+    /// Place of its value.
+    place: Range<usize>,
+    flag: String,
+}
+
+/// A file as a command line, with everything that is wrong with it.
+pub(crate) struct ConfigFile {
+    path: PathBuf,
+    text: String,
+    /// The flags that go together, without those that the command line has.
+    settings: Vec<Setting>,
+    faults: Vec<Wrong>,
+}
+
+impl ConfigFile {
+    /// Reads a file; settings for which `is_said` is true are checked and left out. Blocks as [`input_file::read`] does.
+    /// Fails when it cannot be read; what is wrong in it, [`Self::check`] tells.
+    fn read(path: &Path, is_said: impl Fn(&str) -> bool) -> Result<Self, ConfigError> {
+        let text = input_file::read(path).map_err(|error| ConfigError::Read { path: path.into(), error })?;
+        Ok(Self::parse(path, text, is_said))
+    }
+
+    /// Reads a file as a command line of its own, of the settings that are good. Blocks and fails as [`Self::read`] does.
+    pub(crate) fn read_alone(path: &Path) -> Result<(Self, Cli), ConfigError> {
+        let mut file = Self::read(path, |_| false)?;
+        file.find_lacks();
+        let arguments = iter::once("rsttrace").chain(file.flags()).map(OsString::from);
+        match command_line(arguments) {
+            Ok(cli) => Ok((file, cli)),
+            Err(error) => {
+                file.faults.push((0..0, one_line(error)));
+                Err(file.error())
             }
         }
     }
-    Ok(flags)
+
+    fn parse(path: &Path, text: String, is_said: impl Fn(&str) -> bool) -> Self {
+        let (table, errors) = DeTable::parse_recoverable(&text);
+        let mut faults: Vec<Wrong> = errors
+            .into_iter()
+            .map(|error| (error.span().unwrap_or_default(), error.message().replace('\n', ", ")))
+            .collect();
+        // What a malformed line says otherwise is a guess of the parser.
+        let line = |place: &Range<usize>| line_and_column(&text, place.start).0;
+        let malformed: BTreeSet<usize> = faults.iter().map(|(place, _)| line(place)).collect();
+        let mut entries: Vec<_> = table.get_ref().iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        let command = Cli::command();
+        let mut settings: Vec<Setting> = Vec::new();
+        for (name, value) in entries {
+            let (id, made) = setting(&command, name, value);
+            let is_left_out = id.is_some_and(&is_said);
+            for made in made {
+                let checked = made.and_then(|setting| {
+                    let found = alone(&setting.flag).and_then(|()| beside(&settings, &setting.flag, is_left_out));
+                    found
+                        .map_err(|message| (setting.place.clone(), message))
+                        .map(|()| (!is_left_out).then_some(setting))
+                });
+                match checked {
+                    Ok(setting) => settings.extend(setting),
+                    Err((place, _)) if malformed.contains(&line(&place)) => {}
+                    Err(wrong) => faults.push(wrong),
+                }
+            }
+        }
+        Self { path: path.into(), text, settings, faults }
+    }
+
+    /// The flags of the good settings.
+    fn flags(&self) -> impl Iterator<Item = &str> {
+        self.settings.iter().map(|setting| setting.flag.as_str())
+    }
+
+    /// Adds a fault at the first value of a setting.
+    pub(crate) fn add_fault(&mut self, name: &str, message: impl fmt::Display) {
+        let place = self.settings.iter().find(|setting| setting.name == name).map(|setting| setting.place.clone());
+        self.faults.push((place.unwrap_or_default(), message.to_string()));
+    }
+
+    /// Fails with every fault, in the order of the file.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.faults.is_empty() { Ok(()) } else { Err(self.error()) }
+    }
+
+    fn error(&self) -> ConfigError {
+        let fault = |(place, message): &Wrong| {
+            let (line, column) = line_and_column(&self.text, place.start);
+            Fault { line, column, message: message.clone() }
+        };
+        let faults: BTreeSet<Fault> = self.faults.iter().map(fault).collect();
+        ConfigError::Faults { path: self.path.clone(), faults: faults.into_iter().collect() }
+    }
+
+    /// Moves the settings that need another, which the file does not have, to the faults.
+    fn find_lacks(&mut self) {
+        let (good, doubtful): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.settings).into_iter().partition(|setting| lack(&[&setting.flag]).is_none());
+        let flags: Vec<&str> = good.iter().map(|setting| setting.flag.as_str()).collect();
+        let (lacking, complete): (Vec<_>, Vec<_>) = doubtful
+            .into_iter()
+            .map(|setting| (lack(&[flags.as_slice(), &[&setting.flag]].concat()), setting))
+            .partition(|(lack, _)| lack.is_some());
+        let fault = |(lack, Setting { name, place, .. }): (Option<String>, _)| {
+            Some((place, format!("'{name}' needs '{}' too", lack?)))
+        };
+        self.faults.extend(lacking.into_iter().filter_map(fault));
+        self.settings = good;
+        self.settings.extend(complete.into_iter().map(|(_, setting)| setting));
+    }
+}
+
+/// The first setting that flags need and that is not among them.
+fn lack(flags: &[&str]) -> Option<String> {
+    let error = Cli::command().try_get_matches_from(iter::once(&"rsttrace").chain(flags)).err()?;
+    let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else { return None };
+    let missing = missing.first().filter(|_| error.kind() == ErrorKind::MissingRequiredArgument)?;
+    missing.split_whitespace().next().map(|flag| flag.trim_start_matches('-').to_owned())
+}
+
+/// Identifier of the argument that a setting is named after, and its flags or what is wrong with them.
+fn setting<'a>(
+    command: &'a Command,
+    name: &Spanned<std::borrow::Cow<'_, str>>,
+    value: &Spanned<DeValue<'_>>,
+) -> (Option<&'a str>, Vec<Result<Setting, Wrong>>) {
+    let text = name.get_ref().as_ref();
+    let argument = command
+        .get_arguments()
+        .find(|argument| argument.get_long() == Some(text))
+        .filter(|_| !NOT_IN_A_FILE.contains(&text));
+    let Some(argument) = argument else { return (None, vec![Err((name.span(), unknown_setting(text, command)))]) };
+    let made = match (argument.get_action(), value.get_ref()) {
+        (ArgAction::SetTrue, DeValue::Boolean(false)) => vec![],
+        (ArgAction::SetTrue, DeValue::Boolean(true)) => {
+            vec![Ok(Setting { name: text.to_owned(), place: value.span(), flag: format!("--{text}") })]
+        }
+        (ArgAction::SetTrue, _) => vec![Err((value.span(), "expected true or false, without quotes".to_owned()))],
+        (ArgAction::Append, DeValue::Array(values)) => values.iter().map(|value| with_value(text, value)).collect(),
+        _ => vec![with_value(text, value)],
+    };
+    (Some(argument.get_id().as_str()), made)
 }
 
 /// What is wrong with the name of a setting that there is not.
-fn unknown_setting(name: &str, command: &clap::Command) -> String {
+fn unknown_setting(name: &str, command: &Command) -> String {
     let known = command.get_arguments().filter(|argument| !argument.is_hide_set()).filter_map(clap::Arg::get_long);
     match spelling::similar(name, known.filter(|name| !NOT_IN_A_FILE.contains(name))) {
         Some(similar) => format!("unknown setting '{name}': did you mean '{similar}'?"),
@@ -159,8 +267,8 @@ fn unknown_setting(name: &str, command: &clap::Command) -> String {
     }
 }
 
-/// A flag with its value, and where that stands.
-fn flag(name: &str, value: &Spanned<DeValue<'_>>) -> Result<(Range<usize>, String), Wrong> {
+/// A flag with its value.
+fn with_value(name: &str, value: &Spanned<DeValue<'_>>) -> Result<Setting, Wrong> {
     let text = match value.get_ref() {
         DeValue::String(text) => text.to_string(),
         DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
@@ -171,25 +279,40 @@ fn flag(name: &str, value: &Spanned<DeValue<'_>>) -> Result<(Range<usize>, Strin
             return Err((value.span(), format!("expected a string or a number, not {article} {kind}")));
         }
     };
-    Ok((value.span(), format!("--{name}={text}")))
+    Ok(Setting { name: name.to_owned(), place: value.span(), flag: format!("--{name}={text}") })
 }
 
-/// Whether a flag is good by itself. What it needs beside it, or does not go with, shows with all of them.
+/// Whether a flag is good by itself. What it needs beside it, or does not go with, shows with others.
 fn alone(flag: &str) -> Result<(), String> {
     match Cli::command().try_get_matches_from(["rsttrace", flag]) {
         Err(error) if !matches!(error.kind(), ErrorKind::MissingRequiredArgument | ErrorKind::ArgumentConflict) => {
-            Err(first_line(&error))
+            Err(one_line(error))
         }
         _ => Ok(()),
     }
 }
 
-/// What clap says in its first line, and what can be chosen from.
-fn first_line(error: &clap::Error) -> String {
+/// Whether a flag goes with the good ones before it. One that the command line has instead is not compared.
+fn beside(settings: &[Setting], flag: &str, is_left_out: bool) -> Result<(), String> {
+    let others = settings.iter().map(|setting| setting.flag.as_str());
+    match Cli::command().try_get_matches_from(iter::once("rsttrace").chain(others).chain([flag])) {
+        Err(error) if error.kind() == ErrorKind::ArgumentConflict && !is_left_out => Err(one_line(error)),
+        _ => Ok(()),
+    }
+}
+
+/// What clap says in its first line, what can be chosen from, and what is similar.
+fn one_line(error: clap::Error) -> String {
+    let error = mistakes::advise(error);
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let lines: Vec<&str> = paragraph.lines().map(str::trim).collect();
-    lines.join(" ").trim_start_matches("error: ").to_owned()
+    let line = lines.join(" ").trim_start_matches("error: ").to_owned();
+    match (error.get(ContextKind::SuggestedValue), error.get(ContextKind::Suggested)) {
+        (Some(ContextValue::String(value)), _) => format!("{line}: did you mean '{value}'?"),
+        (_, Some(ContextValue::StyledStrs(tips))) => tips.iter().fold(line, |line, tip| format!("{line}; {tip}")),
+        _ => line,
+    }
 }
 
 #[cfg(test)]
@@ -247,9 +370,66 @@ mod tests {
         }
     }
 
+    /// Faults of a file as the lines of its error, without the path.
+    fn faults(text: &str) -> Vec<String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let error = ConfigFile::read_alone(file.path()).and_then(|(file, _)| file.check()).expect_err(text).to_string();
+        let path = format!("{}:", file.path().display());
+        error.lines().map(|line| line.strip_prefix(&path).expect(line).to_owned()).collect()
+    }
+
+    #[test]
+    fn all_faults_are_told_in_order() {
+        let text = "output = 'jsn'\nzone = 'x'\nport = [80, 'x', 443, 90-80]\npeer = '10.0.0.0/33'\nmetric = 9477\nsent = 1\n\
+                    duration = '30s'\nbuffer-size = \ntime = 'Europe/Berlin'\ncount = 0\n";
+        let expected = [
+            "1:10: invalid value 'jsn' for '--output <FORMAT>' [possible values: text, long, json, none]: did you mean 'json'?",
+            "2:1: unknown setting 'zone'",
+            "3:",
+            "4:8: ",
+            "5:1: unknown setting 'metric': did you mean 'metrics'?",
+            "6:8: expected true or false",
+            "8:",
+            "9:8: invalid value 'Europe/Berlin' for '--time <ZONE>' [possible values: ",
+            "10:9: ",
+        ];
+        let faults = faults(text);
+        assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+        for (fault, expected) in faults.iter().zip(expected) {
+            assert!(fault.starts_with(expected), "{fault}");
+        }
+        let Err(Refusal::File(error)) = with(text, &[]) else { panic!("that is good") };
+        assert_eq!(error.to_string().lines().count(), faults.len());
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_have_a_place() {
+        let conflict = "2:12: the argument '--sent' cannot be used with '--received'";
+        assert_eq!(faults("sent = true\nreceived = true"), [conflict]);
+        assert_eq!(faults("metrics-peers = 5\ncount = 3"), ["1:17: 'metrics-peers' needs 'metrics' too"]);
+        let all = faults("received = true\nmetrics-peers = 5\nport = ['x', 'y']\nsent = true");
+        assert_eq!(all.len(), 4, "{all:#?}");
+        let Ok(cli) = with("metrics-peers = 5", &["--metrics", "9477"]) else { panic!("the command line has it") };
+        assert_eq!(cli.trace.output.metrics_peers, 5);
+    }
+
+    #[test]
+    fn faults_of_the_host_are_told_with_the_others() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "count = 0\nnetns = 'blue'\nsnet = true").unwrap();
+        let (mut file, cli) = ConfigFile::read_alone(file.path()).expect("it can be read");
+        assert_eq!(cli.trace.filters.netns.as_deref(), Some("blue"));
+        file.add_fault("netns", "there is none");
+        let error = file.check().expect_err("three faults").to_string();
+        let places: Vec<_> = error.lines().map(|line| line.rsplit(": ").last().expect("a line").to_owned()).collect();
+        assert!(error.lines().nth(1).is_some_and(|line| line.ends_with(":2:9: there is none")), "{places:?}");
+        assert_eq!(places.len(), 3, "{error}");
+    }
+
     #[test]
     fn conflicting_options_are_refused() {
-        assert!(matches!(with("sent = true\nreceived = true", &[]), Err(Refusal::Usage(_))));
+        assert!(matches!(with("sent = true\nreceived = true", &[]), Err(Refusal::File(_))));
         assert!(matches!(with("sent = true", &["--received"]), Err(Refusal::Usage(_))));
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     config::ConfigError,
     diagnose::timeouts::TimeoutsError,
     filter::FilterError,
-    load::LoadError,
+    load::{InterfacesError, LoadError},
     sandbox::UserError,
     sink::StdoutError,
     stack::StackError,
@@ -115,6 +115,15 @@ impl From<UserError> for Failure {
     }
 }
 
+impl From<InterfacesError> for Failure {
+    fn from(error: InterfacesError) -> Self {
+        match error {
+            InterfacesError::Missing { .. } => Self::usage(error),
+            InterfacesError::Enter(_) | InterfacesError::OldKernel => Self::host(error),
+        }
+    }
+}
+
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         // With its causes, which may have a remedy.
@@ -136,7 +145,10 @@ pub fn report(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     if let Failure::Running(error) | Failure::Usage(error) | Failure::Host(error) = &failure {
         let is_host = matches!(failure, Failure::Host(_));
-        info(format_args!("error: {}{}", sentence(error), remedy(error, is_host)));
+        // A file may have several faults, each in a line.
+        for line in sentence(error).lines() {
+            info(format_args!("error: {line}{}", remedy(error, is_host)));
+        }
     }
     ExitCode::from(failure.status())
 }

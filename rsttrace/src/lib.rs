@@ -23,6 +23,7 @@ pub mod fuzz;
 mod input_file;
 pub mod load;
 pub mod metrics;
+mod mistakes;
 pub mod model;
 pub mod pipeline;
 mod sandbox;

@@ -38,9 +38,16 @@ fn invalid_options_are_refused_before_the_start() {
         (&["--cause", "no-such-cause"], "rsttrace explain"),
         (&["--cause", "connection-refuse"], "did you mean 'connection-refused'?"),
         (&["--port", "443,no-such-service"], "not a port"),
-        (&["--netns", "no-such-name"], "/run/netns/no-such-name"),
+        (&["--netns", "no-such-name"], "there is no network namespace 'no-such-name'"),
         (&["--timeouts", "/no/such/file"], "cannot read /no/such/file"),
-        (&["--netns", "/no/such/namespace"], "/run/netns/NAME"),
+        (&["--netns", "/no/such/namespace"], "/proc/PID/ns/net"),
+        (&["--netns", "12345"], "cannot be the inode number"),
+        (&["--port", "0"], "no connection has port 0"),
+        (&["--port", "0-80"], "no connection has port 0"),
+        (&["--peer", "10.0.0.0/8,x"], "'x' is not an address"),
+        (&["--pid", "1,nginx"], "'nginx' is not a process id"),
+        (&["-d", "0"], "more than 0"),
+        (&["--summary-interval", "0"], "more than 0"),
         (&["--netns", "/etc/hostname", "--bogus"], "--bogus"),
         (&["--netns", "/etc/passwd"], "not a network namespace"),
         (&["--netns", "/proc/self/ns/mnt"], "of another kind"),
@@ -68,6 +75,74 @@ fn invalid_options_are_refused_before_the_start() {
         assert!(err.contains(said), "{arguments:?}: {err}");
         assert!(!err.contains("panicked") && !err.contains("backtrace"), "{err}");
     }
+}
+
+/// What newcomers type has one answer, in one line.
+#[test]
+fn mistakes_have_a_tip() {
+    for (arguments, said) in [
+        (&["dr"][..], "did you mean the subcommand 'doctor'?"),
+        (&["docter"], "a similar subcommand exists: 'doctor'"),
+        (&["nginx"], "'--comm nginx' selects processes of this name"),
+        (&["10.0.0.1"], "'--peer 10.0.0.1' selects peers"),
+        (&["443"], "'--pid 443' selects a process, '--port 443' a port"),
+        (&["tcp", "port", "443"], "filters are options, such as '--port 443'"),
+        (&["--sent", "nginx"], "'--comm nginx'"),
+        (&["help"], "'--help' shows the options"),
+        (&["keepalive-race"], "'rsttrace explain keepalive-race'"),
+        (&["rsttrace.toml"], "'--config rsttrace.toml'"),
+        (&["--ouput", "json"], "a similar argument exists: '--output'"),
+        (&["-o", "jsn"], "a similar value exists: 'json'"),
+        (&["--json"], "'--output json'"),
+        (&["-v"], "'--output long'"),
+        (&["--verbose"], "'--output long'"),
+        (&["-i", "eth0"], "'--forwarded IFACE'"),
+        (&["--interface", "eth0"], "'--forwarded IFACE'"),
+        (&["-f"], "rsttrace runs until Ctrl-C"),
+        (&["--follow"], "rsttrace runs until Ctrl-C"),
+        (&["-w", "resets.json"], "'--sink json:PATH'"),
+        (&["--dst", "10.0.0.1"], "'--peer ADDRESS'"),
+        (&["--dport", "443"], "'--peer-port'"),
+        (&["--timeout", "5"], "'--duration TIME'"),
+        (&["--filter", "tcp"], "filters are options"),
+        (&["--time", "Europe/Berlin"], "TZ=Europe/Berlin"),
+    ] {
+        let (status, out, err) = rsttrace(arguments);
+        assert_eq!((status, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+        assert!(err.contains(said) && err.matches("tip: ").count() == 1, "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn files_of_another_form_show_the_form() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "nginx = 2\n").expect("it can be written");
+    let path = file.path().to_str().expect("UTF-8");
+    for (option, said) in [
+        ("--timeouts", "[[timeout]], owner = \"nginx\", seconds = 75"),
+        ("--names", "write each entry as \"ADDRESS\" = \"NAME\""),
+    ] {
+        let (status, _, err) = rsttrace(&[option, path]);
+        assert_eq!(status, Some(2), "{err}");
+        assert!(err.contains(&format!("{path}:1:1: ")) && err.contains(said) && err.lines().count() == 1, "{err}");
+    }
+}
+
+#[test]
+fn every_fault_of_a_config_file_is_told() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("UTF-8");
+    let text = "output = 'jsn'\ncount = 0\nmetric = 9477\ntimeouts = '/no/such/file'\nnetns = 'no-such-name'\n";
+    std::fs::write(file.path(), text).expect("it can be written");
+    let (status, _, err) = rsttrace(&["check-config", path]);
+    assert_eq!(status, Some(2), "{err}");
+    let places = ["1:10: ", "2:9: ", "3:1: ", "4:12: ", "5:9: "];
+    for (line, place) in err.lines().zip(places) {
+        assert!(line.starts_with(&format!("rsttrace: error: {path}:{place}")), "{err}");
+    }
+    assert_eq!(err.lines().count(), places.len(), "{err}");
+    let (status, _, err) = rsttrace(&["--config", path]);
+    assert_eq!((status, err.lines().count()), (Some(2), 3), "{err}");
 }
 
 #[test]

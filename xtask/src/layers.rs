@@ -31,8 +31,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cgroup_path", &[]),
     // The codes that `--cause` takes are those of the catalogue.
     ("cli", &["diagnose", "format", "load", "model", "sink", "util"]),
-    ("commands", &["cli", "config", "conntrack", "diagnose", "exit", "filter", "load", "model", "util"]),
-    ("config", &["cli", "input_file", "util"]),
+    (
+        "commands",
+        &["attribute", "cli", "config", "conntrack", "diagnose", "exit", "filter", "load", "model", "sandbox", "util"],
+    ),
+    ("config", &["cli", "input_file", "mistakes", "util"]),
     // Its helper process enters a sandbox of its own.
     ("conntrack", &["model", "sandbox", "util"]),
     // Records that belong together take their causes from each other; every cause is one of the catalogue.
@@ -62,6 +65,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("input_file", &[]),
     ("load", &["cgroup_mounts", "model", "util"]),
     ("metrics", &["model", "util"]),
+    // Words that name a cause, and the subcommands.
+    ("mistakes", &["cli", "diagnose"]),
     ("model", &["cgroup_path", "util"]),
     (
         "pipeline",

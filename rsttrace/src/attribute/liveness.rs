@@ -30,6 +30,12 @@ const PIDFDS_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Inode number of the initial PID namespace (`PROC_PID_INIT_INO`).
 const INIT_PID_NAMESPACE_INODE: u64 = 0xEFFF_FFFC;
 
+/// Whether this process is in the initial PID namespace; `false` where that cannot be read.
+pub(super) fn is_in_init_pid_namespace() -> bool {
+    let namespace = fs::metadata("/proc/self/ns/pid").map(|metadata| metadata.ino());
+    namespace.is_ok_and(|inode| inode == INIT_PID_NAMESPACE_INODE)
+}
+
 /// Liveness of processes, least recently asked first out.
 pub(super) struct ProcessLiveness {
     pidfds: LruCache<(u32, u64), PidfdState>,
@@ -54,8 +60,7 @@ enum PidfdState {
 impl ProcessLiveness {
     /// Reads the PID namespace of this process. In any other than the initial one, no process is known to have exited.
     pub(super) fn detect() -> Self {
-        let namespace = fs::metadata("/proc/self/ns/pid").map(|metadata| metadata.ino());
-        Self::new(namespace.is_ok_and(|inode| inode == INIT_PID_NAMESPACE_INODE))
+        Self::new(is_in_init_pid_namespace())
     }
 
     fn new(is_in_init_pid_namespace: bool) -> Self {

@@ -1,6 +1,7 @@
 //! Attribution: the process that owns the socket of a reset, the actor, the cgroup, systemd unit, container and pod that
 //! these belong to, and the name of the peer.
 
+pub mod absence;
 pub mod cgroup;
 pub mod container;
 mod liveness;

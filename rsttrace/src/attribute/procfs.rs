@@ -76,7 +76,7 @@ impl CgroupMembership {
     /// preferred to one with a unit, and that to one with any other cgroup than the root; then version 2, then
     /// systemd's own hierarchy. The kernel escapes nothing in this file, and allows no newline in the name of a cgroup
     /// (`cgroup_mkdir`).
-    fn parse(file: &[u8]) -> Option<Self> {
+    pub(super) fn parse(file: &[u8]) -> Option<Self> {
         let lines = file.split(|&byte| byte == b'\n').filter_map(|line| {
             let mut parts = line.splitn(3, |&byte| byte == b':');
             let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);

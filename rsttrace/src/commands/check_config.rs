@@ -2,14 +2,27 @@
 
 use std::path::Path;
 
-use crate::{config, diagnose::timeouts::Timeouts, exit::Failure, filter::RecordFilter, util::messages::info};
+use crate::{
+    attribute::NamesFile, config::ConfigFile, diagnose::timeouts::Timeouts, exit::Failure, filter::RecordFilter,
+    sandbox::User, util::messages::info,
+};
 
-/// Checks a file, and what it names on this host. Blocks as reading the files does. Fails with status 2 when something is
-/// wrong.
+/// Checks a file, and what it names on this host. Blocks as reading the files does. Fails with status 2 and everything
+/// that is wrong.
 pub(crate) fn run(path: &Path) -> Result<(), Failure> {
-    let cli = config::parse_file(path)?;
-    RecordFilter::new(cli.trace.filters)?;
-    Timeouts::read(cli.trace.run.timeouts.as_deref())?;
+    let (mut file, cli) = ConfigFile::read_alone(path)?;
+    let (filters, run) = (cli.trace.filters, cli.trace.run);
+    for (name, fault) in [
+        ("netns", RecordFilter::new(filters).err().map(|error| error.to_string())),
+        ("timeouts", Timeouts::read(run.timeouts.as_deref()).err().map(|error| error.to_string())),
+        ("names", NamesFile::read(run.names.as_deref()).err().map(|error| error.to_string())),
+        ("user", run.user.and_then(|user| User::find(&user).err()).map(|error| error.to_string())),
+    ] {
+        if let Some(fault) = fault {
+            file.add_fault(name, fault);
+        }
+    }
+    file.check()?;
     info(format_args!("{}: all settings are valid", path.display()));
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     conntrack::{self, Presence},
     exit::Failure,
-    load::{ExtraEvents, KernelInfo, LoadOptions, Loaded, Object, preflight, probes::PROBES},
+    load::{ExtraEvents, Interfaces, KernelInfo, LoadOptions, Loaded, Object, preflight, probes::PROBES},
     model::FilterOptions,
     util::{
         degraded::{self, Degraded},
@@ -68,7 +68,7 @@ impl Report {
             self.well = false;
             return Ok(());
         };
-        if let Err(error) = loaded.attach(kernel, &ExtraEvents::default()) {
+        if let Err(error) = loaded.attach(kernel, &ExtraEvents::default(), Interfaces::default()) {
             self.obstacle("probes", &sentence(&error.into()))?;
         }
         for probe in PROBES.iter().filter(|probe| probe.is_wanted(kernel, &ExtraEvents::default())) {

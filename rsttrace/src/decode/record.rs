@@ -130,8 +130,14 @@ impl Decoder {
         }
     }
 
-    /// Decodes a forwarded reset. `interface` is the name of the interface with the index in the event, if it is known.
-    pub fn forwarded(&self, event: &ResetEvent, clock: &WallClock, interface: Option<Arc<str>>) -> Forwarded {
+    /// Decodes a forwarded reset. It came in by the interface with the index in the event, in a network namespace that may be
+    /// unknown.
+    pub fn forwarded(
+        &self,
+        event: &ResetEvent,
+        clock: &WallClock,
+        (interface, netns): (Interface, Option<Netns>),
+    ) -> Forwarded {
         let family = family(event);
         let packet = packet(event);
         Forwarded {
@@ -139,7 +145,8 @@ impl Decoder {
             ktime_ns: event.ktime_ns,
             host: Arc::clone(&self.host),
             family,
-            interface: Interface { index: event.interface, name: interface },
+            interface,
+            netns,
             from: Endpoint { address: address(event.peer_address), port: event.peer_port },
             to: Endpoint { address: address(event.local_address), port: event.local_port },
             origin: RstOrigin::of(&packet, family),

@@ -54,6 +54,17 @@ struct TimeoutsFile {
     timeout: Vec<Timeout>,
 }
 
+/// What is said of a file that is TOML and has another form.
+const FORM: &str = "; write a table for each timeout, in three lines: [[timeout]], owner = \"nginx\", seconds = 75";
+
+/// Whether a file has nothing but tables of timeouts, whatever is in them; true as well for one that is no TOML.
+fn has_form(text: &str) -> bool {
+    let is_row = |row: &toml::Value| row.is_table();
+    let is_timeouts = |rows: &toml::Value| rows.as_array().is_some_and(|rows| rows.iter().all(is_row));
+    let file = toml::from_str::<toml::Table>(text).unwrap_or_default();
+    file.iter().all(|(name, value)| name == "timeout" && is_timeouts(value))
+}
+
 /// Error of [`Timeouts::read`].
 #[derive(Debug)]
 pub enum TimeoutsError {
@@ -118,7 +129,12 @@ impl Timeouts {
 
     /// Applies a file to the table. Changes nothing if it is malformed.
     fn apply(&mut self, text: &str) -> Result<(), DataFileError> {
-        let file: TimeoutsFile = data_file::parse(text)?;
+        let file: TimeoutsFile = data_file::parse(text).map_err(|mut error| {
+            if !has_form(text) {
+                error.message += FORM;
+            }
+            error
+        })?;
         for row in file.timeout {
             self.rows.retain(|known| !known.owner.eq_ignore_ascii_case(&row.owner));
             if row.seconds > 0.0 {
@@ -245,6 +261,9 @@ mod tests {
             ("[[timeout]]\nowner = 'x'\n", "seconds"),
             ("[[timeout]\n", "1:"),
             ("[[timeouts]]\nowner = 'x'\n", "1:3: "),
+            ("nginx = 2\n", "1:1: unknown field `nginx`, expected `timeout`; write a table for each timeout"),
+            ("timeout = 2\n", "in three lines: [[timeout]], owner = \"nginx\", seconds = 75"),
+            ("[timeout]\nnginx = 2\n", "in three lines: [[timeout]]"),
         ] {
             let error = Timeouts::parse(text).expect_err(text).to_string();
             assert!(error.contains(expected), "{text}: {error}");

@@ -6,7 +6,6 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::FilterError;
 use crate::{
     cgroup_mounts::{Hierarchy, hierarchies},
     cgroup_path::CgroupPath,
@@ -17,21 +16,21 @@ use crate::{
 pub struct WantedCgroup {
     /// Path below the root of its hierarchy.
     path: PathBuf,
-    /// Why it is not known whether there is one.
-    doubt: Option<String>,
+    /// A note where there is none now, or where that is not known.
+    note: Option<String>,
 }
 
 impl WantedCgroup {
-    /// Looks for a cgroup that is named as `/proc/PID/cgroup` does, or by its directory. Fails when there
-    /// is none in any hierarchy that is mounted here.
-    pub fn find(path: &Path) -> Result<Self, FilterError> {
+    /// Looks for a cgroup that is named as `/proc/PID/cgroup` does, or by its directory. It need not be there now: that of
+    /// a service is made when the service starts.
+    pub fn find(path: &Path) -> Self {
         Self::find_in(path, &hierarchies())
     }
 
-    fn find_in(given: &Path, hierarchies: &[Hierarchy]) -> Result<Self, FilterError> {
+    fn find_in(given: &Path, hierarchies: &[Hierarchy]) -> Self {
         let shown = given.display();
         let path = below_mount(given, hierarchies);
-        let doubt = if hierarchies.is_empty() {
+        let note = if hierarchies.is_empty() {
             Some(format!(
                 "cannot check whether cgroup {shown} exists: no cgroup hierarchy is mounted here, so the cgroups of sockets \
                  have no paths, and only those of owners are compared"
@@ -41,10 +40,13 @@ impl WantedCgroup {
         } else if path.starts_with("/..") || hierarchies.iter().any(|hierarchy| hierarchy.root != Path::new("/")) {
             Some(format!("cannot check whether cgroup {shown} exists: only a part of the hierarchy is visible here"))
         } else {
-            let mounts = hierarchies.iter().map(|hierarchy| hierarchy.mount.clone()).collect();
-            return Err(FilterError::NoCgroup { path: given.into(), mounts });
+            let best = hierarchies.iter().find(|hierarchy| hierarchy.is_version_2).or(hierarchies.first());
+            let mount = best.map(|hierarchy| hierarchy.mount.display().to_string()).unwrap_or_default();
+            Some(format!(
+                "no cgroup {shown} now; waiting for it (name one as in /proc/PID/cgroup, or a directory in {mount})"
+            ))
         };
-        Ok(Self { path, doubt })
+        Self { path, note }
     }
 
     /// Whether this is the cgroup, or one below it.
@@ -52,9 +54,9 @@ impl WantedCgroup {
         path.as_path().starts_with(&self.path)
     }
 
-    /// A note for the start, where it is not known whether there is such a cgroup.
-    pub fn doubt(&self) -> Option<String> {
-        self.doubt.clone()
+    /// A note for the start, where there is no such cgroup now, or where that is not known.
+    pub fn note(&self) -> Option<String> {
+        self.note.clone()
     }
 }
 
@@ -113,18 +115,18 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_cgroup_is_refused() {
+    fn a_missing_cgroup_is_noted() {
         let (first, second) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
         let name = OsStr::from_bytes(b"bk\xff \xc3\xa9");
         fs::create_dir(second.path().join(name)).expect("a directory");
         fs::write(first.path().join("cgroup.procs"), "").expect("a file");
         let mounts = [hierarchy(first.path(), true), hierarchy(second.path(), false)];
-        let wanted = WantedCgroup::find_in(&Path::new("/").join(name), &mounts).expect("it is in the second");
-        assert_eq!(wanted.doubt(), None);
-        assert_eq!(WantedCgroup::find_in(&second.path().join(name), &mounts).expect("so is its directory"), wanted);
+        let wanted = WantedCgroup::find_in(&Path::new("/").join(name), &mounts);
+        assert_eq!(wanted.note(), None);
+        assert_eq!(WantedCgroup::find_in(&second.path().join(name), &mounts), wanted);
         for path in ["/nonexistent", "/cgroup.procs", "/cgroup.procs/x"] {
-            let refusal = WantedCgroup::find_in(Path::new(path), &mounts).expect_err("it is nowhere").to_string();
-            assert!(refusal.contains("there is no cgroup") && refusal.contains("/proc/PID/cgroup"), "{refusal}");
+            let note = WantedCgroup::find_in(Path::new(path), &mounts).note().expect("it is nowhere");
+            assert!(note.contains(&format!("no cgroup {path} now; waiting for it")), "{note}");
         }
     }
 
@@ -134,15 +136,15 @@ mod tests {
         let part = Hierarchy { root: "/docker/x".into(), ..hierarchy(directory.path(), true) };
         for (path, mounts) in [("/a", &[][..]), ("/../a", &[hierarchy(directory.path(), true)]), ("/docker/y", &[part])]
         {
-            let wanted = WantedCgroup::find_in(Path::new(path), mounts).expect("it cannot be told");
-            assert!(wanted.doubt().is_some_and(|doubt| doubt.contains(path)));
+            let note = WantedCgroup::find_in(Path::new(path), mounts).note();
+            assert!(note.is_some_and(|note| note.contains(path) && note.contains("cannot check")));
         }
     }
 
     #[test]
     fn bytes_are_compared() {
         let holds = |wanted: &[u8], path: &[u8]| {
-            WantedCgroup { path: OsStr::from_bytes(wanted).into(), doubt: None }.holds(&CgroupPath::new(path))
+            WantedCgroup { path: OsStr::from_bytes(wanted).into(), note: None }.holds(&CgroupPath::new(path))
         };
         assert!(holds(b"/bk\xff", b"/bk\xff") && holds(b"/bk\xff", b"/bk\xff/a"));
         assert!(

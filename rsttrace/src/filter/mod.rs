@@ -12,7 +12,10 @@ pub use self::error::{FilterError, NotNetns};
 
 use crate::{
     filter::{cgroup::WantedCgroup, netns::Netns},
-    model::{Direction, Family, FilterOptions, Forwarded, PortRange, Reset},
+    model::{
+        Direction, Family, FilterOptions, Forwarded, PortRange, Reset,
+        names::{is_comm, matches_name, names_unit},
+    },
 };
 
 /// The filters, checked and made ready.
@@ -27,10 +30,10 @@ pub struct RecordFilter {
 
 impl RecordFilter {
     /// Checks what can only be checked on this host: looks at the path of `--netns`, and for the cgroup of `--cgroup` in the
-    /// mounted hierarchies. Blocks on their file systems. Fails when one of them names nothing here.
+    /// mounted hierarchies. Blocks on their file systems. Fails when `--netns` names nothing here.
     pub fn new(filters: FilterOptions) -> Result<Self, FilterError> {
         let netns = filters.netns.as_deref().map(Netns::find).transpose()?;
-        let cgroup = filters.cgroup.as_deref().map(WantedCgroup::find).transpose()?;
+        let cgroup = filters.cgroup.as_deref().map(WantedCgroup::find);
         Ok(Self { filters, netns, cgroup })
     }
 
@@ -38,7 +41,7 @@ impl RecordFilter {
     /// the host where a network namespace is not found otherwise.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let absence = self.netns.as_ref().and_then(Netns::absence);
-        absence.into_iter().chain(self.cgroup.as_ref().and_then(WantedCgroup::doubt))
+        absence.into_iter().chain(self.cgroup.as_ref().and_then(WantedCgroup::note))
     }
 
     /// What the kernel side may use.
@@ -61,6 +64,8 @@ impl RecordFilter {
             comm,
             peer,
             not_peer,
+            host,
+            not_host,
             peer_port,
             local_port,
             port,
@@ -78,7 +83,7 @@ impl RecordFilter {
         } = &self.filters;
         !(*sent || *received || *ipv4 || *ipv6 || *no_benign)
             && pid.is_empty()
-            && [comm, unit, container, pod, cause].iter().all(|names| names.is_empty())
+            && [comm, host, not_host, unit, container, pod, cause].iter().all(|names| names.is_empty())
             && [peer, not_peer].iter().all(|nets| nets.is_empty())
             && [peer_port, local_port, port, not_port].iter().all(|ports| ports.is_empty())
             && netns.is_none()
@@ -106,7 +111,11 @@ impl RecordFilter {
             filters.not_peer.iter().any(|net| net.contains(&end.address))
                 || filters.not_port.iter().any(|range| range.contains(end.port))
         });
-        family && ports && peers && !is_hidden
+        let netns = self
+            .netns
+            .as_ref()
+            .is_none_or(|wanted| forwarded.netns.is_none_or(|netns| wanted.matches(netns.inode, forwarded.ktime_ns)));
+        family && ports && peers && netns && !is_hidden
     }
 
     fn matches_ends(&self, reset: &Reset) -> bool {
@@ -125,6 +134,8 @@ impl RecordFilter {
             && (filters.peer.is_empty() || filters.peer.iter().any(|net| net.contains(&reset.peer.address)))
             && !filters.not_peer.iter().any(|net| net.contains(&reset.peer.address))
             && !filters.not_port.iter().any(|range| range.contains(local) || range.contains(peer))
+            && (filters.host.is_empty() || is_host(&filters.host, reset))
+            && !is_host(&filters.not_host, reset)
             && self.netns.as_ref().is_none_or(|wanted| {
                 reset.netns.is_some_and(|netns| wanted.matches(netns.inode, reset.internals.ktime_ns))
             })
@@ -135,7 +146,7 @@ impl RecordFilter {
         let owner = reset.process.as_ref();
         (filters.pid.is_empty() || owner.is_some_and(|owner| filters.pid.contains(&owner.pid)))
             && (filters.comm.is_empty()
-                || owner.is_some_and(|owner| filters.comm.iter().any(|comm| **comm == *owner.comm)))
+                || owner.is_some_and(|owner| filters.comm.iter().any(|comm| is_comm(comm, &owner.comm))))
             && (filters.unit.is_empty() || filters.unit.iter().any(|unit| is_unit(reset, unit)))
             && (filters.container.is_empty() || filters.container.iter().any(|name| is_container(reset, name)))
             && (filters.pod.is_empty() || filters.pod.iter().any(|name| is_pod(reset, name)))
@@ -154,10 +165,14 @@ impl RecordFilter {
     }
 }
 
-/// Whether a record is of this unit; without a suffix, of the service of that name.
+/// Whether the name of a record's peer matches one of these patterns.
+fn is_host(patterns: &[String], reset: &Reset) -> bool {
+    reset.peer.name.as_deref().is_some_and(|name| patterns.iter().any(|pattern| matches_name(pattern, name)))
+}
+
+/// Whether a record is of this unit.
 fn is_unit(reset: &Reset, unit: &str) -> bool {
-    let is_of = |own: &str| own == unit || own.strip_suffix(".service") == Some(unit);
-    reset.unit.as_deref().is_some_and(is_of)
+    reset.unit.as_deref().is_some_and(|own| names_unit(unit, own))
 }
 
 /// Whether a record is of the container of this name, or whose id begins so.
@@ -275,6 +290,40 @@ mod tests {
         (reset.unit, reset.container, reset.pod) = (None, None, None);
         for arguments in [["--unit", "nginx"], ["--container", "web"], ["--pod", "cart-7d9f"]] {
             assert!(!filters(&arguments).expect("a command line").matches(&reset), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_peers_match() {
+        let mut reset = reset(|_| ());
+        for arguments in [["--host", "*"], ["--host", "db-1"]] {
+            assert!(!filters(&arguments).expect("a command line").matches(&reset), "no name: {arguments:?}");
+        }
+        assert!(filters(&["--not-host", "*"]).expect("a command line").matches(&reset));
+        reset.peer.name = Some("db-1.Shop.example".into());
+        for (pattern, expected) in [
+            ("db-1.shop.example", true),
+            ("other,DB-1.shop.example", true),
+            ("db-1", false),
+            ("db-*", true),
+            ("*.example", true),
+            ("*.shop.*", true),
+            ("d*b*1*e", true),
+            ("*", true),
+            ("**", true),
+            ("*db-1.shop.example*", true),
+            ("db-1.shop.example*e", false),
+            ("*2*", false),
+            ("b*", false),
+        ] {
+            let filter = filters(&["--host", pattern]).expect("a command line");
+            assert_eq!(filter.matches(&reset), expected, "{pattern}");
+            assert_eq!(
+                filters(&["--not-host", pattern]).expect("a command line").matches(&reset),
+                !expected,
+                "{pattern}"
+            );
+            assert!(!filter.is_everything());
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::{
         fd::AsRawFd as _,
@@ -52,9 +52,25 @@ impl Netns {
             return number(text).map(|number| Self(Named::Number(number)));
         }
         if !text.contains('/') && !text.is_empty() {
-            return Followed::start(&Path::new(NAMED).join(text)).map(|followed| Self(Named::Path(followed)));
+            let path = Path::new(NAMED).join(text);
+            if fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                return Err(FilterError::NetnsName { name: text.to_owned(), known: names_in(Path::new(NAMED)) });
+            }
+            return Followed::start(&path).map(|followed| Self(Named::Path(followed)));
         }
         Followed::start(Path::new(text)).map(|followed| Self(Named::Path(followed)))
+    }
+
+    /// Opens the namespace, to enter it. Looks at every process of the host for a number. Fails when it is not there any
+    /// more, or, for a number, not yet.
+    pub fn open(&self) -> Result<File, FilterError> {
+        let (path, inode) = match &self.0 {
+            Named::Number(number) => (path_of(*number).ok_or(FilterError::NetnsAbsent(*number))?, *number),
+            Named::Path(followed) => (followed.path.clone(), self.number()),
+        };
+        let file = File::open(&path).map_err(cannot("open", &path))?;
+        let found = file.metadata().map_err(cannot("inspect", &path))?.ino();
+        if found == u64::from(inode) { Ok(file) } else { Err(FilterError::NetnsGone(path)) }
     }
 
     /// Inode number that the kernel side filters by now, never 0.
@@ -80,10 +96,9 @@ impl Netns {
     /// A note for the start: no process is in a namespace of this number now. Looks at every process of the host.
     pub fn absence(&self) -> Option<String> {
         match self.0 {
-            Named::Number(number) if !exists(number) => Some(format!(
-                "no process or mount that is visible from here uses network namespace {number}: resets are shown once a \
-                 namespace has that number"
-            )),
+            Named::Number(number) if path_of(number).is_none() => {
+                Some(format!("no network namespace {number} is visible from here now; waiting for it"))
+            }
             _ => None,
         }
     }
@@ -291,13 +306,25 @@ fn number(text: &str) -> Result<u32, FilterError> {
     number.ok_or_else(|| FilterError::NetnsNumber(text.to_owned()))
 }
 
-/// Whether a process, a thread or a mount has the namespace of this number, as far as that can be seen from here.
-fn exists(number: u32) -> bool {
+/// Names of `ip netns`, sorted; none where the directory cannot be read.
+fn names_in(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Path of the namespace of this number: where it is mounted, or of a process or thread in it; `None` where there is none
+/// that can be seen from here.
+fn path_of(number: u32) -> Option<PathBuf> {
     let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    if is_mounted(number, &String::from_utf8_lossy(&mounts)) {
-        return true;
+    if let Some(mount) = mount_of(number, &String::from_utf8_lossy(&mounts)) {
+        return Some(mount);
     }
-    let is_there = |task: &Path| fs::metadata(task.join("ns/net")).is_ok_and(|found| found.ino() == u64::from(number));
+    let path_in = |task: &PathBuf| {
+        let path = task.join("ns/net");
+        fs::metadata(&path).is_ok_and(|found| found.ino() == u64::from(number)).then_some(path)
+    };
     let numbered = |directory: &Path| {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         entries
@@ -307,19 +334,22 @@ fn exists(number: u32) -> bool {
     };
     let processes = numbered(Path::new("/proc"));
     // Threads seldom are in another one than their process.
-    processes.iter().any(|process| is_there(process))
-        || processes.iter().any(|process| numbered(&process.join("task")).iter().any(|task| is_there(task)))
+    let mut in_processes = processes.iter().filter_map(path_in);
+    let in_threads = || processes.iter().find_map(|process| numbered(&process.join("task")).iter().find_map(path_in));
+    in_processes.next().or_else(in_threads)
 }
 
-/// Field 4 of a line of `mountinfo` is what is mounted: `net:[NUMBER]` for a network namespace.
-fn is_mounted(number: u32, mountinfo: &str) -> bool {
+/// Where the namespace of this number is mounted. Field 4 of a line of `mountinfo` is what is mounted, `net:[NUMBER]` for a
+/// network namespace, and field 5 where, with escapes for blanks.
+fn mount_of(number: u32, mountinfo: &str) -> Option<PathBuf> {
     let root = format!("net:[{number}]");
-    mountinfo.lines().any(|line| line.split(' ').nth(3) == Some(&root))
+    let mut fields = mountinfo.lines().map(|line| line.split(' ').skip(3));
+    fields.find_map(|mut fields| fields.next().filter(|&mounted| mounted == root).and(fields.next()).map(PathBuf::from))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, os::unix::fs::symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -343,7 +373,7 @@ mod tests {
             ("/tmp", "is not a network namespace"),
             ("/no/such/namespace", "cannot find"),
             ("", "cannot find"),
-            ("-1", "cannot find"),
+            ("-1", "there is no network namespace '-1'"),
             (empty, "is an empty file"),
             ("0", "cannot be the inode number"),
             ("4026531831", "cannot be the inode number"),
@@ -360,16 +390,19 @@ mod tests {
         let own = own();
         let netns = Netns::find(&own.to_string()).expect("it can be one");
         assert_eq!((netns.number(), netns.absence(), netns.next_look()), (own, None, None));
+        assert!(netns.open().is_ok_and(|file| file.metadata().is_ok_and(|found| found.ino() == u64::from(own))));
         assert!(netns.matches(own, 7) && !netns.matches(own + 1, 7));
         let netns = Netns::find("4294967295").expect("it can be one");
         assert!(netns.absence().is_some_and(|note| note.contains("namespace 4294967295")));
+        assert!(matches!(netns.open(), Err(FilterError::NetnsAbsent(4_294_967_295))));
     }
 
     #[test]
     fn mounts_show_namespaces() {
         let mountinfo = "24 1 0:22 / /proc rw - proc proc rw\n\
                          81 27 0:4 net:[4026532300] /run/netns/blue rw shared:40 - nsfs nsfs rw\n";
-        assert!(is_mounted(4_026_532_300, mountinfo) && !is_mounted(402_653_230, mountinfo));
+        assert_eq!(mount_of(4_026_532_300, mountinfo), Some("/run/netns/blue".into()));
+        assert_eq!(mount_of(402_653_230, mountinfo), None);
     }
 
     fn followed() -> Followed {

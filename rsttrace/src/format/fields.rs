@@ -108,6 +108,7 @@ pub(crate) fn record_fields(record: &Record) -> Vec<Field<'_>> {
         Record::Forwarded(forwarded) => {
             fields.text("family", "network.type", serde_variant_name(&forwarded.family));
             fields.text_if_known("interface", "network.interface.name", forwarded.interface.name.as_deref());
+            fields.number_if_known("netns", "rsttrace.netns", forwarded.netns.map(|netns| netns.inode));
             fields.text("from", "rsttrace.from", forwarded.from.address.to_string());
             fields.number("from_port", "rsttrace.from.port", forwarded.from.port);
             fields.text("to", "rsttrace.to", forwarded.to.address.to_string());

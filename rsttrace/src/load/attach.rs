@@ -16,9 +16,8 @@ use aya::{
     util::KernelVersion,
 };
 
-use super::ExtraEvents;
 use super::{
-    KernelInfo, aya_compat,
+    ExtraEvents, Interfaces, KernelInfo, aya_compat,
     btf::TargetType,
     probes::{ArgCount, Attach, AttachOption, PROBES, Probe},
     recursion,
@@ -33,13 +32,19 @@ pub(super) struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
     kernel: &'a KernelInfo,
     more: &'a ExtraEvents,
+    interfaces: &'a Interfaces,
     /// Types that programs are loaded for, for aya; made when they are first needed.
     btf: OnceCell<Btf>,
 }
 
 impl<'a> Attacher<'a> {
-    pub(super) const fn new(ebpf: &'a mut Ebpf, kernel: &'a KernelInfo, more: &'a ExtraEvents) -> Self {
-        Self { ebpf, kernel, more, btf: OnceCell::new() }
+    pub(super) const fn new(
+        ebpf: &'a mut Ebpf,
+        kernel: &'a KernelInfo,
+        more: &'a ExtraEvents,
+        interfaces: &'a Interfaces,
+    ) -> Self {
+        Self { ebpf, kernel, more, interfaces, btf: OnceCell::new() }
     }
 
     /// Loads the programs of tracepoints in parallel, one thread each: verifying the large ones takes half of the start. Blocks
@@ -164,12 +169,16 @@ impl<'a> Attacher<'a> {
                 program.attach(function, 0).map_err(|error| explain(error).context("kprobe"))?;
             }
             Attach::Classifier => {
-                let more = self.more;
+                let interfaces = self.interfaces;
                 let program: &mut SchedClassifier = self.program(option.program)?;
                 program.load().map_err(explain)?;
-                for interface in &more.forwarded {
-                    attach_classifier(program, interface).with_context(|| format!("interface {interface}"))?;
-                }
+                // The kernel looks an interface up in the network namespace of the calling thread.
+                interfaces.inside(|| {
+                    let mut names = interfaces.names();
+                    names.try_for_each(|name| {
+                        attach_classifier(program, name).with_context(|| format!("interface {name}"))
+                    })
+                })??;
             }
         }
         Ok(())

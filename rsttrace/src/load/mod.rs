@@ -7,6 +7,7 @@ mod attach;
 mod aya_compat;
 pub mod btf;
 mod error;
+mod interfaces;
 mod maps;
 mod object;
 mod options;
@@ -18,6 +19,7 @@ mod resource_limits;
 pub use self::{
     btf::KernelInfo,
     error::LoadError,
+    interfaces::{Interfaces, InterfacesError},
     object::{Object, load_for_transport},
     options::{ExtraEvents, TransportChoice},
 };
@@ -77,6 +79,8 @@ pub struct Loaded {
     flood: FloodMaps,
     flood_budget: u32,
     recursion: RecursionMisses,
+    /// Interfaces that forwarded resets arrive on.
+    pub interfaces: Interfaces,
     /// Probes that are attached.
     pub attached: Vec<Attached>,
     /// Probes that are not attached, or not by their best option, and other parts of this run that work less well.
@@ -117,16 +121,18 @@ impl Loaded {
             flood,
             flood_budget: sizes.flood_budget,
             recursion,
+            interfaces: Interfaces::default(),
             attached: Vec::new(),
             degraded: Vec::new(),
         })
     }
 
-    /// Attaches every probe whose condition holds. Blocks while the kernel verifies the programs. Fails when a required one is
+    /// Attaches every probe whose condition holds, that of `--forwarded` to these interfaces. Blocks while the kernel verifies the programs. Fails when a required one is
     /// refused, or after [`Self::detach`]; the others go to `degraded`.
-    pub fn attach(&mut self, kernel: &KernelInfo, more: &ExtraEvents) -> Result<(), LoadError> {
+    pub fn attach(&mut self, kernel: &KernelInfo, more: &ExtraEvents, interfaces: Interfaces) -> Result<(), LoadError> {
         let ebpf = self.ebpf.as_mut().ok_or(LoadError::Detached)?;
-        let mut attacher = Attacher::new(ebpf, kernel, more);
+        self.interfaces = interfaces;
+        let mut attacher = Attacher::new(ebpf, kernel, more, &self.interfaces);
         attacher.load_ahead();
         for probe in PROBES {
             if !probe.is_wanted(kernel, more) {
@@ -160,6 +166,7 @@ impl Loaded {
                 loss: "a reset that interrupts another is counted as lost".to_owned(),
             });
         }
+        self.interfaces.close();
         Ok(())
     }
 

@@ -9,7 +9,7 @@ pub struct ExtraEvents {
     /// Also show incoming resets that the kernel discarded (out of window, half-open, closed, …)
     #[arg(long)]
     pub ignored: bool,
-    /// Also show resets that arrive on this interface and are forwarded (repeatable)
+    /// Also show resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)
     #[arg(long, value_name = "IFACE", num_args = 1..)]
     pub forwarded: Vec<String>,
 }

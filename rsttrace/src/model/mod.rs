@@ -22,7 +22,7 @@ use serde::Serialize;
 
 pub use self::{
     cause::{Cause, CauseConfidence, Evidence, Fault, Sender},
-    filter::{FilterOptions, PortRange},
+    filter::{FilterOptions, PortRange, names},
     group::{GroupField, GroupRow, GroupTable},
     incident::{AFTERMATH, IncidentRole, OTHER_END_HERE, OtherEnd, OtherProcess, RelayedReset},
     reset::{

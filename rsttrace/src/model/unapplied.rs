@@ -148,6 +148,8 @@ pub struct Forwarded {
     pub family: Family,
     /// Interface by which the packet came in.
     pub interface: Interface,
+    /// Network namespace of the interface; `None` where it is not known.
+    pub netns: Option<Netns>,
     /// Source address and port of the packet.
     pub from: Endpoint,
     /// Destination address and port of the packet.

@@ -1,7 +1,5 @@
 //! The live run's ends of the chain: the loaded programs, the host's processes, and the run's outputs.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use rsttrace_common::{
     flood::{Aggregates, FloodProgress},
@@ -18,7 +16,7 @@ use crate::{
     load::Loaded,
     metrics::Metrics,
     model::internals::KernelTask,
-    model::{Record, Reset},
+    model::{Interface, Netns, Record, Reset},
     summary::{Tally, coverage::CounterBaseline},
 };
 
@@ -39,9 +37,8 @@ impl KernelSide for Loaded {
         self.command_line(task.tgid, task.start_boottime_ns)
     }
 
-    fn interface_name(&self, index: u32) -> Option<Arc<str>> {
-        let name = nix::net::if_::if_indextoname(index).ok()?;
-        Some(name.to_string_lossy().into())
+    fn interface(&self, index: u32) -> (Interface, Option<Netns>) {
+        self.interfaces.of_index(index)
     }
 
     fn aggregates(&self) -> Vec<Aggregates> {

@@ -41,7 +41,7 @@ use crate::{
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::Failure,
     filter::{RecordFilter, netns::Netns},
-    load::{self, KernelInfo, LoadOptions, Loaded, Object, preflight},
+    load::{self, Interfaces, KernelInfo, LoadOptions, Loaded, Object, preflight},
     model::{LostWhere, Record},
     sandbox::{self, User},
     sd_notify::ServiceNotifier,
@@ -68,9 +68,7 @@ pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
     let selection = RecordFilter::new(trace.filters.clone())?;
     let diagnosis = Diagnosis::new(Timeouts::read(trace.run.timeouts.as_deref())?);
     let attribution = Attribution::with_names(NamesFile::read(trace.run.names.as_deref())?);
-    if let Some(name) = trace.more.forwarded.iter().find(|name| nix::net::if_::if_nametoindex(name.as_str()).is_err()) {
-        return Err(Failure::usage(format_args!("there is no interface '{name}': 'ip link' lists them")));
-    }
+    let interfaces = find_interfaces(&trace.more.forwarded, &selection)?;
     let user = trace.run.user.as_deref().map(User::find).transpose()?;
     let ready = trace.run.ready_fd.map(Ready::take).transpose()?;
     if let Some(obstacle) = preflight::obstacle() {
@@ -81,10 +79,16 @@ pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
     let kernel = KernelInfo::read()?;
     let pipeline = Pipeline::load(trace, selection, diagnosis, attribution, &kernel)?;
-    let result = runtime.block_on(pipeline.event_loop(kernel, ready, user));
+    let result = runtime.block_on(pipeline.event_loop(kernel, interfaces, ready, user));
     // A writer that is stuck in a write must not keep the process.
     runtime.shutdown_background();
     result
+}
+
+/// Interfaces of `--forwarded`, in the network namespace of `--netns`. Fails when one of them is not there.
+fn find_interfaces(names: &[String], filter: &RecordFilter) -> Result<Interfaces, Failure> {
+    let netns = filter.netns.as_ref().filter(|_| !names.is_empty());
+    Ok(Interfaces::find(names, netns.map(Netns::open).transpose()?)?)
 }
 
 /// One live run.
@@ -158,7 +162,13 @@ impl Pipeline {
         })
     }
 
-    async fn event_loop(mut self, kernel: KernelInfo, ready: Option<Ready>, user: Option<User>) -> Result<(), Failure> {
+    async fn event_loop(
+        mut self,
+        kernel: KernelInfo,
+        interfaces: Interfaces,
+        ready: Option<Ready>,
+        user: Option<User>,
+    ) -> Result<(), Failure> {
         // Signals are caught before anything is announced: a process that waits for the announcement may send one at once.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
@@ -168,13 +178,14 @@ impl Pipeline {
         let mut hang_up = has_others.then(catch_sighup).transpose()?;
         let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
         let presence = Presence::detect(kernel.has_conntrack_netlink);
-        let mut transport = self.attach(kernel)?;
+        let mut transport = self.attach(kernel, interfaces)?;
         // Before the sandbox, which takes the capability that its helper needs.
         let (mut conntrack, missing) = Conntrack::start_as(presence, user.as_ref());
         self.loaded.degraded.extend(missing);
         if conntrack.is_some() {
             self.processor.enable_lookups();
         }
+        let absences = self.absences();
         // Before there is any other thread, which would keep its privileges.
         self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
@@ -182,7 +193,7 @@ impl Pipeline {
         let mut scrapes = self.start_metrics()?;
         self.processor.enable_scans(self.loaded.can_scan());
         self.processor.stages_mut().attribution.prefetch();
-        self.announce();
+        self.announce(absences);
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);
@@ -271,7 +282,7 @@ impl Pipeline {
     }
 
     /// Attaches every probe, and opens the buffer that their events come from.
-    fn attach(&mut self, kernel: KernelInfo) -> Result<Transport, Failure> {
+    fn attach(&mut self, kernel: KernelInfo, interfaces: Interfaces) -> Result<Transport, Failure> {
         let per_cpu = self.trace.run.buffer_size.unwrap_or(PERF_BYTES);
         let events = self.loaded.take_events()?;
         // Perf ring buffers lose what comes before they are open. The BPF ring buffer is there, and to map it can wait until
@@ -282,7 +293,7 @@ impl Pipeline {
         if !self.trace.output.no_summary || self.trace.output.metrics.is_some() {
             self.results.baseline = CounterBaseline::start(!kernel.reset_reasons.is_empty());
         }
-        self.loaded.attach(&kernel, &self.trace.more)?;
+        self.loaded.attach(&kernel, &self.trace.more, interfaces)?;
         drop(kernel);
         load::trim_heap();
         opened.or_else(|events| Transport::open(events, per_cpu)).map_err(Failure::Host)

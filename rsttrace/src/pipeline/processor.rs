@@ -29,7 +29,7 @@ use crate::{
     filter::RecordFilter,
     model::internals::KernelTask,
     model::translation::{Answer, ConntrackLookup},
-    model::{Record, Reset},
+    model::{Interface, Netns, Record, Reset},
 };
 
 /// What the stages ask of the loaded programs.
@@ -47,8 +47,8 @@ pub trait KernelSide {
     /// The beginning of the command line of a process that has opened connections, each argument ended by a zero.
     fn command_line(&self, task: &KernelTask) -> Option<Vec<u8>>;
 
-    /// Name of a network interface of this process's namespace.
-    fn interface_name(&self, index: u32) -> Option<Arc<str>>;
+    /// The interface of `--forwarded` with this index, and its network namespace.
+    fn interface(&self, index: u32) -> (Interface, Option<Netns>);
 
     /// Aggregates of each CPU: resets that it has counted instead of delivering each.
     fn aggregates(&self) -> Vec<Aggregates>;
@@ -202,7 +202,7 @@ impl<A: Attribute> Processor<A> {
     ) {
         let Stages { decoder, diagnosis, attribution, filter, .. } = &mut self.stages;
         if event.kind == KIND_FORWARDED {
-            let forwarded = decoder.forwarded(event, clock, kernel.interface_name(event.interface));
+            let forwarded = decoder.forwarded(event, clock, kernel.interface(event.interface));
             if filter.matches_forwarded(&forwarded) {
                 out.emit(Record::Forwarded(Arc::new(forwarded)));
             }

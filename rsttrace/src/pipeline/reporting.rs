@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Pipeline, feed::now_ns, live::Results, processor::Output as _};
 use crate::{
+    attribute::absence,
     cli::OutputOptions,
     format::{Format, summary_text::SummaryText},
     metrics::Scrape,
@@ -138,23 +139,30 @@ impl Pipeline {
         }
     }
 
-    /// Prints what is watched, what is limited, and a warning where records go nowhere.
-    pub(super) fn announce(&self) {
+    /// What the filters do not find on this host now. Looks at every process for some of them: before the sandbox, in
+    /// which not all can be seen.
+    pub(super) fn absences(&self) -> Vec<String> {
+        let filter = &self.processor.stages().filter;
+        absence::notes(filter.filters()).into_iter().chain(filter.notes()).collect()
+    }
+
+    /// Prints what is watched, what is limited, and warnings: filters that nothing matches yet, records that go nowhere.
+    pub(super) fn announce(&self, absences: Vec<String>) {
         let OutputOptions { output, sink, metrics, quiet, group_by, .. } = &self.trace.output;
         if *output == Format::None && sink.is_empty() && metrics.is_none() && group_by.is_empty() {
             info("records go nowhere: --output none is for use with --sink or --metrics");
         }
-        if *quiet {
-            return;
-        }
         let stages = self.processor.stages();
+        if *quiet {
+            return absences.into_iter().for_each(info);
+        }
         let place =
             if stages.filter.filters().netns.is_some() { "one network namespace" } else { "all network namespaces" };
         info(format_args!("watching resets in {place} (version {}); press Ctrl-C to stop", env!("CARGO_PKG_VERSION")));
         if let Some(limits) = degraded::limits(&self.loaded.degraded) {
             info(format_args!("limited: {limits}; 'rsttrace doctor' has reasons and remedies"));
         }
-        stages.filter.notes().for_each(info);
+        absences.into_iter().for_each(info);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     diagnose::Diagnosis,
     filter::RecordFilter,
     model::internals::KernelTask,
-    model::{Actor, Process, Record, Reset},
+    model::{Actor, Interface, Netns, Process, Record, Reset},
 };
 
 /// A kernel side that knows nothing beyond the events.
@@ -40,8 +40,8 @@ impl KernelSide for NoKernel {
         None
     }
 
-    fn interface_name(&self, _: u32) -> Option<Arc<str>> {
-        Some("eth0".into())
+    fn interface(&self, index: u32) -> (Interface, Option<Netns>) {
+        (Interface { index, name: Some("eth0".into()) }, None)
     }
 
     fn aggregates(&self) -> Vec<Aggregates> {

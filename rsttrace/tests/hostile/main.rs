@@ -24,7 +24,7 @@ use rsttrace::{
     diagnose::{Diagnosis, timeouts::Timeouts},
     format::{Format, TextOptions, TextWidth, TimeFormat},
     metrics::Metrics,
-    model::{Actor, Container, Coverage, OwnerConfidence, Pod, Process, Provenance, Record, Reset},
+    model::{Actor, Container, Coverage, Interface, OwnerConfidence, Pod, Process, Provenance, Record, Reset},
     pipeline::testing::{self, Collected, FromEvents, NoKernel},
     sink::testing::Encodings,
     summary::{SummaryContext, Tally},
@@ -155,8 +155,8 @@ fn with_names(case: usize, names: &[String]) -> Reset {
 fn records(case: usize, names: &[String]) -> [Record; 4] {
     let reset = with_names(case, names);
     let event = self::case(case).event();
-    let interface = names.last().map(|name| name.as_str().into());
-    let forwarded = decoder(&reset.host).forwarded(&event, &clock(), interface);
+    let interface = Interface { index: 7, name: names.last().map(|name| name.as_str().into()) };
+    let forwarded = decoder(&reset.host).forwarded(&event, &clock(), (interface, None));
     let alone = Reset { unit: None, ..reset.clone() };
     [
         Record::Reset(Arc::new(reset.clone())),

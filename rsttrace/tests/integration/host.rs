@@ -44,6 +44,11 @@ pub(crate) fn lacks_drop_reasons() -> Option<Lack> {
     (version() < (5, 19)).then(|| Lack::Kernel("TCP drops packets without a reason before 5.19".to_owned()))
 }
 
+/// Lack of a scenario that needs classifiers which are attached by links (tcx).
+pub(crate) fn lacks_links_of_classifiers() -> Option<Lack> {
+    (version() < (6, 6)).then(|| Lack::Kernel("classifiers are attached by netlink before 6.6".to_owned()))
+}
+
 /// Lack of a scenario that needs the header of a received reset.
 pub(crate) fn lacks_reset_headers() -> Option<Lack> {
     let old = || Lack::Kernel("tcp_reset does not have the packet before 5.11".to_owned());

@@ -86,7 +86,7 @@ impl NamesFile {
                 let fault = format!("write each entry as \"ADDRESS\" = \"NAME\", the address in quotes (at '{text}')");
                 return Err((key.span(), fault));
             }
-            let net = network(text).map_err(|fault| (key.span(), fault))?;
+            let net = network(text).map_err(|fault| (key.span(), swapped(text, value.get_ref()).unwrap_or(fault)))?;
             let DeValue::String(name) = value.get_ref() else {
                 return Err((value.span(), "expected a name in quotes".to_owned()));
             };
@@ -119,11 +119,22 @@ impl NamesFile {
     }
 }
 
+/// Fault of an entry with name and address in the wrong order; `None` for others.
+fn swapped(key: &str, value: &DeValue<'_>) -> Option<String> {
+    let DeValue::String(address) = value else { return None };
+    network(address).ok()?;
+    Some(format!("the address comes first: write \"{address}\" = \"{}\"", key.escape_debug()))
+}
+
 /// Parses an address or a network. An IPv4-mapped address is the IPv4 address that it stands for. Fails with the
 /// remedy.
 fn network(text: &str) -> Result<IpNet, String> {
     let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_error| {
-        format!("'{}' is no address: expected one such as 10.0.0.7, 10.0.0.0/8 or 2001:db8::/32", text.escape_debug())
+        format!(
+            "'{}' is not an address: write each entry as \"ADDRESS\" = \"NAME\", such as \"10.0.0.7\" = \"db-1\" or \
+             \"10.0.0.0/8\" = \"office\"",
+            text.escape_debug()
+        )
     })?;
     let mapped = match net {
         IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),
@@ -192,9 +203,10 @@ mod tests {
             ("2001:db8::7 = 'x'", 1, 5, "put the address in quotes"),
             ("'10.0.0.7' = 5", 1, 14, "expected a name in quotes"),
             ("'10.0.0.7' = ' '", 1, 14, "not empty"),
-            ("'db' = '10.0.0.7'", 1, 1, "'db' is no address"),
+            ("'db' = '10.0.0.7'", 1, 1, "the address comes first: write \"10.0.0.7\" = \"db\""),
+            ("nginx = 2", 1, 1, "'nginx' is not an address: write each entry as \"ADDRESS\" = \"NAME\""),
             ("'10.0.0.7/8' = 'x'", 1, 1, "write 10.0.0.0/8, or 10.0.0.7 alone"),
-            ("'10.0.0.0/33' = 'x'", 1, 1, "no address"),
+            ("'10.0.0.0/33' = 'x'", 1, 1, "not an address"),
             ("'10.0.0.7' = 'a'\n'10.0.0.7/32' = 'b'", 2, 1, "10.0.0.7/32 has a name already"),
             ("'10.0.0.7' = 'a'\n'10.0.0.7' = 'b'", 2, 1, "duplicate key"),
             ("[names]\n'10.0.0.7' = 'a'", 1, 2, "write each entry as"),
@@ -215,7 +227,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "\n'x' = 'y'").expect("it takes text");
         let malformed = NamesFile::read(Some(file.path())).expect_err("it is malformed").to_string();
-        assert!(malformed.starts_with(&format!("{}:2:1: 'x' is no address", file.path().display())), "{malformed}");
+        assert!(malformed.starts_with(&format!("{}:2:1: 'x' is not an address", file.path().display())), "{malformed}");
         assert!(NamesFile::read(None).is_ok_and(|names| names.addresses.is_empty()));
     }
 }

@@ -1,5 +1,6 @@
 //! The filters of the command line, which the kernel side applies in part and `filter` on the finished record.
 
+pub mod names;
 mod peers;
 mod ports;
 
@@ -33,6 +34,12 @@ pub struct FilterOptions {
     /// Hide these peers or networks
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = peers::parse)]
     pub not_peer: Vec<IpNet>,
+    /// Show only peers of these names, as records have them (no look-up in the network); `*` stands for any text
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub host: Vec<String>,
+    /// Hide peers of these names
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub not_host: Vec<String>,
     /// Show only these ports, ranges or names of services at the peer's end
     #[arg(long, value_name = "PORT[-PORT],…", value_delimiter = ',')]
     pub peer_port: Vec<PortRange>,

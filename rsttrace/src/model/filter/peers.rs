@@ -27,7 +27,9 @@ fn wrong(text: &str) -> String {
             format!("'{prefix}' is not the length of a prefix: expected a number from 0 to {longest}")
         }
         _ if address.contains(|character: char| character.is_ascii_alphabetic()) && !address.contains(':') => {
-            format!("'{address}' is not an address: names of hosts are not resolved (getent ahosts {address})")
+            format!(
+                "'{address}' is not an address: names of hosts are not resolved; --host takes names that records have"
+            )
         }
         _ => format!(
             "'{address}' is not an address, such as 192.0.2.7 or 2001:db8::7, and no network, such as 10.0.0.0/8"

@@ -25,10 +25,12 @@ impl FromStr for PortRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let port = |text: &str| {
-            text.parse::<u16>().map_err(|_error| {
-                format!("'{text}' is not a port: expected a number from 0 to 65535, or a name of /etc/services")
-            })
+        let port = |text: &str| match text.parse::<u16>() {
+            Ok(0) => Err("no connection has port 0: expected a number from 1 to 65535".to_owned()),
+            Ok(port) => Ok(port),
+            Err(_) => {
+                Err(format!("'{text}' is not a port: expected a number from 1 to 65535, or a name of /etc/services"))
+            }
         };
         if text.contains(|character: char| character.is_ascii_alphabetic())
             && let Some(port) = service_names::port_of(text)
@@ -59,7 +61,7 @@ mod tests {
 
     #[test]
     fn refuses_invalid_ranges_in_a_sentence() {
-        for text in ["", "-", "1-", "-1", "65536", "no-such-service", "9-1", "1-2-3", " 80"] {
+        for text in ["", "-", "1-", "-1", "65536", "no-such-service", "9-1", "1-2-3", " 80", "0", "0-80"] {
             assert!(text.parse::<PortRange>().is_err_and(|message| !message.is_empty()), "{text:?}");
         }
     }

@@ -1,10 +1,10 @@
 //! `--cgroup`, with cgroups of any name.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs,
     net::SocketAddr,
-    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    os::unix::ffi::OsStringExt as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -83,12 +83,16 @@ pub(crate) fn recreated_cgroup_matches(stage: &Stage) {
     }
 }
 
-/// A cgroup that does not exist is refused before anything is loaded.
-pub(crate) fn unknown_cgroup_is_refused(stage: &Stage) {
-    for name in [OsStr::new("/nonexistent"), OsStr::from_bytes(b"/bk\xff")] {
-        let output = Command::new(host::rsttrace()).args(stage.arguments()).arg("--cgroup").arg(name).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("rsttrace: error: there is no cgroup /") && said.lines().count() == 1, "{said}");
-    }
+/// A cgroup that does not exist is noted, and its resets are shown once it does.
+pub(crate) fn missing_cgroup_is_awaited(stage: &Stage) {
+    let name = format!("rsttrace-{}-late", stage.netns);
+    let mut tracer = trace(stage, &Path::new("/").join(&name));
+    tracer.expect_said(&format!("no cgroup /{name} now; waiting for it"));
+    let mut server = Puppet::start("the-server");
+    let address = server.listen("l", V4, 16);
+    let groups = Groups::make(&name);
+    let client = reset_from(&groups, &mut server, address);
+
+    let run = stage.finish(tracer, 1, 0);
+    run.the_sent().owner(&client).is("/cgroup/path", format!("/{name}"));
 }

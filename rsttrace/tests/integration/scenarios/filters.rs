@@ -1,6 +1,6 @@
 //! Every filter shows the matching resets and hides the others.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, fs, net::SocketAddr};
 
 use crate::{
     puppet::Puppet,
@@ -110,4 +110,34 @@ pub(crate) fn ipv4_hides_ipv6(stage: &Stage) {
 
 pub(crate) fn ipv6_hides_ipv4(stage: &Stage) {
     check(stage, |_| "-6".into(), &[SENT_V6, RECEIVED_V6]);
+}
+
+/// Peers by the names that records have, here of `--names`, whole or with `*`.
+pub(crate) fn host_selects_peers_by_name(stage: &Stage) {
+    let names = tempfile::NamedTempFile::new().unwrap();
+    fs::write(names.path(), "\"127.0.0.1\" = \"db-1.shop.example\"\n\"::1\" = \"web-1.shop.example\"\n").unwrap();
+    let arguments = |filter: &str| format!("--names {} {filter}", names.path().display());
+    check(stage, |_| arguments("--host DB-*,db-1"), &[SENT_V4, RECEIVED_V4]);
+    check(stage, |_| arguments("--not-host *-1.shop.example"), &[]);
+    check(stage, |_| arguments("--not-host db-1.shop.example --host *.example"), &[SENT_V6, RECEIVED_V6]);
+}
+
+/// A filter that no process matches yet is noted, also with `--quiet`, and the run goes on.
+pub(crate) fn absent_process_is_awaited(stage: &Stage) {
+    let name = format!("late-{}", stage.netns);
+    let note = format!("no process named {name} now; waiting for it");
+    let mut tracer = stage.trace_with(&["--quiet", "--comm", &name]);
+    tracer.expect_said(&note);
+    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start(&name));
+    let address = server.listen("l", V4, 16);
+    client.connect("c", address);
+    server.tell("accept s l");
+    client.abort("c");
+    server.wait_error("s", "ECONNRESET");
+
+    let run = stage.finish(tracer, 1, 0);
+    run.the_sent().owner(&client);
+    let second = stage.trace_with(&["--comm", &name, "--pid", &client.pid().to_string()]);
+    let run = stage.finish(second, 0, 0);
+    assert!(!run.stderr.contains("waiting for"), "{}", run.stderr);
 }

@@ -192,6 +192,6 @@ pub(crate) fn process_of_the_path_ends(stage: &Stage) {
 /// A number that no namespace has is reported at the start.
 pub(crate) fn unused_number_is_reported(stage: &Stage) {
     let mut tracer = stage.trace_everywhere(&["--netns", &u32::MAX.to_string()]);
-    tracer.expect_said(&format!("visible from here uses network namespace {}", u32::MAX));
+    tracer.expect_said(&format!("no network namespace {} is visible from here now; waiting for it", u32::MAX));
     tracer.finish().check_counts(0, 0);
 }
