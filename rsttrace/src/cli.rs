@@ -50,9 +50,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check what can be traced on this host and how to fix what cannot
-    Doctor,
+    Doctor {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
     /// List the causes of resets, or describe one in full
     Explain {
+        /// Print one JSON document, an array of causes in full
+        #[arg(long)]
+        json: bool,
         /// Code of the cause, as in the records
         cause: Option<String>,
     },

@@ -154,6 +154,53 @@ fn explain_lists_every_cause_and_shows_one() {
 }
 
 #[test]
+fn explain_prints_the_catalogue_as_json() {
+    let parsed = |arguments: &[&str]| {
+        let (status, out, err) = rsttrace(arguments);
+        assert_eq!((status, err.as_str()), (Some(0), ""), "{arguments:?}");
+        serde_json::from_str::<Vec<serde_json::Value>>(&out).expect("an array")
+    };
+    let all = parsed(&["explain", "--json"]);
+    let codes: Vec<_> = all.iter().filter_map(|cause| cause["code"].as_str()).collect();
+    let expected: Vec<_> = rsttrace::diagnose::catalogue::causes().map(|row| row.code).chain(["unknown"]).collect();
+    assert_eq!(codes, expected);
+    for cause in &all {
+        for text in ["direction", "summary", "sender", "fault", "signs", "advice"] {
+            assert!(cause[text].as_str().is_some_and(|text| !text.is_empty()), "{text}: {cause}");
+        }
+        assert!(cause["settings"].is_array(), "{cause}");
+    }
+    let one = parsed(&["explain", "--json", "keepalive-race"]);
+    let directions: Vec<_> = one.iter().map(|cause| cause["direction"].as_str().expect("a text")).collect();
+    assert_eq!(directions, ["sent", "received"]);
+    let (_, text, _) = rsttrace(&["explain", "keepalive-race"]);
+    for setting in one.iter().flat_map(|cause| cause["settings"].as_array().expect("an array")) {
+        assert!(text.contains(setting.as_str().expect("a text")), "{setting}");
+    }
+}
+
+/// With or without root, the document has one form; without root it says what is missing.
+#[test]
+fn doctor_prints_a_json_document() {
+    let (status, out, err) = rsttrace(&["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let works = report["works"].as_bool().expect("true or false");
+    assert_eq!((status, err.as_str()), (Some(if works { 0 } else { 3 }), ""), "{out}");
+    assert!(report["limits"].is_array(), "{out}");
+    let checks = report["checks"].as_array().expect("an array");
+    let statuses = ["ok", "missing", "degraded", "not_tried"];
+    for check in checks {
+        assert!(check["status"].as_str().is_some_and(|status| statuses.contains(&status)), "{check}");
+        assert!(check["subject"].is_string() && check["found"].is_string(), "{check}");
+        for text in ["probe", "loss", "remedy"] {
+            assert!(check[text].is_string() || check[text].is_null(), "{check}");
+        }
+    }
+    assert_eq!(works, checks.iter().all(|check| check["status"] != "missing"), "{out}");
+    assert!(checks.iter().any(|check| check["probe"] == "tcp_receive_reset"), "{out}");
+}
+
+#[test]
 fn an_exited_reader_is_no_error() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
         .arg("explain")
