@@ -1,12 +1,17 @@
 //! Command-line options.
 
 use std::{
+    ffi::OsStr,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    str::FromStr as _,
     time::Duration,
 };
 
-use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, ArgAction, Args, Command as ClapCommand, Error, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValue, StringValueParser, TypedValueParser},
+};
 
 use crate::{
     diagnose::catalogue,
@@ -61,6 +66,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
         /// Code of the cause, as in the records
+        #[arg(value_name = "CODE", hide_possible_values = true)]
+        #[arg(value_parser = Completed { parser: StringValueParser::new(), candidates: cause_codes })]
         cause: Option<String>,
     },
     /// Validate a file for --config
@@ -143,7 +150,8 @@ pub struct OutputOptions {
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
     /// Additional destinations of the records.
-    #[arg(long, value_name = "SPEC", help = sink_help())]
+    #[arg(long, value_name = "SPEC", help = sink_help(), hide_possible_values = true)]
+    #[arg(value_parser = Completed { parser: SinkSpec::from_str, candidates: sink_beginnings })]
     pub sink: Vec<SinkSpec>,
     /// Set the queue length per sink; records beyond it are dropped and counted
     #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = queue)]
@@ -221,10 +229,46 @@ fn sink_help() -> String {
     format!("Also send records to this destination (repeatable): {}", SinkSpec::synopses())
 }
 
+/// Parser of a value with candidates for the completions of shells. Help does not list them, and messages keep the
+/// parser's own words, where clap would list fifty values.
+#[derive(Clone)]
+struct Completed<P> {
+    parser: P,
+    candidates: fn() -> Vec<PossibleValue>,
+}
+
+impl<P: TypedValueParser> TypedValueParser for Completed<P> {
+    type Value = P::Value;
+
+    fn parse_ref(&self, command: &ClapCommand, argument: Option<&Arg>, value: &OsStr) -> Result<P::Value, Error> {
+        self.parser.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.candidates)().into_iter()))
+    }
+}
+
+/// Beginnings of the values of `--sink`.
+fn sink_beginnings() -> Vec<PossibleValue> {
+    SinkSpec::beginnings().map(|&(beginning, what)| PossibleValue::new(beginning).help(what)).collect()
+}
+
+/// Codes of the catalogue, each once and with a summary.
+fn cause_codes() -> Vec<PossibleValue> {
+    let mut rows: Vec<_> = catalogue::causes().chain([&catalogue::UNKNOWN]).collect();
+    rows.sort_by_key(|row| row.code);
+    rows.dedup_by_key(|row| row.code);
+    rows.into_iter().map(|row| PossibleValue::new(row.code).help(row.summary)).collect()
+}
+
 /// Lets `--cause` take only codes of the catalogue, which the filters do not know. (`mut_arg` would move it to the end of the
 /// completions.)
 fn check_cause(argument: Arg) -> Arg {
-    if argument.get_id() == "cause" { argument.value_parser(cause_code) } else { argument }
+    if argument.get_id() != "cause" {
+        return argument;
+    }
+    argument.value_parser(Completed { parser: cause_code, candidates: cause_codes }).hide_possible_values(true)
 }
 
 fn cause_code(text: &str) -> Result<String, String> {

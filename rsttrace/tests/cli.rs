@@ -214,6 +214,49 @@ fn an_exited_reader_is_no_error() {
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Candidates of the completions for bash, for a command line as bash splits it: at blanks, `=` and `:`.
+#[test]
+fn completions_know_the_values_of_options() {
+    let (_, script, _) = rsttrace(&["generate", "bash"]);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), script).expect("it can be written");
+    for (words, offered) in [
+        ("--cause keepal", "keepalive-answer keepalive-race keepalive-timeout"),
+        ("--cause = keepalive-r", "keepalive-race"),
+        ("--cause tls-goodbye,idle-r", "tls-goodbye,idle-reset"),
+        ("--fault local,p", "local,peer local,path"),
+        ("explain keepalive-r", "keepalive-race"),
+        ("explain --", "--json --help"),
+        ("--output l", "long"),
+        ("--sent --sink jou", "journald"),
+        ("--sink syslog : u", "udp://"),
+        ("--sink json : /etc/passw", "/etc/passwd"),
+        ("--config /etc/passw", "/etc/passwd"),
+        ("check-config /etc/passw", "/etc/passwd"),
+        ("--forwarded l", "lo"),
+        ("--user roo", "root"),
+        ("--count 1", ""),
+        ("do", "doctor"),
+        ("--re", "--received --ready-fd"),
+        ("--de", ""),
+        ("ge", ""),
+    ] {
+        const COMPLETE: &str = r#"source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1));
+            _rsttrace rsttrace "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"; echo "${COMPREPLY[@]}""#;
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", COMPLETE, "bash"]).arg(file.path()).arg("rsttrace").args(words.split(' '));
+        let output = bash.output().expect("bash starts");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(err.is_empty(), "{words}: {err}");
+        let mut candidates: Vec<&str> =
+            out.split_whitespace().filter(|word| !word.starts_with("/etc/passwd-")).collect();
+        let mut expected: Vec<&str> = offered.split_whitespace().collect();
+        candidates.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(candidates, expected, "{words}");
+    }
+}
+
 #[test]
 fn generated_files_are_not_empty() {
     for (what, holds) in [

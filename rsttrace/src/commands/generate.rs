@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::{explain, requirements};
+use super::{completions, explain, requirements};
 use crate::{
     cli::{Cli, Generated},
     exit::Failure,
@@ -15,13 +15,13 @@ use crate::{
 
 /// Prints one of them to standard output. Fails when it cannot be written to.
 pub(crate) fn run(what: Generated) -> Result<(), Failure> {
-    let mut command = Cli::command();
+    let command = Cli::command();
     let mut text = Vec::new();
     match what {
         Generated::Man => clap_mangen::Man::new(command).render(&mut text).context("cannot make the manual page")?,
-        Generated::Bash => clap_complete::generate(Shell::Bash, &mut command, "rsttrace", &mut text),
-        Generated::Zsh => clap_complete::generate(Shell::Zsh, &mut command, "rsttrace", &mut text),
-        Generated::Fish => clap_complete::generate(Shell::Fish, &mut command, "rsttrace", &mut text),
+        Generated::Bash => text = completions::script(Shell::Bash, &command).into_bytes(),
+        Generated::Zsh => text = completions::script(Shell::Zsh, &command).into_bytes(),
+        Generated::Fish => text = completions::script(Shell::Fish, &command).into_bytes(),
         Generated::Causes => explain::page(&mut text).context("cannot make the page of causes")?,
         Generated::Requirements => requirements::page(&mut text).context("cannot make the page of requirements")?,
         Generated::Options => text = command.term_width(100).render_help().to_string().into_bytes(),

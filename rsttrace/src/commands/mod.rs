@@ -1,6 +1,7 @@
 //! The subcommands; without one, [`crate::pipeline`] traces.
 
 pub(crate) mod check_config;
+mod completions;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod generate;
