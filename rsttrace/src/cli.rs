@@ -22,18 +22,56 @@ use crate::{
     util::{size, spelling},
 };
 
-/// End of the help.
-const AFTER_HELP: &str = "\
-Examples:
-  rsttrace                                      every reset of this host, with a summary at the end
-  rsttrace --no-benign --port 80,443            what has to be fixed at the ports of HTTP
-  rsttrace --output long --comm nginx           incidents of nginx in full, to paste into a ticket
-  rsttrace --output json | jq 'select(.type==\"reset\") | .cause.code'
-                                                the codes of the causes
-  rsttrace --output none --sink json:/var/log/resets.json,rotate=100M --metrics 9477
-                                                as a service
+/// Use of rsttrace in an incident, for the help, the manual page and the README.
+pub(crate) struct Example {
+    /// What has happened, and what the commands show.
+    pub(crate) incident: &'static str,
+    /// Lines for a shell.
+    pub(crate) commands: &'static [&'static str],
+}
 
-Exit status: 0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user.";
+/// Five incidents. No braces, which a template of help would take for its own.
+pub(crate) const EXAMPLES: [Example; 5] = [
+    Example {
+        incident: "nginx answers some requests with 502: each incident in full, with cause and advice",
+        commands: &["rsttrace --comm nginx --no-benign --output long"],
+    },
+    Example {
+        incident: "Clients of HTTPS are refused or cut off: what this host sends them, and why",
+        commands: &["rsttrace --sent --local-port 443"],
+    },
+    Example {
+        incident: "Idle connections to the database break: an hour; the summary names the timeout that fits",
+        commands: &["rsttrace --peer-port 5432 --duration 1h"],
+    },
+    Example {
+        incident: "Thousands of resets: the most frequent causes and peers of five minutes",
+        commands: &[
+            "rsttrace --output json --duration 5m |",
+            "  jq -r 'select(.type==\"reset\") | [.cause.code, .peer.address] | @tsv' | sort | uniq -c | sort -rn",
+        ],
+    },
+    Example {
+        incident: "It happens at night: record as a service; in the morning, what this host has to fix",
+        commands: &[
+            "rsttrace --output none --sink json:/var/log/resets.json,rotate=100M",
+            "jq -c 'select(.cause.fault==\"local\") | [.time, .process.comm, .cause.code]' /var/log/resets.json",
+        ],
+    },
+];
+
+/// End of the help.
+const AFTER_HELP: &str =
+    "Exit status: 0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user.";
+
+/// Template of the help: the examples come before the options.
+fn help_template() -> String {
+    let mut template = "{about-with-newline}\n{usage-heading} {usage}\n\nExamples:\n".to_owned();
+    for Example { incident, commands } in EXAMPLES {
+        template.extend(["  ", incident, "\n      ", &commands.join("\n      "), "\n"]);
+    }
+    template + "\n{all-args}{after-help}"
+}
 
 /// Show every TCP reset that this host sends or receives: peer, owner of the socket, state, cause.
 ///
@@ -41,7 +79,7 @@ Exit status: 0 success, 1 error while running, 2 usage error, 3 not possible on 
 /// error.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-#[command(args_override_self = true, after_help = AFTER_HELP)]
+#[command(args_override_self = true, help_template = help_template(), after_help = AFTER_HELP)]
 pub struct Cli {
     /// Subcommand; `None` to trace.
     #[command(subcommand)]
@@ -88,6 +126,12 @@ pub enum Command {
 pub enum Generated {
     /// Man page in roff
     Man,
+    /// Man page of `doctor`
+    ManDoctor,
+    /// Man page of `explain`
+    ManExplain,
+    /// Man page of `check-config`
+    ManCheckConfig,
     /// Completions for bash
     Bash,
     /// Completions for zsh
@@ -96,6 +140,8 @@ pub enum Generated {
     Fish,
     /// Option block of the README
     Options,
+    /// Examples in the README
+    Examples,
     /// Page of causes in Markdown
     Causes,
     /// Page of requirements in Markdown
@@ -321,5 +367,32 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(duration) if !duration.is_zero() => Ok(duration),
         Some(_) => Err("expected a time of more than 0".into()),
         None => Err("expected a time such as 30s, 5m or 1h30m; a number alone is seconds".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_are_command_lines() {
+        for line in EXAMPLES.iter().flat_map(|example| example.commands) {
+            let words = line.split('|').next().unwrap_or_default().split_whitespace();
+            if line.starts_with("rsttrace") {
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
+            }
+            assert!(!line.contains(['{', '}']) && line.len() <= 106, "{line}");
+        }
+    }
+
+    #[test]
+    fn examples_come_before_the_options() {
+        let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
+        let place = |text: &str| help.find(text).unwrap_or(usize::MAX);
+        assert!(
+            place("Usage:") < place(EXAMPLES[0].incident) && place(EXAMPLES[4].incident) < place("Options:"),
+            "{help}"
+        );
     }
 }

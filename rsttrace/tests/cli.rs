@@ -260,11 +260,15 @@ fn completions_know_the_values_of_options() {
 #[test]
 fn generated_files_are_not_empty() {
     for (what, holds) in [
-        ("man", ".TH rsttrace"),
+        ("man", ".TH RSTTRACE 1"),
+        ("man-doctor", ".TH RSTTRACE-DOCTOR 1"),
+        ("man-explain", ".TH RSTTRACE-EXPLAIN 1"),
+        ("man-check-config", ".TH RSTTRACE-CHECK-CONFIG 1"),
         ("bash", "_rsttrace"),
         ("zsh", "#compdef"),
         ("fish", "complete -c"),
         ("options", "--peer"),
+        ("examples", "# nginx"),
         ("causes", "### `keepalive-race`"),
     ] {
         let (status, out, _) = rsttrace(&["generate", what]);

@@ -5,6 +5,7 @@ mod completions;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod generate;
+mod man;
 mod requirements;
 
 use std::io::{self, Write as _};
