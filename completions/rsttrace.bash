@@ -1,286 +1,201 @@
-_rsttrace() {
-    local i cur prev opts cmd
-    COMPREPLY=()
-    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-        cur="$2"
-    else
-        cur="${COMP_WORDS[COMP_CWORD]}"
-    fi
-    prev="$3"
-    cmd=""
-    opts=""
+# Options of a command.
+_rsttrace_words() {
+    case $1 in
+        rsttrace) printf '%s\n' --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --names --config --ready-fd --help --version ;;
+        doctor) printf '%s\n' --json --help ;;
+        explain) printf '%s\n' --json --help ;;
+        check-config) printf '%s\n' --help ;;
+    esac
+}
 
-    for i in "${COMP_WORDS[@]:0:COMP_CWORD}"
-    do
-        case "${cmd},${i}" in
-            ",$1")
-                cmd="rsttrace"
-                ;;
-            rsttrace,check-config)
-                cmd="rsttrace__subcmd__check__subcmd__config"
-                ;;
-            rsttrace,doctor)
-                cmd="rsttrace__subcmd__doctor"
-                ;;
-            rsttrace,explain)
-                cmd="rsttrace__subcmd__explain"
-                ;;
-            rsttrace,generate)
-                cmd="rsttrace__subcmd__generate"
-                ;;
-            *)
-                ;;
-        esac
+_rsttrace_commands() { printf '%s\n' doctor explain check-config; }
+
+_rsttrace_cause() { printf '%s\n' accept-overflow after-close aftermath bad-segment cleared-old-connection client-cancelled client-ended client-gave-up closed-with-unread-data connection-refused conntrack-invalid data-after-close firewall-reject gave-up-waiting given-up-earlier health-probe idle-reset idle-timeout-path injected keepalive-answer keepalive-race keepalive-timeout leaked-socket linger-zero linger2-expired listen-overflow listener-closed mptcp-subflow no-connection out-of-memory path-lost-state peer-aborted peer-closed-unread peer-lost-state peer-restarted peer-stopped-reading policy port-closed port-scan process-died process-exited refused-by-firewall relayed reused-closed-connection socket-destroyed stopped-reading time-wait tls-goodbye turned-away unknown user-timeout; }
+
+_rsttrace_color() { printf '%s\n' auto always never; }
+
+_rsttrace_fault() { printf '%s\n' local peer path none unknown; }
+
+_rsttrace_fold() { printf '%s\n' auto always never; }
+
+_rsttrace_group_by() { printf '%s\n' process pid cause fault peer peer-port local-port server direction state container pod unit netns; }
+
+_rsttrace_output() { printf '%s\n' text long json json-flat none; }
+
+_rsttrace_sink() { printf '%s\n' json: journald otlp:http:// otlp:grpc:// syslog syslog:udp:// syslog:tcp:// syslog:tls://; }
+
+_rsttrace_summary() { printf '%s\n' auto stdout stderr; }
+
+_rsttrace_time() { printf '%s\n' local utc iso elapsed none; }
+
+_rsttrace_transport() { printf '%s\n' auto ring perf; }
+
+# Offers values of an option or argument. Fails for one that takes none.
+_rsttrace_values() {
+    case $1 in
+        --pid|-p) _rsttrace_list _rsttrace_pids ;;
+        --comm|-c) _rsttrace_one _rsttrace_comms ;;
+        --peer) : ;;
+        --not-peer) : ;;
+        --host) : ;;
+        --not-host) : ;;
+        --peer-port) _rsttrace_list _rsttrace_services ;;
+        --local-port) _rsttrace_list _rsttrace_services ;;
+        --port) _rsttrace_list _rsttrace_services ;;
+        --not-port) _rsttrace_list _rsttrace_services ;;
+        --netns) _rsttrace_one _rsttrace_netns ;;
+        --cgroup) _rsttrace_one _rsttrace_cgroups ;;
+        --unit) _rsttrace_list _rsttrace_units ;;
+        --container) : ;;
+        --pod) : ;;
+        --cause) _rsttrace_list _rsttrace_cause ;;
+        --fault) _rsttrace_list _rsttrace_fault ;;
+        --forwarded) _rsttrace_one _rsttrace_interfaces ;;
+        --output|-o) _rsttrace_one _rsttrace_output ;;
+        --sink) _rsttrace_sinks ;;
+        --sink-queue) : ;;
+        --metrics) : ;;
+        --metrics-peers) : ;;
+        --time) _rsttrace_one _rsttrace_time ;;
+        --color) _rsttrace_one _rsttrace_color ;;
+        --fold) _rsttrace_one _rsttrace_fold ;;
+        --summary-interval) : ;;
+        --summary) _rsttrace_one _rsttrace_summary ;;
+        --group-by) _rsttrace_list _rsttrace_group_by ;;
+        --duration|-d) : ;;
+        --count) : ;;
+        --transport) _rsttrace_one _rsttrace_transport ;;
+        --buffer-size) : ;;
+        --user) _rsttrace_one _rsttrace_users ;;
+        --timeouts) _rsttrace_files "$value" ;;
+        --names) _rsttrace_files "$value" ;;
+        --config) _rsttrace_files "$value" ;;
+        --ready-fd) : ;;
+        explain) _rsttrace_one _rsttrace_cause ;;
+        check-config) _rsttrace_files "$value" ;;
+        *) return 1 ;;
+    esac
+}
+
+# Adds the lines of standard input that fit to the candidates. Readline replaces only what follows the last "=" or ":".
+_rsttrace_offer() {
+    local candidate
+    while IFS= read -r candidate; do
+        if [[ $candidate == "$tail"* ]]; then
+            printf -v candidate '%q' "$candidate"
+            candidate=$lead$candidate
+            COMPREPLY+=("${candidate#"$before"}")
+        fi
     done
+}
 
-    case "${cmd}" in
-        rsttrace)
-            opts="-p -c -4 -6 -o -q -n -d -h -V --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --names --config --ready-fd --remember --debug-kernel --help --version doctor explain check-config generate"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
+# Runs a command that prints candidates for the value, or for the last one of a list.
+_rsttrace_one() {
+    lead=${word%"$value"} tail=$value
+    _rsttrace_offer < <("$@" 2>/dev/null)
+}
+
+_rsttrace_list() {
+    tail=${value##*,} lead=${word%"${value##*,}"}
+    _rsttrace_offer < <("$@" 2>/dev/null)
+}
+
+_rsttrace_files() {
+    compopt -o filenames 2>/dev/null
+    lead=${word%"$1"}
+    local path
+    while IFS= read -r path; do
+        path=$lead$path
+        COMPREPLY+=("${path#"$before"}")
+    done < <(compgen -f -- "$1")
+}
+
+_rsttrace_sinks() {
+    case $value in
+        json:*) _rsttrace_files "${value#json:}" ;;
+        *)
+            _rsttrace_one _rsttrace_sink
+            if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[:/] ]]; then
+                compopt -o nospace 2>/dev/null
             fi
-            case "${prev}" in
-                --pid)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -p)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --comm)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --peer)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --not-peer)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --host)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --not-host)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --peer-port)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --local-port)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --port)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --not-port)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --netns)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --cgroup)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --unit)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --container)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --pod)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --cause)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --fault)
-                    COMPREPLY=($(compgen -W "local peer path none unknown" -- "${cur}"))
-                    return 0
-                    ;;
-                --forwarded)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --output)
-                    COMPREPLY=($(compgen -W "text long json json-flat none" -- "${cur}"))
-                    return 0
-                    ;;
-                -o)
-                    COMPREPLY=($(compgen -W "text long json json-flat none" -- "${cur}"))
-                    return 0
-                    ;;
-                --sink)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --sink-queue)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --metrics)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --metrics-peers)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --time)
-                    COMPREPLY=($(compgen -W "local utc iso elapsed none" -- "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
-                --fold)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
-                --summary-interval)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --summary)
-                    COMPREPLY=($(compgen -W "auto stdout stderr" -- "${cur}"))
-                    return 0
-                    ;;
-                --group-by)
-                    COMPREPLY=($(compgen -W "process pid cause fault peer peer-port local-port server direction state container pod unit netns" -- "${cur}"))
-                    return 0
-                    ;;
-                --duration)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -d)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --count)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --transport)
-                    COMPREPLY=($(compgen -W "auto ring perf" -- "${cur}"))
-                    return 0
-                    ;;
-                --buffer-size)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --user)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --timeouts)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --names)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --ready-fd)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --remember)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        rsttrace__subcmd__check__subcmd__config)
-            opts="-h --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        rsttrace__subcmd__doctor)
-            opts="-h --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        rsttrace__subcmd__explain)
-            opts="-h --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        rsttrace__subcmd__generate)
-            opts="-h --help man bash zsh fish options causes requirements"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
             ;;
     esac
 }
 
-if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _rsttrace -o nosort -o bashdefault -o default rsttrace
-else
-    complete -F _rsttrace -o bashdefault -o default rsttrace
-fi
+# Prints "PID" or "comm" of each process that has a command line: not of the threads of the kernel.
+_rsttrace_processes() {
+    local directory comm _
+    for directory in /proc/[0-9]*; do
+        if IFS= read -r -d '' _ <"$directory/cmdline" && IFS= read -r comm <"$directory/comm"; then
+            if [[ $1 == comm ]]; then echo "$comm"; else echo "${directory#/proc/}"; fi
+        fi
+    done 2>/dev/null | sort -u
+}
+
+_rsttrace_pids() { _rsttrace_processes pid; }
+
+_rsttrace_comms() { _rsttrace_processes comm; }
+
+_rsttrace_netns() { [[ ! -d /run/netns ]] || ls /run/netns; }
+
+_rsttrace_interfaces() { ls /sys/class/net; }
+
+_rsttrace_services() { compgen -A service; }
+
+_rsttrace_users() { compgen -u; }
+
+_rsttrace_units() {
+    systemctl list-units --all --plain --no-legend --type=service,scope | while read -r unit _; do echo "$unit"; done
+}
+
+_rsttrace_cgroups() {
+    local path
+    (cd /sys/fs/cgroup && compgen -d -- "${value#/}") | while IFS= read -r path; do echo "/$path"; done
+}
+
+_rsttrace() {
+    local word='' option='' value='' lead='' tail='' before='' command=rsttrace part
+    local -a words=()
+    local -i i
+    COMPREPLY=()
+    # Bash splits words at "=" and ":"; they are joined again, up to the cursor.
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        part=${COMP_WORDS[i]}
+        if ((i == COMP_CWORD)); then
+            before=''
+            [[ $part == [=:]* ]] || part=$2
+        fi
+        if ((${#words[@]} > 1)) && [[ $part == [=:]* || $word == *[=:] ]]; then
+            before=$word
+            word+=$part
+            words[${#words[@]} - 1]=$word
+        else
+            word=$part
+            words+=("$word")
+        fi
+    done
+    [[ $part == [=:]* ]] && before=$word
+    if ((${#words[@]} > 2)) && [[ " $(_rsttrace_commands | tr '\n' ' ')" == *" ${words[1]} "* ]]; then
+        command=${words[1]}
+    fi
+    if [[ $word == --*=* ]]; then
+        option=${word%%=*} value=${word#*=}
+    elif ((${#words[@]} > 2)); then
+        option=${words[${#words[@]} - 2]} value=$word
+    fi
+    if [[ $option == -* ]] && _rsttrace_values "$option"; then
+        return
+    fi
+    value=$word
+    if [[ $word == -* ]]; then
+        _rsttrace_one _rsttrace_words "$command"
+    elif ((${#words[@]} == 2)); then
+        _rsttrace_one _rsttrace_commands
+    elif [[ $command == rsttrace ]]; then
+        _rsttrace_one _rsttrace_words "$command"
+    else
+        _rsttrace_values "$command"
+    fi
+}
+
+complete -F _rsttrace rsttrace

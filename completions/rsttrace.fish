@@ -1,118 +1,268 @@
-# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
-function __fish_rsttrace_global_optspecs
-    string join \n sent received p/pid= c/comm= peer= not-peer= host= not-host= peer-port= local-port= port= not-port= 4/ipv4 6/ipv6 netns= cgroup= unit= container= pod= cause= fault= no-benign ignored forwarded= o/output= sink= sink-queue= metrics= metrics-peers= time= color= fold= q/quiet n/numeric summary-interval= summary= group-by= no-summary d/duration= count= transport= buffer-size= user= timeouts= names= config= ready-fd= remember= debug-kernel h/help V/version
+set -g __rsttrace_commands doctor explain check-config
+
+complete -c rsttrace -f
+complete -c rsttrace -n __rsttrace_is_first -a doctor -d 'Check what can be traced on this host and how to fix what cannot'
+complete -c rsttrace -n __rsttrace_is_first -a explain -d 'List the causes of resets, or describe one in full'
+complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file for --config'
+complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
+complete -c rsttrace -n '__rsttrace_is ' -l received -d 'Show only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is ' -s p -l pid -d 'Show only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
+complete -c rsttrace -n '__rsttrace_is ' -s c -l comm -d 'Show only sockets owned by processes of this name (repeatable)' -x -a '(__rsttrace_comms)'
+complete -c rsttrace -n '__rsttrace_is ' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
+complete -c rsttrace -n '__rsttrace_is ' -l not-peer -d 'Hide these peers or networks' -x
+complete -c rsttrace -n '__rsttrace_is ' -l host -d 'Show only peers of these names, as records have them (no look-up in the network); `*` stands for any text' -x
+complete -c rsttrace -n '__rsttrace_is ' -l not-host -d 'Hide peers of these names' -x
+complete -c rsttrace -n '__rsttrace_is ' -l peer-port -d 'Show only these ports, ranges or names of services at the peer\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is ' -l local-port -d 'Show only these ports, ranges or names of services at this host\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is ' -l port -d 'Show only these ports, ranges or names of services at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is ' -l not-port -d 'Hide these ports, ranges or names of services, at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is ' -s 4 -l ipv4 -d 'Show only IPv4'
+complete -c rsttrace -n '__rsttrace_is ' -s 6 -l ipv6 -d 'Show only IPv6'
+complete -c rsttrace -n '__rsttrace_is ' -l netns -d 'Show only this network namespace: a name of `ip netns`, a path such as /proc/PID/ns/net, or an inode number' -x -a '(__rsttrace_netns)'
+complete -c rsttrace -n '__rsttrace_is ' -l cgroup -d 'Show only sockets of this cgroup and its descendants, by path' -x -a '(__rsttrace_cgroups)'
+complete -c rsttrace -n '__rsttrace_is ' -l unit -d 'Show only sockets of these systemd units' -x -a '(__fish_complete_list , __rsttrace_units)'
+complete -c rsttrace -n '__rsttrace_is ' -l container -d 'Show only sockets of these containers, by name or by the beginning of the id' -x
+complete -c rsttrace -n '__rsttrace_is ' -l pod -d 'Show only sockets of these pods, as NAMESPACE/NAME or NAME' -x
+complete -c rsttrace -n '__rsttrace_is ' -l cause -d 'Show only these causes, by their codes' -x -a '(__fish_complete_list , __rsttrace_cause)'
+complete -c rsttrace -n '__rsttrace_is ' -l fault -d 'Show only resets that these sides should fix' -x -a '(__fish_complete_list , __rsttrace_fault)'
+complete -c rsttrace -n '__rsttrace_is ' -l no-benign -d 'Hide harmless resets'
+complete -c rsttrace -n '__rsttrace_is ' -l ignored -d 'Also show incoming resets that the kernel discarded (out of window, half-open, closed, …)'
+complete -c rsttrace -n '__rsttrace_is ' -l forwarded -d 'Also show resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)' -x -a '(__rsttrace_interfaces)'
+complete -c rsttrace -n '__rsttrace_is ' -s o -l output -d 'Set the output format on standard output' -x -a '(__rsttrace_output)'
+complete -c rsttrace -n '__rsttrace_is ' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp:URL, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
+complete -c rsttrace -n '__rsttrace_is ' -l sink-queue -d 'Set the queue length per sink; records beyond it are dropped and counted' -x
+complete -c rsttrace -n '__rsttrace_is ' -l metrics -d 'Serve Prometheus metrics on this port of the loopback address, or on this address and port' -x
+complete -c rsttrace -n '__rsttrace_is ' -l metrics-peers -d 'Set the maximum number of peers with their own time series; others are counted as "other"' -x
+complete -c rsttrace -n '__rsttrace_is ' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
+complete -c rsttrace -n '__rsttrace_is ' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
+complete -c rsttrace -n '__rsttrace_is ' -l fold -d 'Fold lines of text that are alike, but for the client\'s port and the figures, into one a second with a count' -x -a '(__rsttrace_fold)'
+complete -c rsttrace -n '__rsttrace_is ' -s q -l quiet -d 'Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, no summary'
+complete -c rsttrace -n '__rsttrace_is ' -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
+complete -c rsttrace -n '__rsttrace_is ' -l summary-interval -d 'Print a summary at this interval, such as 60s or 5m, and at the end' -x
+complete -c rsttrace -n '__rsttrace_is ' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
+complete -c rsttrace -n '__rsttrace_is ' -l group-by -d 'Count resets by these fields, in a table in the summary' -x -a '(__fish_complete_list , __rsttrace_group_by)'
+complete -c rsttrace -n '__rsttrace_is ' -l no-summary -d 'Omit the summary at the end'
+complete -c rsttrace -n '__rsttrace_is ' -s d -l duration -d 'Stop after this time, such as 30s or 5m' -x
+complete -c rsttrace -n '__rsttrace_is ' -l count -d 'Stop after this many records' -x
+complete -c rsttrace -n '__rsttrace_is ' -l transport -d 'Set the buffer between kernel and user space' -x -a '(__rsttrace_transport)'
+complete -c rsttrace -n '__rsttrace_is ' -l buffer-size -d 'Set the size of the kernel buffer (perf: of each CPU\'s), rounded up to a power of two of pages' -x
+complete -c rsttrace -n '__rsttrace_is ' -l user -d 'Drop to this user, by name or number, after the probes are attached' -x -a '(__rsttrace_users)'
+complete -c rsttrace -n '__rsttrace_is ' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
+complete -c rsttrace -n '__rsttrace_is ' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
+complete -c rsttrace -n '__rsttrace_is ' -l config -d 'Read options from a TOML file (`name = value`); the command line takes precedence' -r -F
+complete -c rsttrace -n '__rsttrace_is ' -l ready-fd -d 'Write a newline to this file descriptor once every probe is attached' -x
+complete -c rsttrace -n '__rsttrace_is doctor' -l json -d 'Print one JSON document'
+complete -c rsttrace -n '__rsttrace_is explain' -l json -d 'Print one JSON document, an array of causes in full'
+complete -c rsttrace -n '__rsttrace_is explain' -x -a '(__rsttrace_cause)'
+complete -c rsttrace -n '__rsttrace_is check-config' -r -F
+complete -c rsttrace -s h -l help -d 'Print help'
+complete -c rsttrace -n '__rsttrace_is ' -s V -l version -d 'Print version'
+
+function __rsttrace_cause
+    printf '%s\t%s\n' \
+        'accept-overflow' 'The peer\'s accept queue was full.' \
+        'after-close' 'The process reset a connection that the peer had closed, after all had been exchanged.' \
+        'aftermath' 'It is the rest of a connection that had just been reset.' \
+        'bad-segment' 'The peer sent a segment that does not fit the state of the connection.' \
+        'cleared-old-connection' 'Our SYN met an old connection at the peer; this reset clears it, and the next SYN connects.' \
+        'client-cancelled' 'The process, a client, ended the connection before it had the whole answer.' \
+        'client-ended' 'The process, a client, ended or dropped its connections at once.' \
+        'client-gave-up' 'The client ended the connection before our answer.' \
+        'closed-with-unread-data' 'The process closed the connection with received data unread.' \
+        'connection-refused' 'Nothing listens on the peer\'s port.' \
+        'conntrack-invalid' 'This host translates the connection, took a segment of it for invalid, and reset it itself.' \
+        'data-after-close' 'The peer sent data after our process had closed the connection.' \
+        'firewall-reject' 'A rule of this host\'s packet filter rejected the packet.' \
+        'gave-up-waiting' 'The answer came after this side\'s process had stopped waiting for it.' \
+        'given-up-earlier' 'The peer spoke on a connection that this host had given up because nothing was acknowledged.' \
+        'health-probe' 'A health check of this host ended its connection with a reset.' \
+        'idle-reset' 'Something ended an idle connection when its time was up.' \
+        'idle-timeout-path' 'A load balancer or NAT on the way had forgotten the idle connection.' \
+        'injected' 'The reset did not come from the peer itself.' \
+        'keepalive-answer' 'The peer no longer knew the connection.' \
+        'keepalive-race' 'This side closed an idle connection while the peer was using it again.' \
+        'keepalive-timeout' 'The peer answered no keep-alive probe.' \
+        'leaked-socket' 'Our process had kept the connection open after the client\'s FIN, and the client began anew.' \
+        'linger-zero' 'The process aborted the connection (SO_LINGER 0 or a disconnect).' \
+        'linger2-expired' 'The peer did not close in the time that TCP_LINGER2 or net.ipv4.tcp_fin_timeout allows.' \
+        'listen-overflow' 'The listener\'s accept queue was full, and net.ipv4.tcp_abort_on_overflow is set.' \
+        'listener-closed' 'The listener was closed with connections still in its accept queue.' \
+        'mptcp-subflow' 'This host reset one path of an MPTCP connection; the connection goes on over the others.' \
+        'no-connection' 'A segment came for a connection that this host does not know.' \
+        'out-of-memory' 'The kernel ran out of TCP memory or of orphaned sockets.' \
+        'path-lost-state' 'A NAT, load balancer or firewall on the way no longer knew the connection.' \
+        'peer-aborted' 'The peer\'s process aborted the connection.' \
+        'peer-closed-unread' 'The peer closed without reading what we were still sending.' \
+        'peer-lost-state' 'What answers under the peer\'s address no longer knew the connection.' \
+        'peer-restarted' 'The peer\'s process ended: several of its connections broke at once.' \
+        'peer-stopped-reading' 'The peer spoke on a connection that this host had given up because the peer had stopped reading.' \
+        'policy' 'Something ends connections to this place right after their first data.' \
+        'port-closed' 'The peer tried to connect to a port on which nothing listens.' \
+        'port-scan' 'One peer tries many closed ports.' \
+        'process-died' 'A signal killed the process with the connection open.' \
+        'process-exited' 'The process exited by itself with the connection open.' \
+        'refused-by-firewall' 'Something before the peer refused the connection.' \
+        'relayed' 'The process passed on the end of another of its connections.' \
+        'reused-closed-connection' 'The peer had closed the connection, and our side used it again.' \
+        'socket-destroyed' 'An administrator\'s tool ended the connection (ss -K, SOCK_DESTROY).' \
+        'stopped-reading' 'Our process had stopped reading, and the peer had given the connection up or closed it meanwhile.' \
+        'time-wait' 'A late segment hit a connection that had ended.' \
+        'tls-goodbye' 'The peer\'s TLS closing alert came after this side had closed; nothing is lost.' \
+        'turned-away' 'The process accepted the connection, sent a line and closed, without reading from it.' \
+        'unknown' 'None of the known causes fits; the evidence is what there is.' \
+        'user-timeout' 'The peer did not answer for as long as TCP_USER_TIMEOUT allows.' \
+        ;
 end
 
-function __fish_rsttrace_needs_command
-    # Figure out if the current invocation already has a command.
-    set -l cmd (commandline -opc)
-    set -e cmd[1]
-    argparse -s (__fish_rsttrace_global_optspecs) -- $cmd 2>/dev/null
-    or return
-    if set -q argv[1]
-        # Also print the command, so this can be used to figure out what it is.
-        echo $argv[1]
-        return 1
+function __rsttrace_color
+    printf '%s\t%s\n' \
+        'auto' 'On a terminal, unless `NO_COLOR` is set, or where `CLICOLOR_FORCE` is' \
+        'always' 'Always' \
+        'never' 'Never' \
+        ;
+end
+
+function __rsttrace_fault
+    printf '%s\t%s\n' \
+        'local' 'This host' \
+        'peer' 'The other end of the connection' \
+        'path' 'A device on the path between the two ends' \
+        'none' 'Neither side: the reset is harmless' \
+        'unknown' 'Not known' \
+        ;
+end
+
+function __rsttrace_fold
+    printf '%s\t%s\n' \
+        'auto' 'On a terminal, from the sixth line of a kind in a second on' \
+        'always' 'From the sixth line of a kind in a second on' \
+        'never' 'Never' \
+        ;
+end
+
+function __rsttrace_group_by
+    printf '%s\t%s\n' \
+        'process' 'Name of the owner of the socket' \
+        'pid' 'PID of the owner' \
+        'cause' 'Code of the cause' \
+        'fault' 'Side that has something to change' \
+        'peer' 'The peer\'s name, or its address where it has none' \
+        'peer-port' 'The peer\'s port' \
+        'local-port' 'This host\'s port' \
+        'server' 'Address and port that the client connected to' \
+        'direction' 'Sent or received' \
+        'state' 'State of the socket' \
+        'container' 'Container of the owner, by name or id' \
+        'pod' 'Pod of the owner' \
+        'unit' 'Systemd unit of the owner' \
+        'netns' 'Network namespace, by inode number' \
+        ;
+end
+
+function __rsttrace_output
+    printf '%s\t%s\n' \
+        'text' 'One line per reset' \
+        'long' 'A block per reset, with evidence and advice' \
+        'json' 'One JSON object per line' \
+        'json-flat' 'One JSON object per line without objects in it, for tables: `cause`, `peer_port`, …' \
+        'none' 'Nothing; for use with --sink or --metrics' \
+        ;
+end
+
+function __rsttrace_sink
+    printf '%s\t%s\n' \
+        'json:' 'Lines of JSON in a file' \
+        'journald' 'The systemd journal' \
+        'otlp:http://' 'OpenTelemetry over HTTP' \
+        'otlp:grpc://' 'OpenTelemetry over gRPC' \
+        'syslog' 'The system log of this host' \
+        'syslog:udp://' 'A log server, over UDP' \
+        'syslog:tcp://' 'A log server, over TCP' \
+        'syslog:tls://' 'A log server, over TLS' \
+        ;
+end
+
+function __rsttrace_summary
+    printf '%s\t%s\n' \
+        'auto' 'On standard error; text in a pipe (to a pager) on standard output; JSON has it on both' \
+        'stdout' 'On standard output, behind the records' \
+        'stderr' 'On standard error: standard output has records alone' \
+        ;
+end
+
+function __rsttrace_time
+    printf '%s\t%s\n' \
+        'local' 'Time of day in the local time zone (TZ); a line with the date where a day begins' \
+        'utc' 'Time of day in UTC, likewise' \
+        'iso' 'Date, time and offset of the local time zone (RFC 3339)' \
+        'elapsed' 'Seconds since the start' \
+        'none' 'No time, for a logger that adds its own' \
+        ;
+end
+
+function __rsttrace_transport
+    printf '%s\t%s\n' \
+        'auto' 'BPF ring buffer if it works, otherwise perf ring buffers' \
+        'ring' 'BPF ring buffer (Linux 5.8)' \
+        'perf' 'perf ring buffers, one per CPU' \
+        ;
+end
+
+# Whether the command line is of this subcommand, or without one.
+function __rsttrace_is
+    set -l words (commandline -opc)
+    set -l command "$words[2]"
+    contains -- "$command" $__rsttrace_commands; or set command ''
+    test "$command" = "$argv"
+end
+
+# Whether the word at the cursor is the first one.
+function __rsttrace_is_first
+    test (count (commandline -opc)) -eq 1
+end
+
+# The word at the cursor, without the option that it may begin with.
+function __rsttrace_value
+    commandline -ct | string replace -r '^--[a-z-]+=' ''
+end
+
+function __rsttrace_sinks
+    set -l value (__rsttrace_value)
+    if string match -q 'json:*' -- $value
+        string replace -r '^' 'json:' -- (__fish_complete_path (string replace 'json:' '' -- $value))
+    else
+        __rsttrace_sink
     end
-    return 0
 end
 
-function __fish_rsttrace_using_subcommand
-    set -l cmd (__fish_rsttrace_needs_command)
-    test -z "$cmd"
-    and return 1
-    contains -- $cmd[1] $argv
+function __rsttrace_pids
+    __fish_complete_pids
 end
 
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s p -l pid -d 'Show only sockets owned by these processes' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s c -l comm -d 'Show only sockets owned by processes of this name (repeatable)' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l not-peer -d 'Hide these peers or networks' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l host -d 'Show only peers of these names, as records have them (no look-up in the network); `*` stands for any text' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l not-host -d 'Hide peers of these names' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l peer-port -d 'Show only these ports, ranges or names of services at the peer\'s end' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l local-port -d 'Show only these ports, ranges or names of services at this host\'s end' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l port -d 'Show only these ports, ranges or names of services at either end' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l not-port -d 'Hide these ports, ranges or names of services, at either end' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l netns -d 'Show only this network namespace: a name of `ip netns`, a path such as /proc/PID/ns/net, or an inode number' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l cgroup -d 'Show only sockets of this cgroup and its descendants, by path' -r -F
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l unit -d 'Show only sockets of these systemd units' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l container -d 'Show only sockets of these containers, by name or by the beginning of the id' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l pod -d 'Show only sockets of these pods, as NAMESPACE/NAME or NAME' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l cause -d 'Show only these causes, by their codes' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l fault -d 'Show only resets that these sides should fix' -r -f -a "local\t'This host'
-peer\t'The other end of the connection'
-path\t'A device on the path between the two ends'
-none\t'Neither side: the reset is harmless'
-unknown\t'Not known'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l forwarded -d 'Also show resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s o -l output -d 'Set the output format on standard output' -r -f -a "text\t'One line per reset'
-long\t'A block per reset, with evidence and advice'
-json\t'One JSON object per line'
-json-flat\t'One JSON object per line without objects in it, for tables: `cause`, `peer_port`, …'
-none\t'Nothing; for use with --sink or --metrics'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp:URL, syslog[:ADDRESS]' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sink-queue -d 'Set the queue length per sink; records beyond it are dropped and counted' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l metrics -d 'Serve Prometheus metrics on this port of the loopback address, or on this address and port' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l metrics-peers -d 'Set the maximum number of peers with their own time series; others are counted as "other"' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l time -d 'Set the form of times in text (JSON is always UTC)' -r -f -a "local\t'Time of day in the local time zone (TZ); a line with the date where a day begins'
-utc\t'Time of day in UTC, likewise'
-iso\t'Date, time and offset of the local time zone (RFC 3339)'
-elapsed\t'Seconds since the start'
-none\t'No time, for a logger that adds its own'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set, or where `CLICOLOR_FORCE` is'
-always\t'Always'
-never\t'Never'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l fold -d 'Fold lines of text that are alike, but for the client\'s port and the figures, into one a second with a count' -r -f -a "auto\t'On a terminal, from the sixth line of a kind in a second on'
-always\t'From the sixth line of a kind in a second on'
-never\t'Never'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l summary-interval -d 'Print a summary at this interval, such as 60s or 5m, and at the end' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l summary -d 'Choose where the summary goes' -r -f -a "auto\t'On standard error; text in a pipe (to a pager) on standard output; JSON has it on both'
-stdout\t'On standard output, behind the records'
-stderr\t'On standard error: standard output has records alone'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l group-by -d 'Count resets by these fields, in a table in the summary' -r -f -a "process\t'Name of the owner of the socket'
-pid\t'PID of the owner'
-cause\t'Code of the cause'
-fault\t'Side that has something to change'
-peer\t'The peer\'s name, or its address where it has none'
-peer-port\t'The peer\'s port'
-local-port\t'This host\'s port'
-server\t'Address and port that the client connected to'
-direction\t'Sent or received'
-state\t'State of the socket'
-container\t'Container of the owner, by name or id'
-pod\t'Pod of the owner'
-unit\t'Systemd unit of the owner'
-netns\t'Network namespace, by inode number'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s d -l duration -d 'Stop after this time, such as 30s or 5m' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l count -d 'Stop after this many records' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l transport -d 'Set the buffer between kernel and user space' -r -f -a "auto\t'BPF ring buffer if it works, otherwise perf ring buffers'
-ring\t'BPF ring buffer (Linux 5.8)'
-perf\t'perf ring buffers, one per CPU'"
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l buffer-size -d 'Set the size of the kernel buffer (perf: of each CPU\'s), rounded up to a power of two of pages' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l user -d 'Drop to this user, by name or number, after the probes are attached' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l config -d 'Read options from a TOML file (`name = value`); the command line takes precedence' -r -F
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l ready-fd -d 'Write a newline to this file descriptor once every probe is attached' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l remember -d 'Set the number of connections that the kernel side remembers (for tests)' -r
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l sent -d 'Show only resets that this host sends'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l received -d 'Show only resets that this host receives'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 4 -l ipv4 -d 'Show only IPv4'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s 6 -l ipv6 -d 'Show only IPv6'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-benign -d 'Hide harmless resets'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l ignored -d 'Also show incoming resets that the kernel discarded (out of window, half-open, closed, …)'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s q -l quiet -d 'Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, no summary'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l no-summary -d 'Omit the summary at the end'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -l debug-kernel -d 'Print debug messages of the kernel side to standard error'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -s V -l version -d 'Print version'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -f -a "doctor" -d 'Check what can be traced on this host and how to fix what cannot'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -f -a "explain" -d 'List the causes of resets, or describe one in full'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -f -a "check-config" -d 'Validate a file for --config'
-complete -c rsttrace -n "__fish_rsttrace_needs_command" -f -a "generate" -d 'Print generated files: man page, shell completions, option block, documentation pages'
-complete -c rsttrace -n "__fish_rsttrace_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c rsttrace -n "__fish_rsttrace_using_subcommand explain" -s h -l help -d 'Print help'
-complete -c rsttrace -n "__fish_rsttrace_using_subcommand check-config" -s h -l help -d 'Print help'
-complete -c rsttrace -n "__fish_rsttrace_using_subcommand generate" -s h -l help -d 'Print help (see more with \'--help\')'
+function __rsttrace_comms
+    __fish_complete_proc
+end
+
+function __rsttrace_netns
+    test -d /run/netns; and command ls /run/netns
+end
+
+function __rsttrace_interfaces
+    command ls /sys/class/net
+end
+
+function __rsttrace_services
+    string match -rg '^([a-z]\S*)\s+\d+/tcp' </etc/services
+end
+
+function __rsttrace_users
+    __fish_complete_users
+end
+
+function __rsttrace_units
+    systemctl list-units --all --plain --no-legend --type=service,scope 2>/dev/null | string replace -r ' .*' ''
+end
+
+function __rsttrace_cgroups
+    string replace -r '^/sys/fs/cgroup' '' -- (__fish_complete_directories /sys/fs/cgroup(__rsttrace_value))
+end

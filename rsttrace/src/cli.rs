@@ -1,12 +1,17 @@
 //! Command-line options.
 
 use std::{
+    ffi::OsStr,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    str::FromStr as _,
     time::Duration,
 };
 
-use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, ArgAction, Args, Command as ClapCommand, Error, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValue, StringValueParser, TypedValueParser},
+};
 
 use crate::{
     diagnose::catalogue,
@@ -17,18 +22,53 @@ use crate::{
     util::{size, spelling},
 };
 
-/// End of the help.
-const AFTER_HELP: &str = "\
-Examples:
-  rsttrace                                      every reset of this host, with a summary at the end
-  rsttrace --no-benign --port 80,443            what has to be fixed at the ports of HTTP
-  rsttrace --output long --comm nginx           incidents of nginx in full, to paste into a ticket
-  rsttrace --output json | jq 'select(.type==\"reset\") | .cause.code'
-                                                the codes of the causes
-  rsttrace --output none --sink json:/var/log/rsttrace/resets.json,rotate=100M --metrics 9477
-                                                as a service
+/// Use of rsttrace in an incident, for the help, the manual page and the README.
+pub(crate) struct Example {
+    /// What has happened, and what the commands show.
+    pub(crate) incident: &'static str,
+    /// Lines for a shell.
+    pub(crate) commands: &'static [&'static str],
+}
 
-Exit status: 0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user.";
+/// Five incidents. No braces, which a template of help would take for its own.
+pub(crate) const EXAMPLES: [Example; 5] = [
+    Example {
+        incident: "nginx answers some requests with 502: each incident in full, with cause and advice",
+        commands: &["rsttrace --comm nginx --no-benign --output long"],
+    },
+    Example {
+        incident: "Clients of HTTPS are refused or cut off: what this host sends them, and why",
+        commands: &["rsttrace --sent --local-port 443"],
+    },
+    Example {
+        incident: "Idle connections to the database break: an hour; the summary names the timeout that fits",
+        commands: &["rsttrace --peer-port 5432 --duration 1h"],
+    },
+    Example {
+        incident: "Thousands of resets: the most frequent causes and peers of five minutes",
+        commands: &["rsttrace --output none --group-by cause,peer --duration 5m"],
+    },
+    Example {
+        incident: "It happens at night: record as a service; in the morning, what this host has to fix",
+        commands: &[
+            "rsttrace --output none --sink json:/var/log/rsttrace/resets.json,rotate=100M",
+            "jq -c 'select(.cause.fault==\"local\") | [.time, .process.comm, .cause.code]' /var/log/rsttrace/resets.json",
+        ],
+    },
+];
+
+/// End of the help.
+const AFTER_HELP: &str =
+    "Exit status: 0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user.";
+
+/// Template of the help: the examples come before the options.
+fn help_template() -> String {
+    let mut template = "{about-with-newline}\n{usage-heading} {usage}\n\nExamples:\n".to_owned();
+    for Example { incident, commands } in EXAMPLES {
+        template.extend(["  ", incident, "\n      ", &commands.join("\n      "), "\n"]);
+    }
+    template + "\n{all-args}{after-help}"
+}
 
 /// Show every TCP reset that this host sends or receives: peer, owner of the socket, state, cause.
 ///
@@ -36,7 +76,7 @@ Exit status: 0 success, 1 error while running, 2 usage error, 3 not possible on 
 /// error.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-#[command(args_override_self = true, after_help = AFTER_HELP)]
+#[command(args_override_self = true, help_template = help_template(), after_help = AFTER_HELP)]
 pub struct Cli {
     /// Subcommand; `None` to trace.
     #[command(subcommand)]
@@ -50,10 +90,19 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check what can be traced on this host and how to fix what cannot
-    Doctor,
+    Doctor {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
     /// List the causes of resets, or describe one in full
     Explain {
+        /// Print one JSON document, an array of causes in full
+        #[arg(long)]
+        json: bool,
         /// Code of the cause, as in the records
+        #[arg(value_name = "CODE", hide_possible_values = true)]
+        #[arg(value_parser = Completed { parser: StringValueParser::new(), candidates: cause_codes })]
         cause: Option<String>,
     },
     /// Validate a file for --config
@@ -74,6 +123,12 @@ pub enum Command {
 pub enum Generated {
     /// Man page in roff
     Man,
+    /// Man page of `doctor`
+    ManDoctor,
+    /// Man page of `explain`
+    ManExplain,
+    /// Man page of `check-config`
+    ManCheckConfig,
     /// Completions for bash
     Bash,
     /// Completions for zsh
@@ -82,6 +137,8 @@ pub enum Generated {
     Fish,
     /// Option block of the README
     Options,
+    /// Examples in the README
+    Examples,
     /// Page of causes in Markdown
     Causes,
     /// Page of requirements in Markdown
@@ -147,7 +204,8 @@ pub struct OutputOptions {
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
     /// Additional destinations of the records.
-    #[arg(long, value_name = "SPEC", help = sink_help())]
+    #[arg(long, value_name = "SPEC", help = sink_help(), hide_possible_values = true)]
+    #[arg(value_parser = Completed { parser: SinkSpec::from_str, candidates: sink_beginnings })]
     pub sink: Vec<SinkSpec>,
     /// Set the queue length per sink; records beyond it are dropped and counted
     #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = queue)]
@@ -232,10 +290,46 @@ fn sink_help() -> String {
     format!("Also send records to this destination (repeatable): {}", SinkSpec::synopses())
 }
 
+/// Parser of a value with candidates for the completions of shells. Help does not list them, and messages keep the
+/// parser's own words, where clap would list fifty values.
+#[derive(Clone)]
+struct Completed<P> {
+    parser: P,
+    candidates: fn() -> Vec<PossibleValue>,
+}
+
+impl<P: TypedValueParser> TypedValueParser for Completed<P> {
+    type Value = P::Value;
+
+    fn parse_ref(&self, command: &ClapCommand, argument: Option<&Arg>, value: &OsStr) -> Result<P::Value, Error> {
+        self.parser.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.candidates)().into_iter()))
+    }
+}
+
+/// Beginnings of the values of `--sink`.
+fn sink_beginnings() -> Vec<PossibleValue> {
+    SinkSpec::beginnings().map(|&(beginning, what)| PossibleValue::new(beginning).help(what)).collect()
+}
+
+/// Codes of the catalogue, each once and with a summary.
+fn cause_codes() -> Vec<PossibleValue> {
+    let mut rows: Vec<_> = catalogue::causes().chain([&catalogue::UNKNOWN]).collect();
+    rows.sort_by_key(|row| row.code);
+    rows.dedup_by_key(|row| row.code);
+    rows.into_iter().map(|row| PossibleValue::new(row.code).help(row.summary)).collect()
+}
+
 /// Lets `--cause` take only codes of the catalogue, which the filters do not know. (`mut_arg` would move it to the end of the
 /// completions.)
 fn check_cause(argument: Arg) -> Arg {
-    if argument.get_id() == "cause" { argument.value_parser(cause_code) } else { argument }
+    if argument.get_id() != "cause" {
+        return argument;
+    }
+    argument.value_parser(Completed { parser: cause_code, candidates: cause_codes }).hide_possible_values(true)
 }
 
 fn cause_code(text: &str) -> Result<String, String> {
@@ -288,5 +382,32 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(duration) if !duration.is_zero() => Ok(duration),
         Some(_) => Err("expected a time of more than 0".into()),
         None => Err("expected a time such as 30s, 5m or 1h30m; a number alone is seconds".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_are_command_lines() {
+        for line in EXAMPLES.iter().flat_map(|example| example.commands) {
+            let words = line.split('|').next().unwrap_or_default().split_whitespace();
+            if line.starts_with("rsttrace") {
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
+            }
+            assert!(!line.contains(['{', '}']) && line.len() <= 106, "{line}");
+        }
+    }
+
+    #[test]
+    fn examples_come_before_the_options() {
+        let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
+        let place = |text: &str| help.find(text).unwrap_or(usize::MAX);
+        assert!(
+            place("Usage:") < place(EXAMPLES[0].incident) && place(EXAMPLES[4].incident) < place("Options:"),
+            "{help}"
+        );
     }
 }

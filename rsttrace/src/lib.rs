@@ -75,8 +75,8 @@ fn ignore_file_size_signal() {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => pipeline::run(cli.trace),
-        Some(Command::Doctor) => commands::doctor::run(),
-        Some(Command::Explain { cause }) => commands::explain::run(cause.as_deref()),
+        Some(Command::Doctor { json }) => commands::doctor::run(json),
+        Some(Command::Explain { json, cause }) => commands::explain::run(cause.as_deref(), json),
         Some(Command::CheckConfig { file }) => commands::check_config::run(&file),
         Some(Command::Generate { what }) => commands::generate::run(what),
     }

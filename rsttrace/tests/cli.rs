@@ -229,6 +229,53 @@ fn explain_lists_every_cause_and_shows_one() {
 }
 
 #[test]
+fn explain_prints_the_catalogue_as_json() {
+    let parsed = |arguments: &[&str]| {
+        let (status, out, err) = rsttrace(arguments);
+        assert_eq!((status, err.as_str()), (Some(0), ""), "{arguments:?}");
+        serde_json::from_str::<Vec<serde_json::Value>>(&out).expect("an array")
+    };
+    let all = parsed(&["explain", "--json"]);
+    let codes: Vec<_> = all.iter().filter_map(|cause| cause["code"].as_str()).collect();
+    let expected: Vec<_> = rsttrace::diagnose::catalogue::causes().map(|row| row.code).chain(["unknown"]).collect();
+    assert_eq!(codes, expected);
+    for cause in &all {
+        for text in ["direction", "summary", "sender", "fault", "signs", "advice"] {
+            assert!(cause[text].as_str().is_some_and(|text| !text.is_empty()), "{text}: {cause}");
+        }
+        assert!(cause["settings"].is_array(), "{cause}");
+    }
+    let one = parsed(&["explain", "--json", "keepalive-race"]);
+    let directions: Vec<_> = one.iter().map(|cause| cause["direction"].as_str().expect("a text")).collect();
+    assert_eq!(directions, ["sent", "received"]);
+    let (_, text, _) = rsttrace(&["explain", "keepalive-race"]);
+    for setting in one.iter().flat_map(|cause| cause["settings"].as_array().expect("an array")) {
+        assert!(text.contains(setting.as_str().expect("a text")), "{setting}");
+    }
+}
+
+/// With or without root, the document has one form; without root it says what is missing.
+#[test]
+fn doctor_prints_a_json_document() {
+    let (status, out, err) = rsttrace(&["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let works = report["works"].as_bool().expect("true or false");
+    assert_eq!((status, err.as_str()), (Some(if works { 0 } else { 3 }), ""), "{out}");
+    assert!(report["limits"].is_array(), "{out}");
+    let checks = report["checks"].as_array().expect("an array");
+    let statuses = ["ok", "missing", "degraded", "not_tried"];
+    for check in checks {
+        assert!(check["status"].as_str().is_some_and(|status| statuses.contains(&status)), "{check}");
+        assert!(check["subject"].is_string() && check["found"].is_string(), "{check}");
+        for text in ["probe", "loss", "remedy"] {
+            assert!(check[text].is_string() || check[text].is_null(), "{check}");
+        }
+    }
+    assert_eq!(works, checks.iter().all(|check| check["status"] != "missing"), "{out}");
+    assert!(checks.iter().any(|check| check["probe"] == "tcp_receive_reset"), "{out}");
+}
+
+#[test]
 fn an_exited_reader_is_no_error() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
         .arg("explain")
@@ -242,14 +289,61 @@ fn an_exited_reader_is_no_error() {
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Candidates of the completions for bash, for a command line as bash splits it: at blanks, `=` and `:`.
+#[test]
+fn completions_know_the_values_of_options() {
+    let (_, script, _) = rsttrace(&["generate", "bash"]);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), script).expect("it can be written");
+    for (words, offered) in [
+        ("--cause keepal", "keepalive-answer keepalive-race keepalive-timeout"),
+        ("--cause = keepalive-r", "keepalive-race"),
+        ("--cause tls-goodbye,idle-r", "tls-goodbye,idle-reset"),
+        ("--fault local,p", "local,peer local,path"),
+        ("explain keepalive-r", "keepalive-race"),
+        ("explain --", "--json --help"),
+        ("--output l", "long"),
+        ("--sent --sink jou", "journald"),
+        ("--sink syslog : u", "udp://"),
+        ("--sink json : /etc/passw", "/etc/passwd"),
+        ("--config /etc/passw", "/etc/passwd"),
+        ("check-config /etc/passw", "/etc/passwd"),
+        ("--forwarded l", "lo"),
+        ("--user roo", "root"),
+        ("--count 1", ""),
+        ("do", "doctor"),
+        ("--re", "--received --ready-fd"),
+        ("--de", ""),
+        ("ge", ""),
+    ] {
+        const COMPLETE: &str = r#"source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1));
+            _rsttrace rsttrace "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"; echo "${COMPREPLY[@]}""#;
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", COMPLETE, "bash"]).arg(file.path()).arg("rsttrace").args(words.split(' '));
+        let output = bash.output().expect("bash starts");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(err.is_empty(), "{words}: {err}");
+        let mut candidates: Vec<&str> =
+            out.split_whitespace().filter(|word| !word.starts_with("/etc/passwd-")).collect();
+        let mut expected: Vec<&str> = offered.split_whitespace().collect();
+        candidates.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(candidates, expected, "{words}");
+    }
+}
+
 #[test]
 fn generated_files_are_not_empty() {
     for (what, holds) in [
-        ("man", ".TH rsttrace"),
+        ("man", ".TH RSTTRACE 1"),
+        ("man-doctor", ".TH RSTTRACE-DOCTOR 1"),
+        ("man-explain", ".TH RSTTRACE-EXPLAIN 1"),
+        ("man-check-config", ".TH RSTTRACE-CHECK-CONFIG 1"),
         ("bash", "_rsttrace"),
         ("zsh", "#compdef"),
         ("fish", "complete -c"),
         ("options", "--peer"),
+        ("examples", "# nginx"),
         ("causes", "### `keepalive-race`"),
     ] {
         let (status, out, _) = rsttrace(&["generate", what]);

@@ -1,5 +1,5 @@
-//! Writes the files that the program generates: the man page, the completions, the pages of causes and requirements, the
-//! JSON Schema of the records, the options in the README.
+//! Writes the files that the program generates: the man pages, the completions, the pages of causes and requirements, the
+//! JSON Schema of the records, examples and options in the README.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,8 +13,8 @@ use crate::{
     workspace,
 };
 
-const BEGIN: &str = "<!-- options:begin -->";
-const END: &str = "<!-- options:end -->";
+/// Blocks of the README: their names in the marks around them and for `rsttrace generate`, and their languages.
+const BLOCKS: [(&str, &str); 2] = [("examples", "sh"), ("options", "text")];
 
 /// Feature of `rsttrace` with which [`SCHEMA`] is built.
 pub(crate) const SCHEMA_FEATURE: &str = "rsttrace/schema";
@@ -22,8 +22,11 @@ pub(crate) const SCHEMA_FEATURE: &str = "rsttrace/schema";
 const SCHEMA: &str = "output_schema";
 
 /// Files that are generated as a whole, and their names for `rsttrace generate`.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 9] = [
     ("man", "docs/man/rsttrace.1"),
+    ("man-doctor", "docs/man/rsttrace-doctor.1"),
+    ("man-explain", "docs/man/rsttrace-explain.1"),
+    ("man-check-config", "docs/man/rsttrace-check-config.1"),
     ("bash", "completions/rsttrace.bash"),
     ("zsh", "completions/_rsttrace"),
     ("fish", "completions/rsttrace.fish"),
@@ -31,8 +34,8 @@ const FILES: [(&str, &str); 6] = [
     ("requirements", "docs/requirements.md"),
 ];
 
-/// Write the man page, the completions, the pages of causes and requirements, the JSON Schema, and the options in the
-/// README
+/// Write the man pages, the completions, the pages of causes and requirements, the JSON Schema, and examples and options
+/// in the README
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Compare them with the existing files instead
@@ -82,10 +85,13 @@ fn contents(built: &[Executable]) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     for (what, path) in FILES {
         contents.push((path.into(), said(&binary, what)?));
     }
-    let options =
-        String::from_utf8(said(&binary, "options")?).context("`rsttrace generate options` printed no text")?;
-    let readme = std::fs::read_to_string(workspace::root()?.join("README.md")).context("cannot read README.md")?;
-    contents.push(("README.md".into(), with_options(&readme, &options)?.into_bytes()));
+    let mut readme = std::fs::read_to_string(workspace::root()?.join("README.md")).context("cannot read README.md")?;
+    for (name, language) in BLOCKS {
+        let text = String::from_utf8(said(&binary, name)?)
+            .with_context(|| format!("`rsttrace generate {name}` printed no text"))?;
+        readme = with_block(&readme, name, language, &text)?;
+    }
+    contents.push(("README.md".into(), readme.into_bytes()));
     Ok(contents)
 }
 
@@ -94,12 +100,13 @@ fn said(binary: &Path, what: &str) -> Result<Vec<u8>> {
     process::output(Command::new(binary).args(["generate", what]).env("COLUMNS", "100").env("NO_COLOR", "1"))
 }
 
-/// The README with the block between the two marks replaced.
-fn with_options(readme: &str, options: &str) -> Result<String> {
-    let marks = || format!("README.md needs the lines `{BEGIN}` and `{END}`, in this order");
-    let (before, rest) = readme.split_once(BEGIN).with_context(marks)?;
-    let (_, after) = rest.split_once(END).with_context(marks)?;
-    Ok(format!("{before}{BEGIN}\n```text\n{}\n```\n{END}{after}", options.trim_end()))
+/// The README with the block between the two marks of this name replaced.
+fn with_block(readme: &str, name: &str, language: &str, text: &str) -> Result<String> {
+    let (begin, end) = (format!("<!-- {name}:begin -->"), format!("<!-- {name}:end -->"));
+    let marks = || format!("README.md needs the lines `{begin}` and `{end}`, in this order");
+    let (before, rest) = readme.split_once(&begin).with_context(marks)?;
+    let (_, after) = rest.split_once(&end).with_context(marks)?;
+    Ok(format!("{before}{begin}\n```{language}\n{}\n```\n{end}{after}", text.trim_end()))
 }
 
 fn list(names: &[String]) -> String {
@@ -113,14 +120,15 @@ mod tests {
 
     #[test]
     fn replaces_the_block_and_nothing_else() {
-        let readme = format!("# x\n{BEGIN}\nold\n{END}\nrest\n");
-        let replaced = with_options(&readme, "-a  all\n").unwrap();
-        assert_eq!(replaced, format!("# x\n{BEGIN}\n```text\n-a  all\n```\n{END}\nrest\n"));
-        assert_eq!(with_options(&replaced, "-a  all\n").unwrap(), replaced);
+        let (begin, end) = ("<!-- options:begin -->", "<!-- options:end -->");
+        let readme = format!("# x\n{begin}\nold\n{end}\nrest\n");
+        let replaced = with_block(&readme, "options", "text", "-a  all\n").unwrap();
+        assert_eq!(replaced, format!("# x\n{begin}\n```text\n-a  all\n```\n{end}\nrest\n"));
+        assert_eq!(with_block(&replaced, "options", "text", "-a  all\n").unwrap(), replaced);
     }
 
     #[test]
     fn requires_both_marks() {
-        assert!(with_options("# x\n", "").is_err());
+        assert!(with_block("# x\n", "options", "text", "").is_err());
     }
 }

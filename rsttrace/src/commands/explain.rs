@@ -1,7 +1,13 @@
 //! `rsttrace explain`: the catalogue of causes on a terminal, and as a page of the documentation.
 
-use std::io::{self, BufWriter, Write as _};
+use std::{
+    fmt,
+    io::{self, Write as _},
+};
 
+use serde::Serialize;
+
+use super::write_json;
 use crate::{
     cli::unknown_cause,
     diagnose::{
@@ -10,47 +16,108 @@ use crate::{
         timeouts::{TimeoutKind, Timeouts},
     },
     exit::Failure,
-    model::Direction,
+    model::{Direction, Fault, Sender},
 };
 
-/// Prints all causes, or one in full. Fails with status 2 for a code that the catalogue does not have, and when standard
-/// output cannot be written to.
-pub(crate) fn run(code: Option<&str>) -> Result<(), Failure> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    match code {
-        None => catalogue::causes().chain([&UNKNOWN]).try_for_each(|row| line(row, &mut out)),
-        Some(code) => {
-            let mut rows = catalogue::find(code).peekable();
-            if rows.peek().is_none() {
-                return Err(Failure::usage(format_args!("unknown cause '{code}': {}", unknown_cause(code))));
-            }
-            rows.enumerate().try_for_each(|(number, row)| {
-                if number > 0 {
-                    writeln!(out)?;
-                }
-                full(row, &mut out)
-            })
+/// Prints all causes, or one in full; as JSON all that is known of them. Fails with status 2 for a code that the catalogue
+/// does not have, and when standard output cannot be written to.
+pub(crate) fn run(code: Option<&str>, json: bool) -> Result<(), Failure> {
+    let rows: Vec<Explanation> = match code {
+        None => explanations().collect(),
+        Some(code) => catalogue::find(code).map(Explanation::new).collect(),
+    };
+    if let Some(code) = code.filter(|_| rows.is_empty()) {
+        return Err(Failure::usage(format_args!("unknown cause '{code}': {}", unknown_cause(code))));
+    }
+    if json {
+        return write_json(&rows);
+    }
+    let text = if code.is_some() {
+        rows.iter().map(Explanation::text).collect::<Vec<_>>().join("\n")
+    } else {
+        rows.iter().map(Explanation::line).collect()
+    };
+    io::stdout().lock().write_all(text.as_bytes()).map_err(Failure::stdout)
+}
+
+/// Every cause, those of one direction in the order in which they are tried.
+fn explanations() -> impl Iterator<Item = Explanation> {
+    catalogue::causes().chain([&UNKNOWN]).map(Explanation::new)
+}
+
+/// What is known of a cause before it occurs.
+#[derive(Serialize)]
+struct Explanation {
+    code: &'static str,
+    /// `sent`, `received` or `either`.
+    direction: &'static str,
+    summary: &'static str,
+    sender: Sender,
+    fault: Fault,
+    /// Signs by which it is recognised.
+    signs: &'static str,
+    advice: &'static str,
+    /// Settings of programs, each after the program's name.
+    settings: Vec<&'static str>,
+}
+
+impl Explanation {
+    fn new(row: &CauseSpec) -> Self {
+        Self {
+            code: row.code,
+            direction: match row.direction {
+                Some(Direction::Sent) => "sent",
+                Some(Direction::Received) => "received",
+                None => "either",
+            },
+            summary: row.summary,
+            sender: row.sender,
+            fault: row.fault,
+            signs: row.shows_by,
+            advice: row.advice,
+            settings: Diagnosis::hints(row).collect(),
         }
     }
-    .and_then(|()| out.flush())
-    .map_err(Failure::stdout)
-}
 
-fn line(row: &CauseSpec, out: &mut impl io::Write) -> io::Result<()> {
-    writeln!(out, "{:<26}{:<9} {}", row.code, direction(row), row.summary)
-}
-
-fn full(row: &CauseSpec, out: &mut impl io::Write) -> io::Result<()> {
-    writeln!(out, "{}\n\n{}\n", row.code, row.summary)?;
-    writeln!(out, "direction  {}", direction(row))?;
-    writeln!(out, "sender     {}", row.sender.in_words())?;
-    writeln!(out, "fault      {}", row.fault.in_words())?;
-    writeln!(out, "signs      {}", row.shows_by)?;
-    writeln!(out, "advice     {}", row.advice)?;
-    for (number, setting) in Diagnosis::hints(row).enumerate() {
-        writeln!(out, "{:<10} {setting}", if number == 0 { "settings" } else { "" })?;
+    /// Line in the list of causes.
+    fn line(&self) -> String {
+        format!("{:<26}{:<9} {}\n", self.code, self.direction, self.summary)
     }
-    Ok(())
+
+    /// Everything, in lines.
+    fn text(&self) -> String {
+        let mut text = format!("{}\n\n{}\n\n", self.code, self.summary);
+        let settings = self.settings.iter().enumerate();
+        let settings = settings.map(|(number, setting)| (if number == 0 { "settings" } else { "" }, *setting));
+        let fields = [
+            ("direction", self.direction),
+            ("sender", self.sender.in_words()),
+            ("fault", self.fault.in_words()),
+            ("signs", self.signs),
+            ("advice", self.advice),
+        ];
+        for (name, value) in fields.into_iter().chain(settings) {
+            let _infallible = fmt::Write::write_fmt(&mut text, format_args!("{name:<10} {value}\n"));
+        }
+        text
+    }
+
+    /// Section of the page in Markdown.
+    fn section(&self) -> String {
+        let mut section = format!(
+            "### `{}`\n\n{}\n\n- Sent by {}. {}.\n- Signs: {}\n- What to do: {}\n",
+            self.code,
+            self.summary,
+            self.sender.in_words(),
+            capitalised(self.fault.in_words()),
+            self.signs,
+            self.advice,
+        );
+        for setting in &self.settings {
+            section.extend(["    - ", *setting, "\n"]);
+        }
+        section + "\n"
+    }
 }
 
 /// Writes the whole catalogue and the known timeouts as a page in Markdown. Fails when the embedded timeouts are malformed,
@@ -58,17 +125,10 @@ fn full(row: &CauseSpec, out: &mut impl io::Write) -> io::Result<()> {
 pub(crate) fn page(out: &mut Vec<u8>) -> anyhow::Result<()> {
     let timeouts = Timeouts::read(None).map_err(|_failure| anyhow::anyhow!("cannot read the built-in timeouts"))?;
     writeln!(out, "{HEAD}")?;
-    for (way, heading) in [(Some(Direction::Received), "Received"), (Some(Direction::Sent), "Sent"), (None, "Either")] {
+    for (direction, heading) in [("received", "Received"), ("sent", "Sent"), ("either", "Either")] {
         writeln!(out, "## {heading}\n")?;
-        for row in catalogue::causes().chain([&UNKNOWN]).filter(|row| row.direction == way) {
-            writeln!(out, "### `{}`\n\n{}\n", row.code, row.summary)?;
-            writeln!(out, "- Sent by {}. {}.", row.sender.in_words(), capitalised(row.fault.in_words()))?;
-            writeln!(out, "- Signs: {}", row.shows_by)?;
-            writeln!(out, "- What to do: {}", row.advice)?;
-            for setting in Diagnosis::hints(row) {
-                writeln!(out, "    - {setting}")?;
-            }
-            writeln!(out)?;
+        for cause in explanations().filter(|cause| cause.direction == direction) {
+            out.extend(cause.section().into_bytes());
         }
     }
     writeln!(out, "{TIMEOUTS}\n\n| seconds | owner | kind | note | source |\n|---|---|---|---|---|")?;
@@ -88,7 +148,7 @@ pub(crate) fn page(out: &mut Vec<u8>) -> anyhow::Result<()> {
 const HEAD: &str = "<!-- Made by `cargo xtask generate` from rsttrace itself. -->
 # Causes
 
-Every value of `cause.code`, as `rsttrace explain` shows it. The rules of a direction are tried in this order, and the first that fits gives the cause.
+Every value of `cause.code`, as `rsttrace explain` shows it, and `rsttrace explain --json` for programs. The rules of a direction are tried in this order, and the first that fits gives the cause.
 
 `cause.sender` is the side that put the reset on the wire, `cause.fault` the side that has something to change; they often differ. `cause.confidence` is `certain` (the kernel's state proves it), `likely` (the signs fit and nothing contradicts them) or `guess` (the best of several explanations). `cause.evidence` gives the figures that decided, the most significant first. The first connections to break in a restart or at the end of a client, the first health checks and the first nine ports of a scan get the cause that fits what is known at that moment; the summary's verdict counts them as what they were. `linger-zero` and `closed-with-unread-data` are harmless (fault `none`) where a client aborted a connection of which it wanted no more.
 ";
@@ -111,10 +171,24 @@ fn capitalised(text: &str) -> String {
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
-const fn direction(row: &CauseSpec) -> &'static str {
-    match row.direction {
-        Some(Direction::Sent) => "sent",
-        Some(Direction::Received) => "received",
-        None => "either",
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_cause_says_anything_twice() {
+        for cause in explanations() {
+            let mut seen = HashSet::new();
+            for line in cause.text().lines().map(str::trim).filter(|line| !line.is_empty()) {
+                assert!(seen.insert(line.to_owned()), "{}: {line}", cause.code);
+            }
+            let mut programs = HashSet::new();
+            for setting in cause.settings {
+                let program = setting.split(':').next().unwrap_or_default();
+                assert!(programs.insert(program), "{}: {program} has two settings", cause.code);
+            }
+        }
     }
 }

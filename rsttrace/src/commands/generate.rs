@@ -1,5 +1,5 @@
-//! What is made from the program itself, so that it cannot drift: manual page, completions, option block, pages of
-//! causes and requirements.
+//! What is made from the program itself, so that it cannot drift: manual pages, completions, examples, option block, pages
+//! of causes and requirements.
 
 use std::io::{self, Write as _};
 
@@ -7,24 +7,40 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::{explain, requirements};
+use super::{completions, explain, man, requirements};
 use crate::{
-    cli::{Cli, Generated},
+    cli::{Cli, EXAMPLES, Generated},
     exit::Failure,
 };
 
+/// Template of the help for the README, which has the examples elsewhere.
+const WITHOUT_EXAMPLES: &str = "{about-with-newline}\n{usage-heading} {usage}\n\n{all-args}{after-help}";
+
+/// The examples as a script, a comment before each.
+fn examples() -> String {
+    let scripts = EXAMPLES.iter().map(|example| format!("# {}\n{}\n", example.incident, example.commands.join("\n")));
+    scripts.collect::<Vec<_>>().join("\n")
+}
+
 /// Prints one of them to standard output. Fails when it cannot be written to.
 pub(crate) fn run(what: Generated) -> Result<(), Failure> {
-    let mut command = Cli::command();
+    let command = Cli::command();
     let mut text = Vec::new();
     match what {
-        Generated::Man => clap_mangen::Man::new(command).render(&mut text).context("cannot make the manual page")?,
-        Generated::Bash => clap_complete::generate(Shell::Bash, &mut command, "rsttrace", &mut text),
-        Generated::Zsh => clap_complete::generate(Shell::Zsh, &mut command, "rsttrace", &mut text),
-        Generated::Fish => clap_complete::generate(Shell::Fish, &mut command, "rsttrace", &mut text),
+        Generated::Man => text = man::page(&command, None)?,
+        Generated::ManDoctor => text = man::page(&command, Some("doctor"))?,
+        Generated::ManExplain => text = man::page(&command, Some("explain"))?,
+        Generated::ManCheckConfig => text = man::page(&command, Some("check-config"))?,
+        Generated::Bash => text = completions::script(Shell::Bash, &command).into_bytes(),
+        Generated::Zsh => text = completions::script(Shell::Zsh, &command).into_bytes(),
+        Generated::Fish => text = completions::script(Shell::Fish, &command).into_bytes(),
         Generated::Causes => explain::page(&mut text).context("cannot make the page of causes")?,
         Generated::Requirements => requirements::page(&mut text).context("cannot make the page of requirements")?,
-        Generated::Options => text = command.term_width(100).render_help().to_string().into_bytes(),
+        Generated::Options => {
+            let mut command = command.help_template(WITHOUT_EXAMPLES).term_width(100);
+            text = command.render_help().to_string().into_bytes();
+        }
+        Generated::Examples => text = examples().into_bytes(),
     }
     io::stdout().lock().write_all(&text).map_err(Failure::stdout)
 }

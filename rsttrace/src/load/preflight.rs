@@ -1,6 +1,11 @@
 //! Checks of the requirements of tracing, before anything is loaded, so that a message names the lack and not its consequence.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    fmt::{self, Display, Formatter},
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
 use caps::{CapSet, Capability};
 
@@ -16,8 +21,24 @@ pub struct Finding {
     pub subject: &'static str,
     /// What was found.
     pub found: String,
-    /// The reason why nothing can be traced, with the remedy; `None` when the requirement is met.
-    pub obstacle: Option<String>,
+    /// The reason why nothing can be traced; `None` when the requirement is met.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Requirement that is not met.
+#[derive(Clone, Debug)]
+pub struct Obstacle {
+    /// Reason why nothing can be traced, as a part of a sentence.
+    pub reason: String,
+    /// Remedy, as a part of a sentence, verb first.
+    pub remedy: &'static str,
+}
+
+impl Display for Obstacle {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let Self { reason, remedy } = self;
+        write!(formatter, "{reason}: {remedy}")
+    }
 }
 
 /// Checks every requirement. Reads `/proc` and `/sys`; a file that cannot be read is no obstacle.
@@ -33,8 +54,8 @@ pub fn examine() -> Vec<Finding> {
     ]
 }
 
-/// The first obstacle, in one sentence with the remedy; `None` when every requirement is met.
-pub fn obstacle() -> Option<String> {
+/// The first obstacle; `None` when every requirement is met.
+pub fn obstacle() -> Option<Obstacle> {
     examine().into_iter().find_map(|finding| finding.obstacle)
 }
 
@@ -48,11 +69,10 @@ fn btf() -> Finding {
     Finding {
         subject: "BTF",
         found: if there { KERNEL_BTF.to_owned() } else { "missing".to_owned() },
-        obstacle: (!there).then(|| {
-            format!(
-                "no type information in {KERNEL_BTF}: run a kernel built with CONFIG_DEBUG_INFO_BTF=y (the distributions' \
-                 kernels from 5.10 on are), and mount sysfs"
-            )
+        obstacle: (!there).then(|| Obstacle {
+            reason: format!("no type information in {KERNEL_BTF}"),
+            remedy: "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (the distributions' kernels from 5.10 on are), and \
+                     mount sysfs",
         }),
     }
 }
@@ -64,10 +84,12 @@ fn user_namespace() -> Finding {
     Finding {
         subject: "user namespace",
         found: if is_initial { "initial" } else { "not the initial one" }.to_owned(),
-        obstacle: (!is_initial).then(|| {
-            "the kernel loads programs only from the initial user namespace, whatever the capabilities in another (a \
-             rootless container, 'unshare -r'): run it on the host as root"
-                .to_owned()
+        obstacle: (!is_initial).then(|| Obstacle {
+            reason:
+                "the kernel loads programs only from the initial user namespace, whatever the capabilities in another \
+                     (a rootless container, 'unshare -r')"
+                    .to_owned(),
+            remedy: "run it on the host as root",
         }),
     }
 }
@@ -82,10 +104,11 @@ fn capabilities() -> Finding {
     Finding {
         subject: "capabilities",
         found: if held.is_empty() { "none of CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN".to_owned() } else { held.join(", ") },
-        obstacle: (!enough).then(|| {
-            "loading programs into the kernel needs root, or CAP_BPF and CAP_PERFMON (before 5.8 CAP_SYS_ADMIN): run \
-             it with sudo"
-                .to_owned()
+        obstacle: (!enough).then(|| Obstacle {
+            reason:
+                "loading programs into the kernel needs root, or CAP_BPF and CAP_PERFMON (before 5.8 CAP_SYS_ADMIN)"
+                    .to_owned(),
+            remedy: "run it with sudo",
         }),
     }
 }
@@ -97,10 +120,10 @@ fn lockdown() -> Finding {
     Finding {
         subject: "lockdown",
         found: mode.unwrap_or("none").to_owned(),
-        obstacle: (mode == Some("confidentiality")).then(|| {
-            "the kernel is locked down in confidentiality mode, in which programs cannot read its memory: boot with \
-             lockdown=integrity, or without lockdown"
-                .to_owned()
+        obstacle: (mode == Some("confidentiality")).then(|| Obstacle {
+            reason: "the kernel is locked down in confidentiality mode, in which programs cannot read its memory"
+                .to_owned(),
+            remedy: "boot with lockdown=integrity, or without lockdown",
         }),
     }
 }

@@ -139,6 +139,8 @@ pub enum Flag {
 pub struct Probe {
     /// Name of the hook.
     pub hook: &'static str,
+    /// What can be seen with it, a short noun phrase for `doctor`.
+    pub ability: &'static str,
     /// What it adds to the output, for the documentation.
     pub purpose: &'static str,
     /// Its options, best first: the first that fits and that the kernel accepts is used.
@@ -187,6 +189,7 @@ const FUNCTIONS: &str = "use a kernel with fentry (CONFIG_FUNCTION_TRACER) or kp
 pub const PROBES: &[Probe] = &[
     Probe {
         hook: "inet_sock_set_state",
+        ability: "histories of connections (owner, age, FINs)",
         purpose: "the history of each connection: the process that opened it and when, when each FIN came, its state before a close",
         options: &[option(
             "inet_sock_set_state",
@@ -200,6 +203,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "inet_csk_accept",
+        ability: "processes that accept connections",
         purpose: "the process that accepts a connection; without it the owner is found when the reset comes",
         options: &[
             option("inet_csk_accept", Attach::Fexit("inet_csk_accept"), ArgCount::Any, (5, 5)),
@@ -211,6 +215,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "tcp_init_transfer",
+        ability: "TTL of handshakes, which tells forged resets",
         purpose: "the TTL of each connection's handshake, with which that of a reset is compared",
         options: &[
             option("tcp_init_transfer", Attach::Fentry("tcp_init_transfer"), ArgCount::Exactly(3), (5, 10)),
@@ -222,6 +227,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "iter/task_file",
+        ability: "owners of sockets that were open before the start",
         purpose: "the owners of sockets that were open before the start",
         options: &[option("task_file", Attach::Iterator("task_file"), ArgCount::Any, (5, 8))],
         condition: Condition::Always,
@@ -230,6 +236,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: DESTROY,
+        ability: "owners by the close of a reset socket",
         purpose: "the process that closes a socket which was reset before its owner was known",
         options: &[option(
             "tcp_destroy_sock",
@@ -243,6 +250,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: LOOKUP,
+        ability: "owners by the open files at a reset",
         purpose: "the process that holds a socket which was reset, where its owner is not certain",
         options: &[option("task_file_lookup", Attach::OnDemand("task_file"), ArgCount::Any, (5, 8))],
         condition: Condition::Always,
@@ -251,6 +259,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "tcp_reset",
+        ability: "headers of received resets (TTL, window)",
         purpose: "the header of each reset received: TTL, sequence number, window",
         options: &[
             option("tcp_reset", Attach::Fentry("tcp_reset"), ArgCount::Exactly(2), (5, 11)),
@@ -262,6 +271,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "tcp_v4_send_reset",
+        ability: "resets from closed ports and TIME_WAIT (IPv4)",
         purpose: "resets from closed ports and TIME_WAIT sockets, IPv4, on kernels whose tracepoint leaves them out",
         options: &[
             option("tcp_v4_send_reset", Attach::Fentry("tcp_v4_send_reset"), ArgCount::Exactly(2), (5, 5)),
@@ -273,6 +283,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "tcp_v6_send_reset",
+        ability: "resets from closed ports and TIME_WAIT (IPv6)",
         purpose: "resets from closed ports and TIME_WAIT sockets, IPv6, on kernels whose tracepoint leaves them out",
         options: &[
             option("tcp_v6_send_reset", Attach::Fentry("tcp_v6_send_reset"), ArgCount::Exactly(2), (5, 5)),
@@ -284,6 +295,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "nf_send_reset",
+        ability: "resets sent by firewall rules (IPv4)",
         purpose: "resets sent by firewall rules, IPv4 (`reject with tcp reset`)",
         options: &[option("nf_send_reset", Attach::Kprobe("nf_send_reset"), ArgCount::Any, (5, 10))],
         condition: Condition::Always,
@@ -292,6 +304,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "nf_send_reset6",
+        ability: "resets sent by firewall rules (IPv6)",
         purpose: "resets sent by firewall rules, IPv6 (`reject with tcp reset`)",
         options: &[option("nf_send_reset", Attach::Kprobe("nf_send_reset6"), ArgCount::Any, (5, 10))],
         condition: Condition::Always,
@@ -300,6 +313,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "tcp_receive_reset",
+        ability: "received resets",
         purpose: "resets received",
         options: &[option(
             "tcp_receive_reset",
@@ -313,6 +327,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "tcp_send_reset",
+        ability: "sent resets",
         purpose: "resets sent; from 6.10 on with the kernel's reason, and those from closed ports and TIME_WAIT too",
         options: &[
             option("tcp_send_reset", Attach::BtfTracepoint("tcp_send_reset"), ArgCount::AtLeast(3), (6, 10)),
@@ -332,6 +347,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "kfree_skb",
+        ability: "ignored resets (--ignored)",
         purpose: "resets that arrive and are ignored (`--ignored`)",
         options: &[
             option("kfree_skb", Attach::RawTracepoint("kfree_skb"), ArgCount::AtLeast(4), (6, 11)),
@@ -356,6 +372,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         hook: "tc ingress",
+        ability: "forwarded resets (--forwarded)",
         purpose: "resets that this host only forwards (`--forwarded IFACE`)",
         options: &[option("forwarded", Attach::Classifier, ArgCount::Any, (4, 18))],
         condition: Condition::OnRequest(Flag::Forwarded),

@@ -9,7 +9,7 @@ use std::{
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::preflight::Finding;
+use super::preflight::{Finding, Obstacle};
 use crate::cgroup_mounts::{Hierarchy, hierarchies};
 
 /// Memory that a start takes, in bytes, the maps in the kernel included. On x86-64 with two CPUs and buffers of the default
@@ -28,14 +28,14 @@ pub(super) fn memory() -> Finding {
     let found = limit
         .as_ref()
         .map_or_else(|| "no limit".to_owned(), |(bytes, at)| format!("{} MiB in {}", bytes >> 20, at.display()));
-    let obstacle = limit.filter(|(bytes, _)| *bytes < MEMORY).map(|(bytes, at)| {
-        format!(
-            "the memory limit of the cgroup {} is {} MiB, and a start takes {} MiB, the kernel's part included: raise it \
-             (MemoryMax= of a systemd unit, --memory of a container)",
+    let obstacle = limit.filter(|(bytes, _)| *bytes < MEMORY).map(|(bytes, at)| Obstacle {
+        reason: format!(
+            "the memory limit of the cgroup {} is {} MiB, and a start takes {} MiB, the kernel's part included",
             at.display(),
             bytes >> 20,
             MEMORY >> 20
-        )
+        ),
+        remedy: "raise it (MemoryMax= of a systemd unit, --memory of a container)",
     });
     Finding { subject: "memory", found, obstacle }
 }
@@ -44,12 +44,13 @@ pub(super) fn memory() -> Finding {
 pub(super) fn address_space() -> Finding {
     let limit = getrlimit(Resource::RLIMIT_AS).map_or(u64::MAX, |(soft, _)| soft);
     let found = if limit == u64::MAX { "no limit".to_owned() } else { format!("{} MiB", limit >> 20) };
-    let obstacle = (limit < ADDRESS_SPACE).then(|| {
-        format!(
-            "the limit of the address space (RLIMIT_AS) is {} MiB, and {} MiB are needed: raise it ('ulimit -v')",
+    let obstacle = (limit < ADDRESS_SPACE).then(|| Obstacle {
+        reason: format!(
+            "the limit of the address space (RLIMIT_AS) is {} MiB, and {} MiB are needed",
             limit >> 20,
             ADDRESS_SPACE >> 20
-        )
+        ),
+        remedy: "raise it ('ulimit -v')",
     });
     Finding { subject: "address space", found, obstacle }
 }

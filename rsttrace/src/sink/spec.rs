@@ -47,6 +47,23 @@ impl SinkKind {
         }
     }
 
+    /// Beginnings of specifications, each with a description, for completions.
+    const fn beginnings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Json => &[("json:", "Lines of JSON in a file")],
+            Self::Journald => &[("journald", "The systemd journal")],
+            #[cfg(feature = "otlp")]
+            Self::Otlp => &[("otlp:http://", "OpenTelemetry over HTTP"), ("otlp:grpc://", "OpenTelemetry over gRPC")],
+            Self::Syslog => &[
+                ("syslog", "The system log of this host"),
+                ("syslog:udp://", "A log server, over UDP"),
+                ("syslog:tcp://", "A log server, over TCP"),
+                #[cfg(feature = "tls")]
+                ("syslog:tls://", "A log server, over TLS"),
+            ],
+        }
+    }
+
     /// One text for each kind, as a list in a sentence.
     fn list(text: fn(Self) -> &'static str) -> String {
         let texts: Vec<&str> = Self::value_variants().iter().map(|kind| text(*kind)).collect();
@@ -98,6 +115,11 @@ impl SinkSpec {
     /// The short forms of all kinds that are built in, for the help of `--sink`.
     pub(crate) fn synopses() -> String {
         SinkKind::list(SinkKind::synopsis)
+    }
+
+    /// Beginnings of specifications of all kinds that are built in, each with a description, for completions.
+    pub(crate) fn beginnings() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        SinkKind::value_variants().iter().flat_map(|kind| kind.beginnings())
     }
 
     /// What the sink needs of the sandbox.

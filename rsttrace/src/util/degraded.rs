@@ -20,8 +20,14 @@ impl Display for Degraded {
     }
 }
 
-/// What is missing in the output, each once; `None` where nothing is.
+/// What is missing in the output, each once, in one sentence; `None` where nothing is.
 pub fn limits(all: &[Degraded]) -> Option<String> {
+    let losses = losses(all);
+    (!losses.is_empty()).then(|| losses.join("; "))
+}
+
+/// What is missing in the output, each once.
+pub fn losses(all: &[Degraded]) -> Vec<String> {
     // What differs only in the part in brackets is one: `… (IPv4)`, `… (IPv6)`.
     let mut limits: Vec<(&str, Vec<&str>)> = Vec::new();
     for Degraded { loss, .. } in all {
@@ -33,12 +39,11 @@ pub fn limits(all: &[Degraded]) -> Option<String> {
             None => limits.push((text, vec![of])),
         }
     }
-    let limits = limits.into_iter().map(|(text, mut of)| {
+    let losses = limits.into_iter().map(|(text, mut of)| {
         of.retain(|part| !part.is_empty());
         if of.is_empty() { text.to_owned() } else { format!("{text} ({})", of.join(" and ")) }
     });
-    let limits: Vec<String> = limits.collect();
-    (!limits.is_empty()).then(|| limits.join("; "))
+    losses.collect()
 }
 
 /// Merges entries that share a reason, so that one missing kernel feature is reported once.

@@ -1,0 +1,159 @@
+//! Manual pages: options from the command line's definition, everything else from `*.roff`.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result};
+use clap::Command;
+use clap_mangen::Man;
+
+use crate::cli::EXAMPLES;
+
+/// A page of its own.
+struct Page {
+    /// Subcommand; `None` for the program.
+    subcommand: Option<&'static str>,
+    /// Behind the name in the section NAME: what `whatis` shows.
+    purpose: &'static str,
+    /// Command lines in the section SYNOPSIS, in roff.
+    synopsis: &'static [&'static str],
+    /// Sections behind the options, in roff; examples go to the line [`EXAMPLES_HERE`].
+    sections: &'static str,
+}
+
+/// Line for which the examples of [`EXAMPLES`] stand.
+const EXAMPLES_HERE: &str = ".\\\" examples\n";
+
+const PAGES: [Page; 4] = [
+    Page {
+        subcommand: None,
+        purpose: "trace TCP resets: peer, owner, state, cause",
+        synopsis: &[
+            r"\fBrsttrace\fR [\fIoptions\fR]",
+            r"\fBrsttrace doctor\fR [\fB\-\-json\fR]",
+            r"\fBrsttrace explain\fR [\fB\-\-json\fR] [\fICODE\fR]",
+            r"\fBrsttrace check\-config\fR \fIFILE\fR",
+        ],
+        sections: include_str!("rsttrace.roff"),
+    },
+    Page {
+        subcommand: Some("doctor"),
+        purpose: "check what rsttrace can trace on this host",
+        synopsis: &[r"\fBrsttrace doctor\fR [\fB\-\-json\fR]"],
+        sections: include_str!("doctor.roff"),
+    },
+    Page {
+        subcommand: Some("explain"),
+        purpose: "describe the causes of TCP resets",
+        synopsis: &[r"\fBrsttrace explain\fR [\fB\-\-json\fR] [\fICODE\fR]"],
+        sections: include_str!("explain.roff"),
+    },
+    Page {
+        subcommand: Some("check-config"),
+        purpose: "validate a configuration file of rsttrace",
+        synopsis: &[r"\fBrsttrace check\-config\fR \fIFILE\fR"],
+        sections: include_str!("check-config.roff"),
+    },
+];
+
+/// Page of the program, or of a subcommand, in roff. Fails for an unknown subcommand.
+pub(crate) fn page(program: &Command, subcommand: Option<&str>) -> Result<Vec<u8>> {
+    let page = PAGES.iter().find(|page| page.subcommand == subcommand).context("there is no such manual page")?;
+    let command = match page.subcommand {
+        None => program,
+        Some(name) => program.find_subcommand(name).context("there is no such subcommand")?,
+    };
+    let name = page.subcommand.map_or_else(|| "rsttrace".to_owned(), |name| format!("rsttrace-{name}"));
+    let mut roff = format!(
+        ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH {} 1 \"\" \"rsttrace {}\" \"User Commands\"\n",
+        name.to_uppercase(),
+        program.get_version().unwrap_or_default(),
+    );
+    let _infallible = writeln!(roff, ".SH NAME\n{} \\- {}", escape(&name), page.purpose);
+    let _infallible = writeln!(roff, ".SH SYNOPSIS\n{}", page.synopsis.join("\n.br\n"));
+    let man = Man::new(command.clone());
+    let mut clap = Vec::new();
+    man.render_options_section(&mut clap)?;
+    roff.push_str(&description(command));
+    roff.push_str(&one_section(&String::from_utf8_lossy(&clap)));
+    roff.push_str(&page.sections.replace(EXAMPLES_HERE, &examples()));
+    Ok(roff.into_bytes())
+}
+
+/// Section DESCRIPTION, in sentences.
+fn description(command: &Command) -> String {
+    let about = command.get_long_about().or_else(|| command.get_about()).map(ToString::to_string).unwrap_or_default();
+    let mut roff = ".SH DESCRIPTION\n".to_owned();
+    for line in about.lines() {
+        let end = if line.is_empty() || line.ends_with('.') { "" } else { "." };
+        let _infallible = writeln!(roff, "{}{end}", if line.is_empty() { ".PP".to_owned() } else { escape(line) });
+    }
+    roff
+}
+
+/// Turns the groups of options, for each of which clap makes a section, into parts of the section OPTIONS.
+fn one_section(roff: &str) -> String {
+    let mut text = String::new();
+    for line in roff.lines() {
+        match line.strip_prefix(".SH ").map(|heading| heading.trim_matches('"')) {
+            Some(heading) if heading != "OPTIONS" => {
+                let (first, rest) = heading.split_at(1.min(heading.len()));
+                let _infallible = writeln!(text, ".SS \"{first}{}\"", rest.to_lowercase());
+            }
+            // The preamble is there already.
+            _ if line.starts_with(".ie ") || line.starts_with(".el ") => {}
+            // Before a list of values.
+            _ if line.is_empty() => {}
+            _ if line == ".br" && text.ends_with(".br\n") => {}
+            _ => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+fn examples() -> String {
+    let mut roff = String::new();
+    for example in EXAMPLES {
+        let _infallible = writeln!(roff, ".TP\n{}\n.nf", escape(example.incident));
+        for line in example.commands {
+            let _infallible = writeln!(roff, "{}", escape(line));
+        }
+        roff.push_str(".fi\n");
+    }
+    roff
+}
+
+/// A text in which no character has a meaning for roff, and which can be copied into a shell.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn every_visible_subcommand_has_a_page() {
+        let program = Cli::command();
+        for subcommand in program.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+            let roff = String::from_utf8(page(&program, Some(subcommand.get_name())).unwrap()).unwrap();
+            assert!(roff.contains(".SH NAME") && roff.contains(".SH \"EXIT STATUS\""), "{roff}");
+        }
+    }
+
+    #[test]
+    fn pages_have_each_option_that_is_not_hidden() {
+        let program = Cli::command();
+        let roff = String::from_utf8(page(&program, None).unwrap()).unwrap();
+        for argument in program.get_arguments() {
+            let long = argument.get_long().unwrap_or_default().replace('-', "\\-");
+            assert_eq!(roff.contains(&format!("\\fB\\-\\-{long}\\fR")), !argument.is_hide_set(), "{long}");
+        }
+        assert!(!roff.contains("generate") && roff.contains("jq") && !roff.contains(EXAMPLES_HERE), "{roff}");
+    }
+}
