@@ -384,7 +384,7 @@ mod tests {
         let text = "output = 'jsn'\nzone = 'x'\nport = [80, 'x', 443, 90-80]\npeer = '10.0.0.0/33'\nmetric = 9477\nsent = 1\n\
                     duration = '30s'\nbuffer-size = \ntime = 'Europe/Berlin'\ncount = 0\n";
         let expected = [
-            "1:10: invalid value 'jsn' for '--output <FORMAT>' [possible values: text, long, json, none]: did you mean 'json'?",
+            "1:10: invalid value 'jsn' for '--output <FORMAT>' [possible values: text, long, json, json-flat, none]: did you mean 'json'?",
             "2:1: unknown setting 'zone'",
             "3:",
             "4:8: ",
