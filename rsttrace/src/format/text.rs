@@ -112,9 +112,16 @@ impl TextFormatter {
             }
             None => process,
         };
-        let process_columns = process_columns + place.as_ref().map_or(0, |(_, columns)| columns + 1);
+        process_columns += place.as_ref().map_or(0, |(_, columns)| columns + 1);
         // Of two long IPv6 addresses, the peer's is the one to read whole, and the cause has priority over both.
-        let room = width.saturating_sub(others + told);
+        let mut room = width.saturating_sub(others + told);
+        // The blanks of columns go before a part of an address does.
+        let wanted = columns(&reset.local.to_string()).min(*ENDPOINT.end());
+        for (column, least) in [(&mut process_columns, columns(&process)), (&mut peer_columns, columns(&peer))] {
+            let given = column.saturating_sub(least).min(wanted.saturating_sub(room));
+            *column -= given;
+            (room, others) = (room + given, others - given);
+        }
         let local = shorten(&reset.local.to_string(), room.min(*ENDPOINT.end()));
         grow(&mut self.local_columns, columns(&local), &ENDPOINT);
         let local_columns = self.local_columns.min(room.max(columns(&local)));
