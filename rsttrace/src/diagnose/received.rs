@@ -34,8 +34,8 @@ const LONG_IDLE_MS: f64 = 300_000.0;
 const AFTER_LAST_DATA_MS: f64 = 100.0;
 /// Longest time since the last data on a connection that was at work.
 pub(super) const AT_WORK_MS: f64 = 1_000.0;
-/// Round trip below which the source of an answer cannot be told by its time.
-const MEASURABLE_RTT_US: u32 = 2_000;
+/// Round trip below which the source of an answer cannot be told by its time: a busy CPU makes milliseconds of microseconds.
+const MEASURABLE_RTT_US: u32 = 10_000;
 /// Connections in a row, this one among them, that are reset on their first data from which on it is on purpose.
 const POLICY_MIN_STREAK: u32 = 3;
 /// Shortest time over which the connections of such a streak come; faster ones are a burst.

@@ -297,8 +297,7 @@ pub(crate) fn router_and_server_refuse(stage: &Stage) {
     let of = |port: u16| run.received().find(|reset| reset.end("peer").port() == port).expect("each port refused");
     of(8).owner(&pair.client).cause("connection-refused").is("/cause/fault", "peer");
     let by_router = of(9).owner(&pair.client);
-    // Without hooks on functions the header is not seen.
-    if host::hooks_functions() {
+    if host::lacks_reset_headers().is_none() {
         by_router.cause("refused-by-firewall").is("/cause/fault", "path");
     }
 }
