@@ -233,7 +233,7 @@ pub struct OutputOptions {
     #[arg(short, long)]
     pub numeric: bool,
     /// Print a summary at this interval, such as 60s or 5m, and at the end
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "no_summary")]
+    #[arg(long, value_name = "TIME", value_parser = interval, conflicts_with = "no_summary")]
     pub summary_interval: Option<Duration>,
     /// Choose where the summary goes
     #[arg(long, value_enum, value_name = "WHERE", default_value_t = SummaryPlace::Auto, conflicts_with = "no_summary")]
@@ -253,7 +253,7 @@ pub struct RunOptions {
     /// Stop after this time, such as 30s or 5m
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// Stop after this many records
+    /// Stop after this many records of resets (not of ignored and forwarded ones)
     #[arg(long, value_name = "N", value_parser = count)]
     pub count: Option<u64>,
     /// Set the buffer between kernel and user space
@@ -370,6 +370,14 @@ fn peers(text: &str) -> Result<usize, String> {
 fn queue(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=1 << 20).contains(number));
     number.ok_or_else(|| "expected a number from 1 to 1048576".into())
+}
+
+/// Shortest interval of summaries: a shorter one would show nothing else.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < INTERVAL_MIN { Err("expected a time of 0.1 s or more".into()) } else { Ok(interval) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

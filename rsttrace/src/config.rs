@@ -166,9 +166,15 @@ impl ConfigFile {
         for (name, value) in entries {
             let (id, made) = setting(&command, name, value);
             let is_left_out = id.is_some_and(&is_said);
+            // A list may be long: its values are looked at one by one only where one of them is wrong.
+            let flags: Vec<&str> = made.iter().flatten().map(|setting| setting.flag.as_str()).collect();
+            let are_good = alone(&flags).is_ok();
+            // What goes with what is a matter of the options, not of their values.
+            let conflict = flags.first().map_or(Ok(()), |flag| beside(&settings, flag, is_left_out));
             for made in made {
                 let checked = made.and_then(|setting| {
-                    let found = alone(&setting.flag).and_then(|()| beside(&settings, &setting.flag, is_left_out));
+                    let is_good = if are_good { Ok(()) } else { alone(&[&setting.flag]) };
+                    let found = is_good.and_then(|()| conflict.clone());
                     found
                         .map_err(|message| (setting.place.clone(), message))
                         .map(|()| (!is_left_out).then_some(setting))
@@ -210,9 +216,14 @@ impl ConfigFile {
 
     /// Moves the settings that need another, which the file does not have, to the faults.
     fn find_lacks(&mut self) {
+        let settings = std::mem::take(&mut self.settings);
+        let doubtful_names: BTreeSet<String> = first_of_each(&settings)
+            .filter(|setting| lack(&[&setting.flag]).is_some())
+            .map(|setting| setting.name.clone())
+            .collect();
         let (good, doubtful): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.settings).into_iter().partition(|setting| lack(&[&setting.flag]).is_none());
-        let flags: Vec<&str> = good.iter().map(|setting| setting.flag.as_str()).collect();
+            settings.into_iter().partition(|setting| !doubtful_names.contains(&setting.name));
+        let flags: Vec<&str> = first_of_each(&good).map(|setting| setting.flag.as_str()).collect();
         let (lacking, complete): (Vec<_>, Vec<_>) = doubtful
             .into_iter()
             .map(|setting| (lack(&[flags.as_slice(), &[&setting.flag]].concat()), setting))
@@ -282,9 +293,9 @@ fn with_value(name: &str, value: &Spanned<DeValue<'_>>) -> Result<Setting, Wrong
     Ok(Setting { name: name.to_owned(), place: value.span(), flag: format!("--{name}={text}") })
 }
 
-/// Whether a flag is good by itself. What it needs beside it, or does not go with, shows with others.
-fn alone(flag: &str) -> Result<(), String> {
-    match Cli::command().try_get_matches_from(["rsttrace", flag]) {
+/// Whether flags of one name are good by themselves. What they need beside them, or do not go with, shows with others.
+fn alone(flags: &[&str]) -> Result<(), String> {
+    match Cli::command().try_get_matches_from(iter::once(&"rsttrace").chain(flags)) {
         Err(error) if !matches!(error.kind(), ErrorKind::MissingRequiredArgument | ErrorKind::ArgumentConflict) => {
             Err(one_line(error))
         }
@@ -294,11 +305,16 @@ fn alone(flag: &str) -> Result<(), String> {
 
 /// Whether a flag goes with the good ones before it. One that the command line has instead is not compared.
 fn beside(settings: &[Setting], flag: &str, is_left_out: bool) -> Result<(), String> {
-    let others = settings.iter().map(|setting| setting.flag.as_str());
+    let others = first_of_each(settings).map(|setting| setting.flag.as_str());
     match Cli::command().try_get_matches_from(iter::once("rsttrace").chain(others).chain([flag])) {
         Err(error) if error.kind() == ErrorKind::ArgumentConflict && !is_left_out => Err(one_line(error)),
         _ => Ok(()),
     }
+}
+
+/// The first setting of each name; those of one name are together.
+fn first_of_each(settings: &[Setting]) -> impl Iterator<Item = &Setting> {
+    settings.chunk_by(|one, next| one.name == next.name).filter_map(<[Setting]>::first)
 }
 
 /// What clap says in its first line, what can be chosen from, and what is similar.

@@ -7,9 +7,12 @@ use std::{
 };
 
 use super::{liveness, procfs::CgroupMembership};
-use crate::model::{
-    FilterOptions,
-    names::{is_comm, names_unit},
+use crate::{
+    model::{
+        FilterOptions,
+        names::{is_comm, names_unit},
+    },
+    util::sanitize::Sanitized,
 };
 
 /// Length from which on hexadecimal digits are the beginning of a container's id and hardly its name.
@@ -56,7 +59,7 @@ fn notes_below(proc: &Path, filters: &FilterOptions) -> Vec<String> {
 
 /// A note on what is not there; `None` where all of it is.
 fn missing<T: Display>(what: &str, names: impl IntoIterator<Item = T>) -> Option<String> {
-    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    let names: Vec<String> = names.into_iter().map(|name| Sanitized(&name.to_string()).to_string()).collect();
     let it = if names.len() == 1 { "it" } else { "them" };
     (!names.is_empty()).then(|| format!("no {what} {} now; waiting for {it}", names.join(" or ")))
 }

@@ -397,7 +397,9 @@ impl Destination {
 
         if view.just_established() {
             push_bounded(&mut self.just_established, now);
-        } else if view.in_use() && !(view.fin_order() == FinOrder::BeforeSend && view.has_unacked()) {
+        } else if (view.in_use() || view.closed_with_request())
+            && !(view.fin_order() == FinOrder::BeforeSend && view.has_unacked())
+        {
             push_bounded(&mut self.broken, own);
         }
     }

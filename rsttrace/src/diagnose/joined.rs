@@ -55,6 +55,11 @@ const COUNTERPARTS: &[Counterpart] = &[
         received: ["peer-restarted", "peer-aborted"],
         fitting: &["client-cancelled", "client-ended", "client-gave-up"],
     },
+    Counterpart {
+        sent: "process-ended",
+        received: ["peer-restarted", "peer-aborted"],
+        fitting: &["client-cancelled", "client-ended", "client-gave-up"],
+    },
     Counterpart { sent: "turned-away", received: ["turned-away"; 2], fitting: &[] },
     Counterpart { sent: "client-cancelled", received: ["client-cancelled"; 2], fitting: &["client-gave-up"] },
     Counterpart { sent: "after-close", received: ["after-close"; 2], fitting: &["client-ended"] },
@@ -103,8 +108,12 @@ const COUNTERPARTS: &[Counterpart] = &[
 
 /// Codes that say in which situation this end was, which no sender knows better.
 const OF_THIS_END: &[&str] = &["after-close", "keepalive-race", "tls-goodbye", "turned-away"];
-/// Those of them that are about a decision of the sender's own: it made none where it passes on another connection's end.
+/// Those of them that are about a decision of the sender's own: it made none where it passes on another connection's end, or
+/// its process has ended.
 const OF_A_DECISION: &[&str] = &["keepalive-race", "turned-away"];
+
+/// Codes of a sender whose process has ended.
+const OF_AN_END: &[&str] = &["process-died", "process-exited", "process-ended"];
 
 /// Longest time between a FIN and data of a process that may not have read it yet, milliseconds.
 const UNAWARE_MS: f64 = 1_000.0;
@@ -196,7 +205,8 @@ pub fn take_from_other_end(received: &mut Reset, sent: SenderCause) {
     } else {
         let is_more_than_a_guess = own.confidence != CauseConfidence::Guess || own.benign && sent.benign;
         let is_relayed = sent.code == RELAYED_CODE;
-        let is_of_this_end = OF_THIS_END.contains(&own.code) && !(is_relayed && OF_A_DECISION.contains(&own.code));
+        let decided_nothing = is_relayed || OF_AN_END.contains(&sent.code);
+        let is_of_this_end = OF_THIS_END.contains(&own.code) && !(decided_nothing && OF_A_DECISION.contains(&own.code));
         let is_fitting = is_of_this_end
             || counterpart.fitting.contains(&own.code)
             || is_relayed && own.code == "reused-closed-connection" && !sent_unaware

@@ -2,15 +2,13 @@
 //!
 //! Either end has its record of the same incident, and both name the client's side as the one that has something to change.
 
-use std::borrow::Cow;
-
 use rsttrace_common::abi::tcp;
 
 use super::{
     catalogue::{CauseSpec, GUESS, LIKELY},
     connection_view::{FinOrder, ReceivedReset},
     ended::{LastData, closing_times, last_data_at_close},
-    received::{AT_WORK_MS, closed_by_end_of_peer, idle_time},
+    received::{AT_WORK_MS, BUSY_MS, closed_by_end_of_peer, idle_time},
     sent::{is_after_close, is_by_close},
     timeouts::{TimeoutKind, Timeouts},
 };
@@ -112,7 +110,10 @@ fn race_received(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> 
     if matches!(view.state(), tcp::CLOSE_WAIT | tcp::LAST_ACK | tcp::CLOSING) {
         // Or the request was sent again, because the answer took longer than usual.
         let is_lost = is_answer || view.has_unacked() && !view.has_unsent();
-        return (is_lost && view.crossed_with_fin() && !closed_by_end_of_peer(view)).then_some(CauseConfidence::Likely);
+        let is_race = is_lost && view.crossed_with_fin() && !closed_by_end_of_peer(view);
+        // No idle timeout is that short: a limit of requests, a reload, or the first victim of the peer's end.
+        let is_busy = view.relevant_idle_ms().is_some_and(|idle| idle < BUSY_MS);
+        return is_race.then_some(if is_busy { CauseConfidence::Guess } else { CauseConfidence::Likely });
     }
     let is_soon = is_answer || view.socket.since_send_ms.is_some_and(|since| since <= AT_WORK_MS);
     // Connections with other silences that broke within the second point to the end of the peer's process.
@@ -159,27 +160,36 @@ pub(super) static RACE_SENT: CauseSpec = CauseSpec {
     evidence: closed_idle,
     summary: "This side closed an idle connection while the peer was using it again.",
     advice: "Keep idle connections for longer than the peers' pools do, or make those drop idle connections sooner and repeat such requests.",
-    shows_by: "We are the server, had answered everything, and had closed after at least half a second of silence; then the peer's next request came, or lay unread at the close. Or after any silence, and the process has ended since, by a reload or a stop.",
+    shows_by: "We are the server, had answered everything, and had closed after at least half a second of silence; then the peer's next request came, or lay unread at the close.",
 };
 
 fn race_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     idle_close_ms(reset).filter(|&idle| idle >= IDLE_MIN_MS).and(LIKELY)
 }
 
-/// Makes a reset that answers data after the close of an idle connection a race, however short the silence was, where the process
-/// has ended since: it did not close because of a timeout, nor without reading.
+pub(super) static PROCESS_ENDED: CauseSpec = CauseSpec {
+    code: "process-ended",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalKernel,
+    fault: Fault::Local,
+    // Found after the owner is known.
+    rule: |_, _| None,
+    evidence: closed_idle,
+    summary: "The process closed its connections and ended while the peer was using this one.",
+    advice: "Drain the process (take it out of its clients' sight) before a reload or stop; if it was not stopped on purpose, find out what ended it (its log, dmesg).",
+    shows_by: "We are the server, had answered everything, and had closed; the process has ended since, and its end or a stop is the reason of the close, however short the silence before was. Whether by a signal is not known: the kernel closed the socket in order.",
+};
+
+/// Makes a reset that answers data after the close of a connection in order one of the end of the process, where that has ended
+/// since: it did not close because of a timeout, nor without reading.
 pub(crate) fn leave(sent: &mut Reset) {
     let is_close = matches!(sent.cause.code, "data-after-close" | "keepalive-race");
     if is_close && sent.internals.closed_by_leaving && idle_close_ms(sent).is_some() {
         let lost_bytes = sent.cause.lost_bytes;
-        sent.cause = super::cause(&RACE_SENT, CauseConfidence::Likely);
+        sent.cause = super::cause(&PROCESS_ENDED, CauseConfidence::Likely);
         sent.cause.lost_bytes = lost_bytes;
-        sent.cause.advice = Cow::Borrowed(LEFT);
     }
 }
-
-/// Advice where the process has ended since.
-const LEFT: &str = "Let the peers repeat such requests where that is safe, or take the process out of their sight (drain it) before a reload or stop.";
 
 /// Silence on a connection that this side, a server, closed after it had answered everything, milliseconds; `None` for any
 /// other reset.

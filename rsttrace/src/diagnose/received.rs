@@ -46,7 +46,7 @@ const NEVER_ACCEPTED_MIN_MS: f64 = 500.0;
 /// Largest difference of two timestamps of a peer that is a time, in milliseconds: two days.
 const CLOCK_DELTA_MAX: u32 = 172_800_000;
 /// Silence below which a connection is in use: no server has so short an idle timeout.
-const BUSY_MS: f64 = 500.0;
+pub(super) const BUSY_MS: f64 = 500.0;
 /// Longest time between a refusal and a reset of one event.
 const REFUSED_MAX_MS: f64 = 1_000.0;
 
@@ -443,13 +443,16 @@ fn peer_restarted(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 }
 
 /// Returns whether the peer's FIN on this connection belongs to the end of its process, and not to an idle timeout: at that
-/// moment it aborted other connections, which were not idle for equally long, or no server is so impatient; or it refused one.
+/// moment it aborted other connections, which were not idle for equally long; or no server is so impatient, and it ended or
+/// refused others as well.
 pub(super) fn closed_by_end_of_peer(view: ReceivedReset<'_>) -> bool {
     let earlier = &view.reset.internals.correlation;
     let is_busy = view.relevant_idle_ms().is_some_and(|idle| idle < BUSY_MS);
     let refused = earlier.refused_ms.is_some_and(|ms| ms <= REFUSED_MAX_MS);
     let is_recent = view.socket.fin_received_ms.is_some_and(|fin| fin <= REFUSED_MAX_MS);
-    is_recent && (earlier.aborted_otherwise > 0 || is_busy && (earlier.aborted_at_once > 0 || refused))
+    // On a path with a delay every connection may meet the FIN of the ending process alone.
+    let together = earlier.aborted_at_once > 0 || earlier.broken_at_once > 0 || refused;
+    is_recent && (earlier.aborted_otherwise > 0 || is_busy && together)
 }
 
 fn broke_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {

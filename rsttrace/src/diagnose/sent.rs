@@ -52,6 +52,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &PROCESS_EXITED,
     &ended::GAVE_UP_WAITING,
     &keepalive::RACE_SENT,
+    &keepalive::PROCESS_ENDED,
     &turned_away::TURNED_AWAY_SENT,
     &download::STOPPED,
     &DATA_AFTER_CLOSE,

@@ -66,7 +66,7 @@ impl TextFormatter {
         };
         let (dim, accent) = (style(Style::new().dimmed()), style(hue.on_default()));
         let time = self.options.format_time(reset.time, reset.internals.ktime_ns);
-        let (mut peer, process) = (reset.peer.to_string(), process(reset));
+        let (mut peer, mut process) = (reset.peer.to_string(), process(reset));
         let state = reset.socket.as_ref().map_or_else(|| "no socket".to_owned(), |socket| socket.state.to_string());
 
         grow(&mut self.peer_columns, columns(&peer), &ENDPOINT);
@@ -100,6 +100,12 @@ impl TextFormatter {
             let least = (columns(&peer), columns(&process));
             others = (others + least.0 + least.1).saturating_sub(peer_columns + process_columns);
             (peer_columns, process_columns) = least;
+        }
+        let over = (others + LOCAL_LEAST + told).saturating_sub(width);
+        if over > 0 {
+            process = shorten_process(&process, process_columns.saturating_sub(over));
+            others -= process_columns - columns(&process);
+            process_columns = columns(&process);
         }
         // The ends and the cause have priority over the names.
         let least = others + columns(&reset.local.to_string()).min(*ENDPOINT.end()) + told;
@@ -212,6 +218,13 @@ fn shorten(endpoint: &str, width: usize) -> String {
     let port = endpoint.rfind(':').map_or(endpoint, |colon| &endpoint[colon..]);
     let head = width.saturating_sub(port.len() + 1);
     format!("{}…{port}", &endpoint[..head.min(endpoint.len() - port.len())])
+}
+
+/// Shortens a process to a number of columns: the PID and the start of the name stay.
+fn shorten_process(process: &str, width: usize) -> String {
+    let Some(bracket) = process.rfind('[') else { return process.to_owned() };
+    let (name, pid) = process.split_at(bracket);
+    format!("{}{pid}", sanitize::truncate(name, width.saturating_sub(pid.len()).max(2)))
 }
 
 fn process(reset: &Reset) -> String {

@@ -1,6 +1,7 @@
 //! The interfaces of `--forwarded`, which may be in another network namespace than this process.
 
 use std::{
+    collections::HashSet,
     error::Error,
     fmt,
     fs::{self, File},
@@ -104,6 +105,8 @@ impl Interfaces {
         };
         let known: Result<Vec<_>, _> = interfaces.inside(|| names.iter().map(look_up).collect())?;
         interfaces.known = known?;
+        let mut seen = HashSet::new();
+        interfaces.known.retain(|(index, _)| seen.insert(*index));
         Ok(interfaces)
     }
 

@@ -89,10 +89,11 @@ pub struct GroupTable {
     /// The hundred groups with the most resets.
     #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
     pub rows: Vec<GroupRow>,
-    /// Number of groups beyond those, as far as they could be counted.
-    pub further: usize,
-    /// Whether there were too many groups to count each exactly: the counts are lower bounds then.
-    pub approximate: bool,
+    /// Number of groups beyond those; `None` where there were too many to count.
+    pub further: Option<usize>,
+    /// Largest amount by which a count may be too small, and most resets of a group that is left out because there were too
+    /// many; 0 where all were counted.
+    pub error: u64,
 }
 
 /// Resets of one group.

@@ -1,8 +1,10 @@
 //! The outputs of a run, and what they need.
 
 use std::{
+    env, fs,
     io::{self, IsTerminal as _},
     os::fd::AsFd,
+    path::Path,
     sync::Arc,
 };
 
@@ -110,7 +112,7 @@ impl Pipeline {
             color,
             time: self.trace.output.time,
             started_ns: self.started_ns,
-            zone: TimeZone::system(),
+            zone: time_zone(self.trace.output.time),
             folds: match self.trace.output.fold {
                 FoldWhen::Auto => is_terminal,
                 FoldWhen::Always => true,
@@ -128,6 +130,15 @@ impl Pipeline {
             .inspect_err(|error| info(format_args!("the kernel side's messages cannot be read: {}", sentence(error))))
             .ok()
     }
+}
+
+/// The local time zone, where times are local; otherwise UTC. A path in TZ is read to its end, so it has to be a file.
+fn time_zone(time: TimeFormat) -> TimeZone {
+    let is_needed = matches!(time, TimeFormat::Local | TimeFormat::Iso);
+    let named = env::var("TZ").unwrap_or_default();
+    let path = Path::new("/usr/share/zoneinfo").join(named.strip_prefix(':').unwrap_or(&named));
+    let is_other = fs::metadata(path).is_ok_and(|path| !path.is_file() && !path.is_dir());
+    if is_needed && !is_other { TimeZone::system() } else { TimeZone::UTC }
 }
 
 /// The standard streams that the summary goes to.

@@ -84,7 +84,12 @@ fn groups(table: &GroupTable) -> Vec<String> {
     let mut rows: Vec<(String, Vec<String>)> = vec![("count".to_owned(), names)];
     for GroupRow { values, count } in &table.rows {
         let value = |value: &Option<String>| {
-            value.as_deref().map_or_else(|| "-".to_owned(), |value| sanitize::truncate(value, NAME).into_owned())
+            match value.as_deref() {
+                None => "-".to_owned(),
+                // Names that look like no name.
+                Some(value @ ("" | "-")) => format!("\"{value}\""),
+                Some(value) => sanitize::truncate(value, NAME).into_owned(),
+            }
         };
         rows.push((count.to_string(), values.iter().map(value).collect()));
     }
@@ -96,11 +101,14 @@ fn groups(table: &GroupTable) -> Vec<String> {
         format!("{name:<9} {count:>7}{}", cells.collect::<String>()).trim_end().to_owned()
     };
     let mut lines: Vec<String> = rows.iter().enumerate().map(row).collect();
-    if table.further > 0 {
-        lines.push(format!("{:<9} and {} more groups", "", table.further));
-    }
-    if table.approximate {
-        lines.push(format!("{:<9} there were too many groups to count each; these have so many at least", ""));
+    match table.further {
+        Some(0) => {}
+        Some(1) => lines.push(format!("{:<9} and one more group", "")),
+        Some(further) => lines.push(format!("{:<9} and {further} more groups", "")),
+        None => lines.push(format!(
+            "{:<9} and more groups than could be counted, of {} resets at most; these have so many at least",
+            "", table.error
+        )),
     }
     lines
 }

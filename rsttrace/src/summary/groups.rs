@@ -1,5 +1,7 @@
 //! Resets by the fields of `--group-by`.
 
+use std::collections::HashSet;
+
 use super::heavy_hitters::HeavyHitters;
 use crate::model::{GroupField, GroupRow, GroupTable, Reset};
 
@@ -14,7 +16,10 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn new(by: Vec<GroupField>) -> Self {
+    /// `by`: the fields; one that is repeated counts once.
+    pub(super) fn new(mut by: Vec<GroupField>) -> Self {
+        let mut seen = HashSet::new();
+        by.retain(|field| seen.insert(*field));
         Self { by, counts: HeavyHitters::default() }
     }
 
@@ -27,9 +32,9 @@ impl Groups {
         let rows = self.counts.rows();
         GroupTable {
             by: self.by.clone(),
-            further: rows.len().saturating_sub(MAX_ROWS),
+            further: (self.counts.error() == 0).then(|| rows.len().saturating_sub(MAX_ROWS)),
             rows: rows.into_iter().take(MAX_ROWS).map(|(values, count)| GroupRow { values, count }).collect(),
-            approximate: self.counts.error() > 0,
+            error: self.counts.error(),
         }
     }
 }

@@ -70,6 +70,7 @@ fn resets() -> Vec<Reset> {
 fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
     let words = !reasons.is_empty();
     let complete = |reset: &mut Reset| {
+        reset.internals.closed_by_leaving = case.has_left;
         if case.details {
             complete(reset);
         }

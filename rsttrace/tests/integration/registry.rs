@@ -600,6 +600,10 @@ const ROWS: &[Row] = &[
     },
     timed("real_programs::reload::request_crosses_a_reload", real_programs::reload::request_crosses_a_reload),
     timed(
+        "real_programs::reload::requests_cross_the_end_of_killed_workers",
+        real_programs::reload::requests_cross_the_end_of_killed_workers,
+    ),
+    timed(
         "real_programs::reload::request_after_a_silence_crosses_a_reload",
         real_programs::reload::request_after_a_silence_crosses_a_reload,
     ),

@@ -6,7 +6,7 @@ mod ports;
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use ipnet::IpNet;
 
 pub use self::ports::PortRange;
@@ -26,7 +26,7 @@ pub struct FilterOptions {
     #[arg(short, long, value_name = "PID,…", value_delimiter = ',', value_parser = pid)]
     pub pid: Vec<u32>,
     /// Show only sockets owned by processes of this name (repeatable)
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub comm: Vec<String>,
     /// Show only these peers or networks, IPv4 or IPv6
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = peers::parse)]
@@ -35,10 +35,10 @@ pub struct FilterOptions {
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = peers::parse)]
     pub not_peer: Vec<IpNet>,
     /// Show only peers of these names, as records have them (no look-up in the network); `*` stands for any text
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub host: Vec<String>,
     /// Hide peers of these names
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub not_host: Vec<String>,
     /// Show only these ports, ranges or names of services at the peer's end
     #[arg(long, value_name = "PORT[-PORT],…", value_delimiter = ',')]
@@ -65,13 +65,13 @@ pub struct FilterOptions {
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
     /// Show only sockets of these systemd units
-    #[arg(long, value_name = "UNIT,…", value_delimiter = ',')]
+    #[arg(long, value_name = "UNIT,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub unit: Vec<String>,
     /// Show only sockets of these containers, by name or by the beginning of the id
-    #[arg(long, value_name = "CONTAINER,…", value_delimiter = ',')]
+    #[arg(long, value_name = "CONTAINER,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub container: Vec<String>,
     /// Show only sockets of these pods, as NAMESPACE/NAME or NAME
-    #[arg(long, value_name = "POD,…", value_delimiter = ',')]
+    #[arg(long, value_name = "POD,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub pod: Vec<String>,
     /// Show only these causes, by their codes
     #[arg(long, value_name = "CODE,…", value_delimiter = ',')]

@@ -16,6 +16,8 @@ pub(crate) struct Case {
     pub(crate) count: u64,
     /// Whether the record also has what `/proc` shows of the process.
     pub(crate) details: bool,
+    /// Whether the process of the record closed the connection and has ended since.
+    pub(crate) has_left: bool,
     /// State of the masqueraded connection that conntrack has between these ends; `None` for no entry.
     pub(crate) conntrack: Option<u8>,
     /// Earlier events: milliseconds before this one, and the change.
@@ -45,7 +47,7 @@ impl Case {
 }
 
 const fn case(name: &'static str, cause: &'static str, change: Change) -> Case {
-    Case { name, cause, count: 1, details: false, conntrack: None, before: &[], change }
+    Case { name, cause, count: 1, details: false, has_left: false, conntrack: None, before: &[], change }
 }
 
 /// All cases, in the order of the stored output.

@@ -401,6 +401,16 @@ pub(super) const CASES: &[Case] = &[
         event.ending.last_data = LAST_DATA_SENT;
         event.packet.payload = 300;
     }),
+    Case {
+        has_left: true,
+        ..case("a request that crossed the close of a process that has ended", "process-ended", |event| {
+            time_wait(event, tcp::FIN_WAIT2);
+            ended(event, 11.0, tcp::FIN_WAIT2, ROLE_SERVER);
+            (event.ending.last_data, event.ending.idle_jiffies) = (LAST_DATA_SENT, 6);
+            owner(event, "nginx", 812, PROVENANCE_LISTEN);
+            event.packet.payload = 300;
+        })
+    },
     case("a request right after the server's answer and close", "data-after-close", |event| {
         time_wait(event, tcp::FIN_WAIT2);
         ended(event, 30.0, tcp::FIN_WAIT2, ROLE_SERVER);

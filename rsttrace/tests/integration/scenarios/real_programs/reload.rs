@@ -1,6 +1,8 @@
 //! A server that is reloaded: its old workers close their idle connections, and a client's next request crosses the FIN.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use nix::sys::signal::Signal;
 
 use super::{
     address, hear_head,
@@ -12,6 +14,8 @@ use crate::{delay::Seen, host, puppet::Puppet, scenarios::receivers::wait_until,
 
 const PORT: u16 = 8080;
 const ROUND_TRIP: Duration = Duration::from_millis(30);
+/// Long enough for several clients to send before the FIN arrives.
+const LONG_ROUND_TRIP: Duration = Duration::from_millis(300);
 
 /// The connection was used a moment before.
 pub(crate) fn request_crosses_a_reload(stage: &Stage) {
@@ -45,15 +49,59 @@ fn reload(stage: &Stage, silence_ms: u16) {
     let run = tracer.finish();
     assert_eq!(run.lost, 0, "events were lost");
     let received = run.received().next().expect("the client's reset").owner(&client);
-    received.cause("keepalive-race").is("/cause/fault", "local").is("/cause/benign", false);
+    received.cause("peer-restarted").is("/cause/fault", "peer").is("/cause/benign", false);
     let sent = run.sent().find(|reset| reset.end("peer") == local).expect("the server's reset").pid(worker);
-    sent.cause("keepalive-race").is("/cause/fault", "peer").says("has ended since: a reload or stop");
+    sent.cause("process-ended").is("/cause/fault", "local").says("has ended since: a reload or stop");
     for advice in [sent, received].map(|reset| reset["cause"]["advice"].as_str().unwrap()) {
         assert!(advice.contains("before a reload") && !advice.contains("lingering"), "{advice}");
     }
     // What else the client had sent is no incident of its own.
-    for rest in run.sent().filter(|reset| reset["cause"]["code"] != "keepalive-race") {
+    for rest in run
+        .sent()
+        .filter(|reset| !["process-ended", "peer-restarted"].contains(&reset["cause"]["code"].as_str().unwrap()))
+    {
         rest.cause("aftermath").is("/cause/benign", true);
+    }
+}
+
+/// Workers are killed while requests of several clients are on their way: nothing is unread on any connection, and the kernel
+/// closes them in order. That is no matter of idle timeouts.
+pub(crate) fn requests_cross_the_end_of_killed_workers(stage: &Stage) {
+    let path = Relayed::crossing(stage, LONG_ROUND_TRIP, PORT);
+    let _nginx = path.inside_server(|| Nginx::start(&path.server.to_string(), "", ""));
+    let tracer = path.trace(stage, &[]);
+    let mut workers = BTreeSet::new();
+    let mut clients: Vec<(Puppet, SocketAddr)> = (0..3)
+        .map(|_| {
+            let mut client = path.client.puppet("the-client");
+            let local = client.connect("c", path.server);
+            client.tell("say c GET /pid HTTP/1.1|Host: example");
+            hear_head(&mut client, "c");
+            workers.insert(client.tell("hear_line c").parse::<u32>().unwrap());
+            (client, local)
+        })
+        .collect();
+    for worker in &workers {
+        program::signal(*worker, Signal::SIGKILL);
+    }
+    for (client, local) in &mut clients {
+        wait_until("the worker's FIN", || path.has(local.port(), Seen::FinLeaves));
+        client.tell("say c GET /pid HTTP/1.1|Host: example");
+    }
+    for (client, local) in &mut clients {
+        wait_until("the reset", || path.has(local.port(), Seen::Reset));
+        client.ask("close c").ok();
+    }
+
+    let run = tracer.finish();
+    assert_eq!(run.lost, 0, "events were lost");
+    for (client, local) in &clients {
+        let received =
+            run.received().find(|reset| reset.end("local") == *local).expect("the client's reset").owner(client);
+        received.cause("peer-restarted").is("/cause/fault", "peer").is("/cause/benign", false);
+        let sent = run.sent().find(|reset| reset.end("peer") == *local).expect("the server's reset");
+        sent.is_one_of("/cause/code", ["process-ended", "process-died"]).is("/cause/fault", "local");
+        sent.is_one_of("/process/pid", workers.iter().copied());
     }
 }
 
