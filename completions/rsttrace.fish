@@ -10,7 +10,7 @@ complete -c rsttrace -n '__rsttrace_is ' -s p -l pid -d 'Show only sockets owned
 complete -c rsttrace -n '__rsttrace_is ' -s c -l comm -d 'Show only sockets owned by processes of this name (repeatable)' -x -a '(__rsttrace_comms)'
 complete -c rsttrace -n '__rsttrace_is ' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
 complete -c rsttrace -n '__rsttrace_is ' -l not-peer -d 'Hide these peers or networks' -x
-complete -c rsttrace -n '__rsttrace_is ' -l host -d 'Show only peers of these names, as records have them (no look-up in the network); `*` stands for any text' -x
+complete -c rsttrace -n '__rsttrace_is ' -l host -d 'Show only peers of these names, as shown in the output (no DNS); `*` stands for any text' -x
 complete -c rsttrace -n '__rsttrace_is ' -l not-host -d 'Hide peers of these names' -x
 complete -c rsttrace -n '__rsttrace_is ' -l peer-port -d 'Show only these ports, ranges or names of services at the peer\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
 complete -c rsttrace -n '__rsttrace_is ' -l local-port -d 'Show only these ports, ranges or names of services at this host\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
@@ -35,7 +35,7 @@ complete -c rsttrace -n '__rsttrace_is ' -l metrics -d 'Serve Prometheus metrics
 complete -c rsttrace -n '__rsttrace_is ' -l metrics-peers -d 'Set the maximum number of peers with their own time series; others are counted as "other"' -x
 complete -c rsttrace -n '__rsttrace_is ' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
 complete -c rsttrace -n '__rsttrace_is ' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
-complete -c rsttrace -n '__rsttrace_is ' -l fold -d 'Fold lines of text that are alike, but for the client\'s port and the figures, into one a second with a count' -x -a '(__rsttrace_fold)'
+complete -c rsttrace -n '__rsttrace_is ' -l fold -d 'Merge similar lines of text (client\'s port and figures aside) into one per second, with a count' -x -a '(__rsttrace_fold)'
 complete -c rsttrace -n '__rsttrace_is ' -s q -l quiet -d 'Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, no summary'
 complete -c rsttrace -n '__rsttrace_is ' -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n '__rsttrace_is ' -l summary-interval -d 'Print a summary at this interval, such as 60s or 5m, and at the end' -x
@@ -43,10 +43,10 @@ complete -c rsttrace -n '__rsttrace_is ' -l summary -d 'Choose where the summary
 complete -c rsttrace -n '__rsttrace_is ' -l group-by -d 'Count resets by these fields, in a table in the summary' -x -a '(__fish_complete_list , __rsttrace_group_by)'
 complete -c rsttrace -n '__rsttrace_is ' -l no-summary -d 'Omit the summary at the end'
 complete -c rsttrace -n '__rsttrace_is ' -s d -l duration -d 'Stop after this time, such as 30s or 5m' -x
-complete -c rsttrace -n '__rsttrace_is ' -l count -d 'Stop after this many records' -x
+complete -c rsttrace -n '__rsttrace_is ' -l count -d 'Stop after this many records of resets (not of ignored and forwarded ones)' -x
 complete -c rsttrace -n '__rsttrace_is ' -l transport -d 'Set the buffer between kernel and user space' -x -a '(__rsttrace_transport)'
 complete -c rsttrace -n '__rsttrace_is ' -l buffer-size -d 'Set the size of the kernel buffer (perf: of each CPU\'s), rounded up to a power of two of pages' -x
-complete -c rsttrace -n '__rsttrace_is ' -l user -d 'Drop to this user, by name or number, after the probes are attached' -x -a '(__rsttrace_users)'
+complete -c rsttrace -n '__rsttrace_is ' -l user -d 'Switch to this user, by name or number, after the probes are attached' -x -a '(__rsttrace_users)'
 complete -c rsttrace -n '__rsttrace_is ' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is ' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
 complete -c rsttrace -n '__rsttrace_is ' -l config -d 'Read options from a TOML file (`name = value`); the command line takes precedence' -r -F
@@ -62,7 +62,7 @@ function __rsttrace_cause
     printf '%s\t%s\n' \
         'accept-overflow' 'The peer\'s accept queue was full.' \
         'after-close' 'The process reset a connection that the peer had closed, after all had been exchanged.' \
-        'aftermath' 'It is the rest of a connection that had just been reset.' \
+        'aftermath' 'A late segment of a connection that had just been reset.' \
         'bad-segment' 'The peer sent a segment that does not fit the state of the connection.' \
         'cleared-old-connection' 'Our SYN met an old connection at the peer; this reset clears it, and the next SYN connects.' \
         'client-cancelled' 'The process, a client, ended the connection before it had the whole answer.' \
@@ -74,7 +74,7 @@ function __rsttrace_cause
         'data-after-close' 'The peer sent data after our process had closed the connection.' \
         'firewall-reject' 'A rule of this host\'s packet filter rejected the packet.' \
         'gave-up-waiting' 'The answer came after this side\'s process had stopped waiting for it.' \
-        'given-up-earlier' 'The peer spoke on a connection that this host had given up because nothing was acknowledged.' \
+        'given-up-earlier' 'The peer sent on a connection that this host had given up because nothing was acknowledged.' \
         'health-probe' 'A health check of this host ended its connection with a reset.' \
         'idle-reset' 'Something ended an idle connection when its time was up.' \
         'idle-timeout-path' 'A load balancer or NAT on the way had forgotten the idle connection.' \
@@ -93,13 +93,14 @@ function __rsttrace_cause
         'path-lost-state' 'A NAT, load balancer or firewall on the way no longer knew the connection.' \
         'peer-aborted' 'The peer\'s process aborted the connection.' \
         'peer-closed-unread' 'The peer closed without reading what we were still sending.' \
-        'peer-lost-state' 'What answers under the peer\'s address no longer knew the connection.' \
+        'peer-lost-state' 'Whatever answers at the peer\'s address no longer knows the connection.' \
         'peer-restarted' 'The peer\'s process ended: several of its connections broke at once.' \
-        'peer-stopped-reading' 'The peer spoke on a connection that this host had given up because the peer had stopped reading.' \
+        'peer-stopped-reading' 'The peer sent on a connection that this host had given up because the peer had stopped reading.' \
         'policy' 'Something ends connections to this place right after their first data.' \
         'port-closed' 'The peer tried to connect to a port on which nothing listens.' \
         'port-scan' 'One peer tries many closed ports.' \
         'process-died' 'A signal killed the process with the connection open.' \
+        'process-ended' 'The process closed its connections and ended while the peer was using this one.' \
         'process-exited' 'The process exited by itself with the connection open.' \
         'refused-by-firewall' 'Something before the peer refused the connection.' \
         'relayed' 'The process passed on the end of another of its connections.' \

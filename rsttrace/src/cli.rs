@@ -222,7 +222,7 @@ pub struct OutputOptions {
     /// Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorWhen::Auto)]
     pub color: ColorWhen,
-    /// Fold lines of text that are alike, but for the client's port and the figures, into one a second with a count
+    /// Merge similar lines of text (client's port and figures aside) into one per second, with a count
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = FoldWhen::Auto)]
     pub fold: FoldWhen,
     /// Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, no
@@ -262,7 +262,7 @@ pub struct RunOptions {
     /// Set the size of the kernel buffer (perf: of each CPU's), rounded up to a power of two of pages
     #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
     pub buffer_size: Option<u32>,
-    /// Drop to this user, by name or number, after the probes are attached
+    /// Switch to this user, by name or number, after the probes are attached
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
     /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones

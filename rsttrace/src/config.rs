@@ -72,7 +72,7 @@ impl fmt::Display for ConfigError {
     /// Writes one line for each fault.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read { path, error } => write!(formatter, "cannot read {} of --config: {error}", path.display()),
+            Self::Read { path, error } => write!(formatter, "cannot read {}: {error}", path.display()),
             Self::Faults { path, faults } => {
                 for (number, Fault { line, column, message }) in faults.iter().enumerate() {
                     let separator = if number == 0 { "" } else { "\n" };

@@ -52,9 +52,9 @@ fn invalid_options_are_refused_before_the_start() {
         (&["--netns", "/etc/passwd"], "not a network namespace"),
         (&["--netns", "/proc/self/ns/mnt"], "of another kind"),
         (&["--netns", "0"], "cannot be the inode number"),
-        (&["--config", "/dev/zero"], "cannot read /dev/zero of --config: expected a file or a pipe, not a device"),
-        (&["--config", "/"], "cannot read / of --config: expected a file or a pipe, not a directory"),
-        (&["--timeouts", "/dev/zero"], "cannot read /dev/zero of --timeouts: expected a file or a pipe, not a device"),
+        (&["--config", "/dev/zero"], "cannot read /dev/zero: expected a file or a pipe, not a device"),
+        (&["--config", "/"], "cannot read /: expected a file or a pipe, not a directory"),
+        (&["--timeouts", "/dev/zero"], "--timeouts: cannot read /dev/zero: expected a file or a pipe, not a device"),
         (&["check-config", "/dev/zero"], "not a device"),
         (&["explain", "no-such-cause"], "rsttrace explain"),
         (&["explain", "keepalve-race"], "did you mean 'keepalive-race'?"),
@@ -203,7 +203,7 @@ fn a_silent_pipe_times_out() {
         .output()
         .expect("the program starts");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("cannot read /dev/stdin of --timeouts: no data from the pipe for 5 s"), "{said}");
+    assert!(said.contains("--timeouts: cannot read /dev/stdin: no data from the pipe for 5 s"), "{said}");
     assert_eq!(output.status.code(), Some(2));
 }
 

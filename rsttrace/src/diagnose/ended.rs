@@ -35,7 +35,7 @@ pub(super) static AFTERMATH: CauseSpec = CauseSpec {
     fault: Fault::None,
     rule: aftermath,
     evidence: other_reset,
-    summary: "It is the rest of a connection that had just been reset.",
+    summary: "A late segment of a connection that had just been reset.",
     advice: "Nothing by itself; see the other reset of the same connection at this moment.",
     shows_by: "A segment came for a connection that this host does not know, so soon after another reset of it (two round trips and some milliseconds) that it was on its way then. The kernel may report the two in either order.",
 };
@@ -72,7 +72,7 @@ pub(super) static GIVEN_UP_EARLIER: CauseSpec = CauseSpec {
     fault: Fault::Path,
     rule: given_up_earlier,
     evidence: given_up,
-    summary: "The peer spoke on a connection that this host had given up because nothing was acknowledged.",
+    summary: "The peer sent on a connection that this host had given up because nothing was acknowledged.",
     advice: "Look for an outage of the path or of the peer at the time of the evidence; this reset only tells that the peer is back.",
     shows_by: "The last connection between these ends was closed by a timer (ETIMEDOUT: retransmissions, TCP_USER_TIMEOUT, keep-alive), without a reset.",
 };
@@ -105,7 +105,7 @@ pub(super) static PEER_STOPPED_READING: CauseSpec = CauseSpec {
     fault: Fault::Peer,
     rule: peer_stopped_reading,
     evidence: given_up,
-    summary: "The peer spoke on a connection that this host had given up because the peer had stopped reading.",
+    summary: "The peer sent on a connection that this host had given up because the peer had stopped reading.",
     advice: "Look for what kept the peer's process from reading (blocked, stopped, overloaded) at the time of the evidence.",
     shows_by: "As given-up-earlier, and the peer's window was 0.",
 };

@@ -94,7 +94,7 @@ pub(super) static RACE_RECEIVED: CauseSpec = CauseSpec {
     rule: race_received,
     evidence: crossed,
     summary: "Our request and the peer's idle timeout crossed.",
-    advice: "Keep idle connections in the client's pool for a shorter time than the server does, and repeat such requests where that is safe.",
+    advice: "Keep idle connections in the client's pool for a shorter time than the server does, and retry such requests where that is safe.",
     shows_by: "We are the client, had exchanged data before, and nothing of an answer came to our last request. Either the peer's FIN crossed it on the path (they set out within one round trip), whatever our process did then; or no FIN came, the reset came at once, and the silence before matches a known timeout, or the reset has the peer's timestamp; or it has that, and came within a second to a request that had arrived.",
 };
 
@@ -159,7 +159,7 @@ pub(super) static RACE_SENT: CauseSpec = CauseSpec {
     rule: race_sent,
     evidence: closed_idle,
     summary: "This side closed an idle connection while the peer was using it again.",
-    advice: "Keep idle connections for longer than the peers' pools do, or make those drop idle connections sooner and repeat such requests.",
+    advice: "Keep idle connections for longer than the peers' pools do, or make those drop idle connections sooner and retry such requests.",
     shows_by: "We are the server, had answered everything, and had closed after at least half a second of silence; then the peer's next request came, or lay unread at the close.",
 };
 

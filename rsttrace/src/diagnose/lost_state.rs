@@ -106,7 +106,7 @@ pub(super) static PEER_LOST_STATE: CauseSpec = CauseSpec {
     fault: Fault::Unknown,
     rule: peer_lost_state,
     evidence: no_timestamp,
-    summary: "What answers under the peer's address no longer knew the connection.",
+    summary: "Whatever answers at the peer's address no longer knows the connection.",
     advice: "Look for a restart or failover of the peer's host, or of a NAT, load balancer or firewall between; the peer's process did not do it, and may still have the connection.",
     shows_by: "The reset has no timestamp, though the connection has them, and no FIN had come.",
 };

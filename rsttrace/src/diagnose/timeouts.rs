@@ -91,7 +91,7 @@ impl fmt::Display for TimeoutsError {
         match self {
             Self::Embedded(error) => write!(formatter, "the known timeouts: {error}"),
             Self::Read { path, error } => {
-                write!(formatter, "cannot read {} of --timeouts: {error}", path.display())
+                write!(formatter, "--timeouts: cannot read {}: {error}", path.display())
             }
             Self::Parse { path, error } => write!(formatter, "{}:{error}", path.display()),
         }

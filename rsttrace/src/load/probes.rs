@@ -210,7 +210,7 @@ pub const PROBES: &[Probe] = &[
             option("csk_accept_kret", Attach::Kretprobe("inet_csk_accept"), ArgCount::Any, (4, 17)),
         ],
         condition: Condition::Always,
-        loss: "the process that accepts from another one's listener is looked up only when a reset comes",
+        loss: "the process that accepted from another one's listener is looked up only when it is reset",
         remedy: FUNCTIONS,
     },
     Probe {

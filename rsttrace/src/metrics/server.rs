@@ -156,7 +156,7 @@ impl Server {
                 None => no_answer(),
             },
             "/healthz" => no_answer(),
-            _ => plain_text(StatusCode::NOT_FOUND, "there is only /metrics and /healthz\n"),
+            _ => plain_text(StatusCode::NOT_FOUND, "not found: there are /metrics and /healthz\n"),
         }
     }
 }

@@ -84,12 +84,12 @@ impl Silences {
         _ = if longest_survived > 0.0 {
             write!(
                 text,
-                "; connections that had been idle for up to {survived} went on: something between forgets them after a time in between"
+                "; connections that had been idle for up to {survived} went on: something on the path forgets them after a time in between"
             )
         } else {
             write!(
                 text,
-                ": something between forgets idle connections after {shortest} at most (no silence was seen to be survived)"
+                ": something on the path forgets idle connections after {shortest} at most (connections that survived are not seen)"
             )
         };
         Some(text)

@@ -36,8 +36,8 @@ fn by_direction(summary: &Summary) -> String {
     let sentence = directions(summary);
     match summary.incidents {
         incidents if incidents == summary.resets => sentence,
-        1 => format!("{sentence} They are one incident."),
-        incidents => format!("{sentence} They are {incidents} incidents."),
+        1 => format!("{sentence} That is one incident."),
+        incidents => format!("{sentence} That is {incidents} incidents."),
     }
 }
 
@@ -113,8 +113,8 @@ fn look_first(worst: &WorstCause) -> String {
     let count = match (resets, incidents) {
         (1, _) => "once".to_owned(),
         (resets, incidents) if resets == incidents => format!("{resets} times"),
-        (resets, 1) => format!("{resets} at the same time"),
-        (resets, incidents) => format!("{resets} resets, {incidents} times"),
+        (resets, 1) => format!("{resets} in one burst"),
+        (resets, incidents) => format!("{resets} resets in {incidents} bursts"),
     };
     let place = if place.is_empty() { String::new() } else { format!(", {place}") };
     format!("Look first at: {} ({count}){place}. {} {}", spec.code, spec.summary, spec.advice)

@@ -84,7 +84,7 @@ fn both_ends_on_this_host_are_one_incident() {
     assert_eq!((other.seq, other.process.expect("its process").pid), (None, 1234));
     assert!(received.cause.evidence.lines().any(|line| line.contains("nginx[812] sent the reset")));
     assert_eq!((summary.resets, summary.incidents), (2, 1));
-    assert!(summary.verdict.contains("They are one incident. To be fixed by: this host (1)"), "{}", summary.verdict);
+    assert!(summary.verdict.contains("That is one incident. To be fixed by: this host (1)"), "{}", summary.verdict);
 }
 
 #[test]

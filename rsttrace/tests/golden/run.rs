@@ -222,7 +222,7 @@ fn clients_that_time_out_together_have_not_ended() {
     let (resets, summary) = play(events.collect());
     assert!(resets.iter().all(|reset| reset.cause.code == "client-gave-up"));
     says(&summary, "To be fixed by: this host (all 40).");
-    says(&summary, "Look first at: client-gave-up (40 at the same time), gunicorn on port 8080.");
+    says(&summary, "Look first at: client-gave-up (40 in one burst), gunicorn on port 8080.");
 }
 
 /// A server is killed under load, and then the load generator ends: the restart is named, and it is one incident.
@@ -247,7 +247,7 @@ fn a_restart_is_named_before_the_end_of_a_client() {
     let restarted = resets.iter().filter(|reset| reset.cause.code == "peer-restarted").count();
     assert_eq!(restarted, 23, "{:?}", summary.by_cause);
     says(&summary, "To be fixed by: the peers (24); harmless: 39.");
-    says(&summary, "Look first at: peer-restarted (23 at the same time), java → 10.0.1.9:443.");
+    says(&summary, "Look first at: peer-restarted (23 in one burst), java → 10.0.1.9:443.");
     assert!(summary.patterns.iter().any(|pattern| pattern.starts_with("peer-restarted is really 24, not 23")));
 }
 
@@ -307,7 +307,7 @@ fn silences_that_break_have_a_limit() {
     let mut events: Vec<ResetEvent> = forgotten(&silences).collect();
     let (_, summary) = play(events.clone());
     says(&summary, "Timing: 12 resets answered data to 10.77.2.2:9000 after silences of 4.0 s to 6.0 s");
-    says(&summary, "after 4.0 s at most (no silence was seen to be survived)");
+    says(&summary, "after 4.0 s at most (connections that survived are not seen)");
     assert!(summary.idle_clusters.is_empty(), "{:?}", summary.idle_clusters);
     // A request that was acknowledged shows that its connection had survived a second and a half.
     let survived = |silence: u32| {

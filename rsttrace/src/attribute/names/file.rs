@@ -41,7 +41,7 @@ pub enum NamesError {
 impl fmt::Display for NamesError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read { path, error } => write!(formatter, "cannot read {} of --names: {error}", path.display()),
+            Self::Read { path, error } => write!(formatter, "--names: cannot read {}: {error}", path.display()),
             Self::Entry { path, line, column, message } => {
                 write!(formatter, "{}:{line}:{column}: {message}", path.display())
             }
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn errors_name_the_file() {
         let missing = NamesFile::read(Some(Path::new("/no/such/file"))).expect_err("it is not there").to_string();
-        assert!(missing.starts_with("cannot read /no/such/file of --names: "), "{missing}");
+        assert!(missing.starts_with("--names: cannot read /no/such/file: "), "{missing}");
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "\n'x' = 'y'").expect("it takes text");
         let malformed = NamesFile::read(Some(file.path())).expect_err("it is malformed").to_string();

@@ -34,7 +34,7 @@ pub struct FilterOptions {
     /// Hide these peers or networks
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = peers::parse)]
     pub not_peer: Vec<IpNet>,
-    /// Show only peers of these names, as records have them (no look-up in the network); `*` stands for any text
+    /// Show only peers of these names, as shown in the output (no DNS); `*` stands for any text
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub host: Vec<String>,
     /// Hide peers of these names
