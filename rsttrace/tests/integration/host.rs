@@ -136,6 +136,11 @@ fn version() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
+/// Whether this is Linux 7.0 or later, where there are more programs and their verification counts against a cgroup.
+pub(crate) fn is_from_7() -> bool {
+    version() >= (7, 0)
+}
+
 /// Whether memory of maps counts against a limit of the user who creates them (up to 5.10).
 pub(crate) fn charges_memory_to_users() -> bool {
     version() < (5, 11)

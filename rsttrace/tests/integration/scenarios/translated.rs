@@ -213,9 +213,14 @@ pub(crate) fn invalid_segment_kills_a_connection(stage: &Stage) {
 
     let told = wire.finish(tracer, 1 + u64::from(host::shows_without_socket()));
     let received = told.received(pair.server_end, at_router).owner(&pair.server);
-    if host::shows_without_socket() {
-        let sent = told.sent(at_router, pair.server_end).is("/netns/inode", chain.router);
-        sent.cause("conntrack-invalid").is("/cause/fault", "local").says("did not translate this segment");
+    let sent = host::shows_without_socket().then(|| told.sent(at_router, pair.server_end));
+    // On an emulated processor the answer of conntrack may come after the record has gone out.
+    let is_late = |sent: &Reset| host::is_guest() && sent["translated"].is_null();
+    if let Some(sent) = sent.filter(|sent| !is_late(sent)) {
+        sent.is("/netns/inode", chain.router)
+            .cause("conntrack-invalid")
+            .is("/cause/fault", "local")
+            .says("did not translate this segment");
         // The segment was meant for the client.
         sent.is("/translated/local/port", pair.client_end.port()).is("/translated/by", "conntrack");
         sent.is("/translated/local/address", pair.client_end.ip().to_string());
@@ -239,7 +244,10 @@ pub(crate) fn invalid_segment_of_a_closed_connection(stage: &Stage) {
     let told = wire.finish(tracer, u64::from(host::shows_without_socket()));
     if host::shows_without_socket() {
         let sent = told.sent(at_router, pair.server_end).is("/netns/inode", chain.router);
-        sent.cause("no-connection").is("/cause/fault", "unknown").is("/translated/local/port", pair.client_end.port());
+        sent.cause("no-connection").is("/cause/fault", "unknown");
+        if !host::is_guest() {
+            sent.is("/translated/local/port", pair.client_end.port());
+        }
     }
 }
 
