@@ -53,13 +53,13 @@ pub(crate) enum ConfigError {
         /// Path of the file.
         path: PathBuf,
         /// What is wrong, in the order of the file; not empty.
-        faults: Vec<Fault>,
+        faults: Vec<FileFault>,
     },
 }
 
 /// A fault of a file.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Fault {
+pub(crate) struct FileFault {
     /// Line, from 1.
     line: usize,
     /// Column, from 1.
@@ -74,7 +74,7 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Read { path, error } => write!(formatter, "cannot read {}: {error}", path.display()),
             Self::Faults { path, faults } => {
-                for (number, Fault { line, column, message }) in faults.iter().enumerate() {
+                for (number, FileFault { line, column, message }) in faults.iter().enumerate() {
                     let separator = if number == 0 { "" } else { "\n" };
                     write!(formatter, "{separator}{}:{line}:{column}: {message}", path.display())?;
                 }
@@ -208,9 +208,9 @@ impl ConfigFile {
     fn error(&self) -> ConfigError {
         let fault = |(place, message): &Wrong| {
             let (line, column) = line_and_column(&self.text, place.start);
-            Fault { line, column, message: message.clone() }
+            FileFault { line, column, message: message.clone() }
         };
-        let faults: BTreeSet<Fault> = self.faults.iter().map(fault).collect();
+        let faults: BTreeSet<FileFault> = self.faults.iter().map(fault).collect();
         ConfigError::Faults { path: self.path.clone(), faults: faults.into_iter().collect() }
     }
 

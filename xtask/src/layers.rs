@@ -184,7 +184,7 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
         let path = entry?.path();
         if path.is_dir() {
             files.extend(rust_files(&path)?);
-        } else if path.extension() == Some(OsStr::new("rs")) && path.file_stem() != Some(OsStr::new("tests")) {
+        } else if path.extension() == Some(OsStr::new("rs")) && !is_of_tests(&path) {
             files.push(path);
         }
     }
@@ -250,6 +250,11 @@ impl<'ast> Visit<'ast> for Dependencies {
         }
         visit::visit_path(self, path);
     }
+}
+
+/// Whether a file has the tests of a module: `NAME_tests.rs`.
+fn is_of_tests(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem.as_encoded_bytes().ends_with(b"_tests"))
 }
 
 /// Whether an attribute is `#[cfg(test)]`, or another condition that contains `test`.

@@ -17,7 +17,7 @@ use tokio::{io::unix::AsyncFd, time::sleep_until};
 use super::{
     Presence, degraded, helper, message, missing_namespaces,
     pacer::{InFlight, Pacer},
-    protocol::{PACKET_MAX, Packet, Ready, Request, TableAnswer},
+    protocol::{HelperPacket, HelperReady, HelperRequest, PACKET_MAX, TableAnswer},
     without_netlink,
 };
 use crate::{
@@ -162,15 +162,15 @@ impl Conntrack {
                 return false;
             }
         };
-        match Packet::decode(self.buffer.get(..length).unwrap_or_default()) {
-            Some(Packet::Answer { serial, own, host }) => {
+        match HelperPacket::decode(self.buffer.get(..length).unwrap_or_default()) {
+            Some(HelperPacket::Answer { serial, own, host }) => {
                 if let Some(request) = self.pacer.take(serial) {
                     let lookup = choose(&request, own, host);
                     self.counts.failed += u64::from(lookup == ConntrackLookup::Unknown);
                     self.answers.push(Answer { id: request.id, lookup });
                 }
             }
-            Some(Packet::Gone(table)) => {
+            Some(HelperPacket::Gone(table)) => {
                 if let Some(table) = self.tables.get_mut(usize::from(table)) {
                     *table = None;
                 }
@@ -215,7 +215,7 @@ impl Translations for Conntrack {
             self.counts.not_requested += 1;
             return false;
         };
-        let request = Request { serial, own, host, tuple: Tuple { source: local, destination: peer } };
+        let request = HelperRequest { serial, own, host, tuple: Tuple { source: local, destination: peer } };
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         if send(socket.get_ref().as_raw_fd(), &request.encode(), flags).is_err() {
             // No room in the socket's buffer, or the helper has ended, which the next reading notices.
@@ -234,7 +234,7 @@ fn watch(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Waits for the helper's first packet. Fails when it ends before, or when it takes longer than [`START_TIMEOUT_MS`].
-fn first_packet(socket: &OwnedFd) -> io::Result<Ready> {
+fn first_packet(socket: &OwnedFd) -> io::Result<HelperReady> {
     let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     poll(&mut polled, PollTimeout::from(START_TIMEOUT_MS))?;
     let mut buffer = [0; 2048];
@@ -243,7 +243,7 @@ fn first_packet(socket: &OwnedFd) -> io::Result<Ready> {
         Err(nix::errno::Errno::EAGAIN) => return Err(io::Error::other("the helper process does not start")),
         Err(error) => return Err(error.into()),
     };
-    let ready = buffer.get(..length).and_then(Ready::decode);
+    let ready = buffer.get(..length).and_then(HelperReady::decode);
     ready.ok_or_else(|| io::Error::other("the helper process is refused its capability or its sockets"))
 }
 

@@ -21,7 +21,7 @@ use nix::{
 };
 
 use super::{
-    protocol::{MESSAGE_MAX, PACKET_MAX, Packet, REQUEST_BYTES, Request},
+    protocol::{HelperPacket, HelperRequest, MESSAGE_MAX, PACKET_MAX, REQUEST_BYTES},
     tables::Tables,
 };
 use crate::sandbox::{self, User};
@@ -65,7 +65,7 @@ fn run(control: &OwnedFd, user: Option<&User>) -> Result<(), Errno> {
         let (requests, ended) = wait(control, &tables)?;
         for table in ended {
             tables.close(table);
-            Packet::Gone(table).encode(&mut packet);
+            HelperPacket::Gone(table).encode(&mut packet);
             reply(control, &packet)?;
         }
         if !requests {
@@ -79,9 +79,9 @@ fn run(control: &OwnedFd, user: Option<&User>) -> Result<(), Errno> {
             Err(Errno::EAGAIN | Errno::EINTR) => continue,
             Err(error) => return Err(error),
         };
-        let Some(request) = request.get(..length).and_then(Request::decode) else { continue };
+        let Some(request) = request.get(..length).and_then(HelperRequest::decode) else { continue };
         let [own, host] = tables.answer(&request, &mut buffers);
-        Packet::Answer { serial: request.serial, own, host }.encode(&mut packet);
+        HelperPacket::Answer { serial: request.serial, own, host }.encode(&mut packet);
         reply(control, &packet)?;
     }
 }

@@ -77,7 +77,7 @@ fn without_netlink() -> Degraded {
 }
 
 /// Entries for the namespaces in which nothing can be looked up.
-fn missing_namespaces(ready: &protocol::Ready) -> Vec<Degraded> {
+fn missing_namespaces(ready: &protocol::HelperReady) -> Vec<Degraded> {
     let loss = "of connections of the others, translations in their own namespace are not known";
     let one = |why: String| Degraded { what: "conntrack".to_owned(), why, loss: loss.to_owned() };
     let mut missing = Vec::new();
@@ -111,5 +111,9 @@ pub(crate) fn fuzz(data: &[u8]) {
             assert!(ends.0.is_none_or(|ends| ends.local != local || ends.peer != peer), "{ends:?}");
         }
     }
-    drop((protocol::Packet::decode(data), protocol::Request::decode(data), protocol::Ready::decode(data)));
+    drop((
+        protocol::HelperPacket::decode(data),
+        protocol::HelperRequest::decode(data),
+        protocol::HelperReady::decode(data),
+    ));
 }

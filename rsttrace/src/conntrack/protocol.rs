@@ -20,7 +20,7 @@ const GONE: u64 = u64::MAX;
 
 /// A request for the entries of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Request {
+pub(super) struct HelperRequest {
     /// Number that the answer has.
     pub(super) serial: u64,
     /// Table of the connection's namespace; it is asked for the tuple, and if it does not have that, for its mirror image.
@@ -31,7 +31,7 @@ pub(super) struct Request {
     pub(super) tuple: Tuple,
 }
 
-impl Request {
+impl HelperRequest {
     pub(super) fn encode(&self) -> [u8; REQUEST_BYTES] {
         let Tuple { source, destination } = self.tuple;
         let family: u16 = if source.address.is_ipv4() { 4 } else { 6 };
@@ -97,7 +97,7 @@ pub(super) type TableAnswer<'a> = Result<&'a [u8], i32>;
 
 /// A packet from the helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Packet<'a> {
+pub(super) enum HelperPacket<'a> {
     /// Answers to the request of this number.
     Answer {
         serial: u64,
@@ -110,7 +110,7 @@ pub(super) enum Packet<'a> {
     Gone(u16),
 }
 
-impl<'a> Packet<'a> {
+impl<'a> HelperPacket<'a> {
     pub(super) fn encode(&self, packet: &mut Vec<u8>) {
         packet.clear();
         match *self {
@@ -158,7 +158,7 @@ impl<'a> Packet<'a> {
 
 /// First packet of the helper: which tables it can ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ready {
+pub(super) struct HelperReady {
     /// Namespaces of the tables, by index. The first is the helper's own.
     pub(super) tables: Vec<NamespaceId>,
     /// Index of the host's table: of the namespace of PID 1; where that cannot be entered, of the helper's own.
@@ -173,7 +173,7 @@ pub(super) struct Ready {
     pub(super) beyond: u16,
 }
 
-impl Ready {
+impl HelperReady {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = [self.host, self.refused, self.error, self.hidden, self.beyond].map(u16::to_ne_bytes).concat();
         for NamespaceId { inode, cookie } in &self.tables {
@@ -212,34 +212,34 @@ mod tests {
     fn packets_survive_the_socket() {
         for tuple in [tuple_of("10.0.0.1:1", "10.0.0.2:2"), tuple_of("[2001:db8::1]:1", "[::ffff:0:1]:65535")] {
             for (own, host) in [(Some(0), None), (None, Some(3)), (Some(1), Some(0))] {
-                let request = Request { serial: 1 << 40, own, host, tuple };
-                assert_eq!(Request::decode(&request.encode()), Some(request));
+                let request = HelperRequest { serial: 1 << 40, own, host, tuple };
+                assert_eq!(HelperRequest::decode(&request.encode()), Some(request));
             }
         }
         let mut bytes = Vec::new();
         for packet in [
-            Packet::Answer { serial: 7, own: Some(Ok(b"abc")), host: Some(Err(2)) },
-            Packet::Answer { serial: 7, own: None, host: Some(Ok(b"")) },
-            Packet::Gone(5),
+            HelperPacket::Answer { serial: 7, own: Some(Ok(b"abc")), host: Some(Err(2)) },
+            HelperPacket::Answer { serial: 7, own: None, host: Some(Ok(b"")) },
+            HelperPacket::Gone(5),
         ] {
             packet.encode(&mut bytes);
-            assert_eq!(Packet::decode(&bytes), Some(packet));
+            assert_eq!(HelperPacket::decode(&bytes), Some(packet));
             for length in 0..bytes.len() {
-                assert_eq!(Packet::decode(&bytes[..length]), None);
+                assert_eq!(HelperPacket::decode(&bytes[..length]), None);
             }
         }
         let tables = vec![NamespaceId { inode: 1, cookie: 2 }, NamespaceId { inode: u32::MAX, cookie: 0 }];
-        let ready = Ready { tables, host: 1, refused: 2, error: 3, hidden: 4, beyond: 5 };
-        assert_eq!(Ready::decode(&ready.encode()), Some(ready.clone()));
-        assert_eq!(Ready::decode(&ready.encode()[..20]), None);
+        let ready = HelperReady { tables, host: 1, refused: 2, error: 3, hidden: 4, beyond: 5 };
+        assert_eq!(HelperReady::decode(&ready.encode()), Some(ready.clone()));
+        assert_eq!(HelperReady::decode(&ready.encode()[..20]), None);
     }
 
     #[test]
     fn bytes_that_are_no_request_are_none() {
-        let request = Request { serial: 1, own: None, host: None, tuple: tuple_of("10.0.0.1:1", "10.0.0.2:2") };
+        let request = HelperRequest { serial: 1, own: None, host: None, tuple: tuple_of("10.0.0.1:1", "10.0.0.2:2") };
         let mut bytes = request.encode();
-        assert_eq!(Request::decode(&bytes[1..]), None);
+        assert_eq!(HelperRequest::decode(&bytes[1..]), None);
         bytes[12..14].copy_from_slice(&5_u16.to_ne_bytes());
-        assert_eq!(Request::decode(&bytes), None);
+        assert_eq!(HelperRequest::decode(&bytes), None);
     }
 }

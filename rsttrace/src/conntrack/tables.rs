@@ -26,7 +26,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{
     message,
-    protocol::{MESSAGE_MAX, Ready, Request, TableAnswer},
+    protocol::{HelperReady, HelperRequest, MESSAGE_MAX, TableAnswer},
 };
 use crate::model::{Endpoint, NamespaceId, translation::Tuple};
 
@@ -103,10 +103,10 @@ impl Tables {
     }
 
     /// What the other side is to know of the tables.
-    pub(super) fn ready(&self) -> Ready {
+    pub(super) fn ready(&self) -> HelperReady {
         let tables = self.all.iter().map(|table| table.namespace).collect();
         let Self { host, refused, error, hidden, beyond, .. } = *self;
-        Ready { tables, host, refused, error, hidden, beyond }
+        HelperReady { tables, host, refused, error, hidden, beyond }
     }
 
     /// The processes to watch, with the indices of their tables.
@@ -141,7 +141,7 @@ impl Tables {
     /// Looks up the entries that a request is for: `buffers` are for the answers of the namespace's own table and the host's.
     pub(super) fn answer<'a>(
         &mut self,
-        request: &Request,
+        request: &HelperRequest,
         [own, host]: &'a mut [[u8; MESSAGE_MAX]; 2],
     ) -> [Option<TableAnswer<'a>>; 2] {
         let of_own = request.own.map(|table| {

@@ -4,11 +4,11 @@ pub mod clock;
 pub mod flood;
 pub mod reclassify;
 mod record;
+mod reset_segment;
 pub mod sample;
-mod segment;
 mod socket_figures;
 
 pub use self::{
     record::{Decoder, Reasons, holder_findings},
-    segment::BitFields,
+    reset_segment::BitFields,
 };

@@ -21,7 +21,7 @@ use rsttrace_common::{
 
 use super::{
     clock::{Ticks, WallClock},
-    segment::{BitFields, bit, has_timestamps, segment},
+    reset_segment::{BitFields, bit, has_timestamps, segment},
     socket_figures,
 };
 use crate::{

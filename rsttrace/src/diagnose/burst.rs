@@ -14,7 +14,7 @@ pub(super) struct Burst {
 }
 
 /// End of one connection.
-pub(super) struct End {
+pub(super) struct ConnectionEnd {
     /// Time of its end.
     pub(super) at: u64,
     /// Time of its opening; `None` if it was open before the start of the trace.
@@ -37,7 +37,7 @@ pub(super) struct Place {
 impl Burst {
     /// Adds the end of a connection. A burst takes a second at most, and each of its connections was open when it began: those
     /// of a service that opens and ends connections all the time are not.
-    pub(super) fn observe(&mut self, end: &End) -> Place {
+    pub(super) fn observe(&mut self, end: &ConnectionEnd) -> Place {
         let is_close =
             end.at <= self.last.saturating_add(AT_ONCE_NS) && self.began <= end.at.saturating_add(AT_ONCE_NS);
         let is_short = end.at.saturating_sub(self.began) <= SECOND_NS;
@@ -61,8 +61,8 @@ impl Burst {
 mod tests {
     use super::*;
 
-    fn end(at_ms: u64, opened_ms: u64, waited: Option<f64>) -> End {
-        End { at: at_ms * 1_000_000, opened: Some(opened_ms * 1_000_000), waited }
+    fn end(at_ms: u64, opened_ms: u64, waited: Option<f64>) -> ConnectionEnd {
+        ConnectionEnd { at: at_ms * 1_000_000, opened: Some(opened_ms * 1_000_000), waited }
     }
 
     #[test]

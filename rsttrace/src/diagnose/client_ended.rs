@@ -7,7 +7,7 @@
 use rsttrace_common::abi::tcp;
 
 use super::{
-    burst::End,
+    burst::ConnectionEnd,
     catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY},
     connection_view::ReceivedReset,
     correlation::before,
@@ -45,10 +45,10 @@ pub(super) static CLIENT_ENDED_RECEIVED: CauseSpec = CauseSpec {
 };
 
 /// End of the connection of a client that this host serves.
-pub(super) fn peers_end(reset: &Reset) -> Option<End> {
+pub(super) fn peers_end(reset: &Reset) -> Option<ConnectionEnd> {
     let view = served(reset).filter(|view| view.has_foreign_ttl() != Some(true))?;
     let now = reset.internals.ktime_ns;
-    Some(End {
+    Some(ConnectionEnd {
         at: before(now, view.socket.fin_received_ms.unwrap_or(0.0)),
         opened: view.socket.age_ms.map(|age| before(now, age)),
         waited: waited_for_answer_ms(reset),
@@ -94,7 +94,7 @@ pub(super) static CLIENT_ENDED_SENT: CauseSpec = CauseSpec {
 };
 
 /// End of a connection that this host's process had opened and closed.
-pub(super) fn own_end(reset: &Reset) -> Option<End> {
+pub(super) fn own_end(reset: &Reset) -> Option<ConnectionEnd> {
     let now = reset.internals.ktime_ns;
     if is_by_close(reset) {
         let socket = reset.socket.as_ref().filter(|socket| socket.role == Some(Role::Client))?;
@@ -103,7 +103,7 @@ pub(super) fn own_end(reset: &Reset) -> Option<End> {
             (sent, _) => sent.is_some(),
         };
         let waited = socket.since_send_ms.filter(|_| is_waiting);
-        return Some(End { at: now, opened: socket.age_ms.map(|age| before(now, age)), waited });
+        return Some(ConnectionEnd { at: now, opened: socket.age_ms.map(|age| before(now, age)), waited });
     }
     let (role, last) = last_data_at_close(reset).filter(|_| is_after_close(reset))?;
     let (closed, silence) = closing_times(reset);
@@ -114,7 +114,7 @@ pub(super) fn own_end(reset: &Reset) -> Option<End> {
         None => reset.socket.as_ref().and_then(|socket| socket.age_ms).map(|age| before(now, age)),
     };
     let waited = silence.filter(|_| last == LastData::Sent);
-    (role == Role::Client).then_some(End { at, opened, waited })
+    (role == Role::Client).then_some(ConnectionEnd { at, opened, waited })
 }
 
 fn own_client_ended(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {

@@ -2,7 +2,7 @@
 
 use rsttrace_common::abi::{tcp, tcp_flag};
 
-use super::tls;
+use super::tls_alerts;
 use crate::model::{Direction, Reset, Role, RstOrigin, Socket};
 
 /// Clock tick that is assumed if the kernel's is not known, milliseconds: the longest (`CONFIG_HZ=100`).
@@ -184,7 +184,7 @@ impl<'a> ReceivedReset<'a> {
 
     /// Returns whether the data that were sent last may be a TLS closing alert, with which nothing is lost.
     pub(crate) fn may_be_closing_alert(self) -> bool {
-        tls::is_closing_alert(self.unacked_bytes()) && !self.has_unsent()
+        tls_alerts::is_closing_alert(self.unacked_bytes()) && !self.has_unsent()
     }
 
     /// Whether a socket that knew the connection made the reset: `Some(true)` for one with a timestamp, `Some(false)` for

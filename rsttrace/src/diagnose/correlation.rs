@@ -48,7 +48,7 @@ const CHECK_MAX_MS: f64 = 5_000.0;
 /// Cache of recent resets. All times in it are nanoseconds of `CLOCK_MONOTONIC`.
 pub(super) struct RecentResets {
     peers: LruCache<(NamespaceId, IpAddr), PeerHost>,
-    destinations: LruCache<(NamespaceId, Endpoint), Destination>,
+    destinations: LruCache<(NamespaceId, Endpoint), PeerDestination>,
     /// Connections without data by peer and local port.
     probes: LruCache<(NamespaceId, IpAddr, u16), Streak>,
     /// Resets by PID and start time of the process.
@@ -133,7 +133,7 @@ struct PeerHost {
 
 /// Address and port to which this host connects.
 #[derive(Default)]
-struct Destination {
+struct PeerDestination {
     /// Connections that broke within the last second, the newest last.
     broken: Vec<BrokenConnection>,
     /// Times at which connections broke with their handshake, within the last second.
@@ -328,7 +328,7 @@ impl RecentResets {
                 correlation.set_burst(self.clients.get_or_insert_mut(key, Burst::default).observe(&end));
             }
         } else {
-            let destination = self.destinations.get_or_insert_mut((netns, reset.peer.end()), Destination::default);
+            let destination = self.destinations.get_or_insert_mut((netns, reset.peer.end()), PeerDestination::default);
             destination.observe(view, now, &mut correlation);
         }
         correlation
@@ -350,7 +350,7 @@ impl PeerHost {
     }
 }
 
-impl Destination {
+impl PeerDestination {
     fn observe(&mut self, view: ReceivedReset<'_>, now: u64, correlation: &mut Correlation) {
         self.broken.retain(|broken| now.saturating_sub(broken.at) <= SECOND_NS);
         self.just_established.retain(|&at| now.saturating_sub(at) <= SECOND_NS);

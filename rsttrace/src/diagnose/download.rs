@@ -8,7 +8,7 @@ use super::{
     sent::{is_after_close, is_by_close},
     serving::WAITED_MIN_MS,
     timeouts::Timeouts,
-    tls::is_closing_alert,
+    tls_alerts::is_closing_alert,
 };
 use crate::{
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},

@@ -22,7 +22,7 @@ mod received;
 mod sent;
 mod serving;
 pub mod timeouts;
-mod tls;
+mod tls_alerts;
 mod turned_away;
 
 use std::borrow::Cow;

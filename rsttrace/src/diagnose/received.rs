@@ -17,7 +17,7 @@ use super::{
     mptcp,
     serving::{self, waiting_time},
     timeouts::{TimeoutKind, Timeouts},
-    tls, turned_away,
+    tls_alerts, turned_away,
 };
 use crate::{
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
@@ -58,7 +58,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &REFUSED_BY_FIREWALL,
     &CONNECTION_REFUSED,
     &mptcp::SUBFLOW_RECEIVED,
-    &tls::GOODBYE_RECEIVED,
+    &tls_alerts::GOODBYE_RECEIVED,
     &serving::HEALTH_PROBE,
     &turned_away::TURNED_AWAY_RECEIVED,
     &keepalive::REUSED_CLOSED_CONNECTION,

@@ -15,7 +15,7 @@ use super::{
     received::AT_WORK_MS,
     serving::WAITED_MIN_MS,
     timeouts::Timeouts,
-    tls, turned_away,
+    tls_alerts, turned_away,
 };
 use crate::{
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
@@ -41,7 +41,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &PORT_CLOSED,
     &mptcp::SUBFLOW_SENT,
     &ended::AFTERMATH,
-    &tls::GOODBYE_SENT,
+    &tls_alerts::GOODBYE_SENT,
     &HEALTH_PROBE,
     &ended::GIVEN_UP_EARLIER,
     &ended::PEER_STOPPED_READING,

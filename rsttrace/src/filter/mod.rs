@@ -2,16 +2,16 @@
 //!
 //! The kernel side has dropped what certainly does not match; this is the truth.
 
-pub mod cgroup;
-mod error;
+pub mod cgroup_filter;
+mod filter_error;
 pub mod netns;
 
 use std::time::Instant;
 
-pub use self::error::{FilterError, NotNetns};
+pub use self::filter_error::{FilterError, NotNetns};
 
 use crate::{
-    filter::{cgroup::WantedCgroup, netns::Netns},
+    filter::{cgroup_filter::WantedCgroup, netns::NetnsFilter},
     model::{
         Direction, Family, FilterOptions, Forwarded, PortRange, Reset,
         names::{is_comm, matches_name, names_unit},
@@ -23,7 +23,7 @@ use crate::{
 pub struct RecordFilter {
     filters: FilterOptions,
     /// The only wanted network namespace.
-    pub netns: Option<Netns>,
+    pub netns: Option<NetnsFilter>,
     /// The only wanted cgroup.
     cgroup: Option<WantedCgroup>,
 }
@@ -32,7 +32,7 @@ impl RecordFilter {
     /// Checks what can only be checked on this host: looks at the path of `--netns`, and for the cgroup of `--cgroup` in the
     /// mounted hierarchies. Blocks on their file systems. Fails when `--netns` names nothing here.
     pub fn new(filters: FilterOptions) -> Result<Self, FilterError> {
-        let netns = filters.netns.as_deref().map(Netns::find).transpose()?;
+        let netns = filters.netns.as_deref().map(NetnsFilter::find).transpose()?;
         let cgroup = filters.cgroup.as_deref().map(WantedCgroup::find);
         Ok(Self { filters, netns, cgroup })
     }
@@ -40,7 +40,7 @@ impl RecordFilter {
     /// What is to be said at the start of a run: filters that nothing matches now, or may not. Looks at every process of
     /// the host where a network namespace is not found otherwise.
     pub fn notes(&self) -> impl Iterator<Item = String> {
-        let absence = self.netns.as_ref().and_then(Netns::absence);
+        let absence = self.netns.as_ref().and_then(NetnsFilter::absence);
         absence.into_iter().chain(self.cgroup.as_ref().and_then(WantedCgroup::note))
     }
 
@@ -51,7 +51,7 @@ impl RecordFilter {
 
     /// When the path of `--netns` has to be looked at next, whether or not there are events; `None` without a path.
     pub fn next_look(&self) -> Option<Instant> {
-        self.netns.as_ref().and_then(Netns::next_look)
+        self.netns.as_ref().and_then(NetnsFilter::next_look)
     }
 
     /// Whether every reset of the host is wanted.

@@ -36,7 +36,7 @@ const SPANS: usize = 8;
 
 /// The wanted network namespace.
 #[derive(Debug)]
-pub struct Netns(Named);
+pub struct NetnsFilter(Named);
 
 #[derive(Debug)]
 enum Named {
@@ -44,7 +44,7 @@ enum Named {
     Path(Followed),
 }
 
-impl Netns {
+impl NetnsFilter {
     /// Looks at what the value of `--netns` names. Fails when that cannot be, or is not, a network namespace. A number need
     /// not be one that exists now.
     pub fn find(text: &str) -> Result<Self, FilterError> {
@@ -130,7 +130,7 @@ struct Followed {
     /// What the path names; `None` while it names no namespace.
     target: Option<Target>,
     /// The process that the path named last.
-    process: Option<Process>,
+    process: Option<NetnsProcess>,
     /// When the path named which namespace, the latest span last.
     spans: VecDeque<Span>,
     next_look: Instant,
@@ -143,12 +143,12 @@ struct Followed {
 struct Target {
     inode: u32,
     /// Of `/proc/PID/ns/net`, or of a symbolic link to it.
-    process: Option<Process>,
+    process: Option<NetnsProcess>,
 }
 
 /// A process for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Process {
+struct NetnsProcess {
     /// `/proc/PID`.
     directory: PathBuf,
     /// Start, in clock ticks since boot.
@@ -252,7 +252,7 @@ impl Followed {
 /// differ.
 fn look_up(path: &Path, device: u64) -> io::Result<Option<Target>> {
     let process = match process_directory(path).map(|directory| (start_ticks(&directory), directory)) {
-        Some((Ok(started), directory)) => Some(Process { directory, started }),
+        Some((Ok(started), directory)) => Some(NetnsProcess { directory, started }),
         Some((Err(error), _)) if is_out_of_sight(&error) => return Err(error),
         _ => None,
     };
@@ -358,7 +358,7 @@ mod tests {
     }
 
     fn refusal(text: &str) -> String {
-        Netns::find(text).expect_err(text).to_string()
+        NetnsFilter::find(text).expect_err(text).to_string()
     }
 
     #[test]
@@ -388,11 +388,11 @@ mod tests {
     #[test]
     fn a_number_is_watched_whether_it_exists_or_not() {
         let own = own();
-        let netns = Netns::find(&own.to_string()).expect("it can be one");
+        let netns = NetnsFilter::find(&own.to_string()).expect("it can be one");
         assert_eq!((netns.number(), netns.absence(), netns.next_look()), (own, None, None));
         assert!(netns.open().is_ok_and(|file| file.metadata().is_ok_and(|found| found.ino() == u64::from(own))));
         assert!(netns.matches(own, 7) && !netns.matches(own + 1, 7));
-        let netns = Netns::find("4294967295").expect("it can be one");
+        let netns = NetnsFilter::find("4294967295").expect("it can be one");
         assert!(netns.absence().is_some_and(|note| note.contains("namespace 4294967295")));
         assert!(matches!(netns.open(), Err(FilterError::NetnsAbsent(4_294_967_295))));
     }
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_path_matches_up_to_the_last_look() {
-        let mut netns = Netns(Named::Path(followed()));
+        let mut netns = NetnsFilter(Named::Path(followed()));
         let own = own();
         assert_eq!((netns.number(), netns.absence()), (own, None));
         assert!(!netns.matches(own, 5));
@@ -431,7 +431,7 @@ mod tests {
         assert!(said.contains("is gone"), "{said}");
         assert_eq!(followed.take(Ok(None), 30), None);
         // Another one with the same number, which the path does not name.
-        let mut netns = Netns(Named::Path(followed));
+        let mut netns = NetnsFilter(Named::Path(followed));
         assert_eq!(netns.number(), NOWHERE);
         assert!(netns.matches(own, 9) && !netns.matches(own, 15) && !netns.matches(own, 25));
         // The path names it again, and then another one.
@@ -450,7 +450,8 @@ mod tests {
         let mut followed = followed();
         let target = followed.target.clone().expect("it is there");
         let process = target.process.clone().expect("it is of a process");
-        let other = Target { inode: target.inode, process: Some(Process { started: process.started + 1, ..process }) };
+        let other =
+            Target { inode: target.inode, process: Some(NetnsProcess { started: process.started + 1, ..process }) };
         assert!(followed.take(Ok(Some(other.clone())), 10).is_some_and(|said| said.contains("is gone")));
         assert_eq!((followed.take(Ok(Some(other)), 20), &followed.target), (None, &None));
         assert!(followed.take(Ok(Some(target)), 30).is_some());
@@ -462,7 +463,7 @@ mod tests {
         let denied = || Err(io::Error::from_raw_os_error(libc::EACCES));
         assert!(followed.take(denied(), 10).is_some_and(|said| said.contains("by its number")));
         assert_eq!(followed.take(denied(), 20), None);
-        assert!(Netns(Named::Path(followed)).matches(own(), 20));
+        assert!(NetnsFilter(Named::Path(followed)).matches(own(), 20));
     }
 
     #[test]

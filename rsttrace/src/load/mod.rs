@@ -6,8 +6,8 @@
 mod attach;
 mod aya_compat;
 pub mod btf;
-mod error;
 mod interfaces;
+mod load_error;
 mod maps;
 mod object;
 mod options;
@@ -18,8 +18,8 @@ mod resource_limits;
 
 pub use self::{
     btf::KernelInfo,
-    error::LoadError,
     interfaces::{Interfaces, InterfacesError},
+    load_error::LoadError,
     object::{Object, load_for_transport},
     options::{ExtraEvents, TransportChoice},
 };

@@ -40,7 +40,7 @@ use crate::{
     decode::{BitFields, Decoder, Reasons, flood::FloodAggregator},
     diagnose::{Diagnosis, timeouts::Timeouts},
     exit::Failure,
-    filter::{RecordFilter, netns::Netns},
+    filter::{RecordFilter, netns::NetnsFilter},
     load::{self, Interfaces, KernelInfo, LoadOptions, Loaded, Object, preflight},
     model::{LostWhere, Record},
     sandbox::{self, User},
@@ -88,7 +88,7 @@ pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
 /// Interfaces of `--forwarded`, in the network namespace of `--netns`. Fails when one of them is not there.
 fn find_interfaces(names: &[String], filter: &RecordFilter) -> Result<Interfaces, Failure> {
     let netns = filter.netns.as_ref().filter(|_| !names.is_empty());
-    Ok(Interfaces::find(names, netns.map(Netns::open).transpose()?)?)
+    Ok(Interfaces::find(names, netns.map(NetnsFilter::open).transpose()?)?)
 }
 
 /// One live run.
@@ -133,7 +133,7 @@ impl Pipeline {
             buffer_bytes: run.buffer_size,
             remember: run.remember,
             filters: filter.filters(),
-            netns: filter.netns.as_ref().map(Netns::number),
+            netns: filter.netns.as_ref().map(NetnsFilter::number),
         };
         let (object, loaded) = load::load_for_transport(kernel, run.transport, run.debug_kernel, &options)?;
         let reasons = Reasons { reset: kernel.reset_reasons.clone(), drop: kernel.drop_reasons.clone() };

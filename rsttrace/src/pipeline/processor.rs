@@ -268,7 +268,7 @@ impl<A: Attribute> Processor<A> {
 
     /// Emits the records that have waited long enough for the other end of their connection.
     pub fn release_held(&mut self, now_ns: u64, out: &mut impl Output) {
-        let mut end = End { stages: &self.stages, wanted: self.wanted, emitted: &mut self.emitted, out };
+        let mut end = ChainEnd { stages: &self.stages, wanted: self.wanted, emitted: &mut self.emitted, out };
         self.correlator.release(now_ns, &mut |correlator, record| end.emit(correlator, record));
     }
 
@@ -350,20 +350,20 @@ impl<A: Attribute> Processor<A> {
 
     /// Emits a record and those that were joined with it, where they need not wait for the other end of their connection.
     fn pass_on(&mut self, record: Arc<Reset>, joined: Joined, out: &mut impl Output) {
-        let mut end = End { stages: &self.stages, wanted: self.wanted, emitted: &mut self.emitted, out };
+        let mut end = ChainEnd { stages: &self.stages, wanted: self.wanted, emitted: &mut self.emitted, out };
         self.correlator.admit(record, joined, &mut |correlator, record| end.emit(correlator, record));
     }
 }
 
 /// The end of the chain: filter, number, explain.
-struct End<'a, A, O> {
+struct ChainEnd<'a, A, O> {
     stages: &'a Stages<A>,
     wanted: Wanted,
     emitted: &'a mut u64,
     out: &'a mut O,
 }
 
-impl<A: Attribute, O: Output> End<'_, A, O> {
+impl<A: Attribute, O: Output> ChainEnd<'_, A, O> {
     /// Emits a record that passes the filter.
     fn emit(&mut self, correlator: &mut Correlator, mut record: Arc<Reset>) {
         // It is still the only reference.

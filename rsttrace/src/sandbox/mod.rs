@@ -48,7 +48,7 @@ pub(crate) fn enter(requirements: Requirements, user: Option<&User>) -> Result<V
     };
     #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
     if requirements.host_names {
-        for name_service::LoadError { module, message } in name_service::load() {
+        for name_service::ModuleError { module, message } in name_service::load() {
             degrade(&module, io::Error::other(message), "hosts that this service alone knows are not found");
         }
     }

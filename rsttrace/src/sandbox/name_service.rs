@@ -11,7 +11,7 @@ use std::{
 };
 
 /// A module that is installed and could not be loaded.
-pub(super) struct LoadError {
+pub(super) struct ModuleError {
     /// File name of the module.
     pub(super) module: String,
     /// Message of the dynamic linker.
@@ -21,7 +21,7 @@ pub(super) struct LoadError {
 /// Loads the modules of all services that `/etc/nsswitch.conf` lists for hosts, then resolves `localhost`, so that the
 /// modules and the C library load their own dependencies. Blocks for that lookup, which does not use the network.
 /// Returns the modules that could not be loaded.
-pub(super) fn load() -> Vec<LoadError> {
+pub(super) fn load() -> Vec<ModuleError> {
     let configuration = fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
     let errors = host_services(&configuration).into_iter().filter_map(|service| load_module(&service).err()).collect();
     // A lookup that fails has loaded the dependencies as well.
@@ -51,7 +51,7 @@ fn host_services(configuration: &str) -> Vec<String> {
 
 /// Maps the module of a service for the rest of the process's life. A module that is not installed is no error: the C
 /// library skips such a service.
-fn load_module(service: &str) -> Result<(), LoadError> {
+fn load_module(service: &str) -> Result<(), ModuleError> {
     let module = format!("libnss_{service}.so.2");
     let Ok(name) = CString::new(module.as_str()) else { return Ok(()) };
     // SAFETY: the name lives through the call. The module's initializers run, as they do at the first lookup.
@@ -70,7 +70,7 @@ fn load_module(service: &str) -> Result<(), LoadError> {
     if message.starts_with(&module) && message.contains("No such file or directory") {
         return Ok(());
     }
-    Err(LoadError { module, message })
+    Err(ModuleError { module, message })
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Each sink has a queue and a thread of its own ([`set`], [`worker`]), so that one that blocks delays no other. A sink
 //! does one thing: it takes records to a destination. Retries, counts and messages are the worker's.
 
+#[doc(hidden)]
+pub mod encodings;
 mod host_port;
 mod journald;
 mod json_file;
@@ -13,8 +15,6 @@ pub(crate) mod set;
 mod spec;
 mod stdout;
 mod syslog;
-#[doc(hidden)]
-pub mod testing;
 pub(crate) mod throttle;
 #[cfg(feature = "tls")]
 mod tls;

@@ -43,8 +43,8 @@ const MAX_REPORTED: usize = 3;
 pub(super) struct Patterns {
     idle_times: BTreeMap<(IdleKind, i32), IdleCluster>,
     periodicities: LruCache<(&'static str, Option<IpAddr>), Periodicity>,
-    burst: Option<Burst>,
-    bursts: Vec<Burst>,
+    burst: Option<ResetBurst>,
+    bursts: Vec<ResetBurst>,
     pub(super) backends: HeavyHitters<Endpoint>,
     pub(super) fin_order: FinOrderCounts,
     /// Resets of each cause that only a burst shows, and those before them that turned out to belong to it.
@@ -64,7 +64,7 @@ struct Periodicity {
 
 /// Resets in quick succession.
 #[derive(Clone, Debug)]
-struct Burst {
+struct ResetBurst {
     start: Timestamp,
     start_ns: u64,
     last_ns: u64,
@@ -154,13 +154,13 @@ impl Patterns {
             Some(burst) if now.saturating_sub(burst.last_ns) <= BURST.1 => burst.grow(reset),
             _ => {
                 self.end_burst();
-                self.burst = Some(Burst::of(reset));
+                self.burst = Some(ResetBurst::of(reset));
             }
         }
     }
 
     fn end_burst(&mut self) {
-        self.bursts.extend(self.burst.take().filter(Burst::is_one));
+        self.bursts.extend(self.burst.take().filter(ResetBurst::is_one));
         self.bursts.sort_by_key(|burst| std::cmp::Reverse(burst.count));
         self.bursts.truncate(MAX_REPORTED);
     }
@@ -205,9 +205,9 @@ impl Patterns {
         sentences.extend(clusters.iter().map(IdleCluster::sentence));
         sentences.extend(self.regular());
         let mut bursts = self.bursts.clone();
-        bursts.extend(self.burst.clone().filter(Burst::is_one));
+        bursts.extend(self.burst.clone().filter(ResetBurst::is_one));
         bursts.sort_by_key(|burst| std::cmp::Reverse(burst.count));
-        sentences.extend(bursts.iter().take(MAX_REPORTED).map(Burst::sentence));
+        sentences.extend(bursts.iter().take(MAX_REPORTED).map(ResetBurst::sentence));
         sentences.extend(self.by_burst.iter().filter(|(_, (_, first))| *first > 0).map(|(code, (known, first))| {
             let all = known + first;
             format!("{code} is really {all}, not {known}: the first were shown before that was clear")
@@ -308,7 +308,7 @@ impl Periodicity {
     }
 }
 
-impl Burst {
+impl ResetBurst {
     fn of(reset: &Reset) -> Self {
         let now = reset.internals.ktime_ns;
         Self {

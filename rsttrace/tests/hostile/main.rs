@@ -26,7 +26,7 @@ use rsttrace::{
     metrics::Metrics,
     model::{Actor, Container, Coverage, Interface, OwnerConfidence, Pod, Process, Provenance, Record, Reset},
     pipeline::testing::{self, Collected, FromEvents, NoKernel},
-    sink::testing::Encodings,
+    sink::encodings::Encodings,
     summary::{SummaryContext, Tally},
 };
 use rsttrace_common::event::{ResetEvent, Task};

@@ -15,14 +15,14 @@ use crate::model::Pod;
 const DATA_ROOT: &str = "var/lib/docker";
 
 /// What the file of one container says.
-struct Container {
+struct DockerContainer {
     facts: ContainerFacts,
     /// Empty while the container does not run.
     addresses: Vec<IpAddr>,
 }
 
 /// The containers of Docker.
-pub(super) struct Docker(FileCache<Container>);
+pub(super) struct Docker(FileCache<DockerContainer>);
 
 impl Default for Docker {
     fn default() -> Self {
@@ -71,7 +71,7 @@ struct Config {
     #[serde(default, rename = "Config")]
     settings: Option<Settings>,
     #[serde(default)]
-    state: Option<State>,
+    state: Option<DockerState>,
     #[serde(default)]
     network_settings: Option<NetworkSettings>,
 }
@@ -122,7 +122,7 @@ impl Labels {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct State {
+struct DockerState {
     #[serde(default)]
     running: bool,
 }
@@ -143,7 +143,7 @@ struct Network {
 }
 
 /// Parses the file of one container; `None` if it has another form.
-fn parse(file: &str) -> Option<Container> {
+fn parse(file: &str) -> Option<DockerContainer> {
     let config: Config = serde_json::from_str(file).ok()?;
     let (image, labels) =
         config.settings.map(|settings| (settings.image, settings.labels.unwrap_or_default())).unwrap_or_default();
@@ -164,7 +164,7 @@ fn parse(file: &str) -> Option<Container> {
     let networks = config.network_settings.and_then(|settings| settings.networks).filter(|_| is_running);
     let addresses = networks.iter().flat_map(HashMap::values).flatten();
     let addresses = addresses.flat_map(|network| [network.ipv4.as_deref(), network.ipv6.as_deref()]).flatten();
-    Some(Container { facts, addresses: addresses.filter_map(|address| address.parse().ok()).collect() })
+    Some(DockerContainer { facts, addresses: addresses.filter_map(|address| address.parse().ok()).collect() })
 }
 
 /// Parses any text.

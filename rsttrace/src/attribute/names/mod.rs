@@ -222,4 +222,4 @@ impl Names {
 }
 
 #[cfg(test)]
-mod tests;
+mod names_tests;

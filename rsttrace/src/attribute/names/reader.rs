@@ -35,7 +35,7 @@ const STACK_BYTES: usize = 512 << 10;
 const BUNDLES_MAX: std::num::NonZeroUsize = std::num::NonZeroUsize::new(1024).unwrap();
 
 /// A request to read all sources, and the bundle of this container.
-pub(super) type Request = Option<Arc<str>>;
+pub(super) type RefreshRequest = Option<Arc<str>>;
 
 /// Result of a refresh.
 pub(super) struct Refreshed {
@@ -76,7 +76,7 @@ impl Sources {
     }
 
     /// Reads what has changed. `wanted` is a container that a record has and that is not known.
-    pub(super) fn refresh(&mut self, wanted: Request) -> Refreshed {
+    pub(super) fn refresh(&mut self, wanted: RefreshRequest) -> Refreshed {
         let began_ns = monotonic_ns();
         let (budget, mut findings) = (Budget::default(), Findings::default());
         self.docker.read(&self.root, &budget, &mut findings);
@@ -101,7 +101,7 @@ impl Sources {
 
 /// The thread, seen from the one that has the records.
 pub(super) struct Reader {
-    requests: Sender<Request>,
+    requests: Sender<RefreshRequest>,
     results: Receiver<Refreshed>,
     /// Whether a request has no result yet.
     is_busy: bool,
@@ -109,7 +109,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Starts the thread, which ends when this is dropped. Fails when the host allows no more threads.
-    pub(super) fn start(mut refresh: impl FnMut(Request) -> Refreshed + Send + 'static) -> io::Result<Self> {
+    pub(super) fn start(mut refresh: impl FnMut(RefreshRequest) -> Refreshed + Send + 'static) -> io::Result<Self> {
         let (requests, wanted) = mpsc::channel();
         let (report, results) = mpsc::channel();
         let work = move || {
@@ -129,7 +129,7 @@ impl Reader {
     }
 
     /// Asks for a refresh, unless one is being made.
-    pub(super) fn request(&mut self, wanted: Request) {
+    pub(super) fn request(&mut self, wanted: RefreshRequest) {
         if !self.is_busy {
             // A thread that has died shows when its result is asked for.
             self.is_busy = self.requests.send(wanted).is_ok();

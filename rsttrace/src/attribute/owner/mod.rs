@@ -209,4 +209,4 @@ fn is_same_process(one: &KernelTask, other: &KernelTask) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+mod owner_tests;

@@ -1,8 +1,8 @@
 //! OpenTelemetry logs to a collector, over HTTP or gRPC (OTLP). Retryable errors are retried as the protocol asks for;
 //! what the collector rejects is counted.
 
-mod client;
-mod message;
+mod exporter;
+mod payload;
 
 use std::{borrow::Cow, time::Instant};
 
@@ -10,8 +10,8 @@ use anyhow::{Context as _, Error, Result};
 use prost::Message as _;
 use tokio::runtime::{Builder, Runtime};
 
-use self::client::{Client, ExportOutcome};
-use self::message::{AnyValue, ExportRequest, KeyValue, LogRecord, Resource, ResourceLogs, Scope, ScopeLogs};
+use self::exporter::{Client, ExportOutcome};
+use self::payload::{AnyValue, ExportRequest, KeyValue, LogRecord, Resource, ResourceLogs, Scope, ScopeLogs};
 use super::{DeliveryReport, Sink, host_port};
 use crate::{
     format::{

@@ -19,7 +19,7 @@ use tokio::{
     time::{timeout, timeout_at},
 };
 
-use super::{OtlpEndpoint, message::ExportResponse};
+use super::{OtlpEndpoint, payload::ExportResponse};
 use crate::util::sanitize::Sanitized;
 
 /// Limit for a connection, and for a request with its response.
