@@ -159,7 +159,7 @@ pub(crate) fn killed_server_ends_all_connections(stage: &Stage) {
     received[1].cause("peer-restarted");
     received[2].state("CLOSE_WAIT").cause("peer-restarted");
     let verdict = run.summaries.last().expect("a summary")["verdict"].as_str().expect("a text");
-    assert!(verdict.contains("Look first at: peer-restarted (2 at the same time)"), "{verdict}");
+    assert!(verdict.contains("Look first at: peer-restarted (2 in one burst)"), "{verdict}");
     assert!(verdict.contains("To be fixed by: the peers (all 3)"), "{verdict}");
 }
 
