@@ -1,7 +1,7 @@
 # Options of a command.
 _rsttrace_words() {
     case $1 in
-        rsttrace) printf '%s\n' --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --names --config --ready-fd --help --version ;;
+        rsttrace) printf '%s\n' --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --hints --names --config --ready-fd --help --version ;;
         doctor) printf '%s\n' --json --help ;;
         explain) printf '%s\n' --json --help ;;
         check-config) printf '%s\n' --help ;;
@@ -68,6 +68,7 @@ _rsttrace_values() {
         --buffer-size) : ;;
         --user) _rsttrace_one _rsttrace_users ;;
         --timeouts) _rsttrace_files "$value" ;;
+        --hints) _rsttrace_files "$value" ;;
         --names) _rsttrace_files "$value" ;;
         --config) _rsttrace_files "$value" ;;
         --ready-fd) : ;;

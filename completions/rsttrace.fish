@@ -48,6 +48,7 @@ complete -c rsttrace -n '__rsttrace_is ' -l transport -d 'Set the buffer between
 complete -c rsttrace -n '__rsttrace_is ' -l buffer-size -d 'Set the size of the kernel buffer (perf: of each CPU\'s), rounded up to a power of two of pages' -x
 complete -c rsttrace -n '__rsttrace_is ' -l user -d 'Switch to this user, by name or number, after the probes are attached' -x -a '(__rsttrace_users)'
 complete -c rsttrace -n '__rsttrace_is ' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
+complete -c rsttrace -n '__rsttrace_is ' -l hints -d 'Read additional hints for programs of your own from a TOML file, tried before the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is ' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
 complete -c rsttrace -n '__rsttrace_is ' -l config -d 'Read options from a TOML file (`name = value`); the command line takes precedence' -r -F
 complete -c rsttrace -n '__rsttrace_is ' -l ready-fd -d 'Write a newline to this file descriptor once every probe is attached' -x

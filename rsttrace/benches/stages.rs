@@ -15,7 +15,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use rsttrace::{
     attribute::{Attribution, owner},
     decode::{BitFields, Decoder, Reasons, clock::WallClock, sample},
-    diagnose::{Diagnosis, timeouts::Timeouts},
+    diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
     filter::RecordFilter,
     format::{Format, TextOptions, TextWidth, TimeFormat},
     model::{Record, Reset},
@@ -44,7 +44,7 @@ fn decoder() -> Decoder {
 }
 
 fn diagnosis() -> Diagnosis {
-    Diagnosis::new(Timeouts::read(None).expect("the known timeouts"))
+    Diagnosis::new(Timeouts::read(None).expect("the known timeouts"), ProgramHints::embedded())
 }
 
 /// Records of the golden cases, from the complete chain.

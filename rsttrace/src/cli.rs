@@ -268,6 +268,9 @@ pub struct RunOptions {
     /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones
     #[arg(long, value_name = "FILE")]
     pub timeouts: Option<PathBuf>,
+    /// Read additional hints for programs of your own from a TOML file, tried before the built-in ones
+    #[arg(long, value_name = "FILE")]
+    pub hints: Option<PathBuf>,
     /// Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins
     #[arg(long, value_name = "FILE")]
     pub names: Option<PathBuf>,

@@ -11,7 +11,7 @@ use anyhow::Error;
 use crate::{
     attribute::NamesError,
     config::ConfigError,
-    diagnose::timeouts::TimeoutsError,
+    diagnose::TableError,
     filter::FilterError,
     load::{InterfacesError, LoadError},
     sandbox::UserError,
@@ -89,11 +89,11 @@ impl From<FilterError> for Failure {
     }
 }
 
-impl From<TimeoutsError> for Failure {
-    fn from(error: TimeoutsError) -> Self {
+impl From<TableError> for Failure {
+    fn from(error: TableError) -> Self {
         match error {
-            TimeoutsError::Embedded(_) => Self::Running(error.into()),
-            TimeoutsError::Read { .. } | TimeoutsError::Parse { .. } => Self::usage(error),
+            TableError::Embedded(_) => Self::Running(error.into()),
+            TableError::Read { .. } | TableError::Parse { .. } => Self::usage(error),
         }
     }
 }

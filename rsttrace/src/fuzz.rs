@@ -20,7 +20,7 @@ use crate::{
         clock::{Ticks, WallClock},
         sample,
     },
-    diagnose::{Diagnosis, timeouts::Timeouts},
+    diagnose::{DataFileError, Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
     filter::RecordFilter,
     format::{Format, TextOptions, TextWidth, TimeFormat},
     load::btf::{KernelTypes, TypeKind},
@@ -34,10 +34,11 @@ use crate::{
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("sample", sample),
     ("btf", btf),
     ("timeouts", timeouts),
+    ("hints", hints),
     ("arguments", arguments),
     ("process", process),
     ("conntrack", conntrack),
@@ -109,6 +110,22 @@ pub fn btf(data: &[u8]) {
     drop((types.reset_reasons(), types.drop_reasons()));
 }
 
+/// An error is one line that begins with its line and column.
+fn has_position(error: &DataFileError) {
+    let error = error.to_string();
+    let mut parts = error.splitn(3, ':');
+    let is_number = |part: Option<&str>| part.is_some_and(|part| part.parse::<usize>().is_ok());
+    assert!(is_number(parts.next()) && is_number(parts.next()), "{error}");
+    assert!(!error.contains('\n'), "{error}");
+}
+
+/// The file of `--hints`. Errors have a line and a column.
+pub fn hints(data: &[u8]) {
+    if let Err(error) = ProgramHints::parse(&String::from_utf8_lossy(data)) {
+        has_position(&error);
+    }
+}
+
 /// The file of `--timeouts`. Accepted entries have a name and a time, errors have a line and a column.
 pub fn timeouts(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -119,13 +136,7 @@ pub fn timeouts(data: &[u8]) {
             }
             drop(timeouts.names(60_000.0));
         }
-        Err(error) => {
-            let error = error.to_string();
-            let mut parts = error.splitn(3, ':');
-            let is_number = |part: Option<&str>| part.is_some_and(|part| part.parse::<usize>().is_ok());
-            assert!(is_number(parts.next()) && is_number(parts.next()), "{error}");
-            assert!(!error.contains('\n'), "{error}");
-        }
+        Err(error) => has_position(&error),
     }
 }
 

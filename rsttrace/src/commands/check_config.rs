@@ -3,8 +3,13 @@
 use std::path::Path;
 
 use crate::{
-    attribute::NamesFile, config::ConfigFile, diagnose::timeouts::Timeouts, exit::Failure, filter::RecordFilter,
-    sandbox::User, util::messages::info,
+    attribute::NamesFile,
+    config::ConfigFile,
+    diagnose::{program_hints::ProgramHints, timeouts::Timeouts},
+    exit::Failure,
+    filter::RecordFilter,
+    sandbox::User,
+    util::messages::info,
 };
 
 /// Checks a file, and what it names on this host. Blocks as reading the files does. Fails with status 2 and everything
@@ -15,6 +20,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     for (name, fault) in [
         ("netns", RecordFilter::new(filters).err().map(|error| error.to_string())),
         ("timeouts", Timeouts::read(run.timeouts.as_deref()).err().map(|error| error.to_string())),
+        ("hints", ProgramHints::read(run.hints.as_deref()).err().map(|error| error.to_string())),
         ("names", NamesFile::read(run.names.as_deref()).err().map(|error| error.to_string())),
         ("user", run.user.and_then(|user| User::find(&user).err()).map(|error| error.to_string())),
     ] {

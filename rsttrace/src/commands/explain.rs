@@ -142,6 +142,7 @@ pub(crate) fn page(out: &mut Vec<u8>) -> anyhow::Result<()> {
         let source = row.source.as_deref().unwrap_or_default();
         writeln!(out, "| {} | {} | {kind} | {note} | {source} |", row.seconds, row.owner)?;
     }
+    writeln!(out, "\n{HINTS}")?;
     Ok(())
 }
 
@@ -164,6 +165,19 @@ seconds = 37.5             # 0 removes it
 kind = \"server\"            # or \"client\", \"path\"; optional, as are the next two
 note = \"since release 4\"
 source = \"backend.yaml\"
+```";
+
+const HINTS: &str = "## Hints for programs of your own
+
+The advice ends with the setting of the program that owns the socket, where the built-in table has one. `--hints FILE` adds programs, which are tried first. One matches if its comm or the file name of its executable begins with one of `names`, or its command line contains one of `command_line`:
+
+```toml
+[[program]]
+names = [\"payments\"]
+command_line = [\"/srv/payments.jar\"]   # for programs that run in an interpreter
+[program.hints]
+listen-overflow = \"payments: server.backlog in payments.yaml.\"
+\"sent/keepalive-race\" = \"\"            # one direction only; empty: no hint, not even a built-in one
 ```";
 
 fn capitalised(text: &str) -> String {

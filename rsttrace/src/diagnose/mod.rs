@@ -1,6 +1,6 @@
 //! Diagnosis: the cause of a reset, the side that has something to change, and the evidence.
 //!
-//! No I/O but for the file of `--timeouts` at the start: fills in the cause of one record after the other. Earlier
+//! No I/O but for the files of `--timeouts` and `--hints` at the start: fills in the cause of one record after the other. Earlier
 //! resets are kept in a bounded cache, see `correlation.rs`.
 
 mod burst;
@@ -17,7 +17,7 @@ mod keepalive;
 mod lost_state;
 mod mptcp;
 pub mod not_translated;
-mod program_hints;
+pub mod program_hints;
 mod received;
 mod sent;
 mod serving;
@@ -27,11 +27,12 @@ mod turned_away;
 
 use std::borrow::Cow;
 
+pub use data_file::{DataFileError, TableError};
 pub(crate) use keepalive::leave;
 pub(crate) use sent::CHECKS_MIN;
 
 use crate::{
-    diagnose::{catalogue::CauseSpec, correlation::RecentResets, program_hints::HintsByCause, timeouts::Timeouts},
+    diagnose::{catalogue::CauseSpec, correlation::RecentResets, program_hints::ProgramHints, timeouts::Timeouts},
     model::{Cause, CauseConfidence, Evidence, Fault, Reset},
 };
 
@@ -57,17 +58,23 @@ fn lost_bytes(reset: &Reset) -> Option<u64> {
 }
 
 /// Diagnoses resets, in the order of events.
-#[derive(Default)]
 pub struct Diagnosis {
     timeouts: Timeouts,
     recent: RecentResets,
-    hints: HintsByCause,
+    hints: ProgramHints,
+}
+
+impl Default for Diagnosis {
+    /// The stage without known timeouts and with the built-in hints.
+    fn default() -> Self {
+        Self::new(Timeouts::default(), ProgramHints::embedded())
+    }
 }
 
 impl Diagnosis {
-    /// Creates the stage with these known timeouts and no earlier resets.
-    pub fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, ..Self::default() }
+    /// Creates the stage with these known timeouts and hints, and no earlier resets.
+    pub fn new(timeouts: Timeouts, hints: ProgramHints) -> Self {
+        Self { timeouts, recent: RecentResets::default(), hints }
     }
 
     /// Fills in the cause, with an empty evidence, and remembers the reset for later ones.
@@ -103,7 +110,7 @@ impl Diagnosis {
         }
     }
 
-    /// Hints for a cause, one for each program that has any.
+    /// Built-in hints for a cause, one for each program that has any.
     pub fn hints(cause: &CauseSpec) -> impl Iterator<Item = &'static str> {
         program_hints::for_cause(cause)
     }

@@ -1,20 +1,28 @@
-//! Hints for common programs: the setting of each that a cause is about.
+//! Hints for programs: the setting of each that a cause is about. An embedded table, which the user's file extends.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
 use foldhash::HashMap;
 use serde::Deserialize;
+use toml::Spanned;
 
-use super::{catalogue::CauseSpec, data_file};
-use crate::model::{Direction, Process};
+use super::{
+    catalogue::{self, CauseSpec},
+    data_file::{self, DataFileError, TableError},
+};
+use crate::{
+    model::{Direction, Process},
+    util::spelling::similar,
+};
 
 /// The embedded table. A test parses it, so that the empty default is never used.
-static TABLE: LazyLock<HintsFile> =
+static TABLE: LazyLock<EmbeddedFile> =
     LazyLock::new(|| data_file::parse(include_str!("program_hints.toml")).unwrap_or_default());
 
+/// The embedded file.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HintsFile {
+struct EmbeddedFile {
     /// Programs that accept connections only to forward them.
     forwarders: Vec<String>,
     /// Codes of causes by topic, as `CODE`, `sent/CODE` or `received/CODE`.
@@ -23,8 +31,17 @@ struct HintsFile {
     program: Vec<Program>,
 }
 
-/// One program.
+/// The user's file.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HintsFile {
+    /// Programs, in the order in which they are tried. Their hints are by `CODE`, `sent/CODE` or `received/CODE`.
+    #[serde(default)]
+    program: Vec<Spanned<Program>>,
+}
+
+/// One program.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Program {
     /// Prefixes of its comm or of the file name of its executable.
@@ -33,23 +50,23 @@ struct Program {
     /// Parts of its command line, for programs that run in an interpreter.
     #[serde(default)]
     command_line: Vec<String>,
-    /// Hints by topic.
-    hints: BTreeMap<String, String>,
+    /// Hints by topic, or by code.
+    hints: BTreeMap<Spanned<String>, String>,
 }
 
-impl HintsFile {
+impl EmbeddedFile {
     /// Every hint with its program, and a code and direction of a cause, in the order of programs.
     fn entries(&self) -> impl Iterator<Item = ((&str, Direction), &Program, &str)> {
         self.program.iter().flat_map(move |program| {
             program.hints.iter().flat_map(move |(topic, hint)| {
-                let codes = self.topics.get(topic).into_iter().flatten();
+                let codes = self.topics.get(topic.get_ref()).into_iter().flatten();
                 codes.flat_map(|code| causes_of(code)).map(move |cause| (cause, program, hint.as_str()))
             })
         })
     }
 }
 
-/// The code of an entry in a topic, with each direction that it stands for.
+/// The code of `CODE`, `sent/CODE` or `received/CODE`, with each direction that it stands for.
 fn causes_of(entry: &str) -> impl Iterator<Item = (&str, Direction)> {
     [(Direction::Sent, "sent/"), (Direction::Received, "received/")].into_iter().filter_map(
         move |(direction, prefix)| {
@@ -80,32 +97,119 @@ pub(super) fn is_forwarder(process: &Process) -> bool {
     TABLE.forwarders.iter().any(|name| **name == *process.comm || executable == Some(name))
 }
 
-/// Hints for a cause, one for each program that has any.
+/// Built-in hints for a cause, one for each program that has any.
 pub(super) fn for_cause(cause: &CauseSpec) -> impl Iterator<Item = &'static str> {
     // A cause of both directions has the same hints in either.
     let direction = cause.direction.unwrap_or(Direction::Sent);
     TABLE.entries().filter(move |&(of, ..)| of == (cause.code, direction)).map(|(.., hint)| hint)
 }
 
-/// The table indexed by code and direction of the cause, since most causes concern few programs.
-pub(super) struct HintsByCause(HashMap<(&'static str, Direction), Vec<(&'static Program, &'static str)>>);
+/// Hint of a program for one cause.
+#[derive(Clone, Debug)]
+struct Hint {
+    /// The program, as an index of the table.
+    program: usize,
+    /// Empty: none, and no later program is asked.
+    text: String,
+}
 
-impl Default for HintsByCause {
-    fn default() -> Self {
-        let mut hints: HashMap<_, Vec<_>> = HashMap::default();
-        for (cause, program, hint) in TABLE.entries() {
-            hints.entry(cause).or_default().push((program, hint));
+/// Table of hints.
+#[derive(Clone, Debug, Default)]
+pub struct ProgramHints {
+    programs: Vec<Program>,
+    /// By code and direction of the cause, since most causes concern few programs; in the order of programs.
+    by_cause: HashMap<(&'static str, Direction), Vec<Hint>>,
+}
+
+impl ProgramHints {
+    /// The user's file before the embedded table. Blocks as reading the file does. Fails when the file cannot be read or is
+    /// malformed.
+    pub fn read(file: Option<&Path>) -> Result<Self, TableError> {
+        let mut hints = Self::default();
+        data_file::apply_file("--hints", file, |text| hints.append_file(text))?;
+        hints.append_embedded();
+        Ok(hints)
+    }
+
+    /// The embedded table alone.
+    pub fn embedded() -> Self {
+        let mut hints = Self::default();
+        hints.append_embedded();
+        hints
+    }
+
+    /// Parses a file without the embedded table. Fails when it is malformed.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn parse(text: &str) -> Result<Self, DataFileError> {
+        let mut hints = Self::default();
+        hints.append_file(text).map(|()| hints)
+    }
+
+    fn append_embedded(&mut self) {
+        let before = self.programs.len();
+        self.programs.extend(TABLE.program.iter().cloned());
+        for (number, program) in TABLE.program.iter().enumerate() {
+            for (topic, text) in &program.hints {
+                for code in TABLE.topics.get(topic.get_ref()).into_iter().flatten() {
+                    self.append_hint(code, before + number, text);
+                }
+            }
         }
-        Self(hints)
+    }
+
+    /// Appends the programs of a file. Fails when it is malformed.
+    fn append_file(&mut self, text: &str) -> Result<(), DataFileError> {
+        let file: HintsFile = data_file::parse(text)?;
+        for program in file.program {
+            let place = program.span().start;
+            let program = program.into_inner();
+            let mut names = program.names.iter().chain(&program.command_line).peekable();
+            // An empty prefix would match every process.
+            if names.peek().is_none() || names.any(String::is_empty) {
+                let message =
+                    "a program needs names = [\"COMM\"] or command_line = [\"PART\"], none of them empty".to_owned();
+                return Err(DataFileError::at(text, place, message));
+            }
+            for (code, hint) in &program.hints {
+                if !self.append_hint(code.get_ref(), self.programs.len(), hint) {
+                    return Err(DataFileError::at(text, code.span().start, unknown_code(code.get_ref())));
+                }
+            }
+            self.programs.push(program);
+        }
+        Ok(())
+    }
+
+    /// Appends a hint of a program for `CODE`, `sent/CODE` or `received/CODE`. False if there is no such cause.
+    fn append_hint(&mut self, entry: &str, program: usize, text: &str) -> bool {
+        let mut is_known = false;
+        for (code, direction) in causes_of(entry) {
+            let Some(cause) = catalogue::find_in(code, direction) else { continue };
+            is_known = true;
+            self.by_cause.entry((cause.code, direction)).or_default().push(Hint { program, text: text.into() });
+        }
+        is_known
+    }
+
+    /// Hint for a cause in the program of this process; `None` if there is none.
+    pub(super) fn find(&self, process: &Process, code: &'static str, direction: Direction) -> Option<&str> {
+        let hints = self.by_cause.get(&(code, direction))?;
+        let executable = process.executable.as_deref().map(file_name);
+        let matches = |hint: &&Hint| self.programs.get(hint.program).is_some_and(|it| it.matches(process, executable));
+        hints.iter().find(matches).map(|hint| hint.text.as_str()).filter(|text| !text.is_empty())
     }
 }
 
-impl HintsByCause {
-    /// Hint for a cause in the program of this process; `None` if there is none.
-    pub(super) fn find(&self, process: &Process, code: &'static str, direction: Direction) -> Option<&'static str> {
-        let programs = self.0.get(&(code, direction))?;
-        let executable = process.executable.as_deref().map(file_name);
-        programs.iter().find(|(program, _)| program.matches(process, executable)).map(|&(_, hint)| hint)
+/// Error message for a code that no cause has.
+fn unknown_code(entry: &str) -> String {
+    let (prefix, code) = entry.split_once('/').map_or(("", entry), |(direction, code)| (direction, code));
+    let codes = || catalogue::causes().map(|cause| cause.code);
+    match (prefix, similar(code, codes())) {
+        ("sent" | "received", Some(known)) if known == code => {
+            format!("no {prefix} reset has the cause '{code}'")
+        }
+        (_, Some(known)) => format!("unknown cause '{entry}': did you mean '{known}'?"),
+        (_, None) => format!("unknown cause '{entry}'; 'rsttrace explain' lists them"),
     }
 }
 
@@ -135,12 +239,13 @@ mod tests {
 
     #[test]
     fn the_table_is_well_formed() {
-        let table: HintsFile = data_file::parse(include_str!("program_hints.toml")).expect("it is TOML of this form");
+        let table: EmbeddedFile =
+            data_file::parse(include_str!("program_hints.toml")).expect("it is TOML of this form");
         assert!(table.program.len() > 15);
         for program in &table.program {
             assert!(!program.names.is_empty() || !program.command_line.is_empty());
             for (topic, hint) in &program.hints {
-                assert!(table.topics.contains_key(topic), "{topic}");
+                assert!(table.topics.contains_key(topic.get_ref()), "{topic:?}");
                 assert!(hint.ends_with('.'), "{hint}");
             }
         }
@@ -170,7 +275,7 @@ mod tests {
 
     #[test]
     fn finds_programs_that_run_in_an_interpreter() {
-        let hints = HintsByCause::default();
+        let hints = ProgramHints::embedded();
         let found = |comm, executable, line| {
             hints.find(&process(comm, executable, line), "listen-overflow", Direction::Sent).unwrap_or("")
         };
@@ -179,5 +284,50 @@ mod tests {
         assert!(found("MainThread", "/usr/bin/node", "node server.js").starts_with("Node.js: "));
         assert!(found("java", "/usr/bin/java", "java -Dcatalina.home=/opt/t Bootstrap").starts_with("Tomcat: "));
         assert_eq!(found("own-server", "/opt/own", "own"), "");
+    }
+
+    #[test]
+    fn the_hints_of_a_file_come_first() {
+        let text = "[[program]]\nnames = ['nginx']\n[program.hints]\nlisten-overflow = 'ours: somaxconn.'\n\
+            'sent/keepalive-race' = ''\n[[program]]\ncommand_line = ['/srv/own']\nhints = { unknown = 'own: ask us.' }\n";
+        let mut hints = ProgramHints::parse(text).expect("a good file");
+        hints.append_embedded();
+        let nginx = process("nginx", "/usr/sbin/nginx", "nginx: worker process");
+        let found = |code, direction| hints.find(&nginx, code, direction);
+        assert_eq!(found("listen-overflow", Direction::Sent), Some("ours: somaxconn."));
+        assert_eq!(found("keepalive-race", Direction::Sent), None);
+        // What the file does not name is as it was.
+        assert!(found("keepalive-race", Direction::Received).is_some_and(|hint| hint.starts_with("nginx: ")));
+        let own = process("own", "/bin/sh", "sh /srv/own");
+        for direction in [Direction::Sent, Direction::Received] {
+            assert_eq!(hints.find(&own, "unknown", direction), Some("own: ask us."));
+        }
+    }
+
+    #[test]
+    fn errors_of_a_file_have_line_and_column() {
+        for (text, expected) in [
+            (
+                "[[program]]\nnames = ['a']\n[program.hints]\nlisten-overflown = 'x'\n",
+                "4:1: unknown cause 'listen-overflown': did you mean 'listen-overflow'?",
+            ),
+            (
+                "[[program]]\nnames = ['a']\nhints = { 'received/listen-overflow' = 'x' }\n",
+                "3:11: no received reset has the cause 'listen-overflow'",
+            ),
+            (
+                "[[program]]\nnames = ['a']\nhints = { zzz = 'x' }\n",
+                "3:11: unknown cause 'zzz'; 'rsttrace explain' lists them",
+            ),
+            ("[[program]]\nhints = { unknown = 'x' }\n", "1:1: a program needs names"),
+            ("[[program]]\nnames = ['a', '']\nhints = { unknown = 'x' }\n", "1:1: a program needs names"),
+            ("[[program]]\nnames = ['a']\n", "missing field `hints`"),
+            ("[[program]]\nnames = ['a']\nhints = { unknown = 3 }\n", "3:21: invalid type"),
+            ("[[programs]]\n", "1:3: unknown field `programs`, expected `program`"),
+        ] {
+            let error = ProgramHints::parse(text).expect_err(text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
     }
 }

@@ -1,16 +1,10 @@
 //! Known idle timeouts: a table with owners and sources, which the user's file extends.
 
-use std::{
-    fmt::{self, Write as _},
-    io,
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write as _, ops::RangeInclusive, path::Path};
 
 use serde::{Deserialize, Deserializer};
 
-use super::data_file::{self, DataFileError};
-use crate::input_file;
+use super::data_file::{self, DataFileError, TableError};
 
 /// The embedded table.
 const EMBEDDED: &str = include_str!("timeouts.toml");
@@ -65,41 +59,6 @@ fn has_form(text: &str) -> bool {
     file.iter().all(|(name, value)| name == "timeout" && is_timeouts(value))
 }
 
-/// Error of [`Timeouts::read`].
-#[derive(Debug)]
-pub enum TimeoutsError {
-    /// The embedded table is malformed, which a test excludes.
-    Embedded(DataFileError),
-    /// The file cannot be read.
-    Read {
-        /// Path of the file.
-        path: PathBuf,
-        /// Reason.
-        error: io::Error,
-    },
-    /// The file is malformed.
-    Parse {
-        /// Path of the file.
-        path: PathBuf,
-        /// Reason, with its position.
-        error: DataFileError,
-    },
-}
-
-impl fmt::Display for TimeoutsError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded(error) => write!(formatter, "the known timeouts: {error}"),
-            Self::Read { path, error } => {
-                write!(formatter, "--timeouts: cannot read {}: {error}", path.display())
-            }
-            Self::Parse { path, error } => write!(formatter, "{}:{error}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for TimeoutsError {}
-
 /// Table of known timeouts.
 #[derive(Clone, Debug, Default)]
 pub struct Timeouts {
@@ -109,14 +68,11 @@ pub struct Timeouts {
 
 impl Timeouts {
     /// Reads the embedded table, and applies the user's file to it: timeouts of an owner in both are replaced, others
-    /// added. Blocks as [`input_file::read`] does. Fails when the file cannot be read or is malformed.
-    pub fn read(file: Option<&Path>) -> Result<Self, TimeoutsError> {
+    /// added. Blocks as reading the file does. Fails when the file cannot be read or is malformed.
+    pub fn read(file: Option<&Path>) -> Result<Self, TableError> {
         let mut timeouts = Self::default();
-        timeouts.apply(EMBEDDED).map_err(TimeoutsError::Embedded)?;
-        if let Some(path) = file {
-            let text = input_file::read(path).map_err(|error| TimeoutsError::Read { path: path.into(), error })?;
-            timeouts.apply(&text).map_err(|error| TimeoutsError::Parse { path: path.into(), error })?;
-        }
+        timeouts.apply(EMBEDDED).map_err(TableError::Embedded)?;
+        data_file::apply_file("--timeouts", file, |text| timeouts.apply(text))?;
         Ok(timeouts)
     }
 

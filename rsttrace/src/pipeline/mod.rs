@@ -38,7 +38,7 @@ use crate::{
     cli::TraceOptions,
     conntrack::{Conntrack, Presence},
     decode::{BitFields, Decoder, Reasons, flood::FloodAggregator},
-    diagnose::{Diagnosis, timeouts::Timeouts},
+    diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
     exit::Failure,
     filter::{RecordFilter, netns::NetnsFilter},
     load::{self, Interfaces, KernelInfo, LoadOptions, Loaded, Object, preflight},
@@ -66,7 +66,8 @@ const LOSS_CHECK: Duration = Duration::from_millis(500);
 /// on this host, 3 when this host or this user cannot trace, and 1 when an output cannot be opened or written to.
 pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
     let selection = RecordFilter::new(trace.filters.clone())?;
-    let diagnosis = Diagnosis::new(Timeouts::read(trace.run.timeouts.as_deref())?);
+    let timeouts = Timeouts::read(trace.run.timeouts.as_deref())?;
+    let diagnosis = Diagnosis::new(timeouts, ProgramHints::read(trace.run.hints.as_deref())?);
     let attribution = Attribution::with_names(NamesFile::read(trace.run.names.as_deref())?);
     let interfaces = find_interfaces(&trace.more.forwarded, &selection)?;
     let user = trace.run.user.as_deref().map(User::find).transpose()?;

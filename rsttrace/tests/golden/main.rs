@@ -22,7 +22,7 @@ use rsttrace::{
     attribute::{container, systemd_unit},
     correlate::TranslationRequest,
     decode::{BitFields, Decoder, Reasons, clock::WallClock},
-    diagnose::{Diagnosis, catalogue, timeouts::Timeouts},
+    diagnose::{Diagnosis, catalogue, program_hints::ProgramHints, timeouts::Timeouts},
     format::{Format, TextOptions, TextWidth, TimeFormat},
     model::{
         Endpoint, Fault, Lost, LostWhere, Pod, Record, Reset, Translated, TranslationSource,
@@ -111,7 +111,7 @@ pub(crate) fn processor<F: FnMut(&mut Reset)>(
 ) -> Processor<FromEvents<F>> {
     let reasons = Reasons { reset: reasons, ..Reasons::default() };
     let decoder = Decoder::new("gw-1".into(), reasons, BitFields::LOWEST, cases::events::tick_rate());
-    let diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"));
+    let diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"), ProgramHints::embedded());
     testing::processor(decoder, diagnosis, FromEvents { complete })
 }
 

@@ -21,7 +21,7 @@ use proptest::{collection, prelude::*, sample};
 use rsttrace::{
     attribute::owner,
     decode::{BitFields, Decoder, Reasons, clock::WallClock},
-    diagnose::{Diagnosis, timeouts::Timeouts},
+    diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
     format::{Format, TextOptions, TextWidth, TimeFormat},
     metrics::Metrics,
     model::{Actor, Container, Coverage, Interface, OwnerConfidence, Pod, Process, Provenance, Record, Reset},
@@ -143,7 +143,7 @@ fn with_names(case: usize, names: &[String]) -> Reset {
         reset.pod = Some(Arc::new(pod));
         reset.peer.name = Some(name(18));
     };
-    let diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"));
+    let diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"), ProgramHints::embedded());
     let mut processor = testing::processor(decoder(&name(0)), diagnosis, FromEvents { complete });
     let mut out = Collected::default();
     processor.process_event(&self::case(case).event(), 1, &clock(), &NoKernel, &mut out);
