@@ -86,7 +86,7 @@ function __rsttrace_cause
         'leaked-socket' 'Our process had kept the connection open after the client\'s FIN, and the client began anew.' \
         'linger-zero' 'The process aborted the connection (SO_LINGER 0 or a disconnect).' \
         'linger2-expired' 'The peer did not close in the time that TCP_LINGER2 or net.ipv4.tcp_fin_timeout allows.' \
-        'listen-overflow' 'The listener\'s accept queue was full, and net.ipv4.tcp_abort_on_overflow is set.' \
+        'listen-overflow' 'The listener\'s accept queue was full when the connection was opened.' \
         'listener-closed' 'The listener was closed with connections still in its accept queue.' \
         'mptcp-subflow' 'This host reset one path of an MPTCP connection; the connection goes on over the others.' \
         'no-connection' 'A segment came for a connection that this host does not know.' \

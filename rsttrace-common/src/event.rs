@@ -174,7 +174,7 @@ wire! {
         260 => pub linger_jiffies: u32,
         /// Valid with [`EVENT_HAS_PACKET`]: for a sent reset, the packet that provoked it; for any other kind, the reset.
         264 => pub packet: PacketHeader,
-        /// Index of the interface that the packet arrived on; 0 when not read.
+        /// Index of the interface that a received, ignored or forwarded reset arrived on; 0 when not read.
         284 => pub interface: u32,
         /// Port of this host's end, in host byte order.
         288 => pub local_port: u16,
@@ -238,8 +238,8 @@ wire! {
         380 => pub is_mptcp: u8,
         /// `rx_opt.num_sacks`: blocks of data that arrived out of order.
         381 => pub sack_blocks: u8,
-        /// Zero.
-        382 => pub padding: u16,
+        /// `sk_drops` of a listener: segments of handshakes that it has dropped since it began to listen; at most `u16::MAX`.
+        382 => pub listener_drops: u16,
         /// `tcp_sock.tsoffset`: what this host adds to its clock in the timestamps that it sends, and has subtracted from
         /// `timestamp_echo`.
         384 => pub timestamp_offset: u32,

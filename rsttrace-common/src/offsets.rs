@@ -34,6 +34,7 @@ macro_rules! for_each_field {
             SK_ERR: "sock" "sk_err" optional,
             SK_ACK_BACKLOG: "sock" "sk_ack_backlog" optional,
             SK_MAX_ACK_BACKLOG: "sock" "sk_max_ack_backlog" optional,
+            SK_DROPS: "sock" "sk_drops.counter" optional,
             INET_SPORT: "inet_sock" "inet_sport" required,
             ICSK_LRCVTIME: "inet_connection_sock" "icsk_ack.lrcvtime" optional,
             ICSK_USER_TIMEOUT: "inet_connection_sock" "icsk_user_timeout" optional,

@@ -23,6 +23,8 @@ pub(super) struct ResetInfo {
     pub(super) tuple: Tuple,
     /// Valid with [`ResetFlags::HAS_PACKET`]; see `ResetEvent::packet`.
     pub(super) header: PacketHeader,
+    /// See `ResetEvent`; of a received reset.
+    pub(super) interface: u32,
     /// State of the socket; 0 without one.
     pub(super) state: u8,
     pub(super) flags: ResetFlags,
@@ -48,6 +50,7 @@ impl ResetInfo {
                 payload: 0,
                 padding: 0,
             },
+            interface: 0,
             state: 0,
             flags: ResetFlags::NONE,
         }

@@ -53,12 +53,13 @@ fn gather(info: &mut ResetInfo, sk: BtfPtr) -> bool {
     let in_task = sock::owned_by_user(sk);
     info.flags.set_if(in_task, ResetFlags::IN_TASK);
     // Only where the kernel lets `tcp_reset` be traced.
-    if let Some(header) = rst_header::take(sk.address(), in_task) {
+    if let Some((header, interface)) = rst_header::take(sk.address(), in_task) {
         if header.flags & tcp_flag::RST == 0 {
             // Data after a shutdown; the reset that this host sends for it is reported when it is sent.
             return false;
         }
         info.header = header;
+        info.interface = interface;
         info.flags.set_if(true, ResetFlags::HAS_PACKET);
     } else if sock::shutdown(sk) & RCV_SHUTDOWN != 0 {
         let may_be_data =
@@ -79,7 +80,7 @@ fn report(ctx: &BtfTracePointContext) {
     }
     let mut info = MaybeUninit::uninit();
     // Many verifier states converge here; drop what it knows so that they merge.
-    let ResetInfo { sk, netns_cookie, skb: _, tuple, header, state, flags } = launder(&gathered, &mut info);
+    let ResetInfo { sk, netns_cookie, skb: _, tuple, header, interface, state, flags } = launder(&gathered, &mut info);
     let (sk, state) = (*sk, *state);
     debug!(ctx, "state {}", state);
     let filter = filter::load();
@@ -105,6 +106,7 @@ fn report(ctx: &BtfTracePointContext) {
     }
     if flags.contains(ResetFlags::HAS_PACKET) {
         headers::write_packet(header, event);
+        event.interface = *interface;
     }
     if let Some(full) = full_socket(ctx) {
         sock::snapshot(full, event);

@@ -110,7 +110,7 @@ pub(super) fn report<S: KernelStruct>(
     gather(&mut gathered, args, full.as_ref().and_then(|full| full(sk)));
     let mut info = MaybeUninit::uninit();
     // Many verifier states converge here; drop what it knows so that they merge.
-    let ResetInfo { sk, netns_cookie, skb, tuple, header, state, flags } = launder(&gathered, &mut info);
+    let ResetInfo { sk, netns_cookie, skb, tuple, header, interface: _, state, flags } = launder(&gathered, &mut info);
     let (sk, skb, state) = (*sk, *skb, *state);
     debug!(ctx, "state {} packet {}", state, u8::from(skb != 0));
 

@@ -353,6 +353,9 @@ fn before(event: &ResetEvent, moment_ns: u64) -> Option<f64> {
     (moment_ns != 0).then_some(micros as f64 / 1e3)
 }
 
+/// Index of the loopback interface in each network namespace (`LOOPBACK_IFINDEX` of `include/net/flow.h`).
+const LOOPBACK_INDEX: u32 = 1;
+
 fn internals(event: &ResetEvent, comms: &mut CommInterner) -> Internals {
     let has = |flag: u32| event.flags & flag != 0;
     Internals {
@@ -377,6 +380,9 @@ fn internals(event: &ResetEvent, comms: &mut CommInterner) -> Internals {
         file_refcount: (event.file_refcount != FILE_REFCOUNT_UNKNOWN).then_some(event.file_refcount),
         lookup_id: (event.lookup_id != 0).then_some(event.lookup_id),
         netfilter_hook: event.netfilter_hook,
+        listener_drops: event.listener_drops,
+        via_loopback: (event.kind == KIND_RECEIVED && event.interface != 0)
+            .then_some(event.interface == LOOPBACK_INDEX),
         ..Internals::default()
     }
 }

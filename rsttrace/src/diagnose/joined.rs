@@ -181,7 +181,7 @@ fn refuse_by_own_filter(received: &mut Reset) {
         received.internals.is_cause_of_another = true;
         let is_here = received.other_end.as_ref().is_some_and(|other| other.netns == received.netns);
         if is_here {
-            received.cause.fault = Fault::Local;
+            (received.cause.sender, received.cause.fault) = (Sender::LocalFirewall, Fault::Local);
         }
     }
 }

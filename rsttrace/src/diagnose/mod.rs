@@ -33,7 +33,7 @@ pub(crate) use sent::CHECKS_MIN;
 
 use crate::{
     diagnose::{catalogue::CauseSpec, correlation::RecentResets, program_hints::ProgramHints, timeouts::Timeouts},
-    model::{Cause, CauseConfidence, Evidence, Fault, Reset},
+    model::{Cause, CauseConfidence, Evidence, Fault, Reset, Sender},
 };
 
 fn cause(spec: &CauseSpec, confidence: CauseConfidence) -> Cause {
@@ -86,6 +86,10 @@ impl Diagnosis {
         if client_ended::is_harmless_abort(reset, spec.code) {
             (reset.cause.fault, reset.cause.benign) = (Fault::None, true);
             reset.cause.advice = Cow::Borrowed(client_ended::NOTHING_LOST);
+        }
+        if spec.code == "refused-by-firewall" && received::is_refused_here(reset) {
+            (reset.cause.sender, reset.cause.fault) = (Sender::LocalFirewall, Fault::Local);
+            reset.cause.advice = Cow::Borrowed(received::REFUSED_HERE);
         }
     }
 

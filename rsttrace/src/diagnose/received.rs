@@ -106,17 +106,30 @@ static REFUSED_BY_FIREWALL: CauseSpec = CauseSpec {
     evidence: not_from_peer,
     summary: "Something before the peer refused the connection.",
     advice: "Look at the firewalls between: one of them rejects with a TCP reset.",
-    shows_by: "Like connection-refused, but the reset's TTL is not that of the peer's other packets, or it came sooner than the peer can answer; or this host's packet filter reports that it sent the reset.",
+    shows_by: "Like connection-refused, but the reset's TTL is not that of the peer's other packets, or it came sooner than the peer can answer; or this host's packet filter reports that it sent the reset; or the reset came by the loopback interface, and the peer's address is another host's.",
 };
 
 fn refused_by_firewall(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     in_syn_sent(reset)?;
+    if is_refused_here(reset) {
+        return LIKELY;
+    }
     match (has_foreign_ttl(reset), sooner_than_peer(reset)) {
         (Some(true), _) => LIKELY,
         (None, Some(_)) => GUESS,
         _ => None,
     }
 }
+
+/// Whether this host itself refused the connection: the reset did not come from a network.
+pub(super) fn is_refused_here(reset: &Reset) -> bool {
+    let peer = reset.peer.address;
+    let is_own = peer == reset.local.address || peer.is_loopback();
+    in_syn_sent(reset).is_some() && reset.internals.via_loopback == Some(true) && !is_own
+}
+
+/// Advice where this host itself refused the connection.
+pub(super) const REFUSED_HERE: &str = "Look at this host's own rules (nft list ruleset, iptables-save): one of them rejects the connection with a TCP reset, or redirects it to a port on which nothing listens.";
 
 /// Time of the answer to the SYN and round trip to the peer, milliseconds, if the answer came within half of the
 /// shortest round trip to the peer that was measured: not even a packet one way takes less.
@@ -128,6 +141,9 @@ fn sooner_than_peer(reset: &Reset) -> Option<(f64, f64)> {
 
 /// Tells why the peer cannot have sent the reset.
 fn not_from_peer(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    if is_refused_here(reset) {
+        evidence.push("it came by the loopback interface, so it was made on this host");
+    }
     if let Some((answered, rtt)) = sooner_than_peer(reset) {
         let (answered, rtt) = (human_duration(answered), human_duration(rtt));
         evidence.push(format_args!("it came {answered} after our SYN, and the peer is {rtt} away"));

@@ -596,17 +596,43 @@ static LISTEN_OVERFLOW: CauseSpec = CauseSpec {
     sender: Sender::LocalKernel,
     fault: Fault::Local,
     rule: listen_overflow,
-    evidence: no_evidence,
-    summary: "The listener's accept queue was full, and net.ipv4.tcp_abort_on_overflow is set.",
+    evidence: handshakes_dropped,
+    summary: "The listener's accept queue was full when the connection was opened.",
     advice: "Accept faster, or raise the listener's backlog and net.core.somaxconn.",
-    shows_by: "A reset of the listener in answer to a packet that was not a SYN, with more connections in its queue than the limit.",
+    shows_by: "A reset of the listener in answer to a packet that was not a SYN, with more connections in its queue than the limit (net.ipv4.tcp_abort_on_overflow is set); or, as a guess, of a listener that has dropped handshakes, for a connection that this host does not know: a client whose handshake was dropped takes itself for connected.",
 };
 
 fn listen_overflow(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let full = reset.socket.as_ref().is_some_and(|socket| socket.accept_queue > socket.accept_queue_limit);
     let no_syn = reset.provoked_by.is_some_and(|packet| packet.flags.0 & tcp_flag::SYN == 0);
     // A stray acknowledgement to a listener with a full queue has the reason TCP_FLAGS.
-    (is_by_listener(reset) && full && no_syn && reason_allows(reset, "INVALID_SYN")).then_some(CauseConfidence::Likely)
+    if is_by_listener(reset) && full && no_syn && reason_allows(reset, "INVALID_SYN") {
+        return LIKELY;
+    }
+    has_dropped_handshake(reset).then_some(CauseConfidence::Guess)
+}
+
+/// Whether the segment may be of a client whose handshake the listener has dropped: it has dropped some, and neither an earlier
+/// connection between these ends nor an earlier listener explains the segment.
+fn has_dropped_handshake(reset: &Reset) -> bool {
+    let internals = &reset.internals;
+    internals.listener_drops > 0
+        && is_by_listener(reset)
+        && meets_no_connection(reset)
+        && internals.ending.is_none()
+        && internals.correlation.listener_gone_ms.is_none()
+}
+
+fn handshakes_dropped(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    match reset.internals.listener_drops {
+        0 => (),
+        1 => evidence.push("the listener has dropped a segment of a handshake since it began to listen"),
+        u16::MAX => {
+            evidence.push("the listener has dropped 65535 segments of handshakes or more since it began to listen")
+        }
+        count => evidence
+            .push(format_args!("the listener has dropped {count} segments of handshakes since it began to listen")),
+    }
 }
 
 /// Returns whether a listener sent the reset.

@@ -45,6 +45,10 @@ pub struct Internals {
     pub has_history: bool,
     /// Netfilter hook at which a rule rejected a packet (`abi::netfilter`); 0 for any other reset.
     pub netfilter_hook: u8,
+    /// Segments of handshakes that the listener has dropped since it began to listen, at most `u16::MAX`; 0 for any other socket.
+    pub listener_drops: u16,
+    /// Whether the received reset arrived on the loopback interface; `None` where the kernel does not show it.
+    pub via_loopback: Option<bool>,
     /// Exit code of that task (`task_struct.exit_code`); `None` unless it was exiting.
     pub exit_code: Option<u32>,
     /// Whether the socket is a subflow of an MPTCP connection; `None` where the kernel does not show it.

@@ -37,6 +37,17 @@ pub(super) const CASES: &[Case] = &[
             headed(event, 63, 0, 1, 0);
         })
     },
+    case("refused by this host itself", "refused-by-firewall", |event| {
+        refused(event, 0.06);
+        headed(event, 64, 0, 1, 0);
+        event.interface = 1;
+    }),
+    case("refused by this host under its own address", "connection-refused", |event| {
+        refused(event, 0.06);
+        headed(event, 64, 0, 1, 0);
+        event.interface = 1;
+        event.peer_address = event.local_address;
+    }),
     Case {
         before: &[(500, far_away)],
         ..case("refused sooner than the peer can", "refused-by-firewall", |event| refused(event, 3.0))

@@ -588,7 +588,26 @@ pub(super) const CASES: &[Case] = &[
         answers(event, tcp_flag::ACK);
         (event.accept_queue, event.accept_queue_limit) = (0, 128);
     }),
+    case("data of a client whose handshake was dropped", "listen-overflow", dropped_client),
+    Case {
+        before: &[(500, |event| {
+            sent(event, 11, tcp::CLOSE);
+            (event.flags, event.role) = (event.flags | EVENT_ORPHAN, ROLE_SERVER);
+        })],
+        ..case("data for a listener that has replaced another", "no-connection", dropped_client)
+    },
+    case("data for a listener that has dropped others, of a known connection", "no-connection", |event| {
+        dropped_client(event);
+        event.ending.closed_ns = ago(30_000.0);
+    }),
 ];
+
+/// A listener that has dropped handshakes answers data of no connection.
+fn dropped_client(event: &mut ResetEvent) {
+    listener(event, 6);
+    answers(event, tcp_flag::ACK | tcp_flag::PSH);
+    (event.accept_queue, event.accept_queue_limit, event.listener_drops) = (0, 4, 3);
+}
 
 /// A client that ends, by this exit code, with an answer unread.
 fn exiting_client(event: &mut ResetEvent, code: u32) {

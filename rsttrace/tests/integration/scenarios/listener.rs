@@ -44,7 +44,7 @@ pub(crate) fn full_queue_resets_late_data(stage: &Stage) {
     fs::write("/proc/sys/net/ipv4/tcp_synack_retries", "0").unwrap();
     let mut server = Puppet::start("the-server");
     let mut client = Puppet::start("the-client");
-    let tracer = stage.trace_with(&["--received"]);
+    let tracer = stage.trace();
     let server_end = server.listen("l", V4, 16);
     server.tell("defer_accept l 10");
     client.connect("first", server_end);
@@ -55,8 +55,9 @@ pub(crate) fn full_queue_resets_late_data(stage: &Stage) {
     client.tell("send first 1");
     client.tell("send second 1");
     client.wait_error("second", "ECONNRESET");
-    let run = stage.finish(tracer, 0, 1);
+    let run = stage.finish(tracer, 1, 1);
     run.the_received().between(client_end, server_end).owner(&client).cause("accept-overflow").says("none of our data");
+    run.the_sent().between(server_end, client_end).cause("listen-overflow").says("segments of handshakes since");
 }
 
 /// The queue is full and the host refuses (`tcp_abort_on_overflow` 1). The reset is sent for the *listener*, whose
