@@ -24,41 +24,42 @@ const KERNEL_PACKAGES: [&str; 7] = [
     "rust-web-clippy",
     "rustc-web",
 ];
-/// Programs that the integration tests make and break connections with, and cross-check with. Of Apache only the server
-/// and its modules, which install no service; of systemd the tool for socket activation.
-pub(crate) const TEST_PACKAGES: [&str; 14] = [
+/// Programs that the integration tests make and break connections with, and cross-check with, here and in virtual machines.
+/// Of Apache only the server and its modules, which install no service; of systemd the tool for socket activation.
+pub(crate) const TEST_PACKAGES: [&str; 20] = [
     "apache2-bin",
     "conntrack",
     "curl",
     "gunicorn",
     "haproxy",
     "iproute2",
+    "libnginx-mod-stream",
     "nftables",
     "nginx-light",
+    "openssh-client",
+    "openssh-server",
+    "postgresql",
     "procps",
     "python3",
     "redis-server",
+    "socat",
+    "stunnel4",
     "systemd",
     "tcpdump",
     "xinetd",
 ];
-/// Runtimes of the tests' programs in other languages, receivers of records, and services (databases, caches, forwarders) with
-/// their clients: too big for a virtual machine, or not needed on each kernel. The JDK, because it runs a source file
+/// Runtimes of the tests' programs in other languages, receivers of records, and further services with their clients: too big for a virtual machine, or not needed on each kernel. The JDK, because it runs a source file
 /// directly. Of MariaDB only the server and the client, which install no service; the others' services are not started
 /// ([`NoServices`]), and the tests run each program by itself. With Python's HTTP clients and
 /// uvicorn come what they depend on, 8 MB.
-const RUNTIME_PACKAGES: [&str; 26] = [
+const RUNTIME_PACKAGES: [&str; 20] = [
     "default-jdk-headless",
-    "libnginx-mod-stream",
     "logrotate",
     "mariadb-client-core",
     "mariadb-server-core",
     "memcached",
     "nodejs",
-    "openssh-client",
-    "openssh-server",
     "openssl",
-    "postgresql",
     "prometheus",
     "python3-aiohttp",
     "python3-grpcio",
@@ -69,9 +70,7 @@ const RUNTIME_PACKAGES: [&str; 26] = [
     "python3-yaml",
     "rsyslog",
     "rsyslog-openssl",
-    "socat",
     "squid",
-    "stunnel4",
     "uvicorn",
     "varnish",
 ];
@@ -88,7 +87,7 @@ pub(crate) const IN_GUESTS: [&str; 1] = ["kmod"];
 const PYTHON: &str = "/usr/local/lib/rsttrace-tests/python";
 
 /// The program of [`DOCKER`] that forwards a port of the host to one of a container.
-const DOCKER_PROXY: &str = "/usr/local/lib/rsttrace-tests/docker-proxy";
+pub(crate) const DOCKER_PROXY: &str = "/usr/local/lib/rsttrace-tests/docker-proxy";
 
 const LINKER: &str = "bpf-linker 0.13.0";
 /// Program that checks licences, sources and advisories of the dependencies.

@@ -625,13 +625,15 @@ fn has_dropped_handshake(reset: &Reset) -> bool {
 
 fn handshakes_dropped(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     match reset.internals.listener_drops {
-        0 => (),
+        0 => {}
         1 => evidence.push("the listener has dropped a segment of a handshake since it began to listen"),
-        u16::MAX => {
-            evidence.push("the listener has dropped 65535 segments of handshakes or more since it began to listen")
+        count => {
+            // The kernel side counts no further.
+            let or_more = if count == u16::MAX { " or more" } else { "" };
+            evidence.push(format_args!(
+                "the listener has dropped {count}{or_more} segments of handshakes since it began to listen"
+            ));
         }
-        count => evidence
-            .push(format_args!("the listener has dropped {count} segments of handshakes since it began to listen")),
     }
 }
 

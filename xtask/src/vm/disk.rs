@@ -18,6 +18,8 @@ const EXCLUDED: [&str; 5] =
 /// Files that the packages' own scripts have created.
 const MADE_AT_INSTALLATION: [&str; 5] =
     ["/etc/group", "/etc/ld.so.cache", "/etc/nsswitch.conf", "/etc/passwd", "/usr/sbin/policy-rc.d"];
+/// The test program that no package installs, with its directories.
+const PROGRAMS: [&str; 3] = ["/usr/local/lib", "/usr/local/lib/rsttrace-tests", setup::DOCKER_PROXY];
 /// Space for files that tests write, in bytes.
 const ROOM: u64 = 256 << 20;
 
@@ -88,7 +90,7 @@ fn packages() -> Result<Vec<String>> {
 fn files(packages: &[String]) -> Result<BTreeSet<PathBuf>> {
     let listed = process::text(Command::new("dpkg-query").arg("-L").args(packages))?;
     let mut files = BTreeSet::new();
-    for path in listed.lines().chain(MADE_AT_INSTALLATION).map(Path::new) {
+    for path in listed.lines().chain(MADE_AT_INSTALLATION).chain(PROGRAMS).map(Path::new) {
         if !EXCLUDED.iter().any(|left_out| path.starts_with(left_out)) {
             files.extend(real(path));
         }
