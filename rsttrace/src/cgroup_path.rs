@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, ops::Deref, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Path of a cgroup below the root of its hierarchy. Its names may be any bytes but `/`, newline and zero. As `str`, what
 /// is not UTF-8 is replaced.
@@ -48,6 +48,13 @@ impl Deref for CgroupPath {
 impl Serialize for CgroupPath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self)
+    }
+}
+
+/// From text: of a path with bytes that are not UTF-8 it is not the path itself.
+impl<'de> Deserialize<'de> for CgroupPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { text: Deserialize::deserialize(deserializer)?, raw: None })
     }
 }
 

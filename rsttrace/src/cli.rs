@@ -19,7 +19,7 @@ use crate::{
     load::{ExtraEvents, TransportChoice},
     model::{FilterOptions, GroupField},
     sink::SinkSpec,
-    util::{size, spelling},
+    util::{size, spelling, time_span},
 };
 
 /// Use of rsttrace in an incident, for the help, the manual page and the README.
@@ -105,6 +105,10 @@ pub enum Command {
         #[arg(value_parser = Completed { parser: StringValueParser::new(), candidates: cause_codes })]
         cause: Option<String>,
     },
+    /// Record resets, bounded in size and age, for 'rsttrace replay'
+    Record(Box<RecordOptions>),
+    /// Print what was recorded, as a live run prints it: recordings and JSON lines, without privileges
+    Replay(Box<ReplayOptions>),
     /// Validate a file for --config
     CheckConfig {
         /// Path of the file
@@ -117,6 +121,66 @@ pub enum Command {
         what: Generated,
     },
 }
+
+/// Options of `record`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_args(check_cause))]
+pub struct RecordOptions {
+    /// Directory of the recording
+    #[arg(value_name = "DIR", default_value = RECORDINGS)]
+    pub directory: PathBuf,
+    /// Set the size of the whole recording; the oldest segments are removed beyond it
+    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = size::parse)]
+    pub size: u64,
+    /// Set the age from which on segments are removed
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time_span::parse)]
+    pub age: Duration,
+    /// Set the size of a segment before its compression, at most a quarter of --size [default: 64M, or that quarter]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub segment: Option<u64>,
+    /// Leave this much of the file system free
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = size::parse)]
+    pub min_free: u64,
+    /// Serve Prometheus metrics on this port of the loopback address, or on this address and port
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen)]
+    pub metrics: Option<SocketAddr>,
+    /// Filters.
+    #[command(flatten)]
+    pub filters: FilterOptions,
+    /// Additional resets.
+    #[command(flatten)]
+    pub more: ExtraEvents,
+    /// Limits and resources of the run.
+    #[command(flatten)]
+    pub run: RunOptions,
+}
+
+/// Options of `replay`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_args(check_cause))]
+pub struct ReplayOptions {
+    /// Recordings: directories, files of JSON lines (also .zst and .gz), or - for standard input
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// Leave out what was before: 14:03, '2026-11-28 08:00', RFC 3339, or 10m for ten minutes ago
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Leave out what was at that time or after, in the same forms
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// Read additional idle timeouts for the summary, as for a live run
+    #[arg(long, value_name = "FILE")]
+    pub timeouts: Option<PathBuf>,
+    /// Filters.
+    #[command(flatten)]
+    pub filters: FilterOptions,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// Directory of a recording where none is named.
+pub const RECORDINGS: &str = "/var/log/rsttrace";
 
 /// Files that are generated from the program.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -161,6 +225,13 @@ pub struct TraceOptions {
     /// Limits and resources of the run.
     #[command(flatten)]
     pub run: RunOptions,
+}
+
+impl TraceOptions {
+    /// The options of a command line without arguments. Fails where that is none, which a test excludes.
+    pub(crate) fn without_arguments() -> Result<Self, Error> {
+        Cli::try_parse_from(["rsttrace"]).map(|cli| cli.trace)
+    }
 }
 
 /// When text is colored.
@@ -251,7 +322,7 @@ pub struct OutputOptions {
 #[command(next_help_heading = "Running")]
 pub struct RunOptions {
     /// Stop after this time, such as 30s or 5m
-    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    #[arg(short, long, value_name = "TIME", value_parser = time_span::parse)]
     pub duration: Option<Duration>,
     /// Stop after this many records of resets (not of ignored and forwarded ones)
     #[arg(long, value_name = "N", value_parser = count)]
@@ -379,21 +450,8 @@ fn queue(text: &str) -> Result<usize, String> {
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = duration(text)?;
+    let interval = time_span::parse(text)?;
     if interval < INTERVAL_MIN { Err("expected a time of 0.1 s or more".into()) } else { Ok(interval) }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = text
-        .parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .or_else(|| text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()));
-    match parsed {
-        Some(duration) if !duration.is_zero() => Ok(duration),
-        Some(_) => Err("expected a time of more than 0".into()),
-        None => Err("expected a time such as 30s, 5m or 1h30m; a number alone is seconds".into()),
-    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod metrics;
 mod mistakes;
 pub mod model;
 pub mod pipeline;
+pub mod replay;
 mod sandbox;
 mod sd_notify;
 pub mod sink;
@@ -75,6 +76,8 @@ fn ignore_file_size_signal() {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => pipeline::run(cli.trace),
+        Some(Command::Replay(options)) => commands::replay::run(*options),
+        Some(Command::Record(options)) => commands::record::run(*options),
         Some(Command::Doctor { json }) => commands::doctor::run(json),
         Some(Command::Explain { json, cause }) => commands::explain::run(cause.as_deref(), json),
         Some(Command::CheckConfig { file }) => commands::check_config::run(&file),

@@ -6,6 +6,8 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod generate;
 mod man;
+pub(crate) mod record;
+pub(crate) mod replay;
 mod requirements;
 
 use std::io::{self, Write as _};

@@ -5,15 +5,18 @@ use std::{
     fmt::{self, Display, Write as _},
 };
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::code::{self, Code};
 
 /// Result of the diagnosis.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cause {
     /// Stable code of the cause, see `rsttrace explain`.
     #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[a-z0-9-]+$")))]
-    pub code: &'static str,
+    #[serde(deserialize_with = "code::deserialize")]
+    pub code: Code,
     /// Part of the system that put the reset on the wire.
     pub sender: Sender,
     /// Side that has something to change.
@@ -55,7 +58,7 @@ impl Cause {
 }
 
 /// Part of the system that put a reset on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Sender {
@@ -88,7 +91,7 @@ impl Sender {
 }
 
 /// Side that has something to change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, clap::ValueEnum)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
@@ -118,7 +121,7 @@ impl Fault {
 }
 
 /// How certain a cause is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CauseConfidence {
@@ -189,6 +192,17 @@ impl Display for Evidence {
 impl Serialize for Evidence {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.lines())
+    }
+}
+
+impl<'de> Deserialize<'de> for Evidence {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut evidence = Self::default();
+        for line in Vec::<Cow<'de, str>>::deserialize(deserializer)? {
+            // A line never contains the terminator, but a file may.
+            evidence.push_parts([&line.replace('\0', " ")]);
+        }
+        Ok(evidence)
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{CauseConfidence, Container, Endpoint, Fault, Netns};
+use super::{
+    CauseConfidence, Container, Endpoint, Fault, Netns,
+    code::{self, Code},
+};
 
 /// Code of the cause of a further reset of a connection.
 pub const AFTERMATH: &str = "aftermath";
@@ -13,7 +16,7 @@ pub const AFTERMATH: &str = "aftermath";
 pub const OTHER_END_HERE: &str = "the other end is on this host: ";
 
 /// Part that a reset has in its incident.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentRole {
@@ -42,7 +45,7 @@ impl IncidentRole {
 }
 
 /// The other end of the connection, which is on this host, with the record of the same reset there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OtherEnd {
     /// `seq` of the record of that end; `None` where that record comes later in the output, or not at all.
@@ -56,11 +59,12 @@ pub struct OtherEnd {
     pub netns: Option<Netns>,
     /// Code of the cause there.
     #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[a-z0-9-]+$")))]
-    pub cause: &'static str,
+    #[serde(deserialize_with = "code::deserialize")]
+    pub cause: Code,
 }
 
 /// A process at the other end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OtherProcess {
     /// PID (thread group id) in the initial PID namespace.

@@ -4,10 +4,12 @@
 //! of `docs/output.md`.
 
 mod cause;
+mod code;
 mod filter;
 mod group;
 mod incident;
 pub mod internals;
+mod recording;
 mod reset;
 mod segment;
 mod summary;
@@ -18,13 +20,14 @@ mod unapplied;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::{
     cause::{Cause, CauseConfidence, Evidence, Fault, Sender},
     filter::{FilterOptions, PortRange, names},
     group::{GroupField, GroupRow, GroupTable},
     incident::{AFTERMATH, IncidentRole, OTHER_END_HERE, OtherEnd, OtherProcess, RelayedReset},
+    recording::{ClockState, Mark, RECORDING_FORMAT, RecordingContext, RecordingHeader},
     reset::{
         Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet, Peer,
         Pod, Process, Provenance, ProvokingPacket, Reset, Role, Socket, State, TcpFlags,
@@ -79,11 +82,11 @@ impl Record {
 }
 
 /// Resets that were lost between the kernel hook and the output.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Lost {
     /// Time when the loss was noticed, UTC. The resets themselves are older.
-    #[serde(serialize_with = "timestamp::serialize")]
+    #[serde(with = "timestamp")]
     #[cfg_attr(feature = "schema", schemars(schema_with = "timestamp::schema"))]
     pub time: Timestamp,
     /// Number of lost resets, at least 1.
@@ -94,7 +97,7 @@ pub struct Lost {
 }
 
 /// Side on which resets were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LostWhere {

@@ -3,26 +3,25 @@
 //! Its JSON form is the contract of `docs/output.md`: serde writes the fields in this order under these names, and what
 //! is not known is `null`.
 
-#[cfg(feature = "schema")]
-use std::borrow::Cow;
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Cause, IncidentRole, OtherEnd, Segment, Translated, timestamp};
 use crate::{cgroup_path::CgroupPath, model::internals::Internals};
 
 /// One reset, or several identical ones in one record.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reset {
     /// Time when the kernel reported it, UTC.
-    #[serde(serialize_with = "timestamp::serialize")]
+    #[serde(with = "timestamp")]
     #[cfg_attr(feature = "schema", schemars(schema_with = "timestamp::schema"))]
     pub time: Timestamp,
     /// Name of this host.
@@ -84,13 +83,14 @@ pub struct Reset {
     pub incident_role: IncidentRole,
     /// The other end of the connection, where the same reset was seen at both ends on this host.
     pub other_end: Option<OtherEnd>,
-    /// Per-reset state for the stages, not serialized.
-    #[serde(skip)]
+    /// Per-reset state for the stages, not serialized; recordings have it as `facts`.
+    #[serde(skip_serializing, default, rename(deserialize = "facts"))]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub internals: Internals,
 }
 
 /// Direction of a reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -101,7 +101,7 @@ pub enum Direction {
 }
 
 /// Kernel hook that reports a reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
     /// Tracepoint `tcp:tcp_send_reset`.
@@ -124,7 +124,7 @@ pub enum Hook {
 }
 
 /// IP version on the wire. An IPv6 socket with IPv4-mapped addresses speaks IPv4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
@@ -135,7 +135,7 @@ pub enum Family {
 }
 
 /// One end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Endpoint {
     /// Address; an IPv4-mapped one is given as IPv4.
@@ -152,7 +152,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// The peer's end of a connection, with the name that this host knows for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Peer {
     /// Address; an IPv4-mapped one is given as IPv4.
@@ -185,7 +185,7 @@ impl fmt::Display for Peer {
 }
 
 /// A network namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Netns {
     /// Inode number, as `readlink /proc/PID/ns/net` shows it.
@@ -216,7 +216,7 @@ impl Reset {
 }
 
 /// Owner of a socket.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Process {
     /// PID (thread group id) in the initial PID namespace.
@@ -242,7 +242,7 @@ pub struct Process {
 }
 
 /// How the owner of a socket was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Provenance {
@@ -275,7 +275,7 @@ impl Provenance {
 }
 
 /// How certain the owner of a socket is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OwnerConfidence {
@@ -286,7 +286,7 @@ pub enum OwnerConfidence {
 }
 
 /// Process that triggered a reset without owning the socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Actor {
     /// PID (thread group id) in the initial PID namespace.
@@ -297,7 +297,7 @@ pub struct Actor {
 }
 
 /// A cgroup of version 2.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cgroup {
     /// Inode number of the cgroup.
@@ -309,7 +309,7 @@ pub struct Cgroup {
 }
 
 /// A container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Container {
     /// Container runtime: `docker`, `containerd`, `cri-o`, `podman`, …; `None` where the path does not show it.
@@ -329,7 +329,7 @@ pub struct Container {
 }
 
 /// A Kubernetes pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pod {
     /// Namespace. Untrusted.
@@ -354,7 +354,7 @@ impl fmt::Display for Pod {
 
 /// A socket at the moment of the reset. Times are milliseconds before the reset, as fine as the kernel's clock tick (1
 /// to 10 ms) where the kernel keeps them in ticks. `None` is what the kernel does not have or rsttrace did not see.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Socket {
     /// The kernel's socket cookie (`sk_cookie`); `None` where none has been assigned.
@@ -426,6 +426,15 @@ impl Serialize for State {
     }
 }
 
+impl<'de> Deserialize<'de> for State {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        let named = || (0..=u8::MAX).map(Self).find(|state| state.name() == Some(&text));
+        let numbered = || text.strip_prefix("STATE_").and_then(|number| number.parse().ok()).map(Self);
+        named().or_else(numbered).ok_or_else(|| de::Error::custom("expected a TCP state"))
+    }
+}
+
 #[cfg(feature = "schema")]
 impl schemars::JsonSchema for State {
     fn schema_name() -> Cow<'static, str> {
@@ -439,7 +448,7 @@ impl schemars::JsonSchema for State {
 }
 
 /// Side of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -452,7 +461,7 @@ pub enum Role {
 }
 
 /// Header of a reset.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Packet {
     /// TTL or hop limit on arrival.
@@ -474,7 +483,7 @@ pub struct Packet {
 }
 
 /// Packet to which a reset is the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProvokingPacket {
     /// TTL or hop limit on arrival.
@@ -496,6 +505,9 @@ pub struct ProvokingPacket {
 pub struct TcpFlags(pub u8);
 
 impl TcpFlags {
+    /// Names of the bits, the lowest first.
+    const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+
     /// Text of the combinations that nearly every packet has; `None` for any other. Saves the formatting.
     pub const fn usual(self) -> Option<&'static str> {
         Some(match self.0 {
@@ -512,9 +524,8 @@ impl TcpFlags {
 
 impl fmt::Display for TcpFlags {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
         let mut separator = "";
-        for (bit, name) in NAMES.iter().enumerate() {
+        for (bit, name) in Self::NAMES.iter().enumerate() {
             if self.0 >> bit & 1 != 0 {
                 write!(formatter, "{separator}{name}")?;
                 separator = ",";
@@ -530,6 +541,18 @@ impl Serialize for TcpFlags {
             Some(text) => serializer.serialize_str(text),
             None => serializer.collect_str(self),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for TcpFlags {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        let mut flags = 0;
+        for name in text.split(',').filter(|name| !name.is_empty()) {
+            let bit = Self::NAMES.iter().position(|known| *known == name);
+            flags |= 1 << bit.ok_or_else(|| de::Error::custom("expected flags such as RST,ACK"))?;
+        }
+        Ok(Self(flags))
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the reset's own segment says, whether its header was seen or follows from the socket.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Numbers of the reset's own segment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Segment {
     /// Sequence number; `None` where it is not known.

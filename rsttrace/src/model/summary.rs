@@ -10,7 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Fault, GroupTable, timestamp};
 
@@ -215,7 +215,7 @@ pub struct NamespaceCoverage {
 }
 
 /// One counter of the host beside the observed resets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CounterCoverage {
     /// Name of the counter in `nstat`.

@@ -1,9 +1,9 @@
 //! Serialization of times.
 
-use std::cell::RefCell;
+use std::{borrow::Cow, cell::RefCell};
 
 use jiff::Timestamp;
-use serde::Serializer;
+use serde::{Deserialize as _, Deserializer, Serializer, de};
 
 /// Layout of a time in a year of four digits.
 const LAYOUT: &[u8; 30] = b"2026-11-21T08:15:02.000000000Z";
@@ -39,6 +39,12 @@ pub(crate) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Resul
         }
         serializer.serialize_str(str::from_utf8(text).map_err(serde::ser::Error::custom)?)
     })
+}
+
+/// Deserializes a time in the form of [`serialize`], or any other of RFC 3339. Fails where it is none.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    let text = Cow::<'de, str>::deserialize(deserializer)?;
+    text.parse().map_err(|_error| de::Error::custom("expected a time such as 2026-11-21T08:15:02.000000000Z"))
 }
 
 /// JSON Schema of a time.

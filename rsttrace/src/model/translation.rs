@@ -7,12 +7,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, NamespaceId};
 
 /// The ends of a translated connection on the other side of the translation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Translated {
     /// This host's end as the peer sees it.
@@ -24,7 +24,7 @@ pub struct Translated {
 }
 
 /// Where a translation was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TranslationSource {
     /// The kernel's table of tracked connections.
@@ -104,7 +104,7 @@ impl ConntrackStatus {
 }
 
 /// TCP state of an entry (`enum tcp_conntrack`) by its number. Unknown numbers are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ConntrackState(pub u8);
 
 impl ConntrackState {

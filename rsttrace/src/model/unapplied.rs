@@ -5,16 +5,20 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rsttrace_common::abi::tcp;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::model::{Endpoint, Family, Hook, Netns, Packet, Peer, Process, Reset, Socket, timestamp};
+use super::code::{self, Code};
+use crate::model::{
+    Cause, Direction, Endpoint, Family, Hook, IncidentRole, Netns, Packet, Peer, Process, Reset, Segment, Socket,
+    internals::Internals, timestamp,
+};
 
 /// A reset that arrived and that this host ignored.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ignored {
     /// Time when the packet was dropped, UTC.
-    #[serde(serialize_with = "timestamp::serialize")]
+    #[serde(with = "timestamp")]
     #[cfg_attr(feature = "schema", schemars(schema_with = "timestamp::schema"))]
     pub time: Timestamp,
     /// Time on `CLOCK_MONOTONIC`, nanoseconds.
@@ -68,6 +72,19 @@ pub const IGNORE_REASONS: &[IgnoreReason] =
 fn ignore_codes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     let codes: Vec<&str> = IGNORE_REASONS.iter().map(|reason| reason.code).collect();
     schemars::json_schema!({"enum": codes})
+}
+
+impl<'de> Deserialize<'de> for IgnoreReason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(deserialize_with = "code::deserialize")]
+            code: Code,
+        }
+        let Named { code } = Named::deserialize(deserializer)?;
+        let known = IGNORE_REASONS.iter().find(|reason| reason.code == code);
+        known.copied().ok_or_else(|| de::Error::custom(format_args!("unknown reason '{code}'")))
+    }
 }
 
 const OUT_OF_WINDOW: IgnoreReason = IgnoreReason {
@@ -130,12 +147,47 @@ impl From<Reset> for Ignored {
     }
 }
 
+impl Ignored {
+    /// The reset as the filters see it: what it has in common with one that was applied.
+    pub fn as_reset(&self) -> Reset {
+        Reset {
+            time: self.time,
+            host: Arc::clone(&self.host),
+            seq: 0,
+            count: 1,
+            direction: Direction::Received,
+            hook: self.hook,
+            family: self.family,
+            local: self.local,
+            peer: self.peer.clone(),
+            netns: self.netns,
+            process: self.process.clone(),
+            actor: None,
+            cgroup: None,
+            unit: None,
+            container: None,
+            pod: None,
+            socket: self.socket.clone(),
+            segment: Segment::default(),
+            packet: self.packet.clone(),
+            provoked_by: None,
+            translated: None,
+            reason: self.reason.clone(),
+            cause: Cause::undiagnosed(),
+            incident: 0,
+            incident_role: IncidentRole::First,
+            other_end: None,
+            internals: Internals { ktime_ns: self.ktime_ns, ..Internals::default() },
+        }
+    }
+}
+
 /// A reset that this host forwarded.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Forwarded {
     /// Time when the packet came in, UTC.
-    #[serde(serialize_with = "timestamp::serialize")]
+    #[serde(with = "timestamp")]
     #[cfg_attr(feature = "schema", schemars(schema_with = "timestamp::schema"))]
     pub time: Timestamp,
     /// Time on `CLOCK_MONOTONIC`, nanoseconds.
@@ -161,7 +213,7 @@ pub struct Forwarded {
 }
 
 /// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Interface {
     /// Index of the interface.
@@ -172,7 +224,7 @@ pub struct Interface {
 }
 
 /// Kind of sender of a reset, by what Linux writes into the header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RstOrigin {

@@ -5,14 +5,13 @@ use std::mem;
 use bytes::Buf as _;
 use rsttrace_common::event::ResetEvent;
 
-use super::{
-    Pipeline,
-    processor::Lookup,
-    timers::{monotonic_ns, read_clocks},
-};
+use super::{Pipeline, processor::Lookup, timers::read_clocks};
 use crate::{
-    conntrack::Conntrack, correlate::TranslationRequest, decode::sample, model::translation::Translations as _,
-    util::messages::info,
+    conntrack::Conntrack,
+    correlate::TranslationRequest,
+    decode::sample,
+    model::translation::Translations as _,
+    util::{clock::monotonic_ns, messages::info},
 };
 
 /// What has been read from the buffers and not been fed yet.

@@ -7,10 +7,7 @@ use rsttrace_common::{
     limits::AGGREGATES_PER_CPU,
 };
 
-use super::{
-    processor::{Attribute, KernelSide, Output},
-    timers::monotonic_ns,
-};
+use super::processor::{Attribute, KernelSide, Output};
 use crate::{
     attribute::Attribution,
     load::Loaded,
@@ -18,6 +15,7 @@ use crate::{
     model::internals::KernelTask,
     model::{Interface, Netns, Record, Reset},
     summary::{Tally, coverage::CounterBaseline},
+    util::clock::monotonic_ns,
 };
 
 impl KernelSide for Loaded {

@@ -6,6 +6,8 @@ mod netns_watch;
 pub mod processor;
 mod ready;
 mod record_pool;
+mod recorder;
+pub(crate) mod replayed;
 mod reporting;
 mod setup;
 #[doc(hidden)]
@@ -21,7 +23,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::sleep,
 };
 
@@ -31,7 +33,7 @@ use self::{
     processor::{Processor, Stages, Wanted},
     ready::Ready,
     reporting::Losses,
-    timers::{catch_sighup, lookups_answered, monotonic_ns, next_scrape, sighup, sleep_until, sleep_until_ktime},
+    timers::{catch_sighup, lookups_answered, next_scrape, sighup, sleep_until, sleep_until_ktime},
 };
 use crate::{
     attribute::{Attribution, NamesFile},
@@ -48,7 +50,7 @@ use crate::{
     sink::outputs::Outputs,
     summary::{Tally, coverage::CounterBaseline},
     transport::{ReadCoalescer, Transport},
-    util::buffer_size::PERF_BYTES,
+    util::{buffer_size::PERF_BYTES, clock::monotonic_ns},
 };
 
 /// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the
@@ -187,6 +189,7 @@ impl Pipeline {
             self.processor.enable_lookups();
         }
         let absences = self.absences();
+        self.create_recordings()?;
         // Before there is any other thread, which would keep its privileges.
         self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
@@ -198,7 +201,7 @@ impl Pipeline {
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);
-        let mut next_summary = self.next_summary();
+        let (mut next_summary, mut next_mark) = (self.next_summary(), self.next_mark());
         let mut batch = Batch::default();
         let mut check_loss = false;
         // Reading may be put off for as long as the kernel side has room for.
@@ -219,6 +222,10 @@ impl Pipeline {
                 () = sleep_until(next_summary) => {
                     self.report_summary(&outputs);
                     next_summary = self.next_summary();
+                }
+                () = sleep_until(next_mark) => {
+                    self.mark(&outputs, false);
+                    next_mark = self.next_mark();
                 }
                 () = sleep_until_ktime(self.processor.ambiguous_deadline_ns()) => {
                     // First the clock, then the buffers: this process may not have run for longer than an event is
@@ -259,27 +266,32 @@ impl Pipeline {
             self.look_up_translations(conntrack.as_mut());
             self.processor.release_held(now_ns(), &mut self.results);
             self.count_losses();
-            let goes_on = loop {
-                tokio::select! {
-                    biased;
-                    _ = interrupt.recv() => break false,
-                    _ = terminate.recv() => break false,
-                    sent = async {
-                        outputs.flush_folded(now_ns()).await;
-                        outputs.send(&mut self.results.outbox, |record| self.processor.recycle(record)).await
-                    } => break sent,
-                    // Standard output takes nothing; what that costs is reported while it happens.
-                    () = sleep(LOSS_CHECK) => {
-                        self.service.ping_watchdog();
-                        self.count_losses();
-                    }
-                }
-            };
+            let goes_on = self.send_records(&mut outputs, &mut interrupt, &mut terminate).await;
             if !goes_on || self.processor.has_reached_limit() {
                 break;
             }
         }
         self.finish(transport, batch, outputs).await
+    }
+
+    /// Sends what is in the outbox. Returns false where the run ends: by a signal, or since standard output cannot be written to.
+    async fn send_records(&mut self, outputs: &mut Outputs, interrupt: &mut Signal, terminate: &mut Signal) -> bool {
+        loop {
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => return false,
+                _ = terminate.recv() => return false,
+                sent = async {
+                    outputs.flush_folded(now_ns()).await;
+                    outputs.send(&mut self.results.outbox, |record| self.processor.recycle(record)).await
+                } => return sent,
+                // Standard output takes nothing; what that costs is reported while it happens.
+                () = sleep(LOSS_CHECK) => {
+                    self.service.ping_watchdog();
+                    self.count_losses();
+                }
+            }
+        }
     }
 
     /// Attaches every probe, and opens the buffer that their events come from.
@@ -335,9 +347,10 @@ impl Pipeline {
         if let Some(summary) = &summary {
             self.results.outbox.push(Record::Summary(Arc::new(summary.clone())));
         }
+        self.mark_end(&mut outputs).await;
         let written = outputs.finish(std::mem::take(&mut self.results.outbox)).await;
         if let Some(summary) = summary {
-            self.print_summary(&summary);
+            self.output_setup().print_summary(&summary);
         }
         written.map_err(Failure::from)
     }

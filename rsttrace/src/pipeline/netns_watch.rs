@@ -1,6 +1,7 @@
 //! `--netns PATH` while the run goes on: the path is looked at again, and the kernel side told what it names.
 
-use super::{Pipeline, timers::monotonic_ns};
+use super::Pipeline;
+use crate::util::clock::monotonic_ns;
 use crate::util::messages::{info, sentence};
 
 impl Pipeline {

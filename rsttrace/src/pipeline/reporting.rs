@@ -8,7 +8,7 @@ use super::{Pipeline, feed::now_ns, live::Results, processor::Output as _};
 use crate::{
     attribute::absence,
     cli::OutputOptions,
-    format::{Format, summary_text::SummaryText},
+    format::Format,
     metrics::Scrape,
     model::{Coverage, Lost, LostWhere, Record, Summary},
     sink::outputs::Outputs,
@@ -109,7 +109,7 @@ impl Pipeline {
             let interval = human_duration(interval.as_secs_f64() * 1e3);
             summary.heading = format!("{time}{new} resets in the last {interval}; since the start:");
         }
-        self.print_summary(&summary);
+        self.output_setup().print_summary(&summary);
         self.results.outbox.push(Record::Summary(Arc::new(summary)));
     }
 
@@ -130,13 +130,6 @@ impl Pipeline {
             degraded: &self.loaded.degraded,
             sinks: outputs.counts(),
         })
-    }
-
-    /// Prints a summary on standard error, where that is its place.
-    pub(super) fn print_summary(&self, summary: &Summary) {
-        if self.summary_streams().stderr {
-            info(SummaryText { names: !self.trace.output.numeric }.of(summary));
-        }
     }
 
     /// What the filters do not find on this host now. Looks at every process for some of them: before the sandbox, in

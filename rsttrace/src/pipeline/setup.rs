@@ -16,12 +16,13 @@ use tokio::sync::mpsc;
 
 use super::Pipeline;
 use crate::{
-    cli::{ColorWhen, FoldWhen, SummaryPlace},
+    cli::{ColorWhen, FoldWhen, OutputOptions, SummaryPlace},
     format::{
         Format, Formatter, TextOptions, TextWidth, TimeFormat,
         summary_text::{SummaryFormatter, SummaryText},
     },
     metrics::{Metrics, Scrape},
+    model::{RecordingContext, Summary},
     sandbox::Requirements,
     sink::{SinkContext, SinkNeeds, outputs::Outputs, set::SinkSet},
     util::messages::{info, sentence},
@@ -47,9 +48,45 @@ impl Pipeline {
         }
     }
 
+    /// The outputs of the run, not open yet.
+    pub(super) fn output_setup(&self) -> OutputSetup<'_> {
+        OutputSetup { options: &self.trace.output, started_ns: self.started_ns }
+    }
+
     /// Opens every output. Fails when a sink cannot be opened.
     pub(super) fn open_outputs(&self) -> Result<Outputs> {
-        let output = &self.trace.output;
+        let host = self.processor.stages().decoder.host();
+        let others = self.trace.output.metrics.is_some();
+        self.output_setup().open(host, self.recording_context(), others)
+    }
+
+    /// Presentation of text on standard output.
+    pub(super) fn text_options(&self) -> TextOptions {
+        self.output_setup().text_options()
+    }
+
+    pub(super) fn start_kernel_log(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+        env_logger::Builder::new().filter_level(log::LevelFilter::Debug).target(env_logger::Target::Stderr).init();
+        self.loaded
+            .kernel_log()
+            .inspect_err(|error| info(format_args!("the kernel side's messages cannot be read: {}", sentence(error))))
+            .ok()
+    }
+}
+
+/// The outputs as the command line names them.
+#[derive(Clone, Copy)]
+pub(super) struct OutputSetup<'a> {
+    pub(super) options: &'a OutputOptions,
+    /// Start of the run on the events' clock, nanoseconds.
+    pub(super) started_ns: u64,
+}
+
+impl OutputSetup<'_> {
+    /// Opens every output. Where standard output is not the only one, or there are `others`, a slow reader of it is not waited
+    /// for. Fails when a sink cannot be opened.
+    pub(super) fn open(&self, host: &Arc<str>, recording: RecordingContext, others: bool) -> Result<Outputs> {
+        let output = self.options;
         let limit = output.sink_queue;
         let options = self.text_options();
         // Receivers add the time themselves.
@@ -60,17 +97,17 @@ impl Pipeline {
             width: TextWidth::Fixed(TextOptions::COLUMNS),
             ..options.clone()
         };
-        let context = SinkContext { options: sink_options, host: Arc::clone(self.processor.stages().decoder.host()) };
+        let context = SinkContext { options: sink_options, host: Arc::clone(host), recording: Arc::new(recording) };
         let sinks = SinkSet::start(&output.sink, limit, &context)?;
         let stdout = self.stdout_formatter(options);
         // Alone, standard output is waited for.
-        let has_others = !sinks.is_empty() || output.metrics.is_some();
+        let has_others = others || !sinks.is_empty();
         Outputs::start(stdout, sinks, has_others.then_some(limit))
     }
 
     /// Formatter for standard output; `None` where nothing goes there.
     fn stdout_formatter(&self, options: TextOptions) -> Option<Box<dyn Formatter>> {
-        let (format, names) = (self.trace.output.output, options.names);
+        let (format, names) = (self.options.output, options.names);
         let formatter = format.formatter(options);
         match (format, self.summary_streams().stdout) {
             (Format::None, false) => None,
@@ -84,7 +121,7 @@ impl Pipeline {
 
     /// The streams that the summary goes to.
     pub(super) fn summary_streams(&self) -> SummaryStreams {
-        let output = &self.trace.output;
+        let output = self.options;
         let is_json = matches!(output.output, Format::Json | Format::JsonFlat);
         match output.summary {
             _ if output.no_summary => SummaryStreams { stdout: false, stderr: false },
@@ -102,7 +139,7 @@ impl Pipeline {
 
     /// Presentation of text on standard output.
     pub(super) fn text_options(&self) -> TextOptions {
-        let color = match self.trace.output.color {
+        let color = match self.options.color {
             ColorWhen::Auto => anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never,
             ColorWhen::Always => true,
             ColorWhen::Never => false,
@@ -110,30 +147,29 @@ impl Pipeline {
         let is_terminal = io::stdout().is_terminal();
         TextOptions {
             color,
-            time: self.trace.output.time,
+            time: self.options.time,
             started_ns: self.started_ns,
-            zone: time_zone(self.trace.output.time),
-            folds: match self.trace.output.fold {
+            zone: time_zone(self.options.time),
+            folds: match self.options.fold {
                 FoldWhen::Auto => is_terminal,
                 FoldWhen::Always => true,
                 FoldWhen::Never => false,
             },
             width: if is_terminal { TextWidth::Terminal } else { TextWidth::Fixed(TextOptions::COLUMNS) },
-            names: !self.trace.output.numeric,
+            names: !self.options.numeric,
         }
     }
 
-    pub(super) fn start_kernel_log(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
-        env_logger::Builder::new().filter_level(log::LevelFilter::Debug).target(env_logger::Target::Stderr).init();
-        self.loaded
-            .kernel_log()
-            .inspect_err(|error| info(format_args!("the kernel side's messages cannot be read: {}", sentence(error))))
-            .ok()
+    /// Prints a summary on standard error, where that is its place.
+    pub(super) fn print_summary(&self, summary: &Summary) {
+        if self.summary_streams().stderr {
+            info(SummaryText { names: !self.options.numeric }.of(summary));
+        }
     }
 }
 
 /// The local time zone, where times are local; otherwise UTC. A path in TZ is read to its end, so it has to be a file.
-fn time_zone(time: TimeFormat) -> TimeZone {
+pub(super) fn time_zone(time: TimeFormat) -> TimeZone {
     let is_needed = matches!(time, TimeFormat::Local | TimeFormat::Iso);
     let named = env::var("TZ").unwrap_or_default();
     let path = Path::new("/usr/share/zoneinfo").join(named.strip_prefix(':').unwrap_or(&named));

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
-use nix::time::{ClockId, clock_getres, clock_gettime};
+use nix::time::{ClockId, clock_getres};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -18,6 +18,7 @@ use crate::{
     conntrack::Conntrack,
     decode::clock::{Ticks, WallClock},
     metrics::Scrape,
+    util::clock::monotonic_ns,
 };
 
 /// A pair of readings of the events' clock and of the wall clock; `None` when the former cannot be read.
@@ -33,12 +34,6 @@ pub(super) fn read_clocks() -> Option<WallClock> {
         }
     }
     clocks
-}
-
-/// `CLOCK_MONOTONIC`, the clock of the events, in nanoseconds; `None` when it cannot be read.
-pub(super) fn monotonic_ns() -> Option<u64> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
-    Duration::from(now).as_nanos().try_into().ok()
 }
 
 /// The kernel's clock tick: the resolution of the coarse clocks.

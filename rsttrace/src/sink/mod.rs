@@ -8,9 +8,11 @@ pub mod encodings;
 mod host_port;
 mod journald;
 mod json_file;
+mod line_file;
 #[cfg(feature = "otlp")]
 mod otlp;
 pub(crate) mod outputs;
+pub(crate) mod recording;
 pub(crate) mod set;
 mod spec;
 mod stdout;
@@ -27,7 +29,10 @@ use anyhow::{Error, Result};
 pub(crate) use self::spec::SinkNeeds;
 pub use self::spec::SinkSpec;
 pub(crate) use self::stdout::StdoutError;
-use crate::{format::TextOptions, model::Record};
+use crate::{
+    format::TextOptions,
+    model::{Mark, Record, RecordingContext},
+};
 
 /// What every sink is given when it is opened.
 pub(crate) struct SinkContext {
@@ -35,6 +40,8 @@ pub(crate) struct SinkContext {
     pub(crate) options: TextOptions,
     /// Name of this host.
     pub(crate) host: Arc<str>,
+    /// The run, for recordings.
+    pub(crate) recording: Arc<RecordingContext>,
 }
 
 /// Outcome of one call of [`Sink::deliver`], counted from the first of the records on. Records that are in neither number
@@ -66,6 +73,12 @@ pub(crate) trait Sink: Send {
     /// Delivers records in their order, as far as it can. May block for as long as it likes: it runs in the sink's own
     /// thread.
     fn deliver(&mut self, records: &[Record]) -> DeliveryReport;
+
+    /// Takes a mark: everything before it has been delivered. Nothing for sinks that are no recordings. Fails where it cannot
+    /// be written; it is not tried again.
+    fn mark(&mut self, _mark: &Mark) -> Result<()> {
+        Ok(())
+    }
 
     /// Reopens the file after an external rotation (SIGHUP); nothing for sinks without a file. Fails where the path cannot
     /// be opened; the next delivery tries again.

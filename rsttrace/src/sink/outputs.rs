@@ -1,6 +1,6 @@
 //! The run's outputs: standard output and the configured sinks.
 
-use std::future::pending;
+use std::{future::pending, sync::Arc};
 
 use anyhow::Result;
 use tokio::time::{Instant, timeout_at};
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     format::Formatter,
-    model::{Record, SinkCount},
+    model::{Mark, Record, SinkCount},
 };
 
 /// Standard output, if it is wanted, and the sinks.
@@ -63,6 +63,19 @@ impl Outputs {
         goes_on
     }
 
+    /// Queues all records of the outbox, and waits for standard output and for every sink to have room: nothing is dropped.
+    /// Returns false when writing to standard output has failed. Cancel safe as [`Self::send`] is.
+    pub(crate) async fn send_all(&mut self, outbox: &mut Vec<Record>) -> bool {
+        while !outbox.is_empty() {
+            self.sinks.room().await;
+            let mut part: Vec<Record> = outbox.drain(..outbox.len().min(self.sinks.batch())).collect();
+            if !self.send(&mut part, drop).await {
+                return false;
+            }
+        }
+        true
+    }
+
     /// When [`Self::flush_folded`] is due, nanoseconds of `CLOCK_MONOTONIC`.
     pub(crate) fn folded_deadline_ns(&self) -> Option<u64> {
         self.writer.as_ref().and_then(StdoutWriter::deadline_ns)
@@ -74,6 +87,11 @@ impl Outputs {
         if let Some(writer) = &mut self.writer {
             writer.flush_folded(now_ns).await;
         }
+    }
+
+    /// Sends a mark to the sinks.
+    pub(crate) fn mark(&self, mark: &Arc<Mark>) {
+        self.sinks.mark(mark);
     }
 
     /// Tells the sinks to reopen their files.

@@ -16,7 +16,7 @@ use std::{
 use anyhow::Result;
 use tokio::{
     sync::oneshot,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     worker::{SinkCommand, SinkCounters, Worker},
 };
 use crate::{
-    model::{Record, SinkCount},
+    model::{Mark, Record, SinkCount},
     util::messages::info,
 };
 
@@ -34,6 +34,11 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Part of [`SHUTDOWN_TIMEOUT`] that is kept for [`SinkSet::shutdown`]: a sink that has delivered everything gets the
 /// last summary, and syncs, beside one that delivers nothing.
 const FINISH_RESERVE: Duration = Duration::from_secs(1);
+
+/// Most records that are queued together where the run waits for room.
+const BATCH_MAX: usize = 256;
+/// Time between two looks at a queue that is waited for.
+const ROOM_CHECK: Duration = Duration::from_millis(5);
 
 /// The sinks of a run.
 #[derive(Default)]
@@ -77,6 +82,29 @@ impl SinkSet {
         })?;
         self.sinks.push(SinkHandle { name, commands, counts, done, capacity });
         Ok(())
+    }
+
+    /// Records that fit into every queue after [`Self::room`], as far as a batch of that size is of use.
+    pub(crate) fn batch(&self) -> usize {
+        self.sinks.iter().map(|sink| sink.capacity / 2).min().unwrap_or(BATCH_MAX).clamp(1, BATCH_MAX)
+    }
+
+    /// Waits until every sink has room for half of its queue. A sink that delivers nothing is waited for without a limit.
+    pub(crate) async fn room(&self) {
+        for sink in &self.sinks {
+            while sink.counts.waiting.load(Ordering::Acquire) > sink.capacity / 2 {
+                // A worker notifies only once its queue is empty.
+                let _ignored = timeout(ROOM_CHECK, sink.counts.idle.notified()).await;
+            }
+        }
+    }
+
+    /// Sends a mark to every sink.
+    pub(crate) fn mark(&self, mark: &Arc<Mark>) {
+        for sink in &self.sinks {
+            // If the thread has died, its records count as waiting, and are reported at the end.
+            let _ignored = sink.commands.send(SinkCommand::Mark(Arc::clone(mark)));
+        }
     }
 
     /// Whether the run has no sinks.

@@ -1,6 +1,11 @@
 //! The sinks that there are, and how the command line names one.
 
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -11,6 +16,7 @@ use super::{
     Sink, SinkContext,
     journald::{self, JournaldSink},
     json_file::{FileSinkOptions, JsonFileSink},
+    recording::{RecordingOptions, RecordingSink},
     syslog::{SyslogAddress, SyslogSink},
 };
 
@@ -21,6 +27,7 @@ enum SinkKind {
     Journald,
     #[cfg(feature = "otlp")]
     Otlp,
+    Recording,
     Syslog,
 }
 
@@ -32,6 +39,7 @@ impl SinkKind {
             Self::Journald => "journald",
             #[cfg(feature = "otlp")]
             Self::Otlp => "otlp:URL",
+            Self::Recording => "recording:DIR",
             Self::Syslog => "syslog[:ADDRESS]",
         }
     }
@@ -43,6 +51,7 @@ impl SinkKind {
             Self::Journald => "journald[:SOCKET]",
             #[cfg(feature = "otlp")]
             Self::Otlp => "otlp:http://HOST[:PORT][/PATH]|otlp:grpc://HOST[:PORT]",
+            Self::Recording => "recording:DIR[,size=SIZE][,age=TIME][,segment=SIZE][,min-free=SIZE]",
             Self::Syslog => "syslog[:PATH|:udp://HOST[:PORT]|:tcp://HOST[:PORT]|:tls://HOST[:PORT]]",
         }
     }
@@ -54,6 +63,7 @@ impl SinkKind {
             Self::Journald => &[("journald", "The systemd journal")],
             #[cfg(feature = "otlp")]
             Self::Otlp => &[("otlp:http://", "OpenTelemetry over HTTP"), ("otlp:grpc://", "OpenTelemetry over gRPC")],
+            Self::Recording => &[("recording:", "A recording, as 'rsttrace record' makes it")],
             Self::Syslog => &[
                 ("syslog", "The system log of this host"),
                 ("syslog:udp://", "A log server, over UDP"),
@@ -77,6 +87,7 @@ impl SinkKind {
             Self::Journald => Destination::Journald(rest.unwrap_or(journald::SOCKET).into()),
             #[cfg(feature = "otlp")]
             Self::Otlp => Destination::Otlp(OtlpEndpoint::parse(rest)?),
+            Self::Recording => Destination::Recording(RecordingOptions::parse(rest)?),
             Self::Syslog => Destination::Syslog(SyslogAddress::parse(rest)?),
         })
     }
@@ -100,6 +111,7 @@ enum Destination {
     Journald(PathBuf),
     #[cfg(feature = "otlp")]
     Otlp(OtlpEndpoint),
+    Recording(RecordingOptions),
     Syslog(SyslogAddress),
 }
 
@@ -125,7 +137,7 @@ impl SinkSpec {
     /// What the sink needs of the sandbox.
     pub(crate) fn needs(&self) -> SinkNeeds {
         match &self.destination {
-            Destination::JsonFile(_) => SinkNeeds { files: true, ..SinkNeeds::default() },
+            Destination::JsonFile(_) | Destination::Recording(_) => SinkNeeds { files: true, ..SinkNeeds::default() },
             Destination::Journald(_) | Destination::Syslog(SyslogAddress::Socket(_)) => {
                 SinkNeeds { sockets: true, ..SinkNeeds::default() }
             }
@@ -138,6 +150,22 @@ impl SinkSpec {
             }
             #[cfg(feature = "otlp")]
             Destination::Otlp(_) => SinkNeeds { sockets: true, host_names: true, ..SinkNeeds::default() },
+        }
+    }
+
+    /// A recording with these options.
+    pub(crate) fn recording(options: RecordingOptions) -> Self {
+        Self {
+            text: format!("recording:{}", options.directory.display()).into(),
+            destination: Destination::Recording(options),
+        }
+    }
+
+    /// Directory of the recording; `None` for any other sink.
+    pub(crate) fn recording_directory(&self) -> Option<&Path> {
+        match &self.destination {
+            Destination::Recording(options) => Some(&options.directory),
+            _ => None,
         }
     }
 
@@ -156,6 +184,9 @@ impl Destination {
             Self::Journald(path) => Box::new(JournaldSink::open(path, options)?),
             #[cfg(feature = "otlp")]
             Self::Otlp(endpoint) => Box::new(OtlpSink::open(endpoint, options, &context.host)?),
+            Self::Recording(options) => {
+                Box::new(RecordingSink::open(options, Arc::clone(&context.host), Arc::clone(&context.recording))?)
+            }
             Self::Syslog(address) => Box::new(SyslogSink::open(address, options, Arc::clone(&context.host))),
         })
     }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::{DeliveryReport, Sink, throttle::WriteThrottle};
 use crate::{
-    model::Record,
+    model::{Mark, Record},
     util::messages::{info, sentence},
 };
 
@@ -36,6 +36,8 @@ pub(super) enum SinkCommand {
     Deliver(Vec<Record>),
     /// Reopen the file, after an external rotation.
     Reopen,
+    /// Take a mark.
+    Mark(Arc<Mark>),
     /// Deliver what is queued soon: the run ends. The delay is at most [`SHUTDOWN_BACKOFF_MAX`] from here on.
     Flush,
 }
@@ -133,6 +135,7 @@ impl Worker {
             match command {
                 Ok(SinkCommand::Deliver(records)) => self.pending.extend(records),
                 Ok(SinkCommand::Reopen) => self.reopen(),
+                Ok(SinkCommand::Mark(mark)) => self.mark(&mark),
                 Ok(SinkCommand::Flush) => {
                     self.max_delay = SHUTDOWN_BACKOFF_MAX;
                     if let Some(backoff) = &mut self.backoff {
@@ -167,6 +170,18 @@ impl Worker {
             self.deliver();
         }
         if let Err(error) = self.sink.reopen() {
+            info(format_args!("sink {}: {}", self.name, sentence(&error)));
+        }
+    }
+
+    /// Passes a mark on, after the records that came before it. A sink that fails gets none: what it lacks is a gap.
+    fn mark(&mut self, mark: &Mark) {
+        while !self.pending.is_empty() && self.backoff.is_none() {
+            self.deliver();
+        }
+        if self.pending.is_empty()
+            && let Err(error) = self.sink.mark(mark)
+        {
             info(format_args!("sink {}: {}", self.name, sentence(&error)));
         }
     }

@@ -91,6 +91,11 @@ impl Tally {
         self.lost += count;
     }
 
+    /// Resets that were counted, and those that were lost.
+    pub const fn totals(&self) -> (u64, u64) {
+        (self.resets, self.lost)
+    }
+
     /// Whether any resets were lost.
     pub const fn has_losses(&self) -> bool {
         self.lost > 0

@@ -27,6 +27,11 @@ impl Buffer {
         self.end = 0;
     }
 
+    /// Takes the last byte back.
+    pub(super) const fn pop(&mut self) {
+        self.end = self.end.saturating_sub(1);
+    }
+
     /// Appends pieces.
     #[expect(clippy::inline_always, reason = "only where it is called are the lengths of the pieces known")]
     #[inline(always)]

@@ -12,7 +12,10 @@ use serde::Serialize;
 
 use self::{buffer::Buffer, serializer::JsonSerializer};
 use super::Formatter;
-use crate::{model::Record, util::sanitize};
+use crate::{
+    model::{Mark, Record, RecordingHeader, internals::Internals},
+    util::sanitize,
+};
 
 /// Start of a line of this type. (serde's own way, `flatten`, took a fifth of the time of the whole line.)
 ///
@@ -27,13 +30,17 @@ macro_rules! envelope {
 #[derive(Default)]
 pub(crate) struct JsonFormatter {
     line: Buffer,
+    /// Whether resets have their facts: what their diagnosis began with.
+    facts: bool,
 }
 
 impl Formatter for JsonFormatter {
     fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
         self.line.clear();
         match record {
-            Record::Reset(reset) => self.write_record(envelope!("reset"), &**reset),
+            Record::Reset(reset) => {
+                self.write_record(envelope!("reset"), &**reset).and_then(|()| self.append_facts(&reset.internals))
+            }
             Record::Ignored(ignored) => self.write_record(envelope!("ignored"), &**ignored),
             Record::Forwarded(forwarded) => self.write_record(envelope!("forwarded"), &**forwarded),
             Record::Lost(lost) => self.write_via_serde_json(envelope!("lost"), lost),
@@ -45,6 +52,40 @@ impl Formatter for JsonFormatter {
 }
 
 impl JsonFormatter {
+    /// A formatter for recordings.
+    pub(crate) fn with_facts() -> Self {
+        Self { facts: true, ..Self::default() }
+    }
+
+    /// Writes the first line of a segment of a recording. Fails where `out` fails.
+    pub(crate) fn write_header(header: &RecordingHeader, out: &mut dyn Write) -> io::Result<()> {
+        Self::write_line(envelope!("recording"), header, out)
+    }
+
+    /// Writes a mark of a recording. Fails where `out` fails.
+    pub(crate) fn write_mark(mark: &Mark, out: &mut dyn Write) -> io::Result<()> {
+        Self::write_line(envelope!("mark"), mark, out)
+    }
+
+    fn write_line(envelope: &'static str, value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+        let mut formatter = Self::default();
+        formatter.write_via_serde_json(envelope, value)?;
+        formatter.line.append([b"\n"]);
+        out.write_all(formatter.line.written())
+    }
+
+    /// Adds the facts to the object that was written last, where they are wanted.
+    fn append_facts(&mut self, facts: &Internals) -> io::Result<()> {
+        if !self.facts {
+            return Ok(());
+        }
+        self.line.pop();
+        self.line.append([b",\"facts\":"]);
+        facts.serialize(JsonSerializer::new(&mut self.line)).map_err(io::Error::other)?;
+        self.line.append([b"}"]);
+        Ok(())
+    }
+
     /// Writes a record after the start of its line.
     fn write_record(&mut self, envelope: &'static str, record: &impl Serialize) -> io::Result<()> {
         self.line.append([envelope.as_bytes()]);

@@ -1,0 +1,42 @@
+//! `rsttrace replay`: what was recorded, as the live run prints it.
+
+use jiff::Zoned;
+
+use crate::{
+    cli::ReplayOptions,
+    diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
+    exit::Failure,
+    filter::RecordFilter,
+    pipeline::replayed::{self, Replay},
+    replay::{Inputs, TimeRange, parse_moment},
+};
+
+/// Replays the inputs. Blocks meanwhile. Fails with status 2 when an input or a file of options cannot be read, and as
+/// [`replayed::run`] does.
+pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
+    let ReplayOptions { inputs, since, until, timeouts, filters, output } = options;
+    for (name, is_given) in
+        [("--metrics", output.metrics.is_some()), ("--summary-interval", output.summary_interval.is_some())]
+    {
+        if is_given {
+            return Err(Failure::usage(format_args!("{name} is for a live run, and not for 'replay'")));
+        }
+    }
+    let now = Zoned::now();
+    let moment = |name: &str, text: Option<String>| {
+        let moment = text.map(|text| parse_moment(&text, &now).map_err(|error| format!("{name} '{text}': {error}")));
+        moment.transpose().map_err(Failure::usage)
+    };
+    let range = TimeRange { since: moment("--since", since)?, until: moment("--until", until)? };
+    if let (Some(since), Some(until)) = (range.since, range.until)
+        && since >= until
+    {
+        return Err(Failure::usage(format_args!("--since {since} is not before --until {until}")));
+    }
+    replayed::run(Replay {
+        filter: RecordFilter::new(filters)?,
+        diagnosis: Diagnosis::new(Timeouts::read(timeouts.as_deref())?, ProgramHints::read(None)?),
+        output,
+        inputs: Inputs::open(&inputs, range).map_err(Failure::usage)?,
+    })
+}

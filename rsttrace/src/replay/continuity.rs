@@ -1,0 +1,199 @@
+//! Gaps of a recording, and jumps of its clock: what its headers and marks tell.
+
+use std::sync::Arc;
+
+use jiff::{Timestamp, Unit};
+
+use crate::{
+    model::{Mark, RecordingHeader},
+    util::human_duration,
+};
+
+/// Longest time between two marks of one run, seconds: marks come every ten, and a busy host is late.
+const MARKS_APART_MAX_S: f64 = 30.0;
+/// Smallest difference of the clocks between two marks that is a clock that was set, seconds.
+const JUMP_MIN_S: f64 = 1.0;
+/// Most notes that are kept; the rest is counted.
+const NOTES_MAX: usize = 10;
+
+/// The last sign of the recorder.
+#[derive(Clone, Copy, Debug)]
+struct Sign {
+    time: Timestamp,
+    monotonic_ns: u64,
+    /// Whether it was the end of the run.
+    is_last: bool,
+}
+
+/// What one recording has told so far.
+#[derive(Debug, Default)]
+pub struct Continuity {
+    header: Option<Arc<RecordingHeader>>,
+    sign: Option<Sign>,
+    notes: Vec<String>,
+    further: u64,
+}
+
+impl Continuity {
+    /// Takes the header of a segment.
+    pub fn header(&mut self, header: &Arc<RecordingHeader>) {
+        let sign = Sign { time: header.time, monotonic_ns: header.clock.monotonic_ns, is_last: false };
+        if let Some(before) = self.header.take() {
+            let (is_same_run, is_same_boot) = (before.run == header.run, before.of.boot_id == header.of.boot_id);
+            match self.sign {
+                Some(last) if is_same_run => self.compare(last, sign),
+                Some(last) => {
+                    let apart = seconds_between(last.time, sign.time);
+                    let how = match (is_same_boot, last.is_last) {
+                        (false, _) => "the host was restarted",
+                        (true, true) => "the recorder was stopped",
+                        (true, false) => "the recorder ended without its last mark (killed, or a crash)",
+                    };
+                    self.note(format!("{how}: nothing was recorded for {}, up to {}", human(apart), moment(sign.time)));
+                }
+                None => {}
+            }
+        }
+        self.header = Some(Arc::clone(header));
+        self.sign = Some(sign);
+    }
+
+    /// Takes a mark.
+    pub fn mark(&mut self, mark: &Mark) {
+        let sign = Sign { time: mark.time, monotonic_ns: mark.monotonic_ns, is_last: mark.last };
+        if let Some(last) = self.sign {
+            self.compare(last, sign);
+        }
+        self.sign = Some(sign);
+    }
+
+    /// Compares two signs of one run.
+    fn compare(&mut self, last: Sign, sign: Sign) {
+        let monotonic_s = signed_seconds(last.monotonic_ns, sign.monotonic_ns);
+        let jump_s = seconds_between(last.time, sign.time) - monotonic_s;
+        if jump_s.abs() >= JUMP_MIN_S {
+            let direction = if jump_s > 0.0 { "forward" } else { "back" };
+            self.note(format!("the clock went {direction} by {} before {}", human(jump_s.abs()), moment(sign.time)));
+        }
+        if monotonic_s > MARKS_APART_MAX_S {
+            self.note(format!(
+                "a gap of {} before {}: the recorder did not run",
+                human(monotonic_s),
+                moment(sign.time)
+            ));
+        }
+    }
+
+    fn note(&mut self, note: String) {
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(note);
+        } else {
+            self.further += 1;
+        }
+    }
+
+    /// The notes, one line each.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let further = (self.further > 0).then(|| format!("{} further gaps or jumps of the clock", self.further));
+        self.notes.iter().cloned().chain(further)
+    }
+
+    /// The last header.
+    pub fn last_header(&self) -> Option<&RecordingHeader> {
+        self.header.as_deref()
+    }
+}
+
+fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64()
+}
+
+fn signed_seconds(from_ns: u64, to_ns: u64) -> f64 {
+    std::time::Duration::from_nanos(to_ns.saturating_sub(from_ns)).as_secs_f64()
+}
+
+fn human(seconds: f64) -> String {
+    human_duration(seconds * 1e3).to_string()
+}
+
+fn moment(time: Timestamp) -> String {
+    time.round(Unit::Second).unwrap_or(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ClockState, RecordingContext};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).expect("in range")
+    }
+
+    fn header(second: i64, run: i64, boot: &str) -> Arc<RecordingHeader> {
+        let of = RecordingContext { boot_id: Some(boot.into()), ..RecordingContext::default() };
+        let clock = ClockState {
+            monotonic_ns: u64::try_from(second).expect("positive") * 1_000_000_000,
+            ..ClockState::default()
+        };
+        Arc::new(RecordingHeader {
+            time: at(second),
+            format: 1,
+            segment: 1,
+            run: at(run),
+            host: "a".into(),
+            of: Arc::new(of),
+            clock,
+        })
+    }
+
+    fn mark(second: i64, monotonic_s: u64, last: bool) -> Mark {
+        Mark {
+            time: at(second),
+            monotonic_ns: monotonic_s * 1_000_000_000,
+            resets: 0,
+            lost: 0,
+            undelivered: 0,
+            counters: Vec::new(),
+            last,
+        }
+    }
+
+    fn notes(feed: impl FnOnce(&mut Continuity)) -> Vec<String> {
+        let mut continuity = Continuity::default();
+        feed(&mut continuity);
+        continuity.notes().collect()
+    }
+
+    #[test]
+    fn gaps_and_jumps_are_told_and_regular_marks_are_not() {
+        assert!(
+            notes(|it| {
+                it.header(&header(0, 0, "x"));
+                (1..100).for_each(|number| it.mark(&mark(number * 10, 10 * number.unsigned_abs(), number == 99)));
+                it.header(&header(990, 0, "x"));
+            })
+            .is_empty()
+        );
+        let said = notes(|it| {
+            it.header(&header(0, 0, "x"));
+            it.mark(&mark(10, 10, false));
+            it.mark(&mark(70, 70, false));
+            it.mark(&mark(200, 80, false));
+            it.mark(&mark(190, 90, true));
+            it.header(&header(300, 300, "x"));
+            it.header(&header(400, 400, "y"));
+            it.header(&header(500, 500, "y"));
+        });
+        let expected =
+            ["a gap of 60.0 s", "went forward by 120.0 s", "went back by 20.0 s", "was stopped", "restarted", "killed"];
+        assert_eq!(said.len(), expected.len(), "{said:?}");
+        assert!(said.iter().zip(expected).all(|(said, expected)| said.contains(expected)), "{said:?}");
+    }
+
+    #[test]
+    fn notes_are_bounded() {
+        let said =
+            notes(|it| (0..10_000).for_each(|number| it.mark(&mark(number * 100, 100 * number.unsigned_abs(), false))));
+        assert_eq!(said.len(), NOTES_MAX + 1);
+    }
+}

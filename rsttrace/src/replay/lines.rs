@@ -1,0 +1,183 @@
+//! Lines of a file, which may be compressed, within bounds of memory.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Cursor, Read},
+    path::Path,
+};
+
+use flate2::read::MultiGzDecoder;
+use memchr::memchr;
+use zstd::stream::read::Decoder;
+
+/// Longest line, bytes, without its newline. A record has some two kilobytes, and a command line of up to 128 KiB.
+const LINE_MAX: usize = 1 << 20;
+/// Largest window of zstd that is accepted, as a power of two: 128 MiB. The recorder's frames have one of 256 KiB.
+const WINDOW_LOG_MAX: u32 = 27;
+/// Bytes that tell the kind of a file.
+const MAGIC_BYTES: usize = 4;
+
+/// Kind of a file, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Gzip,
+    Zstd,
+    /// A packet capture.
+    Capture,
+}
+
+impl Kind {
+    fn of(magic: &[u8]) -> Self {
+        match magic {
+            // The second is a skippable frame, with which some tools begin.
+            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Self::Zstd,
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            // pcap in either byte order and resolution of time, and pcapng.
+            [0xd4, 0xc3, 0xb2, 0xa1]
+            | [0xa1, 0xb2, 0xc3, 0xd4]
+            | [0x4d, 0x3c, 0xb2, 0xa1]
+            | [0xa1, 0xb2, 0x3c, 0x4d]
+            | [0x0a, 0x0d, 0x0d, 0x0a] => Self::Capture,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ReadLine<'a> {
+    /// A line without its newline; the last one of a file may have none.
+    Whole(&'a [u8]),
+    /// A line beyond [`LINE_MAX`], which was skipped.
+    TooLong,
+}
+
+/// The lines of one file.
+pub(super) struct Lines {
+    reader: Box<dyn BufRead + Send>,
+    line: Vec<u8>,
+    /// Bytes that were read ahead of the line.
+    buffered: usize,
+}
+
+impl Lines {
+    /// Opens a file. Blocks until its first bytes can be read, of a FIFO until there is a writer. Fails where it cannot be read.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        if file.metadata()?.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Self::new(file)
+    }
+
+    /// Reads from anything. Blocks and fails as its first read does, and fails for a packet capture.
+    pub(super) fn new(mut input: impl Read + Send + 'static) -> io::Result<Self> {
+        let mut magic = Vec::with_capacity(MAGIC_BYTES);
+        input.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic)?;
+        let kind = Kind::of(&magic);
+        let whole = Cursor::new(magic).chain(input);
+        let reader: Box<dyn BufRead + Send> = match kind {
+            Kind::Plain => Box::new(BufReader::with_capacity(1 << 16, whole)),
+            Kind::Gzip => Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(whole))),
+            Kind::Zstd => {
+                let mut decoder = Decoder::new(whole)?;
+                decoder.window_log_max(WINDOW_LOG_MAX)?;
+                Box::new(BufReader::with_capacity(1 << 16, decoder))
+            }
+            Kind::Capture => {
+                let error = "it is a packet capture, and only recordings and JSON lines can be read";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+        };
+        Ok(Self { reader, line: Vec::new(), buffered: 0 })
+    }
+
+    /// Whether a line can be had without reading from the input, as far as that is known.
+    pub(super) fn has_buffered(&self) -> bool {
+        self.buffered > 0
+    }
+
+    /// The next line; `None` at the end. Blocks until it is there. Fails where the input cannot be read, or decompressed.
+    pub(super) fn next(&mut self) -> io::Result<Option<ReadLine<'_>>> {
+        self.line.clear();
+        let (mut is_too_long, mut is_empty) = (false, true);
+        loop {
+            let available = match self.reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                available => available?,
+            };
+            if available.is_empty() {
+                if is_empty {
+                    return Ok(None);
+                }
+                break;
+            }
+            is_empty = false;
+            let end = memchr(b'\n', available);
+            let part = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
+            is_too_long |= self.line.len() + part.len() > LINE_MAX;
+            if !is_too_long {
+                self.line.extend_from_slice(part);
+            }
+            let used = part.len() + usize::from(end.is_some());
+            self.buffered = available.len() - used;
+            self.reader.consume(used);
+            if end.is_some() {
+                break;
+            }
+        }
+        Ok(Some(if is_too_long { ReadLine::TooLong } else { ReadLine::Whole(&self.line) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn all(input: Vec<u8>) -> io::Result<Vec<Option<String>>> {
+        let mut lines = Lines::new(Cursor::new(input))?;
+        let mut all = Vec::new();
+        while let Some(line) = lines.next()? {
+            all.push(match line {
+                ReadLine::Whole(line) => Some(String::from_utf8_lossy(line).into_owned()),
+                ReadLine::TooLong => None,
+            });
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn every_compression_is_recognised() {
+        let text = b"one\ntwo\n\nthree";
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text).expect("a vector");
+        let mut zstd = zstd::encode_all(&text[..5], 1).expect("a vector");
+        zstd.extend(zstd::encode_all(&text[5..], 1).expect("a vector"));
+        for input in [text.to_vec(), gzip.finish().expect("a vector"), zstd] {
+            let expected = ["one", "two", "", "three"].map(|line| Some(line.to_owned()));
+            assert_eq!(all(input).expect("readable"), expected);
+        }
+        assert!(all(Vec::new()).expect("empty").is_empty());
+    }
+
+    #[test]
+    fn long_lines_are_skipped_and_memory_is_bounded() {
+        let mut input = vec![b'x'; LINE_MAX + 1];
+        input.extend(b"\nnext\n");
+        assert_eq!(all(input).expect("readable"), [None, Some("next".to_owned())]);
+        assert_eq!(all(vec![b'x'; LINE_MAX]).expect("readable")[0].as_ref().map(String::len), Some(LINE_MAX));
+    }
+
+    #[test]
+    fn truncated_and_foreign_files_are_errors() {
+        let mut zstd = zstd::encode_all(&b"one\ntwo\n"[..], 1).expect("a vector");
+        zstd.truncate(zstd.len() - 3);
+        assert!(all(zstd).is_err());
+        assert!(
+            all(vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0]).is_err_and(|error| error.to_string().contains("packet capture"))
+        );
+    }
+}

@@ -1,0 +1,17 @@
+//! Reading of what was recorded: recordings, files of `--output json` and `--sink json`, compressed or not, from files,
+//! directories and standard input.
+//!
+//! Whatever is read was written by strangers: lines are bounded, what is not understood is counted and skipped.
+
+mod continuity;
+mod lines;
+mod moment;
+mod parse;
+mod source;
+
+pub use self::{
+    continuity::Continuity,
+    moment::parse_moment,
+    parse::{Line, LineError, parse_line},
+    source::{InputError, Inputs, TimeRange},
+};

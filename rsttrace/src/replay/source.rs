@@ -1,0 +1,243 @@
+//! Inputs: files, directories of segments, standard input; several of them in the order of time.
+
+use std::{
+    collections::VecDeque,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+
+use super::{
+    continuity::Continuity,
+    lines::{Lines, ReadLine},
+    parse::{Line, LineError, parse_line},
+};
+use crate::util::segment_name;
+
+/// Times that are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TimeRange {
+    /// The first; `None` for all before.
+    pub since: Option<Timestamp>,
+    /// The end, which does not belong to it; `None` for all after.
+    pub until: Option<Timestamp>,
+}
+
+impl TimeRange {
+    fn contains(&self, time: Timestamp) -> bool {
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// An input that cannot be read.
+#[derive(Debug)]
+pub struct InputError {
+    /// Path, as it was given.
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "cannot read {}: {}", self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for InputError {}
+
+/// Lines that were skipped.
+#[derive(Debug, Default)]
+pub(super) struct Skipped {
+    count: u64,
+    /// The first one, with its place and the reason.
+    first: Option<String>,
+}
+
+impl Skipped {
+    fn add(&mut self, path: &Path, number: u64, why: impl fmt::Display) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| format!("{}:{number}: {why}", path.display()));
+    }
+
+    /// A sentence on them; `None` where there are none.
+    fn note(&self) -> Option<String> {
+        let first = self.first.as_ref()?;
+        Some(match self.count {
+            1 => format!("a line was skipped: {first}"),
+            count => format!("{count} lines were skipped; the first: {first}"),
+        })
+    }
+}
+
+/// One input.
+struct Input {
+    /// Files that are not open yet, the oldest first.
+    files: VecDeque<PathBuf>,
+    /// The open file, with its path and the number of its last line.
+    open: Option<(Lines, PathBuf, u64)>,
+    /// The line that comes next, where it has been read already.
+    next: Option<Line>,
+    continuity: Continuity,
+}
+
+/// All inputs.
+pub struct Inputs {
+    all: Vec<Input>,
+    range: TimeRange,
+    skipped: Skipped,
+    /// Lines that were understood.
+    understood: u64,
+    /// Errors of reading in the middle of a file.
+    errors: Vec<InputError>,
+}
+
+impl Inputs {
+    /// Opens inputs: a file, a directory of segments, or `-` for standard input. Blocks until the first bytes of each can be
+    /// read. Fails where one cannot be read, and for a directory without segments.
+    pub fn open(paths: &[PathBuf], range: TimeRange) -> Result<Self, InputError> {
+        let mut inputs = Vec::new();
+        for path in paths {
+            let failed = |error| InputError { path: path.clone(), error };
+            let mut input = Input { files: VecDeque::new(), open: None, next: None, continuity: Continuity::default() };
+            if path.as_os_str() == "-" {
+                input.open = Some((Lines::new(io::stdin()).map_err(failed)?, "standard input".into(), 0));
+            } else if fs::metadata(path).map_err(failed)?.is_dir() {
+                input.files = segments(path, range).map_err(failed)?.into();
+            } else {
+                input.open = Some((Lines::open(path).map_err(failed)?, path.clone(), 0));
+            }
+            inputs.push(input);
+        }
+        Ok(Self { all: inputs, range, skipped: Skipped::default(), understood: 0, errors: Vec::new() })
+    }
+
+    /// Whether the next line can be had without waiting for it, as far as that is known.
+    pub fn has_more_at_once(&self) -> bool {
+        self.all
+            .iter()
+            .all(|input| input.next.is_some() || input.open.as_ref().is_none_or(|(lines, ..)| lines.has_buffered()))
+    }
+
+    /// What has to be said of the inputs at their end, one line each.
+    pub fn notes(&self) -> Vec<String> {
+        let errors = self.errors.iter().map(|error| format!("{error}; what comes after it in this file is missing"));
+        let continuity = self.all.iter().flat_map(|input| input.continuity.notes());
+        errors.chain(self.skipped.note()).chain(continuity).collect()
+    }
+
+    /// Whether no line was understood, of those that there were.
+    pub const fn is_foreign(&self) -> bool {
+        self.understood == 0 && self.skipped.count > 0
+    }
+
+    /// What the recorders could not see, each once.
+    pub fn degraded(&self) -> Vec<String> {
+        let headers = self.all.iter().filter_map(|input| input.continuity.last_header());
+        let mut all: Vec<String> = headers.flat_map(|header| header.of.degraded.iter().cloned()).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+impl Iterator for Inputs {
+    type Item = Line;
+
+    /// The next line within the times, of several inputs the one with the earliest time; `None` at the end. Blocks until it is
+    /// there.
+    fn next(&mut self) -> Option<Line> {
+        loop {
+            for input in &mut self.all {
+                if input.next.is_none() {
+                    input.next = input.read(&mut self.skipped, &mut self.errors);
+                    self.understood += u64::from(input.next.is_some());
+                }
+            }
+            let ahead = self.all.iter_mut().filter(|input| input.next.is_some());
+            let first = ahead.min_by_key(|input| input.next.as_ref().map(Line::time))?;
+            let line = first.next.take()?;
+            match &line {
+                Line::Header(header) => first.continuity.header(header),
+                Line::Mark(mark) => first.continuity.mark(mark),
+                Line::Record(_) | Line::Summary(_) => {}
+            }
+            if self.range.contains(line.time()) {
+                return Some(line);
+            }
+        }
+    }
+}
+
+impl Input {
+    /// The next line that is understood.
+    fn read(&mut self, skipped: &mut Skipped, errors: &mut Vec<InputError>) -> Option<Line> {
+        loop {
+            let Some((lines, path, number)) = &mut self.open else {
+                let path = self.files.pop_front()?;
+                match Lines::open(&path) {
+                    Ok(lines) => self.open = Some((lines, path, 0)),
+                    // The recorder may have compressed or removed it since.
+                    Err(error) => match Lines::open(&path.with_extension("jsonl.zst")) {
+                        Ok(lines) => self.open = Some((lines, path, 0)),
+                        Err(_) => errors.push(InputError { path, error }),
+                    },
+                }
+                continue;
+            };
+            *number += 1;
+            let parsed = match lines.next() {
+                Ok(Some(ReadLine::Whole([]))) => continue,
+                Ok(Some(ReadLine::Whole(line))) => parse_line(line),
+                Ok(Some(ReadLine::TooLong)) => Err(LineError::Foreign),
+                Ok(None) => {
+                    self.open = None;
+                    continue;
+                }
+                Err(error) => {
+                    errors.push(InputError { path: path.clone(), error });
+                    self.open = None;
+                    continue;
+                }
+            };
+            match parsed {
+                Ok(line) => return Some(line),
+                Err(why) => skipped.add(path, *number, why),
+            }
+        }
+    }
+}
+
+/// The segments of a recording in the order of time, without those that end before the times begin. Fails where there are none.
+fn segments(directory: &Path, range: TimeRange) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_segment =
+            name.to_str().is_some_and(|name| segment_name::is_segment(name) && !segment_name::is_unfinished(name));
+        if is_segment && entry.file_type()?.is_file() {
+            found.push(entry.path());
+        }
+    }
+    if found.is_empty() {
+        let message = "the directory has no recording (no files named as 20261128T081500Z-HOST.jsonl)";
+        return Err(io::Error::new(io::ErrorKind::NotFound, message));
+    }
+    found.sort();
+    // A segment that was compressed in the middle of a crash is there twice.
+    found.dedup_by(|later, earlier| {
+        later.with_extension("") == *earlier && later.extension().is_some_and(|end| end == "zst")
+    });
+    // The next one begins where a segment ends.
+    let began = |path: &PathBuf| {
+        let stamp = path.file_name()?.to_str()?.get(..15)?;
+        Some(DateTime::strptime("%Y%m%dT%H%M%S", stamp).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    };
+    let begun: Vec<Option<Timestamp>> = found.iter().map(began).collect();
+    let is_over = |place: usize| match (begun.get(place + 1).copied().flatten(), range.since) {
+        (Some(next), Some(since)) => next < since,
+        _ => false,
+    };
+    Ok(found.into_iter().enumerate().filter(|(place, _)| !is_over(*place)).map(|(_, path)| path).collect())
+}

@@ -1,0 +1,228 @@
+//! The directory of a recording: names of segments, their sizes, and the removal of the oldest.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::ErrorKind,
+    os::{
+        fd::AsFd as _,
+        unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    },
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
+use nix::sys::statvfs::fstatvfs;
+
+use super::super::line_file::LineFile;
+use crate::util::{messages::info, segment_name};
+
+/// Most segments of one second.
+const SEGMENTS_A_SECOND: u32 = 1000;
+
+/// A file of a recording.
+#[derive(Debug)]
+struct SegmentFile {
+    path: PathBuf,
+    bytes: u64,
+    /// Last change.
+    changed: SystemTime,
+}
+
+/// Limits for what is about to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Bytes of all segments together.
+    pub(super) size: u64,
+    /// Bytes that stay free on the file system.
+    pub(super) min_free: u64,
+    /// Bytes that are about to be written.
+    pub(super) bytes: u64,
+}
+
+/// The directory, locked against other recorders.
+pub(super) struct Directory {
+    path: PathBuf,
+    /// Open for its lock, and to ask its file system for free space.
+    handle: File,
+    /// Segments in the order of their names, which is that of their times.
+    segments: Vec<SegmentFile>,
+    /// Whether a removal for want of free space has been reported.
+    is_short: bool,
+}
+
+/// Creates a directory with mode 0750, where it is missing.
+pub(super) fn create_directory(path: &Path) -> Result<()> {
+    match DirBuilder::new().mode(0o750).create(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot create {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Directory {
+    /// Opens and locks a directory. Fails where it cannot be read, or another rsttrace records there.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let handle = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY)
+            .open(path)
+            .with_context(|| format!("cannot open {shown}"))?;
+        match handle.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => bail!("{shown} is in use: another rsttrace records there"),
+            // Some network file systems have no locks.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => {}
+        }
+        let mut segments = Vec::new();
+        for entry in fs::read_dir(path).with_context(|| format!("cannot read {shown}"))? {
+            let entry = entry.with_context(|| format!("cannot read {shown}"))?;
+            // A link is not followed: `metadata` of an entry is the entry's own.
+            let Some(metadata) = entry.metadata().ok().filter(fs::Metadata::is_file) else { continue };
+            if entry.file_name().to_str().is_some_and(segment_name::is_segment) {
+                let changed = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                segments.push(SegmentFile { path: entry.path(), bytes: metadata.len(), changed });
+            }
+        }
+        segments.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(Self { path: path.into(), handle, segments, is_short: false })
+    }
+
+    /// Removes unfinished compressions of an earlier run, repairs the ends of its segments, and returns those that are not
+    /// compressed, the oldest first.
+    pub(super) fn recover(&mut self) -> Result<Vec<PathBuf>> {
+        self.remove_where(|segment| segment.path.to_string_lossy().ends_with(segment_name::UNFINISHED));
+        let mut plain = Vec::new();
+        for segment in &mut self.segments {
+            if segment.path.to_string_lossy().ends_with(segment_name::PLAIN) {
+                let mut file = LineFile::new(&segment.path)?;
+                segment.bytes = file.length(&segment.path)?.unwrap_or(segment.bytes);
+                plain.push(segment.path.clone());
+            }
+        }
+        Ok(plain)
+    }
+
+    /// Creates a segment, named after its time and host.
+    pub(super) fn create(&mut self, time: Timestamp, host: &str) -> Result<(PathBuf, LineFile)> {
+        let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '.' | '_');
+        let host: String =
+            host.chars().take(64).map(|character| if is_plain(character) { character } else { '_' }).collect();
+        let stamp = time.strftime("%Y%m%dT%H%M%SZ").to_string();
+        for number in 1..=SEGMENTS_A_SECOND {
+            // A letter that sorts behind the ending of the first one of a second.
+            let suffix = if number == 1 { String::new() } else { format!("~{number:03}") };
+            let path = self.path.join(format!("{stamp}-{host}{suffix}{}", segment_name::PLAIN));
+            let is_taken = path.with_extension("jsonl.zst").exists();
+            match OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path) {
+                Ok(_) if is_taken => fs::remove_file(&path)?,
+                Ok(_) => {
+                    let file = LineFile::new(&path)?;
+                    let segment = SegmentFile { path: path.clone(), bytes: 0, changed: SystemTime::now() };
+                    let place = self.segments.partition_point(|other| other.path < path);
+                    self.segments.insert(place, segment);
+                    return Ok((path, file));
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot create {}", path.display())),
+            }
+        }
+        bail!("{}: a thousand segments of one second", self.path.display())
+    }
+
+    /// Notes the size of a segment.
+    pub(super) fn note(&mut self, path: &Path, bytes: u64) {
+        if let Some(segment) = self.segments.iter_mut().find(|segment| segment.path == path) {
+            (segment.bytes, segment.changed) = (bytes, SystemTime::now());
+        }
+    }
+
+    /// Size of a segment, bytes; 0 where there is none of this path.
+    pub(super) fn bytes_of(&self, path: &Path) -> u64 {
+        self.segments.iter().find(|segment| segment.path == path).map_or(0, |segment| segment.bytes)
+    }
+
+    /// Forgets a segment that is gone.
+    pub(super) fn forget(&mut self, path: &Path) {
+        self.segments.retain(|segment| segment.path != path);
+    }
+
+    /// Notes that a segment was compressed.
+    pub(super) fn replace(&mut self, plain: &Path, compressed: &Path) {
+        if let Some(segment) = self.segments.iter_mut().find(|segment| segment.path == plain) {
+            let bytes = fs::metadata(compressed).map_or(0, |metadata| metadata.len());
+            (segment.path, segment.bytes) = (compressed.into(), bytes);
+        }
+    }
+
+    /// Removes the oldest segments, but none of `kept`, until what is about to be written fits within the limits. Returns
+    /// what was removed. Fails where it does not fit then.
+    pub(super) fn make_room(&mut self, room: Room, kept: &[Option<&Path>]) -> Result<Vec<PathBuf>> {
+        let mut removed = Vec::new();
+        loop {
+            // A segment that is being compressed takes its place twice for a moment; a quarter of it is far more than that.
+            let used: u64 = self.segments.iter().map(|segment| segment.bytes).sum::<u64>()
+                + kept.get(1).copied().flatten().map_or(0, |path| self.bytes_of(path) / 4);
+            let free = self.free();
+            let is_short = free.is_some_and(|free| free < room.min_free.saturating_add(room.bytes));
+            if used + room.bytes <= room.size && !is_short {
+                self.is_short = false;
+                return Ok(removed);
+            }
+            if is_short && !std::mem::replace(&mut self.is_short, true) {
+                info(format_args!(
+                    "{}: less than {} MiB are free: the oldest segments are removed",
+                    self.path.display(),
+                    room.min_free >> 20
+                ));
+            }
+            let is_kept = |segment: &SegmentFile| kept.iter().flatten().any(|path| *path == segment.path);
+            let Some(oldest) = self.segments.iter().position(|segment| !is_kept(segment)) else {
+                let free = free.unwrap_or_default() >> 20;
+                bail!("{}: no room: {free} MiB are free, and no older segment is left to remove", self.path.display());
+            };
+            removed.push(self.remove(oldest));
+        }
+    }
+
+    /// Removes segments that were last changed longer ago than this, but none of `kept`. Returns what was removed.
+    pub(super) fn remove_older(&mut self, age: Duration, kept: &[Option<&Path>]) -> Vec<PathBuf> {
+        // A clock that was set back makes nothing older.
+        let is_older = |segment: &SegmentFile| segment.changed.elapsed().is_ok_and(|elapsed| elapsed > age);
+        let is_kept = |segment: &SegmentFile| kept.iter().flatten().any(|path| *path == segment.path);
+        self.remove_where(|segment| is_older(segment) && !is_kept(segment))
+    }
+
+    fn remove_where(&mut self, mut chosen: impl FnMut(&SegmentFile) -> bool) -> Vec<PathBuf> {
+        let mut removed = Vec::new();
+        while let Some(place) = self.segments.iter().position(&mut chosen) {
+            removed.push(self.remove(place));
+        }
+        removed
+    }
+
+    /// Removes the segment at this place. One that cannot be removed is reported and forgotten: it no longer counts.
+    fn remove(&mut self, place: usize) -> PathBuf {
+        let SegmentFile { path, .. } = self.segments.remove(place);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                info(format_args!("cannot remove {}: {error}", path.display()));
+            }
+            _ => {}
+        }
+        path
+    }
+
+    /// Bytes that this process may still write on the file system; `None` where that is not known.
+    fn free(&self) -> Option<u64> {
+        free_space(&self.handle)
+    }
+}
+
+/// Bytes that this process may still write on the file system of an open file; `None` where that is not known.
+pub(super) fn free_space(file: &File) -> Option<u64> {
+    let status = fstatvfs(file.as_fd()).ok()?;
+    Some(status.blocks_available().saturating_mul(status.fragment_size()))
+}
