@@ -217,6 +217,22 @@ fn help_and_version_are_no_errors() {
 }
 
 #[test]
+fn a_full_disk_fails_help_and_version() {
+    for arguments in [&["--help"][..], &["-h"], &["--version"], &["explain", "--help"], &["explain"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("it can be opened");
+        let output = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
+            .args(arguments)
+            .stdout(full)
+            .output()
+            .expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.starts_with("rsttrace: error: cannot write to standard output: No space left"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
 fn explain_lists_every_cause_and_shows_one() {
     let (status, list, _) = rsttrace(&["explain"]);
     assert_eq!(status, Some(0));
@@ -277,16 +293,18 @@ fn doctor_prints_a_json_document() {
 
 #[test]
 fn an_exited_reader_is_no_error() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
-        .arg("explain")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    drop(child.stdout.take());
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(0));
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    for argument in ["explain", "--help", "--version"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
+            .arg(argument)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "{argument}");
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 /// Candidates of the completions for bash, for a command line as bash splits it: at blanks, `=` and `:`.
