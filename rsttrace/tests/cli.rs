@@ -100,7 +100,7 @@ fn mistakes_have_a_tip() {
         (&["nginx"], "'--comm nginx' selects processes of this name"),
         (&["10.0.0.1"], "'--peer 10.0.0.1' selects peers"),
         (&["443"], "'--pid 443' selects a process, '--port 443' a port"),
-        (&["tcp", "port", "443"], "filters are options, such as '--port 443'"),
+        (&["tcp", "port", "443"], "filters are options: '--port 443'"),
         (&["--sent", "nginx"], "'--comm nginx'"),
         (&["help"], "'--help' shows the options"),
         (&["keepalive-race"], "'rsttrace explain keepalive-race'"),
@@ -120,10 +120,69 @@ fn mistakes_have_a_tip() {
         (&["--timeout", "5"], "'--duration TIME'"),
         (&["--filter", "tcp"], "filters are options"),
         (&["--time", "Europe/Berlin"], "TZ=Europe/Berlin"),
+        (&["--time", "utc+2"], "TZ=UTC-2"),
+        (&["--benign"], "harmless resets are shown by default; '--no-benign' hides them"),
+        (&["--since", "10m"], "'--duration TIME' stops it"),
+        (&["-n", "10"], "did you mean '--count 10'? '-n' shows numbers"),
+        (&["-n10"], "'--count 10'"),
+        (&["--port", "-80"], "'--port 1-80'"),
+        (&["--group-by", "port"], "'local-port' and 'peer-port'"),
+        (&["--group-by", "cause,comm"], "did you mean 'process'?"),
+        (&["--not-cause", "linger-zero"], "'--no-benign' hides the harmless ones"),
+        (&["--not-comm", "nginx"], "'--comm' only selects"),
+        (&["--cause", ""], "the value is empty"),
+        (&["--fault", ""], "the value is empty"),
+        (&["--comm", ""], "the value is empty"),
+        (&["--netns="], "the value is empty"),
+        (&["--port", "80,"], "'--port 80'"),
+        (&["--port", "80,", "90"], "'--port 80,90'"),
+        (&["--port", "80", "90"], "did you mean '--port 80,90'?"),
+        (&["--comm", "nginx", "envoy"], "did you mean '--comm nginx --comm envoy'?"),
+        (&["--output", "text,json"], "standard output takes one format"),
+        (&["--color", "auto,never"], "'--color' takes one value"),
+        (&["explain", "linger-zero", "port-closed"], "'explain' takes one CODE"),
+        (&["check-config", "/a", "/b"], "'check-config' takes one FILE"),
+        (&["doctor", "nginx"], "'doctor' takes only options"),
+        (&["doctor", "-o", "json"], "'rsttrace doctor --json' prints JSON"),
+        (&["doctor", "--jsn"], "a similar argument exists: '--json'"),
+        (&["help", "doctor"], "'rsttrace doctor --help'"),
+        (&["tcp", "port", "80"], "filters are options: '--port 80'"),
+        (&["src 10.0.0.1 and not port 22"], "'--peer 10.0.0.1 --not-port 22'"),
+        (&["--filter", "host 10.0.0.1"], "'--peer 10.0.0.1'"),
+        (&["--filter", "tcp[tcpflags] & tcp-rst != 0"], "filters are options, such as"),
+        (&["-vv"], "'--output long'"),
+        (&["--format", "json"], "'--output FORMAT' sets the format"),
     ] {
         let (status, out, err) = rsttrace(arguments);
         assert_eq!((status, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
         assert!(err.contains(said) && err.matches("tip: ").count() == 1, "{arguments:?}: {err}");
+    }
+}
+
+/// The usage of the whole program says nothing of a mistake in one option.
+#[test]
+fn mistakes_show_no_usage_of_the_program() {
+    for arguments in
+        [&["-4", "-6"][..], &["--no-such-flag"], &["-r", "x"], &["a b"], &["--ouput"], &["--sent", "doctor"]]
+    {
+        let (status, _, err) = rsttrace(arguments);
+        assert_eq!(status, Some(2), "{err}");
+        assert!(!err.contains("Usage"), "{arguments:?}: {err}");
+    }
+    let (_, _, err) = rsttrace(&["check-config"]);
+    assert!(err.contains("Usage: rsttrace check-config <FILE>"), "{err}");
+}
+
+#[test]
+fn a_file_without_settings_is_told() {
+    for text in ["", "# duration = '30s'\n"] {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("it can be written");
+        let path = file.path().to_str().expect("UTF-8");
+        let (status, _, err) = rsttrace(&["check-config", path]);
+        assert_eq!((status, err.as_str()), (Some(0), &*format!("rsttrace: {path}: the file has no settings\n")));
+        let (status, _, err) = rsttrace(&["--config", path, "--count", "0"]);
+        assert!(status == Some(2) && err.contains("a number from 1 on"), "the file is no fault: {err}");
     }
 }
 
