@@ -30,59 +30,106 @@ _rsttrace_time() { printf '%s\n' local utc iso elapsed none; }
 
 _rsttrace_transport() { printf '%s\n' auto ring perf; }
 
-# Offers values of an option or argument. Fails for one that takes none.
+# Offers values of an option of a command, or of its argument of this number. Fails for one that takes none.
 _rsttrace_values() {
-    case $1 in
-        --pid|-p) _rsttrace_list _rsttrace_pids ;;
-        --comm|-c) _rsttrace_one _rsttrace_comms ;;
-        --peer) : ;;
-        --not-peer) : ;;
-        --host) : ;;
-        --not-host) : ;;
-        --peer-port) _rsttrace_list _rsttrace_services ;;
-        --local-port) _rsttrace_list _rsttrace_services ;;
-        --port) _rsttrace_list _rsttrace_services ;;
-        --not-port) _rsttrace_list _rsttrace_services ;;
-        --netns) _rsttrace_one _rsttrace_netns ;;
-        --cgroup) _rsttrace_one _rsttrace_cgroups ;;
-        --unit) _rsttrace_list _rsttrace_units ;;
-        --container) : ;;
-        --pod) : ;;
-        --cause) _rsttrace_list _rsttrace_cause ;;
-        --fault) _rsttrace_list _rsttrace_fault ;;
-        --forwarded) _rsttrace_one _rsttrace_interfaces ;;
-        --output|-o) _rsttrace_one _rsttrace_output ;;
-        --sink) _rsttrace_sinks ;;
-        --sink-queue) : ;;
-        --metrics) : ;;
-        --metrics-peers) : ;;
-        --time) _rsttrace_one _rsttrace_time ;;
-        --color) _rsttrace_one _rsttrace_color ;;
-        --fold) _rsttrace_one _rsttrace_fold ;;
-        --summary-interval) : ;;
-        --summary) _rsttrace_one _rsttrace_summary ;;
-        --group-by) _rsttrace_list _rsttrace_group_by ;;
-        --duration|-d) : ;;
-        --count) : ;;
-        --transport) _rsttrace_one _rsttrace_transport ;;
-        --buffer-size) : ;;
-        --user) _rsttrace_one _rsttrace_users ;;
-        --timeouts) _rsttrace_files "$value" ;;
-        --hints) _rsttrace_files "$value" ;;
-        --names) _rsttrace_files "$value" ;;
-        --config) _rsttrace_files "$value" ;;
-        --ready-fd) : ;;
-        explain) _rsttrace_one _rsttrace_cause ;;
-        check-config) _rsttrace_files "$value" ;;
+    case "$1 $2" in
+        'rsttrace --pid'|'rsttrace -p') _rsttrace_list _rsttrace_pids ;;
+        'rsttrace --comm'|'rsttrace -c') _rsttrace_one _rsttrace_comms ;;
+        'rsttrace --peer') : ;;
+        'rsttrace --not-peer') : ;;
+        'rsttrace --host') : ;;
+        'rsttrace --not-host') : ;;
+        'rsttrace --peer-port') _rsttrace_list _rsttrace_services ;;
+        'rsttrace --local-port') _rsttrace_list _rsttrace_services ;;
+        'rsttrace --port') _rsttrace_list _rsttrace_services ;;
+        'rsttrace --not-port') _rsttrace_list _rsttrace_services ;;
+        'rsttrace --netns') _rsttrace_netns ;;
+        'rsttrace --cgroup') _rsttrace_cgroups ;;
+        'rsttrace --unit') _rsttrace_list _rsttrace_units ;;
+        'rsttrace --container') : ;;
+        'rsttrace --pod') : ;;
+        'rsttrace --cause') _rsttrace_list _rsttrace_cause ;;
+        'rsttrace --fault') _rsttrace_list _rsttrace_fault ;;
+        'rsttrace --forwarded') _rsttrace_one _rsttrace_interfaces ;;
+        'rsttrace --output'|'rsttrace -o') _rsttrace_one _rsttrace_output ;;
+        'rsttrace --sink') _rsttrace_sinks ;;
+        'rsttrace --sink-queue') : ;;
+        'rsttrace --metrics') : ;;
+        'rsttrace --metrics-peers') : ;;
+        'rsttrace --time') _rsttrace_one _rsttrace_time ;;
+        'rsttrace --color') _rsttrace_one _rsttrace_color ;;
+        'rsttrace --fold') _rsttrace_one _rsttrace_fold ;;
+        'rsttrace --summary-interval') : ;;
+        'rsttrace --summary') _rsttrace_one _rsttrace_summary ;;
+        'rsttrace --group-by') _rsttrace_list _rsttrace_group_by ;;
+        'rsttrace --duration'|'rsttrace -d') : ;;
+        'rsttrace --count') : ;;
+        'rsttrace --transport') _rsttrace_one _rsttrace_transport ;;
+        'rsttrace --buffer-size') : ;;
+        'rsttrace --user') _rsttrace_one _rsttrace_users ;;
+        'rsttrace --timeouts') _rsttrace_files "$value" ;;
+        'rsttrace --hints') _rsttrace_files "$value" ;;
+        'rsttrace --names') _rsttrace_files "$value" ;;
+        'rsttrace --config') _rsttrace_files "$value" ;;
+        'rsttrace --ready-fd') : ;;
+        'explain 0') _rsttrace_one _rsttrace_cause ;;
+        'check-config 0') _rsttrace_files "$value" ;;
         *) return 1 ;;
     esac
 }
 
-# Adds the lines of standard input that fit to the candidates. Readline replaces only what follows the last "=" or ":".
+# Whether an option of a command takes a value.
+_rsttrace_takes_value() {
+    case "$1 $2" in
+        'rsttrace --pid'|'rsttrace -p'|\
+        'rsttrace --comm'|'rsttrace -c'|\
+        'rsttrace --peer'|\
+        'rsttrace --not-peer'|\
+        'rsttrace --host'|\
+        'rsttrace --not-host'|\
+        'rsttrace --peer-port'|\
+        'rsttrace --local-port'|\
+        'rsttrace --port'|\
+        'rsttrace --not-port'|\
+        'rsttrace --netns'|\
+        'rsttrace --cgroup'|\
+        'rsttrace --unit'|\
+        'rsttrace --container'|\
+        'rsttrace --pod'|\
+        'rsttrace --cause'|\
+        'rsttrace --fault'|\
+        'rsttrace --forwarded'|\
+        'rsttrace --output'|'rsttrace -o'|\
+        'rsttrace --sink'|\
+        'rsttrace --sink-queue'|\
+        'rsttrace --metrics'|\
+        'rsttrace --metrics-peers'|\
+        'rsttrace --time'|\
+        'rsttrace --color'|\
+        'rsttrace --fold'|\
+        'rsttrace --summary-interval'|\
+        'rsttrace --summary'|\
+        'rsttrace --group-by'|\
+        'rsttrace --duration'|'rsttrace -d'|\
+        'rsttrace --count'|\
+        'rsttrace --transport'|\
+        'rsttrace --buffer-size'|\
+        'rsttrace --user'|\
+        'rsttrace --timeouts'|\
+        'rsttrace --hints'|\
+        'rsttrace --names'|\
+        'rsttrace --config'|\
+        'rsttrace --ready-fd') ;;
+        *) return 1 ;;
+    esac
+}
+
+# Adds the lines of standard input that fit to the candidates, but for those that a list has already. Readline replaces only
+# what follows the last "=" or ":".
 _rsttrace_offer() {
     local candidate
     while IFS= read -r candidate; do
-        if [[ $candidate == "$tail"* ]]; then
+        if [[ $candidate == "$tail"* && ,$given != *",$candidate,"* ]]; then
             printf -v candidate '%q' "$candidate"
             candidate=$lead$candidate
             COMPREPLY+=("${candidate#"$before"}")
@@ -92,13 +139,20 @@ _rsttrace_offer() {
 
 # Runs a command that prints candidates for the value, or for the last one of a list.
 _rsttrace_one() {
-    lead=${word%"$value"} tail=$value
+    lead=${word%"$value"} tail=$value given=''
     _rsttrace_offer < <("$@" 2>/dev/null)
 }
 
 _rsttrace_list() {
-    tail=${value##*,} lead=${word%"${value##*,}"}
+    tail=${value##*,} lead=${word%"${value##*,}"} given=${value%"${value##*,}"}
     _rsttrace_offer < <("$@" 2>/dev/null)
+}
+
+# Adds no blank after a candidate that goes on.
+_rsttrace_open() {
+    if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[:/=] ]]; then
+        compopt -o nospace 2>/dev/null
+    fi
 }
 
 _rsttrace_files() {
@@ -113,12 +167,16 @@ _rsttrace_files() {
 
 _rsttrace_sinks() {
     case $value in
+        json:*,*)
+            if [[ ${value##*,} != *=* ]]; then
+                _rsttrace_list printf '%s\n' rotate= keep=
+                _rsttrace_open
+            fi
+            ;;
         json:*) _rsttrace_files "${value#json:}" ;;
         *)
             _rsttrace_one _rsttrace_sink
-            if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[:/] ]]; then
-                compopt -o nospace 2>/dev/null
-            fi
+            _rsttrace_open
             ;;
     esac
 }
@@ -137,11 +195,16 @@ _rsttrace_pids() { _rsttrace_processes pid; }
 
 _rsttrace_comms() { _rsttrace_processes comm; }
 
-_rsttrace_netns() { [[ ! -d /run/netns ]] || ls /run/netns; }
+_rsttrace_netns() {
+    case $value in
+        */*) _rsttrace_files "$value" ;;
+        *) [[ ! -d /run/netns ]] || _rsttrace_one ls /run/netns ;;
+    esac
+}
 
 _rsttrace_interfaces() { ls /sys/class/net; }
 
-_rsttrace_services() { compgen -A service; }
+_rsttrace_services() { compgen -A service | sort -u; }
 
 _rsttrace_users() { compgen -u; }
 
@@ -150,14 +213,19 @@ _rsttrace_units() {
 }
 
 _rsttrace_cgroups() {
+    _rsttrace_one _rsttrace_cgroups_below "${value#/}"
+    _rsttrace_open
+}
+
+_rsttrace_cgroups_below() {
     local path
-    (cd /sys/fs/cgroup && compgen -d -- "${value#/}") | while IFS= read -r path; do echo "/$path"; done
+    (cd /sys/fs/cgroup && compgen -d -- "$1") | while IFS= read -r path; do echo "/$path/"; done
 }
 
 _rsttrace() {
-    local word='' option='' value='' lead='' tail='' before='' command=rsttrace part
+    local word='' option='' value='' lead='' tail='' given='' before='' command=rsttrace part
     local -a words=()
-    local -i i
+    local -i i arguments=0
     COMPREPLY=()
     # Bash splits words at "=" and ":"; they are joined again, up to the cursor.
     for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -184,18 +252,25 @@ _rsttrace() {
     elif ((${#words[@]} > 2)); then
         option=${words[${#words[@]} - 2]} value=$word
     fi
-    if [[ $option == -* ]] && _rsttrace_values "$option"; then
+    if [[ $option == -* ]] && _rsttrace_values "$command" "$option"; then
         return
     fi
     value=$word
-    if [[ $word == -* ]]; then
-        _rsttrace_one _rsttrace_words "$command"
-    elif ((${#words[@]} == 2)); then
+    if [[ $word != -* && $command != rsttrace ]]; then
+        # Arguments before the cursor that are no values of options.
+        for ((i = 2; i < ${#words[@]} - 1; i++)); do
+            if [[ ${words[i]} != -* ]] && ! _rsttrace_takes_value "$command" "${words[i - 1]}"; then
+                arguments+=1
+            fi
+        done
+        if _rsttrace_values "$command" "$arguments"; then
+            return
+        fi
+    fi
+    if [[ $word != -* && ${#words[@]} -eq 2 ]]; then
         _rsttrace_one _rsttrace_commands
-    elif [[ $command == rsttrace ]]; then
-        _rsttrace_one _rsttrace_words "$command"
     else
-        _rsttrace_values "$command"
+        _rsttrace_one _rsttrace_words "$command"
     fi
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use clap::{
     Arg, ArgAction, Args, Command as ClapCommand, Error, Parser, Subcommand, ValueEnum,
-    builder::{PossibleValue, StringValueParser, TypedValueParser},
+    builder::{NonEmptyStringValueParser, PossibleValue, StringValueParser, TypedValueParser},
 };
 
 use crate::{
@@ -334,7 +334,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
     pub buffer_size: Option<u32>,
     /// Switch to this user, by name or number, after the probes are attached
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub user: Option<String>,
     /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones
     #[arg(long, value_name = "FILE")]
@@ -428,12 +428,21 @@ fn count(text: &str) -> Result<u64, String> {
 fn buffer_size(text: &str) -> Result<u32, String> {
     let bytes = size::parse(text)?;
     let bytes = u32::try_from(bytes).ok().filter(|bytes| (1..=1 << 30).contains(bytes));
-    bytes.ok_or_else(|| "expected a size up to 1G".into())
+    bytes.ok_or_else(|| "expected a size of more than 0, up to 1G".into())
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {
     let port = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    port.or_else(|_| text.parse()).map_err(|_error| "expected a port, or an address such as 10.0.0.5:9477".into())
+    port.or_else(|_| text.parse()).map_err(|_error| {
+        let expected = "expected a port up to 65535, or an address such as 10.0.0.5:9477";
+        match text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()) {
+            Some(("" | "*", port)) => {
+                format!("{expected}; 0.0.0.0:{port} is every address of IPv4, {port} the loopback one")
+            }
+            Some(("localhost", port)) => format!("{expected}; {port} alone is on the loopback address"),
+            _ => expected.into(),
+        }
+    })
 }
 
 fn peers(text: &str) -> Result<usize, String> {

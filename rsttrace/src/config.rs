@@ -101,10 +101,13 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
         // Before whatever the command line has behind `--`.
         arguments.splice(1..1, file.flags().map(OsString::from));
     }
-    command_line(arguments).map_err(|error| Refusal::Usage(mistakes::advise(error)))
+    command_line(&arguments).map_err(|error| {
+        let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        Refusal::Usage(mistakes::advise(error, &words))
+    })
 }
 
-fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+fn command_line<T: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = T>) -> Result<Cli, clap::Error> {
     Cli::command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches))
 }
 
@@ -126,6 +129,8 @@ pub(crate) struct ConfigFile {
     /// The flags that go together, without those that the command line has.
     settings: Vec<Setting>,
     faults: Vec<Wrong>,
+    /// Whether the file has any setting, also a flag that is off.
+    has_settings: bool,
 }
 
 impl ConfigFile {
@@ -160,6 +165,7 @@ impl ConfigFile {
         let line = |place: &Range<usize>| line_and_column(&text, place.start).0;
         let malformed: BTreeSet<usize> = faults.iter().map(|(place, _)| line(place)).collect();
         let mut entries: Vec<_> = table.get_ref().iter().collect();
+        let has_settings = !entries.is_empty();
         entries.sort_by_key(|(name, _)| name.span().start);
         let command = Cli::command();
         let mut settings: Vec<Setting> = Vec::new();
@@ -186,12 +192,17 @@ impl ConfigFile {
                 }
             }
         }
-        Self { path: path.into(), text, settings, faults }
+        Self { path: path.into(), text, settings, faults, has_settings }
     }
 
     /// The flags of the good settings.
     fn flags(&self) -> impl Iterator<Item = &str> {
         self.settings.iter().map(|setting| setting.flag.as_str())
+    }
+
+    /// Whether the file has any setting, good or not.
+    pub(crate) const fn has_settings(&self) -> bool {
+        self.has_settings
     }
 
     /// Adds a fault at the first value of a setting.
@@ -319,7 +330,7 @@ fn first_of_each(settings: &[Setting]) -> impl Iterator<Item = &Setting> {
 
 /// What clap says in its first line, what can be chosen from, and what is similar.
 fn one_line(error: clap::Error) -> String {
-    let error = mistakes::advise(error);
+    let error = mistakes::advise(error, &[]);
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let lines: Vec<&str> = paragraph.lines().map(str::trim).collect();

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Write as _},
     process::ExitCode,
 };
 
@@ -170,11 +170,14 @@ fn remedy(error: &Error, is_host: bool) -> &'static str {
     }
 }
 
-/// Prints what clap has to say: help and version to standard output with status 0, errors with status 2.
+/// Prints what clap has to say: help and version to standard output, with the status of that, errors with status 2.
 pub fn usage(error: &clap::Error) -> ExitCode {
-    // Nothing is left to do about a standard error that cannot be written.
-    let _ignored = error.print();
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    let printed = error.print().and_then(|()| io::stdout().flush());
+    if error.use_stderr() {
+        // Nothing is left to do about a standard error that cannot be written.
+        return ExitCode::from(2);
+    }
+    report(printed.map_err(Failure::stdout))
 }
 
 #[cfg(test)]

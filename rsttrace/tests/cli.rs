@@ -33,7 +33,7 @@ fn invalid_options_are_refused_before_the_start() {
         (&["--output", "xml"], "json"),
         (&["--fault", "me"], "local"),
         (&["--transport", "pigeon"], "ring"),
-        (&["--buffer-size", "0"], "a size up to 1G"),
+        (&["--buffer-size", "0"], "a size of more than 0, up to 1G"),
         (&["--buffer-size", "8X"], "is not a size"),
         (&["--cause", "no-such-cause"], "rsttrace explain"),
         (&["--cause", "connection-refuse"], "did you mean 'connection-refused'?"),
@@ -69,6 +69,20 @@ fn invalid_options_are_refused_before_the_start() {
         (&["--sink", "otlp"], "a URL is missing"),
         (&["--metrics", "localhost"], "expected a port"),
         (&["--metrics-peers", "5"], "--metrics"),
+        (&["--metrics", "80000"], "a port up to 65535"),
+        (&["--metrics", ":9477"], "0.0.0.0:9477 is every address of IPv4"),
+        (&["--metrics", "localhost:9477"], "9477 alone is on the loopback address"),
+        (&["--sink", "foo:bar"], "there is no sink 'foo', only json:PATH, journald"),
+        (&["--sink", "jsn:/a"], "did you mean 'json:/a'?"),
+        (&["--port", "80-"], "did you mean 80-65535?"),
+        (&["--port", "80:90"], "did you mean 80-90?"),
+        (&["--peer", ":80"], "--peer-port 80"),
+        (&["--peer", "10.0.0.1:443"], "did you mean '10.0.0.1' and --peer-port 443?"),
+        (&["--peer", "[::1]:80"], "did you mean '::1' and --peer-port 80?"),
+        (&["--forwarded", "no-such-if"], "there is no interface 'no-such-if'"),
+        (&["--hints", "/"], "--hints: cannot read /: expected a file or a pipe, not a directory"),
+        (&["check-config", "/"], "expected a file or a pipe, not a directory"),
+        (&["--sent", "doctor"], "the subcommand 'doctor' cannot be used with '--sent'"),
     ] {
         let (status, out, err) = rsttrace(arguments);
         assert_eq!((status, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
@@ -86,7 +100,7 @@ fn mistakes_have_a_tip() {
         (&["nginx"], "'--comm nginx' selects processes of this name"),
         (&["10.0.0.1"], "'--peer 10.0.0.1' selects peers"),
         (&["443"], "'--pid 443' selects a process, '--port 443' a port"),
-        (&["tcp", "port", "443"], "filters are options, such as '--port 443'"),
+        (&["tcp", "port", "443"], "filters are options: '--port 443'"),
         (&["--sent", "nginx"], "'--comm nginx'"),
         (&["help"], "'--help' shows the options"),
         (&["keepalive-race"], "'rsttrace explain keepalive-race'"),
@@ -106,10 +120,69 @@ fn mistakes_have_a_tip() {
         (&["--timeout", "5"], "'--duration TIME'"),
         (&["--filter", "tcp"], "filters are options"),
         (&["--time", "Europe/Berlin"], "TZ=Europe/Berlin"),
+        (&["--time", "utc+2"], "TZ=UTC-2"),
+        (&["--benign"], "harmless resets are shown by default; '--no-benign' hides them"),
+        (&["--since", "10m"], "'--duration TIME' stops it"),
+        (&["-n", "10"], "did you mean '--count 10'? '-n' shows numbers"),
+        (&["-n10"], "'--count 10'"),
+        (&["--port", "-80"], "'--port 1-80'"),
+        (&["--group-by", "port"], "'local-port' and 'peer-port'"),
+        (&["--group-by", "cause,comm"], "did you mean 'process'?"),
+        (&["--not-cause", "linger-zero"], "'--no-benign' hides the harmless ones"),
+        (&["--not-comm", "nginx"], "'--comm' only selects"),
+        (&["--cause", ""], "the value is empty"),
+        (&["--fault", ""], "the value is empty"),
+        (&["--comm", ""], "the value is empty"),
+        (&["--netns="], "the value is empty"),
+        (&["--port", "80,"], "'--port 80'"),
+        (&["--port", "80,", "90"], "'--port 80,90'"),
+        (&["--port", "80", "90"], "did you mean '--port 80,90'?"),
+        (&["--comm", "nginx", "envoy"], "did you mean '--comm nginx --comm envoy'?"),
+        (&["--output", "text,json"], "standard output takes one format"),
+        (&["--color", "auto,never"], "'--color' takes one value"),
+        (&["explain", "linger-zero", "port-closed"], "'explain' takes one CODE"),
+        (&["check-config", "/a", "/b"], "'check-config' takes one FILE"),
+        (&["doctor", "nginx"], "'doctor' takes only options"),
+        (&["doctor", "-o", "json"], "'rsttrace doctor --json' prints JSON"),
+        (&["doctor", "--jsn"], "a similar argument exists: '--json'"),
+        (&["help", "doctor"], "'rsttrace doctor --help'"),
+        (&["tcp", "port", "80"], "filters are options: '--port 80'"),
+        (&["src 10.0.0.1 and not port 22"], "'--peer 10.0.0.1 --not-port 22'"),
+        (&["--filter", "host 10.0.0.1"], "'--peer 10.0.0.1'"),
+        (&["--filter", "tcp[tcpflags] & tcp-rst != 0"], "filters are options, such as"),
+        (&["-vv"], "'--output long'"),
+        (&["--format", "json"], "'--output FORMAT' sets the format"),
     ] {
         let (status, out, err) = rsttrace(arguments);
         assert_eq!((status, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
         assert!(err.contains(said) && err.matches("tip: ").count() == 1, "{arguments:?}: {err}");
+    }
+}
+
+/// The usage of the whole program says nothing of a mistake in one option.
+#[test]
+fn mistakes_show_no_usage_of_the_program() {
+    for arguments in
+        [&["-4", "-6"][..], &["--no-such-flag"], &["-r", "x"], &["a b"], &["--ouput"], &["--sent", "doctor"]]
+    {
+        let (status, _, err) = rsttrace(arguments);
+        assert_eq!(status, Some(2), "{err}");
+        assert!(!err.contains("Usage"), "{arguments:?}: {err}");
+    }
+    let (_, _, err) = rsttrace(&["check-config"]);
+    assert!(err.contains("Usage: rsttrace check-config <FILE>"), "{err}");
+}
+
+#[test]
+fn a_file_without_settings_is_told() {
+    for text in ["", "# duration = '30s'\n"] {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("it can be written");
+        let path = file.path().to_str().expect("UTF-8");
+        let (status, _, err) = rsttrace(&["check-config", path]);
+        assert_eq!((status, err.as_str()), (Some(0), &*format!("rsttrace: {path}: the file has no settings\n")));
+        let (status, _, err) = rsttrace(&["--config", path, "--count", "0"]);
+        assert!(status == Some(2) && err.contains("a number from 1 on"), "the file is no fault: {err}");
     }
 }
 
@@ -217,6 +290,22 @@ fn help_and_version_are_no_errors() {
 }
 
 #[test]
+fn a_full_disk_fails_help_and_version() {
+    for arguments in [&["--help"][..], &["-h"], &["--version"], &["explain", "--help"], &["explain"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("it can be opened");
+        let output = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
+            .args(arguments)
+            .stdout(full)
+            .output()
+            .expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.starts_with("rsttrace: error: cannot write to standard output: No space left"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
 fn explain_lists_every_cause_and_shows_one() {
     let (status, list, _) = rsttrace(&["explain"]);
     assert_eq!(status, Some(0));
@@ -277,16 +366,18 @@ fn doctor_prints_a_json_document() {
 
 #[test]
 fn an_exited_reader_is_no_error() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
-        .arg("explain")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    drop(child.stdout.take());
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(0));
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    for argument in ["explain", "--help", "--version"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
+            .arg(argument)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "{argument}");
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 /// Candidates of the completions for bash, for a command line as bash splits it: at blanks, `=` and `:`.
@@ -312,6 +403,19 @@ fn completions_know_the_values_of_options() {
         ("--user roo", "root"),
         ("--count 1", ""),
         ("do", "doctor"),
+        ("--output=js", "--output=json --output=json-flat"),
+        ("--group-by cause,fault,c", "cause,fault,container"),
+        ("--fault local,peer,p", "local,peer,path"),
+        ("--fault = local,", "local,peer local,path local,none local,unknown"),
+        ("--sink = json : /etc/passw", "/etc/passwd"),
+        ("--sink json : /var/a.json,r", "/var/a.json,rotate="),
+        ("--sink json : /var/a.json,rotate = 1M,k", "1M,keep="),
+        ("--netns /proc/self/ns/ne", "/proc/self/ns/net"),
+        ("doctor ", "--json --help"),
+        ("explain --json keepalive-r", "keepalive-race"),
+        ("explain keepalive-race ", "--json --help"),
+        ("check-config /etc/passwd --", "--help"),
+        ("doctor --output ", "--json --help"),
         ("--re", "--received --ready-fd"),
         ("--de", ""),
         ("ge", ""),

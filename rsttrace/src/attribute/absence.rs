@@ -1,9 +1,11 @@
 //! Filters that no process of this host matches now, for the start of a run.
 
 use std::{
+    collections::BTreeSet,
     fmt::Display,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{liveness, procfs::CgroupMembership};
@@ -18,25 +20,37 @@ use crate::{
 /// Length from which on hexadecimal digits are the beginning of a container's id and hardly its name.
 const ID_DIGITS: usize = 12;
 
-/// Values of `--pid`, `--comm`, `--unit` and `--container` (its ids, since names are read later) that no process has now,
-/// one note for each option. Reads `/proc`, for options other than `--pid` of each process. In another PID namespace than
-/// the initial one nothing is said, since not every process can be seen.
-pub fn notes(filters: &FilterOptions) -> Vec<String> {
-    if !liveness::is_in_init_pid_namespace() {
-        return Vec::new();
-    }
-    notes_below(Path::new("/proc"), filters)
+/// What filters do not find on this host now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Absences {
+    /// Notes, one for each option.
+    pub notes: Vec<String>,
+    /// Ids of the containers that have processes, for filters by names; `None` without one, and where not every process can
+    /// be seen.
+    pub containers: Option<BTreeSet<Arc<str>>>,
 }
 
-fn notes_below(proc: &Path, filters: &FilterOptions) -> Vec<String> {
+/// Values of `--pid`, `--comm`, `--unit` and `--container` (its ids, since names are read later) that no process has now.
+/// Reads `/proc`, for options other than `--pid` of each process. In another PID namespace than the initial one nothing is
+/// said, since not every process can be seen.
+pub fn find(filters: &FilterOptions) -> Absences {
+    if !liveness::is_in_init_pid_namespace() {
+        return Absences::default();
+    }
+    find_below(Path::new("/proc"), filters)
+}
+
+fn find_below(proc: &Path, filters: &FilterOptions) -> Absences {
     let mut notes: Vec<String> = filters.pid.iter().filter_map(|pid| thread(proc, *pid)).collect();
     notes.extend(missing("process", filters.pid.iter().filter(|pid| !proc.join(pid.to_string()).exists())));
-    let is_id = |name: &&str| name.len() >= ID_DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut comms: Vec<&str> = filters.comm.iter().map(String::as_str).collect();
     let mut units: Vec<&str> = filters.unit.iter().map(String::as_str).collect();
-    let mut ids: Vec<&str> = filters.container.iter().map(String::as_str).filter(is_id).collect();
+    let mut ids: Vec<&str> = filters.container.iter().map(String::as_str).filter(|name| is_id(name)).collect();
+    let has_names = !(filters.host.is_empty() && filters.pod.is_empty() && filters.container.is_empty());
+    let mut containers = has_names.then(BTreeSet::new);
     for process in processes(proc) {
-        if comms.is_empty() && units.is_empty() && ids.is_empty() {
+        let is_membership_wanted = !(units.is_empty() && ids.is_empty()) || has_names;
+        if comms.is_empty() && !is_membership_wanted {
             break;
         }
         if !comms.is_empty() {
@@ -44,21 +58,31 @@ fn notes_below(proc: &Path, filters: &FilterOptions) -> Vec<String> {
             let comm = String::from_utf8_lossy(comm.strip_suffix(b"\n").unwrap_or(&comm));
             comms.retain(|wanted| !is_comm(wanted, &comm));
         }
-        if !(units.is_empty() && ids.is_empty())
+        if is_membership_wanted
             && let Some(found) = fs::read(process.join("cgroup")).ok().and_then(|file| CgroupMembership::parse(&file))
         {
             units.retain(|wanted| !found.unit.as_ref().is_some_and(|unit| names_unit(wanted, unit)));
-            ids.retain(|wanted| !found.container.as_ref().is_some_and(|container| container.id.starts_with(wanted)));
+            if let Some(container) = found.container {
+                ids.retain(|wanted| !container.id.starts_with(wanted));
+                if let Some(containers) = &mut containers {
+                    containers.insert(container.id);
+                }
+            }
         }
     }
     notes.extend(missing("process named", comms));
     notes.extend(missing("process of unit", units));
     notes.extend(missing("process of container", ids));
-    notes
+    Absences { notes, containers }
+}
+
+/// Whether the value of `--container` is the beginning of an id, and hardly a name.
+pub(super) fn is_id(name: &str) -> bool {
+    name.len() >= ID_DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A note on what is not there; `None` where all of it is.
-fn missing<T: Display>(what: &str, names: impl IntoIterator<Item = T>) -> Option<String> {
+pub(super) fn missing<T: Display>(what: &str, names: impl IntoIterator<Item = T>) -> Option<String> {
     let names: Vec<String> = names.into_iter().map(|name| Sanitized(&name.to_string()).to_string()).collect();
     let it = if names.len() == 1 { "it" } else { "them" };
     (!names.is_empty()).then(|| format!("no {what} {} now; waiting for {it}", names.join(" or ")))
@@ -104,7 +128,9 @@ mod tests {
             container: names(&["0123456789abcdef", "web"]),
             ..FilterOptions::default()
         };
-        assert_eq!(notes_below(proc.path(), &there), Vec::<String>::new());
+        let found = find_below(proc.path(), &there);
+        assert_eq!(found.notes, Vec::<String>::new());
+        assert_eq!(found.containers, Some(BTreeSet::from([id.into()])));
         let missing = FilterOptions {
             pid: vec![7, 8],
             comm: names(&["nginx", "redis", "mysqld"]),
@@ -113,7 +139,7 @@ mod tests {
             ..FilterOptions::default()
         };
         assert_eq!(
-            notes_below(proc.path(), &missing),
+            find_below(proc.path(), &missing).notes,
             [
                 "no process 8 now; waiting for it",
                 "no process named redis or mysqld now; waiting for them",
@@ -130,6 +156,8 @@ mod tests {
         fs::create_dir(proc.path().join("8")).expect("a directory");
         fs::write(proc.path().join("8/status"), "Name:\tjava\nTgid:\t7\nPid:\t8\n").expect("a file");
         let filters = FilterOptions { pid: vec![8, 7], ..FilterOptions::default() };
-        assert_eq!(notes_below(proc.path(), &filters), ["8 is a thread of process 7: give the process to --pid"]);
+        let found = find_below(proc.path(), &filters);
+        assert_eq!(found.notes, ["8 is a thread of process 7: give the process to --pid"]);
+        assert_eq!(found.containers, None);
     }
 }

@@ -14,7 +14,7 @@ mod systemd_escape;
 pub mod systemd_unit;
 mod users;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 pub use self::names::{NamesError, NamesFile};
 #[cfg(any(test, fuzzing))]
@@ -22,7 +22,7 @@ use crate::cgroup_mounts;
 use crate::{
     attribute::{cgroup::Cgroups, liveness::ProcessLiveness, names::Names, process_cache::ProcessCache, users::Users},
     model::internals::{Ending, KernelTask},
-    model::{Actor, Direction, Process, Reset},
+    model::{Actor, Direction, FilterOptions, Process, Reset},
     util::degraded::Degraded,
 };
 
@@ -92,6 +92,12 @@ impl Attribution {
     pub fn prefetch(&mut self) {
         self.processes.prefetch_all();
         self.names.prefetch();
+    }
+
+    /// Notes on names of `--host`, `--pod` and `--container` that nothing on this host has now, where that is certain:
+    /// `containers` are those that have processes. Waits for names that are being read, 200 ms at most.
+    pub fn absent_names(&mut self, filters: &FilterOptions, containers: &BTreeSet<Arc<str>>) -> Vec<String> {
+        self.names.absences(filters, containers)
     }
 
     /// Takes the reason why command lines or names are missing; `None` if they are not, or if the reason was taken

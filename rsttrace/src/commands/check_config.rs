@@ -29,6 +29,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         }
     }
     file.check()?;
-    info(format_args!("{}: all settings are valid", path.display()));
+    let found = if file.has_settings() { "all settings are valid" } else { "the file has no settings" };
+    info(format_args!("{}: {found}", path.display()));
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::{
     filter::{cgroup_filter::WantedCgroup, netns::NetnsFilter},
     model::{
         Direction, Family, FilterOptions, Forwarded, PortRange, Reset,
-        names::{is_comm, matches_name, names_unit},
+        names::{is_comm, matches_name, names_pod, names_unit},
     },
 };
 
@@ -182,12 +182,9 @@ fn is_container(reset: &Reset, name: &str) -> bool {
     })
 }
 
-/// Whether a record is of this pod: `NAME`, in any namespace, or `NAMESPACE/NAME`.
-fn is_pod(reset: &Reset, name: &str) -> bool {
-    reset.pod.as_ref().is_some_and(|pod| match name.split_once('/') {
-        Some((namespace, name)) => *pod.namespace == *namespace && *pod.name == *name,
-        None => *pod.name == *name,
-    })
+/// Whether a record is of this pod.
+fn is_pod(reset: &Reset, wanted: &str) -> bool {
+    reset.pod.as_ref().is_some_and(|pod| names_pod(wanted, pod))
 }
 
 #[cfg(test)]

@@ -13,12 +13,18 @@ use std::{
 
 use nix::{
     errno::Errno,
-    net::if_::{if_indextoname, if_nametoindex},
+    net::if_::{if_indextoname, if_nameindex, if_nametoindex},
     sched::{CloneFlags, setns},
 };
 
 use super::attach::has_tcx;
-use crate::model::{Interface, Netns};
+use crate::{
+    model::{Interface, Netns},
+    util::spelling,
+};
+
+/// Most interfaces that a message lists.
+const LISTED_MAX: usize = 16;
 
 /// Path of the calling thread's network namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
@@ -32,6 +38,8 @@ pub enum InterfacesError {
         name: String,
         /// Whether the namespace is another one than this process's.
         is_elsewhere: bool,
+        /// Names of the interfaces that the namespace has; empty where they cannot be listed.
+        known: Vec<String>,
     },
     /// The network namespace cannot be entered.
     Enter(io::Error),
@@ -42,13 +50,17 @@ pub enum InterfacesError {
 impl fmt::Display for InterfacesError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { name, is_elsewhere: false } => {
-                write!(formatter, "there is no interface '{name}': 'ip link' lists them")
+            Self::Missing { name, is_elsewhere, known } => {
+                let place = if *is_elsewhere { " in the network namespace of --netns" } else { "" };
+                write!(formatter, "there is no interface '{name}'{place}")?;
+                let similar = spelling::similar(name, known.iter().map(String::as_str));
+                match (similar, known.len()) {
+                    (Some(similar), _) => write!(formatter, ": did you mean '{similar}'?"),
+                    (None, 1..=LISTED_MAX) => write!(formatter, ", only {}", known.join(", ")),
+                    _ if *is_elsewhere => formatter.write_str(": 'ip -n NAME link' lists them"),
+                    _ => formatter.write_str(": 'ip link' lists them"),
+                }
             }
-            Self::Missing { name, is_elsewhere: true } => write!(
-                formatter,
-                "there is no interface '{name}' in the network namespace of --netns: 'ip -n NAME link' lists them"
-            ),
             Self::Enter(error) => write!(
                 formatter,
                 "cannot enter the network namespace of --netns for --forwarded: {error}; it takes CAP_SYS_ADMIN, which \
@@ -100,7 +112,7 @@ impl Interfaces {
         let is_elsewhere = interfaces.elsewhere.is_some();
         let look_up = |name: &String| {
             let index = if_nametoindex(name.as_str());
-            let missing = |_| InterfacesError::Missing { name: name.clone(), is_elsewhere };
+            let missing = |_| InterfacesError::Missing { name: name.clone(), is_elsewhere, known: names_here() };
             index.map(|index| (index, Arc::from(name.as_str()))).map_err(missing)
         };
         let known: Result<Vec<_>, _> = interfaces.inside(|| names.iter().map(look_up).collect())?;
@@ -147,6 +159,12 @@ impl Interfaces {
     }
 }
 
+/// Names of the interfaces in the calling thread's network namespace; none where they cannot be listed.
+fn names_here() -> Vec<String> {
+    let interfaces = if_nameindex();
+    interfaces.iter().flatten().map(|interface| interface.name().to_string_lossy().into_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +178,21 @@ mod tests {
         assert_eq!(interface.name.as_deref(), Some("lo"));
         assert_eq!(netns.map(|netns| u64::from(netns.inode)), fs::metadata(OWN).ok().map(|own| own.ino()));
         let missing = Interfaces::find(&["lo".to_owned(), "nope".to_owned()], None).expect_err("there is none");
-        assert_eq!(missing.to_string(), "there is no interface 'nope': 'ip link' lists them");
+        assert!(missing.to_string().starts_with("there is no interface 'nope'"), "{missing}");
+    }
+
+    #[test]
+    fn a_missing_interface_is_told_with_those_that_are_there() {
+        let missing = |name: &str, is_elsewhere, known: &[&str]| {
+            let known = known.iter().map(|&name| name.to_owned()).collect();
+            InterfacesError::Missing { name: name.to_owned(), is_elsewhere, known }.to_string()
+        };
+        assert_eq!(missing("nope", false, &["lo", "eth0"]), "there is no interface 'nope', only lo, eth0");
+        assert_eq!(missing("eht0", false, &["lo", "eth0"]), "there is no interface 'eht0': did you mean 'eth0'?");
+        let elsewhere = "there is no interface 'nope' in the network namespace of --netns";
+        assert_eq!(missing("nope", true, &["lo"]), format!("{elsewhere}, only lo"));
+        assert_eq!(missing("nope", true, &["veth"; 100]), format!("{elsewhere}: 'ip -n NAME link' lists them"));
+        assert!(names_here().iter().any(|name| name == "lo"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Options of the command line that the loader needs.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 
 /// Resets that are shown only on request.
 #[derive(Clone, Debug, Default, Args)]
@@ -10,7 +10,7 @@ pub struct ExtraEvents {
     #[arg(long)]
     pub ignored: bool,
     /// Also show resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)
-    #[arg(long, value_name = "IFACE", num_args = 1..)]
+    #[arg(long, value_name = "IFACE", num_args = 1.., value_parser = NonEmptyStringValueParser::new())]
     pub forwarded: Vec<String>,
 }
 

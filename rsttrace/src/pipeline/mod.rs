@@ -197,6 +197,7 @@ impl Pipeline {
         let mut scrapes = self.start_metrics()?;
         self.processor.enable_scans(self.loaded.can_scan());
         self.processor.stages_mut().attribution.prefetch();
+        let absences = self.absence_notes(absences);
         self.announce(absences);
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();

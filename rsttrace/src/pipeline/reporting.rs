@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 
-use super::{Pipeline, feed::now_ns, live::Results, processor::Output as _};
+use super::{Pipeline, Stages, feed::now_ns, live::Results, processor::Output as _};
 use crate::{
-    attribute::absence,
+    attribute::absence::{self, Absences},
     cli::OutputOptions,
     format::Format,
     metrics::Scrape,
@@ -134,9 +134,21 @@ impl Pipeline {
 
     /// What the filters do not find on this host now. Looks at every process for some of them: before the sandbox, in
     /// which not all can be seen.
-    pub(super) fn absences(&self) -> Vec<String> {
+    pub(super) fn absences(&self) -> Absences {
         let filter = &self.processor.stages().filter;
-        absence::notes(filter.filters()).into_iter().chain(filter.notes()).collect()
+        let mut absences = absence::find(filter.filters());
+        absences.notes.extend(filter.notes());
+        absences
+    }
+
+    /// All notes on what the filters do not find, those on names too, which are being read. Blocks for 200 ms at most.
+    pub(super) fn absence_notes(&mut self, absences: Absences) -> Vec<String> {
+        let Absences { mut notes, containers } = absences;
+        let Stages { attribution, filter, .. } = self.processor.stages_mut();
+        if let Some(containers) = containers {
+            notes.extend(attribution.absent_names(filter.filters(), &containers));
+        }
+        notes
     }
 
     /// Prints what is watched, what is limited, and warnings: filters that nothing matches yet, records that go nowhere.

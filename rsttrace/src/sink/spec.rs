@@ -19,6 +19,7 @@ use super::{
     recording::{RecordingOptions, RecordingSink},
     syslog::{SyslogAddress, SyslogSink},
 };
+use crate::util::spelling;
 
 /// Kinds of sinks. The names on the command line are those of the variants: clap derives both directions.
 #[derive(Clone, Copy, ValueEnum)]
@@ -74,9 +75,9 @@ impl SinkKind {
         }
     }
 
-    /// One text for each kind, as a list in a sentence.
-    fn list(text: fn(Self) -> &'static str) -> String {
-        let texts: Vec<&str> = Self::value_variants().iter().map(|kind| text(*kind)).collect();
+    /// The short forms of all kinds, as a list in a sentence.
+    fn synopses() -> String {
+        let texts: Vec<&str> = Self::value_variants().iter().map(|kind| kind.synopsis()).collect();
         texts.join(", ")
     }
 
@@ -126,7 +127,7 @@ pub struct SinkSpec {
 impl SinkSpec {
     /// The short forms of all kinds that are built in, for the help of `--sink`.
     pub(crate) fn synopses() -> String {
-        SinkKind::list(SinkKind::synopsis)
+        SinkKind::synopses()
     }
 
     /// Beginnings of specifications of all kinds that are built in, each with a description, for completions.
@@ -198,11 +199,38 @@ impl FromStr for SinkSpec {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
         let Ok(kind) = SinkKind::from_str(name, false) else {
-            return Err(format!("there is no sink '{name}', only {}", SinkKind::list(SinkKind::form)));
+            return Err(unknown(name, text));
         };
         let destination = kind.parse(rest).map_err(|error| format!("{error}; the form is {}", kind.form()))?;
         Ok(Self { text: text.into(), destination })
     }
+}
+
+/// What is wrong with a specification of no kind, and what may be meant; a part of a sentence.
+fn unknown(name: &str, text: &str) -> String {
+    let known = format!("there is no sink '{name}', only {}", SinkKind::synopses());
+    let rest = text.get(name.len()..).unwrap_or_default().trim_start_matches(':');
+    let intended = match name {
+        "stdout" | "stderr" | "-" | "text" | "long" => {
+            return format!("{known}; --output sets the format on standard output");
+        }
+        "udp" | "tcp" | "tls" => format!("syslog:{text}"),
+        #[cfg(feature = "otlp")]
+        "http" | "https" | "grpc" => format!("otlp:{text}"),
+        #[cfg(feature = "otlp")]
+        "otel" | "opentelemetry" => format!("otlp:{rest}"),
+        "file" | "path" if !rest.is_empty() => format!("json:{}", rest.strip_prefix("//").unwrap_or(rest)),
+        _ if name.contains('/') => format!("json:{text}"),
+        _ => {
+            let kinds: Vec<String> = SinkKind::value_variants()
+                .iter()
+                .filter_map(|kind| Some(kind.to_possible_value()?.get_name().to_owned()))
+                .collect();
+            let Some(similar) = spelling::similar(name, kinds.iter().map(String::as_str)) else { return known };
+            format!("{similar}{}", text.get(name.len()..).unwrap_or_default())
+        }
+    };
+    format!("{known}; did you mean '{intended}'?")
 }
 
 impl fmt::Display for SinkSpec {
@@ -214,5 +242,31 @@ impl fmt::Display for SinkSpec {
 impl fmt::Debug for SinkSpec {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "SinkSpec({})", self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_kinds_have_a_suggestion() {
+        for (text, said) in [
+            ("foo:bar", "there is no sink 'foo', only json:PATH, journald"),
+            ("jsn:/a", "did you mean 'json:/a'?"),
+            ("file:/a", "did you mean 'json:/a'?"),
+            ("file:///a", "did you mean 'json:/a'?"),
+            ("/var/log/a.json", "did you mean 'json:/var/log/a.json'?"),
+            ("journal", "did you mean 'journald'?"),
+            ("udp://logs.example:514", "did you mean 'syslog:udp://logs.example:514'?"),
+            ("stdout", "--output sets the format on standard output"),
+        ] {
+            assert!(
+                SinkSpec::from_str(text).is_err_and(|error| error.contains(said)),
+                "{text}: {}",
+                unknown(text, text)
+            );
+        }
+        assert!(!unknown("foo", "foo:bar").contains("did you mean"));
     }
 }

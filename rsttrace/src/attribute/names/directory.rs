@@ -1,6 +1,6 @@
 //! The names that are known at one time: containers and pods by id, addresses.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use foldhash::HashMap;
 
@@ -111,6 +111,32 @@ impl Directory {
     /// Whether name and image of a container are known.
     pub(super) fn knows(&self, id: &str) -> bool {
         self.containers.get(id).is_some_and(|known| known.facts.name.is_some() && known.facts.image.is_some())
+    }
+
+    /// Whether every container of these has a known name.
+    pub(super) fn has_names_of(&self, ids: &BTreeSet<Arc<str>>) -> bool {
+        ids.iter().all(|id| self.containers.get(engine_id(id)).is_some_and(|known| known.facts.name.is_some()))
+    }
+
+    /// Names of the known containers.
+    pub(super) fn container_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.containers.values().filter_map(|known| known.facts.name.as_ref())
+    }
+
+    /// The known pods.
+    pub(super) fn pods(&self) -> impl Iterator<Item = &Pod> {
+        let of_containers = self.containers.values().filter_map(|known| known.facts.pod.as_deref());
+        self.pods.values().map(|pod| &**pod).chain(of_containers)
+    }
+
+    /// Whether the kubelet has named pods: it names all of them.
+    pub(super) fn has_pods(&self) -> bool {
+        !self.pods.is_empty()
+    }
+
+    /// Names of single addresses.
+    pub(super) fn address_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.addresses.values()
     }
 
     /// Names a container, and returns its pod.

@@ -112,6 +112,11 @@ impl NamesFile {
         self.networks.insert(net, name).is_some()
     }
 
+    /// Names of the networks.
+    pub(super) fn network_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.networks.values()
+    }
+
     /// Name of the smallest network that an address is in. Looks up each prefix length that the file has.
     pub(super) fn network(&self, address: IpAddr) -> Option<&Arc<str>> {
         let lengths = &self.lengths[usize::from(address.is_ipv6())];

@@ -17,7 +17,7 @@ mod reader;
 mod storage;
 mod tree;
 
-use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use lru::LruCache;
 
@@ -27,7 +27,17 @@ use self::{
     findings::is_container_id,
     reader::{Reader, Sources},
 };
-use crate::{attribute::liveness::monotonic_ns, model::Reset, util::degraded::Degraded};
+use crate::{
+    attribute::{
+        absence::{is_id, missing},
+        liveness::monotonic_ns,
+    },
+    model::{
+        FilterOptions, Reset,
+        names::{matches_name, names_pod},
+    },
+    util::degraded::Degraded,
+};
 
 /// Age from which on names are read again for a new event, nanoseconds: an address may have another container. On a
 /// host with a container engine.
@@ -127,6 +137,42 @@ impl Names {
     /// Takes the reason why names are missing; `None` if there is none, or if it was taken before.
     pub(super) fn take_degraded(&mut self) -> Option<Degraded> {
         self.degraded.new.take()
+    }
+
+    /// Notes on names in filters that nothing has, see [`super::Attribution::absent_names`]. There are none where a name may
+    /// come later of what is there now: a container whose name is not known yet, a directory that may not be read.
+    pub(super) fn absences(&mut self, filters: &FilterOptions, running: &BTreeSet<Arc<str>>) -> Vec<String> {
+        let FilterOptions { host, pod, container, .. } = filters;
+        if host.is_empty() && pod.is_empty() && container.is_empty() {
+            return Vec::new();
+        }
+        if self.read_ns.is_none() {
+            self.take_result(REFRESH_TIMEOUT);
+        }
+        let directory = &self.directory;
+        if self.read_ns.is_none() || directory.denied.is_some() {
+            return Vec::new();
+        }
+        let is_complete = directory.has_names_of(running);
+        let mut notes = Vec::new();
+        if is_complete {
+            let is_known = |wanted: &String| {
+                let mut names = directory.address_names().chain(self.file.network_names());
+                names.any(|name| matches_name(wanted, name))
+            };
+            notes.extend(missing("address named", host.iter().filter(|wanted| !is_known(wanted))));
+            let is_known = |wanted: &String| {
+                is_id(wanted)
+                    || running.iter().any(|id| id.starts_with(wanted.as_str()))
+                    || directory.container_names().any(|name| **name == **wanted)
+            };
+            notes.extend(missing("container named", container.iter().filter(|wanted| !is_known(wanted))));
+        }
+        if is_complete || directory.has_pods() {
+            let is_known = |wanted: &String| directory.pods().any(|pod| names_pod(wanted, pod));
+            notes.extend(missing("pod", pod.iter().filter(|wanted| !is_known(wanted))));
+        }
+        notes
     }
 
     /// Names the container, the pod and the peer of a record. Waits for up to [`REFRESH_TIMEOUT`] where the names that

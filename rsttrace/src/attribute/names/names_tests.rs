@@ -229,6 +229,44 @@ fn the_file_names_networks_and_precedes() {
 }
 
 #[test]
+fn names_that_nothing_has_are_noted() {
+    let host = Host::full();
+    let file = NamesFile::parse("'10.0.0.0/8' = 'inside'").expect("good");
+    let noted = |running: &[&str], filters: &FilterOptions| {
+        let mut names = Names::below(host.0.path().to_owned(), file.clone());
+        names.prefetch();
+        names.absences(filters, &running.iter().map(|&id| id.into()).collect())
+    };
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<String>>();
+    let there = FilterOptions {
+        host: texts(&["db-1.example", "INSIDE", "shop-*"]),
+        container: texts(&["shop-web-1", "77475", "fedcba9876543210"]),
+        pod: texts(&["cart-7d9f", "kube-system/etcd-node-1"]),
+        ..FilterOptions::default()
+    };
+    assert_eq!(noted(&[DOCKER_ID], &there), Vec::<String>::new());
+    let missing = FilterOptions {
+        host: texts(&["db-2", "db-1.example", "cache-*"]),
+        container: texts(&["shop-web-2"]),
+        pod: texts(&["other/cart-7d9f"]),
+        ..FilterOptions::default()
+    };
+    let pod = "no pod other/cart-7d9f now; waiting for it";
+    assert_eq!(
+        noted(&[DOCKER_ID], &missing),
+        [
+            "no address named db-2 or cache-* now; waiting for them",
+            "no container named shop-web-2 now; waiting for it",
+            pod
+        ]
+    );
+    // What has a container without a known name is read with its first record. The kubelet has named every pod.
+    assert_eq!(noted(&[DOCKER_ID, &id("99")], &missing), [pod]);
+    host.remove("var/log/pods");
+    assert_eq!(noted(&[&id("99")], &missing), Vec::<String>::new());
+}
+
+#[test]
 fn the_data_root_of_docker_is_found() {
     let host = Host::bare();
     host.write("etc/docker/daemon.json", "{\"data-root\":\"/data/docker\",\"log-driver\":\"journald\"}")

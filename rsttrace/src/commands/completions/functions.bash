@@ -1,8 +1,9 @@
-# Adds the lines of standard input that fit to the candidates. Readline replaces only what follows the last "=" or ":".
+# Adds the lines of standard input that fit to the candidates, but for those that a list has already. Readline replaces only
+# what follows the last "=" or ":".
 _rsttrace_offer() {
     local candidate
     while IFS= read -r candidate; do
-        if [[ $candidate == "$tail"* ]]; then
+        if [[ $candidate == "$tail"* && ,$given != *",$candidate,"* ]]; then
             printf -v candidate '%q' "$candidate"
             candidate=$lead$candidate
             COMPREPLY+=("${candidate#"$before"}")
@@ -12,13 +13,20 @@ _rsttrace_offer() {
 
 # Runs a command that prints candidates for the value, or for the last one of a list.
 _rsttrace_one() {
-    lead=${word%"$value"} tail=$value
+    lead=${word%"$value"} tail=$value given=''
     _rsttrace_offer < <("$@" 2>/dev/null)
 }
 
 _rsttrace_list() {
-    tail=${value##*,} lead=${word%"${value##*,}"}
+    tail=${value##*,} lead=${word%"${value##*,}"} given=${value%"${value##*,}"}
     _rsttrace_offer < <("$@" 2>/dev/null)
+}
+
+# Adds no blank after a candidate that goes on.
+_rsttrace_open() {
+    if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[:/=] ]]; then
+        compopt -o nospace 2>/dev/null
+    fi
 }
 
 _rsttrace_files() {
@@ -33,12 +41,16 @@ _rsttrace_files() {
 
 _rsttrace_sinks() {
     case $value in
+        json:*,*)
+            if [[ ${value##*,} != *=* ]]; then
+                _rsttrace_list printf '%s\n' rotate= keep=
+                _rsttrace_open
+            fi
+            ;;
         json:*) _rsttrace_files "${value#json:}" ;;
         *)
             _rsttrace_one _rsttrace_sink
-            if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[:/] ]]; then
-                compopt -o nospace 2>/dev/null
-            fi
+            _rsttrace_open
             ;;
     esac
 }
@@ -57,11 +69,16 @@ _rsttrace_pids() { _rsttrace_processes pid; }
 
 _rsttrace_comms() { _rsttrace_processes comm; }
 
-_rsttrace_netns() { [[ ! -d /run/netns ]] || ls /run/netns; }
+_rsttrace_netns() {
+    case $value in
+        */*) _rsttrace_files "$value" ;;
+        *) [[ ! -d /run/netns ]] || _rsttrace_one ls /run/netns ;;
+    esac
+}
 
 _rsttrace_interfaces() { ls /sys/class/net; }
 
-_rsttrace_services() { compgen -A service; }
+_rsttrace_services() { compgen -A service | sort -u; }
 
 _rsttrace_users() { compgen -u; }
 
@@ -70,14 +87,19 @@ _rsttrace_units() {
 }
 
 _rsttrace_cgroups() {
+    _rsttrace_one _rsttrace_cgroups_below "${value#/}"
+    _rsttrace_open
+}
+
+_rsttrace_cgroups_below() {
     local path
-    (cd /sys/fs/cgroup && compgen -d -- "${value#/}") | while IFS= read -r path; do echo "/$path"; done
+    (cd /sys/fs/cgroup && compgen -d -- "$1") | while IFS= read -r path; do echo "/$path/"; done
 }
 
 _rsttrace() {
-    local word='' option='' value='' lead='' tail='' before='' command=rsttrace part
+    local word='' option='' value='' lead='' tail='' given='' before='' command=rsttrace part
     local -a words=()
-    local -i i
+    local -i i arguments=0
     COMPREPLY=()
     # Bash splits words at "=" and ":"; they are joined again, up to the cursor.
     for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -104,18 +126,25 @@ _rsttrace() {
     elif ((${#words[@]} > 2)); then
         option=${words[${#words[@]} - 2]} value=$word
     fi
-    if [[ $option == -* ]] && _rsttrace_values "$option"; then
+    if [[ $option == -* ]] && _rsttrace_values "$command" "$option"; then
         return
     fi
     value=$word
-    if [[ $word == -* ]]; then
-        _rsttrace_one _rsttrace_words "$command"
-    elif ((${#words[@]} == 2)); then
+    if [[ $word != -* && $command != rsttrace ]]; then
+        # Arguments before the cursor that are no values of options.
+        for ((i = 2; i < ${#words[@]} - 1; i++)); do
+            if [[ ${words[i]} != -* ]] && ! _rsttrace_takes_value "$command" "${words[i - 1]}"; then
+                arguments+=1
+            fi
+        done
+        if _rsttrace_values "$command" "$arguments"; then
+            return
+        fi
+    fi
+    if [[ $word != -* && ${#words[@]} -eq 2 ]]; then
         _rsttrace_one _rsttrace_commands
-    elif [[ $command == rsttrace ]]; then
-        _rsttrace_one _rsttrace_words "$command"
     else
-        _rsttrace_values "$command"
+        _rsttrace_one _rsttrace_words "$command"
     fi
 }
 

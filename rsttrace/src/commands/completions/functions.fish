@@ -34,7 +34,12 @@ function __rsttrace_comms
 end
 
 function __rsttrace_netns
-    test -d /run/netns; and command ls /run/netns
+    set -l value (__rsttrace_value)
+    if string match -q '*/*' -- $value
+        __fish_complete_path $value
+    else if test -d /run/netns
+        command ls /run/netns
+    end
 end
 
 function __rsttrace_interfaces

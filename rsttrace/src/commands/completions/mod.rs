@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use clap::{Arg, Command, ValueHint, builder::PossibleValuesParser};
+use clap::{Arg, ArgAction, Command, ValueHint, builder::PossibleValuesParser};
 use clap_complete::Shell;
 
 /// Options whose values the shell looks up on the host, each with the function of `functions.*` that does it.
@@ -26,6 +26,9 @@ const LOOKUPS: [(&str, &str); 13] = [
     // Not looked up, but also for the positional argument of `explain`.
     ("cause", "cause"),
 ];
+
+/// Functions for bash that offer paths too, and so call those that offer values themselves.
+const WITH_PATHS: [&str; 3] = ["sinks", "netns", "cgroups"];
 
 /// Completions for a shell; empty for shells that none are made for.
 pub(crate) fn script(shell: Shell, command: &Command) -> String {
@@ -120,6 +123,13 @@ fn flags(argument: &Arg) -> impl Iterator<Item = String> {
     long.into_iter().chain(argument.get_short().map(|name| format!("-{name}")))
 }
 
+/// Pattern for an argument without a name: its command, and its number from 0, or any number.
+fn positional(of: &str, argument: &Arg, number: usize) -> String {
+    let is_repeatable = matches!(argument.get_action(), ArgAction::Append)
+        || argument.get_num_args().is_some_and(|range| range.max_values() > 1);
+    if is_repeatable { format!("'{of} '[0-9]*") } else { format!("'{of} {number}'") }
+}
+
 fn bash(command: &Command) -> String {
     let mut script = "# Options of a command.\n_rsttrace_words() {\n    case $1 in\n".to_owned();
     for command in [command].into_iter().chain(command.get_subcommands()) {
@@ -137,20 +147,41 @@ fn bash(command: &Command) -> String {
         let words: Vec<&str> = values.iter().map(|(value, _)| value.as_str()).collect();
         let _infallible = writeln!(script, "_rsttrace_{id}() {{ printf '%s\\n' {}; }}\n", words.join(" "));
     }
-    script.push_str("# Offers values of an option or argument. Fails for one that takes none.\n_rsttrace_values() {\n    case $1 in\n");
+    script.push_str(
+        "# Offers values of an option of a command, or of its argument of this number. Fails for one that takes none.\n\
+         _rsttrace_values() {\n    case \"$1 $2\" in\n",
+    );
+    let mut takers = Vec::new();
+    // Of the arguments without a name, by command.
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
     for (of, argument) in with_values(command) {
-        let names =
-            if argument.is_positional() { of.to_owned() } else { flags(argument).collect::<Vec<_>>().join("|") };
+        let names = if argument.is_positional() {
+            let number = numbers.entry(of).or_default();
+            *number += 1;
+            vec![positional(of, argument, *number - 1)]
+        } else {
+            flags(argument).map(|flag| format!("'{of} {flag}'")).collect()
+        };
+        let names = names.join("|");
         let action = match Values::of(argument) {
             Values::Any => ":".to_owned(),
             Values::File => "_rsttrace_files \"$value\"".to_owned(),
-            Values::Offered(name) if name == "sinks" => "_rsttrace_sinks".to_owned(),
+            Values::Offered(name) if WITH_PATHS.contains(&name.as_str()) => format!("_rsttrace_{name}"),
             Values::Offered(name) if is_list(argument) => format!("_rsttrace_list _rsttrace_{name}"),
             Values::Offered(name) => format!("_rsttrace_one _rsttrace_{name}"),
         };
         let _infallible = writeln!(script, "        {names}) {action} ;;");
+        if !argument.is_positional() {
+            takers.push(names);
+        }
     }
     script.push_str("        *) return 1 ;;\n    esac\n}\n\n");
+    let _infallible = writeln!(
+        script,
+        "# Whether an option of a command takes a value.\n_rsttrace_takes_value() {{\n    case \"$1 $2\" in\n        {}) ;;\n        \
+         *) return 1 ;;\n    esac\n}}\n",
+        takers.join("|\\\n        ")
+    );
     script + include_str!("functions.bash")
 }
 

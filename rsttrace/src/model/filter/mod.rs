@@ -59,7 +59,7 @@ pub struct FilterOptions {
     #[arg(short = '6', long)]
     pub ipv6: bool,
     /// Show only this network namespace: a name of `ip netns`, a path such as /proc/PID/ns/net, or an inode number
-    #[arg(long, value_name = "NAME-or-PATH")]
+    #[arg(long, value_name = "NAME-or-PATH", value_parser = NonEmptyStringValueParser::new())]
     pub netns: Option<String>,
     /// Show only sockets of this cgroup and its descendants, by path
     #[arg(long, value_name = "PATH")]

@@ -1,5 +1,7 @@
 //! Names in filters, compared with those that records have.
 
+use crate::model::Pod;
+
 /// Whether a name matches a pattern, in which `*` stands for any text. Letters of ASCII match in either case.
 pub fn matches_name(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
@@ -30,6 +32,14 @@ pub fn names_unit(name: &str, unit: &str) -> bool {
     unit == name || unit.strip_suffix(".service") == Some(name)
 }
 
+/// Whether a name is that of this pod: `NAME`, in any namespace, or `NAMESPACE/NAME`.
+pub fn names_pod(wanted: &str, pod: &Pod) -> bool {
+    match wanted.split_once('/') {
+        Some((namespace, name)) => *pod.namespace == *namespace && *pod.name == *name,
+        None => *pod.name == *wanted,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +55,12 @@ mod tests {
     fn services_are_units_without_their_suffix() {
         assert!(names_unit("nginx", "nginx.service") && names_unit("nginx.service", "nginx.service"));
         assert!(!names_unit("nginx", "nginx.socket") && !names_unit("ngin", "nginx.service"));
+    }
+
+    #[test]
+    fn pods_match_with_and_without_a_namespace() {
+        let pod = Pod { namespace: "shop".into(), name: "db-0".into(), uid: "u".into(), container: None };
+        assert!(names_pod("db-0", &pod) && names_pod("shop/db-0", &pod));
+        assert!(!names_pod("other/db-0", &pod) && !names_pod("shop", &pod));
     }
 }

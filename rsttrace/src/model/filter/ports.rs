@@ -37,6 +37,9 @@ impl FromStr for PortRange {
         {
             return Ok(Self { first: port, last: port });
         }
+        if let Some(range) = intended(text) {
+            return Err(format!("'{text}' is not a range of ports: did you mean {range}?"));
+        }
         let (first, last) = match text.split_once('-') {
             Some((first, last)) => (port(first)?, port(last)?),
             None => (port(text)?, port(text)?),
@@ -45,6 +48,19 @@ impl FromStr for PortRange {
             return Err(format!("the range ends before it begins: did you mean {last}-{first}?"));
         }
         Ok(Self { first, last })
+    }
+}
+
+/// The range that a text with another separator, or with one end, stands for; `None` for any other text.
+fn intended(text: &str) -> Option<String> {
+    let is_port = |text: &str| text.parse::<u16>().is_ok_and(|port| port > 0);
+    let (first, last) = ["..=", "..", ":", "-"].iter().find_map(|separator| text.split_once(separator))?;
+    match (is_port(first), is_port(last)) {
+        (true, true) if !text.contains('-') => Some(format!("{first}-{last}")),
+        (true, false) if last.is_empty() => Some(format!("{first}-65535")),
+        (false, true) if first.is_empty() && text.contains("..") => Some(format!("1-{last}")),
+        (false, true) if first.is_empty() => Some(format!("{last} or 1-{last}")),
+        _ => None,
     }
 }
 
@@ -63,6 +79,27 @@ mod tests {
     fn refuses_invalid_ranges_in_a_sentence() {
         for text in ["", "-", "1-", "-1", "65536", "no-such-service", "9-1", "1-2-3", " 80", "0", "0-80"] {
             assert!(text.parse::<PortRange>().is_err_and(|message| !message.is_empty()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn other_forms_of_ranges_are_recognised() {
+        for (text, range) in [
+            ("80-", "80-65535"),
+            ("-80", "80 or 1-80"),
+            (":80", "80 or 1-80"),
+            ("80:90", "80-90"),
+            ("80..90", "80-90"),
+            ("80..", "80-65535"),
+            ("..=80", "1-80"),
+        ] {
+            assert_eq!(intended(text).as_deref(), Some(range), "{text}");
+            assert!(
+                text.parse::<PortRange>().is_err_and(|message| message.ends_with(&format!("did you mean {range}?")))
+            );
+        }
+        for text in ["80-90", "90-80", "0-80", "a:b", "80:0", "http", "-", ":"] {
+            assert_eq!(intended(text), None, "{text}");
         }
     }
 }

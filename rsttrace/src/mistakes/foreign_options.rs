@@ -1,0 +1,155 @@
+//! Advice for options that there are not: those of other tools, and opposites of options that there are.
+
+use clap::{Arg, Command, CommandFactory as _};
+
+use super::{EXPRESSION, packet_filter};
+use crate::cli::Cli;
+
+const LIVE: &str =
+    "a run shows what happens from its start on: '--duration TIME' stops it, '--sink json:PATH' keeps its records";
+
+/// Options of other tools, and what stands for them here.
+const OPTIONS: &[(&[&str], &str)] = &[
+    (&["--json", "--jsonl", "-j"], "'--output json' writes records as JSON, one in a line"),
+    (
+        &["--format", "--out", "--output-format"],
+        "'--output FORMAT' sets the format: text, long, json, json-flat or none",
+    ),
+    (&["--verbose", "--details", "-v", "-l", "-e", "-A", "-X", "-x"], "'--output long' shows each incident in full"),
+    (
+        &["--interface", "--iface", "--device", "--dev", "-i"],
+        "resets of this host need no interface; '--forwarded IFACE' also shows those that arrive there and are forwarded",
+    ),
+    (&["--follow", "-f"], "rsttrace runs until Ctrl-C; '--duration' and '--count' stop it earlier"),
+    (&["--since", "--until", "--from", "--start", "--last"], LIVE),
+    (&["--file", "--write", "--log", "-w"], "'--sink json:PATH' writes records to a file"),
+    (
+        &["--all", "-a"],
+        "all resets that this host sends and receives are shown; '--ignored' and '--forwarded' add others",
+    ),
+    (&["--tcp", "-t"], "every record is of a TCP connection"),
+    (&["--benign"], "harmless resets are shown by default; '--no-benign' hides them"),
+    (&["--not-benign", "--hide-benign", "--only-problems"], "'--no-benign' hides harmless resets"),
+    (
+        &["--src", "--dst", "--source", "--destination", "--ip", "--addr", "--address", "--remote"],
+        "'--peer ADDRESS' selects the other end; its port is '--peer-port', this host's is '--local-port'",
+    ),
+    (
+        &["--sport", "--dport", "--lport", "--rport", "--src-port", "--dst-port", "--remote-port"],
+        "'--local-port' selects this host's port, '--peer-port' the other end's, '--port' either",
+    ),
+    (
+        &["--process", "--program", "--command", "--cmd", "--exe"],
+        "'--comm NAME' selects processes by name, '--pid PID' by id",
+    ),
+    (&["--ns", "--namespace", "-N"], "'--netns NAME' selects a network namespace, '--pod NAMESPACE/NAME' a pod"),
+    (&["--service"], "'--unit NAME' selects a systemd unit, '--port NAME' a service of /etc/services"),
+    (&["--filter", "--grep", "--expression"], EXPRESSION),
+    (&["--limit", "--max"], "'--count N' stops after this many records"),
+    (&["--timeout"], "'--duration TIME' stops the run; '--timeouts FILE' reads known idle timeouts"),
+    (&["--no-color", "--nocolor", "--no-colour"], "'--color never' omits colors"),
+    (&["--utc", "--timezone", "--tz"], "'--time utc' shows UTC, and TZ=ZONE in the environment another time zone"),
+    (&["--not-cause", "--no-cause"], "'--cause CODE,…' selects causes, '--no-benign' hides the harmless ones"),
+];
+
+/// Advice for an option of the program that there is not.
+pub(super) fn tip(option: &str, words: &[String]) -> Option<String> {
+    if option.chars().nth(1).is_some_and(|digit| digit.is_ascii_digit()) {
+        return negative(words);
+    }
+    if ["--filter", "--expression"].contains(&option)
+        && let Some(options) = packet_filter::after(words, option)
+    {
+        return Some(format!("filters are options: '{options}'"));
+    }
+    if let Some((_, tip)) = OPTIONS.iter().find(|(names, _)| names.contains(&option)) {
+        return Some((*tip).to_owned());
+    }
+    let program = Cli::command();
+    let name = option.strip_prefix("--not-").or_else(|| option.strip_prefix("--exclude-"))?;
+    let known = program.get_arguments().find(|argument| argument.get_long() == Some(name))?.get_long()?;
+    match ["peer", "port", "host"].iter().find(|hidden| known.ends_with(**hidden)) {
+        Some(hidden) => Some(format!("'--not-{hidden}' hides resets")),
+        None => Some(format!("'--{known}' only selects; '--not-peer', '--not-host' and '--not-port' hide resets")),
+    }
+}
+
+/// Advice for an option that a subcommand has not: that for the program, where the subcommand has the options that it names.
+pub(super) fn tip_in(option: &str, words: &[String], subcommand: &Command) -> Option<String> {
+    let has = |name: &str| subcommand.get_arguments().any(|argument| argument.get_long() == Some(name));
+    if ["-o", "--output", "--format", "-j"].contains(&option) && has("json") && !has("output") {
+        return Some(format!("'rsttrace {} --json' prints JSON", subcommand.get_name()));
+    }
+    let tip = tip(option, words)?;
+    let is_of_it = options_in(&tip).next().is_some() && options_in(&tip).all(has);
+    is_of_it.then_some(tip)
+}
+
+/// Names of the options in a text.
+fn options_in(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|end: char| end.is_whitespace() || end == '\'');
+    words.filter_map(|word| word.strip_prefix("--"))
+}
+
+/// Advice for a number with a hyphen before it, of which clap takes the first digit for an option.
+fn negative(words: &[String]) -> Option<String> {
+    let is_number =
+        |word: &str| word.len() > 1 && word.strip_prefix('-').is_some_and(|rest| rest.parse::<u64>().is_ok());
+    let place = words
+        .iter()
+        .position(|word| is_number(word) || word.starts_with("-n") && is_number(&word.replacen('n', "", 1)));
+    let (place, number) = place.and_then(|place| Some((place, words.get(place)?.trim_start_matches(['-', 'n']))))?;
+    let before = place.checked_sub(1).and_then(|place| words.get(place));
+    match before.filter(|option| option.ends_with("port")) {
+        Some(option) => Some(format!("a range has both ends: '{option} 1-{number}'")),
+        None => Some(format!("'--count {number}' stops after this many records")),
+    }
+}
+
+/// Whether an option takes a value.
+pub(super) fn takes_value(argument: &Arg) -> bool {
+    argument.get_action().takes_values()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_options_that_exist() {
+        let command = Cli::command();
+        let exists = |option: &str| command.get_arguments().any(|argument| argument.get_long() == Some(option));
+        for (names, tip) in OPTIONS {
+            assert!(options_in(tip).all(exists), "{tip}");
+            for name in *names {
+                let error = Cli::command().try_get_matches_from(["rsttrace", name, "x"]).expect_err(name);
+                let said = super::super::advise(error, &[]).to_string();
+                assert!(said.contains(&format!("'{name}'")) && said.matches("tip: ").count() == 1, "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_with_a_hyphen_are_recognised() {
+        let tip = |words: &[&str]| negative(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
+        assert!(tip(&["--port", "-80"]).is_some_and(|tip| tip.contains("'--port 1-80'")));
+        assert!(tip(&["--sent", "-20"]).is_some_and(|tip| tip.contains("'--count 20'")));
+        assert!(tip(&["-n10"]).is_some_and(|tip| tip.contains("'--count 10'")));
+        assert_eq!(tip(&["--sent", "-x"]), None);
+    }
+
+    #[test]
+    fn opposites_of_filters_are_recognised() {
+        assert!(tip("--not-comm", &[]).is_some_and(|tip| tip.contains("'--comm' only selects")));
+        assert!(tip("--not-peer-port", &[]).is_some_and(|tip| tip.contains("'--not-port'")));
+        assert_eq!(tip("--not-there", &[]), None);
+    }
+
+    #[test]
+    fn a_subcommand_is_advised_its_own_options() {
+        let program = Cli::command();
+        let doctor = program.find_subcommand("doctor").expect("there is one");
+        assert_eq!((tip_in("--verbose", &[], doctor), tip_in("--tcp", &[], doctor)), (None, None));
+        assert!(tip_in("--output", &[], doctor).is_some_and(|tip| tip.contains("'rsttrace doctor --json'")));
+    }
+}
