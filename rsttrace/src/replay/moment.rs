@@ -24,7 +24,12 @@ pub fn parse_moment(text: &str, now: &Zoned) -> Result<Timestamp, String> {
         "yesterday" => now.date().yesterday().ok(),
         text => text.parse::<Date>().ok().filter(|_| !text.contains([':', 'T', ' '])),
     };
-    let of_day = || text.parse::<Time>().ok().filter(|_| text.contains(':')).map(|time| now.date().to_datetime(time));
+    let of_day = || {
+        text.parse::<Time>()
+            .ok()
+            .filter(|_| text.contains(':') && !text.contains('-'))
+            .map(|time| now.date().to_datetime(time))
+    };
     let written = || text.parse::<DateTime>().ok();
     if let Some(local) = day.map(|day| day.to_datetime(Time::midnight())).or_else(of_day).or_else(written) {
         let zoned = local.to_zoned(now.time_zone().clone()).map_err(|_error| FORM.to_owned())?;
