@@ -168,9 +168,15 @@ pub struct ReplayOptions {
     /// Leave out what was at that time or after, in the same forms
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
-    /// Read additional idle timeouts for the summary, as for a live run
+    /// Diagnose again, by the rules of this version, from the facts that a recording has
+    #[arg(long)]
+    pub rediagnose: bool,
+    /// Read additional idle timeouts, as for a live run
     #[arg(long, value_name = "FILE")]
     pub timeouts: Option<PathBuf>,
+    /// Read additional hints for programs of your own, as for a live run, for --rediagnose
+    #[arg(long, value_name = "FILE", requires = "rediagnose")]
+    pub hints: Option<PathBuf>,
     /// Filters.
     #[command(flatten)]
     pub filters: FilterOptions,

@@ -14,7 +14,7 @@ use crate::{
 /// Replays the inputs. Blocks meanwhile. Fails with status 2 when an input or a file of options cannot be read, and as
 /// [`replayed::run`] does.
 pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
-    let ReplayOptions { inputs, since, until, timeouts, filters, output } = options;
+    let ReplayOptions { inputs, since, until, rediagnose, timeouts, hints, filters, output } = options;
     for (name, is_given) in
         [("--metrics", output.metrics.is_some()), ("--summary-interval", output.summary_interval.is_some())]
     {
@@ -33,10 +33,14 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
     {
         return Err(Failure::usage(format_args!("--since {since} is not before --until {until}")));
     }
+    if rediagnose && inputs.len() > 1 {
+        return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
+    }
     replayed::run(Replay {
         filter: RecordFilter::new(filters)?,
-        diagnosis: Diagnosis::new(Timeouts::read(timeouts.as_deref())?, ProgramHints::read(None)?),
+        diagnosis: Diagnosis::new(Timeouts::read(timeouts.as_deref())?, ProgramHints::read(hints.as_deref())?),
         output,
+        rediagnose,
         inputs: Inputs::open(&inputs, range).map_err(Failure::usage)?,
     })
 }

@@ -148,6 +148,7 @@ impl Correlator {
     /// Takes the entry of a connection that was asked for.
     pub fn answer(&mut self, id: u64, entry: &ConntrackEntry) {
         let Some(reset) = self.held.get_mut(id).filter(|reset| reset.translated.is_none()) else { return };
+        reset.internals.conntrack = Some(*entry);
         if is_answer_without_connection(reset) {
             not_translated::note_untranslated(reset, entry);
             // What the receiver's record is to take from it.
@@ -189,6 +190,11 @@ impl Correlator {
             let (id, local, peer) = (record.internals.record, record.local, record.peer.end());
             lookups.push(TranslationRequest { id, namespace: record.namespace(), local, peer });
         }
+    }
+
+    /// Notes that the records that wait have been seen to wait at this time, as [`Self::release`] does.
+    pub fn see(&mut self, now_ns: u64) {
+        self.held.see(now_ns);
     }
 
     /// Hands on the records whose wait is over at this time; all for [`u64::MAX`].

@@ -77,6 +77,12 @@ impl Diagnosis {
         Self { timeouts, recent: RecentResets::default(), hints }
     }
 
+    /// The stage with its timeouts and hints, and no earlier resets.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        Self::new(self.timeouts.clone(), self.hints.clone())
+    }
+
     /// Fills in the cause, with an empty evidence, and remembers the reset for later ones.
     pub fn diagnose(&mut self, reset: &mut Reset) {
         self.recent.observe(reset);

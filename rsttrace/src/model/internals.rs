@@ -7,7 +7,10 @@ use rsttrace_common::event::{ROLE_CLIENT, ROLE_SERVER};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RelayedReset, Role, translation::ConntrackState};
+use super::{
+    RelayedReset, Role,
+    translation::{ConntrackEntry, ConntrackState},
+};
 
 /// State of one reset beyond its record: raw figures of the event, and what later stages have found out.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -141,8 +144,18 @@ pub struct Internals {
     /// The reset of another connection that this one passes on.
     #[serde(skip)]
     pub relayed: Option<RelayedReset>,
-    /// State in conntrack of the connection that a segment belongs to which was not translated.
+    /// When it was output after it had waited for the other end of its connection, nanoseconds of `CLOCK_MONOTONIC`; 0 where it
+    /// was output with another record, or at the end of the run.
     #[serde(skip_serializing_if = "is_default")]
+    pub released_ns: u64,
+    /// Entry of the connection in conntrack, where it was asked for and found.
+    #[serde(skip_serializing_if = "is_default")]
+    pub conntrack: Option<ConntrackEntry>,
+    /// When the record was joined with others: its owner was known, or no longer looked for. Nanoseconds of `CLOCK_MONOTONIC`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub finished_ns: u64,
+    /// State in conntrack of the connection that a segment belongs to which was not translated.
+    #[serde(skip)]
     pub conntrack_state: Option<ConntrackState>,
     /// Advice of the other end's record, where it is not that of its code.
     #[serde(skip)]

@@ -46,7 +46,7 @@ impl schemars::JsonSchema for TranslationSource {
 }
 
 /// Source and destination of a tracked connection's packets in one direction, before their translation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Tuple {
     /// Source of the packets.
     pub source: Endpoint,
@@ -63,7 +63,7 @@ impl Tuple {
 }
 
 /// A tracked connection (`struct nf_conn`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ConntrackEntry {
     /// Packets of the side that opened the connection.
     pub original: Tuple,
@@ -78,7 +78,7 @@ pub struct ConntrackEntry {
 }
 
 /// Status bits of an entry (`enum ip_conntrack_status`). Unknown bits are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ConntrackStatus(pub u32);
 
 impl ConntrackStatus {

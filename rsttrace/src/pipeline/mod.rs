@@ -7,6 +7,7 @@ pub mod processor;
 mod ready;
 mod record_pool;
 mod recorder;
+mod rediagnose;
 pub(crate) mod replayed;
 mod reporting;
 mod setup;

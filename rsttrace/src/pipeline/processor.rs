@@ -27,9 +27,9 @@ use crate::{
     },
     diagnose::Diagnosis,
     filter::RecordFilter,
-    model::internals::KernelTask,
+    model::internals::{Correlation, KernelTask},
     model::translation::{Answer, ConntrackLookup},
-    model::{Interface, Netns, Record, Reset},
+    model::{IncidentRole, Interface, Netns, Record, Reset},
 };
 
 /// What the stages ask of the loaded programs.
@@ -221,6 +221,7 @@ impl<A: Attribute> Processor<A> {
         let correlator = &mut self.correlator;
         let complete = |reset: &mut Reset| {
             reset.count = count;
+            reset.internals.finished_ns = clock.monotonic_ns;
             // In the order of events, which the memory of earlier ones goes by.
             diagnosis.diagnose(reset);
             if attribution.needs_lookup(reset) {
@@ -237,6 +238,34 @@ impl<A: Attribute> Processor<A> {
                     self.finish_record(record, kernel, out);
                 }
             }
+        }
+    }
+
+    /// Diagnoses a reset that was recorded with its facts, as if its event came now: in the order of events.
+    pub fn diagnose_recorded(&mut self, reset: &mut Reset) {
+        let internals = &mut reset.internals;
+        internals.correlation = Correlation::default();
+        reset.translated = None;
+        (reset.incident_role, reset.other_end) = (IncidentRole::First, None);
+        // A live run diagnoses before it attributes.
+        let (process, actor) = (reset.process.take(), reset.actor.take());
+        let (unit, container, pod) = (reset.unit.take(), reset.container.take(), reset.pod.take());
+        self.stages.diagnosis.diagnose(reset);
+        (reset.process, reset.actor) = (process, actor);
+        (reset.unit, reset.container, reset.pod) = (unit, container, pod);
+    }
+
+    /// Joins a recorded reset that was diagnosed with others, and emits those that need not wait any longer. It keeps its number.
+    /// In the order in which the records were finished, with [`Self::release_held`] at the times at which it was called.
+    pub fn finish_recorded(&mut self, mut record: Arc<Reset>, out: &mut impl Output) {
+        let reset = Arc::make_mut(&mut record);
+        let entry = reset.internals.conntrack.take();
+        let number = reset.internals.record;
+        let joined = self.correlator.join(reset);
+        self.pass_on(record, joined, out);
+        let is_asked = self.correlator.take_lookups().iter().any(|lookup| lookup.id == number);
+        if let Some(entry) = entry.filter(|_| is_asked) {
+            self.correlator.answer(number, &entry);
         }
     }
 
@@ -269,7 +298,17 @@ impl<A: Attribute> Processor<A> {
     /// Emits the records that have waited long enough for the other end of their connection.
     pub fn release_held(&mut self, now_ns: u64, out: &mut impl Output) {
         let mut end = ChainEnd { stages: &self.stages, wanted: self.wanted, emitted: &mut self.emitted, out };
-        self.correlator.release(now_ns, &mut |correlator, record| end.emit(correlator, record));
+        self.correlator.release(now_ns, &mut |correlator, mut record| {
+            if now_ns != u64::MAX {
+                Arc::make_mut(&mut record).internals.released_ns = now_ns;
+            }
+            end.emit(correlator, record);
+        });
+    }
+
+    /// Notes that the records that wait for the other end have been seen to wait at this time, as [`Self::release_held`] does.
+    pub fn see_held(&mut self, now_ns: u64) {
+        self.correlator.see(now_ns);
     }
 
     /// Finishes every record that waits for its owner or for the other end of its connection, with what is known by now.
@@ -342,6 +381,9 @@ impl<A: Attribute> Processor<A> {
     fn finish_record(&mut self, mut record: Arc<Reset>, kernel: &impl KernelSide, out: &mut impl Output) {
         // Nothing else has it yet, so nothing is copied.
         let reset = Arc::make_mut(&mut record);
+        if let Some(now_ns) = kernel.now_ns() {
+            reset.internals.finished_ns = now_ns;
+        }
         self.stages.attribution.attribute(reset, &|task| kernel.command_line(task));
         out.observe(reset);
         let joined = self.correlator.join(reset);
@@ -377,8 +419,10 @@ impl<A: Attribute, O: Output> ChainEnd<'_, A, O> {
             self.stages.attribution.name_translated(reset);
         }
         *self.emitted += 1;
-        reset.seq = *self.emitted;
-        correlator.number(reset, *self.emitted);
+        if reset.seq == 0 {
+            reset.seq = *self.emitted;
+        }
+        correlator.number(reset, reset.seq);
         if self.wanted.evidence {
             self.stages.diagnosis.explain(reset);
         }

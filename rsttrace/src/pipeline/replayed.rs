@@ -13,13 +13,13 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{live::Results, processor::Output as _, setup::OutputSetup};
+use super::{live::Results, processor::Output, rediagnose::Rediagnosis, setup::OutputSetup};
 use crate::{
     cli::OutputOptions,
     diagnose::Diagnosis,
     exit::Failure,
     filter::RecordFilter,
-    model::{Coverage, Record, RecordingContext, Summary},
+    model::{Coverage, Record, RecordingContext, Reset, Summary},
     replay::{Inputs, Line},
     sink::outputs::Outputs,
     summary::{SummaryContext, Tally},
@@ -43,6 +43,8 @@ pub(crate) struct Replay {
     pub(crate) diagnosis: Diagnosis,
     /// The outputs.
     pub(crate) output: OutputOptions,
+    /// Whether resets are diagnosed again.
+    pub(crate) rediagnose: bool,
 }
 
 /// First and last time of the records, and the clock of the first.
@@ -90,12 +92,19 @@ fn read_ahead(mut inputs: Inputs) -> Result<(mpsc::Receiver<Vec<Line>>, mpsc::Re
 
 impl Replay {
     async fn run(self) -> Result<(), Failure> {
-        let Self { inputs, filter, diagnosis, output, .. } = self;
+        let Self { inputs, filter, diagnosis, output, rediagnose } = self;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         let (mut batches, mut ended) = read_ahead(inputs)?;
-        let mut results = Results { tally: Tally::grouped_by(output.group_by.clone()), ..Results::default() };
-        let mut span = Span::default();
+        let mut chain = if rediagnose {
+            Chain::Rediagnosis(Box::new(Rediagnosis::new(diagnosis.renewed(), filter)))
+        } else {
+            Chain::Filter(filter)
+        };
+        let mut counted = Counted {
+            results: Results { tally: Tally::grouped_by(output.group_by.clone()), ..Results::default() },
+            span: Span::default(),
+        };
         let mut outputs = None;
         loop {
             let batch = tokio::select! {
@@ -104,36 +113,35 @@ impl Replay {
                 _ = terminate.recv() => break,
                 batch = batches.recv() => batch,
             };
-            let Some(batch) = batch else { break };
-            for line in batch {
-                let Line::Record(record) = line else { continue };
-                if is_wanted(&filter, &record) {
-                    span.observe(&record);
-                    if let Record::Lost(lost) = &record {
-                        results.tally.count_lost(lost.count);
-                    }
-                    results.emit(record);
-                }
+            let is_last = batch.is_none();
+            for line in batch.unwrap_or_default() {
+                chain.take(line, &mut counted);
+            }
+            if is_last {
+                chain.finish(&mut counted);
             }
             // The time of the first record is the start of the run.
             let outputs = match &mut outputs {
                 Some(outputs) => outputs,
-                none if span.first.is_some() => none.insert(open(&output, &span)?),
+                none if counted.span.first.is_some() => none.insert(open(&output, &counted.span)?),
+                _ if is_last => break,
                 _ => continue,
             };
             let goes_on = tokio::select! {
                 biased;
                 _ = interrupt.recv() => false,
                 _ = terminate.recv() => false,
-                sent = outputs.send_all(&mut results.outbox) => sent,
+                sent = outputs.send_all(&mut counted.results.outbox) => sent,
             };
-            if !goes_on {
+            if !goes_on || is_last {
                 break;
             }
         }
         let inputs = ended.try_recv().ok();
+        let Counted { results, span } = counted;
         let outputs = outputs.map_or_else(|| open(&output, &span), Ok)?;
-        let said = inputs.as_ref().map(Inputs::notes).unwrap_or_default();
+        let mut said = inputs.as_ref().map(Inputs::notes).unwrap_or_default();
+        said.extend(chain.note());
         if inputs.as_ref().is_some_and(Inputs::is_foreign) {
             return Err(Failure::usage(format_args!("nothing to replay: {}", said.join("; "))));
         }
@@ -142,6 +150,65 @@ impl Replay {
         }
         let degraded = inputs.as_ref().map(Inputs::degraded).unwrap_or_default();
         finish(outputs, results, &span, &output, &diagnosis, degraded).await
+    }
+}
+
+/// The results of a replay so far.
+struct Counted {
+    results: Results,
+    span: Span,
+}
+
+impl Output for Counted {
+    fn observe(&mut self, _: &Reset) {}
+
+    fn emit(&mut self, record: Record) {
+        self.span.observe(&record);
+        if let Record::Lost(lost) = &record {
+            self.results.tally.count_lost(lost.count);
+        }
+        self.results.emit(record);
+    }
+}
+
+/// What records go through.
+enum Chain {
+    /// The filters alone.
+    Filter(RecordFilter),
+    /// The stages from the diagnosis on, with the filters.
+    Rediagnosis(Box<Rediagnosis>),
+}
+
+impl Chain {
+    /// Takes a line.
+    fn take(&mut self, line: Line, counted: &mut Counted) {
+        match (self, line) {
+            (Self::Rediagnosis(rediagnosis), Line::Header(header)) => rediagnosis.header(&header, counted),
+            // The filter may go by the new cause.
+            (Self::Rediagnosis(rediagnosis), Line::Record(record @ Record::Reset(_))) => {
+                rediagnosis.record(record, counted);
+            }
+            (Self::Rediagnosis(rediagnosis), Line::Record(record)) if is_wanted(rediagnosis.filter(), &record) => {
+                rediagnosis.record(record, counted);
+            }
+            (Self::Filter(filter), Line::Record(record)) if is_wanted(filter, &record) => counted.emit(record),
+            _ => {}
+        }
+    }
+
+    /// Emits what is left at the end.
+    fn finish(&mut self, counted: &mut Counted) {
+        if let Self::Rediagnosis(rediagnosis) = self {
+            rediagnosis.finish(counted);
+        }
+    }
+
+    /// What has to be said at the end.
+    fn note(&self) -> Option<String> {
+        let Self::Rediagnosis(rediagnosis) = self else { return None };
+        let count = rediagnosis.without_facts;
+        let why = "records have no facts, as only recordings have them, and keep their causes";
+        (count > 0).then(|| format!("{count} {why}"))
     }
 }
 
