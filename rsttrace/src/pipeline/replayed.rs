@@ -99,7 +99,7 @@ impl Replay {
         let mut chain = if rediagnose {
             Chain::Rediagnosis(Box::new(Rediagnosis::new(diagnosis.renewed(), filter)))
         } else {
-            Chain::Filter(filter)
+            Chain::Filter(Box::new(filter))
         };
         let mut counted = Counted {
             results: Results { tally: Tally::grouped_by(output.group_by.clone()), ..Results::default() },
@@ -174,7 +174,7 @@ impl Output for Counted {
 /// What records go through.
 enum Chain {
     /// The filters alone.
-    Filter(RecordFilter),
+    Filter(Box<RecordFilter>),
     /// The stages from the diagnosis on, with the filters.
     Rediagnosis(Box<Rediagnosis>),
 }
