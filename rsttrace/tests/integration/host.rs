@@ -61,6 +61,12 @@ pub(crate) fn lacks_a_machine_of_its_own() -> Option<Lack> {
     (!is_guest()).then(|| Lack::Host(why.to_owned()))
 }
 
+/// Lack of a scenario of a program that takes longer than 20 ms on an emulated processor for what it passes on: later, its
+/// reset is not known to belong to the other.
+pub(crate) fn lacks_speed() -> Option<Lack> {
+    is_guest().then(|| Lack::Guest("an emulated processor is too slow for the program".to_owned()))
+}
+
 /// Lack of a scenario that takes a CPU offline.
 pub(crate) fn lacks_a_second_processor() -> Option<Lack> {
     let is_alone = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);

@@ -894,12 +894,12 @@ const ROWS: &[Row] = &[
         real_programs::relays::haproxy_has_no_backend,
     ),
     needing(
-        || host::lacks_runtime("socat"),
+        || host::lacks_runtime("socat").or_else(host::lacks_speed),
         "real_programs::forwarders::socat_has_no_backend",
         real_programs::forwarders::socat_has_no_backend,
     ),
     needing(
-        || host::lacks_runtime("socat"),
+        || host::lacks_runtime("socat").or_else(host::lacks_speed),
         "real_programs::forwarders::socat_passes_on_an_abort",
         real_programs::forwarders::socat_passes_on_an_abort,
     ),
@@ -909,7 +909,7 @@ const ROWS: &[Row] = &[
         real_programs::forwarders::socat_client_aborts,
     ),
     needing(
-        real_programs::forwarders::lacks_docker_proxy,
+        || real_programs::forwarders::lacks_docker_proxy().or_else(host::lacks_speed),
         "real_programs::forwarders::docker_proxy_has_no_backend",
         real_programs::forwarders::docker_proxy_has_no_backend,
     ),

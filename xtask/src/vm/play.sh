@@ -7,6 +7,8 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /tmp
+# PostgreSQL shares memory there.
+mkdir -p /dev/shm && mount -t tmpfs tmpfs /dev/shm
 # As on every Debian: programs write their messages to /dev/stderr.
 ln -s /proc/self/fd /dev/fd
 ln -s fd/0 /dev/stdin
