@@ -26,6 +26,7 @@ use crate::{
     load::btf::{KernelTypes, TypeKind},
     model::{Record, Reset},
     pipeline::testing::{self, Collected, FromEvents, NoKernel},
+    replay::{Line, parse_line},
     summary::coverage,
     util::service_names,
 };
@@ -34,11 +35,12 @@ use crate::{
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("sample", sample),
     ("btf", btf),
     ("timeouts", timeouts),
     ("hints", hints),
+    ("replay", replay),
     ("arguments", arguments),
     ("process", process),
     ("conntrack", conntrack),
@@ -117,6 +119,36 @@ fn has_position(error: &DataFileError) {
     let is_number = |part: Option<&str>| part.is_some_and(|part| part.parse::<usize>().is_ok());
     assert!(is_number(parts.next()) && is_number(parts.next()), "{error}");
     assert!(!error.contains('\n'), "{error}");
+}
+
+/// A line of a recording. What is understood is written as a line that is understood as well, and says the same.
+pub fn replay(data: &[u8]) {
+    let Ok(Line::Record(record)) = parse_line(data) else { return };
+    let line = |record: &Record| {
+        let mut line = Vec::new();
+        let options = TextOptions {
+            color: false,
+            time: TimeFormat::Utc,
+            started_ns: 0,
+            zone: TimeZone::UTC,
+            folds: true,
+            width: TextWidth::Fixed(TextOptions::COLUMNS),
+            names: false,
+        };
+        for format in [Format::Text, Format::Long, Format::JsonFlat] {
+            format.formatter(options.clone()).write(record, &mut Vec::new()).expect("a vector");
+        }
+        Format::Json.formatter(options).write(record, &mut line).expect("a vector");
+        line
+    };
+    let first = line(&record);
+    match parse_line(&first) {
+        Ok(Line::Record(record)) => {
+            assert_eq!(String::from_utf8_lossy(&line(&record)), String::from_utf8_lossy(&first))
+        }
+        other => panic!("{other:?}: {}", String::from_utf8_lossy(&first)),
+    }
+    let _ignored = testing::recorded(&[record], Diagnosis::default());
 }
 
 /// The file of `--hints`. Errors have a line and a column.

@@ -74,6 +74,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "load",
             "model",
             "pipeline",
+            "replay",
             "summary",
             "util",
         ],

@@ -11,7 +11,7 @@ use super::{
     connection_view::{FinOrder, ReceivedReset},
 };
 use crate::{
-    model::internals::Correlation,
+    model::internals::{Correlation, OwnerExit},
     model::{Direction, Endpoint, NamespaceId, Reset, Role},
     util::set_table::SetTable,
 };
@@ -286,7 +286,7 @@ impl RecentResets {
         let key = (task.tgid, task.start_boottime_ns);
         if is_answer && end.is_none() {
             let exited = self.processes.get(&key).and_then(|process| process.exited);
-            correlation.owner_exited = exited.map(|(at, code)| (elapsed_ms(now, at), code));
+            correlation.owner_exited = exited.map(|(at, code)| OwnerExit { since_ms: elapsed_ms(now, at), code });
             return;
         }
         let process = self.processes.get_or_insert_mut(key, ProcessResets::default);

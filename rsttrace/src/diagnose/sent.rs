@@ -18,6 +18,7 @@ use super::{
     tls_alerts, turned_away,
 };
 use crate::{
+    model::internals::OwnerExit,
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
     util::human_duration,
 };
@@ -430,7 +431,7 @@ fn exit(reset: &Reset) -> Option<CauseConfidence> {
         return CERTAIN;
     }
     // Another reset has shown the end of the process, and this connection was closed by then.
-    let (exited, _) = reset.internals.correlation.owner_exited.filter(|_| is_after_close(reset))?;
+    let exited = reset.internals.correlation.owner_exited.filter(|_| is_after_close(reset))?.since_ms;
     let closed = closing_times(reset).0?;
     if (closed - exited).abs() <= EXIT_MS { LIKELY } else { None }
 }
@@ -443,7 +444,7 @@ pub(super) fn exit_signal(reset: &Reset) -> Option<u32> {
 /// Exit code of the process that closed the connection by its end, as `wait(2)` has it.
 fn process_exit_code(reset: &Reset) -> Option<u32> {
     let internals = &reset.internals;
-    internals.exit_code.or_else(|| internals.correlation.owner_exited.and_then(|(_, code)| code))
+    internals.exit_code.or_else(|| internals.correlation.owner_exited.and_then(|exit| exit.code))
 }
 
 static PROCESS_EXITED: CauseSpec = CauseSpec {
@@ -476,7 +477,9 @@ pub(super) fn exit_code(reset: &Reset, evidence: &mut Evidence) {
 
 fn died_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     exit_code(reset, evidence);
-    if let Some((exited, _)) = reset.internals.correlation.owner_exited.filter(|_| is_after_close(reset)) {
+    if let Some(OwnerExit { since_ms: exited, .. }) =
+        reset.internals.correlation.owner_exited.filter(|_| is_after_close(reset))
+    {
         let exited = human_duration(exited);
         evidence.push(format_args!("its process ended {exited} before; the peer's data came after that"));
     }

@@ -280,9 +280,9 @@ pub struct Correlation {
     /// Time since the first of them ended, milliseconds.
     #[serde(skip_serializing_if = "is_default")]
     pub ended_since_ms: f64,
-    /// Time since the owner's process ended, milliseconds, and its exit code, where another reset has shown that.
+    /// The end of the owner's process, where another reset has shown that.
     #[serde(skip_serializing_if = "is_default")]
-    pub owner_exited: Option<(f64, Option<u32>)>,
+    pub owner_exited: Option<OwnerExit>,
     /// Time since a listener on this local port closed or its process died, milliseconds.
     #[serde(skip_serializing_if = "is_default")]
     pub listener_gone_ms: Option<f64>,
@@ -292,6 +292,15 @@ pub struct Correlation {
     /// Shortest observed round trip to the peer's address, microseconds.
     #[serde(skip_serializing_if = "is_default")]
     pub peer_rtt_us: Option<u32>,
+}
+
+/// The end of a process before a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+pub struct OwnerExit {
+    /// Time since it ended, milliseconds.
+    pub since_ms: f64,
+    /// Its exit code (`task_struct.exit_code`); `None` where it was not seen.
+    pub code: Option<u32>,
 }
 
 /// Processes that were found with a socket after its reset.

@@ -29,7 +29,7 @@ use crate::{
     filter::RecordFilter,
     model::internals::{Correlation, KernelTask},
     model::translation::{Answer, ConntrackLookup},
-    model::{IncidentRole, Interface, Netns, Record, Reset},
+    model::{IncidentRole, Interface, Netns, Record, Reset, Translated, TranslationSource},
 };
 
 /// What the stages ask of the loaded programs.
@@ -245,7 +245,10 @@ impl<A: Attribute> Processor<A> {
     pub fn diagnose_recorded(&mut self, reset: &mut Reset) {
         let internals = &mut reset.internals;
         internals.correlation = Correlation::default();
-        reset.translated = None;
+        // What conntrack said is told again; without its entry, what the record has.
+        let is_kept =
+            |translated: &Translated| translated.by == TranslationSource::Conntrack && internals.conntrack.is_none();
+        reset.translated = reset.translated.filter(is_kept);
         (reset.incident_role, reset.other_end) = (IncidentRole::First, None);
         // A live run diagnoses before it attributes.
         let (process, actor) = (reset.process.take(), reset.actor.take());

@@ -9,14 +9,19 @@ use rsttrace_common::{
     limits::AGGREGATES_PER_CPU,
 };
 
-use super::processor::{Attribute, KernelSide, Output, Processor, Stages, Wanted};
+use super::{
+    processor::{Attribute, KernelSide, Output, Processor, Stages, Wanted},
+    rediagnose::Rediagnosis,
+};
 use crate::{
     attribute::owner,
     decode::{Decoder, flood::FloodAggregator},
     diagnose::Diagnosis,
     filter::RecordFilter,
+    format::{Formatter as _, json::JsonFormatter},
     model::internals::KernelTask,
     model::{Actor, Interface, Netns, Process, Record, Reset},
+    replay::{Line, parse_line},
 };
 
 /// A kernel side that knows nothing beyond the events.
@@ -105,6 +110,26 @@ impl Collected {
         };
         self.0.into_iter().filter_map(reset).collect()
     }
+}
+
+/// Records as a recording of them, with their facts, gives them: parsed, and diagnosed again by the rules of this version. Fails
+/// where a line cannot be written or is not understood.
+pub fn recorded(records: &[Record], diagnosis: Diagnosis) -> Result<Vec<Record>> {
+    let (mut formatter, mut lines) = (JsonFormatter::with_facts(), Vec::new());
+    for record in records {
+        formatter.write(record, &mut lines)?;
+    }
+    let mut rediagnosis = Rediagnosis::new(diagnosis, RecordFilter::default());
+    let mut out = Collected::default();
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        match parse_line(line) {
+            Ok(Line::Record(record)) => rediagnosis.record(record, &mut out),
+            Ok(other) => bail!("{other:?} is no record"),
+            Err(error) => bail!("{error}: {}", String::from_utf8_lossy(line)),
+        }
+    }
+    rediagnosis.finish(&mut out);
+    Ok(out.0)
 }
 
 /// The chain without filters, with evidence, and with this attribution.

@@ -181,7 +181,7 @@ pub(super) fn allowed(requirements: Requirements) -> Vec<SyscallRule> {
     if requirements.files {
         rules.extend(any_args!(
             SYS_renameat SYS_renameat2 SYS_unlinkat SYS_fsync SYS_fdatasync SYS_ftruncate SYS_flock SYS_pwrite64
-            SYS_fchmod SYS_fstatfs SYS_adjtimex SYS_clock_adjtime
+            SYS_fchmod SYS_utimensat SYS_fstatfs SYS_adjtimex SYS_clock_adjtime
         ));
         #[cfg(target_arch = "x86_64")]
         rules.extend(any_args!(SYS_rename SYS_unlink));

@@ -18,6 +18,12 @@ pub(crate) fn is_segment(name: &str) -> bool {
     is_stamp && [PLAIN, COMPRESSED, UNFINISHED].iter().any(|ending| rest.ends_with(ending))
 }
 
+/// The name of a segment without its ending; `None` for any other name.
+pub(crate) fn stem(name: &str) -> Option<&str> {
+    let without = |ending| name.strip_suffix(ending);
+    [PLAIN, COMPRESSED, UNFINISHED].into_iter().find_map(without).filter(|_| is_segment(name))
+}
+
 /// Whether it is the name of a segment that is being compressed.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     name.ends_with(UNFINISHED)
@@ -30,7 +36,7 @@ mod tests {
     #[test]
     fn names_of_segments_are_recognised() {
         for name in
-            ["20261128T081500Z-gw-1.jsonl", "20261128T031204Z-gw-1~002.jsonl.zst", "20261128T031204Z-a.jsonl.zst.tmp"]
+            ["20261128T081500Z-gw-1.jsonl", "20261128T031204Z-gw-1~0002.jsonl.zst", "20261128T031204Z-a.jsonl.zst.tmp"]
         {
             assert!(is_segment(name), "{name}");
         }

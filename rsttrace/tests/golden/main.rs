@@ -14,7 +14,7 @@ use std::{
     env, fs,
     net::Ipv4Addr,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
@@ -88,6 +88,11 @@ fn reset(case: &Case, reasons: BTreeMap<u32, Arc<str>>) -> Reset {
         }
     }
     processor.finish_all(&NoKernel, &mut out);
+    let again = testing::recorded(&out.0, diagnosis()).expect("a recording of them");
+    for (live, again) in out.0.iter().zip(&again) {
+        assert_eq!(json(again), json(live), "{}: the recording is diagnosed otherwise", case.name);
+    }
+    assert_eq!(again.len(), out.0.len(), "{}", case.name);
     // A received reset is held, so it may come after the case's own record.
     out.resets().into_iter().max_by_key(|reset| reset.internals.ktime_ns).expect("the case itself")
 }
@@ -111,8 +116,19 @@ pub(crate) fn processor<F: FnMut(&mut Reset)>(
 ) -> Processor<FromEvents<F>> {
     let reasons = Reasons { reset: reasons, ..Reasons::default() };
     let decoder = Decoder::new("gw-1".into(), reasons, BitFields::LOWEST, cases::events::tick_rate());
-    let diagnosis = Diagnosis::new(Timeouts::read(None).expect("the known timeouts"), ProgramHints::embedded());
-    testing::processor(decoder, diagnosis, FromEvents { complete })
+    testing::processor(decoder, diagnosis(), FromEvents { complete })
+}
+
+fn diagnosis() -> Diagnosis {
+    static FRESH: LazyLock<Diagnosis> =
+        LazyLock::new(|| Diagnosis::new(Timeouts::read(None).expect("the known timeouts"), ProgramHints::embedded()));
+    FRESH.renewed()
+}
+
+fn json(record: &Record) -> String {
+    let mut out = Vec::new();
+    Format::Json.formatter(options(TextOptions::COLUMNS)).write(record, &mut out).expect("a vector");
+    String::from_utf8(out).expect("UTF-8")
 }
 
 pub(crate) fn clock() -> WallClock {

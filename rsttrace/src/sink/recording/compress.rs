@@ -89,6 +89,8 @@ fn write_frames(from: &Path, to: &Path, min_free: u64) -> Result<()> {
             frame.clear();
         }
         if is_last {
+            // Its age counts from its last record.
+            file.set_modified(lines.get_ref().metadata()?.modified()?)?;
             file.sync_all()?;
             return Ok(());
         }

@@ -19,7 +19,7 @@ use super::super::line_file::LineFile;
 use crate::util::{messages::info, segment_name};
 
 /// Most segments of one second.
-const SEGMENTS_A_SECOND: u32 = 1000;
+const SEGMENTS_A_SECOND: u32 = 9999;
 
 /// A file of a recording.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub(super) struct Directory {
     handle: File,
     /// Segments in the order of their names, which is that of their times.
     segments: Vec<SegmentFile>,
+    /// Name of the last one that was begun, without its ending.
+    last: Option<String>,
     /// Whether a removal for want of free space has been reported.
     is_short: bool,
 }
@@ -87,7 +89,9 @@ impl Directory {
             }
         }
         segments.sort_by(|one, other| one.path.cmp(&other.path));
-        Ok(Self { path: path.into(), handle, segments, is_short: false })
+        let last = segments.iter().filter_map(|segment| segment_name::stem(segment.path.file_name()?.to_str()?));
+        let last = last.max().map(str::to_owned);
+        Ok(Self { path: path.into(), handle, segments, last, is_short: false })
     }
 
     /// Removes unfinished compressions of an earlier run, repairs the ends of its segments, and returns those that are not
@@ -105,31 +109,35 @@ impl Directory {
         Ok(plain)
     }
 
-    /// Creates a segment, named after its time and host.
+    /// Creates a segment, named after its time and host. Its name sorts behind those of all before it, also where the clock was
+    /// set back or those are gone.
     pub(super) fn create(&mut self, time: Timestamp, host: &str) -> Result<(PathBuf, LineFile)> {
         let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '.' | '_');
         let host: String =
             host.chars().take(64).map(|character| if is_plain(character) { character } else { '_' }).collect();
-        let stamp = time.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let now = time.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let last = self.last.as_deref().unwrap_or_default();
+        let stamp = last.get(..now.len()).filter(|before| **before > *now).unwrap_or(&now);
         for number in 1..=SEGMENTS_A_SECOND {
             // A letter that sorts behind the ending of the first one of a second.
-            let suffix = if number == 1 { String::new() } else { format!("~{number:03}") };
-            let path = self.path.join(format!("{stamp}-{host}{suffix}{}", segment_name::PLAIN));
-            let is_taken = path.with_extension("jsonl.zst").exists();
+            let suffix = if number == 1 { String::new() } else { format!("~{number:04}") };
+            let name = format!("{stamp}-{host}{suffix}");
+            if *name <= *last {
+                continue;
+            }
+            let path = self.path.join(format!("{name}{}", segment_name::PLAIN));
             match OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path) {
-                Ok(_) if is_taken => fs::remove_file(&path)?,
                 Ok(_) => {
                     let file = LineFile::new(&path)?;
-                    let segment = SegmentFile { path: path.clone(), bytes: 0, changed: SystemTime::now() };
-                    let place = self.segments.partition_point(|other| other.path < path);
-                    self.segments.insert(place, segment);
+                    self.segments.push(SegmentFile { path: path.clone(), bytes: 0, changed: SystemTime::now() });
+                    self.last = Some(name);
                     return Ok((path, file));
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error).with_context(|| format!("cannot create {}", path.display())),
             }
         }
-        bail!("{}: a thousand segments of one second", self.path.display())
+        bail!("{}: {SEGMENTS_A_SECOND} segments of one second", self.path.display())
     }
 
     /// Notes the size of a segment.
