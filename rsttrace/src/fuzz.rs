@@ -121,32 +121,32 @@ fn has_position(error: &DataFileError) {
     assert!(!error.contains('\n'), "{error}");
 }
 
-/// A line of a recording. What is understood is written as a line that is understood as well, and says the same.
+/// A line of a recording. What is understood is written as a line that is understood as well, and says what the first said.
 pub fn replay(data: &[u8]) {
     let Ok(Line::Record(record)) = parse_line(data) else { return };
-    let line = |record: &Record| {
-        let mut line = Vec::new();
-        let options = TextOptions {
-            color: false,
-            time: TimeFormat::Utc,
-            started_ns: 0,
-            zone: TimeZone::UTC,
-            folds: true,
-            width: TextWidth::Fixed(TextOptions::COLUMNS),
-            names: false,
-        };
-        for format in [Format::Text, Format::Long, Format::JsonFlat] {
-            format.formatter(options.clone()).write(record, &mut Vec::new()).expect("a vector");
-        }
-        Format::Json.formatter(options).write(record, &mut line).expect("a vector");
-        line
+    let options = TextOptions {
+        color: false,
+        time: TimeFormat::Utc,
+        started_ns: 0,
+        zone: TimeZone::UTC,
+        folds: true,
+        width: TextWidth::Fixed(TextOptions::COLUMNS),
+        names: false,
     };
-    let first = line(&record);
-    match parse_line(&first) {
-        Ok(Line::Record(record)) => {
-            assert_eq!(String::from_utf8_lossy(&line(&record)), String::from_utf8_lossy(&first))
-        }
-        other => panic!("{other:?}: {}", String::from_utf8_lossy(&first)),
+    let written = |format: Format, record: &Record| {
+        let mut line = Vec::new();
+        let written = format.formatter(options.clone()).write(record, &mut line);
+        assert!(written.is_ok(), "{format:?}: {written:?}");
+        String::from_utf8_lossy(&line).into_owned()
+    };
+    for format in [Format::Text, Format::Long, Format::JsonFlat] {
+        drop(written(format, &record));
+    }
+    let first = written(Format::Json, &record);
+    let again = parse_line(first.as_bytes());
+    assert!(matches!(&again, Ok(Line::Record(_))), "{again:?}: {first}");
+    if let Ok(Line::Record(again)) = again {
+        assert_eq!(written(Format::Json, &again), first);
     }
     let _ignored = testing::recorded(&[record], Diagnosis::default());
 }

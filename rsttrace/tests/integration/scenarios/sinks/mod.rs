@@ -2,6 +2,7 @@
 
 pub(crate) mod json_file;
 pub(crate) mod metrics;
+pub(crate) mod recording;
 
 use std::{
     fs::{self, File},
