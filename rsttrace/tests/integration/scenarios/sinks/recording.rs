@@ -76,7 +76,7 @@ fn record(stage: &Stage, path: &str, more: &[&str]) -> Tracer {
     let netns = stage.netns.to_string();
     let mut command = Command::new(host::rsttrace());
     command.args(["record", path, "--netns", &netns, "--received", "--min-free", "0"]).args(more);
-    command.args(["--transport", stage.transport.name()]);
+    command.args(["--transport", stage.transport().name()]);
     Tracer::start_command(netns::original(), command, Stdio::null(), || Ok(()))
 }
 
