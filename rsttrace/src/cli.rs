@@ -109,6 +109,8 @@ pub enum Command {
     Record(Box<RecordOptions>),
     /// Print what was recorded, as a live run prints it: recordings and JSON lines, without privileges
     Replay(Box<ReplayOptions>),
+    /// Write what was recorded for other tools (CSV), or to hand it on without names and addresses
+    Export(Box<ExportOptions>),
     /// Validate a file for --config
     CheckConfig {
         /// Path of the file
@@ -183,6 +185,39 @@ pub struct ReplayOptions {
     /// Output.
     #[command(flatten)]
     pub output: OutputOptions,
+}
+
+/// Formats of `export`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// JSON lines as in a recording, which can be replayed and diagnosed again
+    Json,
+    /// A table of the resets, with a row of titles (RFC 4180)
+    Csv,
+}
+
+/// Options of `export`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_args(check_cause))]
+pub struct ExportOptions {
+    /// Recordings: directories, files of JSON lines (also .zst and .gz), or - for standard input
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// Set the format on standard output
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ExportFormat::Json)]
+    pub format: ExportFormat,
+    /// Replace addresses, names and command lines by pseudonyms, those of well-known programs aside; ports, PIDs and times stay
+    #[arg(long)]
+    pub anonymize: bool,
+    /// Leave out what was before: 14:03, '2026-11-28 08:00', RFC 3339, or 10m for ten minutes ago
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Leave out what was at that time or after, in the same forms
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// Filters.
+    #[command(flatten)]
+    pub filters: FilterOptions,
 }
 
 /// Directory of a recording where none is named.

@@ -16,6 +16,7 @@ pub mod correlate;
 pub mod decode;
 pub mod diagnose;
 pub mod exit;
+mod export;
 pub mod filter;
 pub mod format;
 #[cfg(any(test, fuzzing))]
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => pipeline::run(cli.trace),
         Some(Command::Replay(options)) => commands::replay::run(*options),
+        Some(Command::Export(options)) => commands::export::run(*options),
         Some(Command::Record(options)) => commands::record::run(*options),
         Some(Command::Doctor { json }) => commands::doctor::run(json),
         Some(Command::Explain { json, cause }) => commands::explain::run(cause.as_deref(), json),

@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "conntrack",
             "diagnose",
             "exit",
+            "export",
             "filter",
             "format",
             "load",
@@ -59,6 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("decode", &["model"]),
     ("diagnose", &["input_file", "model", "util"]),
     ("exit", &["attribute", "config", "diagnose", "filter", "load", "sandbox", "sink", "stack", "util"]),
+    ("export", &["diagnose", "format", "model"]),
     ("filter", &["cgroup_mounts", "cgroup_path", "model", "util"]),
     ("format", &["model", "util"]),
     (

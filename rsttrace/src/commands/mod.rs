@@ -4,6 +4,7 @@ pub(crate) mod check_config;
 mod completions;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod generate;
 mod man;
 pub(crate) mod record;

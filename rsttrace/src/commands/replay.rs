@@ -2,6 +2,7 @@
 
 use jiff::Zoned;
 
+pub(super) use crate::pipeline::replayed::is_wanted;
 use crate::{
     cli::ReplayOptions,
     diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
@@ -22,17 +23,7 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
             return Err(Failure::usage(format_args!("{name} is for a live run, and not for 'replay'")));
         }
     }
-    let now = Zoned::now();
-    let moment = |name: &str, text: Option<String>| {
-        let moment = text.map(|text| parse_moment(&text, &now).map_err(|error| format!("{name} '{text}': {error}")));
-        moment.transpose().map_err(Failure::usage)
-    };
-    let range = TimeRange { since: moment("--since", since)?, until: moment("--until", until)? };
-    if let (Some(since), Some(until)) = (range.since, range.until)
-        && since >= until
-    {
-        return Err(Failure::usage(format_args!("--since {since} is not before --until {until}")));
-    }
+    let range = range(since.as_deref(), until.as_deref(), &Zoned::now())?;
     if rediagnose && inputs.len() > 1 {
         return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
     }
@@ -43,4 +34,19 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
         rediagnose,
         inputs: Inputs::open(&inputs, range).map_err(Failure::usage)?,
     })
+}
+
+/// The times that are read. Fails with status 2 where they are none, or none is between them.
+pub(super) fn range(since: Option<&str>, until: Option<&str>, now: &Zoned) -> Result<TimeRange, Failure> {
+    let moment = |name: &str, text: Option<&str>| {
+        let moment = text.map(|text| parse_moment(text, now).map_err(|error| format!("{name} '{text}': {error}")));
+        moment.transpose().map_err(Failure::usage)
+    };
+    let range = TimeRange { since: moment("--since", since)?, until: moment("--until", until)? };
+    match (range.since, range.until) {
+        (Some(since), Some(until)) if since >= until => {
+            Err(Failure::usage(format_args!("--since {since} is not before --until {until}")))
+        }
+        _ => Ok(range),
+    }
 }

@@ -97,6 +97,11 @@ pub(super) fn is_forwarder(process: &Process) -> bool {
     TABLE.forwarders.iter().any(|name| **name == *process.comm || executable == Some(name))
 }
 
+/// Whether a name of a process is that of a program in the built-in table, or of an interpreter there.
+pub(crate) fn is_well_known(comm: &str) -> bool {
+    TABLE.program.iter().flat_map(|program| &program.names).any(|name| comm.starts_with(&**name))
+}
+
 /// Built-in hints for a cause, one for each program that has any.
 pub(super) fn for_cause(cause: &CauseSpec) -> impl Iterator<Item = &'static str> {
     // A cause of both directions has the same hints in either.

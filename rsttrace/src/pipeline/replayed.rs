@@ -213,7 +213,7 @@ impl Chain {
 }
 
 /// Whether the filters let a record pass.
-fn is_wanted(filter: &RecordFilter, record: &Record) -> bool {
+pub(crate) fn is_wanted(filter: &RecordFilter, record: &Record) -> bool {
     match record {
         Record::Reset(reset) => filter.matches(reset),
         Record::Ignored(ignored) => filter.matches(&ignored.as_reset()),
