@@ -4,11 +4,13 @@ _rsttrace_words() {
         rsttrace) printf '%s\n' --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --hints --names --config --ready-fd --help --version ;;
         doctor) printf '%s\n' --json --help ;;
         explain) printf '%s\n' --json --help ;;
+        record) printf '%s\n' --size --age --segment --min-free --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --metrics --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
+        replay) printf '%s\n' --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --no-summary --timeouts --help ;;
         check-config) printf '%s\n' --help ;;
     esac
 }
 
-_rsttrace_commands() { printf '%s\n' doctor explain check-config; }
+_rsttrace_commands() { printf '%s\n' doctor explain record replay check-config; }
 
 _rsttrace_cause() { printf '%s\n' accept-overflow after-close aftermath bad-segment cleared-old-connection client-cancelled client-ended client-gave-up closed-with-unread-data connection-refused conntrack-invalid data-after-close firewall-reject gave-up-waiting given-up-earlier health-probe idle-reset idle-timeout-path injected keepalive-answer keepalive-race keepalive-timeout leaked-socket linger-zero linger2-expired listen-overflow listener-closed mptcp-subflow no-connection out-of-memory path-lost-state peer-aborted peer-closed-unread peer-lost-state peer-restarted peer-stopped-reading policy port-closed port-scan process-died process-ended process-exited refused-by-firewall relayed reused-closed-connection socket-destroyed stopped-reading time-wait tls-goodbye turned-away unknown user-timeout; }
 
@@ -22,7 +24,7 @@ _rsttrace_group_by() { printf '%s\n' process pid cause fault peer peer-port loca
 
 _rsttrace_output() { printf '%s\n' text long json json-flat none; }
 
-_rsttrace_sink() { printf '%s\n' json: journald otlp:http:// otlp:grpc:// syslog syslog:udp:// syslog:tcp:// syslog:tls://; }
+_rsttrace_sink() { printf '%s\n' json: journald otlp:http:// otlp:grpc:// recording: syslog syslog:udp:// syslog:tcp:// syslog:tls://; }
 
 _rsttrace_summary() { printf '%s\n' auto stdout stderr; }
 
@@ -73,6 +75,68 @@ _rsttrace_values() {
         'rsttrace --config') _rsttrace_files "$value" ;;
         'rsttrace --ready-fd') : ;;
         'explain 0') _rsttrace_one _rsttrace_cause ;;
+        'record 0') _rsttrace_directories "$value" ;;
+        'record --size') : ;;
+        'record --age') : ;;
+        'record --segment') : ;;
+        'record --min-free') : ;;
+        'record --pid'|'record -p') _rsttrace_list _rsttrace_pids ;;
+        'record --comm'|'record -c') _rsttrace_one _rsttrace_comms ;;
+        'record --peer') : ;;
+        'record --not-peer') : ;;
+        'record --host') : ;;
+        'record --not-host') : ;;
+        'record --peer-port') _rsttrace_list _rsttrace_services ;;
+        'record --local-port') _rsttrace_list _rsttrace_services ;;
+        'record --port') _rsttrace_list _rsttrace_services ;;
+        'record --not-port') _rsttrace_list _rsttrace_services ;;
+        'record --netns') _rsttrace_netns ;;
+        'record --cgroup') _rsttrace_cgroups ;;
+        'record --unit') _rsttrace_list _rsttrace_units ;;
+        'record --container') : ;;
+        'record --pod') : ;;
+        'record --cause') _rsttrace_list _rsttrace_cause ;;
+        'record --fault') _rsttrace_list _rsttrace_fault ;;
+        'record --forwarded') _rsttrace_one _rsttrace_interfaces ;;
+        'record --metrics') : ;;
+        'record --duration'|'record -d') : ;;
+        'record --count') : ;;
+        'record --transport') _rsttrace_one _rsttrace_transport ;;
+        'record --buffer-size') : ;;
+        'record --user') _rsttrace_one _rsttrace_users ;;
+        'record --timeouts') _rsttrace_files "$value" ;;
+        'record --hints') _rsttrace_files "$value" ;;
+        'record --names') _rsttrace_files "$value" ;;
+        'record --ready-fd') : ;;
+        'replay '[0-9]*) _rsttrace_files "$value" ;;
+        'replay --since') : ;;
+        'replay --until') : ;;
+        'replay --pid'|'replay -p') _rsttrace_list _rsttrace_pids ;;
+        'replay --comm'|'replay -c') _rsttrace_one _rsttrace_comms ;;
+        'replay --peer') : ;;
+        'replay --not-peer') : ;;
+        'replay --host') : ;;
+        'replay --not-host') : ;;
+        'replay --peer-port') _rsttrace_list _rsttrace_services ;;
+        'replay --local-port') _rsttrace_list _rsttrace_services ;;
+        'replay --port') _rsttrace_list _rsttrace_services ;;
+        'replay --not-port') _rsttrace_list _rsttrace_services ;;
+        'replay --netns') _rsttrace_netns ;;
+        'replay --cgroup') _rsttrace_cgroups ;;
+        'replay --unit') _rsttrace_list _rsttrace_units ;;
+        'replay --container') : ;;
+        'replay --pod') : ;;
+        'replay --cause') _rsttrace_list _rsttrace_cause ;;
+        'replay --fault') _rsttrace_list _rsttrace_fault ;;
+        'replay --output'|'replay -o') _rsttrace_one _rsttrace_output ;;
+        'replay --sink') _rsttrace_sinks ;;
+        'replay --sink-queue') : ;;
+        'replay --time') _rsttrace_one _rsttrace_time ;;
+        'replay --color') _rsttrace_one _rsttrace_color ;;
+        'replay --fold') _rsttrace_one _rsttrace_fold ;;
+        'replay --summary') _rsttrace_one _rsttrace_summary ;;
+        'replay --group-by') _rsttrace_list _rsttrace_group_by ;;
+        'replay --timeouts') _rsttrace_files "$value" ;;
         'check-config 0') _rsttrace_files "$value" ;;
         *) return 1 ;;
     esac
@@ -119,7 +183,67 @@ _rsttrace_takes_value() {
         'rsttrace --hints'|\
         'rsttrace --names'|\
         'rsttrace --config'|\
-        'rsttrace --ready-fd') ;;
+        'rsttrace --ready-fd'|\
+        'record --size'|\
+        'record --age'|\
+        'record --segment'|\
+        'record --min-free'|\
+        'record --pid'|'record -p'|\
+        'record --comm'|'record -c'|\
+        'record --peer'|\
+        'record --not-peer'|\
+        'record --host'|\
+        'record --not-host'|\
+        'record --peer-port'|\
+        'record --local-port'|\
+        'record --port'|\
+        'record --not-port'|\
+        'record --netns'|\
+        'record --cgroup'|\
+        'record --unit'|\
+        'record --container'|\
+        'record --pod'|\
+        'record --cause'|\
+        'record --fault'|\
+        'record --forwarded'|\
+        'record --metrics'|\
+        'record --duration'|'record -d'|\
+        'record --count'|\
+        'record --transport'|\
+        'record --buffer-size'|\
+        'record --user'|\
+        'record --timeouts'|\
+        'record --hints'|\
+        'record --names'|\
+        'record --ready-fd'|\
+        'replay --since'|\
+        'replay --until'|\
+        'replay --pid'|'replay -p'|\
+        'replay --comm'|'replay -c'|\
+        'replay --peer'|\
+        'replay --not-peer'|\
+        'replay --host'|\
+        'replay --not-host'|\
+        'replay --peer-port'|\
+        'replay --local-port'|\
+        'replay --port'|\
+        'replay --not-port'|\
+        'replay --netns'|\
+        'replay --cgroup'|\
+        'replay --unit'|\
+        'replay --container'|\
+        'replay --pod'|\
+        'replay --cause'|\
+        'replay --fault'|\
+        'replay --output'|'replay -o'|\
+        'replay --sink'|\
+        'replay --sink-queue'|\
+        'replay --time'|\
+        'replay --color'|\
+        'replay --fold'|\
+        'replay --summary'|\
+        'replay --group-by'|\
+        'replay --timeouts') ;;
         *) return 1 ;;
     esac
 }
@@ -155,14 +279,19 @@ _rsttrace_open() {
     fi
 }
 
-_rsttrace_files() {
+_rsttrace_files() { _rsttrace_paths -f "$1"; }
+
+_rsttrace_directories() { _rsttrace_paths -d "$1"; }
+
+# Offers the paths of a kind of compgen that begin with a text.
+_rsttrace_paths() {
     compopt -o filenames 2>/dev/null
-    lead=${word%"$1"}
+    lead=${word%"$2"}
     local path
     while IFS= read -r path; do
         path=$lead$path
         COMPREPLY+=("${path#"$before"}")
-    done < <(compgen -f -- "$1")
+    done < <(compgen "$1" -- "$2")
 }
 
 _rsttrace_sinks() {
@@ -174,6 +303,13 @@ _rsttrace_sinks() {
             fi
             ;;
         json:*) _rsttrace_files "${value#json:}" ;;
+        recording:*,*)
+            if [[ ${value##*,} != *=* ]]; then
+                _rsttrace_list printf '%s\n' size= age= segment= min-free=
+                _rsttrace_open
+            fi
+            ;;
+        recording:*) _rsttrace_directories "${value#recording:}" ;;
         *)
             _rsttrace_one _rsttrace_sink
             _rsttrace_open

@@ -1,8 +1,10 @@
-set -g __rsttrace_commands doctor explain check-config
+set -g __rsttrace_commands doctor explain record replay check-config
 
 complete -c rsttrace -f
 complete -c rsttrace -n __rsttrace_is_first -a doctor -d 'Check what can be traced on this host and how to fix what cannot'
 complete -c rsttrace -n __rsttrace_is_first -a explain -d 'List the causes of resets, or describe one in full'
+complete -c rsttrace -n __rsttrace_is_first -a record -d 'Record resets in files of bounded size and age, for \'rsttrace replay\''
+complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded as a live run prints it; needs no privileges'
 complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file for --config'
 complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
 complete -c rsttrace -n '__rsttrace_is ' -l received -d 'Show only resets that this host receives'
@@ -29,7 +31,7 @@ complete -c rsttrace -n '__rsttrace_is ' -l no-benign -d 'Hide harmless resets'
 complete -c rsttrace -n '__rsttrace_is ' -l ignored -d 'Also show incoming resets that the kernel discarded (out of window, half-open, closed, …)'
 complete -c rsttrace -n '__rsttrace_is ' -l forwarded -d 'Also show resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)' -x -a '(__rsttrace_interfaces)'
 complete -c rsttrace -n '__rsttrace_is ' -s o -l output -d 'Set the output format on standard output' -x -a '(__rsttrace_output)'
-complete -c rsttrace -n '__rsttrace_is ' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp:URL, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
+complete -c rsttrace -n '__rsttrace_is ' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp:URL, recording:DIR, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
 complete -c rsttrace -n '__rsttrace_is ' -l sink-queue -d 'Set the queue length per sink; records beyond it are dropped and counted' -x
 complete -c rsttrace -n '__rsttrace_is ' -l metrics -d 'Serve Prometheus metrics on this port of the loopback address, or on this address and port' -x
 complete -c rsttrace -n '__rsttrace_is ' -l metrics-peers -d 'Set the maximum number of peers with their own time series; others are counted as "other"' -x
@@ -55,6 +57,82 @@ complete -c rsttrace -n '__rsttrace_is ' -l ready-fd -d 'Write a newline to this
 complete -c rsttrace -n '__rsttrace_is doctor' -l json -d 'Print one JSON document'
 complete -c rsttrace -n '__rsttrace_is explain' -l json -d 'Print one JSON document, an array of causes in full'
 complete -c rsttrace -n '__rsttrace_is explain' -x -a '(__rsttrace_cause)'
+complete -c rsttrace -n '__rsttrace_is record' -x -a '(__fish_complete_directories)'
+complete -c rsttrace -n '__rsttrace_is record' -l size -d 'Set the maximum size of the recording; beyond it the oldest segments are removed' -x
+complete -c rsttrace -n '__rsttrace_is record' -l age -d 'Set the maximum age of a segment, such as 12h or 30d; older ones are removed' -x
+complete -c rsttrace -n '__rsttrace_is record' -l segment -d 'Set the size at which a segment is closed and compressed: at most a quarter of --size [default: 64M, or that quarter]' -x
+complete -c rsttrace -n '__rsttrace_is record' -l min-free -d 'Leave this much of the file system free: remove the oldest segments, and write nothing where none is left' -x
+complete -c rsttrace -n '__rsttrace_is record' -l sent -d 'Record only resets that this host sends'
+complete -c rsttrace -n '__rsttrace_is record' -l received -d 'Record only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is record' -s p -l pid -d 'Record only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
+complete -c rsttrace -n '__rsttrace_is record' -s c -l comm -d 'Record only sockets owned by processes of this name (repeatable)' -x -a '(__rsttrace_comms)'
+complete -c rsttrace -n '__rsttrace_is record' -l peer -d 'Record only these peers or networks, IPv4 or IPv6' -x
+complete -c rsttrace -n '__rsttrace_is record' -l not-peer -d 'Do not record these peers or networks' -x
+complete -c rsttrace -n '__rsttrace_is record' -l host -d 'Record only peers of these names, as shown in the output (no DNS); `*` stands for any text' -x
+complete -c rsttrace -n '__rsttrace_is record' -l not-host -d 'Do not record peers of these names' -x
+complete -c rsttrace -n '__rsttrace_is record' -l peer-port -d 'Record only these ports, ranges or names of services at the peer\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is record' -l local-port -d 'Record only these ports, ranges or names of services at this host\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is record' -l port -d 'Record only these ports, ranges or names of services at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is record' -l not-port -d 'Do not record these ports, ranges or names of services, at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is record' -s 4 -l ipv4 -d 'Record only IPv4'
+complete -c rsttrace -n '__rsttrace_is record' -s 6 -l ipv6 -d 'Record only IPv6'
+complete -c rsttrace -n '__rsttrace_is record' -l netns -d 'Record only this network namespace: a name of `ip netns`, a path such as /proc/PID/ns/net, or an inode number' -x -a '(__rsttrace_netns)'
+complete -c rsttrace -n '__rsttrace_is record' -l cgroup -d 'Record only sockets of this cgroup and its descendants, by path' -x -a '(__rsttrace_cgroups)'
+complete -c rsttrace -n '__rsttrace_is record' -l unit -d 'Record only sockets of these systemd units' -x -a '(__fish_complete_list , __rsttrace_units)'
+complete -c rsttrace -n '__rsttrace_is record' -l container -d 'Record only sockets of these containers, by name or by the beginning of the id' -x
+complete -c rsttrace -n '__rsttrace_is record' -l pod -d 'Record only sockets of these pods, as NAMESPACE/NAME or NAME' -x
+complete -c rsttrace -n '__rsttrace_is record' -l cause -d 'Record only these causes, by their codes' -x -a '(__fish_complete_list , __rsttrace_cause)'
+complete -c rsttrace -n '__rsttrace_is record' -l fault -d 'Record only resets that these sides should fix' -x -a '(__fish_complete_list , __rsttrace_fault)'
+complete -c rsttrace -n '__rsttrace_is record' -l no-benign -d 'Do not record harmless resets'
+complete -c rsttrace -n '__rsttrace_is record' -l ignored -d 'Also record incoming resets that the kernel discarded (out of window, half-open, closed, …)'
+complete -c rsttrace -n '__rsttrace_is record' -l forwarded -d 'Also record resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)' -x -a '(__rsttrace_interfaces)'
+complete -c rsttrace -n '__rsttrace_is record' -l metrics -d 'Serve Prometheus metrics on this port of the loopback address, or on this address and port' -x
+complete -c rsttrace -n '__rsttrace_is record' -s d -l duration -d 'Stop after this time, such as 30s or 5m' -x
+complete -c rsttrace -n '__rsttrace_is record' -l count -d 'Stop after this many records of resets (not of ignored and forwarded ones)' -x
+complete -c rsttrace -n '__rsttrace_is record' -l transport -d 'Set the buffer between kernel and user space' -x -a '(__rsttrace_transport)'
+complete -c rsttrace -n '__rsttrace_is record' -l buffer-size -d 'Set the size of the kernel buffer (perf: of each CPU\'s), rounded up to a power of two of pages' -x
+complete -c rsttrace -n '__rsttrace_is record' -l user -d 'Switch to this user, by name or number, after the probes are attached' -x -a '(__rsttrace_users)'
+complete -c rsttrace -n '__rsttrace_is record' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
+complete -c rsttrace -n '__rsttrace_is record' -l hints -d 'Read additional hints for programs of your own from a TOML file, tried before the built-in ones' -r -F
+complete -c rsttrace -n '__rsttrace_is record' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
+complete -c rsttrace -n '__rsttrace_is record' -l ready-fd -d 'Write a newline to this file descriptor once every probe is attached' -x
+complete -c rsttrace -n '__rsttrace_is replay' -r -F
+complete -c rsttrace -n '__rsttrace_is replay' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
+complete -c rsttrace -n '__rsttrace_is replay' -l until -d 'Show only what was before this time, in the forms of --since' -x
+complete -c rsttrace -n '__rsttrace_is replay' -l sent -d 'Show only resets that this host sends'
+complete -c rsttrace -n '__rsttrace_is replay' -l received -d 'Show only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is replay' -s p -l pid -d 'Show only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
+complete -c rsttrace -n '__rsttrace_is replay' -s c -l comm -d 'Show only sockets owned by processes of this name (repeatable)' -x -a '(__rsttrace_comms)'
+complete -c rsttrace -n '__rsttrace_is replay' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
+complete -c rsttrace -n '__rsttrace_is replay' -l not-peer -d 'Hide these peers or networks' -x
+complete -c rsttrace -n '__rsttrace_is replay' -l host -d 'Show only peers of these names, as shown in the output (no DNS); `*` stands for any text' -x
+complete -c rsttrace -n '__rsttrace_is replay' -l not-host -d 'Hide peers of these names' -x
+complete -c rsttrace -n '__rsttrace_is replay' -l peer-port -d 'Show only these ports, ranges or names of services at the peer\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is replay' -l local-port -d 'Show only these ports, ranges or names of services at this host\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is replay' -l port -d 'Show only these ports, ranges or names of services at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is replay' -l not-port -d 'Hide these ports, ranges or names of services, at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is replay' -s 4 -l ipv4 -d 'Show only IPv4'
+complete -c rsttrace -n '__rsttrace_is replay' -s 6 -l ipv6 -d 'Show only IPv6'
+complete -c rsttrace -n '__rsttrace_is replay' -l netns -d 'Show only this network namespace: a name of `ip netns`, a path such as /proc/PID/ns/net, or an inode number' -x -a '(__rsttrace_netns)'
+complete -c rsttrace -n '__rsttrace_is replay' -l cgroup -d 'Show only sockets of this cgroup and its descendants, by path' -x -a '(__rsttrace_cgroups)'
+complete -c rsttrace -n '__rsttrace_is replay' -l unit -d 'Show only sockets of these systemd units' -x -a '(__fish_complete_list , __rsttrace_units)'
+complete -c rsttrace -n '__rsttrace_is replay' -l container -d 'Show only sockets of these containers, by name or by the beginning of the id' -x
+complete -c rsttrace -n '__rsttrace_is replay' -l pod -d 'Show only sockets of these pods, as NAMESPACE/NAME or NAME' -x
+complete -c rsttrace -n '__rsttrace_is replay' -l cause -d 'Show only these causes, by their codes' -x -a '(__fish_complete_list , __rsttrace_cause)'
+complete -c rsttrace -n '__rsttrace_is replay' -l fault -d 'Show only resets that these sides should fix' -x -a '(__fish_complete_list , __rsttrace_fault)'
+complete -c rsttrace -n '__rsttrace_is replay' -l no-benign -d 'Hide harmless resets'
+complete -c rsttrace -n '__rsttrace_is replay' -s o -l output -d 'Set the output format on standard output' -x -a '(__rsttrace_output)'
+complete -c rsttrace -n '__rsttrace_is replay' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp:URL, recording:DIR, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
+complete -c rsttrace -n '__rsttrace_is replay' -l sink-queue -d 'Set the queue length per sink; records beyond it are dropped and counted' -x
+complete -c rsttrace -n '__rsttrace_is replay' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
+complete -c rsttrace -n '__rsttrace_is replay' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
+complete -c rsttrace -n '__rsttrace_is replay' -l fold -d 'Merge similar lines of text (client\'s port and figures aside) into one per second, with a count' -x -a '(__rsttrace_fold)'
+complete -c rsttrace -n '__rsttrace_is replay' -s q -l quiet -d 'Print only errors on standard error: no gaps, no skipped lines, no summary'
+complete -c rsttrace -n '__rsttrace_is replay' -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
+complete -c rsttrace -n '__rsttrace_is replay' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
+complete -c rsttrace -n '__rsttrace_is replay' -l group-by -d 'Count resets by these fields, in a table in the summary' -x -a '(__fish_complete_list , __rsttrace_group_by)'
+complete -c rsttrace -n '__rsttrace_is replay' -l no-summary -d 'Omit the summary at the end'
+complete -c rsttrace -n '__rsttrace_is replay' -l timeouts -d 'Read additional idle timeouts for the summary from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is check-config' -r -F
 complete -c rsttrace -s h -l help -d 'Print help'
 complete -c rsttrace -n '__rsttrace_is ' -s V -l version -d 'Print version'
@@ -177,6 +255,7 @@ function __rsttrace_sink
         'journald' 'The systemd journal' \
         'otlp:http://' 'OpenTelemetry over HTTP' \
         'otlp:grpc://' 'OpenTelemetry over gRPC' \
+        'recording:' 'A recording, as \'rsttrace record\' makes it' \
         'syslog' 'The system log of this host' \
         'syslog:udp://' 'A log server, over UDP' \
         'syslog:tcp://' 'A log server, over TCP' \
@@ -232,6 +311,8 @@ function __rsttrace_sinks
     set -l value (__rsttrace_value)
     if string match -q 'json:*' -- $value
         string replace -r '^' 'json:' -- (__fish_complete_path (string replace 'json:' '' -- $value))
+    else if string match -q 'recording:*' -- $value
+        string replace -r '^' 'recording:' -- (__fish_complete_directories (string replace 'recording:' '' -- $value))
     else
         __rsttrace_sink
     end

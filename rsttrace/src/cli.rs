@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{
-    Arg, ArgAction, Args, Command as ClapCommand, Error, Parser, Subcommand, ValueEnum,
+    Arg, ArgAction, Args, Command as ClapCommand, Error, Parser, Subcommand, ValueEnum, ValueHint,
     builder::{NonEmptyStringValueParser, PossibleValue, StringValueParser, TypedValueParser},
 };
 
@@ -50,24 +50,68 @@ pub(crate) const EXAMPLES: [Example; 5] = [
     },
     Example {
         incident: "It happens at night: record as a service; in the morning, what this host has to fix",
-        commands: &[
-            "rsttrace --output none --sink json:/var/log/rsttrace/resets.json,rotate=100M",
-            "jq -c 'select(.cause.fault==\"local\") | [.time, .process.comm, .cause.code]' /var/log/rsttrace/resets.json",
-        ],
+        commands: &["rsttrace record", "rsttrace replay --since 12h --fault local --output long /var/log/rsttrace"],
     },
 ];
 
-/// End of the help.
-const AFTER_HELP: &str =
-    "Exit status: 0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user.";
+/// Uses of `record`, for its help and its manual page.
+pub(crate) const RECORD_EXAMPLES: [Example; 3] = [
+    Example {
+        incident: "Record in /var/log/rsttrace: the resets of seven days, in 2 GiB at most",
+        commands: &["rsttrace record"],
+    },
+    Example {
+        incident: "Record a month of what is not harmless, in a directory of its own",
+        commands: &["rsttrace record --no-benign --age 30d --size 500M /var/log/resets"],
+    },
+    Example {
+        incident: "Record, and print in the journal as well",
+        commands: &["rsttrace --output none --sink recording:/var/log/rsttrace,size=1G --sink journald"],
+    },
+];
+
+/// Uses of `replay`, for its help and its manual page.
+pub(crate) const REPLAY_EXAMPLES: [Example; 4] = [
+    Example {
+        incident: "What is not harmless since yesterday: each incident in full",
+        commands: &["rsttrace replay --since yesterday --no-benign --output long /var/log/rsttrace"],
+    },
+    Example {
+        incident: "A quarter of an hour of one night",
+        commands: &["rsttrace replay --since 2026-11-28T03:00 --until 2026-11-28T03:15 /var/log/rsttrace"],
+    },
+    Example {
+        incident: "A week: the most frequent causes and peers",
+        commands: &["rsttrace replay --since 7d --output none --group-by cause,peer /var/log/rsttrace"],
+    },
+    Example {
+        incident: "Recordings of two hosts, copied here, in the order of time",
+        commands: &["rsttrace replay --time utc gw-1 gw-2"],
+    },
+];
+
+/// Exit statuses of a run.
+const STATUSES: &str = "0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user";
+/// Exit statuses of `replay`.
+const REPLAY_STATUSES: &str = "0 success, 1 error while writing, 2 usage error, or an input that cannot be read";
 
 /// Template of the help: the examples come before the options.
 fn help_template() -> String {
-    let mut template = "{about-with-newline}\n{usage-heading} {usage}\n\nExamples:\n".to_owned();
-    for Example { incident, commands } in EXAMPLES {
-        template.extend(["  ", incident, "\n      ", &commands.join("\n      "), "\n"]);
+    format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{}\n{{all-args}}{{after-help}}", section(&EXAMPLES))
+}
+
+/// Section of examples in help.
+fn section(examples: &[Example]) -> String {
+    let mut text = "Examples:\n".to_owned();
+    for Example { incident, commands } in examples {
+        text.extend(["  ", incident, "\n      ", &commands.join("\n      "), "\n"]);
     }
-    template + "\n{all-args}{after-help}"
+    text
+}
+
+/// End of the help of a subcommand with examples.
+fn after_help(examples: &[Example], statuses: &str) -> String {
+    format!("{}\nExit status: {statuses}.", section(examples))
 }
 
 /// Show every TCP reset that this host sends or receives: peer, owner of the socket, state, cause.
@@ -76,7 +120,7 @@ fn help_template() -> String {
 /// error.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-#[command(args_override_self = true, help_template = help_template(), after_help = AFTER_HELP)]
+#[command(args_override_self = true, help_template = help_template(), after_help = format!("Exit status: {STATUSES}."))]
 pub struct Cli {
     /// Subcommand; `None` to trace.
     #[command(subcommand)]
@@ -105,9 +149,11 @@ pub enum Command {
         #[arg(value_parser = Completed { parser: StringValueParser::new(), candidates: cause_codes })]
         cause: Option<String>,
     },
-    /// Record resets, bounded in size and age, for 'rsttrace replay'
+    /// Record resets in files of bounded size and age, for 'rsttrace replay'
+    #[command(after_help = after_help(&RECORD_EXAMPLES, STATUSES))]
     Record(Box<RecordOptions>),
-    /// Print what was recorded, as a live run prints it: recordings and JSON lines, without privileges
+    /// Print what was recorded as a live run prints it; needs no privileges
+    #[command(after_help = after_help(&REPLAY_EXAMPLES, REPLAY_STATUSES))]
     Replay(Box<ReplayOptions>),
     /// Write what was recorded for other tools (CSV), or to hand it on without names and addresses
     Export(Box<ExportOptions>),
@@ -126,32 +172,33 @@ pub enum Command {
 
 /// Options of `record`.
 #[derive(Clone, Debug, Args)]
-#[command(mut_args(check_cause))]
+#[command(mut_args(of_record))]
 pub struct RecordOptions {
     /// Directory of the recording
-    #[arg(value_name = "DIR", default_value = RECORDINGS)]
+    #[arg(value_name = "DIR", default_value = RECORDINGS, value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
-    /// Set the size of the whole recording; the oldest segments are removed beyond it
-    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = size::parse)]
+    /// Set the maximum size of the recording; beyond it the oldest segments are removed
+    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = size::parse, help_heading = "Recording")]
     pub size: u64,
-    /// Set the age from which on segments are removed
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time_span::parse)]
+    /// Set the maximum age of a segment, such as 12h or 30d; older ones are removed
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time_span::parse, help_heading = "Recording")]
     pub age: Duration,
-    /// Set the size of a segment before its compression, at most a quarter of --size [default: 64M, or that quarter]
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    /// Set the size at which a segment is closed and compressed: at most a quarter of --size [default: 64M, or that
+    /// quarter]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, help_heading = "Recording")]
     pub segment: Option<u64>,
-    /// Leave this much of the file system free
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = size::parse)]
+    /// Leave this much of the file system free: remove the oldest segments, and write nothing where none is left
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = size::parse, help_heading = "Recording")]
     pub min_free: u64,
-    /// Serve Prometheus metrics on this port of the loopback address, or on this address and port
-    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen)]
-    pub metrics: Option<SocketAddr>,
     /// Filters.
     #[command(flatten)]
     pub filters: FilterOptions,
     /// Additional resets.
     #[command(flatten)]
     pub more: ExtraEvents,
+    /// Serve Prometheus metrics on this port of the loopback address, or on this address and port
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen, help_heading = "Running")]
+    pub metrics: Option<SocketAddr>,
     /// Limits and resources of the run.
     #[command(flatten)]
     pub run: RunOptions,
@@ -159,32 +206,33 @@ pub struct RecordOptions {
 
 /// Options of `replay`.
 #[derive(Clone, Debug, Args)]
-#[command(mut_args(check_cause))]
+#[command(mut_args(of_replay))]
 pub struct ReplayOptions {
-    /// Recordings: directories, files of JSON lines (also .zst and .gz), or - for standard input
+    /// Directory of a recording, file of JSON lines (also compressed: .zst, .gz), or - for standard input
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,
-    /// Leave out what was before: 14:03, '2026-11-28 08:00', RFC 3339, or 10m for ten minutes ago
-    #[arg(long, value_name = "WHEN")]
+    /// Show only what was at this time or later: 14:03 (of this day), '2026-11-28 08:00', RFC 3339, yesterday, or 10m
+    /// for ten minutes ago
+    #[arg(long, value_name = "WHEN", help_heading = "Times")]
     pub since: Option<String>,
-    /// Leave out what was at that time or after, in the same forms
-    #[arg(long, value_name = "WHEN")]
+    /// Show only what was before this time, in the forms of --since
+    #[arg(long, value_name = "WHEN", help_heading = "Times")]
     pub until: Option<String>,
-    /// Diagnose again, by the rules of this version, from the facts that a recording has
-    #[arg(long)]
-    pub rediagnose: bool,
-    /// Read additional idle timeouts, as for a live run
-    #[arg(long, value_name = "FILE")]
-    pub timeouts: Option<PathBuf>,
-    /// Read additional hints for programs of your own, as for a live run, for --rediagnose
-    #[arg(long, value_name = "FILE", requires = "rediagnose")]
-    pub hints: Option<PathBuf>,
     /// Filters.
     #[command(flatten)]
     pub filters: FilterOptions,
     /// Output.
     #[command(flatten)]
     pub output: OutputOptions,
+    /// Diagnose again, by the rules of this version, from the facts that a recording has
+    #[arg(long, help_heading = "Diagnosis")]
+    pub rediagnose: bool,
+    /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones
+    #[arg(long, value_name = "FILE", help_heading = "Diagnosis")]
+    pub timeouts: Option<PathBuf>,
+    /// Read additional hints for programs of your own from a TOML file, for --rediagnose
+    #[arg(long, value_name = "FILE", requires = "rediagnose", help_heading = "Diagnosis")]
+    pub hints: Option<PathBuf>,
 }
 
 /// Formats of `export`.
@@ -200,20 +248,21 @@ pub enum ExportFormat {
 #[derive(Clone, Debug, Args)]
 #[command(mut_args(check_cause))]
 pub struct ExportOptions {
-    /// Recordings: directories, files of JSON lines (also .zst and .gz), or - for standard input
+    /// Directory of a recording, file of JSON lines (also compressed: .zst, .gz), or - for standard input
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,
     /// Set the format on standard output
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ExportFormat::Json)]
     pub format: ExportFormat,
-    /// Replace addresses, names and command lines by pseudonyms, those of well-known programs aside; ports, PIDs and times stay
+    /// Replace addresses, names and command lines by pseudonyms (not names of well-known programs); ports, PIDs and times stay
     #[arg(long)]
     pub anonymize: bool,
-    /// Leave out what was before: 14:03, '2026-11-28 08:00', RFC 3339, or 10m for ten minutes ago
-    #[arg(long, value_name = "WHEN")]
+    /// Export only what was at this time or later: 14:03 (of this day), '2026-11-28 08:00', RFC 3339, yesterday, or 10m
+    /// for ten minutes ago
+    #[arg(long, value_name = "WHEN", help_heading = "Times")]
     pub since: Option<String>,
-    /// Leave out what was at that time or after, in the same forms
-    #[arg(long, value_name = "WHEN")]
+    /// Export only what was before this time, in the forms of --since
+    #[arg(long, value_name = "WHEN", help_heading = "Times")]
     pub until: Option<String>,
     /// Filters.
     #[command(flatten)]
@@ -232,6 +281,10 @@ pub enum Generated {
     ManDoctor,
     /// Man page of `explain`
     ManExplain,
+    /// Man page of `record`
+    ManRecord,
+    /// Man page of `replay`
+    ManReplay,
     /// Man page of `check-config`
     ManCheckConfig,
     /// Completions for bash
@@ -438,6 +491,30 @@ fn cause_codes() -> Vec<PossibleValue> {
     rows.into_iter().map(|row| PossibleValue::new(row.code).help(row.summary)).collect()
 }
 
+/// Adapts an option that a live run shares with `record`: help says that it records, and hides what `record` refuses.
+fn of_record(argument: Arg) -> Arg {
+    let argument = check_cause(argument);
+    if argument.get_id() == "config" {
+        return argument.hide(true);
+    }
+    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    let recorded = [("Show only", "Record only"), ("Also show", "Also record"), ("Hide", "Do not record")];
+    match recorded.iter().find_map(|(shown, recorded)| Some((recorded, help.strip_prefix(shown)?))) {
+        Some((recorded, rest)) => argument.help(format!("{recorded}{rest}")),
+        None => argument,
+    }
+}
+
+/// Adapts an option that a live run shares with `replay`: help hides what `replay` refuses.
+fn of_replay(argument: Arg) -> Arg {
+    let argument = check_cause(argument);
+    match argument.get_id().as_str() {
+        "metrics" | "metrics_peers" | "summary_interval" => argument.hide(true),
+        "quiet" => argument.help("Print only errors on standard error: no gaps, no skipped lines, no summary"),
+        _ => argument,
+    }
+}
+
 /// Lets `--cause` take only codes of the catalogue, which the filters do not know. (`mut_arg` would move it to the end of the
 /// completions.)
 fn check_cause(argument: Arg) -> Arg {
@@ -510,13 +587,27 @@ mod tests {
 
     #[test]
     fn examples_are_command_lines() {
-        for line in EXAMPLES.iter().flat_map(|example| example.commands) {
+        let examples = EXAMPLES.iter().chain(&RECORD_EXAMPLES).chain(&REPLAY_EXAMPLES);
+        for line in examples.flat_map(|example| example.commands) {
             let words = line.split('|').next().unwrap_or_default().split_whitespace();
             if line.starts_with("rsttrace") {
                 let parsed = Cli::try_parse_from(words);
                 assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
             }
             assert!(!line.contains(['{', '}']) && line.len() <= 106, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_of_a_subcommand_hides_what_it_refuses() {
+        let mut program = <Cli as clap::CommandFactory>::command();
+        let mut help = |name| program.find_subcommand_mut(name).expect("there is one").render_long_help().to_string();
+        let (record, replay) = (help("record"), help("replay"));
+        assert!(!record.contains("--config") && record.contains("Record only these causes"), "{record}");
+        assert!(!record.contains("Show only") && !record.contains("Also show"), "{record}");
+        assert!(!replay.contains("--metrics <") && !replay.contains("--summary-interval <"), "{replay}");
+        for (help, examples) in [(&record, &RECORD_EXAMPLES[..]), (&replay, &REPLAY_EXAMPLES)] {
+            assert!(examples.iter().all(|example| help.contains(example.incident)), "{help}");
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) fn run(what: Generated) -> Result<(), Failure> {
         Generated::Man => text = man::page(&command, None)?,
         Generated::ManDoctor => text = man::page(&command, Some("doctor"))?,
         Generated::ManExplain => text = man::page(&command, Some("explain"))?,
+        Generated::ManRecord => text = man::page(&command, Some("record"))?,
+        Generated::ManReplay => text = man::page(&command, Some("replay"))?,
         Generated::ManCheckConfig => text = man::page(&command, Some("check-config"))?,
         Generated::Bash => text = completions::script(Shell::Bash, &command).into_bytes(),
         Generated::Zsh => text = completions::script(Shell::Zsh, &command).into_bytes(),

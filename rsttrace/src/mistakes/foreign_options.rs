@@ -2,11 +2,19 @@
 
 use clap::{Arg, Command, CommandFactory as _};
 
-use super::{EXPRESSION, packet_filter};
+use super::{EXPRESSION, packet_filter, stray_words::of_path};
 use crate::cli::Cli;
 
-const LIVE: &str =
-    "a run shows what happens from its start on: '--duration TIME' stops it, '--sink json:PATH' keeps its records";
+/// Advice for a time in the past.
+const PAST: &str = "a run shows what happens from its start on, and '--duration TIME' stops it; 'rsttrace record' records, \
+     'rsttrace replay FILE --since WHEN' shows what was recorded";
+/// Advice for an input.
+const READ: &str = "'rsttrace replay FILE' shows what was recorded, 'rsttrace replay FILE --since WHEN' a part of it";
+/// Advice for an output.
+const WRITE: &str = "'rsttrace record DIR' records in a directory, '--sink json:PATH' also writes records to a file";
+/// Advice for an input of `replay` that grows.
+const GROWING: &str =
+    "'replay' ends at the end of its input; 'tail -F FILE | rsttrace replay -' follows a file of JSON lines";
 
 /// Options of other tools, and what stands for them here.
 const OPTIONS: &[(&[&str], &str)] = &[
@@ -21,8 +29,9 @@ const OPTIONS: &[(&[&str], &str)] = &[
         "resets of this host need no interface; '--forwarded IFACE' also shows those that arrive there and are forwarded",
     ),
     (&["--follow", "-f"], "rsttrace runs until Ctrl-C; '--duration' and '--count' stop it earlier"),
-    (&["--since", "--until", "--from", "--start", "--last"], LIVE),
-    (&["--file", "--write", "--log", "-w"], "'--sink json:PATH' writes records to a file"),
+    (&["--since", "--until", "--from", "--start", "--last"], PAST),
+    (&["--read", "--input", "--replay", "-r"], READ),
+    (&["--file", "--write", "--record", "--log", "-w"], WRITE),
     (
         &["--all", "-a"],
         "all resets that this host sends and receives are shown; '--ignored' and '--forwarded' add others",
@@ -52,6 +61,27 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["--not-cause", "--no-cause"], "'--cause CODE,…' selects causes, '--no-benign' hides the harmless ones"),
 ];
 
+/// Options that a subcommand has not, and what stands for them there.
+const OF_SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
+    ("record", &["--output", "--sink", "-o", "--json"], "'rsttrace --sink recording:DIR' records beside other outputs"),
+    ("record", &["--file", "--dir", "--directory", "--path", "-w"], "'rsttrace record DIR' records in a directory"),
+    (
+        "record",
+        &["--rotate", "--max-size", "--limit"],
+        "'--size' and '--age' limit the recording, '--segment' its files",
+    ),
+    ("record", &["--keep", "--retention", "--days", "--max-age"], "'--age 30d' keeps what is up to thirty days old"),
+    ("record", &["--since", "--until"], "'rsttrace replay DIR --since WHEN' shows what was recorded"),
+    ("replay", &["--follow", "--tail", "-f", "-F"], GROWING),
+    (
+        "replay",
+        &["--read", "--input", "--file", "--dir", "-r", "-i"],
+        "'rsttrace replay FILE' takes it without an option",
+    ),
+    ("replay", &["--from", "--start", "--after", "--to", "--end", "--before"], "'--since' and '--until' select times"),
+    ("replay", &["--last", "--duration", "-d"], "'--since 10m' selects the last ten minutes, '--until' ends earlier"),
+];
+
 /// Advice for an option of the program that there is not.
 pub(super) fn tip(option: &str, words: &[String]) -> Option<String> {
     if option.chars().nth(1).is_some_and(|digit| digit.is_ascii_digit()) {
@@ -63,7 +93,8 @@ pub(super) fn tip(option: &str, words: &[String]) -> Option<String> {
         return Some(format!("filters are options: '{options}'"));
     }
     if let Some((_, tip)) = OPTIONS.iter().find(|(names, _)| names.contains(&option)) {
-        return Some((*tip).to_owned());
+        let file = if *tip == READ { value(words, option).and_then(of_path) } else { None };
+        return Some(file.unwrap_or_else(|| (*tip).to_owned()));
     }
     let program = Cli::command();
     let name = option.strip_prefix("--not-").or_else(|| option.strip_prefix("--exclude-"))?;
@@ -74,11 +105,22 @@ pub(super) fn tip(option: &str, words: &[String]) -> Option<String> {
     }
 }
 
+/// The value behind an option.
+fn value<'a>(words: &'a [String], option: &str) -> Option<&'a str> {
+    let place = words.iter().position(|word| word.split('=').next() == Some(option))?;
+    let own = words.get(place)?.split_once('=').map(|(_, value)| value);
+    own.or_else(|| words.get(place + 1).map(String::as_str))
+}
+
 /// Advice for an option that a subcommand has not: that for the program, where the subcommand has the options that it names.
 pub(super) fn tip_in(option: &str, words: &[String], subcommand: &Command) -> Option<String> {
     let has = |name: &str| subcommand.get_arguments().any(|argument| argument.get_long() == Some(name));
     if ["-o", "--output", "--format", "-j"].contains(&option) && has("json") && !has("output") {
         return Some(format!("'rsttrace {} --json' prints JSON", subcommand.get_name()));
+    }
+    let name = subcommand.get_name();
+    if let Some((.., tip)) = OF_SUBCOMMANDS.iter().find(|(of, names, _)| *of == name && names.contains(&option)) {
+        return Some((*tip).to_owned());
     }
     let tip = tip(option, words)?;
     let is_of_it = options_in(&tip).next().is_some() && options_in(&tip).all(has);
@@ -118,7 +160,19 @@ mod tests {
     #[test]
     fn advice_names_options_that_exist() {
         let command = Cli::command();
-        let exists = |option: &str| command.get_arguments().any(|argument| argument.get_long() == Some(option));
+        let commands = [&command].into_iter().chain(command.get_subcommands());
+        let options: Vec<&str> =
+            commands.flat_map(|command| command.get_arguments().filter_map(Arg::get_long)).collect();
+        let exists = |option: &str| options.contains(&option);
+        for (of, names, tip) in OF_SUBCOMMANDS {
+            assert!(options_in(tip).all(exists), "{tip}");
+            for name in *names {
+                let words = [*of, *name, "x"];
+                let error = Cli::command().try_get_matches_from(["rsttrace"].iter().chain(&words)).expect_err(name);
+                let said = super::super::advise(error, &words.map(str::to_owned)).to_string();
+                assert!(said.contains(&format!("'{name}'")) && said.contains(tip), "{said}");
+            }
+        }
         for (names, tip) in OPTIONS {
             assert!(options_in(tip).all(exists), "{tip}");
             for name in *names {
@@ -143,6 +197,21 @@ mod tests {
         assert!(tip("--not-comm", &[]).is_some_and(|tip| tip.contains("'--comm' only selects")));
         assert!(tip("--not-peer-port", &[]).is_some_and(|tip| tip.contains("'--not-port'")));
         assert_eq!(tip("--not-there", &[]), None);
+    }
+
+    #[test]
+    fn a_file_that_is_to_be_read_is_named() {
+        for (words, expected) in [
+            (&["-r", "a.jsonl"][..], "'rsttrace replay a.jsonl'"),
+            (&["--read=a.jsonl.gz"], "'rsttrace replay a.jsonl.gz'"),
+            (&["-r", "a.pcap"], "packet captures cannot be read"),
+            (&["-r"], "'rsttrace replay FILE'"),
+            (&["-r", "x"], "'rsttrace replay FILE'"),
+        ] {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            let option = words[0].split('=').next().unwrap_or_default();
+            assert!(tip(option, &words).is_some_and(|tip| tip.contains(expected)), "{words:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Advice for words where only options and subcommands may stand.
 
-use std::{net::IpAddr, path::Path};
+use std::{ffi::OsStr, net::IpAddr, path::Path};
 
 use clap::{ArgAction, Command, CommandFactory as _};
 
@@ -83,6 +83,7 @@ fn alone(word: &str, words: &[String]) -> Option<String> {
             });
         }
         "version" => return Some("'--version' shows the version".to_owned()),
+        "play" | "read" | "view" => return Some("did you mean the subcommand 'replay'?".to_owned()),
         "trace" | "run" | "start" | "watch" => return Some("rsttrace traces without a subcommand".to_owned()),
         _ => {}
     }
@@ -107,10 +108,27 @@ fn specific(word: &str) -> Option<String> {
         Some(format!("'--peer {word}' selects peers"))
     } else if catalogue::find(word).next().is_some() {
         Some(format!("'rsttrace explain {word}' describes this cause, '--cause {word}' selects it"))
-    } else if Path::new(word).extension().is_some_and(|extension| extension == "toml") {
-        Some(format!("'--config {word}' reads options from a file"))
     } else {
-        None
+        of_path(word)
+    }
+}
+
+/// Advice for the name of a file or of a directory.
+pub(super) fn of_path(word: &str) -> Option<String> {
+    let path = Path::new(word);
+    let is_plain = word.chars().all(|character| character.is_ascii_graphic() && character != '\'');
+    match path.extension().and_then(OsStr::to_str) {
+        Some("toml") => Some(format!("'--config {word}' reads options from a file")),
+        Some("pcap" | "pcapng" | "cap") => Some(
+            "packet captures cannot be read; 'rsttrace replay' shows recordings and files of JSON lines".to_owned(),
+        ),
+        Some("json" | "jsonl" | "ndjson" | "zst" | "gz") if is_plain => Some(format!(
+            "'rsttrace replay {word}' shows what was recorded, 'rsttrace replay {word} --since WHEN' a part of it"
+        )),
+        _ if is_plain && word.contains('/') => {
+            Some(format!("'rsttrace replay {word}' shows what was recorded there, 'rsttrace record {word}' records"))
+        }
+        _ => None,
     }
 }
 
@@ -141,6 +159,13 @@ mod tests {
             ("443", "'--port 443'"),
             ("keepalive-race", "'rsttrace explain keepalive-race'"),
             ("host", "filters are options"),
+            ("/srv/resets.jsonl", "'rsttrace replay /srv/resets.jsonl'"),
+            ("a.jsonl.zst", "'rsttrace replay a.jsonl.zst --since WHEN'"),
+            ("/var/log/rsttrace", "'rsttrace record /var/log/rsttrace'"),
+            ("a.pcapng", "packet captures cannot be read"),
+            ("x.toml", "'--config x.toml'"),
+            ("rp", "subcommand 'replay'"),
+            ("view", "subcommand 'replay'"),
         ] {
             let tip = tip(text, &[]);
             assert!(tip.as_ref().is_some_and(|tip| tip.contains(expected)), "{text}: {tip:?}");

@@ -29,14 +29,19 @@ _rsttrace_open() {
     fi
 }
 
-_rsttrace_files() {
+_rsttrace_files() { _rsttrace_paths -f "$1"; }
+
+_rsttrace_directories() { _rsttrace_paths -d "$1"; }
+
+# Offers the paths of a kind of compgen that begin with a text.
+_rsttrace_paths() {
     compopt -o filenames 2>/dev/null
-    lead=${word%"$1"}
+    lead=${word%"$2"}
     local path
     while IFS= read -r path; do
         path=$lead$path
         COMPREPLY+=("${path#"$before"}")
-    done < <(compgen -f -- "$1")
+    done < <(compgen "$1" -- "$2")
 }
 
 _rsttrace_sinks() {
@@ -48,6 +53,13 @@ _rsttrace_sinks() {
             fi
             ;;
         json:*) _rsttrace_files "${value#json:}" ;;
+        recording:*,*)
+            if [[ ${value##*,} != *=* ]]; then
+                _rsttrace_list printf '%s\n' size= age= segment= min-free=
+                _rsttrace_open
+            fi
+            ;;
+        recording:*) _rsttrace_directories "${value#recording:}" ;;
         *)
             _rsttrace_one _rsttrace_sink
             _rsttrace_open

@@ -20,6 +20,8 @@ function __rsttrace_sinks
     set -l value (__rsttrace_value)
     if string match -q 'json:*' -- $value
         string replace -r '^' 'json:' -- (__fish_complete_path (string replace 'json:' '' -- $value))
+    else if string match -q 'recording:*' -- $value
+        string replace -r '^' 'recording:' -- (__fish_complete_directories (string replace 'recording:' '' -- $value))
     else
         __rsttrace_sink
     end

@@ -1,6 +1,8 @@
 _rsttrace_sinks() {
     if compset -P 'json:'; then
         _files
+    elif compset -P 'recording:'; then
+        _files -/
     else
         _rsttrace_sink -S '' "$@"
     fi

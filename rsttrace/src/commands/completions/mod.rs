@@ -60,6 +60,8 @@ enum Values {
     Any,
     /// A path.
     File,
+    /// The path of a directory.
+    Directory,
     /// What the function of this name offers.
     Offered(String),
 }
@@ -71,6 +73,7 @@ impl Values {
             Some((_, function)) => Self::Offered((*function).to_owned()),
             None if !listed(argument).is_empty() => Self::Offered(id.to_owned()),
             None if argument.get_value_hint() == ValueHint::AnyPath => Self::File,
+            None if argument.get_value_hint() == ValueHint::DirPath => Self::Directory,
             None => Self::Any,
         }
     }
@@ -166,6 +169,7 @@ fn bash(command: &Command) -> String {
         let action = match Values::of(argument) {
             Values::Any => ":".to_owned(),
             Values::File => "_rsttrace_files \"$value\"".to_owned(),
+            Values::Directory => "_rsttrace_directories \"$value\"".to_owned(),
             Values::Offered(name) if WITH_PATHS.contains(&name.as_str()) => format!("_rsttrace_{name}"),
             Values::Offered(name) if is_list(argument) => format!("_rsttrace_list _rsttrace_{name}"),
             Values::Offered(name) => format!("_rsttrace_one _rsttrace_{name}"),
@@ -195,7 +199,7 @@ fn zsh(command: &Command) -> String {
         let argument = name.into_iter().fold(argument, Arg::value_name);
         match Values::of(&argument) {
             Values::Any => argument.value_hint(ValueHint::Other),
-            Values::File => argument,
+            Values::File | Values::Directory => argument,
             Values::Offered(name) => {
                 let value = placeholder(&argument, &name);
                 argument.value_parser(PossibleValuesParser::new([value]))
@@ -258,6 +262,7 @@ fn fish(command: &Command) -> String {
             }
             Values::Offered(name) => format!(" -x -a '(__rsttrace_{name})'"),
             Values::File => " -r -F".to_owned(),
+            Values::Directory => " -x -a '(__fish_complete_directories)'".to_owned(),
             Values::Any if takes_value(argument) => " -x".to_owned(),
             Values::Any => String::new(),
         };

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Command;
 use clap_mangen::Man;
 
-use crate::cli::EXAMPLES;
+use crate::cli::{EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES};
 
 /// A page of its own.
 struct Page {
@@ -18,12 +18,14 @@ struct Page {
     synopsis: &'static [&'static str],
     /// Sections behind the options, in roff; examples go to the line [`EXAMPLES_HERE`].
     sections: &'static str,
+    /// Examples that help shows as well.
+    examples: &'static [Example],
 }
 
-/// Line for which the examples of [`EXAMPLES`] stand.
+/// Line for which the examples of help stand.
 const EXAMPLES_HERE: &str = ".\\\" examples\n";
 
-const PAGES: [Page; 4] = [
+const PAGES: [Page; 6] = [
     Page {
         subcommand: None,
         purpose: "trace TCP resets: peer, owner, state, cause",
@@ -31,27 +33,47 @@ const PAGES: [Page; 4] = [
             r"\fBrsttrace\fR [\fIoptions\fR]",
             r"\fBrsttrace doctor\fR [\fB\-\-json\fR]",
             r"\fBrsttrace explain\fR [\fB\-\-json\fR] [\fICODE\fR]",
+            r"\fBrsttrace record\fR [\fIoptions\fR] [\fIDIR\fR]",
+            r"\fBrsttrace replay\fR [\fIoptions\fR] \fIINPUT\fR...",
             r"\fBrsttrace check\-config\fR \fIFILE\fR",
         ],
         sections: include_str!("rsttrace.roff"),
+        examples: &EXAMPLES,
     },
     Page {
         subcommand: Some("doctor"),
         purpose: "check what rsttrace can trace on this host",
         synopsis: &[r"\fBrsttrace doctor\fR [\fB\-\-json\fR]"],
         sections: include_str!("doctor.roff"),
+        examples: &[],
     },
     Page {
         subcommand: Some("explain"),
         purpose: "describe the causes of TCP resets",
         synopsis: &[r"\fBrsttrace explain\fR [\fB\-\-json\fR] [\fICODE\fR]"],
         sections: include_str!("explain.roff"),
+        examples: &[],
+    },
+    Page {
+        subcommand: Some("record"),
+        purpose: "record TCP resets in files of bounded size and age",
+        synopsis: &[r"\fBrsttrace record\fR [\fIoptions\fR] [\fIDIR\fR]"],
+        sections: include_str!("record.roff"),
+        examples: &RECORD_EXAMPLES,
+    },
+    Page {
+        subcommand: Some("replay"),
+        purpose: "print recorded TCP resets",
+        synopsis: &[r"\fBrsttrace replay\fR [\fIoptions\fR] \fIINPUT\fR..."],
+        sections: include_str!("replay.roff"),
+        examples: &REPLAY_EXAMPLES,
     },
     Page {
         subcommand: Some("check-config"),
         purpose: "validate a configuration file of rsttrace",
         synopsis: &[r"\fBrsttrace check\-config\fR \fIFILE\fR"],
         sections: include_str!("check-config.roff"),
+        examples: &[],
     },
 ];
 
@@ -75,7 +97,7 @@ pub(crate) fn page(program: &Command, subcommand: Option<&str>) -> Result<Vec<u8
     man.render_options_section(&mut clap)?;
     roff.push_str(&description(command));
     roff.push_str(&one_section(&String::from_utf8_lossy(&clap)));
-    roff.push_str(&page.sections.replace(EXAMPLES_HERE, &examples()));
+    roff.push_str(&page.sections.replace(EXAMPLES_HERE, &examples(page.examples)));
     Ok(roff.into_bytes())
 }
 
@@ -113,9 +135,9 @@ fn one_section(roff: &str) -> String {
     text
 }
 
-fn examples() -> String {
+fn examples(examples: &[Example]) -> String {
     let mut roff = String::new();
-    for example in EXAMPLES {
+    for example in examples {
         let _infallible = writeln!(roff, ".TP\n{}\n.nf", escape(example.incident));
         for line in example.commands {
             let _infallible = writeln!(roff, "{}", escape(line));

@@ -6,13 +6,32 @@
 use schemars::{Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::{Value, json};
 
-use crate::model::Record;
+use crate::model::{Mark, Record, RecordingHeader};
 
-/// JSON Schema of a line of [`Format::Json`](crate::format::Format::Json), as text.
+/// Lines that only a recording has.
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+#[schemars(tag = "type", rename_all = "lowercase")]
+enum RecordingLine {
+    /// The first line of a segment of a recording.
+    Recording(RecordingHeader),
+    /// A line every ten seconds and at the end of a run: the recorder was there.
+    Mark(Mark),
+}
+
+/// JSON Schema of a line of [`Format::Json`](crate::format::Format::Json), and of a recording, as text.
 pub fn text() -> serde_json::Result<String> {
     let settings = SchemaSettings::draft2020_12().for_serialize().with_transform(RecursiveTransform(finish));
-    let mut schema = settings.into_generator().into_root_schema_for::<Record>();
-    schema.insert("title".to_owned(), "One line of rsttrace --output json".into());
+    let mut schema = settings.clone().into_generator().into_root_schema_for::<Record>();
+    let mut recording = settings.into_generator().into_root_schema_for::<RecordingLine>();
+    for name in ["oneOf", "$defs"] {
+        match (schema.get_mut(name), recording.remove(name)) {
+            (Some(Value::Array(all)), Some(Value::Array(more))) => all.extend(more),
+            (Some(Value::Object(all)), Some(Value::Object(more))) => all.extend(more),
+            _ => {}
+        }
+    }
+    schema.insert("title".to_owned(), "One line of rsttrace --output json, or of a recording".into());
     // What every line begins with. Of `type` the derived schema knows the value, from the name of the variant.
     for line in schema.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
         line["properties"] = json!({"schema": {"const": 1}, "type": line["properties"]["type"]});
