@@ -173,6 +173,8 @@ fn inputs_that_are_none_are_told() {
         (vec![empty.as_str()], 0, "0 resets"),
         (vec!["-", "--since", "soon"], 2, "--since 'soon': expected a time such as 14:03"),
         (vec!["-", "--since", "5m", "--until", "10m"], 2, "is not before --until"),
+        (vec!["-", "--since", "2999-01-01"], 2, "which is still to come"),
+        (vec!["-", "--sink", "recording:/tmp"], 2, "'rsttrace export' writes"),
         (vec!["-", "--metrics", "9477"], 2, "--metrics is for a live run"),
         (vec!["-", "-", "--rediagnose"], 2, "--rediagnose takes one INPUT"),
         (vec![], 2, "INPUT"),

@@ -30,7 +30,7 @@ enum Export<W: Write> {
 pub(crate) fn run(options: ExportOptions) -> Result<(), Failure> {
     let ExportOptions { inputs, format, anonymize, since, until, filters } = options;
     let range = replay::range(since.as_deref(), until.as_deref(), &Zoned::now())?;
-    let filter = RecordFilter::new(filters)?;
+    let filter = RecordFilter::for_recording(filters)?;
     let mut inputs = Inputs::open(&inputs, range).map_err(Failure::usage)?;
     let mut anonymizer = anonymize.then(Anonymizer::default);
     let out = BufWriter::new(io::stdout().lock());

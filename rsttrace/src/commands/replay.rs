@@ -23,12 +23,16 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
             return Err(Failure::usage(format_args!("{name} is for a live run, and not for 'replay'")));
         }
     }
+    if output.sink.iter().any(|sink| sink.recording_directory().is_some()) {
+        let instead = "'rsttrace export' writes what was recorded as lines that can be replayed";
+        return Err(Failure::usage(format_args!("--sink recording: is for a live run; {instead}")));
+    }
     let range = range(since.as_deref(), until.as_deref(), &Zoned::now())?;
     if rediagnose && inputs.len() > 1 {
         return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
     }
     replayed::run(Replay {
-        filter: RecordFilter::new(filters)?,
+        filter: RecordFilter::for_recording(filters)?,
         diagnosis: Diagnosis::new(Timeouts::read(timeouts.as_deref())?, ProgramHints::read(hints.as_deref())?),
         output,
         rediagnose,
@@ -43,6 +47,9 @@ pub(super) fn range(since: Option<&str>, until: Option<&str>, now: &Zoned) -> Re
         moment.transpose().map_err(Failure::usage)
     };
     let range = TimeRange { since: moment("--since", since)?, until: moment("--until", until)? };
+    if let Some((since, text)) = range.since.zip(since).filter(|(since, _)| *since > now.timestamp()) {
+        return Err(Failure::usage(format_args!("--since {text} is {since}, which is still to come; name the day")));
+    }
     match (range.since, range.until) {
         (Some(since), Some(until)) if since >= until => {
             Err(Failure::usage(format_args!("--since {since} is not before --until {until}")))

@@ -37,6 +37,12 @@ impl RecordFilter {
         Ok(Self { filters, netns, cgroup })
     }
 
+    /// As [`Self::new`], for what was recorded: the value of `--netns` stands for the namespace that it names now.
+    pub fn for_recording(filters: FilterOptions) -> Result<Self, FilterError> {
+        let Self { filters, netns, cgroup } = Self::new(filters)?;
+        Ok(Self { filters, netns: netns.map(NetnsFilter::fixed), cgroup })
+    }
+
     /// What is to be said at the start of a run: filters that nothing matches now, or may not. Looks at every process of
     /// the host where a network namespace is not found otherwise.
     pub fn notes(&self) -> impl Iterator<Item = String> {

@@ -61,6 +61,12 @@ impl NetnsFilter {
         Followed::start(Path::new(text)).map(|followed| Self(Named::Path(followed)))
     }
 
+    /// The namespace that it names now, by its number: of a recording, whose records have numbers alone.
+    #[must_use]
+    pub fn fixed(self) -> Self {
+        Self(Named::Number(self.number()))
+    }
+
     /// Opens the namespace, to enter it. Looks at every process of the host for a number. Fails when it is not there any
     /// more, or, for a number, not yet.
     pub fn open(&self) -> Result<File, FilterError> {

@@ -190,7 +190,7 @@ impl Pipeline {
             self.processor.enable_lookups();
         }
         let absences = self.absences();
-        self.create_recordings()?;
+        self.create_recordings(user.as_ref())?;
         // Before there is any other thread, which would keep its privileges.
         self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.

@@ -6,13 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use nix::sys::utsname::{UtsName, uname};
 
 use super::Pipeline;
 use crate::{
     model::{Mark, RecordingContext},
+    sandbox::User,
     sink::{outputs::Outputs, recording},
     summary::coverage::CounterBaseline,
     util::clock,
@@ -22,14 +23,17 @@ use crate::{
 const MARK_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Pipeline {
-    /// Creates the directories of recordings. Before the sandbox: with what is left, a directory of root's cannot be changed.
-    pub(super) fn create_recordings(&self) -> Result<()> {
-        self.trace
-            .output
-            .sink
-            .iter()
-            .filter_map(|sink| sink.recording_directory())
-            .try_for_each(recording::create_directory)
+    /// Creates the directories of recordings, for the user that the run switches to. Before the sandbox: with what is left, a
+    /// directory of root's cannot be changed.
+    pub(super) fn create_recordings(&self, user: Option<&User>) -> Result<()> {
+        let directories = self.trace.output.sink.iter().filter_map(|sink| sink.recording_directory());
+        for directory in directories {
+            let new = recording::create_directory(directory)?;
+            if let Some((user, new)) = user.zip(new) {
+                user.give(&new).with_context(|| format!("cannot give {} to its user", directory.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// The run as a recording describes it.

@@ -264,7 +264,9 @@ impl Span {
     fn observe(&mut self, record: &Record) {
         let time = record.time();
         if let Record::Reset(reset) = record {
-            self.first.get_or_insert((time, reset.internals.ktime_ns));
+            let (_, ktime_ns) = self.first.get_or_insert((time, reset.internals.ktime_ns));
+            // The two ends of a connection come in another order than their events.
+            *ktime_ns = reset.internals.ktime_ns.min(*ktime_ns);
         }
         self.last = Some(self.last.map_or(time, |last| last.max(time)));
     }

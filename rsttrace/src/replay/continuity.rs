@@ -35,6 +35,19 @@ pub struct Continuity {
 }
 
 impl Continuity {
+    /// Takes a record with its facts: the recorder was there.
+    pub fn record(&mut self, time: Timestamp, monotonic_ns: u64) {
+        if let Some(sign) = self.sign.as_mut().filter(|sign| sign.monotonic_ns < monotonic_ns) {
+            (sign.time, sign.monotonic_ns) = (time, monotonic_ns);
+        }
+    }
+
+    /// Forgets what there is to say so far: it is of times that are not wanted.
+    pub fn forget_notes(&mut self) {
+        self.notes.clear();
+        self.further = 0;
+    }
+
     /// Takes the header of a segment.
     pub fn header(&mut self, header: &Arc<RecordingHeader>) {
         let sign = Sign { time: header.time, monotonic_ns: header.clock.monotonic_ns, is_last: false };
@@ -188,6 +201,22 @@ mod tests {
             ["a gap of 60.0 s", "went forward by 120.0 s", "went back by 20.0 s", "was stopped", "restarted", "killed"];
         assert_eq!(said.len(), expected.len(), "{said:?}");
         assert!(said.iter().zip(expected).all(|(said, expected)| said.contains(expected)), "{said:?}");
+    }
+
+    #[test]
+    fn records_are_signs_and_notes_can_be_forgotten() {
+        let said = notes(|it| {
+            it.header(&header(0, 0, "x"));
+            it.record(at(8), 8_000_000_000);
+            it.header(&header(20, 20, "x"));
+        });
+        assert!(said.len() == 1 && said[0].contains("12.0 s"), "{said:?}");
+        let said = notes(|it| {
+            it.header(&header(0, 0, "x"));
+            it.header(&header(20, 20, "x"));
+            it.forget_notes();
+        });
+        assert!(said.is_empty(), "{said:?}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
     lines::{Lines, ReadLine},
     parse::{Line, LineError, parse_line},
 };
-use crate::util::segment_name;
+use crate::{model::Record, util::segment_name};
 
 /// Times that are read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,7 +24,15 @@ pub struct TimeRange {
     pub until: Option<Timestamp>,
 }
 
+/// Longest time by which a record may come earlier in a file than one before it, seconds.
+const DISORDER_S: i64 = 60;
+
 impl TimeRange {
+    /// Whether nothing that is wanted comes after a line of this time.
+    fn is_over(&self, time: Timestamp) -> bool {
+        self.until.is_some_and(|until| time.as_second() > until.as_second() + DISORDER_S)
+    }
+
     fn contains(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
@@ -160,16 +168,29 @@ impl Iterator for Inputs {
             match &line {
                 Line::Header(header) => first.continuity.header(header),
                 Line::Mark(mark) => first.continuity.mark(mark),
+                Line::Record(Record::Reset(reset)) if reset.internals.record > 0 => {
+                    first.continuity.record(reset.time, reset.internals.ktime_ns);
+                }
                 Line::Record(_) | Line::Summary(_) => {}
             }
             if self.range.contains(line.time()) {
                 return Some(line);
+            }
+            if self.range.since.is_some_and(|since| line.time() < since) {
+                first.continuity.forget_notes();
+            } else if self.range.is_over(line.time()) {
+                first.end();
             }
         }
     }
 }
 
 impl Input {
+    /// Reads no further.
+    fn end(&mut self) {
+        (self.files, self.open) = (VecDeque::new(), None);
+    }
+
     /// The next line that is understood.
     fn read(&mut self, skipped: &mut Skipped, errors: &mut Vec<InputError>) -> Option<Line> {
         loop {

@@ -1,6 +1,6 @@
 //! Switching to another user.
 
-use std::fmt;
+use std::{fmt, fs::File, io, os::unix::fs::fchown};
 
 use nix::{
     errno::Errno,
@@ -67,6 +67,11 @@ impl User {
         let found = found.map_err(|error| UserError::Lookup { user: name.to_owned(), error })?;
         let user = found.ok_or_else(|| UserError::Unknown { user: name.to_owned() })?;
         Ok(Self { name: user.name, uid: user.uid, gid: user.gid })
+    }
+
+    /// Makes an open file this user's. Fails without `CAP_CHOWN`.
+    pub(crate) fn give(&self, file: &File) -> io::Result<()> {
+        fchown(file, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
     }
 
     /// Switches all user and group ids of the process to this user and its primary group. The permitted capabilities

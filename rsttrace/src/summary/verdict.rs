@@ -36,6 +36,8 @@ fn by_direction(summary: &Summary) -> String {
     let sentence = directions(summary);
     match summary.incidents {
         incidents if incidents == summary.resets => sentence,
+        // Records of incidents that began before what is summed up here.
+        0 => sentence,
         1 => format!("{sentence} That is one incident."),
         incidents => format!("{sentence} That is {incidents} incidents."),
     }
@@ -74,6 +76,9 @@ fn by_fault(summary: &Summary, faults: &BTreeMap<Fault, u64>) -> String {
     let harmless = count(Fault::None).map(|count| format!("harmless: {count}"));
     let unknown = count(Fault::Unknown).map(|count| format!("not known: {count}"));
     let parts: Vec<String> = [to_fix, harmless, unknown].into_iter().flatten().collect();
+    if parts.is_empty() {
+        return "Their incidents began before.".to_owned();
+    }
     let mut sentence = parts.join("; ");
     sentence.get_mut(..1).map(str::make_ascii_uppercase);
     format!("{sentence}.")

@@ -54,13 +54,17 @@ pub(super) struct Directory {
     is_short: bool,
 }
 
-/// Creates a directory with mode 0750, where it is missing.
-pub(super) fn create_directory(path: &Path) -> Result<()> {
+/// Creates a directory with mode 0750, where it is missing, and opens it then.
+pub(super) fn create_directory(path: &Path) -> Result<Option<File>> {
+    let cannot = || format!("cannot create {}", path.display());
     match DirBuilder::new().mode(0o750).create(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("cannot create {}", path.display()))
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
+        created => {
+            created.with_context(cannot)?;
+            // What was created, and nothing that has taken its place since.
+            let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            OpenOptions::new().read(true).custom_flags(flags).open(path).map(Some).with_context(cannot)
         }
-        _ => Ok(()),
     }
 }
 
@@ -176,7 +180,9 @@ impl Directory {
             let free = self.free();
             let is_short = free.is_some_and(|free| free < room.min_free.saturating_add(room.bytes));
             if used + room.bytes <= room.size && !is_short {
-                self.is_short = false;
+                // Reported once while it is short, and not at each removal.
+                let is_ample = |free| free > room.min_free.saturating_add(room.min_free / 4);
+                self.is_short &= !free.is_none_or(is_ample);
                 return Ok(removed);
             }
             if is_short && !std::mem::replace(&mut self.is_short, true) {

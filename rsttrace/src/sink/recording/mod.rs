@@ -9,6 +9,7 @@ mod directory;
 
 use std::{
     collections::VecDeque,
+    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -130,6 +131,8 @@ pub(super) struct RecordingSink {
     /// Full segments that wait for their compression, the oldest first.
     full: VecDeque<PathBuf>,
     compression: Option<Compression>,
+    /// Whether the last compression has failed: the next one begins with a mark.
+    compression_fails: bool,
     /// Formatted lines that are not written yet.
     block: Vec<u8>,
     line: Vec<u8>,
@@ -152,6 +155,7 @@ impl RecordingSink {
             segments: 0,
             full,
             compression: None,
+            compression_fails: false,
             block: Vec::new(),
             line: Vec::new(),
         };
@@ -209,8 +213,15 @@ impl RecordingSink {
             let path = compression.path().to_owned();
             match compression.finish() {
                 Ok(done) => self.directory.replace(&path, &done),
-                Err(error) => info(format_args!("{}: not compressed: {error:#}", path.display())),
+                Err(error) => {
+                    if !std::mem::replace(&mut self.compression_fails, true) {
+                        info(format_args!("{}: not compressed for now: {error:#}", path.display()));
+                    }
+                    self.full.push_front(path);
+                    return;
+                }
             }
+            self.compression_fails = false;
         }
         if self.compression.is_none()
             && let Some(path) = self.full.pop_front()
@@ -282,7 +293,9 @@ impl RecordingSink {
             self.block.extend_from_slice(&self.line);
         }
         self.write_block()?;
-        self.compress();
+        if !self.compression_fails {
+            self.compress();
+        }
         Ok(())
     }
 }
@@ -345,9 +358,9 @@ fn clock_state() -> ClockState {
     }
 }
 
-/// Creates the directory of a recording with mode 0750, where it is missing; its parent has to exist. Blocks on the file
-/// system. Fails where it cannot be created.
-pub(crate) fn create_directory(path: &Path) -> Result<()> {
+/// Creates the directory of a recording with mode 0750, where it is missing, and opens it then; its parent has to exist. Blocks
+/// on the file system. Fails where it cannot be created.
+pub(crate) fn create_directory(path: &Path) -> Result<Option<File>> {
     directory::create_directory(path)
 }
 
