@@ -24,6 +24,8 @@ use crate::{
     util::human_duration,
 };
 
+/// Longest time for the answer of this host itself to a SYN, milliseconds. A neighbour in the network takes that long as well.
+const OWN_ANSWER_MS: f64 = 0.1;
 /// Idle time from which on a middlebox is more likely to have forgotten the connection than an end to have closed it.
 const PATH_IDLE_MIN_MS: f64 = 239_000.0;
 /// Idle time from which on a foreign TTL means that a middlebox forgot the connection.
@@ -175,10 +177,31 @@ static CONNECTION_REFUSED: CauseSpec = CauseSpec {
 /// firewall on the path answered.
 fn connection_refused(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     in_syn_sent(reset)?;
-    if has_foreign_ttl(reset) == Some(false) { CERTAIN } else { LIKELY }
+    if has_foreign_ttl(reset) == Some(false) {
+        CERTAIN
+    } else if soon_as_own(reset).is_some() {
+        GUESS
+    } else {
+        LIKELY
+    }
+}
+
+/// Time of the answer to the SYN, milliseconds, where it came as soon as this host itself answers, in the name of another host,
+/// and nothing shows by which interface.
+fn soon_as_own(reset: &Reset) -> Option<f64> {
+    let peer = reset.peer.address;
+    let is_own = peer == reset.local.address || peer.is_loopback();
+    let is_seen = reset.internals.via_loopback.is_some();
+    reset.socket.as_ref()?.age_ms.filter(|&age| age < OWN_ANSWER_MS && !is_own && !is_seen)
 }
 
 fn broken_before(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
+    if let Some(answered) = soon_as_own(reset).filter(|_| reset.other_end.is_none()) {
+        let answered = human_duration(answered);
+        evidence.push(format_args!(
+            "it came {answered} after our SYN, as soon as a rule of this host's own packet filter would refuse it"
+        ));
+    }
     if let Some(ms) = reset.internals.correlation.refused_ms {
         evidence.push(format_args!("connections to this address and port broke {} before", human_duration(ms)));
     }

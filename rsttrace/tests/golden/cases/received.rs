@@ -42,6 +42,9 @@ pub(super) const CASES: &[Case] = &[
         headed(event, 64, 0, 1, 0);
         event.interface = 1;
     }),
+    case("refused as soon as this host itself can, without a header", "connection-refused", |event| {
+        refused(event, 0.06)
+    }),
     case("refused by this host under its own address", "connection-refused", |event| {
         refused(event, 0.06);
         headed(event, 64, 0, 1, 0);
