@@ -1,6 +1,6 @@
 //! Which cause hurts most: how many incidents it had that have to be mended, and how sure that is.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use crate::{
     diagnose::catalogue::{self, CauseSpec},
@@ -9,6 +9,9 @@ use crate::{
 
 /// Longest time between two resets of one burst, nanoseconds: what breaks together is one incident.
 const BURST_NS: u64 = 100_000_000;
+
+/// Most causes that the verdict names to look at.
+const WORST_MAX: usize = 3;
 
 /// Harm of each cause in each direction. The causes are those of the catalogue, so the memory is bounded.
 #[derive(Debug, Default)]
@@ -122,13 +125,23 @@ impl HarmByCause {
         }
     }
 
-    /// The cause with the most harm; `None` where nothing has to be mended.
-    pub(super) fn worst(&self) -> Option<WorstCause> {
-        let ((code, is_sent), harm) = self.0.iter().max_by_key(|(_, harm)| (harm.weight, harm.resets))?;
-        let direction = if *is_sent { Direction::Sent } else { Direction::Received };
+    /// The causes with the most harm, the worst first, at most [`WORST_MAX`]; none where nothing has to be mended. What weighs
+    /// less than a tenth of the worst is left out.
+    pub(super) fn worst(&self) -> Vec<WorstCause> {
+        let mut all: Vec<_> = self.0.iter().collect();
+        all.sort_by_key(|(_, harm)| Reverse((harm.weight, harm.resets)));
+        let least = all.first().map_or(0, |(_, harm)| harm.weight / 10);
+        let worst = all.into_iter().take(WORST_MAX).take_while(|(_, harm)| harm.weight >= least);
+        worst.filter_map(|(key, harm)| harm.as_worst(key)).collect()
+    }
+}
+
+impl Harm {
+    fn as_worst(&self, &(code, is_sent): &(&'static str, bool)) -> Option<WorstCause> {
+        let direction = if is_sent { Direction::Sent } else { Direction::Received };
         let spec = catalogue::find_in(code, direction)?;
-        let place = harm.example.as_ref().map_or_else(String::new, |example| place(example, harm.is_uniform));
-        Some(WorstCause { spec, resets: harm.resets, incidents: harm.incidents, place })
+        let place = self.example.as_ref().map_or_else(String::new, |example| place(example, self.is_uniform));
+        Some(WorstCause { spec, resets: self.resets, incidents: self.incidents, place })
     }
 }
 

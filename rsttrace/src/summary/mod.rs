@@ -186,7 +186,7 @@ impl Tally {
             sinks,
         };
         summary.verdict_lines =
-            verdict::lines(&summary, &self.settled_faults, self.harm.worst().as_ref(), self.patterns.silence_limit());
+            verdict::lines(&summary, &self.settled_faults, &self.harm.worst(), self.patterns.silence_limit());
         summary.verdict = verdict::paragraph(&summary.verdict_lines);
         summary
     }

@@ -10,14 +10,15 @@ use crate::model::{Fault, FinOrderCounts, IdleCluster, Summary};
 pub(super) fn lines(
     summary: &Summary,
     faults: &BTreeMap<Fault, u64>,
-    worst: Option<&WorstCause>,
+    worst: &[WorstCause],
     silence_limit: Option<String>,
 ) -> Vec<(&'static str, String)> {
     if summary.resets == 0 {
         return vec![("verdict", "No resets.".to_owned())];
     }
     let mut lines = vec![("verdict", format!("{} {}", by_direction(summary), by_fault(summary, faults)))];
-    lines.extend(worst.map(|worst| ("first", look_first(worst))));
+    lines.extend(worst.first().map(|worst| ("action", look_first(worst))));
+    lines.extend(worst.get(1..).and_then(look_then).map(|sentence| ("", sentence)));
     let timing = silence_limit.or_else(|| summary.idle_clusters.first().map(IdleCluster::summary_clause));
     lines.extend(timing.map(|timing| ("timing", format!("Timing: {timing}."))));
     let order = [fin_order(&summary.order), backends(summary)].into_iter().flatten().collect::<Vec<_>>().join(" ");
@@ -114,6 +115,18 @@ fn backends(summary: &Summary) -> Option<String> {
 
 /// Names the cause with the most harm, with its process and place.
 fn look_first(worst: &WorstCause) -> String {
+    let WorstCause { spec, .. } = worst;
+    format!("Look first at: {}. {} {}", in_short(worst), spec.summary, spec.advice)
+}
+
+/// Names the causes behind it.
+fn look_then(others: &[WorstCause]) -> Option<String> {
+    let others: Vec<String> = others.iter().map(in_short).collect();
+    (!others.is_empty()).then(|| format!("Then at: {}.", others.join("; ")))
+}
+
+/// A cause with its count, process and place.
+fn in_short(worst: &WorstCause) -> String {
     let WorstCause { spec, resets, incidents, place } = worst;
     let count = match (resets, incidents) {
         (1, _) => "once".to_owned(),
@@ -122,7 +135,7 @@ fn look_first(worst: &WorstCause) -> String {
         (resets, incidents) => format!("{resets} resets in {incidents} bursts"),
     };
     let place = if place.is_empty() { String::new() } else { format!(", {place}") };
-    format!("Look first at: {} ({count}){place}. {} {}", spec.code, spec.summary, spec.advice)
+    format!("{} ({count}){place}", spec.code)
 }
 
 /// Joins parts of a sentence: `a, b and c`.
