@@ -43,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
         event.interface = 1;
     }),
     case("refused as soon as this host itself can, without a header", "connection-refused", |event| {
-        refused(event, 0.06)
+        refused(event, 0.06);
     }),
     case("refused by this host under its own address", "connection-refused", |event| {
         refused(event, 0.06);
