@@ -110,19 +110,22 @@ pub(crate) fn service_needs_only_its_capabilities(stage: &Stage) {
     assert!(sent["process"]["executable"].is_string(), "{sent:#}");
 }
 
-/// The unit, the rules, the rotation, and the flags, each checked by the program that reads it.
+/// The units, the rules, the rotation, and the flags, each checked by the program that reads it.
 pub(crate) fn programs_accept_their_files(_: &Stage) {
     let directory = tempfile::tempdir().unwrap();
-    let as_installed = directory.path().join("rsttrace.service");
-    let text = fs::read_to_string(file("systemd/rsttrace.service")).unwrap();
-    fs::write(&as_installed, text.replace("/usr/local/bin/rsttrace", "/bin/true")).unwrap();
-    let output = Command::new(host::program("systemd-analyze").unwrap())
-        .args(["verify", "--man=no"])
-        .arg(&as_installed)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("rsttrace.service:"), "{said}");
+    for name in ["rsttrace.service", "rsttrace-record.service"] {
+        let as_installed = directory.path().join(name);
+        let text = fs::read_to_string(file("systemd").join(name)).unwrap();
+        assert!(text.contains("\nExecStart=/usr/local/bin/rsttrace "), "{text}");
+        fs::write(&as_installed, text.replace("/usr/local/bin/rsttrace", "/bin/true")).unwrap();
+        let output = Command::new(host::program("systemd-analyze").unwrap())
+            .args(["verify", "--man=no"])
+            .arg(&as_installed)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains(&format!("{name}:")), "{said}");
+    }
     let run = |program: &str, arguments: &[&str], name: &str| {
         let place = file(name);
         let output = Command::new(host::program(program).unwrap())
