@@ -5,12 +5,13 @@ _rsttrace_words() {
         doctor) printf '%s\n' --json --help ;;
         explain) printf '%s\n' --json --help ;;
         record) printf '%s\n' --size --age --segment --min-free --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --metrics --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
-        replay) printf '%s\n' --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --no-summary --timeouts --help ;;
+        replay) printf '%s\n' --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --no-summary --rediagnose --timeouts --hints --help ;;
+        export) printf '%s\n' --format --anonymize --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --help ;;
         check-config) printf '%s\n' --help ;;
     esac
 }
 
-_rsttrace_commands() { printf '%s\n' doctor explain record replay check-config; }
+_rsttrace_commands() { printf '%s\n' doctor explain record replay export check-config; }
 
 _rsttrace_cause() { printf '%s\n' accept-overflow after-close aftermath bad-segment cleared-old-connection client-cancelled client-ended client-gave-up closed-with-unread-data connection-refused conntrack-invalid data-after-close firewall-reject gave-up-waiting given-up-earlier health-probe idle-reset idle-timeout-path injected keepalive-answer keepalive-race keepalive-timeout leaked-socket linger-zero linger2-expired listen-overflow listener-closed mptcp-subflow no-connection out-of-memory path-lost-state peer-aborted peer-closed-unread peer-lost-state peer-restarted peer-stopped-reading policy port-closed port-scan process-died process-ended process-exited refused-by-firewall relayed reused-closed-connection socket-destroyed stopped-reading time-wait tls-goodbye turned-away unknown user-timeout; }
 
@@ -19,6 +20,8 @@ _rsttrace_color() { printf '%s\n' auto always never; }
 _rsttrace_fault() { printf '%s\n' local peer path none unknown; }
 
 _rsttrace_fold() { printf '%s\n' auto always never; }
+
+_rsttrace_format() { printf '%s\n' json csv; }
 
 _rsttrace_group_by() { printf '%s\n' process pid cause fault peer peer-port local-port server direction state container pod unit netns; }
 
@@ -137,6 +140,28 @@ _rsttrace_values() {
         'replay --summary') _rsttrace_one _rsttrace_summary ;;
         'replay --group-by') _rsttrace_list _rsttrace_group_by ;;
         'replay --timeouts') _rsttrace_files "$value" ;;
+        'replay --hints') _rsttrace_files "$value" ;;
+        'export '[0-9]*) _rsttrace_files "$value" ;;
+        'export --format') _rsttrace_one _rsttrace_format ;;
+        'export --since') : ;;
+        'export --until') : ;;
+        'export --pid'|'export -p') _rsttrace_list _rsttrace_pids ;;
+        'export --comm'|'export -c') _rsttrace_one _rsttrace_comms ;;
+        'export --peer') : ;;
+        'export --not-peer') : ;;
+        'export --host') : ;;
+        'export --not-host') : ;;
+        'export --peer-port') _rsttrace_list _rsttrace_services ;;
+        'export --local-port') _rsttrace_list _rsttrace_services ;;
+        'export --port') _rsttrace_list _rsttrace_services ;;
+        'export --not-port') _rsttrace_list _rsttrace_services ;;
+        'export --netns') _rsttrace_netns ;;
+        'export --cgroup') _rsttrace_cgroups ;;
+        'export --unit') _rsttrace_list _rsttrace_units ;;
+        'export --container') : ;;
+        'export --pod') : ;;
+        'export --cause') _rsttrace_list _rsttrace_cause ;;
+        'export --fault') _rsttrace_list _rsttrace_fault ;;
         'check-config 0') _rsttrace_files "$value" ;;
         *) return 1 ;;
     esac
@@ -243,7 +268,28 @@ _rsttrace_takes_value() {
         'replay --fold'|\
         'replay --summary'|\
         'replay --group-by'|\
-        'replay --timeouts') ;;
+        'replay --timeouts'|\
+        'replay --hints'|\
+        'export --format'|\
+        'export --since'|\
+        'export --until'|\
+        'export --pid'|'export -p'|\
+        'export --comm'|'export -c'|\
+        'export --peer'|\
+        'export --not-peer'|\
+        'export --host'|\
+        'export --not-host'|\
+        'export --peer-port'|\
+        'export --local-port'|\
+        'export --port'|\
+        'export --not-port'|\
+        'export --netns'|\
+        'export --cgroup'|\
+        'export --unit'|\
+        'export --container'|\
+        'export --pod'|\
+        'export --cause'|\
+        'export --fault') ;;
         *) return 1 ;;
     esac
 }

@@ -1,10 +1,11 @@
-set -g __rsttrace_commands doctor explain record replay check-config
+set -g __rsttrace_commands doctor explain record replay export check-config
 
 complete -c rsttrace -f
 complete -c rsttrace -n __rsttrace_is_first -a doctor -d 'Check what can be traced on this host and how to fix what cannot'
 complete -c rsttrace -n __rsttrace_is_first -a explain -d 'List the causes of resets, or describe one in full'
 complete -c rsttrace -n __rsttrace_is_first -a record -d 'Record resets in files of bounded size and age, for \'rsttrace replay\''
 complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded as a live run prints it; needs no privileges'
+complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV), or to hand it on without names and addresses'
 complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file for --config'
 complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
 complete -c rsttrace -n '__rsttrace_is ' -l received -d 'Show only resets that this host receives'
@@ -132,7 +133,36 @@ complete -c rsttrace -n '__rsttrace_is replay' -s n -l numeric -d 'Show numbers 
 complete -c rsttrace -n '__rsttrace_is replay' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
 complete -c rsttrace -n '__rsttrace_is replay' -l group-by -d 'Count resets by these fields, in a table in the summary' -x -a '(__fish_complete_list , __rsttrace_group_by)'
 complete -c rsttrace -n '__rsttrace_is replay' -l no-summary -d 'Omit the summary at the end'
-complete -c rsttrace -n '__rsttrace_is replay' -l timeouts -d 'Read additional idle timeouts for the summary from a TOML file; those of a known owner replace the built-in ones' -r -F
+complete -c rsttrace -n '__rsttrace_is replay' -l rediagnose -d 'Diagnose again, by the rules of this version, from the facts that a recording has'
+complete -c rsttrace -n '__rsttrace_is replay' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
+complete -c rsttrace -n '__rsttrace_is replay' -l hints -d 'Read additional hints for programs of your own from a TOML file, for --rediagnose' -r -F
+complete -c rsttrace -n '__rsttrace_is export' -r -F
+complete -c rsttrace -n '__rsttrace_is export' -l format -d 'Set the format on standard output' -x -a '(__rsttrace_format)'
+complete -c rsttrace -n '__rsttrace_is export' -l anonymize -d 'Replace addresses, names and command lines by pseudonyms (not names of well-known programs); ports, PIDs and times stay'
+complete -c rsttrace -n '__rsttrace_is export' -l since -d 'Export only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
+complete -c rsttrace -n '__rsttrace_is export' -l until -d 'Export only what was before this time, in the forms of --since' -x
+complete -c rsttrace -n '__rsttrace_is export' -l sent -d 'Export only resets that this host sends'
+complete -c rsttrace -n '__rsttrace_is export' -l received -d 'Export only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is export' -s p -l pid -d 'Export only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
+complete -c rsttrace -n '__rsttrace_is export' -s c -l comm -d 'Export only sockets owned by processes of this name (repeatable)' -x -a '(__rsttrace_comms)'
+complete -c rsttrace -n '__rsttrace_is export' -l peer -d 'Export only these peers or networks, IPv4 or IPv6' -x
+complete -c rsttrace -n '__rsttrace_is export' -l not-peer -d 'Do not export these peers or networks' -x
+complete -c rsttrace -n '__rsttrace_is export' -l host -d 'Export only peers of these names, as shown in the output (no DNS); `*` stands for any text' -x
+complete -c rsttrace -n '__rsttrace_is export' -l not-host -d 'Do not export peers of these names' -x
+complete -c rsttrace -n '__rsttrace_is export' -l peer-port -d 'Export only these ports, ranges or names of services at the peer\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is export' -l local-port -d 'Export only these ports, ranges or names of services at this host\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is export' -l port -d 'Export only these ports, ranges or names of services at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is export' -l not-port -d 'Do not export these ports, ranges or names of services, at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is export' -s 4 -l ipv4 -d 'Export only IPv4'
+complete -c rsttrace -n '__rsttrace_is export' -s 6 -l ipv6 -d 'Export only IPv6'
+complete -c rsttrace -n '__rsttrace_is export' -l netns -d 'Export only this network namespace: a name of `ip netns`, a path such as /proc/PID/ns/net, or an inode number' -x -a '(__rsttrace_netns)'
+complete -c rsttrace -n '__rsttrace_is export' -l cgroup -d 'Export only sockets of this cgroup and its descendants, by path' -x -a '(__rsttrace_cgroups)'
+complete -c rsttrace -n '__rsttrace_is export' -l unit -d 'Export only sockets of these systemd units' -x -a '(__fish_complete_list , __rsttrace_units)'
+complete -c rsttrace -n '__rsttrace_is export' -l container -d 'Export only sockets of these containers, by name or by the beginning of the id' -x
+complete -c rsttrace -n '__rsttrace_is export' -l pod -d 'Export only sockets of these pods, as NAMESPACE/NAME or NAME' -x
+complete -c rsttrace -n '__rsttrace_is export' -l cause -d 'Export only these causes, by their codes' -x -a '(__fish_complete_list , __rsttrace_cause)'
+complete -c rsttrace -n '__rsttrace_is export' -l fault -d 'Export only resets that these sides should fix' -x -a '(__fish_complete_list , __rsttrace_fault)'
+complete -c rsttrace -n '__rsttrace_is export' -l no-benign -d 'Do not export harmless resets'
 complete -c rsttrace -n '__rsttrace_is check-config' -r -F
 complete -c rsttrace -s h -l help -d 'Print help'
 complete -c rsttrace -n '__rsttrace_is ' -s V -l version -d 'Print version'
@@ -217,6 +247,13 @@ function __rsttrace_fold
         'auto' 'On a terminal, from the sixth line of a kind in a second on' \
         'always' 'From the sixth line of a kind in a second on' \
         'never' 'Never' \
+        ;
+end
+
+function __rsttrace_format
+    printf '%s\t%s\n' \
+        'json' 'JSON lines as in a recording, which can be replayed and diagnosed again' \
+        'csv' 'A table of the resets, with a row of titles (RFC 4180)' \
         ;
 end
 

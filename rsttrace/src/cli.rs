@@ -90,9 +90,25 @@ pub(crate) const REPLAY_EXAMPLES: [Example; 4] = [
     },
 ];
 
+/// Uses of `export`, for its help and its manual page.
+pub(crate) const EXPORT_EXAMPLES: [Example; 3] = [
+    Example {
+        incident: "A week without what is harmless, for a spreadsheet",
+        commands: &["rsttrace export --format csv --no-benign --since 7d /var/log/rsttrace > resets.csv"],
+    },
+    Example {
+        incident: "The last hour, to hand it on without names and addresses",
+        commands: &["rsttrace export --anonymize --since 1h /var/log/rsttrace | zstd > resets.jsonl.zst"],
+    },
+    Example {
+        incident: "What was handed on, diagnosed by the rules of this version",
+        commands: &["rsttrace replay --rediagnose --output long resets.jsonl.zst"],
+    },
+];
+
 /// Exit statuses of a run.
 const STATUSES: &str = "0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user";
-/// Exit statuses of `replay`.
+/// Exit statuses of `replay` and `export`.
 const REPLAY_STATUSES: &str = "0 success, 1 error while writing, 2 usage error, or an input that cannot be read";
 
 /// Template of the help: the examples come before the options.
@@ -156,6 +172,7 @@ pub enum Command {
     #[command(after_help = after_help(&REPLAY_EXAMPLES, REPLAY_STATUSES))]
     Replay(Box<ReplayOptions>),
     /// Write what was recorded for other tools (CSV), or to hand it on without names and addresses
+    #[command(after_help = after_help(&EXPORT_EXAMPLES, REPLAY_STATUSES))]
     Export(Box<ExportOptions>),
     /// Validate a file for --config
     CheckConfig {
@@ -246,7 +263,7 @@ pub enum ExportFormat {
 
 /// Options of `export`.
 #[derive(Clone, Debug, Args)]
-#[command(mut_args(check_cause))]
+#[command(mut_args(of_export))]
 pub struct ExportOptions {
     /// Directory of a recording, file of JSON lines (also compressed: .zst, .gz), or - for standard input
     #[arg(value_name = "INPUT", required = true)]
@@ -285,6 +302,8 @@ pub enum Generated {
     ManRecord,
     /// Man page of `replay`
     ManReplay,
+    /// Man page of `export`
+    ManExport,
     /// Man page of `check-config`
     ManCheckConfig,
     /// Completions for bash
@@ -497,10 +516,19 @@ fn of_record(argument: Arg) -> Arg {
     if argument.get_id() == "config" {
         return argument.hide(true);
     }
+    reworded(argument, &[("Show only", "Record only"), ("Also show", "Also record"), ("Hide", "Do not record")])
+}
+
+/// Adapts an option that a live run shares with `export`: help says that it exports.
+fn of_export(argument: Arg) -> Arg {
+    reworded(check_cause(argument), &[("Show only", "Export only"), ("Hide", "Do not export")])
+}
+
+/// Replaces the beginning of an option's help: the first of each pair by the second.
+fn reworded(argument: Arg, beginnings: &[(&str, &str)]) -> Arg {
     let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-    let recorded = [("Show only", "Record only"), ("Also show", "Also record"), ("Hide", "Do not record")];
-    match recorded.iter().find_map(|(shown, recorded)| Some((recorded, help.strip_prefix(shown)?))) {
-        Some((recorded, rest)) => argument.help(format!("{recorded}{rest}")),
+    match beginnings.iter().find_map(|(shown, other)| Some((other, help.strip_prefix(shown)?))) {
+        Some((other, rest)) => argument.help(format!("{other}{rest}")),
         None => argument,
     }
 }
@@ -587,7 +615,7 @@ mod tests {
 
     #[test]
     fn examples_are_command_lines() {
-        let examples = EXAMPLES.iter().chain(&RECORD_EXAMPLES).chain(&REPLAY_EXAMPLES);
+        let examples = EXAMPLES.iter().chain(&RECORD_EXAMPLES).chain(&REPLAY_EXAMPLES).chain(&EXPORT_EXAMPLES);
         for line in examples.flat_map(|example| example.commands) {
             let words = line.split('|').next().unwrap_or_default().split_whitespace();
             if line.starts_with("rsttrace") {
@@ -602,11 +630,14 @@ mod tests {
     fn help_of_a_subcommand_hides_what_it_refuses() {
         let mut program = <Cli as clap::CommandFactory>::command();
         let mut help = |name| program.find_subcommand_mut(name).expect("there is one").render_long_help().to_string();
-        let (record, replay) = (help("record"), help("replay"));
+        let (record, replay, export) = (help("record"), help("replay"), help("export"));
         assert!(!record.contains("--config") && record.contains("Record only these causes"), "{record}");
         assert!(!record.contains("Show only") && !record.contains("Also show"), "{record}");
+        assert!(!export.contains("Show only") && export.contains("Export only these causes"), "{export}");
         assert!(!replay.contains("--metrics <") && !replay.contains("--summary-interval <"), "{replay}");
-        for (help, examples) in [(&record, &RECORD_EXAMPLES[..]), (&replay, &REPLAY_EXAMPLES)] {
+        for (help, examples) in
+            [(&record, &RECORD_EXAMPLES[..]), (&replay, &REPLAY_EXAMPLES), (&export, &EXPORT_EXAMPLES)]
+        {
             assert!(examples.iter().all(|example| help.contains(example.incident)), "{help}");
         }
     }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Command;
 use clap_mangen::Man;
 
-use crate::cli::{EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES};
+use crate::cli::{EXAMPLES, EXPORT_EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES};
 
 /// A page of its own.
 struct Page {
@@ -25,7 +25,7 @@ struct Page {
 /// Line for which the examples of help stand.
 const EXAMPLES_HERE: &str = ".\\\" examples\n";
 
-const PAGES: [Page; 6] = [
+const PAGES: [Page; 7] = [
     Page {
         subcommand: None,
         purpose: "trace TCP resets: peer, owner, state, cause",
@@ -35,6 +35,7 @@ const PAGES: [Page; 6] = [
             r"\fBrsttrace explain\fR [\fB\-\-json\fR] [\fICODE\fR]",
             r"\fBrsttrace record\fR [\fIoptions\fR] [\fIDIR\fR]",
             r"\fBrsttrace replay\fR [\fIoptions\fR] \fIINPUT\fR...",
+            r"\fBrsttrace export\fR [\fIoptions\fR] \fIINPUT\fR...",
             r"\fBrsttrace check\-config\fR \fIFILE\fR",
         ],
         sections: include_str!("rsttrace.roff"),
@@ -67,6 +68,13 @@ const PAGES: [Page; 6] = [
         synopsis: &[r"\fBrsttrace replay\fR [\fIoptions\fR] \fIINPUT\fR..."],
         sections: include_str!("replay.roff"),
         examples: &REPLAY_EXAMPLES,
+    },
+    Page {
+        subcommand: Some("export"),
+        purpose: "write recorded TCP resets as a table or with pseudonyms",
+        synopsis: &[r"\fBrsttrace export\fR [\fIoptions\fR] \fIINPUT\fR..."],
+        sections: include_str!("export.roff"),
+        examples: &EXPORT_EXAMPLES,
     },
     Page {
         subcommand: Some("check-config"),
