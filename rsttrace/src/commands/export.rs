@@ -29,21 +29,23 @@ enum Export<W: Write> {
 /// when standard output cannot be written to.
 pub(crate) fn run(options: ExportOptions) -> Result<(), Failure> {
     let ExportOptions { inputs, format, anonymize, since, until, filters } = options;
+    if format == ExportFormat::Json && inputs.len() > 1 {
+        return Err(Failure::usage("--format json takes one INPUT: its lines tell of one host"));
+    }
     let range = replay::range(since.as_deref(), until.as_deref(), &Zoned::now())?;
     let filter = RecordFilter::for_recording(filters)?;
     let mut inputs = Inputs::open(&inputs, range).map_err(Failure::usage)?;
     let mut anonymizer = anonymize.then(Anonymizer::default);
     let out = BufWriter::new(io::stdout().lock());
-    let written = Export::new(format, out).and_then(|mut export| {
-        for line in inputs.by_ref() {
-            if let Some(line) = wanted(line, &filter, anonymizer.as_mut()) {
-                export.write(&line)?;
-            }
-        }
-        export.flush()
+    let mut export = Export::new(format, out);
+    let written = inputs.by_ref().try_for_each(|line| match wanted(line, &filter, anonymizer.as_mut()) {
+        Some(line) => export.write(&line),
+        None => Ok(()),
     });
+    let is_foreign = inputs.is_foreign();
+    let written = written.and_then(|()| if is_foreign { Ok(()) } else { export.finish() });
     let said = inputs.notes();
-    if inputs.is_foreign() {
+    if is_foreign {
         return Err(Failure::usage(format_args!("nothing to export: {}", said.join("; "))));
     }
     said.into_iter().for_each(info);
@@ -57,6 +59,12 @@ fn wanted(line: Line, filter: &RecordFilter, anonymizer: Option<&mut Anonymizer>
         Line::Record(_) | Line::Summary(_) => return None,
         other => other,
     };
+    if let Line::Header(header) = &mut line
+        && !filter.is_everything()
+    {
+        let of = &mut Arc::make_mut(header).of;
+        Arc::make_mut(of).filtered = true;
+    }
     match (&mut line, anonymizer) {
         (Line::Record(record), Some(anonymizer)) => anonymizer.record(record),
         (Line::Header(header), Some(anonymizer)) => anonymizer.header(Arc::make_mut(header)),
@@ -66,11 +74,11 @@ fn wanted(line: Line, filter: &RecordFilter, anonymizer: Option<&mut Anonymizer>
 }
 
 impl<W: Write> Export<W> {
-    fn new(format: ExportFormat, out: W) -> io::Result<Self> {
-        Ok(match format {
+    fn new(format: ExportFormat, out: W) -> Self {
+        match format {
             ExportFormat::Json => Self::Json(JsonFormatter::with_facts(), out),
-            ExportFormat::Csv => Self::Csv(Box::new(TableWriter::new(out)?)),
-        })
+            ExportFormat::Csv => Self::Csv(Box::new(TableWriter::new(out))),
+        }
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
@@ -83,10 +91,11 @@ impl<W: Write> Export<W> {
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Writes what is left; of a table without rows the titles.
+    fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Json(_, out) => out.flush(),
-            Self::Csv(table) => table.flush(),
+            Self::Csv(table) => table.begin().and_then(|()| table.flush()),
         }
     }
 }

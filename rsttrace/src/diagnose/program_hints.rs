@@ -97,9 +97,11 @@ pub(super) fn is_forwarder(process: &Process) -> bool {
     TABLE.forwarders.iter().any(|name| **name == *process.comm || executable == Some(name))
 }
 
-/// Whether a name of a process is that of a program in the built-in table, or of an interpreter there.
+/// Whether a name of a process is that of a program in the built-in table, with or without a version (`python3.11`).
 pub(crate) fn is_well_known(comm: &str) -> bool {
-    TABLE.program.iter().flat_map(|program| &program.names).any(|name| comm.starts_with(&**name))
+    let is_version = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let mut names = TABLE.program.iter().flat_map(|program| &program.names);
+    names.any(|name| comm.strip_prefix(&**name).is_some_and(is_version))
 }
 
 /// Built-in hints for a cause, one for each program that has any.

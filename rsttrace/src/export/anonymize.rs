@@ -3,15 +3,15 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, LazyLock},
 };
 
 use crate::{
-    diagnose::program_hints,
+    diagnose::{catalogue, program_hints, timeouts::Timeouts},
     model::{
-        Cause, Container, Endpoint, Forwarded, Ignored, OtherEnd, Pod, Process, Record, RecordingHeader, Reset,
-        Translated,
+        Cause, Container, Direction, Endpoint, Forwarded, Ignored, OtherEnd, Pod, Process, Record, RecordingHeader,
+        Reset, Translated,
         internals::{Internals, KernelTask},
     },
 };
@@ -24,23 +24,6 @@ pub(crate) struct Anonymizer {
     names: HashMap<(&'static str, Arc<str>), Arc<str>>,
     /// Names of each kind so far.
     counts: HashMap<&'static str, u64>,
-}
-
-/// Originals of one record that its texts may contain, with their pseudonyms.
-#[derive(Default)]
-struct Replaced(Vec<(String, String)>);
-
-impl Replaced {
-    fn add(&mut self, original: &str, pseudonym: &str) {
-        if !original.is_empty() && original != pseudonym {
-            self.0.push((original.to_owned(), pseudonym.to_owned()));
-        }
-    }
-
-    /// The text with pseudonyms; the longest original first, since it may contain others.
-    fn text(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (original, pseudonym)| text.replace(original, pseudonym))
-    }
 }
 
 impl Anonymizer {
@@ -66,133 +49,165 @@ impl Anonymizer {
     }
 
     fn reset(&mut self, reset: &mut Reset) {
-        let mut replaced = Replaced::default();
-        self.text_name("host", &mut reset.host, &mut replaced);
-        self.end(&mut reset.local, &mut replaced);
-        self.address(&mut reset.peer.address, &mut replaced);
-        self.optional("peer", &mut reset.peer.name, &mut replaced);
+        self.text_name("host", &mut reset.host);
+        self.end(&mut reset.local);
+        self.address(&mut reset.peer.address);
+        self.optional("peer", &mut reset.peer.name);
         if let Some(process) = &mut reset.process {
-            self.process(process, &mut replaced);
+            self.process(process);
         }
         if let Some(actor) = &mut reset.actor {
-            self.comm(&mut actor.comm, &mut replaced);
+            self.comm(&mut actor.comm);
         }
         if let Some(path) = reset.cgroup.as_mut().and_then(|cgroup| cgroup.path.as_mut()) {
             *path = (&*self.name("/cgroup", path)).into();
         }
-        self.optional("unit", &mut reset.unit, &mut replaced);
+        self.optional("unit", &mut reset.unit);
         if let Some(container) = &mut reset.container {
-            self.container(container, &mut replaced);
+            self.container(container);
         }
         if let Some(pod) = &mut reset.pod {
-            self.pod(Arc::make_mut(pod), &mut replaced);
+            self.pod(Arc::make_mut(pod));
         }
         if let Some(Translated { local, peer, .. }) = &mut reset.translated {
-            self.end(local, &mut replaced);
-            self.end(peer, &mut replaced);
+            self.end(local);
+            self.end(peer);
         }
         if let Some(OtherEnd { process, container, .. }) = &mut reset.other_end {
             if let Some(process) = process {
-                self.comm(&mut process.comm, &mut replaced);
+                self.comm(&mut process.comm);
             }
             if let Some(container) = container {
-                self.container(container, &mut replaced);
+                self.container(container);
             }
         }
-        self.internals(&mut reset.internals, &mut replaced);
-        replaced.0.sort_by_key(|(original, _)| std::cmp::Reverse(original.len()));
-        cause(&mut reset.cause, &replaced);
+        self.internals(&mut reset.internals);
+        self.cause(&mut reset.cause, reset.direction);
+    }
+
+    /// Replaces what is in the texts of a cause. Advice becomes that of the catalogue: what a host's own tables, or the other end,
+    /// have added to it may name anything.
+    fn cause(&mut self, cause: &mut Cause, direction: Direction) {
+        let lines: Vec<String> = cause.evidence.lines().map(|line| self.text(without_own_timeouts(line))).collect();
+        cause.evidence = std::mem::take(&mut cause.evidence).cleared();
+        for line in &lines {
+            cause.evidence.push_parts([line]);
+        }
+        cause.advice = catalogue::find_in(cause.code, direction).map_or("", |spec| spec.advice).into();
+    }
+
+    /// A line of evidence with pseudonyms for the addresses and names in it, each of which stands as a word of its own.
+    fn text(&mut self, line: &str) -> String {
+        let mut text = String::with_capacity(line.len());
+        for word in line.split_inclusive([' ', '[', ']', ',', ';', '(', ')']) {
+            let bare = word.trim_end_matches([' ', '[', ']', ',', ';', '(', ')']);
+            text += &self.word(bare).unwrap_or_else(|| bare.to_owned());
+            text += word.get(bare.len()..).unwrap_or_default();
+        }
+        // Names of more than one word.
+        for ((kind, original), pseudonym) in &self.names {
+            if *kind == "process" && original.contains([' ', '[', ']', ',', ';', '(', ')']) {
+                text = text.replace(&**original, pseudonym);
+            }
+        }
+        text
+    }
+
+    /// The pseudonym for a word that is an address, with or without a port, or the name of a process that was replaced.
+    fn word(&mut self, word: &str) -> Option<String> {
+        if let Ok(address) = word.parse::<IpAddr>() {
+            return Some(self.pseudonym_of(address).to_string());
+        }
+        if let Ok(end) = word.parse::<SocketAddr>() {
+            return Some(SocketAddr::new(self.pseudonym_of(end.ip()), end.port()).to_string());
+        }
+        // IPv6 addresses with a port are in brackets, which part words.
+        self.names.get(&("process", Arc::from(word))).map(ToString::to_string)
     }
 
     fn ignored(&mut self, ignored: &mut Ignored) {
-        let mut replaced = Replaced::default();
-        self.text_name("host", &mut ignored.host, &mut replaced);
-        self.end(&mut ignored.local, &mut replaced);
-        self.address(&mut ignored.peer.address, &mut replaced);
-        self.optional("peer", &mut ignored.peer.name, &mut replaced);
+        self.text_name("host", &mut ignored.host);
+        self.end(&mut ignored.local);
+        self.address(&mut ignored.peer.address);
+        self.optional("peer", &mut ignored.peer.name);
         if let Some(process) = &mut ignored.process {
-            self.process(process, &mut replaced);
+            self.process(process);
         }
     }
 
     fn forwarded(&mut self, forwarded: &mut Forwarded) {
-        let mut replaced = Replaced::default();
-        self.text_name("host", &mut forwarded.host, &mut replaced);
-        self.end(&mut forwarded.from, &mut replaced);
-        self.end(&mut forwarded.to, &mut replaced);
-        self.optional("interface", &mut forwarded.interface.name, &mut replaced);
+        self.text_name("host", &mut forwarded.host);
+        self.end(&mut forwarded.from);
+        self.end(&mut forwarded.to);
+        self.optional("interface", &mut forwarded.interface.name);
     }
 
     /// Facts: the processes and addresses in them.
-    fn internals(&mut self, internals: &mut Internals, replaced: &mut Replaced) {
+    fn internals(&mut self, internals: &mut Internals) {
         let found = &mut internals.holder_findings;
         let tasks = [&mut internals.owner, &mut internals.holder, &mut found.holder, &mut found.closer];
         for KernelTask { comm, .. } in tasks.into_iter().flatten() {
-            self.comm(comm, replaced);
+            self.comm(comm);
         }
         if let Some(entry) = &mut internals.conntrack {
             for tuple in [&mut entry.original, &mut entry.reply] {
-                self.end(&mut tuple.source, replaced);
-                self.end(&mut tuple.destination, replaced);
+                self.end(&mut tuple.source);
+                self.end(&mut tuple.destination);
             }
         }
     }
 
-    fn process(&mut self, process: &mut Process, replaced: &mut Replaced) {
+    fn process(&mut self, process: &mut Process) {
         let Process { comm, executable, command_line, user, cgroup, .. } = process;
-        self.comm(comm, replaced);
-        self.optional("/executable", executable, replaced);
-        self.optional("command line", command_line, replaced);
-        self.optional("user", user, replaced);
+        self.comm(comm);
+        self.optional("/executable", executable);
+        self.optional("command line", command_line);
+        self.optional("user", user);
         if let Some(path) = cgroup {
             *path = (&*self.name("/cgroup", path)).into();
         }
     }
 
-    fn container(&mut self, container: &mut Container, replaced: &mut Replaced) {
+    fn container(&mut self, container: &mut Container) {
         let Container { runtime: _, id, pod_uid, name, image, service } = container;
-        self.text_name("container", id, replaced);
-        self.optional("pod-uid", pod_uid, replaced);
-        self.optional("container-name", name, replaced);
-        self.optional("image", image, replaced);
-        self.optional("service", service, replaced);
+        self.text_name("container", id);
+        self.optional("pod-uid", pod_uid);
+        self.optional("container-name", name);
+        self.optional("image", image);
+        self.optional("service", service);
     }
 
-    fn pod(&mut self, pod: &mut Pod, replaced: &mut Replaced) {
+    fn pod(&mut self, pod: &mut Pod) {
         let Pod { namespace, name, uid, container } = pod;
-        self.text_name("namespace", namespace, replaced);
-        self.text_name("pod", name, replaced);
-        self.text_name("pod-uid", uid, replaced);
-        self.optional("container-name", container, replaced);
+        self.text_name("namespace", namespace);
+        self.text_name("pod", name);
+        self.text_name("pod-uid", uid);
+        self.optional("container-name", container);
     }
 
     /// The name of a process. That of a well-known program stays: it says nothing of the host, and much of the cause.
-    fn comm(&mut self, comm: &mut Arc<str>, replaced: &mut Replaced) {
+    fn comm(&mut self, comm: &mut Arc<str>) {
         if !program_hints::is_well_known(comm) {
-            self.text_name("process", comm, replaced);
+            self.text_name("process", comm);
         }
     }
 
-    fn optional(&mut self, kind: &'static str, name: &mut Option<Arc<str>>, replaced: &mut Replaced) {
+    fn optional(&mut self, kind: &'static str, name: &mut Option<Arc<str>>) {
         if let Some(name) = name {
-            self.text_name(kind, name, replaced);
+            self.text_name(kind, name);
         }
     }
 
-    fn text_name(&mut self, kind: &'static str, name: &mut Arc<str>, replaced: &mut Replaced) {
-        let pseudonym = self.name(kind, name);
-        replaced.add(name, &pseudonym);
-        *name = pseudonym;
+    fn text_name(&mut self, kind: &'static str, name: &mut Arc<str>) {
+        *name = self.name(kind, name);
     }
 
-    fn end(&mut self, end: &mut Endpoint, replaced: &mut Replaced) {
-        self.address(&mut end.address, replaced);
+    fn end(&mut self, end: &mut Endpoint) {
+        self.address(&mut end.address);
     }
 
-    fn address(&mut self, address: &mut IpAddr, replaced: &mut Replaced) {
-        let pseudonym = self.pseudonym_of(*address);
-        replaced.add(&address.to_string(), &pseudonym.to_string());
-        *address = pseudonym;
+    fn address(&mut self, address: &mut IpAddr) {
+        *address = self.pseudonym_of(*address);
     }
 
     fn name(&mut self, kind: &'static str, name: &str) -> Arc<str> {
@@ -219,14 +234,17 @@ impl Anonymizer {
     }
 }
 
-/// Replaces what is in the texts of a cause. The codes are this program's own.
-fn cause(cause: &mut Cause, replaced: &Replaced) {
-    let lines: Vec<String> = cause.evidence.lines().map(|line| replaced.text(line)).collect();
-    cause.evidence = std::mem::take(&mut cause.evidence).cleared();
-    for line in &lines {
-        cause.evidence.push_parts([line]);
+/// A line of evidence without the owners of timeouts in parentheses, where one of them is not of the built-in table.
+fn without_own_timeouts(line: &str) -> &str {
+    static BUILT_IN: LazyLock<Timeouts> = LazyLock::new(|| Timeouts::read(None).unwrap_or_default());
+    let Some((before, owners)) = line.strip_suffix(')').and_then(|line| line.rsplit_once(" (")) else { return line };
+    if !owners.contains(" s: ") {
+        return line;
     }
-    cause.advice = replaced.text(&cause.advice).into();
+    let names =
+        owners.split("; ").flat_map(|of_time| of_time.split_once(" s: ").map_or("", |(_, names)| names).split(", "));
+    let is_built_in = |name: &str| BUILT_IN.rows().iter().any(|row| row.owner == name);
+    if names.into_iter().all(is_built_in) { line } else { before }
 }
 
 #[cfg(test)]
@@ -281,5 +299,37 @@ mod tests {
             }
         }
         assert!(peers.len() > 1);
+    }
+
+    #[test]
+    fn words_are_replaced_and_parts_of_words_are_not() {
+        let mut anonymizer = Anonymizer::default();
+        let mut comm: Arc<str> = "a".into();
+        anonymizer.comm(&mut comm);
+        let mut other: Arc<str> = "my app".into();
+        anonymizer.comm(&mut other);
+        let line =
+            "the other end is on this host: a[12] sent the reset, what had come from 172.31.77.2:47302, and my app[3]";
+        let expected = "the other end is on this host: process-1[12] sent the reset, what had come from 10.0.0.1:47302, and process-2[3]";
+        assert_eq!(anonymizer.text(line), expected);
+        assert_eq!(anonymizer.text("TTL 64, fe80::1 and 127.0.0.1:80"), "TTL 64, fd00::2 and 127.0.0.1:80");
+    }
+
+    #[test]
+    fn timeouts_of_a_host_are_left_out() {
+        for (line, expected) in [
+            (
+                "the last send came after a silence of 3.0 s (3 s: quince)",
+                "the last send came after a silence of 3.0 s",
+            ),
+            ("nothing had gone either way for 5.0 s (5 s: Node.js, quince)", "nothing had gone either way for 5.0 s"),
+            (
+                "nothing had gone either way for 5.0 s (5 s: Node.js)",
+                "nothing had gone either way for 5.0 s (5 s: Node.js)",
+            ),
+            ("nothing had gone for 4.0 s (no known timeout)", "nothing had gone for 4.0 s (no known timeout)"),
+        ] {
+            assert_eq!(without_own_timeouts(line), expected);
+        }
     }
 }

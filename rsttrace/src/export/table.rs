@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use csv::Writer;
+use csv::{ErrorKind, Terminator, Writer, WriterBuilder};
 use jiff::Timestamp;
 
 use crate::{
@@ -93,19 +93,27 @@ const TEXTS: [&str; 3] = ["summary", "evidence", "advice"];
 /// Writes resets as rows, below a row of titles.
 pub(crate) struct TableWriter<W: Write> {
     writer: Writer<W>,
+    /// Whether the titles are written.
+    is_begun: bool,
 }
 
 impl<W: Write> TableWriter<W> {
-    /// Begins a table. Fails where it cannot be written.
-    pub(crate) fn new(out: W) -> io::Result<Self> {
-        let mut writer = Writer::from_writer(out);
-        writer.write_record(COLUMNS.iter().chain(&TEXTS))?;
-        Ok(Self { writer })
+    pub(crate) fn new(out: W) -> Self {
+        Self { writer: WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out), is_begun: false }
+    }
+
+    /// Writes the row of titles, unless it is there. Fails where it cannot be written.
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            self.writer.write_record(COLUMNS.iter().chain(&TEXTS)).map_err(io_error)?;
+        }
+        Ok(())
     }
 
     /// Writes a reset as a row; other records have none. Fails where it cannot be written.
     pub(crate) fn write(&mut self, record: &Record) -> io::Result<()> {
         let Record::Reset(reset) = record else { return Ok(()) };
+        self.begin()?;
         let fields = record_fields(record);
         for column in COLUMNS.iter().chain(&TEXTS) {
             let cell = match *column {
@@ -117,9 +125,9 @@ impl<W: Write> TableWriter<W> {
                     None => String::new(),
                 },
             };
-            self.writer.write_field(cell)?;
+            self.writer.write_field(cell).map_err(io_error)?;
         }
-        self.writer.write_record(None::<&[u8]>)?;
+        self.writer.write_record(None::<&[u8]>).map_err(io_error)?;
         Ok(())
     }
 
@@ -129,13 +137,21 @@ impl<W: Write> TableWriter<W> {
     }
 }
 
+/// The error of the output itself, by which a closed pipe is recognised.
+fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        ErrorKind::Io(error) => error,
+        kind => io::Error::other(format!("{kind:?}")),
+    }
+}
+
 fn written(time: Timestamp) -> String {
     format!("{time:.9}")
 }
 
 /// A text that no spreadsheet takes for a formula: names and command lines are written by strangers.
 fn cell(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{text}") } else { text.to_owned() }
 }
 
 #[cfg(test)]
@@ -166,7 +182,7 @@ mod tests {
 
     #[test]
     fn rows_are_read_back() {
-        let mut table = TableWriter::new(Vec::new()).expect("a vector");
+        let mut table = TableWriter::new(Vec::new());
         let mut count = 0;
         for record in golden() {
             table.write(&record).expect("a vector");

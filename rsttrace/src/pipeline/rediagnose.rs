@@ -115,6 +115,8 @@ pub(super) struct Rediagnosis {
     last_seq: u64,
     /// Records without facts, which keep their causes.
     pub(super) without_facts: u64,
+    /// Whether filters had left resets out of what is read.
+    pub(super) is_filtered: bool,
 }
 
 /// A chain without memory of earlier resets.
@@ -145,6 +147,7 @@ impl Rediagnosis {
             output: Reordered::default(),
             last_seq: 0,
             without_facts: 0,
+            is_filtered: false,
         }
     }
 
@@ -157,6 +160,7 @@ impl Rediagnosis {
             self.last_seq = 0;
         }
         self.run = Some(header.run);
+        self.is_filtered |= header.of.filtered;
     }
 
     /// Takes a record, and emits those whose turn it is.

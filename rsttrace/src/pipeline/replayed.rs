@@ -141,7 +141,7 @@ impl Replay {
         let Counted { results, span } = counted;
         let outputs = outputs.map_or_else(|| open(&output, &span), Ok)?;
         let mut said = inputs.as_ref().map(Inputs::notes).unwrap_or_default();
-        said.extend(chain.note());
+        said.extend(chain.notes());
         if inputs.as_ref().is_some_and(Inputs::is_foreign) {
             return Err(Failure::usage(format_args!("nothing to replay: {}", said.join("; "))));
         }
@@ -204,11 +204,15 @@ impl Chain {
     }
 
     /// What has to be said at the end.
-    fn note(&self) -> Option<String> {
-        let Self::Rediagnosis(rediagnosis) = self else { return None };
-        let count = rediagnosis.without_facts;
+    fn notes(&self) -> impl Iterator<Item = String> {
+        let (count, is_filtered) = match self {
+            Self::Filter(_) => (0, false),
+            Self::Rediagnosis(rediagnosis) => (rediagnosis.without_facts, rediagnosis.is_filtered),
+        };
         let why = "records have no facts, as only recordings have them, and keep their causes";
-        (count > 0).then(|| format!("{count} {why}"))
+        let without_facts = (count > 0).then(|| format!("{count} {why}"));
+        let less = "filters had left resets out of the recording: what depends on others may be told otherwise";
+        without_facts.into_iter().chain(is_filtered.then(|| less.to_owned()))
     }
 }
 

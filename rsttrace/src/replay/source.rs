@@ -173,7 +173,9 @@ impl Iterator for Inputs {
                 }
                 Line::Record(_) | Line::Summary(_) => {}
             }
-            if self.range.contains(line.time()) {
+            // A header describes what comes after it.
+            let is_header_before = matches!(line, Line::Header(_)) && !self.range.is_over(line.time());
+            if self.range.contains(line.time()) || is_header_before {
                 return Some(line);
             }
             if self.range.since.is_some_and(|since| line.time() < since) {

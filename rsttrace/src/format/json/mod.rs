@@ -76,7 +76,8 @@ impl JsonFormatter {
 
     /// Adds the facts to the object that was written last, where they are wanted.
     fn append_facts(&mut self, facts: &Internals) -> io::Result<()> {
-        if !self.facts {
+        // What was read from a file without facts has none.
+        if !self.facts || facts.record == 0 {
             return Ok(());
         }
         self.line.pop();

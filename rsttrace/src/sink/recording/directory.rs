@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use jiff::Timestamp;
 use nix::sys::statvfs::fstatvfs;
 
@@ -169,21 +169,26 @@ impl Directory {
         }
     }
 
-    /// Removes the oldest segments, but none of `kept`, until what is about to be written fits within the limits. Returns
-    /// what was removed. Fails where it does not fit then.
-    pub(super) fn make_room(&mut self, room: Room, kept: &[Option<&Path>]) -> Result<Vec<PathBuf>> {
+    /// Removes the oldest segments, but not the active one, until what is about to be written fits within the limits. Returns
+    /// what was removed, and an error where it does not fit then. `compressed` is the segment that is being compressed.
+    pub(super) fn make_room(
+        &mut self,
+        room: Room,
+        active: Option<&Path>,
+        compressed: Option<&Path>,
+    ) -> (Vec<PathBuf>, Result<()>) {
         let mut removed = Vec::new();
         loop {
             // A segment that is being compressed takes its place twice for a moment; a quarter of it is far more than that.
             let used: u64 = self.segments.iter().map(|segment| segment.bytes).sum::<u64>()
-                + kept.get(1).copied().flatten().map_or(0, |path| self.bytes_of(path) / 4);
+                + compressed.map_or(0, |path| self.bytes_of(path) / 4);
             let free = self.free();
             let is_short = free.is_some_and(|free| free < room.min_free.saturating_add(room.bytes));
             if used + room.bytes <= room.size && !is_short {
                 // Reported once while it is short, and not at each removal.
                 let is_ample = |free| free > room.min_free.saturating_add(room.min_free / 4);
                 self.is_short &= !free.is_none_or(is_ample);
-                return Ok(removed);
+                return (removed, Ok(()));
             }
             if is_short && !std::mem::replace(&mut self.is_short, true) {
                 info(format_args!(
@@ -192,21 +197,20 @@ impl Directory {
                     room.min_free >> 20
                 ));
             }
-            let is_kept = |segment: &SegmentFile| kept.iter().flatten().any(|path| *path == segment.path);
-            let Some(oldest) = self.segments.iter().position(|segment| !is_kept(segment)) else {
-                let free = free.unwrap_or_default() >> 20;
-                bail!("{}: no room: {free} MiB are free, and no older segment is left to remove", self.path.display());
+            let Some(oldest) = self.segments.iter().position(|segment| active != Some(&*segment.path)) else {
+                let (path, free) = (self.path.display(), free.unwrap_or_default() >> 20);
+                let error = anyhow!("{path}: no room: {free} MiB are free, and no older segment is left to remove");
+                return (removed, Err(error));
             };
             removed.push(self.remove(oldest));
         }
     }
 
-    /// Removes segments that were last changed longer ago than this, but none of `kept`. Returns what was removed.
-    pub(super) fn remove_older(&mut self, age: Duration, kept: &[Option<&Path>]) -> Vec<PathBuf> {
+    /// Removes segments that were last changed longer ago than this, but not the active one. Returns what was removed.
+    pub(super) fn remove_older(&mut self, age: Duration, active: Option<&Path>) -> Vec<PathBuf> {
         // A clock that was set back makes nothing older.
         let is_older = |segment: &SegmentFile| segment.changed.elapsed().is_ok_and(|elapsed| elapsed > age);
-        let is_kept = |segment: &SegmentFile| kept.iter().flatten().any(|path| *path == segment.path);
-        self.remove_where(|segment| is_older(segment) && !is_kept(segment))
+        self.remove_where(|segment| is_older(segment) && active != Some(&*segment.path))
     }
 
     fn remove_where(&mut self, mut chosen: impl FnMut(&SegmentFile) -> bool) -> Vec<PathBuf> {

@@ -233,14 +233,24 @@ impl RecordingSink {
         }
     }
 
+    /// Forgets segments that were removed, and stops the compression of one. Blocks for the rest of a frame then, a millisecond.
+    fn forget(&mut self, removed: &[PathBuf]) {
+        self.full.retain(|path| !removed.contains(path));
+        let is_removed = |compression: &mut Compression| removed.iter().any(|path| path == compression.path());
+        if let Some(compression) = self.compression.take_if(is_removed) {
+            compression.cancel();
+        }
+    }
+
     /// Removes the oldest segments until so many bytes more fit within the limits. Fails where they do not.
     fn make_room(&mut self, bytes: usize) -> Result<()> {
         let limits = Room { size: self.options.size, min_free: self.options.min_free, bytes: bytes as u64 };
         let active = self.active.as_ref().map(|active| active.path.as_path());
-        let kept = [active, self.compression.as_ref().map(Compression::path)];
-        let removed = self.directory.make_room(limits, &kept)?;
-        self.full.retain(|path| !removed.contains(path));
-        Ok(())
+        let compressed = self.compression.as_ref().map(Compression::path);
+        let removed = self.directory.make_room(limits, active, compressed);
+        let (removed, result) = removed;
+        self.forget(&removed);
+        result
     }
 
     /// Writes the block. Where that fails nothing of it stays in the file.
@@ -331,9 +341,8 @@ impl Sink for RecordingSink {
             self.close()?;
         }
         let active = self.active.as_ref().map(|active| active.path.as_path());
-        let kept = [active, self.compression.as_ref().map(Compression::path)];
-        let removed = self.directory.remove_older(self.options.age, &kept);
-        self.full.retain(|path| !removed.contains(path));
+        let removed = self.directory.remove_older(self.options.age, active);
+        self.forget(&removed);
         self.compress();
         Ok(())
     }
