@@ -4,7 +4,7 @@ _rsttrace_words() {
         rsttrace) printf '%s\n' --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --hints --names --config --ready-fd --help --version ;;
         doctor) printf '%s\n' --json --help ;;
         explain) printf '%s\n' --json --help ;;
-        record) printf '%s\n' --size --age --segment --min-free --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --metrics --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
+        record) printf '%s\n' --size --age --segment --min-free --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --metrics --quiet --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
         replay) printf '%s\n' --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --no-summary --rediagnose --timeouts --hints --help ;;
         export) printf '%s\n' --format --anonymize --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --help ;;
         check-config) printf '%s\n' --help ;;
@@ -39,7 +39,7 @@ _rsttrace_transport() { printf '%s\n' auto ring perf; }
 _rsttrace_values() {
     case "$1 $2" in
         'rsttrace --pid'|'rsttrace -p') _rsttrace_list _rsttrace_pids ;;
-        'rsttrace --comm'|'rsttrace -c') _rsttrace_one _rsttrace_comms ;;
+        'rsttrace --comm'|'rsttrace -c') _rsttrace_list _rsttrace_comms ;;
         'rsttrace --peer') : ;;
         'rsttrace --not-peer') : ;;
         'rsttrace --host') : ;;
@@ -84,7 +84,7 @@ _rsttrace_values() {
         'record --segment') : ;;
         'record --min-free') : ;;
         'record --pid'|'record -p') _rsttrace_list _rsttrace_pids ;;
-        'record --comm'|'record -c') _rsttrace_one _rsttrace_comms ;;
+        'record --comm'|'record -c') _rsttrace_list _rsttrace_comms ;;
         'record --peer') : ;;
         'record --not-peer') : ;;
         'record --host') : ;;
@@ -115,7 +115,7 @@ _rsttrace_values() {
         'replay --since') : ;;
         'replay --until') : ;;
         'replay --pid'|'replay -p') _rsttrace_list _rsttrace_pids ;;
-        'replay --comm'|'replay -c') _rsttrace_one _rsttrace_comms ;;
+        'replay --comm'|'replay -c') _rsttrace_list _rsttrace_comms ;;
         'replay --peer') : ;;
         'replay --not-peer') : ;;
         'replay --host') : ;;
@@ -146,7 +146,7 @@ _rsttrace_values() {
         'export --since') : ;;
         'export --until') : ;;
         'export --pid'|'export -p') _rsttrace_list _rsttrace_pids ;;
-        'export --comm'|'export -c') _rsttrace_one _rsttrace_comms ;;
+        'export --comm'|'export -c') _rsttrace_list _rsttrace_comms ;;
         'export --peer') : ;;
         'export --not-peer') : ;;
         'export --host') : ;;

@@ -10,7 +10,7 @@ complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file 
 complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
 complete -c rsttrace -n '__rsttrace_is ' -l received -d 'Show only resets that this host receives'
 complete -c rsttrace -n '__rsttrace_is ' -s p -l pid -d 'Show only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
-complete -c rsttrace -n '__rsttrace_is ' -s c -l comm -d 'Show only sockets owned by processes of this name (repeatable)' -x -a '(__rsttrace_comms)'
+complete -c rsttrace -n '__rsttrace_is ' -s c -l comm -d 'Show only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
 complete -c rsttrace -n '__rsttrace_is ' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
 complete -c rsttrace -n '__rsttrace_is ' -l not-peer -d 'Hide these peers or networks' -x
 complete -c rsttrace -n '__rsttrace_is ' -l host -d 'Show only peers of these names, as shown in the output (no DNS); `*` stands for any text' -x
@@ -66,7 +66,7 @@ complete -c rsttrace -n '__rsttrace_is record' -l min-free -d 'Leave this much o
 complete -c rsttrace -n '__rsttrace_is record' -l sent -d 'Record only resets that this host sends'
 complete -c rsttrace -n '__rsttrace_is record' -l received -d 'Record only resets that this host receives'
 complete -c rsttrace -n '__rsttrace_is record' -s p -l pid -d 'Record only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
-complete -c rsttrace -n '__rsttrace_is record' -s c -l comm -d 'Record only sockets owned by processes of this name (repeatable)' -x -a '(__rsttrace_comms)'
+complete -c rsttrace -n '__rsttrace_is record' -s c -l comm -d 'Record only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
 complete -c rsttrace -n '__rsttrace_is record' -l peer -d 'Record only these peers or networks, IPv4 or IPv6' -x
 complete -c rsttrace -n '__rsttrace_is record' -l not-peer -d 'Do not record these peers or networks' -x
 complete -c rsttrace -n '__rsttrace_is record' -l host -d 'Record only peers of these names, as shown in the output (no DNS); `*` stands for any text' -x
@@ -88,6 +88,7 @@ complete -c rsttrace -n '__rsttrace_is record' -l no-benign -d 'Do not record ha
 complete -c rsttrace -n '__rsttrace_is record' -l ignored -d 'Also record incoming resets that the kernel discarded (out of window, half-open, closed, …)'
 complete -c rsttrace -n '__rsttrace_is record' -l forwarded -d 'Also record resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)' -x -a '(__rsttrace_interfaces)'
 complete -c rsttrace -n '__rsttrace_is record' -l metrics -d 'Serve Prometheus metrics on this port of the loopback address, or on this address and port' -x
+complete -c rsttrace -n '__rsttrace_is record' -s q -l quiet -d 'Print only warnings and errors on standard error: no start lines, no summary'
 complete -c rsttrace -n '__rsttrace_is record' -s d -l duration -d 'Stop after this time, such as 30s or 5m' -x
 complete -c rsttrace -n '__rsttrace_is record' -l count -d 'Stop after this many records of resets (not of ignored and forwarded ones)' -x
 complete -c rsttrace -n '__rsttrace_is record' -l transport -d 'Set the buffer between kernel and user space' -x -a '(__rsttrace_transport)'
@@ -103,7 +104,7 @@ complete -c rsttrace -n '__rsttrace_is replay' -l until -d 'Show only what was b
 complete -c rsttrace -n '__rsttrace_is replay' -l sent -d 'Show only resets that this host sends'
 complete -c rsttrace -n '__rsttrace_is replay' -l received -d 'Show only resets that this host receives'
 complete -c rsttrace -n '__rsttrace_is replay' -s p -l pid -d 'Show only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
-complete -c rsttrace -n '__rsttrace_is replay' -s c -l comm -d 'Show only sockets owned by processes of this name (repeatable)' -x -a '(__rsttrace_comms)'
+complete -c rsttrace -n '__rsttrace_is replay' -s c -l comm -d 'Show only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
 complete -c rsttrace -n '__rsttrace_is replay' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l not-peer -d 'Hide these peers or networks' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l host -d 'Show only peers of these names, as shown in the output (no DNS); `*` stands for any text' -x
@@ -144,7 +145,7 @@ complete -c rsttrace -n '__rsttrace_is export' -l until -d 'Export only what was
 complete -c rsttrace -n '__rsttrace_is export' -l sent -d 'Export only resets that this host sends'
 complete -c rsttrace -n '__rsttrace_is export' -l received -d 'Export only resets that this host receives'
 complete -c rsttrace -n '__rsttrace_is export' -s p -l pid -d 'Export only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
-complete -c rsttrace -n '__rsttrace_is export' -s c -l comm -d 'Export only sockets owned by processes of this name (repeatable)' -x -a '(__rsttrace_comms)'
+complete -c rsttrace -n '__rsttrace_is export' -s c -l comm -d 'Export only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
 complete -c rsttrace -n '__rsttrace_is export' -l peer -d 'Export only these peers or networks, IPv4 or IPv6' -x
 complete -c rsttrace -n '__rsttrace_is export' -l not-peer -d 'Do not export these peers or networks' -x
 complete -c rsttrace -n '__rsttrace_is export' -l host -d 'Export only peers of these names, as shown in the output (no DNS); `*` stands for any text' -x

@@ -216,6 +216,9 @@ pub struct RecordOptions {
     /// Serve Prometheus metrics on this port of the loopback address, or on this address and port
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen, help_heading = "Running")]
     pub metrics: Option<SocketAddr>,
+    /// Print only warnings and errors on standard error: no start lines, no summary
+    #[arg(short, long, help_heading = "Running")]
+    pub quiet: bool,
     /// Limits and resources of the run.
     #[command(flatten)]
     pub run: RunOptions,

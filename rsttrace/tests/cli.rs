@@ -137,7 +137,7 @@ fn mistakes_have_a_tip() {
         (&["--port", "80,"], "'--port 80'"),
         (&["--port", "80,", "90"], "'--port 80,90'"),
         (&["--port", "80", "90"], "did you mean '--port 80,90'?"),
-        (&["--comm", "nginx", "envoy"], "did you mean '--comm nginx --comm envoy'?"),
+        (&["--comm", "nginx", "envoy"], "did you mean '--comm nginx,envoy'?"),
         (&["--output", "text,json"], "standard output takes one format"),
         (&["--color", "auto,never"], "'--color' takes one value"),
         (&["explain", "linger-zero", "port-closed"], "'explain' takes one CODE"),

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use anyhow::anyhow;
 use jiff::Zoned;
 
 use super::replay;
@@ -49,7 +50,8 @@ pub(crate) fn run(options: ExportOptions) -> Result<(), Failure> {
         return Err(Failure::usage(format_args!("nothing to export: {}", said.join("; "))));
     }
     said.into_iter().for_each(info);
-    written.map_err(Failure::stdout)
+    written.map_err(Failure::stdout)?;
+    if inputs.is_damaged() { Err(Failure::Running(anyhow!("an input could not be read to its end"))) } else { Ok(()) }
 }
 
 /// A line that passes the filters, with pseudonyms where they are wanted. Summaries have names, and are made anew by a replay.

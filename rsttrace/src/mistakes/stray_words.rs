@@ -179,7 +179,7 @@ mod tests {
             (&["--port", "80", "90"][..], Some("did you mean '--port 80,90'?")),
             (&["--port=80", "90"], Some("did you mean '--port 80,90'?")),
             (&["--sent", "-p", "7", "8"], Some("did you mean '-p 7,8'?")),
-            (&["--comm", "nginx", "envoy"], Some("did you mean '--comm nginx --comm envoy'?")),
+            (&["--comm", "nginx", "envoy"], Some("did you mean '--comm nginx,envoy'?")),
             (&["--peer", "10.0.0.1", "10.0.0.2"], Some("did you mean '--peer 10.0.0.1,10.0.0.2'?")),
             (&["-n", "10"], Some("did you mean '--count 10'? '-n' shows numbers in place of names")),
             (&["--comm", "nginx", "443"], None),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use jiff::Timestamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -145,11 +145,12 @@ impl Replay {
         if inputs.as_ref().is_some_and(Inputs::is_foreign) {
             return Err(Failure::usage(format_args!("nothing to replay: {}", said.join("; "))));
         }
-        if !output.quiet {
-            said.into_iter().for_each(info);
-        }
+        // What is missing is a warning, which --quiet leaves.
+        said.into_iter().for_each(info);
+        let is_damaged = inputs.as_ref().is_some_and(Inputs::is_damaged);
         let degraded = inputs.as_ref().map(Inputs::degraded).unwrap_or_default();
-        finish(outputs, results, &span, &output, &diagnosis, degraded).await
+        finish(outputs, results, &span, &output, &diagnosis, degraded).await?;
+        if is_damaged { Err(Failure::Running(anyhow!("an input could not be read to its end"))) } else { Ok(()) }
     }
 }
 

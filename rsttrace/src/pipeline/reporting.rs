@@ -11,7 +11,7 @@ use crate::{
     format::Format,
     metrics::Scrape,
     model::{Coverage, Lost, LostWhere, Record, Summary},
-    sink::outputs::Outputs,
+    sink::{SinkSpec, outputs::Outputs},
     summary::{SummaryContext, coverage::CounterBaseline},
     util::{
         degraded::{self, Degraded},
@@ -164,6 +164,9 @@ impl Pipeline {
         let place =
             if stages.filter.filters().netns.is_some() { "one network namespace" } else { "all network namespaces" };
         info(format_args!("watching resets in {place} (version {}); press Ctrl-C to stop", env!("CARGO_PKG_VERSION")));
+        for place in sink.iter().filter_map(SinkSpec::recording_place) {
+            info(format_args!("recording to {place}"));
+        }
         if let Some(limits) = degraded::limits(&self.loaded.degraded) {
             info(format_args!("limited: {limits}; 'rsttrace doctor' has reasons and remedies"));
         }

@@ -38,8 +38,10 @@ impl Line {
 /// Why a line is not understood.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LineError {
-    /// It is no JSON object of this program, or torn.
+    /// It is no JSON object of this program.
     Foreign,
+    /// It begins as a line of this program, and is cut off or damaged.
+    Torn,
     /// It has another version of the contract.
     Version(u64),
     /// It is a type that this version does not know.
@@ -52,6 +54,7 @@ impl fmt::Display for LineError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Foreign => formatter.write_str("it is no record of rsttrace"),
+            Self::Torn => formatter.write_str("it is torn"),
             Self::Version(version) => {
                 write!(formatter, "it has version {version} of the records, and this rsttrace reads {SCHEMA}")
             }
@@ -77,7 +80,9 @@ struct Timed {
 
 /// Parses a line. Fails where it is not understood.
 pub fn parse_line(line: &[u8]) -> Result<Line, LineError> {
-    let Envelope { schema, kind } = serde_json::from_slice(line).map_err(|_error| LineError::Foreign)?;
+    let is_ours = line.starts_with(br#"{"schema":"#);
+    let foreign = if is_ours { LineError::Torn } else { LineError::Foreign };
+    let Envelope { schema, kind } = serde_json::from_slice(line).map_err(|_error| foreign)?;
     if schema != SCHEMA {
         return Err(LineError::Version(schema));
     }
@@ -136,7 +141,7 @@ mod tests {
     fn what_is_not_understood_is_told_why() {
         for (line, expected) in [
             ("", LineError::Foreign),
-            ("{\"schema\":1,\"type\":\"reset\",\"time\":\"2026", LineError::Foreign),
+            ("{\"schema\":1,\"type\":\"reset\",\"time\":\"2026", LineError::Torn),
             ("[1,2]", LineError::Foreign),
             ("{\"a\":1}", LineError::Foreign),
             ("{\"schema\":2,\"type\":\"reset\"}", LineError::Version(2)),

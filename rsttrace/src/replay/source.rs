@@ -139,6 +139,11 @@ impl Inputs {
         self.understood == 0 && self.skipped.count > 0
     }
 
+    /// Whether an input could not be read to its end.
+    pub const fn is_damaged(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// What the recorders could not see, each once.
     pub fn degraded(&self) -> Vec<String> {
         let headers = self.all.iter().filter_map(|input| input.continuity.last_header());

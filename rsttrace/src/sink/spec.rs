@@ -162,6 +162,12 @@ impl SinkSpec {
         }
     }
 
+    /// Directory and limits of the recording, for messages; `None` for any other sink.
+    pub(crate) fn recording_place(&self) -> Option<String> {
+        let Destination::Recording(options) = &self.destination else { return None };
+        Some(options.to_string())
+    }
+
     /// Directory of the recording; `None` for any other sink.
     pub(crate) fn recording_directory(&self) -> Option<&Path> {
         match &self.destination {

@@ -10,6 +10,8 @@ use crate::{
 /// Longest time between two resets of one burst, nanoseconds: what breaks together is one incident.
 const BURST_NS: u64 = 100_000_000;
 
+/// Most places of one cause that are counted.
+const PLACES_MAX: usize = 64;
 /// Most causes that the verdict names to look at.
 const WORST_MAX: usize = 3;
 
@@ -27,12 +29,8 @@ struct Harm {
     weight: u64,
     /// Time of the last reset, nanoseconds of `CLOCK_MONOTONIC`.
     last_ns: u64,
-    /// Process and place of the first reset.
-    example: Option<Example>,
-    /// Process and place of the last reset.
-    last_example: Option<Example>,
-    /// Whether all had the same process name and place.
-    is_uniform: bool,
+    /// Resets by process and place, of the first [`PLACES_MAX`] different ones.
+    places: Vec<(Example, u64)>,
 }
 
 /// Harm that was counted for one record.
@@ -100,11 +98,11 @@ impl HarmByCause {
         }
         harm.last_ns = harm.last_ns.max(now);
         let example = Example::of(reset);
-        match &harm.example {
-            None => (harm.example, harm.is_uniform) = (Some(example.clone()), true),
-            Some(first) => harm.is_uniform = harm.is_uniform && *first == example,
+        if let Some((_, count)) = harm.places.iter_mut().find(|(place, _)| *place == example) {
+            *count += reset.count;
+        } else if harm.places.len() < PLACES_MAX {
+            harm.places.push((example.clone(), reset.count));
         }
-        harm.last_example = Some(example.clone());
         Some(Harmed { key, fault: reset.cause.fault, resets: reset.count, incident, example })
     }
 
@@ -116,9 +114,8 @@ impl HarmByCause {
             harm.incidents = harm.incidents.saturating_sub(1);
             harm.weight = harm.weight.saturating_sub(weight);
         }
-        if harm.example.as_ref() == Some(&harmed.example) {
-            // One that is still counted, where there is another.
-            harm.example.clone_from(&harm.last_example);
+        if let Some((_, count)) = harm.places.iter_mut().find(|(place, _)| *place == harmed.example) {
+            *count = count.saturating_sub(harmed.resets);
         }
         if harm.resets == 0 {
             self.0.remove(&harmed.key);
@@ -140,7 +137,9 @@ impl Harm {
     fn as_worst(&self, &(code, is_sent): &(&'static str, bool)) -> Option<WorstCause> {
         let direction = if is_sent { Direction::Sent } else { Direction::Received };
         let spec = catalogue::find_in(code, direction)?;
-        let place = self.example.as_ref().map_or_else(String::new, |example| place(example, self.is_uniform));
+        // The most frequent one; of several the first.
+        let worst = self.places.iter().rev().max_by_key(|(_, count)| *count);
+        let place = worst.map_or_else(String::new, |(example, count)| place(example, *count, self.resets));
         Some(WorstCause { spec, resets: self.resets, incidents: self.incidents, place })
     }
 }
@@ -155,7 +154,7 @@ fn certainty(reset: &Reset) -> u64 {
     if reset.cause.fault == Fault::Unknown { weight / 3 } else { weight }
 }
 
-fn place(example: &Example, is_uniform: bool) -> String {
+fn place(example: &Example, count: u64, all: u64) -> String {
     let mut text = String::new();
     let comm = example.comm.as_deref().unwrap_or("no process");
     // A string takes everything.
@@ -164,8 +163,9 @@ fn place(example: &Example, is_uniform: bool) -> String {
         (None, 0) => write!(text, "{comm}"),
         (None, port) => write!(text, "{comm} on port {port}"),
     };
-    if !is_uniform {
-        text += " and others";
+    if count < all {
+        // A string takes everything.
+        _ = write!(text, " ({count} of {all})");
     }
     text
 }

@@ -25,8 +25,8 @@ pub struct FilterOptions {
     /// Show only sockets owned by these processes
     #[arg(short, long, value_name = "PID,…", value_delimiter = ',', value_parser = pid)]
     pub pid: Vec<u32>,
-    /// Show only sockets owned by processes of this name (repeatable)
-    #[arg(short, long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    /// Show only sockets owned by processes of these names
+    #[arg(short, long, value_name = "NAME,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub comm: Vec<String>,
     /// Show only these peers or networks, IPv4 or IPv6
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = peers::parse)]

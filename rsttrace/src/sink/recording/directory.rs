@@ -190,6 +190,23 @@ impl Directory {
                 self.is_short &= !free.is_none_or(is_ample);
                 return (removed, Ok(()));
             }
+            let removable: u64 = self
+                .segments
+                .iter()
+                .filter(|segment| active != Some(&*segment.path))
+                .map(|segment| segment.bytes)
+                .sum();
+            let wanted = room.min_free.saturating_add(room.bytes);
+            if is_short && free.is_some_and(|free| free.saturating_add(removable) < wanted) {
+                // Others have filled the disk: what was recorded would be gone, and there would be no room still.
+                let (path, free) = (self.path.display(), free.unwrap_or_default() >> 20);
+                let error = anyhow!(
+                    "{path}: no room: {free} MiB are free, and {} MiB are to stay free (--min-free); nothing was removed, since \
+                     the recording is too small to make up for it",
+                    room.min_free >> 20
+                );
+                return (removed, Err(error));
+            }
             if is_short && !std::mem::replace(&mut self.is_short, true) {
                 info(format_args!(
                     "{}: less than {} MiB are free: the oldest segments are removed",
@@ -198,8 +215,7 @@ impl Directory {
                 ));
             }
             let Some(oldest) = self.segments.iter().position(|segment| active != Some(&*segment.path)) else {
-                let (path, free) = (self.path.display(), free.unwrap_or_default() >> 20);
-                let error = anyhow!("{path}: no room: {free} MiB are free, and no older segment is left to remove");
+                let error = anyhow!("{}: no room, and no older segment is left to remove", self.path.display());
                 return (removed, Err(error));
             };
             removed.push(self.remove(oldest));

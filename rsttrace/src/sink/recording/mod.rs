@@ -9,6 +9,7 @@ mod directory;
 
 use std::{
     collections::VecDeque,
+    fmt,
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
@@ -26,11 +27,13 @@ use super::{DeliveryReport, Sink, line_file::LineFile};
 use crate::{
     format::{Formatter as _, json::JsonFormatter},
     model::{ClockState, Mark, RECORDING_FORMAT, Record, RecordingContext, RecordingHeader},
-    util::{clock, messages::info, size, spelling, time_span},
+    util::{clock, human_duration, messages::info, size, spelling, time_span},
 };
 
 /// Smallest segment, bytes: a line may be as long as a command line, and more.
 const SEGMENT_MIN: u64 = 1 << 20;
+/// Smallest age.
+const AGE_MIN: Duration = Duration::from_mins(1);
 /// Segments into which a recording of its full size is divided at least, so that what is removed is a small part.
 const SEGMENTS_MIN: u64 = 4;
 /// Longest time for one segment: a segment is removed as a whole, when all of it is too old.
@@ -49,6 +52,14 @@ pub(crate) struct RecordingOptions {
     pub(crate) segment: u64,
     /// Space that is left to others on the file system, bytes.
     pub(crate) min_free: u64,
+}
+
+/// As `DIR, up to 2048 MiB and 7.0 days`.
+impl fmt::Display for RecordingOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (directory, age) = (self.directory.display(), human_duration(self.age.as_secs_f64() * 1e3));
+        write!(formatter, "{directory}, up to {} MiB and {age}", self.size >> 20)
+    }
 }
 
 impl RecordingOptions {
@@ -99,6 +110,9 @@ impl RecordingOptions {
 
     /// Checks that the sizes go together. The error is a part of a sentence.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if self.age < AGE_MIN {
+            return Err("an age is a minute or more: 12h, 7d; a number alone is seconds".into());
+        }
         if self.segment < SEGMENT_MIN {
             return Err("a segment has 1M or more, and the size is four times that or more".into());
         }

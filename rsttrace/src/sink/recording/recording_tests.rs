@@ -156,10 +156,21 @@ fn a_removed_segment_is_followed_by_a_new_one() {
 fn without_room_nothing_is_written_and_it_goes_on_when_there_is() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut sink = open(options(&directory)).expect("it opens");
+    let older = directory.path().join("20200101T000000Z-gw-1.jsonl.zst");
+    fs::write(&older, "older").expect("a file");
+    sink.directory = {
+        drop(std::mem::replace(
+            &mut sink.directory,
+            Directory::open(tempfile::tempdir().expect("a directory").path()).expect("it opens"),
+        ));
+        Directory::open(directory.path()).expect("it opens again")
+    };
     sink.options.min_free = u64::MAX;
     let report = sink.deliver(&losses(1..3));
     assert_eq!(report.delivered, 0);
     assert!(format!("{:#}", report.error.expect("an error")).contains("no room"));
+    assert!(older.exists(), "an older segment that makes up for nothing is kept");
+    fs::remove_file(&older).expect("it is there");
     sink.options.min_free = 0;
     assert_eq!(sink.deliver(&losses(1..3)).delivered, 2);
     assert_eq!(read(&directory).0, [1, 2]);
@@ -184,6 +195,7 @@ fn options_that_do_not_go_together_are_refused() {
         ("/d,size=8M,segment=4M", "at most a quarter"),
         ("/d,size=x", "size: 'x' is not a size"),
         ("/d,sise=4M", "unknown option 'sise', did you mean 'size'?"),
+        ("/d,age=5", "an age is a minute or more"),
         ("/d,age=0", "age: expected a time of more than 0"),
     ] {
         let error = RecordingOptions::parse(Some(text)).expect_err(text);
