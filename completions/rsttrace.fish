@@ -129,7 +129,7 @@ complete -c rsttrace -n '__rsttrace_is replay' -l sink-queue -d 'Set the queue l
 complete -c rsttrace -n '__rsttrace_is replay' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
 complete -c rsttrace -n '__rsttrace_is replay' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
 complete -c rsttrace -n '__rsttrace_is replay' -l fold -d 'Merge similar lines of text (client\'s port and figures aside) into one per second, with a count' -x -a '(__rsttrace_fold)'
-complete -c rsttrace -n '__rsttrace_is replay' -s q -l quiet -d 'Print only errors on standard error: no gaps, no skipped lines, no summary'
+complete -c rsttrace -n '__rsttrace_is replay' -s q -l quiet -d 'Print only warnings and errors on standard error: no summary'
 complete -c rsttrace -n '__rsttrace_is replay' -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n '__rsttrace_is replay' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
 complete -c rsttrace -n '__rsttrace_is replay' -l group-by -d 'Count resets by these fields, in a table in the summary' -x -a '(__fish_complete_list , __rsttrace_group_by)'

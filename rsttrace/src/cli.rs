@@ -224,13 +224,9 @@ pub struct RecordOptions {
     pub run: RunOptions,
 }
 
-/// Options of `replay`.
+/// Times that are read of what was recorded.
 #[derive(Clone, Debug, Args)]
-#[command(mut_args(of_replay))]
-pub struct ReplayOptions {
-    /// Directory of a recording, file of JSON lines (also compressed: .zst, .gz), or - for standard input
-    #[arg(value_name = "INPUT", required = true)]
-    pub inputs: Vec<PathBuf>,
+pub struct TimeOptions {
     /// Show only what was at this time or later: 14:03 (of this day), '2026-11-28 08:00', RFC 3339, yesterday, or 10m
     /// for ten minutes ago
     #[arg(long, value_name = "WHEN", help_heading = "Times")]
@@ -238,6 +234,18 @@ pub struct ReplayOptions {
     /// Show only what was before this time, in the forms of --since
     #[arg(long, value_name = "WHEN", help_heading = "Times")]
     pub until: Option<String>,
+}
+
+/// Options of `replay`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_args(of_replay))]
+pub struct ReplayOptions {
+    /// Directory of a recording, file of JSON lines (also compressed: .zst, .gz), or - for standard input
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// Times.
+    #[command(flatten)]
+    pub times: TimeOptions,
     /// Filters.
     #[command(flatten)]
     pub filters: FilterOptions,
@@ -277,13 +285,9 @@ pub struct ExportOptions {
     /// Replace addresses, names and command lines by pseudonyms (not names of well-known programs); ports, PIDs and times stay
     #[arg(long)]
     pub anonymize: bool,
-    /// Export only what was at this time or later: 14:03 (of this day), '2026-11-28 08:00', RFC 3339, yesterday, or 10m
-    /// for ten minutes ago
-    #[arg(long, value_name = "WHEN", help_heading = "Times")]
-    pub since: Option<String>,
-    /// Export only what was before this time, in the forms of --since
-    #[arg(long, value_name = "WHEN", help_heading = "Times")]
-    pub until: Option<String>,
+    /// Times.
+    #[command(flatten)]
+    pub times: TimeOptions,
     /// Filters.
     #[command(flatten)]
     pub filters: FilterOptions,
@@ -541,7 +545,7 @@ fn of_replay(argument: Arg) -> Arg {
     let argument = check_cause(argument);
     match argument.get_id().as_str() {
         "metrics" | "metrics_peers" | "summary_interval" => argument.hide(true),
-        "quiet" => argument.help("Print only errors on standard error: no gaps, no skipped lines, no summary"),
+        "quiet" => argument.help("Print only warnings and errors on standard error: no summary"),
         _ => argument,
     }
 }

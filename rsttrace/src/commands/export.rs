@@ -29,11 +29,11 @@ enum Export<W: Write> {
 /// Exports the inputs to standard output. Blocks meanwhile. Fails with status 2 when an input cannot be read, and with status 1
 /// when standard output cannot be written to.
 pub(crate) fn run(options: ExportOptions) -> Result<(), Failure> {
-    let ExportOptions { inputs, format, anonymize, since, until, filters } = options;
+    let ExportOptions { inputs, format, anonymize, times, filters } = options;
     if format == ExportFormat::Json && inputs.len() > 1 {
         return Err(Failure::usage("--format json takes one INPUT: its lines tell of one host"));
     }
-    let range = replay::range(since.as_deref(), until.as_deref(), &Zoned::now())?;
+    let range = replay::range(&times, &Zoned::now())?;
     let filter = RecordFilter::for_recording(filters)?;
     let mut inputs = Inputs::open(&inputs, range).map_err(Failure::usage)?;
     let mut anonymizer = anonymize.then(Anonymizer::default);

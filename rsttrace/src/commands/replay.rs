@@ -4,7 +4,7 @@ use jiff::Zoned;
 
 pub(super) use crate::pipeline::replayed::is_wanted;
 use crate::{
-    cli::ReplayOptions,
+    cli::{ReplayOptions, TimeOptions},
     diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
     exit::Failure,
     filter::RecordFilter,
@@ -15,7 +15,7 @@ use crate::{
 /// Replays the inputs. Blocks meanwhile. Fails with status 2 when an input or a file of options cannot be read, and as
 /// [`replayed::run`] does.
 pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
-    let ReplayOptions { inputs, since, until, rediagnose, timeouts, hints, filters, output } = options;
+    let ReplayOptions { inputs, times, rediagnose, timeouts, hints, filters, output } = options;
     for (name, is_given) in
         [("--metrics", output.metrics.is_some()), ("--summary-interval", output.summary_interval.is_some())]
     {
@@ -27,7 +27,7 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
         let instead = "'rsttrace export' writes what was recorded as lines that can be replayed";
         return Err(Failure::usage(format_args!("--sink recording: is for a live run; {instead}")));
     }
-    let range = range(since.as_deref(), until.as_deref(), &Zoned::now())?;
+    let range = range(&times, &Zoned::now())?;
     if rediagnose && inputs.len() > 1 {
         return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
     }
@@ -41,7 +41,8 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
 }
 
 /// The times that are read. Fails with status 2 where they are none, or none is between them.
-pub(super) fn range(since: Option<&str>, until: Option<&str>, now: &Zoned) -> Result<TimeRange, Failure> {
+pub(super) fn range(times: &TimeOptions, now: &Zoned) -> Result<TimeRange, Failure> {
+    let (since, until) = (times.since.as_deref(), times.until.as_deref());
     let moment = |name: &str, text: Option<&str>| {
         let moment = text.map(|text| parse_moment(text, now).map_err(|error| format!("{name} '{text}': {error}")));
         moment.transpose().map_err(Failure::usage)

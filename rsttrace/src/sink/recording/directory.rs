@@ -41,6 +41,13 @@ pub(super) struct Room {
     pub(super) bytes: u64,
 }
 
+impl Room {
+    /// Bytes that have to be free before the write.
+    const fn least_free(self) -> u64 {
+        self.min_free.saturating_add(self.bytes)
+    }
+}
+
 /// The directory, locked against other recorders.
 pub(super) struct Directory {
     path: PathBuf,
@@ -146,13 +153,14 @@ impl Directory {
 
     /// Notes the size of a segment.
     pub(super) fn note(&mut self, path: &Path, bytes: u64) {
-        if let Some(segment) = self.segments.iter_mut().find(|segment| segment.path == path) {
+        // The last one, as long as it is written to.
+        if let Some(segment) = self.segments.iter_mut().rfind(|segment| segment.path == path) {
             (segment.bytes, segment.changed) = (bytes, SystemTime::now());
         }
     }
 
     /// Size of a segment, bytes; 0 where there is none of this path.
-    pub(super) fn bytes_of(&self, path: &Path) -> u64 {
+    fn bytes_of(&self, path: &Path) -> u64 {
         self.segments.iter().find(|segment| segment.path == path).map_or(0, |segment| segment.bytes)
     }
 
@@ -183,26 +191,19 @@ impl Directory {
             let used: u64 = self.segments.iter().map(|segment| segment.bytes).sum::<u64>()
                 + compressed.map_or(0, |path| self.bytes_of(path) / 4);
             let free = self.free();
-            let is_short = free.is_some_and(|free| free < room.min_free.saturating_add(room.bytes));
+            let is_short = free.is_some_and(|free| free < room.least_free());
             if used + room.bytes <= room.size && !is_short {
                 // Reported once while it is short, and not at each removal.
                 let is_ample = |free| free > room.min_free.saturating_add(room.min_free / 4);
                 self.is_short &= !free.is_none_or(is_ample);
                 return (removed, Ok(()));
             }
-            let removable: u64 = self
-                .segments
-                .iter()
-                .filter(|segment| active != Some(&*segment.path))
-                .map(|segment| segment.bytes)
-                .sum();
-            let wanted = room.min_free.saturating_add(room.bytes);
-            if is_short && free.is_some_and(|free| free.saturating_add(removable) < wanted) {
+            if is_short && free.is_some_and(|free| free.saturating_add(self.removable(active)) < room.least_free()) {
                 // Others have filled the disk: what was recorded would be gone, and there would be no room still.
                 let (path, free) = (self.path.display(), free.unwrap_or_default() >> 20);
                 let error = anyhow!(
-                    "{path}: no room: {free} MiB are free, and {} MiB are to stay free (--min-free); nothing was removed, since \
-                     the recording is too small to make up for it",
+                    "{path}: no room: {free} MiB are free, and {} MiB are to stay free (--min-free); older segments stay, \
+                     since they are too small to make up for it",
                     room.min_free >> 20
                 );
                 return (removed, Err(error));
@@ -220,6 +221,11 @@ impl Directory {
             };
             removed.push(self.remove(oldest));
         }
+    }
+
+    /// Bytes of all segments but the active one.
+    fn removable(&self, active: Option<&Path>) -> u64 {
+        self.segments.iter().filter(|segment| active != Some(&*segment.path)).map(|segment| segment.bytes).sum()
     }
 
     /// Removes segments that were last changed longer ago than this, but not the active one. Returns what was removed.

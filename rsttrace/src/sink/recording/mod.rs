@@ -128,6 +128,8 @@ struct ActiveSegment {
     path: PathBuf,
     file: LineFile,
     begun: SystemTime,
+    /// Length of the file, bytes, after the last write.
+    bytes: u64,
 }
 
 /// The sink.
@@ -206,7 +208,7 @@ impl RecordingSink {
         JsonFormatter::write_header(&header, &mut line)?;
         self.make_room(line.len())?;
         let (path, file) = self.directory.create(header.time, &self.host)?;
-        let mut active = ActiveSegment { path, file, begun: SystemTime::now() };
+        let mut active = ActiveSegment { path, file, begun: SystemTime::now(), bytes: 0 };
         active.append(&line, &mut self.directory)?;
         self.segments += 1;
         Ok(active)
@@ -296,7 +298,7 @@ impl RecordingSink {
     /// Whether the segment has no room for the block and the line, or is too old for more.
     fn is_full(&self) -> bool {
         let Some(active) = &self.active else { return false };
-        let length = self.directory.bytes_of(&active.path) + (self.block.len() + self.line.len()) as u64;
+        let length = active.bytes + (self.block.len() + self.line.len()) as u64;
         let age = active.begun.elapsed().unwrap_or_default();
         length > self.options.segment || age > SEGMENT_AGE_MAX.min(self.options.age / 8)
     }
@@ -330,7 +332,8 @@ impl ActiveSegment {
         let cannot = || format!("cannot write to {}", self.path.display());
         let before = self.file.length(&self.path)?.with_context(cannot)?;
         self.file.append(lines).with_context(cannot)?;
-        directory.note(&self.path, before + lines.len() as u64);
+        self.bytes = before + lines.len() as u64;
+        directory.note(&self.path, self.bytes);
         Ok(())
     }
 }
