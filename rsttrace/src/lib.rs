@@ -79,7 +79,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         None => pipeline::run(cli.trace),
         Some(Command::Replay(options)) => commands::replay::run(*options),
         Some(Command::Export(options)) => commands::export::run(*options),
-        Some(Command::Record(options)) => commands::record::run(*options),
+        Some(Command::Record(options)) => commands::run_recorder::run(*options),
         Some(Command::Doctor { json }) => commands::doctor::run(json),
         Some(Command::Explain { json, cause }) => commands::explain::run(cause.as_deref(), json),
         Some(Command::CheckConfig { file }) => commands::check_config::run(&file),

@@ -7,9 +7,9 @@ pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod generate;
 mod man;
-pub(crate) mod record;
 pub(crate) mod replay;
 mod requirements;
+pub(crate) mod run_recorder;
 
 use std::io::{self, Write as _};
 

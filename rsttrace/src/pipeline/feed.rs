@@ -11,7 +11,7 @@ use crate::{
     correlate::TranslationRequest,
     decode::sample,
     model::translation::Translations as _,
-    util::{clock::monotonic_ns, messages::info},
+    util::{messages::info, system_clock::monotonic_ns},
 };
 
 /// What has been read from the buffers and not been fed yet.

@@ -15,7 +15,7 @@ use crate::{
     model::internals::KernelTask,
     model::{Interface, Netns, Record, Reset},
     summary::{Tally, coverage::CounterBaseline},
-    util::clock::monotonic_ns,
+    util::system_clock::monotonic_ns,
 };
 
 impl KernelSide for Loaded {

@@ -51,7 +51,7 @@ use crate::{
     sink::outputs::Outputs,
     summary::{Tally, coverage::CounterBaseline},
     transport::{ReadCoalescer, Transport},
-    util::{buffer_size::PERF_BYTES, clock::monotonic_ns},
+    util::{buffer_size::PERF_BYTES, system_clock::monotonic_ns},
 };
 
 /// Descriptors that a run with a sink and metrics takes, beside those that it is started with: programs, maps, links, the

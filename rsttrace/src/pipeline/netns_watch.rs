@@ -1,8 +1,8 @@
 //! `--netns PATH` while the run goes on: the path is looked at again, and the kernel side told what it names.
 
 use super::Pipeline;
-use crate::util::clock::monotonic_ns;
 use crate::util::messages::{info, sentence};
+use crate::util::system_clock::monotonic_ns;
 
 impl Pipeline {
     /// Checks what the path names now. Events that were read before can be matched afterwards, later ones cannot.

@@ -16,7 +16,7 @@ use crate::{
     sandbox::User,
     sink::{outputs::Outputs, recording},
     summary::coverage::CounterBaseline,
-    util::clock,
+    util::system_clock,
 };
 
 /// Time between two marks.
@@ -73,7 +73,7 @@ impl Pipeline {
         let undelivered = outputs.counts().into_iter().filter(|sink| sink.sink.starts_with("recording:"));
         outputs.mark(&Arc::new(Mark {
             time: Timestamp::now(),
-            monotonic_ns: clock::monotonic_ns().unwrap_or(0),
+            monotonic_ns: system_clock::monotonic_ns().unwrap_or(0),
             resets,
             lost,
             undelivered: undelivered.map(|sink| sink.undelivered).sum(),

@@ -49,7 +49,7 @@ pub(crate) struct Replay {
 
 /// First and last time of the records, and the clock of the first.
 #[derive(Default)]
-struct Span {
+struct ReplayedSpan {
     first: Option<(Timestamp, u64)>,
     last: Option<Timestamp>,
 }
@@ -103,7 +103,7 @@ impl Replay {
         };
         let mut counted = Counted {
             results: Results { tally: Tally::grouped_by(output.group_by.clone()), ..Results::default() },
-            span: Span::default(),
+            span: ReplayedSpan::default(),
         };
         let mut outputs = None;
         loop {
@@ -157,7 +157,7 @@ impl Replay {
 /// The results of a replay so far.
 struct Counted {
     results: Results,
-    span: Span,
+    span: ReplayedSpan,
 }
 
 impl Output for Counted {
@@ -227,7 +227,7 @@ pub(crate) fn is_wanted(filter: &RecordFilter, record: &Record) -> bool {
     }
 }
 
-fn open(output: &OutputOptions, span: &Span) -> Result<Outputs> {
+fn open(output: &OutputOptions, span: &ReplayedSpan) -> Result<Outputs> {
     let setup = OutputSetup { options: output, started_ns: span.first.map_or(0, |(_, ktime_ns)| ktime_ns) };
     setup.open(&"localhost".into(), RecordingContext::default(), false)
 }
@@ -236,7 +236,7 @@ fn open(output: &OutputOptions, span: &Span) -> Result<Outputs> {
 async fn finish(
     outputs: Outputs,
     mut results: Results,
-    span: &Span,
+    span: &ReplayedSpan,
     output: &OutputOptions,
     diagnosis: &Diagnosis,
     degraded: Vec<String>,
@@ -265,7 +265,7 @@ async fn finish(
     written.map_err(Failure::from)
 }
 
-impl Span {
+impl ReplayedSpan {
     fn observe(&mut self, record: &Record) {
         let time = record.time();
         if let Record::Reset(reset) = record {

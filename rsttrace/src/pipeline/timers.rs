@@ -18,7 +18,7 @@ use crate::{
     conntrack::Conntrack,
     decode::clock::{Ticks, WallClock},
     metrics::Scrape,
-    util::clock::monotonic_ns,
+    util::system_clock::monotonic_ns,
 };
 
 /// A pair of readings of the events' clock and of the wall clock; `None` when the former cannot be read.

@@ -17,9 +17,9 @@ const WINDOW_LOG_MAX: u32 = 27;
 /// Bytes that tell the kind of a file.
 const MAGIC_BYTES: usize = 4;
 
-/// Kind of a file, by its first bytes.
+/// FileKind of a file, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum FileKind {
     Plain,
     Gzip,
     Zstd,
@@ -27,7 +27,7 @@ enum Kind {
     Capture,
 }
 
-impl Kind {
+impl FileKind {
     fn of(magic: &[u8]) -> Self {
         match magic {
             // The second is a skippable frame, with which some tools begin.
@@ -75,17 +75,17 @@ impl Lines {
     pub(super) fn new(mut input: impl Read + Send + 'static) -> io::Result<Self> {
         let mut magic = Vec::with_capacity(MAGIC_BYTES);
         input.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic)?;
-        let kind = Kind::of(&magic);
+        let kind = FileKind::of(&magic);
         let whole = Cursor::new(magic).chain(input);
         let reader: Box<dyn BufRead + Send> = match kind {
-            Kind::Plain => Box::new(BufReader::with_capacity(1 << 16, whole)),
-            Kind::Gzip => Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(whole))),
-            Kind::Zstd => {
+            FileKind::Plain => Box::new(BufReader::with_capacity(1 << 16, whole)),
+            FileKind::Gzip => Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(whole))),
+            FileKind::Zstd => {
                 let mut decoder = Decoder::new(whole)?;
                 decoder.window_log_max(WINDOW_LOG_MAX)?;
                 Box::new(BufReader::with_capacity(1 << 16, decoder))
             }
-            Kind::Capture => {
+            FileKind::Capture => {
                 let error = "it is a packet capture, and only recordings and JSON lines can be read";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }

@@ -1,7 +1,6 @@
 //! Small tools without state of their own, which every stage may use. None of them knows a stage.
 
 pub(crate) mod buffer_size;
-pub(crate) mod clock;
 pub mod degraded;
 mod human_duration;
 pub(crate) mod messages;
@@ -12,6 +11,7 @@ pub(crate) mod service_names;
 pub(crate) mod set_table;
 pub(crate) mod size;
 pub(crate) mod spelling;
+pub(crate) mod system_clock;
 pub(crate) mod terminal;
 pub(crate) mod text_position;
 pub(crate) mod time_span;

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::setpriority_process;
 use zstd::{bulk::Compressor, zstd_safe::CParameter};
 
-use super::directory::free_space;
+use super::segments::free_space;
 use crate::util::segment_name::{COMPRESSED, PLAIN, UNFINISHED};
 
 /// Level of zstd. On 72 MB of records in such frames it was 2.6 times as fast as level 3, the default, and its result a tenth

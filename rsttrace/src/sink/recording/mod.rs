@@ -1,11 +1,11 @@
 //! A recording: JSON lines with the facts of the diagnosis, in segments within limits of size, age and free space.
 //!
 //! A run appends to one segment at a time and begins it with a header. A full one is compressed by a thread of its own
-//! ([`compress`]), and the oldest ones are removed ([`directory`]). What a crash leaves (a last line that is torn, a segment that
+//! ([`compress`]), and the oldest ones are removed ([`segments`]). What a crash leaves (a last line that is torn, a segment that
 //! is not compressed) is repaired by the next run.
 
 mod compress;
-mod directory;
+mod segments;
 
 use std::{
     collections::VecDeque,
@@ -21,13 +21,13 @@ use jiff::Timestamp;
 
 use self::{
     compress::Compression,
-    directory::{Directory, Room},
+    segments::{Room, SegmentDirectory},
 };
 use super::{DeliveryReport, Sink, line_file::LineFile};
 use crate::{
     format::{Formatter as _, json::JsonFormatter},
     model::{ClockState, Mark, RECORDING_FORMAT, Record, RecordingContext, RecordingHeader},
-    util::{clock, human_duration, messages::info, size, spelling, time_span},
+    util::{human_duration, messages::info, size, spelling, system_clock, time_span},
 };
 
 /// Smallest segment, bytes: a line may be as long as a command line, and more.
@@ -42,7 +42,7 @@ const SEGMENT_AGE_MAX: Duration = Duration::from_hours(24);
 /// Options of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecordingOptions {
-    /// Directory of the segments; created where it is missing.
+    /// SegmentDirectory of the segments; created where it is missing.
     pub(crate) directory: PathBuf,
     /// Size of all segments together, bytes.
     pub(crate) size: u64,
@@ -138,7 +138,7 @@ pub(super) struct RecordingSink {
     host: Arc<str>,
     run: Timestamp,
     context: Arc<RecordingContext>,
-    directory: Directory,
+    directory: SegmentDirectory,
     formatter: JsonFormatter,
     /// `None` after an attempt to begin one has failed.
     active: Option<ActiveSegment>,
@@ -158,7 +158,7 @@ impl RecordingSink {
     /// Opens the directory, repairs what an earlier run has left in it, and begins a segment. Blocks on the file system. Fails
     /// where the directory cannot be used or is in use by another rsttrace.
     pub(super) fn open(options: RecordingOptions, host: Arc<str>, context: Arc<RecordingContext>) -> Result<Self> {
-        let mut directory = Directory::open(&options.directory)?;
+        let mut directory = SegmentDirectory::open(&options.directory)?;
         let full = directory.recover()?.into();
         let mut sink = Self {
             options,
@@ -328,7 +328,7 @@ impl RecordingSink {
 
 impl ActiveSegment {
     /// Appends lines, or nothing.
-    fn append(&mut self, lines: &[u8], directory: &mut Directory) -> Result<()> {
+    fn append(&mut self, lines: &[u8], directory: &mut SegmentDirectory) -> Result<()> {
         let cannot = || format!("cannot write to {}", self.path.display());
         let before = self.file.length(&self.path)?.with_context(cannot)?;
         self.file.append(lines).with_context(cannot)?;
@@ -376,9 +376,9 @@ impl Sink for RecordingSink {
 }
 
 fn clock_state() -> ClockState {
-    let discipline = clock::discipline();
+    let discipline = system_clock::discipline();
     ClockState {
-        monotonic_ns: clock::monotonic_ns().unwrap_or(0),
+        monotonic_ns: system_clock::monotonic_ns().unwrap_or(0),
         synchronized: discipline.map(|discipline| discipline.is_synchronized),
         estimated_error_us: discipline.map(|discipline| discipline.estimated_error_us),
     }
@@ -387,7 +387,7 @@ fn clock_state() -> ClockState {
 /// Creates the directory of a recording with mode 0750, where it is missing, and opens it then; its parent has to exist. Blocks
 /// on the file system. Fails where it cannot be created.
 pub(crate) fn create_directory(path: &Path) -> Result<Option<File>> {
-    directory::create_directory(path)
+    segments::create_directory(path)
 }
 
 #[cfg(test)]

@@ -161,9 +161,9 @@ fn without_room_nothing_is_written_and_it_goes_on_when_there_is() {
     sink.directory = {
         drop(std::mem::replace(
             &mut sink.directory,
-            Directory::open(tempfile::tempdir().expect("a directory").path()).expect("it opens"),
+            SegmentDirectory::open(tempfile::tempdir().expect("a directory").path()).expect("it opens"),
         ));
-        Directory::open(directory.path()).expect("it opens again")
+        SegmentDirectory::open(directory.path()).expect("it opens again")
     };
     sink.options.min_free = u64::MAX;
     let report = sink.deliver(&losses(1..3));

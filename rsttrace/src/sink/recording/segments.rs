@@ -1,4 +1,4 @@
-//! The directory of a recording: names of segments, their sizes, and the removal of the oldest.
+//! The segments of a recording in their directory: their names and sizes, and the removal of the oldest.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -49,7 +49,7 @@ impl Room {
 }
 
 /// The directory, locked against other recorders.
-pub(super) struct Directory {
+pub(super) struct SegmentDirectory {
     path: PathBuf,
     /// Open for its lock, and to ask its file system for free space.
     handle: File,
@@ -75,7 +75,7 @@ pub(super) fn create_directory(path: &Path) -> Result<Option<File>> {
     }
 }
 
-impl Directory {
+impl SegmentDirectory {
     /// Opens and locks a directory. Fails where it cannot be read, or another rsttrace records there.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let shown = path.display();
