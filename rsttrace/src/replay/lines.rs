@@ -17,7 +17,7 @@ const WINDOW_LOG_MAX: u32 = 27;
 /// Bytes that tell the kind of a file.
 const MAGIC_BYTES: usize = 4;
 
-/// FileKind of a file, by its first bytes.
+/// Kind of a file, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FileKind {
     Plain,

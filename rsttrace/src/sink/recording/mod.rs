@@ -42,7 +42,7 @@ const SEGMENT_AGE_MAX: Duration = Duration::from_hours(24);
 /// Options of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecordingOptions {
-    /// SegmentDirectory of the segments; created where it is missing.
+    /// Directory of the segments; created where it is missing.
     pub(crate) directory: PathBuf,
     /// Size of all segments together, bytes.
     pub(crate) size: u64,
