@@ -12,12 +12,13 @@ use clap::{
     Arg, ArgAction, Args, Command as ClapCommand, Error, Parser, Subcommand, ValueEnum, ValueHint,
     builder::{NonEmptyStringValueParser, PossibleValue, StringValueParser, TypedValueParser},
 };
+use ipnet::IpNet;
 
 use crate::{
     diagnose::catalogue,
     format::{Format, TimeFormat},
     load::{ExtraEvents, TransportChoice},
-    model::{FilterOptions, GroupField},
+    model::{FilterOptions, GroupField, parse_network},
     sink::SinkSpec,
     util::{size, spelling, time_span},
 };
@@ -240,9 +241,13 @@ pub struct TimeOptions {
 #[derive(Clone, Debug, Args)]
 #[command(mut_args(of_replay))]
 pub struct ReplayOptions {
-    /// Directory of a recording, file of JSON lines (also compressed: .zst, .gz), or - for standard input
+    /// Directory of a recording, file of JSON lines, packet capture (pcap, pcapng; all also compressed: .zst, .gz), or - for
+    /// standard input
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,
+    /// Captures.
+    #[command(flatten)]
+    pub captures: CaptureOptions,
     /// Times.
     #[command(flatten)]
     pub times: TimeOptions,
@@ -263,6 +268,19 @@ pub struct ReplayOptions {
     pub hints: Option<PathBuf>,
 }
 
+/// How packet captures are read.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Packet captures")]
+pub struct CaptureOptions {
+    /// Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that
+    /// most of the connections share]
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = parse_network)]
+    pub local: Vec<IpNet>,
+    /// Show also resets of captures that ended no connection: too late, or with numbers that no system takes
+    #[arg(long)]
+    pub ignored: bool,
+}
+
 /// Formats of `export`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
@@ -276,9 +294,13 @@ pub enum ExportFormat {
 #[derive(Clone, Debug, Args)]
 #[command(mut_args(of_export))]
 pub struct ExportOptions {
-    /// Directory of a recording, file of JSON lines (also compressed: .zst, .gz), or - for standard input
+    /// Directory of a recording, file of JSON lines, packet capture (pcap, pcapng; all also compressed: .zst, .gz), or - for
+    /// standard input
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,
+    /// Captures.
+    #[command(flatten)]
+    pub captures: CaptureOptions,
     /// Set the format on standard output
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ExportFormat::Json)]
     pub format: ExportFormat,

@@ -6,6 +6,7 @@
 //! assembles all of them.
 
 pub mod attribute;
+pub mod capture;
 pub mod cgroup_mounts;
 pub mod cgroup_path;
 pub mod cli;

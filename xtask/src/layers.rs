@@ -27,6 +27,7 @@ type Graph = BTreeMap<String, BTreeSet<String>>;
 /// to an exit status.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("attribute", &["cgroup_mounts", "cgroup_path", "input_file", "model", "util"]),
+    ("capture", &["model"]),
     ("cgroup_mounts", &[]),
     ("cgroup_path", &[]),
     // The codes that `--cause` takes are those of the catalogue.
@@ -111,7 +112,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "util",
         ],
     ),
-    ("replay", &["model", "util"]),
+    // Captures are one kind of input.
+    ("replay", &["capture", "model", "util"]),
     ("sandbox", &["util"]),
     ("sd_notify", &["util"]),
     // Each destination has its own form of a record, and most are one of the formats.

@@ -11,10 +11,13 @@ use jiff::Zoned;
 use super::replay;
 use crate::{
     cli::{ExportFormat, ExportOptions},
+    diagnose::Diagnosis,
     exit::Failure,
     export::{Anonymizer, TableWriter},
     filter::RecordFilter,
     format::{Formatter as _, json::JsonFormatter},
+    model::{Record, Reset},
+    pipeline::{captured::CapturedChain, processor::Output},
     replay::{Inputs, Line},
     util::messages::info,
 };
@@ -29,20 +32,30 @@ enum Export<W: Write> {
 /// Exports the inputs to standard output. Blocks meanwhile. Fails with status 2 when an input cannot be read, and with status 1
 /// when standard output cannot be written to.
 pub(crate) fn run(options: ExportOptions) -> Result<(), Failure> {
-    let ExportOptions { inputs, format, anonymize, times, filters } = options;
+    let ExportOptions { inputs, captures, format, anonymize, times, filters } = options;
     if format == ExportFormat::Json && inputs.len() > 1 {
         return Err(Failure::usage("--format json takes one INPUT: its lines tell of one host"));
     }
     let range = replay::range(&times, &Zoned::now())?;
+    let mut captured = CapturedChain::new(&Diagnosis::default(), RecordFilter::for_recording(filters.clone())?);
     let filter = RecordFilter::for_recording(filters)?;
-    let mut inputs = Inputs::open(&inputs, range).map_err(Failure::usage)?;
+    let mut inputs = Inputs::open(&inputs, range, replay::view(captures)).map_err(Failure::usage)?;
     let mut anonymizer = anonymize.then(Anonymizer::default);
     let out = BufWriter::new(io::stdout().lock());
     let mut export = Export::new(format, out);
-    let written = inputs.by_ref().try_for_each(|line| match wanted(line, &filter, anonymizer.as_mut()) {
-        Some(line) => export.write(&line),
-        None => Ok(()),
-    });
+    let mut ready = Ready::default();
+    let mut written = Ok(());
+    while written.is_ok()
+        && let Some(line) = inputs.next()
+    {
+        match line {
+            Line::Captured(reset) => captured.take(*reset, &mut ready),
+            line => ready.0.push(line),
+        }
+        written = export.write_all(&mut ready, &filter, anonymizer.as_mut());
+    }
+    captured.finish(&mut ready);
+    let written = written.and_then(|()| export.write_all(&mut ready, &filter, anonymizer.as_mut()));
     let is_foreign = inputs.is_foreign();
     let written = written.and_then(|()| if is_foreign { Ok(()) } else { export.finish() });
     let said = inputs.notes();
@@ -54,11 +67,23 @@ pub(crate) fn run(options: ExportOptions) -> Result<(), Failure> {
     if inputs.is_damaged() { Err(Failure::Running(anyhow!("an input could not be read to its end"))) } else { Ok(()) }
 }
 
+/// Lines that can be written.
+#[derive(Default)]
+struct Ready(Vec<Line>);
+
+impl Output for Ready {
+    fn observe(&mut self, _: &Reset) {}
+
+    fn emit(&mut self, record: Record) {
+        self.0.push(Line::Record(record));
+    }
+}
+
 /// A line that passes the filters, with pseudonyms where they are wanted. Summaries have names, and are made anew by a replay.
 fn wanted(line: Line, filter: &RecordFilter, anonymizer: Option<&mut Anonymizer>) -> Option<Line> {
     let mut line = match line {
         Line::Record(record) if replay::is_wanted(filter, &record) => Line::Record(record),
-        Line::Record(_) | Line::Summary(_) => return None,
+        Line::Record(_) | Line::Captured(_) | Line::Summary(_) => return None,
         other => other,
     };
     if let Line::Header(header) = &mut line
@@ -81,6 +106,19 @@ impl<W: Write> Export<W> {
             ExportFormat::Json => Self::Json(JsonFormatter::with_facts(), out),
             ExportFormat::Csv => Self::Csv(Box::new(TableWriter::new(out))),
         }
+    }
+
+    /// Writes the lines that pass the filters.
+    fn write_all(
+        &mut self,
+        ready: &mut Ready,
+        filter: &RecordFilter,
+        mut anonymizer: Option<&mut Anonymizer>,
+    ) -> io::Result<()> {
+        ready.0.drain(..).try_for_each(|line| match wanted(line, filter, anonymizer.as_deref_mut()) {
+            Some(line) => self.write(&line),
+            None => Ok(()),
+        })
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {

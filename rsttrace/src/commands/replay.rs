@@ -4,18 +4,21 @@ use jiff::Zoned;
 
 pub(super) use crate::pipeline::replayed::is_wanted;
 use crate::{
-    cli::{ReplayOptions, TimeOptions},
+    cli::{CaptureOptions, ReplayOptions, TimeOptions},
     diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
     exit::Failure,
     filter::RecordFilter,
-    pipeline::replayed::{self, Replay},
-    replay::{Inputs, TimeRange, parse_moment},
+    pipeline::{
+        captured::CapturedChain,
+        replayed::{self, Replay},
+    },
+    replay::{CaptureView, Inputs, TimeRange, parse_moment},
 };
 
 /// Replays the inputs. Blocks meanwhile. Fails with status 2 when an input or a file of options cannot be read, and as
 /// [`replayed::run`] does.
 pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
-    let ReplayOptions { inputs, times, rediagnose, timeouts, hints, filters, output } = options;
+    let ReplayOptions { inputs, captures, times, rediagnose, timeouts, hints, filters, output } = options;
     for (name, is_given) in
         [("--metrics", output.metrics.is_some()), ("--summary-interval", output.summary_interval.is_some())]
     {
@@ -31,13 +34,21 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
     if rediagnose && inputs.len() > 1 {
         return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
     }
+    let diagnosis = Diagnosis::new(Timeouts::read(timeouts.as_deref())?, ProgramHints::read(hints.as_deref())?);
     replayed::run(Replay {
+        captured: CapturedChain::new(&diagnosis, RecordFilter::for_recording(filters.clone())?),
         filter: RecordFilter::for_recording(filters)?,
-        diagnosis: Diagnosis::new(Timeouts::read(timeouts.as_deref())?, ProgramHints::read(hints.as_deref())?),
+        diagnosis,
         output,
         rediagnose,
-        inputs: Inputs::open(&inputs, range).map_err(Failure::usage)?,
+        inputs: Inputs::open(&inputs, range, view(captures)).map_err(Failure::usage)?,
     })
+}
+
+/// How captures are read.
+pub(super) fn view(options: CaptureOptions) -> CaptureView {
+    let CaptureOptions { local, ignored } = options;
+    CaptureView { hosts: local, ignored }
 }
 
 /// The times that are read. Fails with status 2 where they are none, or none is between them.

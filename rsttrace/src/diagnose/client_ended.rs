@@ -140,7 +140,7 @@ pub(super) const NOTHING_LOST: &str = "Nothing; the process did not want more fr
 /// Returns whether a client of this host aborted a connection of which it wanted no more: nothing of its own was lost, and no
 /// answer was awaited.
 pub(super) fn is_harmless_abort(reset: &Reset, code: &str) -> bool {
-    matches!(code, "closed-with-unread-data" | "linger-zero")
+    matches!(code, "aborted" | "closed-with-unread-data" | "linger-zero")
         && lost_bytes(reset).is_none()
         && reset.internals.is_mptcp != Some(true)
         && own_end(reset).is_some_and(|end| end.waited.is_none())

@@ -4,8 +4,9 @@ use std::fmt::{self, Display};
 
 use rsttrace_common::abi::{netfilter, tcp};
 
+use super::wire::is_captured;
 use crate::{
-    model::{Evidence, Reset, Socket},
+    model::{Direction, Evidence, Reset, Socket},
     util::human_duration,
 };
 
@@ -26,6 +27,7 @@ pub(super) fn append_facts(reset: &Reset, evidence: &mut Evidence) {
     }
     match &reset.socket {
         None if reset.internals.netfilter_hook != 0 => append_netfilter_hook(reset.internals.netfilter_hook, evidence),
+        None if is_captured(reset) => append_lack_of_connection(reset, evidence),
         None => evidence.push_parts(["the kernel had no socket for it"]),
         Some(socket) => append_socket_facts(socket, evidence),
     }
@@ -48,11 +50,25 @@ pub(super) fn append_facts(reset: &Reset, evidence: &mut Evidence) {
             Some(own) => {
                 let (mut ttl, mut of_own) = (itoa::Buffer::new(), itoa::Buffer::new());
                 let (ttl, own) = (ttl.format(packet.ttl), of_own.format(own));
-                evidence.push_parts(["its TTL was ", ttl, ", that of the peer's own packets ", own]);
+                let of_whom = match reset.direction {
+                    Direction::Received => ", that of the peer's own packets ",
+                    Direction::Sent => ", that of this host's other packets ",
+                };
+                evidence.push_parts(["its TTL was ", ttl, of_whom, own]);
             }
+            None if reset.direction == Direction::Sent => {}
             None => evidence.push(format_args!("its TTL was {}, and the peer's own is not known", packet.ttl)),
         }
     }
+}
+
+/// Tells what a capture shows of a reset that belongs to no connection in it.
+fn append_lack_of_connection(reset: &Reset, evidence: &mut Evidence) {
+    evidence.push_parts([match (reset.direction, reset.provoked_by) {
+        (Direction::Received, _) => "the capture has nothing of its connection but this reset",
+        (Direction::Sent, Some(_)) => "this host knew no such connection, or not any more",
+        (Direction::Sent, None) => "the segment that it answers is not in the capture",
+    }]);
 }
 
 /// Appends the netfilter hook of the rule that rejected the packet (`NF_INET_*`).

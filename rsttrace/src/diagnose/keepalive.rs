@@ -11,6 +11,7 @@ use super::{
     received::{AT_WORK_MS, BUSY_MS, closed_by_end_of_peer, idle_time},
     sent::{is_after_close, is_by_close},
     timeouts::{TimeoutKind, Timeouts},
+    wire::is_captured,
 };
 use crate::{
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
@@ -163,8 +164,14 @@ pub(super) static RACE_SENT: CauseSpec = CauseSpec {
     shows_by: "We are the server, had answered everything, and had closed after at least half a second of silence; then the peer's next request came, or lay unread at the close.",
 };
 
-fn race_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    idle_close_ms(reset).filter(|&idle| idle >= IDLE_MIN_MS).and(LIKELY)
+fn race_sent(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
+    let idle = idle_close_ms(reset).filter(|&idle| idle >= IDLE_MIN_MS)?;
+    if is_captured(reset) && is_by_close(reset) {
+        // The process may have read the request, and aborted for another reason.
+        let is_known = timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]);
+        return is_known.then_some(CauseConfidence::Guess);
+    }
+    LIKELY
 }
 
 pub(super) static PROCESS_ENDED: CauseSpec = CauseSpec {
@@ -199,7 +206,11 @@ fn idle_close_ms(reset: &Reset) -> Option<f64> {
         let socket = reset.socket.as_ref()?;
         let came = socket.since_receive_ms.filter(|&came| came <= UNREAD_MS)?;
         let answered = socket.since_send_ms?;
-        let is_unread = socket.unread_bytes.is_some_and(|bytes| bytes > 0 && Some(bytes) < socket.bytes_received);
+        let is_unread = match socket.unread_bytes {
+            Some(bytes) => bytes > 0 && Some(bytes) < socket.bytes_received,
+            // A capture does not show what was read.
+            None => is_captured(reset),
+        };
         let is_server = socket.role == Some(Role::Server) && !reset.internals.holder_exiting;
         return (is_unread && is_server).then_some(answered - came);
     }
@@ -226,6 +237,7 @@ fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     evidence.push(format_args!("this side closed after {time} of silence ({names})"));
     match closing_times(reset).0.filter(|_| !is_by_close(reset)) {
         Some(closed) => evidence.push(format_args!("the peer's next data came {} after that", human_duration(closed))),
+        None if is_captured(reset) => evidence.push("the peer's next data had come just before"),
         None => evidence.push("the peer's next data had come and were not read"),
     }
 }

@@ -24,6 +24,7 @@ mod serving;
 pub mod timeouts;
 mod tls_alerts;
 mod turned_away;
+mod wire;
 
 use std::borrow::Cow;
 
@@ -53,7 +54,8 @@ fn cause(spec: &CauseSpec, confidence: CauseConfidence) -> Cause {
 /// Payload bytes of this host that the reset threw away. With MPTCP they go on another path.
 fn lost_bytes(reset: &Reset) -> Option<u64> {
     let socket = reset.socket.as_ref().filter(|_| reset.internals.is_mptcp != Some(true))?;
-    let lost = socket.unacked_bytes? + socket.unsent_bytes?;
+    // A capture does not show what was written and not sent.
+    let lost = socket.unacked_bytes? + socket.unsent_bytes.unwrap_or(0);
     (lost > 0).then_some(lost)
 }
 
@@ -86,7 +88,10 @@ impl Diagnosis {
     /// Fills in the cause, with an empty evidence, and remembers the reset for later ones.
     pub fn diagnose(&mut self, reset: &mut Reset) {
         self.recent.observe(reset);
-        let (spec, confidence) = catalogue::decide(reset, &self.timeouts);
+        let (spec, mut confidence) = catalogue::decide(reset, &self.timeouts);
+        if wire::is_captured(reset) {
+            confidence = wire::confidence(spec.code, confidence);
+        }
         reset.cause = cause(spec, confidence);
         reset.cause.lost_bytes = lost_bytes(reset);
         if client_ended::is_harmless_abort(reset, spec.code) {

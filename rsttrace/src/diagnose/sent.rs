@@ -15,7 +15,7 @@ use super::{
     received::AT_WORK_MS,
     serving::WAITED_MIN_MS,
     timeouts::Timeouts,
-    tls_alerts, turned_away,
+    tls_alerts, turned_away, wire,
 };
 use crate::{
     model::internals::OwnerExit,
@@ -37,6 +37,7 @@ const SCAN_PORTS: u32 = 10;
 
 /// Causes of sent resets, in the order in which they are tried.
 pub(super) static CAUSES: &[&CauseSpec] = &[
+    &wire::INJECTED_SENT,
     &FIREWALL_REJECT,
     &PORT_SCAN,
     &PORT_CLOSED,
@@ -71,6 +72,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &ended::CLEARED_OLD_CONNECTION,
     &joined::RELAYED,
     &BAD_SEGMENT,
+    &wire::ABORTED,
 ];
 
 static FIREWALL_REJECT: CauseSpec = CauseSpec {

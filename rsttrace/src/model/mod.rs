@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     cause::{Cause, CauseConfidence, Evidence, Fault, Sender},
-    filter::{FilterOptions, PortRange, names},
+    filter::{FilterOptions, PortRange, names, parse_network},
     group::{GroupField, GroupRow, GroupTable},
     incident::{AFTERMATH, IncidentRole, OTHER_END_HERE, OtherEnd, OtherProcess, RelayedReset},
     recording::{ClockState, Mark, RECORDING_FORMAT, RecordingContext, RecordingHeader},

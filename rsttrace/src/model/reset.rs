@@ -36,7 +36,7 @@ pub struct Reset {
     pub count: u64,
     /// Whether this host sent or received the reset.
     pub direction: Direction,
-    /// Kernel hook that reported it.
+    /// Kernel hook that reported it; `capture` for a packet of a capture.
     // A text in the schema: another hook does not raise its version.
     #[cfg_attr(feature = "schema", schemars(with = "String", length(min = 1)))]
     pub hook: Hook,
@@ -121,6 +121,8 @@ pub enum Hook {
     /// Function `nf_send_reset6`: a rule of the packet filter, IPv6.
     #[serde(rename = "nf_send_reset6")]
     NfSendReset6,
+    /// No hook: a packet of a capture.
+    Capture,
 }
 
 /// IP version on the wire. An IPv6 socket with IPv4-mapped addresses speaks IPv4.
@@ -460,13 +462,14 @@ pub enum Role {
     Listener,
 }
 
-/// Header of a reset.
+/// Header of a reset: of one that was received, and in captures of one that was sent as well.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Packet {
     /// TTL or hop limit on arrival.
     pub ttl: u8,
-    /// TTL or hop limit of the peer's packet that completed the handshake; `None` when it was not seen.
+    /// TTL or hop limit of the packet of its sender that completed the handshake (in a capture that lacks it, of the last one);
+    /// `None` when none was seen.
     pub handshake_ttl: Option<u8>,
     /// TCP flags, serialized as `RST,ACK`.
     pub flags: TcpFlags,

@@ -13,8 +13,8 @@ pub struct Segment {
     /// Whether the segment has the timestamp option (RFC 7323); `None` where the connection has no timestamps, or it is not
     /// known.
     pub timestamp: Option<bool>,
-    /// Timestamp of the segment's sender (`TSval`); `None` without one, and for a reset that this host sends.
+    /// Timestamp of the segment's sender (`TSval`); `None` without one, and, but in captures, for a reset that this host sends.
     pub timestamp_value: Option<u32>,
-    /// Timestamp that the segment echoes (`TSecr`); `None` without one, and for a reset that this host sends.
+    /// Timestamp that the segment echoes (`TSecr`); `None` without one, and, but in captures, for a reset that this host sends.
     pub timestamp_echo: Option<u32>,
 }

@@ -1,5 +1,6 @@
 //! The live run: the event loop around the chain of stages ([`processor`]).
 
+pub(crate) mod captured;
 mod feed;
 mod live;
 mod netns_watch;

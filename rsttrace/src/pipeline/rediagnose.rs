@@ -119,16 +119,20 @@ pub(super) struct Rediagnosis {
     pub(super) is_filtered: bool,
 }
 
-/// A chain without memory of earlier resets.
-fn processor(diagnosis: &Diagnosis, filter: RecordFilter) -> Processor<Recorded> {
-    let stages = Stages {
+/// Stages without memory of earlier resets, for what needs neither decoding nor attribution.
+pub(super) fn stages(diagnosis: &Diagnosis, filter: RecordFilter) -> Stages<Recorded> {
+    Stages {
         decoder: Decoder::new("".into(), Reasons::default(), BitFields::LOWEST, None),
         diagnosis: diagnosis.renewed(),
         attribution: Recorded,
         filter,
         flood: FloodAggregator::new(0, 1),
-    };
-    let mut processor = Processor::new(stages, Wanted { evidence: true, limit: None });
+    }
+}
+
+/// A chain without memory of earlier resets.
+fn processor(diagnosis: &Diagnosis, filter: RecordFilter) -> Processor<Recorded> {
+    let mut processor = Processor::new(stages(diagnosis, filter), Wanted { evidence: true, limit: None });
     processor.enable_lookups();
     processor
 }

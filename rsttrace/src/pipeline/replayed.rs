@@ -13,7 +13,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{live::Results, processor::Output, rediagnose::Rediagnosis, setup::OutputSetup};
+use super::{captured::CapturedChain, live::Results, processor::Output, rediagnose::Rediagnosis, setup::OutputSetup};
 use crate::{
     cli::OutputOptions,
     diagnose::Diagnosis,
@@ -45,6 +45,8 @@ pub(crate) struct Replay {
     pub(crate) output: OutputOptions,
     /// Whether resets are diagnosed again.
     pub(crate) rediagnose: bool,
+    /// The stages for the resets of captures, with the same filters.
+    pub(crate) captured: CapturedChain,
 }
 
 /// First and last time of the records, and the clock of the first.
@@ -92,15 +94,16 @@ fn read_ahead(mut inputs: Inputs) -> Result<(mpsc::Receiver<Vec<Line>>, mpsc::Re
 
 impl Replay {
     async fn run(self) -> Result<(), Failure> {
-        let Self { inputs, filter, diagnosis, output, rediagnose } = self;
+        let Self { inputs, filter, diagnosis, output, rediagnose, captured } = self;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         let (mut batches, mut ended) = read_ahead(inputs)?;
-        let mut chain = if rediagnose {
-            Chain::Rediagnosis(Box::new(Rediagnosis::new(diagnosis.renewed(), filter)))
+        let recorded = if rediagnose {
+            RecordedChain::Rediagnosis(Box::new(Rediagnosis::new(diagnosis.renewed(), filter)))
         } else {
-            Chain::Filter(Box::new(filter))
+            RecordedChain::Filter(Box::new(filter))
         };
+        let mut chain = Chain { recorded, captured };
         let mut counted = Counted {
             results: Results { tally: Tally::grouped_by(output.group_by.clone()), ..Results::default() },
             span: ReplayedSpan::default(),
@@ -145,6 +148,9 @@ impl Replay {
         if inputs.as_ref().is_some_and(Inputs::is_foreign) {
             return Err(Failure::usage(format_args!("nothing to replay: {}", said.join("; "))));
         }
+        if !output.quiet {
+            inputs.iter().flat_map(Inputs::remarks).for_each(info);
+        }
         // What is missing is a warning, which --quiet leaves.
         said.into_iter().for_each(info);
         let is_damaged = inputs.as_ref().is_some_and(Inputs::is_damaged);
@@ -173,7 +179,13 @@ impl Output for Counted {
 }
 
 /// What records go through.
-enum Chain {
+struct Chain {
+    recorded: RecordedChain,
+    captured: CapturedChain,
+}
+
+/// What records go through that were recorded.
+enum RecordedChain {
     /// The filters alone.
     Filter(Box<RecordFilter>),
     /// The stages from the diagnosis on, with the filters.
@@ -183,32 +195,36 @@ enum Chain {
 impl Chain {
     /// Takes a line.
     fn take(&mut self, line: Line, counted: &mut Counted) {
-        match (self, line) {
-            (Self::Rediagnosis(rediagnosis), Line::Header(header)) => rediagnosis.header(&header, counted),
+        match (&mut self.recorded, line) {
+            (_, Line::Captured(reset)) => self.captured.take(*reset, counted),
+            (RecordedChain::Rediagnosis(rediagnosis), Line::Header(header)) => rediagnosis.header(&header, counted),
             // The filter may go by the new cause.
-            (Self::Rediagnosis(rediagnosis), Line::Record(record @ Record::Reset(_))) => {
+            (RecordedChain::Rediagnosis(rediagnosis), Line::Record(record @ Record::Reset(_))) => {
                 rediagnosis.record(record, counted);
             }
-            (Self::Rediagnosis(rediagnosis), Line::Record(record)) if is_wanted(rediagnosis.filter(), &record) => {
+            (RecordedChain::Rediagnosis(rediagnosis), Line::Record(record))
+                if is_wanted(rediagnosis.filter(), &record) =>
+            {
                 rediagnosis.record(record, counted);
             }
-            (Self::Filter(filter), Line::Record(record)) if is_wanted(filter, &record) => counted.emit(record),
+            (RecordedChain::Filter(filter), Line::Record(record)) if is_wanted(filter, &record) => counted.emit(record),
             _ => {}
         }
     }
 
     /// Emits what is left at the end.
     fn finish(&mut self, counted: &mut Counted) {
-        if let Self::Rediagnosis(rediagnosis) = self {
+        if let RecordedChain::Rediagnosis(rediagnosis) = &mut self.recorded {
             rediagnosis.finish(counted);
         }
+        self.captured.finish(counted);
     }
 
     /// What has to be said at the end.
     fn notes(&self) -> impl Iterator<Item = String> {
-        let (count, is_filtered) = match self {
-            Self::Filter(_) => (0, false),
-            Self::Rediagnosis(rediagnosis) => (rediagnosis.without_facts, rediagnosis.is_filtered),
+        let (count, is_filtered) = match &self.recorded {
+            RecordedChain::Filter(_) => (0, false),
+            RecordedChain::Rediagnosis(rediagnosis) => (rediagnosis.without_facts, rediagnosis.is_filtered),
         };
         let why = "records have no facts, as only recordings have them, and keep their causes";
         let without_facts = (count > 0).then(|| format!("{count} {why}"));

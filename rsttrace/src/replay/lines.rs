@@ -53,6 +53,50 @@ pub(super) enum ReadLine<'a> {
     TooLong,
 }
 
+/// What a file holds, behind its compression.
+pub(super) enum Contents {
+    /// Lines of text.
+    Lines(Lines),
+    /// A packet capture, from its first byte on.
+    Capture(Box<dyn BufRead + Send>),
+}
+
+impl Contents {
+    /// Opens a file. Blocks until its first bytes can be read, of a FIFO until there is a writer. Fails where it cannot be read.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        if file.metadata()?.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Self::of(file)
+    }
+
+    /// Reads from anything. Blocks and fails as its first reads do.
+    pub(super) fn of(input: impl Read + Send + 'static) -> io::Result<Self> {
+        let (kind, whole) = sniff(input)?;
+        let decoded: Box<dyn Read + Send> = match kind {
+            FileKind::Plain => return Ok(Self::Lines(Lines::new(Box::new(BufReader::with_capacity(1 << 16, whole))))),
+            FileKind::Capture => return Ok(Self::Capture(Box::new(BufReader::with_capacity(1 << 16, whole)))),
+            FileKind::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, whole))),
+            FileKind::Zstd => {
+                let mut decoder = Decoder::with_buffer(BufReader::with_capacity(1 << 16, whole))?;
+                decoder.window_log_max(WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+        };
+        let (kind, whole) = sniff(decoded)?;
+        let reader = Box::new(BufReader::with_capacity(1 << 16, whole));
+        Ok(if kind == FileKind::Capture { Self::Capture(reader) } else { Self::Lines(Lines::new(reader)) })
+    }
+}
+
+/// Tells the kind of a file by its first bytes, and gives them back.
+fn sniff<R: Read>(mut input: R) -> io::Result<(FileKind, io::Chain<Cursor<Vec<u8>>, R>)> {
+    let mut magic = Vec::with_capacity(MAGIC_BYTES);
+    input.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic)?;
+    Ok((FileKind::of(&magic), Cursor::new(magic).chain(input)))
+}
+
 /// The lines of one file.
 pub(super) struct Lines {
     reader: Box<dyn BufRead + Send>,
@@ -62,35 +106,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Opens a file. Blocks until its first bytes can be read, of a FIFO until there is a writer. Fails where it cannot be read.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        if file.metadata()?.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        Self::new(file)
-    }
-
-    /// Reads from anything. Blocks and fails as its first read does, and fails for a packet capture.
-    pub(super) fn new(mut input: impl Read + Send + 'static) -> io::Result<Self> {
-        let mut magic = Vec::with_capacity(MAGIC_BYTES);
-        input.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic)?;
-        let kind = FileKind::of(&magic);
-        let whole = Cursor::new(magic).chain(input);
-        let reader: Box<dyn BufRead + Send> = match kind {
-            FileKind::Plain => Box::new(BufReader::with_capacity(1 << 16, whole)),
-            FileKind::Gzip => Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(whole))),
-            FileKind::Zstd => {
-                let mut decoder = Decoder::new(whole)?;
-                decoder.window_log_max(WINDOW_LOG_MAX)?;
-                Box::new(BufReader::with_capacity(1 << 16, decoder))
-            }
-            FileKind::Capture => {
-                let error = "it is a packet capture, and only recordings and JSON lines can be read";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-            }
-        };
-        Ok(Self { reader, line: Vec::new(), buffered: 0 })
+    fn new(reader: Box<dyn BufRead + Send>) -> Self {
+        Self { reader, line: Vec::new(), buffered: 0 }
     }
 
     /// Whether a line can be had without reading from the input, as far as that is known.
@@ -138,7 +155,9 @@ mod tests {
     use super::*;
 
     fn all(input: Vec<u8>) -> io::Result<Vec<Option<String>>> {
-        let mut lines = Lines::new(Cursor::new(input))?;
+        let Contents::Lines(mut lines) = Contents::of(Cursor::new(input))? else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
         let mut all = Vec::new();
         while let Some(line) = lines.next()? {
             all.push(match line {
@@ -172,12 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn truncated_and_foreign_files_are_errors() {
+    fn truncated_files_are_errors_and_captures_are_recognised() {
         let mut zstd = zstd::encode_all(&b"one\ntwo\n"[..], 1).expect("a vector");
         zstd.truncate(zstd.len() - 3);
         assert!(all(zstd).is_err());
-        assert!(
-            all(vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0]).is_err_and(|error| error.to_string().contains("packet capture"))
-        );
+        let capture = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0];
+        let compressed = zstd::encode_all(&capture[..], 1).expect("a vector");
+        for input in [capture.clone(), compressed] {
+            let Ok(Contents::Capture(mut reader)) = Contents::of(Cursor::new(input)) else { panic!("it is a capture") };
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).expect("readable");
+            assert_eq!(read, capture);
+        }
     }
 }

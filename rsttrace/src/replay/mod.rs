@@ -1,5 +1,5 @@
-//! Reading of what was recorded: recordings, files of `--output json` and `--sink json`, compressed or not, from files,
-//! directories and standard input.
+//! Reading of what was recorded: recordings, files of `--output json` and `--sink json`, packet captures, compressed or not, from
+//! files, directories and standard input.
 //!
 //! Whatever is read was written by strangers: lines are bounded, what is not understood is counted and skipped.
 
@@ -13,5 +13,5 @@ pub use self::{
     continuity::Continuity,
     moment::parse_moment,
     parse::{Line, LineError, parse_line},
-    source::{InputError, Inputs, TimeRange},
+    source::{CaptureView, InputError, Inputs, TimeRange},
 };

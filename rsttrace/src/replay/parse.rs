@@ -15,6 +15,8 @@ const SCHEMA: u64 = 1;
 pub enum Line {
     /// A record.
     Record(Record),
+    /// A reset of a packet capture, which is not diagnosed yet.
+    Captured(Box<Reset>),
     /// The first line of a segment of a recording.
     Header(Arc<RecordingHeader>),
     /// A mark of a recording.
@@ -28,6 +30,7 @@ impl Line {
     pub fn time(&self) -> Timestamp {
         match self {
             Self::Record(record) => record.time(),
+            Self::Captured(reset) => reset.time,
             Self::Header(header) => header.time,
             Self::Mark(mark) => mark.time,
             Self::Summary(time) => *time,

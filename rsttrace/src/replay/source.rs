@@ -4,16 +4,23 @@ use std::{
     collections::VecDeque,
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
+use ipnet::IpNet;
+
 use super::{
     continuity::Continuity,
-    lines::{Lines, ReadLine},
+    lines::{Contents, Lines, ReadLine},
     parse::{Line, LineError, parse_line},
 };
-use crate::{model::Record, util::segment_name};
+use crate::{
+    capture::{Capture, CaptureError, Captured},
+    model::Record,
+    util::segment_name,
+};
 
 /// Times that are read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +29,15 @@ pub struct TimeRange {
     pub since: Option<Timestamp>,
     /// The end, which does not belong to it; `None` for all after.
     pub until: Option<Timestamp>,
+}
+
+/// How packet captures are read.
+#[derive(Clone, Debug, Default)]
+pub struct CaptureView {
+    /// Addresses of the host whose records are made; empty where it is to be inferred.
+    pub hosts: Vec<IpNet>,
+    /// Whether resets that ended nothing are shown.
+    pub ignored: bool,
 }
 
 /// Longest time by which a record may come earlier in a file than one before it, seconds.
@@ -78,21 +94,60 @@ impl Skipped {
     }
 }
 
+/// A file that is read.
+struct OpenFile {
+    path: PathBuf,
+    contents: OpenContents,
+}
+
+/// What it holds.
+enum OpenContents {
+    /// Lines, with the number of the last one.
+    Lines(Lines, u64),
+    Capture(Box<Capture>),
+}
+
+impl OpenFile {
+    /// Begins to read a file. `number` is one that no other capture of the run has.
+    fn new(path: PathBuf, contents: Contents, view: &CaptureView, number: u64) -> io::Result<Self> {
+        let contents = match contents {
+            Contents::Lines(lines) => OpenContents::Lines(lines, 0),
+            Contents::Capture(reader) => {
+                OpenContents::Capture(Box::new(Capture::new(reader, view.hosts.clone(), number)?))
+            }
+        };
+        Ok(Self { path, contents })
+    }
+
+    fn has_buffered(&self) -> bool {
+        match &self.contents {
+            OpenContents::Lines(lines, _) => lines.has_buffered(),
+            OpenContents::Capture(capture) => capture.has_buffered(),
+        }
+    }
+}
+
 /// One input.
 struct Input {
+    /// Its place among the inputs, from 1 on.
+    number: u64,
     /// Files that are not open yet, the oldest first.
     files: VecDeque<PathBuf>,
-    /// The open file, with its path and the number of its last line.
-    open: Option<(Lines, PathBuf, u64)>,
+    open: Option<OpenFile>,
     /// The line that comes next, where it has been read already.
     next: Option<Line>,
     continuity: Continuity,
+    /// What captures lack.
+    notes: Vec<String>,
+    /// How captures were read.
+    remarks: Vec<String>,
 }
 
 /// All inputs.
 pub struct Inputs {
     all: Vec<Input>,
     range: TimeRange,
+    view: CaptureView,
     skipped: Skipped,
     /// Lines that were understood.
     understood: u64,
@@ -103,35 +158,52 @@ pub struct Inputs {
 impl Inputs {
     /// Opens inputs: a file, a directory of segments, or `-` for standard input. Blocks until the first bytes of each can be
     /// read. Fails where one cannot be read, and for a directory without segments.
-    pub fn open(paths: &[PathBuf], range: TimeRange) -> Result<Self, InputError> {
+    pub fn open(paths: &[PathBuf], range: TimeRange, view: CaptureView) -> Result<Self, InputError> {
         let mut inputs = Vec::new();
-        for path in paths {
+        for (number, path) in (1..).zip(paths) {
             let failed = |error| InputError { path: path.clone(), error };
-            let mut input = Input { files: VecDeque::new(), open: None, next: None, continuity: Continuity::default() };
-            if path.as_os_str() == "-" {
-                input.open = Some((Lines::new(io::stdin()).map_err(failed)?, "standard input".into(), 0));
-            } else if fs::metadata(path).map_err(failed)?.is_dir() {
+            let mut input = Input {
+                number,
+                files: VecDeque::new(),
+                open: None,
+                next: None,
+                continuity: Continuity::default(),
+                notes: Vec::new(),
+                remarks: Vec::new(),
+            };
+            if path.as_os_str() != "-" && fs::metadata(path).map_err(failed)?.is_dir() {
                 input.files = segments(path, range).map_err(failed)?.into();
             } else {
-                input.open = Some((Lines::open(path).map_err(failed)?, path.clone(), 0));
+                let (name, contents) = match path.as_os_str() == "-" {
+                    true => ("standard input".into(), Contents::of(io::stdin())),
+                    false => (path.clone(), Contents::open(path)),
+                };
+                let contents = contents.map_err(failed)?;
+                input.open = Some(OpenFile::new(name, contents, &view, number).map_err(failed)?);
             }
             inputs.push(input);
         }
-        Ok(Self { all: inputs, range, skipped: Skipped::default(), understood: 0, errors: Vec::new() })
+        Ok(Self { all: inputs, range, view, skipped: Skipped::default(), understood: 0, errors: Vec::new() })
     }
 
     /// Whether the next line can be had without waiting for it, as far as that is known.
     pub fn has_more_at_once(&self) -> bool {
         self.all
             .iter()
-            .all(|input| input.next.is_some() || input.open.as_ref().is_none_or(|(lines, ..)| lines.has_buffered()))
+            .all(|input| input.next.is_some() || input.open.as_ref().is_none_or(OpenFile::has_buffered))
     }
 
     /// What has to be said of the inputs at their end, one line each.
     pub fn notes(&self) -> Vec<String> {
         let errors = self.errors.iter().map(|error| format!("{error}; what comes after it in this file is missing"));
         let continuity = self.all.iter().flat_map(|input| input.continuity.notes());
-        errors.chain(self.skipped.note()).chain(continuity).collect()
+        let captures = self.all.iter().flat_map(|input| input.notes.iter().cloned());
+        errors.chain(self.skipped.note()).chain(continuity).chain(captures).collect()
+    }
+
+    /// How the captures among them were read, one line each.
+    pub fn remarks(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().flat_map(|input| input.remarks.iter().map(String::as_str))
     }
 
     /// Whether no line was understood, of those that there were.
@@ -163,7 +235,7 @@ impl Iterator for Inputs {
         loop {
             for input in &mut self.all {
                 if input.next.is_none() {
-                    input.next = input.read(&mut self.skipped, &mut self.errors);
+                    input.next = input.read(&self.view, &mut self.skipped, &mut self.errors);
                     self.understood += u64::from(input.next.is_some());
                 }
             }
@@ -176,7 +248,7 @@ impl Iterator for Inputs {
                 Line::Record(Record::Reset(reset)) if reset.internals.record > 0 => {
                     first.continuity.record(reset.time, reset.internals.ktime_ns);
                 }
-                Line::Record(_) | Line::Summary(_) => {}
+                Line::Record(_) | Line::Captured(_) | Line::Summary(_) => {}
             }
             // A header describes what comes after it.
             let is_header_before = matches!(line, Line::Header(_)) && !self.range.is_over(line.time());
@@ -198,20 +270,26 @@ impl Input {
         (self.files, self.open) = (VecDeque::new(), None);
     }
 
-    /// The next line that is understood.
-    fn read(&mut self, skipped: &mut Skipped, errors: &mut Vec<InputError>) -> Option<Line> {
+    /// The next line that is understood, or record of a capture.
+    fn read(&mut self, view: &CaptureView, skipped: &mut Skipped, errors: &mut Vec<InputError>) -> Option<Line> {
         loop {
-            let Some((lines, path, number)) = &mut self.open else {
-                let path = self.files.pop_front()?;
-                match Lines::open(&path) {
-                    Ok(lines) => self.open = Some((lines, path, 0)),
-                    // The recorder may have compressed or removed it since.
-                    Err(error) => match Lines::open(&path.with_extension("jsonl.zst")) {
-                        Ok(lines) => self.open = Some((lines, path, 0)),
-                        Err(_) => errors.push(InputError { path, error }),
-                    },
-                }
+            let Some(OpenFile { path, contents }) = &mut self.open else {
+                self.open_next(view, errors)?;
                 continue;
+            };
+            let (lines, number) = match contents {
+                OpenContents::Lines(lines, number) => (lines, number),
+                OpenContents::Capture(capture) => match capture.next_record() {
+                    Some(Captured::Reset(reset)) => return Some(Line::Captured(reset)),
+                    Some(Captured::Ignored(ignored)) if view.ignored => {
+                        return Some(Line::Record(Record::Ignored(Arc::from(ignored))));
+                    }
+                    Some(Captured::Ignored(_)) => continue,
+                    None => {
+                        self.end_capture(skipped, errors);
+                        continue;
+                    }
+                },
             };
             *number += 1;
             let parsed = match lines.next() {
@@ -232,6 +310,39 @@ impl Input {
                 Ok(line) => return Some(line),
                 Err(why) => skipped.add(path, *number, why),
             }
+        }
+    }
+
+    /// Opens the next file; `None` where there is none.
+    fn open_next(&mut self, view: &CaptureView, errors: &mut Vec<InputError>) -> Option<()> {
+        let path = self.files.pop_front()?;
+        // The recorder may have compressed or removed it since.
+        let contents = Contents::open(&path).or_else(|error| {
+            Contents::open(&path.with_extension("jsonl.zst")).map_err(|_compressed| error)
+        });
+        match contents.and_then(|contents| OpenFile::new(path.clone(), contents, view, self.number)) {
+            Ok(file) => self.open = Some(file),
+            Err(error) => errors.push(InputError { path, error }),
+        }
+        Some(())
+    }
+
+    /// Closes a capture, and keeps what there is to say of it.
+    fn end_capture(&mut self, skipped: &mut Skipped, errors: &mut Vec<InputError>) {
+        let Some(OpenFile { path, contents: OpenContents::Capture(capture) }) = self.open.take() else { return };
+        self.remarks.push(format!("{}: {}", path.display(), capture.remark()));
+        self.notes.extend(capture.notes().into_iter().map(|note| format!("{}: {note}", path.display())));
+        let is_foreign = capture.is_foreign();
+        match capture.into_error() {
+            // As by a capture program that was killed; the last packet is lost, as a recording's last line.
+            Some(error @ CaptureError::CutOff { .. }) => self.notes.push(format!("{}: {error}", path.display())),
+            Some(CaptureError::Io(error)) => errors.push(InputError { path, error }),
+            Some(error) => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+                errors.push(InputError { path, error });
+            }
+            None if is_foreign => skipped.add(&path, 1, "none of its packets is of a link type that is read"),
+            None => {}
         }
     }
 }

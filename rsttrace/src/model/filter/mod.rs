@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, builder::NonEmptyStringValueParser};
 use ipnet::IpNet;
 
-pub use self::ports::PortRange;
+pub use self::{peers::parse as parse_network, ports::PortRange};
 use super::Fault;
 
 /// Filters. A reset must match every filter that is given, and one value of a repeated one.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 /// Parses an address or a network in CIDR notation. An IPv4-mapped IPv6 address is the IPv4 address that it stands for.
 /// Fails for any other text.
-pub(super) fn parse(text: &str) -> Result<IpNet, String> {
+pub fn parse(text: &str) -> Result<IpNet, String> {
     let net =
         text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_error| wrong(text))?;
     if let IpNet::V6(v6) = net

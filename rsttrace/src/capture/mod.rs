@@ -1,0 +1,195 @@
+//! Packet captures as a source of records.
+//!
+//! The connections of a capture are followed, and each reset becomes the record that a live run on one of the hosts would have
+//! made, as far as the packets show it. Reads nothing itself but the bytes that it is given. Whatever is in them was written by
+//! strangers: blocks, connections and what is kept of each packet are bounded.
+
+mod follower;
+mod followed;
+mod half;
+mod link_layer;
+mod packets;
+mod perspective;
+mod tcp_segment;
+mod wire_reset;
+
+use std::{collections::VecDeque, io::{self, Read}};
+
+use ipnet::IpNet;
+
+pub use self::{
+    follower::{Captured, FollowedCounts, Follower},
+    link_layer::LinkType,
+    packets::{CaptureError, Packets, RawPacket},
+    perspective::{Inference, Perspective},
+    tcp_segment::{NoSegment, TcpOptions, TcpSegment},
+};
+use self::perspective::PerspectiveFinder;
+
+/// Segments that are read before it is decided which host is this one.
+const READ_AHEAD: usize = 20_000;
+
+/// Packets that are no TCP segments.
+#[derive(Clone, Copy, Debug, Default)]
+struct LeftOut {
+    packets: u64,
+    other: u64,
+    fragments: u64,
+    cut_off: u64,
+    /// Packets of link types that are not read, and the first of those.
+    links: u64,
+    link: Option<i32>,
+}
+
+/// A capture that is read and followed.
+pub struct Capture {
+    packets: Packets,
+    follower: Option<Follower>,
+    hosts: Vec<IpNet>,
+    number: u64,
+    /// Segments that were read ahead.
+    ahead: VecDeque<TcpSegment>,
+    records: VecDeque<Captured>,
+    left_out: LeftOut,
+    error: Option<CaptureError>,
+}
+
+impl Capture {
+    /// Begins to read a capture. `hosts` are the addresses of this host, where they are given; `number` is one that no other
+    /// capture of the run has. Blocks until the header is there. Fails where there is no whole one.
+    pub fn new(input: impl Read + Send + 'static, hosts: Vec<IpNet>, number: u64) -> io::Result<Self> {
+        Ok(Self {
+            packets: Packets::new(input)?,
+            follower: None,
+            hosts,
+            number,
+            ahead: VecDeque::new(),
+            records: VecDeque::new(),
+            left_out: LeftOut::default(),
+            error: None,
+        })
+    }
+
+    /// The next record; `None` at the end, and after an error ([`Self::into_error`]). Blocks until it is there.
+    pub fn next_record(&mut self) -> Option<Captured> {
+        loop {
+            if let Some(record) = self.records.pop_front() {
+                return Some(record);
+            }
+            if self.follower.is_none() {
+                self.follower = Some(self.begin());
+            }
+            let segment = match self.ahead.pop_front() {
+                Some(segment) => segment,
+                None => self.next_segment()?,
+            };
+            let records = &mut self.records;
+            self.follower.as_mut()?.follow(&segment, &mut |record| records.push_back(record));
+        }
+    }
+
+    /// Whether a record can be had without reading on.
+    pub fn has_buffered(&self) -> bool {
+        !self.records.is_empty() || !self.ahead.is_empty()
+    }
+
+    /// Why it could not be read to its end.
+    pub fn into_error(self) -> Option<CaptureError> {
+        self.error
+    }
+
+    /// How it was read, in a sentence: what there was in it, and which host is this one.
+    pub fn remark(&self) -> String {
+        let (resets, segments) =
+            self.follower.as_ref().map_or((0, 0), |follower| (follower.counts().resets, follower.counts().segments));
+        let perspective = self.follower.as_ref().map(|follower| follower.perspective().to_string());
+        let perspective = perspective.filter(|perspective| !perspective.is_empty());
+        let separator = if perspective.is_some() { "; " } else { "" };
+        format!(
+            "{} packets, {segments} of TCP, {resets} resets{separator}{}",
+            self.left_out.packets,
+            perspective.unwrap_or_default()
+        )
+    }
+
+    /// What of it was left out or looks incomplete, one sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let counts = self.follower.as_ref().map(|follower| follower.counts().to_string());
+        let notes = [counts.unwrap_or_default(), self.left_out.to_string()];
+        notes.into_iter().filter(|note| !note.is_empty()).collect()
+    }
+
+    /// Whether no packet of it could be read.
+    pub fn is_foreign(&self) -> bool {
+        self.left_out.packets > 0 && self.left_out.links == self.left_out.packets
+    }
+
+    /// Decides which host is this one.
+    fn begin(&mut self) -> Follower {
+        if !self.hosts.is_empty() {
+            return Follower::new(Perspective::Given(std::mem::take(&mut self.hosts)), self.number);
+        }
+        let mut finder = PerspectiveFinder::default();
+        while self.ahead.len() < READ_AHEAD
+            && let Some(segment) = self.next_segment()
+        {
+            finder.observe(&segment);
+            self.ahead.push_back(segment);
+        }
+        Follower::new(finder.conclude(), self.number)
+    }
+
+    fn next_segment(&mut self) -> Option<TcpSegment> {
+        loop {
+            let packet = match self.packets.next() {
+                Ok(packet) => packet?,
+                Err(error) => {
+                    self.error.get_or_insert(error);
+                    return None;
+                }
+            };
+            self.left_out.packets += 1;
+            match TcpSegment::of(packet) {
+                Ok(segment) => return Some(segment),
+                Err(why) => self.left_out.count(why),
+            }
+        }
+    }
+}
+
+impl LeftOut {
+    fn count(&mut self, why: NoSegment) {
+        match why {
+            NoSegment::Other => self.other += 1,
+            NoSegment::Fragment => self.fragments += 1,
+            NoSegment::CutOff => self.cut_off += 1,
+            NoSegment::Link(link) => {
+                self.links += 1;
+                self.link.get_or_insert(link);
+            }
+        }
+    }
+}
+
+/// What was left out, in sentences; other protocols are no loss.
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { fragments, cut_off, links, link, .. } = *self;
+        let mut separator = "";
+        for (count, what) in [
+            (fragments, "IP fragments were left out"),
+            (cut_off, "packets were captured too short to have a TCP header (tcpdump -s 128 is enough)"),
+        ] {
+            if count > 0 {
+                write!(formatter, "{separator}{count} {what}")?;
+                separator = "; ";
+            }
+        }
+        match link {
+            Some(link) if links > 0 => {
+                write!(formatter, "{separator}{links} packets have the link type {link}, which is not read")
+            }
+            _ => Ok(()),
+        }
+    }
+}
