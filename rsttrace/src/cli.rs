@@ -288,6 +288,8 @@ pub enum ExportFormat {
     Json,
     /// A table of the resets, with a row of titles (RFC 4180)
     Csv,
+    /// A packet capture for Wireshark and tcpdump: each reset as a packet, with its block of --output long as the comment
+    Pcapng,
 }
 
 /// Options of `export`.

@@ -136,8 +136,8 @@ impl Followed {
         }
     }
 
-    /// Whether both ends have closed and nothing is left of it but TIME_WAIT.
-    fn is_closed(&self) -> bool {
+    /// Whether both ends have closed and nothing is left of it but TIME_WAIT, or a reset has ended it.
+    pub(super) fn is_closed(&self) -> bool {
         let is_over = |end| matches!(self.live_state(end), tcp::TIME_WAIT | tcp::CLOSE);
         self.ended.is_some() || is_over(End::A) && is_over(End::B)
     }

@@ -14,9 +14,14 @@ use super::{
 };
 use crate::model::{Endpoint, Ignored, Reset};
 
-/// Connections that are followed at once, closed ones included: the one without packets for the longest time is forgotten.
-/// Each takes about half a kilobyte.
-const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(131_072).unwrap();
+/// Open connections that are followed at once: beyond that the one without packets for the longest time is forgotten. Each takes
+/// about a kilobyte.
+const OPEN: NonZeroUsize = NonZeroUsize::new(131_072).unwrap();
+/// Closed connections that are remembered for what comes late.
+const CLOSED: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+
+/// Connections by their two ends, the lower one first.
+type Connections = LruCache<(Endpoint, Endpoint), Box<Followed>, foldhash::fast::RandomState>;
 
 /// What a segment has shown.
 #[derive(Debug)]
@@ -48,7 +53,8 @@ pub struct FollowedCounts {
 
 /// Follows connections.
 pub struct Follower {
-    connections: LruCache<(Endpoint, Endpoint), Followed, foldhash::fast::RandomState>,
+    open: Connections,
+    closed: Connections,
     perspective: Perspective,
     /// Number of the capture.
     capture: u64,
@@ -58,8 +64,14 @@ pub struct Follower {
 impl Follower {
     /// Begins with nothing. `capture` is a number that no other capture of the run has.
     pub fn new(perspective: Perspective, capture: u64) -> Self {
-        let connections = LruCache::with_hasher(CONNECTIONS, foldhash::fast::RandomState::default());
-        Self { connections, perspective, capture, counts: FollowedCounts::default() }
+        let connections = |most| LruCache::with_hasher(most, foldhash::fast::RandomState::default());
+        Self {
+            open: connections(OPEN),
+            closed: connections(CLOSED),
+            perspective,
+            capture,
+            counts: FollowedCounts::default(),
+        }
     }
 
     /// Which host is this one.
@@ -76,70 +88,83 @@ impl Follower {
     pub fn follow(&mut self, segment: &TcpSegment, out: &mut impl FnMut(Captured)) {
         self.counts.segments += 1;
         let key = (segment.from.min(segment.to), segment.from.max(segment.to));
-        let is_reset = segment.has(tcp_flag::RST);
-        let connection = match self.connections.get_mut(&key) {
-            Some(_) => self.connections.get_mut(&key),
-            None => {
-                let oldest = self.connections.push(key, Followed::new(key.0, key.1));
-                let was_open = oldest.is_some_and(|(_, oldest)| oldest.ended.is_none());
-                self.counts.forgotten += u64::from(was_open);
-                self.connections.peek_mut(&key)
-            }
-        };
-        let Some(connection) = connection else { return };
-        if !is_reset {
-            let from = connection.sender(segment);
-            if connection.half_mut(from).is_copy(segment) {
-                self.counts.copies += 1;
-            } else {
-                connection.take(segment);
-            }
-            return;
-        }
         let mut following =
-            ResetFollowing { connection, perspective: &self.perspective, counts: &mut self.counts, capture: self.capture };
-        following.reset(segment, out);
+            Following { perspective: &self.perspective, counts: &mut self.counts, capture: self.capture };
+        let Some(connection) = self.open.get_mut(&key) else {
+            // One that was closed may be opened again, or hear what comes late.
+            let mut connection = self.closed.pop(&key).unwrap_or_else(|| Box::new(Followed::new(key.0, key.1)));
+            following.segment(&mut connection, segment, out);
+            return self.keep(key, connection);
+        };
+        following.segment(connection, segment, out);
+        if connection.is_closed()
+            && let Some(connection) = self.open.pop(&key)
+        {
+            self.keep(key, connection);
+        }
+    }
+
+    /// Keeps a connection among those of its kind.
+    fn keep(&mut self, key: (Endpoint, Endpoint), connection: Box<Followed>) {
+        if connection.is_closed() {
+            // What is forgotten of these is over.
+            drop(self.closed.push(key, connection));
+        } else {
+            self.counts.forgotten += u64::from(self.open.push(key, connection).is_some());
+        }
     }
 }
 
-/// The parts of [`Follower`] that a reset needs.
-struct ResetFollowing<'a> {
-    connection: &'a mut Followed,
+/// What a segment of any connection needs.
+struct Following<'a> {
     perspective: &'a Perspective,
     counts: &'a mut FollowedCounts,
     capture: u64,
 }
 
-impl ResetFollowing<'_> {
-    fn reset(&mut self, segment: &TcpSegment, out: &mut impl FnMut(Captured)) {
+impl Following<'_> {
+    fn segment(&mut self, connection: &mut Followed, segment: &TcpSegment, out: &mut impl FnMut(Captured)) {
+        if segment.has(tcp_flag::RST) {
+            return self.reset(connection, segment, out);
+        }
+        let from = connection.sender(segment);
+        if connection.half_mut(from).is_copy(segment) {
+            self.counts.copies += 1;
+        } else {
+            connection.take(segment);
+        }
+    }
+
+    fn reset(&mut self, connection: &mut Followed, segment: &TcpSegment, out: &mut impl FnMut(Captured)) {
         // An answer to the SYN of a new attempt is one to a new connection.
-        self.connection.take_attempt(segment);
-        let from = self.connection.sender(segment);
+        connection.take_attempt(segment);
+        let from = connection.sender(segment);
         let to = from.other();
-        let sent = sent_as(self.connection, from, segment);
-        let copies_max = self.connection.half(from).copies_max.max(self.connection.half(to).copies_max);
-        if self.connection.half_mut(from).is_copied_reset(segment, copies_max) {
+        let sent = sent_as(connection, from, segment);
+        let copies_max = connection.half(from).copies_max.max(connection.half(to).copies_max);
+        if connection.half_mut(from).is_copied_reset(segment, copies_max) {
             self.counts.copies += 1;
             return;
         }
-        self.connection.half_mut(from).remember(segment);
+        connection.half_mut(from).remember(segment);
         if let Sent::Answer(Some(_)) = &sent {
-            mark_answered(self.connection, from, segment);
+            mark_answered(connection, from, segment);
         }
         self.counts.resets += 1;
-        let is_host = |end| self.perspective.is_host(self.connection.endpoint(end).address);
+        let is_host = |end| self.perspective.is_host(connection.endpoint(end).address);
         let is_other = !is_host(from) && !is_host(to);
         if is_other && !self.perspective.has_others() {
             self.counts.of_others += 1;
-            return self.end(from, &sent, segment);
+            return end(connection, from, &sent, segment);
         }
-        self.counts.one_sided += u64::from(self.connection.is_known() && !self.connection.is_two_sided());
-        let of = |end| WireReset { connection: self.connection, segment, end, capture: self.capture };
+        self.counts.one_sided += u64::from(connection.is_known() && !connection.is_two_sided());
+        let (seen, capture) = (&*connection, self.capture);
+        let of = |end| WireReset { connection: seen, segment, end, capture };
         if is_host(from) {
             out(Captured::Reset(Box::new(of(from).sent(&sent))));
         }
         if is_host(to) || is_other {
-            match refusal(self.connection, to, segment) {
+            match refusal(connection, to, segment) {
                 None => out(Captured::Reset(Box::new(of(to).received()))),
                 Some(refusal) => {
                     self.counts.ignored += 1;
@@ -152,15 +177,14 @@ impl ResetFollowing<'_> {
                 }
             }
         }
-        self.end(from, &sent, segment);
+        end(connection, from, &sent, segment);
     }
+}
 
-    /// Ends the connection.
-    fn end(&mut self, from: End, sent: &Sent, segment: &TcpSegment) {
-        // What refuses a SYN ends the attempt, and later segments are its aftermath.
-        if self.connection.ended.is_none() && self.connection.is_known() {
-            self.connection.end(from, matches!(sent, Sent::Active), segment.time_ns);
-        }
+/// Ends a connection, of which later segments are the aftermath.
+fn end(connection: &mut Followed, from: End, sent: &Sent, segment: &TcpSegment) {
+    if connection.ended.is_none() && connection.is_known() {
+        connection.end(from, matches!(sent, Sent::Active), segment.time_ns);
     }
 }
 

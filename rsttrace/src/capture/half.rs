@@ -9,7 +9,7 @@ const COPY_MAX_NS: u64 = 5_000_000;
 /// Longest time by which an acknowledgement follows data that were sent with it, nanoseconds.
 const ACKNOWLEDGEMENT_NS: u64 = 10_000_000;
 /// Segments of each end that are remembered: those that a reset may answer.
-const RECENT: usize = 6;
+const RECENT: usize = 4;
 
 /// Whether sequence number `a` lies behind `b` (RFC 9293, 3.4).
 pub(super) const fn is_after(a: u32, b: u32) -> bool {

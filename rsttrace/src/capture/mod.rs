@@ -5,6 +5,8 @@
 //! strangers: blocks, connections and what is kept of each packet are bounded.
 
 mod follower;
+#[cfg(test)]
+mod follower_tests;
 mod followed;
 mod half;
 mod link_layer;

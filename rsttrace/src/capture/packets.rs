@@ -88,6 +88,8 @@ pub struct Packets {
     reader: Box<dyn PcapReaderIterator + Send>,
     /// Whether timestamps of a pcap file count nanoseconds.
     is_nanosecond: bool,
+    /// Byte order of the section, in a pcapng file.
+    is_big_endian: bool,
     interfaces: Vec<Interface>,
     packet: RawPacket,
     /// Size of the reader's buffer, bytes.
@@ -106,6 +108,7 @@ impl Packets {
         Ok(Self {
             reader,
             is_nanosecond: false,
+            is_big_endian: false,
             interfaces: Vec::new(),
             packet: RawPacket::default(),
             capacity: READ_BYTES,
@@ -120,6 +123,7 @@ impl Packets {
                 Ok((used, block)) => {
                     let mut reading = Reading {
                         is_nanosecond: &mut self.is_nanosecond,
+                        is_big_endian: &mut self.is_big_endian,
                         interfaces: &mut self.interfaces,
                         packet: &mut self.packet,
                     };
@@ -218,6 +222,7 @@ fn read_header(input: &mut impl Read) -> io::Result<Vec<u8>> {
 /// The parts of [`Packets`] that a block changes.
 struct Reading<'a> {
     is_nanosecond: &'a mut bool,
+    is_big_endian: &'a mut bool,
     interfaces: &'a mut Vec<Interface>,
     packet: &'a mut RawPacket,
 }
@@ -249,12 +254,19 @@ impl Reading<'_> {
 
     fn block(&mut self, block: &Block<'_>) -> bool {
         match block {
-            Block::SectionHeader(_) => self.interfaces.clear(),
+            Block::SectionHeader(section) => {
+                *self.is_big_endian = section.big_endian();
+                self.interfaces.clear();
+            }
             Block::InterfaceDescription(description) if self.interfaces.len() < INTERFACES_MAX => {
                 self.interfaces.push(Interface {
                     link: LinkType::of(description.linktype.0),
-                    resolution: description.ts_resolution().unwrap_or(0),
-                    offset_s: description.ts_offset(),
+                    resolution: resolution(description.if_tsresol),
+                    // The parser takes every section for one of a little-endian host.
+                    offset_s: match self.is_big_endian {
+                        true => description.if_tsoffset.swap_bytes(),
+                        false => description.if_tsoffset,
+                    },
                     snap_length: description.snaplen,
                 });
             }
@@ -293,6 +305,13 @@ impl Reading<'_> {
     }
 }
 
+/// Units of a timestamp in a second, by the option `if_tsresol`: a negative power of 10, or of 2 with the highest bit; 0 for more
+/// than fit.
+fn resolution(option: u8) -> u64 {
+    let power = u32::from(option & 0x7f);
+    if option & 0x80 == 0 { 10_u64.checked_pow(power) } else { 1_u64.checked_shl(power) }.unwrap_or(0)
+}
+
 impl Interface {
     /// Time of a timestamp, nanoseconds since 1970; 0 for one before that.
     fn time_ns(self, units: u64) -> u64 {
@@ -318,5 +337,131 @@ impl RawPacket {
         self.data.extend_from_slice(data.get(..HEADER_BYTES).unwrap_or(data));
         self.length = usize::try_from(length).unwrap_or(usize::MAX).max(data.len());
         self.is_outgoing = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was read: time, link type, captured and original length, direction.
+    type Read = (u64, LinkType, usize, usize, Option<bool>);
+
+    fn read(bytes: Vec<u8>) -> (Vec<Read>, Option<CaptureError>) {
+        let mut packets = Packets::new(Cursor::new(bytes)).expect("a header");
+        let mut all = Vec::new();
+        loop {
+            match packets.next() {
+                Ok(Some(packet)) => {
+                    assert_eq!(packet.number, all.len() as u64 + 1);
+                    all.push((packet.time_ns, packet.link, packet.data.len(), packet.length, packet.is_outgoing));
+                }
+                Ok(None) => return (all, None),
+                Err(error) => return (all, Some(error)),
+            }
+        }
+    }
+
+    fn pcap(magic: u32, is_big: bool) -> Vec<u8> {
+        let word = |number: u32| if is_big { number.to_be_bytes() } else { number.to_le_bytes() };
+        let version = if is_big { [0, 2, 0, 4] } else { [2, 0, 4, 0] };
+        let mut file = [word(magic), version, word(0), word(0), word(96), word(1)].concat();
+        for (seconds, fraction, captured, length) in [(5, 7, 60, 60), (6, 8, 96, 1514)] {
+            file.extend([word(seconds), word(fraction), word(captured), word(length)].concat());
+            file.extend(vec![0; captured as usize]);
+        }
+        file
+    }
+
+    #[test]
+    fn pcap_is_read_in_either_byte_order_and_resolution() {
+        for (magic, unit) in [(0xa1b2_c3d4, 1_000), (0xa1b2_3c4d, 1)] {
+            for is_big in [false, true] {
+                let (packets, error) = read(pcap(magic, is_big));
+                let expected = [
+                    (5 * NS_PER_S + 7 * unit, LinkType::Ethernet, 60, 60, None),
+                    (6 * NS_PER_S + 8 * unit, LinkType::Ethernet, 96, 1514, None),
+                ];
+                assert_eq!(packets, expected, "{magic:x} {is_big}");
+                assert!(error.is_none());
+            }
+        }
+    }
+
+    fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+        let length = (u32::try_from(body.len()).expect("short") + 12).to_le_bytes();
+        [&kind.to_le_bytes()[..], &length, body, &length].concat()
+    }
+
+    fn section() -> Vec<u8> {
+        block(0x0a0d_0d0a, &[&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat())
+    }
+
+    fn interface(link: u16, options: &[u8]) -> Vec<u8> {
+        block(1, &[&link.to_le_bytes()[..], &[0, 0], &40_u32.to_le_bytes(), options].concat())
+    }
+
+    fn packet(interface: u32, units: u64, captured: u32, options: &[u8]) -> Vec<u8> {
+        let time = units.to_le_bytes();
+        let words = [interface.to_le_bytes(), [time[4], time[5], time[6], time[7]], [time[0], time[1], time[2], time[3]]];
+        let lengths = [captured.to_le_bytes(), 1500_u32.to_le_bytes()];
+        let data = vec![0; captured.next_multiple_of(4) as usize];
+        block(6, &[&words.concat()[..], &lengths.concat(), &data, options].concat())
+    }
+
+    #[test]
+    fn pcapng_has_interfaces_resolutions_offsets_and_directions() {
+        // Nanoseconds, and 2^-10 s with an offset of a hundred seconds.
+        let nanoseconds = interface(101, &[9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
+        let binary = interface(113, &[9, 0, 1, 0, 0x8a, 0, 0, 0, 14, 0, 8, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let outgoing = [2, 0, 4, 0, 2, 0, 0, 0, 0, 0, 0, 0];
+        let mut file = [section(), nanoseconds, binary, interface(1, &[])].concat();
+        file.extend(packet(0, 3 * NS_PER_S + 1, 20, &outgoing));
+        file.extend(packet(1, 2048, 21, &[]));
+        file.extend(packet(2, 1_000_001, 40, &[]));
+        // An unknown block, a packet without time, and one of an interface that there is not.
+        file.extend(block(0x7777, &[0; 8]));
+        file.extend(block(3, &[&1500_u32.to_le_bytes()[..], &[0; 40]].concat()));
+        file.extend(packet(9, 5, 8, &[]));
+        // A new section begins without interfaces.
+        file.extend(section());
+        file.extend(packet(0, 5, 8, &[]));
+        let (packets, error) = read(file);
+        let expected = [
+            (3 * NS_PER_S + 1, LinkType::Ip, 20, 1500, Some(true)),
+            (102 * NS_PER_S, LinkType::Cooked, 21, 1500, None),
+            (NS_PER_S + 1_000, LinkType::Ethernet, 40, 1500, None),
+            (NS_PER_S + 1_000, LinkType::Ip, 40, 1500, None),
+            (0, LinkType::Unknown(-1), 0, 1500, None),
+            (0, LinkType::Unknown(-1), 0, 1500, None),
+        ];
+        assert_eq!(packets, expected);
+        assert!(error.is_none(), "{error:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_on_is_told_with_its_place() {
+        let whole = pcap(0xa1b2_c3d4, false);
+        let (packets, error) = read(whole[..whole.len() - 1].to_vec());
+        assert_eq!(packets.len(), 1);
+        assert_eq!(error.expect("it is cut off").to_string(), "it is cut off after packet 1");
+
+        let mut damaged = [section(), interface(1, &[]), packet(0, 5, 8, &[])].concat();
+        damaged.extend(packet(0, 6, 8, &[]));
+        // The length at the end of a block is that at its begin.
+        *damaged.iter_mut().nth_back(3).expect("a block") += 4;
+        let (packets, error) = read(damaged);
+        assert_eq!((packets.len(), error.map(|error| matches!(error, CaptureError::Damaged { packet: 1 }))), (1, Some(true)));
+
+        let mut long = [section(), interface(1, &[])].concat();
+        long.extend([6, 0, 0, 0, 0, 0, 0, 0x10]);
+        long.resize(long.len() + BLOCK_MAX + READ_BYTES, 0);
+        let (packets, error) = read(long);
+        assert_eq!(packets.len(), 0);
+        assert!(matches!(error, Some(CaptureError::TooLong { packet: 0 })), "{error:?}");
+
+        for bytes in [vec![0xa1, 0xb2, 0xc3, 0xd4, 0], vec![0; 40], [&[0x0a, 0x0d, 0x0d, 0x0a][..], &[0xff; 40]].concat()] {
+            assert!(Packets::new(Cursor::new(bytes)).is_err());
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     cli::{ExportFormat, ExportOptions},
     diagnose::Diagnosis,
     exit::Failure,
-    export::{Anonymizer, TableWriter},
+    export::{Anonymizer, PcapngWriter, TableWriter},
     filter::RecordFilter,
     format::{Formatter as _, json::JsonFormatter},
     model::{Record, Reset},
@@ -27,6 +27,7 @@ enum Export<W: Write> {
     /// JSON lines as in a recording, with facts, headers and marks.
     Json(JsonFormatter, W),
     Csv(Box<TableWriter<W>>),
+    Pcapng(PcapngWriter<W>),
 }
 
 /// Exports the inputs to standard output. Blocks meanwhile. Fails with status 2 when an input cannot be read, and with status 1
@@ -105,6 +106,7 @@ impl<W: Write> Export<W> {
         match format {
             ExportFormat::Json => Self::Json(JsonFormatter::with_facts(), out),
             ExportFormat::Csv => Self::Csv(Box::new(TableWriter::new(out))),
+            ExportFormat::Pcapng => Self::Pcapng(PcapngWriter::new(out)),
         }
     }
 
@@ -127,15 +129,17 @@ impl<W: Write> Export<W> {
             (Self::Json(_, out), Line::Header(header)) => JsonFormatter::write_header(header, out),
             (Self::Json(_, out), Line::Mark(mark)) => JsonFormatter::write_mark(mark, out),
             (Self::Csv(table), Line::Record(record)) => table.write(record),
+            (Self::Pcapng(capture), Line::Record(record)) => capture.write(record),
             _ => Ok(()),
         }
     }
 
-    /// Writes what is left; of a table without rows the titles.
+    /// Writes what is left; of a table without rows the titles, of a capture without packets its header.
     fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Json(_, out) => out.flush(),
             Self::Csv(table) => table.begin().and_then(|()| table.flush()),
+            Self::Pcapng(capture) => capture.begin().and_then(|()| capture.flush()),
         }
     }
 }

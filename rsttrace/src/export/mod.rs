@@ -1,6 +1,7 @@
-//! Records for other tools and other people: tables, and recordings in which pseudonyms stand for names and addresses.
+//! Records for other tools and other people: tables, captures, and recordings in which pseudonyms stand for names and addresses.
 
 mod anonymize;
+mod pcapng;
 mod table;
 
-pub(crate) use self::{anonymize::Anonymizer, table::TableWriter};
+pub(crate) use self::{anonymize::Anonymizer, pcapng::PcapngWriter, table::TableWriter};

@@ -16,7 +16,7 @@ use super::{Formatter, TextOptions, unapplied_line};
 use crate::{
     model::Record,
     model::{
-        AFTERMATH, CauseConfidence, Container, Direction, Endpoint, IncidentRole, OTHER_END_HERE, OtherEnd,
+        AFTERMATH, CauseConfidence, Container, Direction, Endpoint, Hook, IncidentRole, OTHER_END_HERE, OtherEnd,
         OwnerConfidence, Pod, Reset, Socket,
     },
     util::{
@@ -87,7 +87,12 @@ impl LongFormatter {
     fn process(&self, reset: &Reset) -> String {
         let Some(process) = &reset.process else {
             // Where there is no socket, there is no owner either.
-            return if reset.socket.is_some() { "not known" } else { "none, since there is no socket" }.to_owned();
+            let lack = match reset.socket {
+                _ if reset.hook == Hook::Capture => "not shown by a capture",
+                Some(_) => "not known",
+                None => "none, since there is no socket",
+            };
+            return lack.to_owned();
         };
         let mut shown = format!("{}[{}]", Sanitized(&process.comm), process.pid);
         if let Some(line) = process.command_line.as_deref().or(process.executable.as_deref()) {
