@@ -31,8 +31,8 @@ pub(crate) struct Example {
     pub(crate) commands: &'static [&'static str],
 }
 
-/// Five incidents. No braces, which a template of help would take for its own.
-pub(crate) const EXAMPLES: [Example; 5] = [
+/// Six incidents. No braces, which a template of help would take for its own.
+pub(crate) const EXAMPLES: [Example; 6] = [
     Example {
         incident: "nginx answers some requests with 502: each incident in full, with cause and advice",
         commands: &["rsttrace --comm nginx --no-benign --output long"],
@@ -53,6 +53,10 @@ pub(crate) const EXAMPLES: [Example; 5] = [
         incident: "It happens at night: record as a service; in the morning, what this host has to fix",
         commands: &["rsttrace record", "rsttrace replay --since 12h --fault local --output long /var/log/rsttrace"],
     },
+    Example {
+        incident: "All there is is a packet capture of another host: the cause of each reset in it, as any user",
+        commands: &["rsttrace replay --output long incident.pcapng"],
+    },
 ];
 
 /// Uses of `record`, for its help and its manual page.
@@ -72,7 +76,11 @@ pub(crate) const RECORD_EXAMPLES: [Example; 3] = [
 ];
 
 /// Uses of `replay`, for its help and its manual page.
-pub(crate) const REPLAY_EXAMPLES: [Example; 4] = [
+pub(crate) const REPLAY_EXAMPLES: [Example; 5] = [
+    Example {
+        incident: "A packet capture, as the server in it saw its resets",
+        commands: &["rsttrace replay --local 10.0.0.7 --output long incident.pcapng"],
+    },
     Example {
         incident: "What is not harmless since yesterday: each incident in full",
         commands: &["rsttrace replay --since yesterday --no-benign --output long /var/log/rsttrace"],
@@ -92,7 +100,7 @@ pub(crate) const REPLAY_EXAMPLES: [Example; 4] = [
 ];
 
 /// Uses of `export`, for its help and its manual page.
-pub(crate) const EXPORT_EXAMPLES: [Example; 3] = [
+pub(crate) const EXPORT_EXAMPLES: [Example; 4] = [
     Example {
         incident: "A week without what is harmless, for a spreadsheet",
         commands: &["rsttrace export --format csv --no-benign --since 7d /var/log/rsttrace > resets.csv"],
@@ -100,6 +108,10 @@ pub(crate) const EXPORT_EXAMPLES: [Example; 3] = [
     Example {
         incident: "The last hour, to hand it on without names and addresses",
         commands: &["rsttrace export --anonymize --since 1h /var/log/rsttrace | zstd > resets.jsonl.zst"],
+    },
+    Example {
+        incident: "Resets as packets with a comment each, for Wireshark",
+        commands: &["rsttrace export --format pcapng /var/log/rsttrace > resets.pcapng"],
     },
     Example {
         incident: "What was handed on, diagnosed by the rules of this version",
@@ -169,10 +181,10 @@ pub enum Command {
     /// Record resets in files of bounded size and age, for 'rsttrace replay'
     #[command(after_help = after_help(&RECORD_EXAMPLES, STATUSES))]
     Record(Box<RecordOptions>),
-    /// Print what was recorded as a live run prints it; needs no privileges
+    /// Print what was recorded, or what a packet capture shows, as a live run prints it; needs no privileges
     #[command(after_help = after_help(&REPLAY_EXAMPLES, REPLAY_STATUSES))]
     Replay(Box<ReplayOptions>),
-    /// Write what was recorded for other tools (CSV), or to hand it on without names and addresses
+    /// Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses
     #[command(after_help = after_help(&EXPORT_EXAMPLES, REPLAY_STATUSES))]
     Export(Box<ExportOptions>),
     /// Validate a file for --config

@@ -3,7 +3,7 @@
 //!
 //! Each also checks properties of the result.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, io::Cursor, sync::Arc, time::Duration};
 
 use bytes::Buf as _;
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
@@ -13,6 +13,7 @@ use zerocopy::IntoBytes as _;
 
 use crate::{
     attribute,
+    capture::{Capture, Captured},
     cli::Cli,
     conntrack,
     decode::{
@@ -21,8 +22,9 @@ use crate::{
         sample,
     },
     diagnose::{DataFileError, Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
+    export::PcapngWriter,
     filter::RecordFilter,
-    format::{Format, TextOptions, TextWidth, TimeFormat},
+    format::{Format, Formatter as _, TextOptions, TextWidth, TimeFormat, json::JsonFormatter},
     load::btf::{KernelTypes, TypeKind},
     model::{Record, Reset},
     pipeline::testing::{self, Collected, FromEvents, NoKernel},
@@ -35,8 +37,9 @@ use crate::{
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("sample", sample),
+    ("capture", capture),
     ("btf", btf),
     ("timeouts", timeouts),
     ("hints", hints),
@@ -149,6 +152,34 @@ pub fn replay(data: &[u8]) {
         assert_eq!(written(Format::Json, &again), first);
     }
     let _ignored = testing::recorded(&[record], Diagnosis::default());
+}
+
+/// A packet capture: its records have every form, and what is exported of them can be read again.
+pub fn capture(data: &[u8]) {
+    let Ok(mut capture) = Capture::new(Cursor::new(data.to_vec()), Vec::new(), 1) else { return };
+    let (mut resets, mut ignored) = (Vec::new(), Vec::new());
+    while let Some(captured) = capture.next_record() {
+        match captured {
+            Captured::Reset(reset) => resets.push(*reset),
+            Captured::Ignored(record) => ignored.push(Record::Ignored(Arc::from(record))),
+        }
+    }
+    assert!(capture.notes().iter().all(|note| !note.contains('\n')) && !capture.remark().is_empty());
+    let mut exported = Vec::new();
+    let mut writer = PcapngWriter::new(&mut exported);
+    for record in testing::captured(resets, &Diagnosis::default()).iter().chain(&ignored) {
+        assert!(writer.write(record).is_ok());
+        let mut line = Vec::new();
+        assert!(JsonFormatter::with_facts().write(record, &mut line).is_ok());
+        let again = parse_line(line.trim_ascii_end());
+        assert!(matches!(again, Ok(Line::Record(_))), "{again:?}: {}", String::from_utf8_lossy(&line));
+    }
+    assert!(writer.begin().is_ok());
+    let again = Capture::new(Cursor::new(exported), Vec::new(), 1);
+    assert!(again.is_ok_and(|mut again| {
+        while again.next_record().is_some() {}
+        again.into_error().is_none()
+    }));
 }
 
 /// The file of `--hints`. Errors have a line and a column.

@@ -168,7 +168,7 @@ fn inputs_that_are_none_are_told() {
     for (arguments, status, said) in [
         (vec!["/nonexistent"], 2, "cannot read /nonexistent: No such file"),
         (vec![own], 2, "the directory has no recording"),
-        (vec![capture.as_str()], 2, "it is a packet capture"),
+        (vec![capture.as_str()], 2, "its header is cut off"),
         (vec![text.as_str()], 2, "nothing to replay: 2 lines were skipped"),
         (vec![empty.as_str()], 0, "0 resets"),
         (vec!["-", "--since", "soon"], 2, "--since 'soon': expected a time such as 14:03"),

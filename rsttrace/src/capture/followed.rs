@@ -229,6 +229,7 @@ impl Followed {
             let half = self.half_mut(from);
             if half.fin_end == Some(segment.end()) && half.fin_ns == Some(segment.time_ns) {
                 half.fin_acknowledges_fin = acknowledges;
+                self.half_mut(to).take_no_more_than(segment.ack);
             }
         }
     }

@@ -257,19 +257,39 @@ fn refusal(connection: &Followed, to: End, reset: &TcpSegment) -> Option<&'stati
 impl fmt::Display for FollowedCounts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { copies, of_others, ignored, one_sided, forgotten, .. } = *self;
-        let mut separator = "";
-        for (count, what) in [
-            (copies, "packets were there twice"),
-            (of_others, "resets were between other hosts than --local names"),
-            (ignored, "resets ended nothing: too late, or with numbers that no system takes (--ignored shows them)"),
-            (one_sided, "resets were of connections of which one direction alone was captured"),
-            (forgotten, "open connections were forgotten, since too many were open at once"),
-        ] {
-            if count > 0 {
-                write!(formatter, "{separator}{count} {what}")?;
-                separator = "; ";
-            }
-        }
-        Ok(())
+        let parts = [
+            (copies, "packet was there twice", "packets were there twice"),
+            (
+                of_others,
+                "reset was between other hosts than --local names",
+                "resets were between other hosts than --local names",
+            ),
+            (
+                ignored,
+                "reset ended nothing: too late, or with numbers that no system takes (--ignored shows it)",
+                "resets ended nothing: too late, or with numbers that no system takes (--ignored shows them)",
+            ),
+            (
+                one_sided,
+                "reset was of a connection of which one direction alone was captured",
+                "resets were of connections of which one direction alone was captured",
+            ),
+            (
+                forgotten,
+                "open connection was forgotten, since too many were open at once",
+                "open connections were forgotten, since too many were open at once",
+            ),
+        ];
+        write_counts(&parts, formatter).map(|_any| ())
     }
+}
+
+/// Writes counts with what they count, in the singular or the plural; those of 0 are left out. Returns whether any was written.
+pub(super) fn write_counts(parts: &[(u64, &str, &str)], formatter: &mut fmt::Formatter<'_>) -> Result<bool, fmt::Error> {
+    let mut separator = "";
+    for (count, one, many) in parts.iter().filter(|(count, ..)| *count > 0) {
+        write!(formatter, "{separator}{count} {}", if *count == 1 { one } else { many })?;
+        separator = "; ";
+    }
+    Ok(!separator.is_empty())
 }

@@ -177,6 +177,23 @@ fn the_server_of_it_answers_after_its_close() {
 }
 
 #[test]
+fn what_crosses_a_fin_has_crossed_it_wherever_it_was_captured() {
+    // The request and the FIN were both on their way, and acknowledge nothing of each other.
+    for is_near_client in [false, true] {
+        let mut wire = Wire::seen_from(&[1, 2]);
+        wire.handshake().exchange().wait(5_000);
+        let (fin, request) = (down(FIN | ACK, 201, 101, 0), up(ACK, 101, 201, 30));
+        let (first, second) = if is_near_client { (request, fin) } else { (fin, request) };
+        wire.send(first).send(second).send(down(RST, 201, 0, 0));
+        let [sent, received] = wire.resets()[..] else { panic!("{:#?}", wire.records) };
+        let (server, client) = (sent.socket.as_ref().expect("one"), received.socket.as_ref().expect("one"));
+        assert_eq!(server.bytes_received, Some(100), "the request had not arrived");
+        assert!(server.since_receive_ms > Some(5_000.0), "{server:?}");
+        assert!(client.fin_received_ms < received.internals.burst_ms, "{client:?}");
+    }
+}
+
+#[test]
 fn an_abort_is_a_sockets_and_ends_the_connection() {
     let mut wire = Wire::seen_from(&[1, 2]);
     wire.handshake().exchange().send(up(ACK, 101, 201, 50)).send(down(RST | ACK, 201, 101, 0));

@@ -85,6 +85,8 @@ impl RoundTrip {
 #[derive(Clone, Copy)]
 pub(super) struct DataBurst {
     pub(super) began_ns: u64,
+    /// What its first segment acknowledged: what had reached this end when it was sent, wherever it was captured.
+    pub(super) ack: u32,
     /// Silence before it; `None` for the first data.
     pub(super) idle_ns: Option<u64>,
 }
@@ -116,6 +118,8 @@ pub(super) struct Half {
     /// When data were last sent that the other end took: before it closed, or with its acknowledgement since.
     pub(super) taken_ns: Option<u64>,
     pub(super) bytes_taken: u64,
+    /// The same of what the other end has acknowledged to the last byte.
+    confirmed: (Option<u64>, u64),
     pub(super) burst: Option<DataBurst>,
     /// When data were last acknowledged.
     pub(super) acked_ns: Option<u64>,
@@ -258,7 +262,7 @@ impl Half {
             if has_data && self.next == self.acked {
                 let last = self.acked_ns.max(other_data_ns);
                 let idle_ns = last.map(|last| segment.time_ns.saturating_sub(last));
-                self.burst = Some(DataBurst { began_ns: segment.time_ns, idle_ns });
+                self.burst = Some(DataBurst { began_ns: segment.time_ns, ack: segment.ack, idle_ns });
             }
             // What lies between was sent as well, and not captured.
             let bytes = end.wrapping_sub(self.next).saturating_sub(u32::from(segment.has(tcp_flag::FIN)));
@@ -296,6 +300,9 @@ impl Half {
         if bytes > 0 {
             self.acked_ns = Some(time_ns);
         }
+        if ack == self.next {
+            self.confirmed = (self.data_ns, self.bytes_sent);
+        }
         bytes > 0
     }
 
@@ -303,5 +310,12 @@ impl Half {
     pub(super) const fn take_all(&mut self) {
         self.taken_ns = self.data_ns;
         self.bytes_taken = self.bytes_sent;
+    }
+
+    /// Notes that the other end had received nothing beyond this when it closed: the rest was on its way.
+    pub(super) fn take_no_more_than(&mut self, ack: u32) {
+        if is_after(self.next, ack) {
+            (self.taken_ns, self.bytes_taken) = self.confirmed;
+        }
     }
 }

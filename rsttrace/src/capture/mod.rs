@@ -26,7 +26,7 @@ pub use self::{
     perspective::{Inference, Perspective},
     tcp_segment::{NoSegment, TcpOptions, TcpSegment},
 };
-use self::perspective::PerspectiveFinder;
+use self::{follower::write_counts, perspective::PerspectiveFinder};
 
 /// Segments that are read before it is decided which host is this one.
 const READ_AHEAD: usize = 20_000;
@@ -104,14 +104,20 @@ impl Capture {
     pub fn remark(&self) -> String {
         let (resets, segments) =
             self.follower.as_ref().map_or((0, 0), |follower| (follower.counts().resets, follower.counts().segments));
-        let perspective = self.follower.as_ref().map(|follower| follower.perspective().to_string());
-        let perspective = perspective.filter(|perspective| !perspective.is_empty());
-        let separator = if perspective.is_some() { "; " } else { "" };
-        format!(
-            "{} packets, {segments} of TCP, {resets} resets{separator}{}",
-            self.left_out.packets,
-            perspective.unwrap_or_default()
-        )
+        let packets = self.left_out.packets;
+        let mut remark = format!(
+            "{packets} packet{}, {segments} of TCP, {resets} reset{}",
+            if packets == 1 { "" } else { "s" },
+            if resets == 1 { "" } else { "s" }
+        );
+        match self.follower.as_ref().map(|follower| follower.perspective().to_string()) {
+            Some(perspective) if !perspective.is_empty() && segments > 0 => {
+                remark.push_str("; ");
+                remark.push_str(&perspective);
+            }
+            _ => {}
+        }
+        remark
     }
 
     /// What of it was left out or looks incomplete, one sentence each.
@@ -177,19 +183,19 @@ impl LeftOut {
 impl std::fmt::Display for LeftOut {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { fragments, cut_off, links, link, .. } = *self;
-        let mut separator = "";
-        for (count, what) in [
-            (fragments, "IP fragments were left out"),
-            (cut_off, "packets were captured too short to have a TCP header (tcpdump -s 128 is enough)"),
-        ] {
-            if count > 0 {
-                write!(formatter, "{separator}{count} {what}")?;
-                separator = "; ";
-            }
-        }
+        let parts = [
+            (fragments, "IP fragment was left out", "IP fragments were left out"),
+            (
+                cut_off,
+                "packet was captured too short to have a TCP header (tcpdump -s 128 is enough)",
+                "packets were captured too short to have a TCP header (tcpdump -s 128 is enough)",
+            ),
+        ];
+        let separator = if write_counts(&parts, formatter)? { "; " } else { "" };
         match link {
             Some(link) if links > 0 => {
-                write!(formatter, "{separator}{links} packets have the link type {link}, which is not read")
+                let have = if links == 1 { "packet has" } else { "packets have" };
+                write!(formatter, "{separator}{links} {have} the link type {link}, which is not read")
             }
             _ => Ok(()),
         }

@@ -13,7 +13,7 @@ use rsttrace_common::{
 
 use super::{
     followed::{End, Followed},
-    half::{Half, SentSegment},
+    half::{Half, SentSegment, is_after},
     tcp_segment::TcpSegment,
 };
 use crate::model::{
@@ -25,6 +25,8 @@ use crate::model::{
 const PROBE_WAIT_NS: u64 = 200_000_000;
 /// Resolution of a capture's times, milliseconds.
 const TICK_MS: f64 = 0.001;
+/// The same in nanoseconds.
+const TICK_NS: u64 = 1_000;
 /// Receives are closed for the process (`RCV_SHUTDOWN`).
 const RCV_SHUTDOWN: u8 = 1;
 /// Sends are closed (`SEND_SHUTDOWN`).
@@ -236,7 +238,7 @@ impl WireReset<'_> {
             idle_before_send_ms: own.burst.and_then(|burst| burst.idle_ns).map(milliseconds),
             since_send_ms: self.before(own.data_ns),
             since_receive_ms: self.before(other.taken_ns),
-            fin_received_ms: self.before(other.fin_ns),
+            fin_received_ms: self.before(self.fin_received_ns()),
             fin_sent_ms: self.before(own.fin_ns),
             bytes_sent: own.is_seen.then_some(own.bytes_sent),
             bytes_acked: other.is_seen.then_some(own.bytes_acked),
@@ -269,6 +271,14 @@ impl WireReset<'_> {
             Role::Client => self.own().syn_ns,
             _ => self.connection.established_ns.or(self.connection.accepted_ns),
         }
+    }
+
+    /// When the other end's FIN reached this one, nanoseconds since 1970. Where this end's last data had not acknowledged it, it came
+    /// after they were sent, whatever the order at the place of capture.
+    fn fin_received_ns(&self) -> Option<u64> {
+        let (fin_ns, fin_end) = (self.other().fin_ns?, self.other().fin_end?);
+        let crossed = self.own().burst.filter(|burst| burst.began_ns >= fin_ns && is_after(fin_end, burst.ack));
+        Some(crossed.map_or(fin_ns, |burst| burst.began_ns + 2 * TICK_NS))
     }
 
     fn age_ms(&self) -> Option<f64> {

@@ -204,7 +204,7 @@ mod tests {
         for (words, expected) in [
             (&["-r", "a.jsonl"][..], "'rsttrace replay a.jsonl'"),
             (&["--read=a.jsonl.gz"], "'rsttrace replay a.jsonl.gz'"),
-            (&["-r", "a.pcap"], "packet captures cannot be read"),
+            (&["-r", "a.pcap"], "'rsttrace replay a.pcap'"),
             (&["-r"], "'rsttrace replay FILE'"),
             (&["-r", "x"], "'rsttrace replay FILE'"),
         ] {

@@ -119,9 +119,9 @@ pub(super) fn of_path(word: &str) -> Option<String> {
     let is_plain = word.chars().all(|character| character.is_ascii_graphic() && character != '\'');
     match path.extension().and_then(OsStr::to_str) {
         Some("toml") => Some(format!("'--config {word}' reads options from a file")),
-        Some("pcap" | "pcapng" | "cap") => Some(
-            "packet captures cannot be read; 'rsttrace replay' shows recordings and files of JSON lines".to_owned(),
-        ),
+        Some("pcap" | "pcapng" | "cap") if is_plain => {
+            Some(format!("'rsttrace replay {word}' shows the resets of a packet capture"))
+        }
         Some("json" | "jsonl" | "ndjson" | "zst" | "gz") if is_plain => Some(format!(
             "'rsttrace replay {word}' shows what was recorded, 'rsttrace replay {word} --since WHEN' a part of it"
         )),
@@ -162,7 +162,7 @@ mod tests {
             ("/srv/resets.jsonl", "'rsttrace replay /srv/resets.jsonl'"),
             ("a.jsonl.zst", "'rsttrace replay a.jsonl.zst --since WHEN'"),
             ("/var/log/rsttrace", "'rsttrace record /var/log/rsttrace'"),
-            ("a.pcapng", "packet captures cannot be read"),
+            ("a.pcapng", "'rsttrace replay a.pcapng'"),
             ("x.toml", "'--config x.toml'"),
             ("rp", "subcommand 'replay'"),
             ("view", "subcommand 'replay'"),

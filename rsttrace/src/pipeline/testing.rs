@@ -10,6 +10,7 @@ use rsttrace_common::{
 };
 
 use super::{
+    captured::CapturedChain,
     processor::{Attribute, KernelSide, Output, Processor, Stages, Wanted},
     rediagnose::Rediagnosis,
 };
@@ -130,6 +131,17 @@ pub fn recorded(records: &[Record], diagnosis: Diagnosis) -> Result<Vec<Record>>
     }
     rediagnosis.finish(&mut out);
     Ok(out.0)
+}
+
+/// What the stages make of the resets of a packet capture.
+pub fn captured(resets: Vec<Reset>, diagnosis: &Diagnosis) -> Vec<Record> {
+    let mut chain = CapturedChain::new(diagnosis, RecordFilter::default());
+    let mut out = Collected::default();
+    for reset in resets {
+        chain.take(reset, &mut out);
+    }
+    chain.finish(&mut out);
+    out.0
 }
 
 /// The chain without filters, with evidence, and with this attribution.

@@ -341,7 +341,7 @@ impl Input {
                 let error = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
                 errors.push(InputError { path, error });
             }
-            None if is_foreign => skipped.add(&path, 1, "none of its packets is of a link type that is read"),
+            None if is_foreign => skipped.add(&path, 1, "it has no packet of a link type that is read"),
             None => {}
         }
     }

@@ -12,6 +12,7 @@
     reason = "a test fails by panicking; the lints' own exception for tests does not reach a harness of one's own"
 )]
 
+mod agreement;
 mod capture;
 mod chain;
 mod child;
@@ -33,6 +34,7 @@ mod scenarios;
 mod schema;
 mod score;
 mod stage;
+mod tape;
 mod tracer;
 mod wire;
 
@@ -73,7 +75,7 @@ fn main() -> ExitCode {
     }
     netns::remember_original();
     let conclusion = libtest_mimic::run(&arguments, registry::trials());
-    drop(write!(io::stdout(), "{}", confusion::Table));
+    drop(write!(io::stdout(), "{}{}", confusion::Table, agreement::Table));
     if !arguments.list {
         drop(writeln!(io::stdout(), "{}\n", score::Score));
     }

@@ -1,6 +1,7 @@
 //! What a scenario starts from: a namespace of its own, puppets, and a running rsttrace.
 
 use std::{
+    cell::Cell,
     io::{self, Read as _},
     net::{SocketAddr, TcpListener, TcpStream},
 };
@@ -8,9 +9,10 @@ use std::{
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::{
-    netns,
+    agreement, host, netns,
     puppet::Puppet,
     reset::Reset,
+    tape::Tape,
     tracer::{Run, Tracer},
 };
 
@@ -36,6 +38,8 @@ impl Transport {
 pub(crate) struct Stage {
     transport: Transport,
     pub(crate) netns: u64,
+    /// A capture of the namespace; `None` in a virtual machine, and once it was compared.
+    tape: Cell<Option<Tape>>,
 }
 
 /// IPv4 loopback address, with a port that the kernel chooses.
@@ -50,7 +54,8 @@ pub(crate) const CLOSED_V6: &str = "[::1]:9";
 impl Stage {
     /// Moves the calling thread to a new namespace.
     pub(crate) fn set(transport: Transport) -> Self {
-        Self { transport, netns: netns::enter_new() }
+        let netns = netns::enter_new();
+        Self { transport, netns, tape: Cell::new((!host::is_guest()).then(Tape::start)) }
     }
 
     /// Buffer that rsttrace uses here.
@@ -99,6 +104,9 @@ impl Stage {
         assert_eq!(run.lost, 0, "events were lost");
         for reset in &run.resets {
             reset.is("/netns/inode", self.netns);
+        }
+        if let Some(tape) = self.tape.take() {
+            agreement::check(tape, &run.resets);
         }
         run
     }

@@ -1,0 +1,177 @@
+//! `rsttrace replay` and `export` over packet captures, without root.
+//!
+//! The captures in `captures/` were made with tcpdump on one host of three, while real programs ran; what is told of each is the
+//! text beside it. `RSTTRACE_BLESS=1` writes it anew.
+#![expect(clippy::expect_used, reason = "what fails here fails the test")]
+
+use std::{
+    env, fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use flate2::{Compression, write::GzEncoder};
+use tempfile::TempDir;
+
+/// Result of a run.
+struct Ended {
+    status: Option<i32>,
+    out: Vec<u8>,
+    error: String,
+}
+
+impl Ended {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.out).expect("UTF-8")
+    }
+}
+
+fn run_from(input: &[u8], arguments: &[&str]) -> Ended {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
+        .args(arguments)
+        .env("TZ", "UTC")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut to = child.stdin.take().expect("a pipe");
+    let input = input.to_vec();
+    let feeder = std::thread::spawn(move || drop(to.write_all(&input)));
+    let output = child.wait_with_output().expect("it ends");
+    feeder.join().expect("it was fed");
+    let error = String::from_utf8(output.stderr).expect("UTF-8");
+    Ended { status: output.status.code(), out: output.stdout, error }
+}
+
+fn run(arguments: &[&str]) -> Ended {
+    run_from(b"", arguments)
+}
+
+/// The stored captures.
+fn captures() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
+    let files = fs::read_dir(directory).expect("a directory").map(|file| file.expect("a file").path());
+    let mut all: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "pcap")).collect();
+    all.sort();
+    assert!(!all.is_empty());
+    all
+}
+
+fn capture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(name).with_extension("pcap")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn real_captures_are_told_as_they_were() {
+    for capture in captures() {
+        let ended = run(&["replay", "--no-summary", "--output", "long", "--ignored", text(&capture)]);
+        assert_eq!(ended.status, Some(0), "{}", ended.error);
+        let name = capture.file_name().and_then(|name| name.to_str()).expect("a name");
+        let said = ended.error.replace(text(&capture), name);
+        let told = format!("{}\n{said}", ended.text());
+        let expected = capture.with_extension("txt");
+        if env::var_os("RSTTRACE_BLESS").is_some() {
+            fs::write(&expected, &told).expect("it is written");
+        }
+        assert_eq!(told, fs::read_to_string(&expected).expect("it is there"), "{}", capture.display());
+    }
+}
+
+#[test]
+fn every_way_to_the_same_packets_gives_the_same_records() {
+    let path = capture("race-nginx-socket-c");
+    let bytes = fs::read(&path).expect("it is there");
+    let json = |input: &[u8], path: &str| {
+        let ended = run_from(input, &["replay", "--quiet", "--no-summary", "--output", "json", path]);
+        assert_eq!(ended.status, Some(0), "{}", ended.error);
+        ended.text().to_owned()
+    };
+    let plain = json(b"", text(&path));
+    assert_eq!(plain.lines().count(), 1, "{plain}");
+    assert!(plain.contains("\"hook\":\"capture\"") && plain.contains("\"code\":\"keepalive-race\""), "{plain}");
+    assert_eq!(json(&bytes, "-"), plain);
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(&bytes).expect("a vector");
+    assert_eq!(json(&gzip.finish().expect("a vector"), "-"), plain);
+    assert_eq!(json(&zstd::encode_all(&bytes[..], 1).expect("a vector"), "-"), plain);
+
+    // What is exported of it is a recording, which is told and diagnosed again as the capture is.
+    let exported = run(&["export", text(&path)]);
+    assert_eq!(exported.status, Some(0), "{}", exported.error);
+    assert_eq!(json(&exported.out, "-"), plain);
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("exported.jsonl");
+    fs::write(&file, &exported.out).expect("it is written");
+    let again = run(&["replay", "--quiet", "--no-summary", "--output", "json", "--rediagnose", text(&file)]);
+    assert_eq!((again.status, again.text()), (Some(0), plain.as_str()), "{}", again.error);
+}
+
+#[test]
+fn perspective_can_be_given() {
+    let path = capture("race-nginx-socket-c");
+    let replay = |arguments: &[&str]| run(&[&["replay", "--no-summary", text(&path)], arguments].concat());
+    let inferred = replay(&[]);
+    assert!(inferred.text().contains("RECV") && inferred.error.contains("marks as sent"), "{}", inferred.error);
+    let address = inferred.text().split_whitespace().nth(4).expect("a peer").rsplit_once(':').expect("a port").0.to_owned();
+    let server = replay(&["--local", &address]);
+    assert!(server.text().contains(" SENT "), "{}", server.text());
+    let both = replay(&["--local", "198.18.0.0/15"]);
+    assert!(both.text().contains(" SENT ") && both.text().contains(" RECV "), "{}", both.text());
+    let neither = replay(&["--local", "192.0.2.0/24"]);
+    assert_eq!(neither.text(), "");
+    assert!(neither.error.contains("1 reset was between other hosts than --local names"), "{}", neither.error);
+}
+
+#[test]
+fn what_is_cut_off_or_damaged_is_told() {
+    let bytes = fs::read(capture("race-nginx-socket-c")).expect("it is there");
+    let cut = run_from(&bytes[..bytes.len() - 3], &["replay", "--no-summary", "-"]);
+    assert_eq!(cut.status, Some(0), "{}", cut.error);
+    assert!(cut.error.contains("standard input: it is cut off after packet"), "{}", cut.error);
+
+    let mut damaged = fs::read(capture("race-nginx-socket-c")).expect("it is there");
+    // The captured length of the second packet.
+    let first = u32::from_le_bytes(damaged[32..36].try_into().expect("four bytes")) as usize;
+    damaged[24 + 16 + first + 8..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    let ended = run_from(&damaged, &["replay", "--no-summary", "-"]);
+    assert_eq!(ended.status, Some(1), "{}", ended.error);
+    assert!(ended.error.contains("cannot read standard input: what follows packet 1 is"), "{}", ended.error);
+
+    for (input, expected) in [
+        (&bytes[..10], "its header is cut off"),
+        (&[0x0a, 0x0d, 0x0d, 0x0a, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0][..], "its header is too long"),
+    ] {
+        let ended = run_from(input, &["replay", "-"]);
+        assert_eq!(ended.status, Some(2), "{}", ended.error);
+        assert!(ended.error.contains(expected), "{}", ended.error);
+    }
+
+    // A capture of something else.
+    let mut radio = bytes.clone();
+    radio[20] = 105;
+    radio[21] = 0;
+    let ended = run_from(&radio, &["replay", "-"]);
+    assert_eq!(ended.status, Some(2), "{}", ended.error);
+    assert!(ended.error.contains("link type 105, which is not read"), "{}", ended.error);
+}
+
+#[test]
+fn a_capture_is_exported_as_packets_and_as_a_table() {
+    let path = capture("race-nginx-socket-c");
+    let exported = run(&["export", "--format", "pcapng", text(&path)]);
+    assert_eq!(exported.status, Some(0), "{}", exported.error);
+    let comment = String::from_utf8_lossy(&exported.out);
+    assert!(comment.contains("reset received from") && comment.contains("keepalive-race"), "{comment}");
+    let again = run_from(&exported.out, &["replay", "--no-summary", "-"]);
+    assert_eq!(again.text().lines().count(), 1, "{}", again.error);
+    let table = run(&["export", "--format", "csv", text(&path)]);
+    assert_eq!(table.text().lines().count(), 2, "{}", table.text());
+    let anonymous = run(&["export", "--format", "pcapng", "--anonymize", text(&path)]);
+    assert!(!String::from_utf8_lossy(&anonymous.out).contains("198.1"), "an address is left");
+}
