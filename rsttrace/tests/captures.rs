@@ -118,14 +118,16 @@ fn perspective_can_be_given() {
     let replay = |arguments: &[&str]| run(&[&["replay", "--no-summary", text(&path)], arguments].concat());
     let inferred = replay(&[]);
     assert!(inferred.text().contains("RECV") && inferred.error.contains("marks as sent"), "{}", inferred.error);
-    let address = inferred.text().split_whitespace().nth(4).expect("a peer").rsplit_once(':').expect("a port").0.to_owned();
+    // `RECV LOCAL < PEER`.
+    let peer = inferred.text().split_whitespace().nth(4).expect("a peer");
+    let address = peer.rsplit_once(':').expect("a port").0.to_owned();
     let server = replay(&["--local", &address]);
     assert!(server.text().contains(" SENT "), "{}", server.text());
     let both = replay(&["--local", "198.18.0.0/15"]);
     assert!(both.text().contains(" SENT ") && both.text().contains(" RECV "), "{}", both.text());
     let neither = replay(&["--local", "192.0.2.0/24"]);
     assert_eq!(neither.text(), "");
-    assert!(neither.error.contains("1 reset was between other hosts than --local names"), "{}", neither.error);
+    assert!(neither.error.contains("2 resets were between other hosts than --local names"), "{}", neither.error);
 }
 
 #[test]
