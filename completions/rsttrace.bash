@@ -5,15 +5,15 @@ _rsttrace_words() {
         doctor) printf '%s\n' --json --help ;;
         explain) printf '%s\n' --json --help ;;
         record) printf '%s\n' --size --age --segment --min-free --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --metrics --quiet --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
-        replay) printf '%s\n' --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --no-summary --rediagnose --timeouts --hints --help ;;
-        export) printf '%s\n' --format --anonymize --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --help ;;
+        replay) printf '%s\n' --local --ignored --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --no-summary --rediagnose --timeouts --hints --help ;;
+        export) printf '%s\n' --local --ignored --format --anonymize --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --help ;;
         check-config) printf '%s\n' --help ;;
     esac
 }
 
 _rsttrace_commands() { printf '%s\n' doctor explain record replay export check-config; }
 
-_rsttrace_cause() { printf '%s\n' accept-overflow after-close aftermath bad-segment cleared-old-connection client-cancelled client-ended client-gave-up closed-with-unread-data connection-refused conntrack-invalid data-after-close firewall-reject gave-up-waiting given-up-earlier health-probe idle-reset idle-timeout-path injected keepalive-answer keepalive-race keepalive-timeout leaked-socket linger-zero linger2-expired listen-overflow listener-closed mptcp-subflow no-connection out-of-memory path-lost-state peer-aborted peer-closed-unread peer-lost-state peer-restarted peer-stopped-reading policy port-closed port-scan process-died process-ended process-exited refused-by-firewall relayed reused-closed-connection socket-destroyed stopped-reading time-wait tls-goodbye turned-away unknown user-timeout; }
+_rsttrace_cause() { printf '%s\n' aborted accept-overflow after-close aftermath bad-segment cleared-old-connection client-cancelled client-ended client-gave-up closed-with-unread-data connection-refused conntrack-invalid data-after-close firewall-reject gave-up-waiting given-up-earlier health-probe idle-reset idle-timeout-path injected keepalive-answer keepalive-race keepalive-timeout leaked-socket linger-zero linger2-expired listen-overflow listener-closed mptcp-subflow no-connection out-of-memory path-lost-state peer-aborted peer-closed-unread peer-lost-state peer-restarted peer-stopped-reading policy port-closed port-scan process-died process-ended process-exited refused-by-firewall relayed reused-closed-connection socket-destroyed stopped-reading time-wait tls-goodbye turned-away unknown user-timeout; }
 
 _rsttrace_color() { printf '%s\n' auto always never; }
 
@@ -21,7 +21,7 @@ _rsttrace_fault() { printf '%s\n' local peer path none unknown; }
 
 _rsttrace_fold() { printf '%s\n' auto always never; }
 
-_rsttrace_format() { printf '%s\n' json csv; }
+_rsttrace_format() { printf '%s\n' json csv pcapng; }
 
 _rsttrace_group_by() { printf '%s\n' process pid cause fault peer peer-port local-port server direction state container pod unit netns; }
 
@@ -112,6 +112,7 @@ _rsttrace_values() {
         'record --names') _rsttrace_files "$value" ;;
         'record --ready-fd') : ;;
         'replay '[0-9]*) _rsttrace_files "$value" ;;
+        'replay --local') : ;;
         'replay --since') : ;;
         'replay --until') : ;;
         'replay --pid'|'replay -p') _rsttrace_list _rsttrace_pids ;;
@@ -142,6 +143,7 @@ _rsttrace_values() {
         'replay --timeouts') _rsttrace_files "$value" ;;
         'replay --hints') _rsttrace_files "$value" ;;
         'export '[0-9]*) _rsttrace_files "$value" ;;
+        'export --local') : ;;
         'export --format') _rsttrace_one _rsttrace_format ;;
         'export --since') : ;;
         'export --until') : ;;
@@ -241,6 +243,7 @@ _rsttrace_takes_value() {
         'record --hints'|\
         'record --names'|\
         'record --ready-fd'|\
+        'replay --local'|\
         'replay --since'|\
         'replay --until'|\
         'replay --pid'|'replay -p'|\
@@ -270,6 +273,7 @@ _rsttrace_takes_value() {
         'replay --group-by'|\
         'replay --timeouts'|\
         'replay --hints'|\
+        'export --local'|\
         'export --format'|\
         'export --since'|\
         'export --until'|\

@@ -4,8 +4,8 @@ complete -c rsttrace -f
 complete -c rsttrace -n __rsttrace_is_first -a doctor -d 'Check what can be traced on this host and how to fix what cannot'
 complete -c rsttrace -n __rsttrace_is_first -a explain -d 'List the causes of resets, or describe one in full'
 complete -c rsttrace -n __rsttrace_is_first -a record -d 'Record resets in files of bounded size and age, for \'rsttrace replay\''
-complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded as a live run prints it; needs no privileges'
-complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV), or to hand it on without names and addresses'
+complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded, or what a packet capture shows, as a live run prints it; needs no privileges'
+complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses'
 complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file for --config'
 complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
 complete -c rsttrace -n '__rsttrace_is ' -l received -d 'Show only resets that this host receives'
@@ -99,6 +99,8 @@ complete -c rsttrace -n '__rsttrace_is record' -l hints -d 'Read additional hint
 complete -c rsttrace -n '__rsttrace_is record' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
 complete -c rsttrace -n '__rsttrace_is record' -l ready-fd -d 'Write a newline to this file descriptor once every probe is attached' -x
 complete -c rsttrace -n '__rsttrace_is replay' -r -F
+complete -c rsttrace -n '__rsttrace_is replay' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
+complete -c rsttrace -n '__rsttrace_is replay' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'
 complete -c rsttrace -n '__rsttrace_is replay' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l until -d 'Show only what was before this time, in the forms of --since' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l sent -d 'Show only resets that this host sends'
@@ -138,6 +140,8 @@ complete -c rsttrace -n '__rsttrace_is replay' -l rediagnose -d 'Diagnose again,
 complete -c rsttrace -n '__rsttrace_is replay' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is replay' -l hints -d 'Read additional hints for programs of your own from a TOML file, for --rediagnose' -r -F
 complete -c rsttrace -n '__rsttrace_is export' -r -F
+complete -c rsttrace -n '__rsttrace_is export' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
+complete -c rsttrace -n '__rsttrace_is export' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'
 complete -c rsttrace -n '__rsttrace_is export' -l format -d 'Set the format on standard output' -x -a '(__rsttrace_format)'
 complete -c rsttrace -n '__rsttrace_is export' -l anonymize -d 'Replace addresses, names and command lines by pseudonyms (not names of well-known programs); ports, PIDs and times stay'
 complete -c rsttrace -n '__rsttrace_is export' -l since -d 'Export only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
@@ -170,6 +174,7 @@ complete -c rsttrace -n '__rsttrace_is ' -s V -l version -d 'Print version'
 
 function __rsttrace_cause
     printf '%s\t%s\n' \
+        'aborted' 'A process on this host aborted the connection.' \
         'accept-overflow' 'The peer\'s accept queue was full.' \
         'after-close' 'The process reset a connection that the peer had closed, after all had been exchanged.' \
         'aftermath' 'A late segment of a connection that had just been reset.' \
@@ -188,7 +193,7 @@ function __rsttrace_cause
         'health-probe' 'A health check of this host ended its connection with a reset.' \
         'idle-reset' 'Something ended an idle connection when its time was up.' \
         'idle-timeout-path' 'A load balancer or NAT on the way had forgotten the idle connection.' \
-        'injected' 'The reset did not come from the peer itself.' \
+        'injected' 'The reset has this host\'s address and did not come from it.' \
         'keepalive-answer' 'The peer no longer knew the connection.' \
         'keepalive-race' 'This side closed an idle connection while the peer was using it again.' \
         'keepalive-timeout' 'The peer answered no keep-alive probe.' \
@@ -255,6 +260,7 @@ function __rsttrace_format
     printf '%s\t%s\n' \
         'json' 'JSON lines as in a recording, which can be replayed and diagnosed again' \
         'csv' 'A table of the resets, with a row of titles (RFC 4180)' \
+        'pcapng' 'A packet capture for Wireshark and tcpdump: each reset as a packet, with its block of --output long as the comment' \
         ;
 end
 

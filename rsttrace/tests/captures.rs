@@ -155,7 +155,7 @@ fn what_is_cut_off_or_damaged_is_told() {
     }
 
     // A capture of something else.
-    let mut radio = bytes.clone();
+    let mut radio = bytes;
     radio[20] = 105;
     radio[21] = 0;
     let ended = run_from(&radio, &["replay", "-"]);

@@ -68,10 +68,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "fuzz",
         &[
             "attribute",
+            "capture",
             "cli",
             "conntrack",
             "decode",
             "diagnose",
+            "export",
             "filter",
             "format",
             "load",

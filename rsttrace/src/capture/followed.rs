@@ -129,7 +129,11 @@ impl Followed {
             (true, false) if own.is_fin_acked() => tcp::FIN_WAIT2,
             (true, false) => tcp::FIN_WAIT1,
             (true, true) if own.fin_acknowledges_fin => {
-                if own.is_fin_acked() { tcp::CLOSE } else { tcp::LAST_ACK }
+                if own.is_fin_acked() {
+                    tcp::CLOSE
+                } else {
+                    tcp::LAST_ACK
+                }
             }
             (true, true) if own.is_fin_acked() => tcp::TIME_WAIT,
             (true, true) => tcp::CLOSING,

@@ -285,7 +285,10 @@ impl fmt::Display for FollowedCounts {
 }
 
 /// Writes counts with what they count, in the singular or the plural; those of 0 are left out. Returns whether any was written.
-pub(super) fn write_counts(parts: &[(u64, &str, &str)], formatter: &mut fmt::Formatter<'_>) -> Result<bool, fmt::Error> {
+pub(super) fn write_counts(
+    parts: &[(u64, &str, &str)],
+    formatter: &mut fmt::Formatter<'_>,
+) -> Result<bool, fmt::Error> {
     let mut separator = "";
     for (count, one, many) in parts.iter().filter(|(count, ..)| *count > 0) {
         write!(formatter, "{separator}{count} {}", if *count == 1 { one } else { many })?;

@@ -45,11 +45,25 @@ struct Sketch {
 }
 
 fn up(flags: u8, seq: u32, ack: u32, length: u32) -> Sketch {
-    Sketch { from: client(), to: server(), flags, seq: 1000 + seq, ack: if flags & ACK == 0 { 0 } else { 5000 + ack }, length }
+    Sketch {
+        from: client(),
+        to: server(),
+        flags,
+        seq: 1000 + seq,
+        ack: if flags & ACK == 0 { 0 } else { 5000 + ack },
+        length,
+    }
 }
 
 fn down(flags: u8, seq: u32, ack: u32, length: u32) -> Sketch {
-    Sketch { from: server(), to: client(), flags, seq: 5000 + seq, ack: if flags & ACK == 0 { 0 } else { 1000 + ack }, length }
+    Sketch {
+        from: server(),
+        to: client(),
+        flags,
+        seq: 5000 + seq,
+        ack: if flags & ACK == 0 { 0 } else { 1000 + ack },
+        length,
+    }
 }
 
 impl Wire {
@@ -107,18 +121,17 @@ impl Wire {
 
     /// A request of 100 bytes and its answer of 200.
     fn exchange(&mut self) -> &mut Self {
-        self.send(up(ACK, 1, 1, 100))
-            .send(down(ACK, 1, 101, 0))
-            .send(down(ACK, 1, 101, 200))
-            .send(up(ACK, 101, 201, 0))
+        self.send(up(ACK, 1, 1, 100)).send(down(ACK, 1, 101, 0)).send(down(ACK, 1, 101, 200)).send(up(ACK, 101, 201, 0))
     }
 
     fn resets(&self) -> Vec<&Reset> {
-        let reset = |record| match record {
-            &Captured::Reset(ref reset) => Some(&**reset),
-            Captured::Ignored(_) => None,
-        };
-        self.records.iter().filter_map(reset).collect()
+        let mut resets = Vec::new();
+        for record in &self.records {
+            if let Captured::Reset(reset) = record {
+                resets.push(&**reset);
+            }
+        }
+        resets
     }
 
     fn only_reset(&self) -> &Reset {
@@ -138,7 +151,10 @@ fn a_refused_connection_is_told_at_either_end() {
     wire.send(up(SYN, 0, 0, 0)).send_as(down(RST | ACK, 0, 1, 0), |reset| reset.seq = 0);
     let reset = wire.only_reset();
     let socket = reset.socket.as_ref().expect("one");
-    assert_eq!((reset.direction, socket.state.0, socket.role), (Direction::Received, tcp::SYN_SENT, Some(Role::Client)));
+    assert_eq!(
+        (reset.direction, socket.state.0, socket.role),
+        (Direction::Received, tcp::SYN_SENT, Some(Role::Client))
+    );
     assert_eq!((reset.segment.seq, reset.segment.ack), (Some(0), Some(1001)));
 
     let mut wire = Wire::seen_from(&[2]);
@@ -287,7 +303,10 @@ fn new_connections_on_the_same_ports_are_new() {
     wire.send(up(SYN, 70_000, 0, 0)).send(down(SYN | ACK, 90_000, 70_001, 0)).send(up(ACK, 70_001, 90_001, 0));
     wire.send(up(RST | ACK, 70_001, 90_001, 0));
     let last = wire.resets()[3];
-    assert_eq!(last.socket.as_ref().map(|socket| (socket.state.0, socket.bytes_sent)), Some((tcp::ESTABLISHED, Some(0))));
+    assert_eq!(
+        last.socket.as_ref().map(|socket| (socket.state.0, socket.bytes_sent)),
+        Some((tcp::ESTABLISHED, Some(0)))
+    );
 }
 
 #[test]

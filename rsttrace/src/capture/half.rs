@@ -118,7 +118,7 @@ pub(super) struct Half {
     /// When data were last sent that the other end took: before it closed, or with its acknowledgement since.
     pub(super) taken_ns: Option<u64>,
     pub(super) bytes_taken: u64,
-    /// The same of what the other end has acknowledged to the last byte.
+    /// When data were last sent, and how many by then, of which the other end has acknowledged all.
     confirmed: (Option<u64>, u64),
     pub(super) burst: Option<DataBurst>,
     /// When data were last acknowledged.

@@ -4,10 +4,10 @@
 //! made, as far as the packets show it. Reads nothing itself but the bytes that it is given. Whatever is in them was written by
 //! strangers: blocks, connections and what is kept of each packet are bounded.
 
+mod followed;
 mod follower;
 #[cfg(test)]
 mod follower_tests;
-mod followed;
 mod half;
 mod link_layer;
 mod packets;
@@ -15,10 +15,14 @@ mod perspective;
 mod tcp_segment;
 mod wire_reset;
 
-use std::{collections::VecDeque, io::{self, Read}};
+use std::{
+    collections::VecDeque,
+    io::{self, Read},
+};
 
 use ipnet::IpNet;
 
+use self::{follower::write_counts, perspective::PerspectiveFinder};
 pub use self::{
     follower::{Captured, FollowedCounts, Follower},
     link_layer::LinkType,
@@ -26,7 +30,6 @@ pub use self::{
     perspective::{Inference, Perspective},
     tcp_segment::{NoSegment, TcpOptions, TcpSegment},
 };
-use self::{follower::write_counts, perspective::PerspectiveFinder};
 
 /// Segments that are read before it is decided which host is this one.
 const READ_AHEAD: usize = 20_000;
@@ -149,7 +152,7 @@ impl Capture {
 
     fn next_segment(&mut self) -> Option<TcpSegment> {
         loop {
-            let packet = match self.packets.next() {
+            let packet = match self.packets.next_packet() {
                 Ok(packet) => packet?,
                 Err(error) => {
                     self.error.get_or_insert(error);

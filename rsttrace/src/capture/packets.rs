@@ -21,7 +21,7 @@ const BLOCK_MAX: usize = 16 << 20;
 /// Most interfaces of one section.
 const INTERFACES_MAX: usize = 65_536;
 /// Bytes of a pcap header.
-const PCAP_HEADER: usize = 24;
+const PCAP_HEADER: u32 = 24;
 /// First bytes of a pcapng section, in either byte order.
 const SECTION_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// Code of an option with the flags of a packet, of which the lowest two bits are its direction.
@@ -117,7 +117,7 @@ impl Packets {
     }
 
     /// The next packet; `None` at the end. Blocks until it is there. Nothing comes after an error.
-    pub fn next(&mut self) -> Result<Option<&RawPacket>, CaptureError> {
+    pub fn next_packet(&mut self) -> Result<Option<&RawPacket>, CaptureError> {
         while !self.is_over {
             let (used, is_packet) = match self.reader.next() {
                 Ok((used, block)) => {
@@ -205,9 +205,11 @@ fn read_header(input: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut header = vec![0; 12];
     input.read_exact(&mut header).map_err(cut_off)?;
     let length = match *header.first_chunk().unwrap_or(&[0; 12]) {
-        [a, b, c, d, length @ .., 0x4d, 0x3c, 0x2b, 0x1a] if [a, b, c, d] == SECTION_MAGIC => u32::from_le_bytes(length),
+        [a, b, c, d, length @ .., 0x4d, 0x3c, 0x2b, 0x1a] if [a, b, c, d] == SECTION_MAGIC => {
+            u32::from_le_bytes(length)
+        }
         [a, b, c, d, length @ .., _, _, _, _] if [a, b, c, d] == SECTION_MAGIC => u32::from_be_bytes(length),
-        _ => PCAP_HEADER as u32,
+        _ => PCAP_HEADER,
     };
     let length = usize::try_from(length).unwrap_or(usize::MAX).max(header.len());
     if length > READ_BYTES / 2 {
@@ -319,9 +321,7 @@ impl Interface {
             1_000_000 => units.checked_mul(1_000),
             NS_PER_S => Some(units),
             0 => None,
-            resolution => {
-                u64::try_from(u128::from(units) * u128::from(NS_PER_S) / u128::from(resolution)).ok()
-            }
+            resolution => u64::try_from(u128::from(units) * u128::from(NS_PER_S) / u128::from(resolution)).ok(),
         };
         let offset_ns = i128::from(self.offset_s) * i128::from(NS_PER_S);
         since.and_then(|since| u64::try_from(i128::from(since) + offset_ns).ok()).unwrap_or(0)
@@ -351,7 +351,7 @@ mod tests {
         let mut packets = Packets::new(Cursor::new(bytes)).expect("a header");
         let mut all = Vec::new();
         loop {
-            match packets.next() {
+            match packets.next_packet() {
                 Ok(Some(packet)) => {
                     assert_eq!(packet.number, all.len() as u64 + 1);
                     all.push((packet.time_ns, packet.link, packet.data.len(), packet.length, packet.is_outgoing));
@@ -403,7 +403,8 @@ mod tests {
 
     fn packet(interface: u32, units: u64, captured: u32, options: &[u8]) -> Vec<u8> {
         let time = units.to_le_bytes();
-        let words = [interface.to_le_bytes(), [time[4], time[5], time[6], time[7]], [time[0], time[1], time[2], time[3]]];
+        let words =
+            [interface.to_le_bytes(), [time[4], time[5], time[6], time[7]], [time[0], time[1], time[2], time[3]]];
         let lengths = [captured.to_le_bytes(), 1500_u32.to_le_bytes()];
         let data = vec![0; captured.next_multiple_of(4) as usize];
         block(6, &[&words.concat()[..], &lengths.concat(), &data, options].concat())
@@ -451,7 +452,10 @@ mod tests {
         // The length at the end of a block is that at its begin.
         *damaged.iter_mut().nth_back(3).expect("a block") += 4;
         let (packets, error) = read(damaged);
-        assert_eq!((packets.len(), error.map(|error| matches!(error, CaptureError::Damaged { packet: 1 }))), (1, Some(true)));
+        assert_eq!(
+            (packets.len(), error.map(|error| matches!(error, CaptureError::Damaged { packet: 1 }))),
+            (1, Some(true))
+        );
 
         let mut long = [section(), interface(1, &[])].concat();
         long.extend([6, 0, 0, 0, 0, 0, 0, 0x10]);
@@ -460,7 +464,9 @@ mod tests {
         assert_eq!(packets.len(), 0);
         assert!(matches!(error, Some(CaptureError::TooLong { packet: 0 })), "{error:?}");
 
-        for bytes in [vec![0xa1, 0xb2, 0xc3, 0xd4, 0], vec![0; 40], [&[0x0a, 0x0d, 0x0d, 0x0a][..], &[0xff; 40]].concat()] {
+        for bytes in
+            [vec![0xa1, 0xb2, 0xc3, 0xd4, 0], vec![0; 40], [&[0x0a, 0x0d, 0x0d, 0x0a][..], &[0xff; 40]].concat()]
+        {
             assert!(Packets::new(Cursor::new(bytes)).is_err());
         }
     }

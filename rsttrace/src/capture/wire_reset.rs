@@ -25,7 +25,7 @@ use crate::model::{
 const PROBE_WAIT_NS: u64 = 200_000_000;
 /// Resolution of a capture's times, milliseconds.
 const TICK_MS: f64 = 0.001;
-/// The same in nanoseconds.
+/// That resolution, nanoseconds.
 const TICK_NS: u64 = 1_000;
 /// Receives are closed for the process (`RCV_SHUTDOWN`).
 const RCV_SHUTDOWN: u8 = 1;
@@ -157,9 +157,8 @@ impl WireReset<'_> {
             segment: Segment {
                 seq: Some(segment.seq),
                 ack: segment.has(tcp_flag::ACK).then_some(segment.ack),
-                timestamp: has_timestamps.and_then(|has| {
-                    segment.options.filter(|_| has).map(|options| options.timestamp.is_some())
-                }),
+                timestamp: has_timestamps
+                    .and_then(|has| segment.options.filter(|_| has).map(|options| options.timestamp.is_some())),
                 timestamp_value: segment.timestamp().map(|(value, _)| value),
                 timestamp_echo: segment.timestamp().map(|(_, echo)| echo),
             },

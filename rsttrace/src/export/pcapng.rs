@@ -37,7 +37,7 @@ const NANOSECONDS: u8 = 9;
 /// Most bytes of an option.
 const OPTION_MAX: usize = u16::MAX as usize;
 
-/// Said of each packet, since nobody captured it.
+/// Said of each packet, since it was not captured.
 const REBUILT: &str = "Headers rebuilt from a record of rsttrace; fields that it does not have are 0.";
 
 /// Writer of a capture.
@@ -143,12 +143,8 @@ fn packet(reset: &Reset) -> Vec<u8> {
     let (ttl, id) = header.map_or((0, 0), |header| (header.ttl, header.id.unwrap_or(0)));
     let flags = header.map(|header| header.flags.0);
     let segment = &reset.segment;
-    let mut tcp = TcpHeader::new(
-        from.port,
-        to.port,
-        segment.seq.unwrap_or(0),
-        header.map_or(0, |header| header.window),
-    );
+    let mut tcp =
+        TcpHeader::new(from.port, to.port, segment.seq.unwrap_or(0), header.map_or(0, |header| header.window));
     tcp.rst = true;
     tcp.ack = flags.map_or(segment.ack.is_some(), |flags| flags & tcp_flag::ACK != 0);
     tcp.acknowledgment_number = segment.ack.unwrap_or(0);
@@ -241,7 +237,7 @@ mod tests {
                 timestamp_value: Some(11),
                 timestamp_echo: Some(12),
             },
-            packet: (direction == Direction::Received).then(|| Packet {
+            packet: (direction == Direction::Received).then_some(Packet {
                 ttl: 60,
                 handshake_ttl: None,
                 flags: TcpFlags(0x14),
@@ -263,7 +259,8 @@ mod tests {
     }
 
     fn peer(address: IpAddr) -> Endpoint {
-        let address = if address.is_ipv4() { [10, 0, 0, 9].into() } else { IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 9]) };
+        let address =
+            if address.is_ipv4() { [10, 0, 0, 9].into() } else { IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 9]) };
         Endpoint { address, port: 80 }
     }
 
@@ -284,7 +281,7 @@ mod tests {
             let bytes = written(vec![expected.clone()]);
             assert!(String::from_utf8_lossy(&bytes).contains("reset sent to") || direction == Direction::Received);
             let mut packets = Packets::new(Cursor::new(bytes)).expect("a capture");
-            let packet = packets.next().expect("whole").expect("one packet");
+            let packet = packets.next_packet().expect("whole").expect("one packet");
             let segment = TcpSegment::of(packet).expect("a segment");
             assert_eq!(segment.time_ns, 1_790_000_000_123_456_789);
             assert_eq!((segment.seq, segment.ack, segment.timestamp()), (7, 9, Some((11, 12))));
@@ -292,9 +289,10 @@ mod tests {
             let header = expected.packet.map(|header| (header.ttl, header.window, header.id));
             let id = segment.id.filter(|_| header.is_some());
             assert_eq!((segment.ttl, segment.window, id), header.unwrap_or((0, 0, None)));
-            let (local, peer) = if direction == Direction::Sent { (segment.from, segment.to) } else { (segment.to, segment.from) };
+            let (local, peer) =
+                if direction == Direction::Sent { (segment.from, segment.to) } else { (segment.to, segment.from) };
             assert_eq!((local, peer), (expected.local, expected.peer.end()));
-            assert!(packets.next().expect("whole").is_none());
+            assert!(packets.next_packet().expect("whole").is_none());
         }
     }
 
@@ -310,6 +308,8 @@ mod tests {
         assert_eq!(count, 2);
         assert!(capture.into_error().is_none());
         // A capture without packets is one all the same.
-        assert!(Packets::new(Cursor::new(written(Vec::new()))).expect("a capture").next().expect("whole").is_none());
+        assert!(
+            Packets::new(Cursor::new(written(Vec::new()))).expect("a capture").next_packet().expect("whole").is_none()
+        );
     }
 }

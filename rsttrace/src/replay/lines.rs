@@ -90,8 +90,11 @@ impl Contents {
     }
 }
 
+/// An input whose first bytes have been read, and come again.
+type Whole<R> = io::Chain<Cursor<Vec<u8>>, R>;
+
 /// Tells the kind of a file by its first bytes, and gives them back.
-fn sniff<R: Read>(mut input: R) -> io::Result<(FileKind, io::Chain<Cursor<Vec<u8>>, R>)> {
+fn sniff<R: Read>(mut input: R) -> io::Result<(FileKind, Whole<R>)> {
     let mut magic = Vec::with_capacity(MAGIC_BYTES);
     input.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic)?;
     Ok((FileKind::of(&magic), Cursor::new(magic).chain(input)))

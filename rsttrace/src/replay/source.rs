@@ -174,9 +174,10 @@ impl Inputs {
             if path.as_os_str() != "-" && fs::metadata(path).map_err(failed)?.is_dir() {
                 input.files = segments(path, range).map_err(failed)?.into();
             } else {
-                let (name, contents) = match path.as_os_str() == "-" {
-                    true => ("standard input".into(), Contents::of(io::stdin())),
-                    false => (path.clone(), Contents::open(path)),
+                let (name, contents) = if path.as_os_str() == "-" {
+                    ("standard input".into(), Contents::of(io::stdin()))
+                } else {
+                    (path.clone(), Contents::open(path))
                 };
                 let contents = contents.map_err(failed)?;
                 input.open = Some(OpenFile::new(name, contents, &view, number).map_err(failed)?);
@@ -188,9 +189,7 @@ impl Inputs {
 
     /// Whether the next line can be had without waiting for it, as far as that is known.
     pub fn has_more_at_once(&self) -> bool {
-        self.all
-            .iter()
-            .all(|input| input.next.is_some() || input.open.as_ref().is_none_or(OpenFile::has_buffered))
+        self.all.iter().all(|input| input.next.is_some() || input.open.as_ref().is_none_or(OpenFile::has_buffered))
     }
 
     /// What has to be said of the inputs at their end, one line each.
@@ -317,9 +316,8 @@ impl Input {
     fn open_next(&mut self, view: &CaptureView, errors: &mut Vec<InputError>) -> Option<()> {
         let path = self.files.pop_front()?;
         // The recorder may have compressed or removed it since.
-        let contents = Contents::open(&path).or_else(|error| {
-            Contents::open(&path.with_extension("jsonl.zst")).map_err(|_compressed| error)
-        });
+        let contents = Contents::open(&path)
+            .or_else(|error| Contents::open(&path.with_extension("jsonl.zst")).map_err(|_compressed| error));
         match contents.and_then(|contents| OpenFile::new(path.clone(), contents, view, self.number)) {
             Ok(file) => self.open = Some(file),
             Err(error) => errors.push(InputError { path, error }),

@@ -95,7 +95,8 @@ fn compare(live: &Reset, captured: Option<&Reset>) {
     let both = || format!("{:#}\n{:#}", live.0, captured.0);
     assert!(agrees(live, captured), "the causes do not agree:\n{}", both());
     for (name, path) in FACTS_OF_BOTH {
-        let (live, captured) = (live.pointer(path).unwrap_or(&Value::Null), captured.pointer(path).unwrap_or(&Value::Null));
+        let (live, captured) =
+            (live.pointer(path).unwrap_or(&Value::Null), captured.pointer(path).unwrap_or(&Value::Null));
         if !live.is_null() && !captured.is_null() {
             // A socket that waits for the peer's FIN alone is a smaller one in the kernel, in another state.
             let is_equal = live == captured || (live == "TIME_WAIT" && captured == "FIN_WAIT2");
@@ -103,7 +104,9 @@ fn compare(live: &Reset, captured: Option<&Reset>) {
             assert!(is_equal, "{name} differs:\n{}", both());
         }
     }
-    let fin = |record: &Reset| record["socket"]["bytes_sent"].is_number().then(|| record["socket"]["fin_received_ms"].is_number());
+    let fin = |record: &Reset| {
+        record["socket"]["bytes_sent"].is_number().then(|| record["socket"]["fin_received_ms"].is_number())
+    };
     if let (Some(live), Some(captured)) = (fin(live), fin(captured)) {
         count("peer's FIN", live == captured);
         assert!(live == captured, "the peer's FIN came for one of them:\n{}", both());
@@ -136,9 +139,10 @@ fn agrees(live: &Reset, captured: &Reset) -> bool {
         return !live["other_end"].is_null() || of_unknown_sender;
     }
     // What the process did, and what the kernel knew of a connection that is over.
-    match live["provoked_by"].is_null() {
-        true => of_capture == "aborted",
-        false => ["no-connection", "data-after-close"].contains(&of_capture),
+    if live["provoked_by"].is_null() {
+        of_capture == "aborted"
+    } else {
+        ["no-connection", "data-after-close"].contains(&of_capture)
     }
 }
 
@@ -151,7 +155,8 @@ impl Display for Table {
         if causes.is_empty() {
             return Ok(());
         }
-        let equal: u64 = causes.iter().filter(|((_, live, captured), _)| live == captured).map(|(_, count)| count).sum();
+        let equal: u64 =
+            causes.iter().filter(|((_, live, captured), _)| live == captured).map(|(_, count)| count).sum();
         let all: u64 = causes.values().sum();
         writeln!(formatter, "captures: {equal} of {all} causes as live; where not:")?;
         for ((direction, live, captured), count) in &*causes {

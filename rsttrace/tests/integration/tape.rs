@@ -12,7 +12,7 @@ use std::{
 };
 
 use nix::sys::{
-    socket::{ControlMessageOwned, LinkAddr, MsgFlags, SockaddrLike as _, recvmsg, setsockopt, sockopt},
+    socket::{ControlMessageOwned, LinkAddr, MsgFlags, recvmsg, setsockopt, sockopt},
     time::TimeVal,
 };
 
@@ -108,12 +108,10 @@ fn append(file: &mut Vec<u8>, time: Option<(i64, i64)>, from: &LinkAddr, packet:
     file.extend(u32::try_from(nanoseconds).unwrap().to_le_bytes());
     file.extend(word(packet.len() + COOKED.1));
     file.extend(word(length + COOKED.1));
-    // SAFETY: the address is one of a link, by its type.
-    let address = unsafe { &*from.as_ptr().cast::<libc::sockaddr_ll>() };
     let mut header = [0; COOKED.1];
-    header[1] = address.sll_pkttype;
-    header[2..4].copy_from_slice(&address.sll_hatype.to_be_bytes());
-    header[14..].copy_from_slice(&address.sll_protocol.to_ne_bytes());
+    header[1] = from.pkttype();
+    header[2..4].copy_from_slice(&from.hatype().to_be_bytes());
+    header[14..].copy_from_slice(&from.protocol().to_ne_bytes());
     file.extend(header);
     file.extend(packet);
 }

@@ -50,7 +50,8 @@ fn segments(directory: &TempDir) -> Vec<(PathBuf, u64)> {
 
 /// Counts of the losses in a recording, its headers, and what is to be said of it.
 fn read(directory: &TempDir) -> (Vec<u64>, usize, Vec<String>) {
-    let mut inputs = Inputs::open(&[directory.path().into()], TimeRange::default(), CaptureView::default()).expect("a recording");
+    let mut inputs =
+        Inputs::open(&[directory.path().into()], TimeRange::default(), CaptureView::default()).expect("a recording");
     let (mut counts, mut headers) = (Vec::new(), 0);
     for line in inputs.by_ref() {
         match line {
