@@ -61,10 +61,14 @@ impl<'a> TimeoutOwner<'a> {
 
     /// The process at the peer's end, where that is on this host.
     pub(crate) fn of_peer(reset: &'a Reset) -> Option<Self> {
-        let comm = &reset.other_end.as_ref()?.process.as_ref()?.comm;
+        let owner = Self::server(&reset.other_end.as_ref()?.process.as_ref()?.comm);
+        Some(if reset.role() == Some(Role::Client) { owner } else { Self { kind: None, ..owner } })
+    }
+
+    /// A server, by the comm of its process.
+    pub(crate) const fn server(comm: &'a str) -> Self {
         let program = ProgramName { comm, executable: None, command_line: "" };
-        let kind = (reset.role() == Some(Role::Client)).then_some(TimeoutKind::Server);
-        Some(Self { program, kind })
+        Self { program, kind: Some(TimeoutKind::Server) }
     }
 }
 
@@ -163,14 +167,9 @@ impl Timeouts {
     /// `60 s, a default of AWS ALB, nginx upstream, Tomcat default`. Where the program that ended the connection is known, other
     /// programs' defaults say nothing.
     pub(crate) fn describe(&self, idle_ms: f64, owner: Option<TimeoutOwner<'_>>) -> String {
-        let program = owner.and_then(|owner| Some((self.identify(owner.program)?, owner)));
-        let is_told = |row: &&Timeout| match &program {
-            Some((_, owner)) => row.is_users || row.is_of(owner.program) && owner.kind.is_none_or(|kind| row.kind == kind),
-            None => true,
-        };
         let mut text = String::new();
         let mut last = None;
-        for row in self.matching(idle_ms).filter(is_told) {
+        for row in self.matching_of(idle_ms, owner) {
             // Writing to a String cannot fail.
             let _ignored = match last {
                 Some(last) if last == (row.seconds, row.is_users) => write!(text, ", {}", row.owner),
@@ -182,11 +181,24 @@ impl Timeouts {
             };
             last = Some((row.seconds, row.is_users));
         }
-        match (last, program) {
+        match (last, owner.and_then(|owner| self.identify(owner.program))) {
             (Some(_), _) => text,
-            (None, Some((name, _))) => format!("no default of {name}"),
+            (None, Some(name)) => format!("no default of {name}"),
             (None, None) => "no known timeout".to_owned(),
         }
+    }
+
+    /// As [`Self::matching`], and where the program that ended the connection is known those of that program alone, and the user's.
+    pub(crate) fn matching_of<'a>(
+        &'a self,
+        idle_ms: f64,
+        owner: Option<TimeoutOwner<'a>>,
+    ) -> impl Iterator<Item = &'a Timeout> {
+        let known = owner.filter(|owner| self.identify(owner.program).is_some());
+        self.matching(idle_ms).filter(move |row| match known {
+            Some(owner) => row.is_users || row.is_of(owner.program) && owner.kind.is_none_or(|kind| row.kind == kind),
+            None => true,
+        })
     }
 
     /// Name of a process's program; `None` where that may be any, as for an interpreter whose command line tells nothing.

@@ -1,7 +1,7 @@
 //! Patterns over many resets: idle times that cluster, causes that recur at regular intervals, and bursts. The memory
 //! is bounded.
 
-use std::{collections::BTreeMap, net::IpAddr, num::NonZeroUsize};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroUsize, sync::Arc};
 
 use jiff::Timestamp;
 use lru::LruCache;
@@ -9,7 +9,7 @@ use lru::LruCache;
 use crate::{
     diagnose::{
         connection_view::{FinOrder, ReceivedReset},
-        timeouts::Timeouts,
+        timeouts::{TimeoutOwner, Timeouts},
     },
     model::{Endpoint, FinOrderCounts, IdleCluster, IdleKind, Reset, Role},
     summary::{
@@ -50,7 +50,7 @@ const MAX_REPORTED: usize = 3;
 /// State of the patterns during a run.
 #[derive(Debug)]
 pub(super) struct Patterns {
-    idle_times: BTreeMap<(IdleKind, i32), IdleCluster>,
+    idle_times: BTreeMap<(IdleKind, i32), IdleTimes>,
     periodicities: LruCache<(&'static str, Option<IpAddr>), Periodicity>,
     burst: Option<ResetBurst>,
     bursts: Vec<ResetBurst>,
@@ -58,6 +58,14 @@ pub(super) struct Patterns {
     pub(super) backends: HeavyHitters<Endpoint>,
     pub(super) fin_order: FinOrderCounts,
     silences: Silences,
+}
+
+/// Idle times of one step.
+#[derive(Clone, Debug)]
+struct IdleTimes {
+    cluster: IdleCluster,
+    /// Comm of the peer's process, where that is on this host and the same for all of them.
+    peer: Option<Arc<str>>,
 }
 
 /// Regularity of one cause, with occurrences by each of [`SAME_OCCURRENCE_NS`].
@@ -153,16 +161,15 @@ impl Patterns {
         #[expect(clippy::cast_possible_truncation, reason = "a logarithm of seconds is small")]
         let step = ((ms / 1000.0).ln() / STEP).floor() as i32;
         let seconds = ms / 1000.0;
-        let cluster = self.idle_times.entry((kind, step)).or_insert(IdleCluster {
-            kind,
-            count: 0,
-            from_s: seconds,
-            to_s: seconds,
-            matches: Vec::new(),
+        let peer = reset.other_end.as_ref().and_then(|other| other.process.as_ref()).map(|process| &process.comm);
+        let IdleTimes { cluster, peer: known } = self.idle_times.entry((kind, step)).or_insert_with(|| IdleTimes {
+            cluster: IdleCluster { kind, count: 0, from_s: seconds, to_s: seconds, matches: Vec::new() },
+            peer: peer.cloned(),
         });
         cluster.count += reset.count;
         cluster.from_s = cluster.from_s.min(seconds);
         cluster.to_s = cluster.to_s.max(seconds);
+        known.take_if(|known| Some(&*known) != peer);
     }
 
     fn observe_time(&mut self, reset: &Reset, first_victims: u64) {
@@ -173,8 +180,7 @@ impl Patterns {
         let now = reset.internals.ktime_ns;
         self.span.observe(now);
         for peer in [None, Some(reset.peer.address)] {
-            let periodicity =
-                self.periodicities.get_or_insert_mut((reset.cause.code, peer), Periodicity::default);
+            let periodicity = self.periodicities.get_or_insert_mut((reset.cause.code, peer), Periodicity::default);
             periodicity.observe(now);
             if reset.cause.code == HEALTH_PROBE {
                 periodicity.first_victims += first_victims;
@@ -197,28 +203,30 @@ impl Patterns {
 
     /// Clusters of idle times, the largest first.
     pub(super) fn clusters(&self, timeouts: &Timeouts) -> Vec<IdleCluster> {
-        let mut merged: Vec<(i32, IdleCluster)> = Vec::new();
-        for (&(kind, step), cluster) in &self.idle_times {
+        let mut merged: Vec<(i32, IdleTimes)> = Vec::new();
+        for (&(kind, step), times) in &self.idle_times {
             match merged.last_mut() {
-                Some((last, wide)) if wide.kind == kind && step == *last + 1 => {
+                Some((last, wide)) if wide.cluster.kind == kind && step == *last + 1 => {
                     *last = step;
-                    wide.count += cluster.count;
-                    wide.to_s = cluster.to_s;
+                    wide.cluster.count += times.cluster.count;
+                    wide.cluster.to_s = times.cluster.to_s;
+                    wide.peer.take_if(|peer| Some(&*peer) != times.peer.as_ref());
                 }
-                _ => merged.push((step, cluster.clone())),
+                _ => merged.push((step, times.clone())),
             }
         }
-        let total: u64 = merged.iter().map(|(_, cluster)| cluster.count).sum();
+        let total: u64 = merged.iter().map(|(_, times)| times.cluster.count).sum();
+        let is_cluster = |IdleCluster { count, .. }: &IdleCluster| *count >= MIN_CLUSTER && count * 10 >= total;
         let mut clusters: Vec<IdleCluster> = merged
             .into_iter()
-            .map(|(_, cluster)| cluster)
-            .filter(|cluster| cluster.count >= MIN_CLUSTER && cluster.count * 10 >= total && cluster.is_narrow())
+            .filter(|(_, times)| is_cluster(&times.cluster) && times.cluster.is_narrow())
+            .map(|(_, IdleTimes { mut cluster, peer })| {
+                let middle_ms = f64::midpoint(cluster.from_s, cluster.to_s) * 1000.0;
+                let rows = timeouts.matching_of(middle_ms, peer.as_deref().map(TimeoutOwner::server));
+                cluster.matches = rows.map(|row| format!("{} ({} s)", row.owner, row.seconds)).collect();
+                cluster
+            })
             .collect();
-        for cluster in &mut clusters {
-            let middle = f64::midpoint(cluster.from_s, cluster.to_s);
-            cluster.matches =
-                timeouts.matching(middle * 1000.0).map(|row| format!("{} ({} s)", row.owner, row.seconds)).collect();
-        }
         clusters.sort_by_key(|cluster| std::cmp::Reverse(cluster.count));
         clusters.truncate(MAX_REPORTED);
         clusters
