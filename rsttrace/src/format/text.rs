@@ -158,14 +158,8 @@ impl TextFormatter {
             }
         }
         if std::mem::take(&mut self.needs_header) {
-            let (time, process) = (if time.is_empty() { "" } else { "time" }, "process");
-            let time_columns = columns(&self.options.format_time(reset.time, reset.internals.ktime_ns));
-            let state = if state.is_empty() { String::new() } else { format!(" {:1$}", "state", columns(&state) - 1) };
-            let header = format!(
-                "{time:time_columns$}     {:local_columns$}   {:peer_columns$} {process:process_columns$}{state} cause, figures",
-                "this host", "peer"
-            );
-            writeln!(out, "{dim}{}{dim:#}", sanitize::truncate(&header, width))?;
+            let widths = [columns(&time), local_columns, peer_columns, process_columns, columns(&state)];
+            writeln!(out, "{dim}{}{dim:#}", sanitize::truncate(&header(widths), width))?;
         }
         writeln!(out, "{}", line.trim_end())
     }
@@ -201,6 +195,17 @@ fn columns(text: &str) -> usize {
 /// Widens a column for a text, within its limits.
 fn grow(column: &mut usize, needed: usize, limits: &RangeInclusive<usize>) {
     *column = needed.clamp(*column, *limits.end());
+}
+
+/// Names of the columns over columns of these widths: time, this host's end, the peer's, process and state. The time and the state
+/// may have none.
+fn header([time_columns, local_columns, peer_columns, process_columns, state_columns]: [usize; 5]) -> String {
+    let time = if time_columns == 0 { "" } else { "time" };
+    let state = state_columns.checked_sub(1).map_or_else(String::new, |columns| format!(" {:columns$}", "state"));
+    format!(
+        "{time:time_columns$}     {:local_columns$}   {:peer_columns$} {:process_columns$}{state} cause, figures",
+        "this host", "peer", "process"
+    )
 }
 
 /// Narrows a column by its blanks beyond `least`, by `wanted` at most. Returns by how many.
