@@ -103,10 +103,7 @@ impl CounterBaseline {
         let others = others.into_iter().filter_map(|(netns, observed, namespaces)| {
             let counters = read_in(netns, now.get(&netns)?)?;
             let baseline_match = self.baseline_match(netns, &counters, namespaces > 1);
-            Some(NamespaceCoverage {
-                netns,
-                counters: self.compare(netns, &counters, observed, baseline_match, lost),
-            })
+            Some(NamespaceCoverage { netns, counters: self.compare(netns, &counters, observed, baseline_match, lost) })
         });
         Coverage { others: others.take(MAX_OTHERS).collect(), ..self.compare_own(lost) }
     }
@@ -193,7 +190,8 @@ impl CounterBaseline {
                 );
             }
             BaselineMatch::Uncertain => {
-                reasons.push("its processes of the start have ended: it may be another one with the same number".into());
+                reasons
+                    .push("its processes of the start have ended: it may be another one with the same number".into());
             }
         }
         if delta < observed {
@@ -297,7 +295,9 @@ mod tests {
         );
         let with_losses = |delta, lost| baseline.explanation("OutRsts", delta, 3, BaselineMatch::SameNamespace, lost);
         assert_eq!(with_losses(4, 1).as_deref(), Some("1 reset was lost in all namespaces"));
-        assert!(with_losses(9, 2).is_some_and(|why| why.starts_with("2 resets were lost in all namespaces; the others")));
+        assert!(
+            with_losses(9, 2).is_some_and(|why| why.starts_with("2 resets were lost in all namespaces; the others"))
+        );
     }
 
     fn seen(sent: u64, last_ns: u64) -> ObservedResets {

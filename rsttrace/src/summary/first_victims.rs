@@ -27,6 +27,19 @@ pub(super) struct FirstVictims {
     of_checks: LruCache<Checked, Vec<Kept>>,
 }
 
+/// Where a reset is kept.
+#[derive(Debug)]
+pub(super) struct VictimKeys {
+    subject: Option<Subject>,
+    checked: Option<Checked>,
+}
+
+impl VictimKeys {
+    pub(super) fn of(reset: &Reset) -> Self {
+        Self { subject: Subject::of(reset), checked: Checked::of(reset) }
+    }
+}
+
 /// What may have ended.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Subject {
@@ -78,6 +91,16 @@ impl FirstVictims {
             keep(&mut self.of_checks, Checked::of(reset), &kept);
         }
         Vec::new()
+    }
+
+    /// Replaces what was counted for a reset, by its sequence number.
+    pub(super) fn replace(&mut self, keys: &VictimKeys, seq: u64, harmed: &Harmed) {
+        let of_burst = keys.subject.as_ref().and_then(|subject| self.of_bursts.peek_mut(subject));
+        let of_check = keys.checked.as_ref().and_then(|checked| self.of_checks.peek_mut(checked));
+        let lists = of_burst.into_iter().chain(of_check);
+        for kept in lists.flatten().filter(|kept| kept.seq == seq) {
+            kept.harmed = harmed.clone();
+        }
     }
 
     /// Takes the resets since `began`, nanoseconds, that belong to this one, out of both tables.

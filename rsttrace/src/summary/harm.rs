@@ -125,6 +125,20 @@ impl HarmByCause {
         }
     }
 
+    /// Moves what was counted for a record to that of the other end. Returns what is counted for this.
+    pub(super) fn move_to_end(&mut self, harmed: &Harmed, end: &Reset) -> Harmed {
+        self.retract(harmed);
+        let key = (end.cause.code, end.direction == Direction::Sent);
+        let weight = harmed.incidents * certainty(end);
+        let moved = Harmed { key, fault: end.cause.fault, weight, example: Example::of(end), ..harmed.clone() };
+        let harm = self.0.entry(key).or_default();
+        // Resets in close succession are one burst here as well.
+        let is_first = harm.begins_burst(end);
+        let moved = if is_first { moved } else { Harmed { incidents: 0, weight: 0, ..moved } };
+        harm.add(&moved);
+        moved
+    }
+
     /// Moves what was counted for received resets to another cause, which is likely.
     pub(super) fn move_to_cause(&mut self, harmed: &Harmed, code: &'static str) {
         let is_steady = self.0.get(&harmed.key).is_some_and(|harm| harm.is_steady);

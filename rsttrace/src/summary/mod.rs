@@ -1,5 +1,6 @@
 //! The summary of a run, at its end and at intervals: counts, patterns, and the host's own counters beside them.
 
+mod both_ends;
 pub mod coverage;
 mod display;
 mod first_victims;
@@ -19,6 +20,7 @@ use crate::{
     diagnose::{PATH_LOST_STATE_CODE, timeouts::Timeouts},
     model::{BackendCount, Coverage, Direction, Fault, GroupField, PeerCount, ProcessCount, Reset, SinkCount, Summary},
     summary::{
+        both_ends::{BothEnds, FirstEnd},
         first_victims::FirstVictims,
         groups::Groups,
         harm::{HarmByCause, Harmed},
@@ -50,6 +52,7 @@ pub struct Tally {
     peer_names: PeerNames,
     by_process: HeavyHitters<(Arc<str>, u32)>,
     harm: HarmByCause,
+    both_ends: BothEnds,
     first_victims: FirstVictims,
     patterns: Patterns,
     groups: Option<Groups>,
@@ -67,12 +70,20 @@ struct Settled {
 impl Settled {
     /// Moves what was counted for resets to another cause and fault.
     fn settle(&mut self, harmed: &Harmed, code: &'static str, fault: Fault) {
-        let subtract = |count: Option<&mut u64>| count.into_iter().for_each(|count| *count -= harmed.resets.min(*count));
-        subtract(self.by_cause.get_mut(harmed.code()));
-        subtract(self.incidents_by_fault.get_mut(&harmed.fault));
+        if let Some(count) = self.by_cause.get_mut(harmed.code()) {
+            *count = count.saturating_sub(harmed.resets);
+        }
         *self.by_cause.entry(code).or_default() += harmed.resets;
-        *self.incidents_by_fault.entry(fault).or_default() += harmed.resets;
         *self.first_victims.entry(code).or_default() += harmed.resets;
+        self.settle_fault(harmed, fault);
+    }
+
+    /// Moves the incidents of resets to another fault.
+    fn settle_fault(&mut self, harmed: &Harmed, fault: Fault) {
+        if let Some(count) = self.incidents_by_fault.get_mut(&harmed.fault) {
+            *count = count.saturating_sub(harmed.resets);
+        }
+        *self.incidents_by_fault.entry(fault).or_default() += harmed.resets;
     }
 
     /// A sentence for each cause that has resets whose own record has another one.
@@ -157,8 +168,14 @@ impl Tally {
             *self.settled.incidents_by_fault.entry(reset.cause.fault).or_default() += reset.count;
             harmed = self.harm.count(reset);
         }
+        if let Some(FirstEnd { seq, harmed, keys, .. }) = self.both_ends.observe(reset, harmed.as_ref()) {
+            self.settled.settle_fault(&harmed, reset.cause.fault);
+            let moved = self.harm.move_to_end(&harmed, reset);
+            self.first_victims.replace(&keys, seq, &moved);
+        }
         let first = self.first_victims.observe(reset, harmed.as_ref());
-        self.patterns.observe(reset, harmed.as_ref(), first.iter().map(|harmed| harmed.resets).sum());
+        let of_other_host = harmed.as_ref().filter(|_| reset.other_end.is_none());
+        self.patterns.observe(reset, of_other_host, first.iter().map(|harmed| harmed.resets).sum());
         for harmed in first {
             self.settled.settle(&harmed, reset.cause.code, reset.cause.fault);
             self.harm.move_to_burst(&harmed, reset);

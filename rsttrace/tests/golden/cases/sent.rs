@@ -12,8 +12,8 @@ use rsttrace_common::{
 use super::{
     Case, case,
     events::{
-        NOW_JIFFIES, NOW_NS, ago, answers, client, closed, ended, established, exchanged, held_by, listener, owner, sent,
-        server, ticks, time_wait, v4, without_socket,
+        NOW_JIFFIES, NOW_NS, ago, answers, client, closed, ended, established, exchanged, held_by, listener, owner,
+        sent, server, ticks, time_wait, v4, without_socket,
     },
 };
 
