@@ -545,9 +545,8 @@ fn of_replay(argument: Arg) -> Arg {
     let argument = check_cause(argument);
     match argument.get_id().as_str() {
         "metrics" | "metrics_peers" | "summary_interval" => argument.hide(true),
-        "quiet" => argument.help(
-            "Print only warnings and errors on standard error: of the summary only the table of --group-by",
-        ),
+        "quiet" => argument
+            .help("Print only warnings and errors on standard error: of the summary only the table of --group-by"),
         _ => argument,
     }
 }
