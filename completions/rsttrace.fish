@@ -39,7 +39,7 @@ complete -c rsttrace -n '__rsttrace_is ' -l metrics-peers -d 'Set the maximum nu
 complete -c rsttrace -n '__rsttrace_is ' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
 complete -c rsttrace -n '__rsttrace_is ' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
 complete -c rsttrace -n '__rsttrace_is ' -l fold -d 'Merge similar lines of text (client\'s port and figures aside) into one per second, with a count' -x -a '(__rsttrace_fold)'
-complete -c rsttrace -n '__rsttrace_is ' -s q -l quiet -d 'Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, no summary'
+complete -c rsttrace -n '__rsttrace_is ' -s q -l quiet -d 'Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, and of the summary only the table of --group-by'
 complete -c rsttrace -n '__rsttrace_is ' -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n '__rsttrace_is ' -l summary-interval -d 'Print a summary at this interval, such as 60s or 5m, and at the end' -x
 complete -c rsttrace -n '__rsttrace_is ' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
@@ -131,7 +131,7 @@ complete -c rsttrace -n '__rsttrace_is replay' -l sink-queue -d 'Set the queue l
 complete -c rsttrace -n '__rsttrace_is replay' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
 complete -c rsttrace -n '__rsttrace_is replay' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
 complete -c rsttrace -n '__rsttrace_is replay' -l fold -d 'Merge similar lines of text (client\'s port and figures aside) into one per second, with a count' -x -a '(__rsttrace_fold)'
-complete -c rsttrace -n '__rsttrace_is replay' -s q -l quiet -d 'Print only warnings and errors on standard error: no summary'
+complete -c rsttrace -n '__rsttrace_is replay' -s q -l quiet -d 'Print only warnings and errors on standard error: of the summary only the table of --group-by'
 complete -c rsttrace -n '__rsttrace_is replay' -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n '__rsttrace_is replay' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
 complete -c rsttrace -n '__rsttrace_is replay' -l group-by -d 'Count resets by these fields, in a table in the summary' -x -a '(__fish_complete_list , __rsttrace_group_by)'
@@ -195,7 +195,7 @@ function __rsttrace_cause
         'idle-timeout-path' 'A load balancer or NAT on the way had forgotten the idle connection.' \
         'injected' 'The reset has this host\'s address and did not come from it.' \
         'keepalive-answer' 'The peer no longer knew the connection.' \
-        'keepalive-race' 'This side closed an idle connection while the peer was using it again.' \
+        'keepalive-race' 'This side closed an idle connection at about the time at which the peer used it again.' \
         'keepalive-timeout' 'The peer answered no keep-alive probe.' \
         'leaked-socket' 'Our process had kept the connection open after the client\'s FIN, and the client began anew.' \
         'linger-zero' 'The process aborted the connection (SO_LINGER 0 or a disconnect).' \
@@ -219,7 +219,7 @@ function __rsttrace_cause
         'process-exited' 'The process exited by itself with the connection open.' \
         'refused-by-firewall' 'Something before the peer refused the connection.' \
         'relayed' 'The process passed on the end of another of its connections.' \
-        'reused-closed-connection' 'The peer had closed the connection, and our side used it again.' \
+        'reused-closed-connection' 'The peer, a client, used a connection again that this side had closed before.' \
         'socket-destroyed' 'An administrator\'s tool ended the connection (ss -K, SOCK_DESTROY).' \
         'stopped-reading' 'Our process had stopped reading, and the peer had given the connection up or closed it meanwhile.' \
         'time-wait' 'A late segment hit a connection that had ended.' \

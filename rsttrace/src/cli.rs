@@ -452,8 +452,8 @@ pub struct OutputOptions {
     /// Merge similar lines of text (client's port and figures aside) into one per second, with a count
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = FoldWhen::Auto)]
     pub fold: FoldWhen,
-    /// Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, no
-    /// summary
+    /// Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, and of
+    /// the summary only the table of --group-by
     #[arg(short, long)]
     pub quiet: bool,
     /// Show numbers in text: no names of ports, users, peers, containers and pods
@@ -581,7 +581,8 @@ fn of_replay(argument: Arg) -> Arg {
     let argument = check_cause(argument);
     match argument.get_id().as_str() {
         "metrics" | "metrics_peers" | "summary_interval" => argument.hide(true),
-        "quiet" => argument.help("Print only warnings and errors on standard error: no summary"),
+        "quiet" => argument
+            .help("Print only warnings and errors on standard error: of the summary only the table of --group-by"),
         _ => argument,
     }
 }

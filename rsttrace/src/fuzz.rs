@@ -197,7 +197,7 @@ pub fn timeouts(data: &[u8]) {
             for row in timeouts.rows() {
                 assert!(!row.owner.trim().is_empty() && row.seconds.is_finite() && row.seconds > 0.0);
             }
-            drop(timeouts.names(60_000.0));
+            drop(timeouts.describe(60_000.0, None));
         }
         Err(error) => has_position(&error),
     }

@@ -1,10 +1,8 @@
 //! `rsttrace doctor`: checks what can be traced on this host and how to fix what cannot.
 
-use std::io::{self, Write as _};
-
 use serde::Serialize;
 
-use super::write_json;
+use super::{print_wrapped, write_json};
 use crate::{
     conntrack::{self, Presence},
     exit::Failure,
@@ -16,7 +14,6 @@ use crate::{
     util::{
         degraded::{self, Degraded},
         messages::sentence,
-        terminal,
     },
 };
 
@@ -258,9 +255,7 @@ impl Report {
 
 /// Prints text on standard output, wrapped on a terminal.
 fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    let wrapped = terminal::columns(&out).map(|columns| terminal::wrap(text, columns, |_| INDENT));
-    out.write_all(wrapped.as_deref().unwrap_or(text).as_bytes()).map_err(Failure::stdout)
+    print_wrapped(text, |_| INDENT)
 }
 
 #[cfg(test)]

@@ -1,13 +1,10 @@
 //! `rsttrace explain`: the catalogue of causes on a terminal, and as a page of the documentation.
 
-use std::{
-    fmt,
-    io::{self, Write as _},
-};
+use std::{fmt, io::Write as _};
 
 use serde::Serialize;
 
-use super::write_json;
+use super::{print_wrapped, write_json};
 use crate::{
     cli::unknown_cause,
     diagnose::{
@@ -32,13 +29,20 @@ pub(crate) fn run(code: Option<&str>, json: bool) -> Result<(), Failure> {
     if json {
         return write_json(&rows);
     }
-    let text = if code.is_some() {
-        rows.iter().map(Explanation::text).collect::<Vec<_>>().join("\n")
+    if code.is_some() {
+        let text = rows.iter().map(Explanation::text).collect::<Vec<_>>().join("\n");
+        // The summary, which has no name in front, begins at the left.
+        print_wrapped(&text, |line| if line.get(NAME..=NAME).is_some_and(|blank| blank == " ") { NAME + 1 } else { 0 })
     } else {
-        rows.iter().map(Explanation::line).collect()
-    };
-    io::stdout().lock().write_all(text.as_bytes()).map_err(Failure::stdout)
+        let text: String = rows.iter().map(Explanation::line).collect();
+        print_wrapped(&text, |_| CODE + DIRECTION + 1)
+    }
 }
+
+/// Columns of the names of fields, and of codes and directions in the list.
+const NAME: usize = 10;
+const CODE: usize = 26;
+const DIRECTION: usize = 9;
 
 /// Every cause, those of one direction in the order in which they are tried.
 fn explanations() -> impl Iterator<Item = Explanation> {
@@ -81,7 +85,7 @@ impl Explanation {
 
     /// Line in the list of causes.
     fn line(&self) -> String {
-        format!("{:<26}{:<9} {}\n", self.code, self.direction, self.summary)
+        format!("{:<CODE$}{:<DIRECTION$} {}\n", self.code, self.direction, self.summary)
     }
 
     /// Everything, in lines.
@@ -97,7 +101,7 @@ impl Explanation {
             ("advice", self.advice),
         ];
         for (name, value) in fields.into_iter().chain(settings) {
-            let _infallible = fmt::Write::write_fmt(&mut text, format_args!("{name:<10} {value}\n"));
+            let _infallible = fmt::Write::write_fmt(&mut text, format_args!("{name:<NAME$} {value}\n"));
         }
         text
     }
@@ -156,13 +160,14 @@ Every value of `cause.code`, as `rsttrace explain` shows it, and `rsttrace expla
 
 const TIMEOUTS: &str = "## Known timeouts
 
-The evidence names an idle time that matches one of these, with its owner. A match is evidence, not proof. It is at most a second early, or a tenth of the timeout where that is less, and at most a quarter late, since servers check only from time to time. `--timeouts FILE` adds entries or replaces them:
+The evidence names an idle time that matches one of these, with its owner; where the process that ended the connection is on this host, and its program is known (by `programs`, or by a hint), that program's alone. A match is evidence, not proof. It is at most a second early, or a tenth of the timeout where that is less, and at most a quarter late, since servers check only from time to time. `--timeouts FILE` adds entries or replaces them:
 
 ```toml
 [[timeout]]
 owner = \"our backend\"      # replaces the entry of the same owner
 seconds = 37.5             # 0 removes it
-kind = \"server\"            # or \"client\", \"path\"; optional, as are the next two
+kind = \"server\"            # or \"client\", \"path\"; optional, as are the next three
+programs = [\"backend\"]     # prefixes of the comm or executable, or parts of an interpreter's command line
 note = \"since release 4\"
 source = \"backend.yaml\"
 ```";

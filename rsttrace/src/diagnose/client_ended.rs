@@ -11,7 +11,7 @@ use super::{
     catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY},
     connection_view::ReceivedReset,
     correlation::before,
-    ended::{LastData, closing_times, last_data_at_close},
+    ended::{LastData, last_data_at_close},
     evidence::pluralize,
     lost_bytes,
     sent::{exit_code, exit_signal, is_after_close, is_by_close},
@@ -106,7 +106,7 @@ pub(super) fn own_end(reset: &Reset) -> Option<ConnectionEnd> {
         return Some(ConnectionEnd { at: now, opened: socket.age_ms.map(|age| before(now, age)), waited });
     }
     let (role, last) = last_data_at_close(reset).filter(|_| is_after_close(reset))?;
-    let (closed, silence) = closing_times(reset);
+    let (closed, silence) = reset.closing_times();
     let at = before(now, closed?);
     let lifetime = reset.internals.ending.as_ref().map(|ending| ending.lifetime_ms);
     let opened = match lifetime {

@@ -70,10 +70,12 @@ impl<'a> ReceivedReset<'a> {
             && !self.may_be_closing_alert()
     }
 
-    /// Silence after the peer's last data until its FIN, milliseconds, where the FIN had come before this side sent again.
+    /// Silence after the peer's last data, or after the handshake without any, until its FIN, milliseconds, where the FIN had come
+    /// before this side sent again.
     pub(crate) fn silence_before_fin_ms(self) -> Option<f64> {
-        let (received, fin) = self.socket.since_receive_ms.zip(self.socket.fin_received_ms)?;
-        (self.fin_order() == FinOrder::BeforeSend).then(|| (received - fin).max(0.0))
+        let heard = self.socket.since_receive_ms.or(self.reset.internals.established_ms);
+        let (heard, fin) = heard.zip(self.socket.fin_received_ms)?;
+        (self.fin_order() == FinOrder::BeforeSend).then(|| (heard - fin).max(0.0))
     }
 
     /// Returns whether the process was using the connection: it was open, and the process had not closed it. A shutdown
@@ -258,15 +260,16 @@ impl<'a> ReceivedReset<'a> {
         }
     }
 
-    /// Time since data were last sent either way, milliseconds; of a connection without data, since the handshake.
-    /// `None` if that is not known.
+    /// Time since data were last sent either way, milliseconds; of a connection without data, since the handshake. Where the
+    /// peer's FIN has come since, the time until that. `None` if that is not known.
     pub(crate) fn idle_ms(self) -> Option<f64> {
         let socket = self.socket;
-        match (socket.since_send_ms, socket.since_receive_ms) {
-            (Some(send), Some(receive)) => Some(send.min(receive)),
-            (Some(one), None) | (None, Some(one)) => Some(one),
-            (None, None) => self.reset.internals.established_ms,
-        }
+        let since = match (socket.since_send_ms, socket.since_receive_ms) {
+            (Some(send), Some(receive)) => send.min(receive),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => self.reset.internals.established_ms?,
+        };
+        Some(since - socket.fin_received_ms.filter(|&fin| fin <= since).unwrap_or(0.0))
     }
 
     /// Returns whether this side had sent data last, which were not acknowledged or had waited for an answer for a second at

@@ -43,7 +43,7 @@ const JITTER_PART: u64 = 50;
 /// Most payload bytes of a health check in one direction.
 pub(super) const CHECK_MAX_BYTES: u64 = 1_000;
 /// Longest age of a health check's connection, milliseconds.
-const CHECK_MAX_MS: f64 = 5_000.0;
+pub(super) const CHECK_MAX_MS: f64 = 5_000.0;
 
 /// Cache of recent resets. All times in it are nanoseconds of `CLOCK_MONOTONIC`.
 pub(super) struct RecentResets {

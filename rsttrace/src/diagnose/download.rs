@@ -4,7 +4,7 @@ use rsttrace_common::abi::tcp;
 
 use super::{
     catalogue::{CauseSpec, GUESS, LIKELY},
-    ended::{LastData, closing_times, last_data_at_close},
+    ended::{LastData, last_data_at_close},
     sent::{is_after_close, is_by_close},
     serving::WAITED_MIN_MS,
     timeouts::Timeouts,
@@ -63,7 +63,7 @@ fn stopped(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 fn is_stopped_before_answer(reset: &Reset) -> bool {
     let is_asked =
         last_data_at_close(reset).is_some_and(|(role, last)| role == Role::Client && last != LastData::Received);
-    is_asked && closing_times(reset).1.is_some_and(|silence| silence < WAITED_MIN_MS)
+    is_asked && reset.closing_times().1.is_some_and(|silence| silence < WAITED_MIN_MS)
 }
 
 /// The close found nothing unread, which is a matter of microseconds: the next part of the answer came after it.
@@ -74,7 +74,7 @@ fn left_answer(reset: &Reset) -> Option<CauseConfidence> {
         Some(ending) => ending.bytes_received > 0,
         None => reset.socket.as_ref().is_some_and(|socket| socket.bytes_received > Some(0)),
     };
-    let silence = closing_times(reset).1?;
+    let silence = reset.closing_times().1?;
     if role != Role::Client || !has_received {
         return None;
     }
@@ -91,7 +91,7 @@ fn left_before(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     if !is_after_close(reset) {
         return;
     }
-    let (closed, silence) = closing_times(reset);
+    let (closed, silence) = reset.closing_times();
     if let Some((closed, silence)) = closed.zip(silence) {
         let (closed, silence) = (human_duration(closed), human_duration(silence));
         evidence

@@ -133,7 +133,7 @@ fn gave_up_waiting(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     }
     let (role, last) = last_data_at_close(reset)?;
     // One that ends sooner has not lost patience.
-    let has_waited = closing_times(reset).1.is_none_or(|waited| waited >= WAITED_MIN_MS);
+    let has_waited = reset.closing_times().1.is_none_or(|waited| waited >= WAITED_MIN_MS);
     let is_unanswered = role == Role::Client && last == LastData::Sent && is_after_close(reset);
     (is_unanswered && has_waited).then_some(CauseConfidence::Likely)
 }
@@ -189,24 +189,13 @@ fn gave_up(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
         }
         return;
     }
-    let (closed, waited) = closing_times(reset);
+    let (closed, waited) = reset.closing_times();
     if let Some(closed) = closed {
         evidence.push(format_args!("the process had closed the connection {} before", human_duration(closed)));
     }
     if let Some(waited) = waited {
         evidence.push(format_args!("it had waited {} for an answer by then", human_duration(waited)));
     }
-}
-
-/// Time since this side closed, and the silence before that, milliseconds.
-pub(super) fn closing_times(reset: &Reset) -> (Option<f64>, Option<f64>) {
-    if let Some(socket) = reset.socket.as_ref().filter(|socket| socket.bytes_sent.is_some()) {
-        let last = [socket.since_send_ms, socket.since_receive_ms].into_iter().flatten().reduce(f64::min);
-        let silence = last.zip(socket.fin_sent_ms).map(|(last, fin)| (last - fin).max(0.0));
-        return (socket.fin_sent_ms, silence);
-    }
-    let Some(ending) = &reset.internals.ending else { return (None, None) };
-    (Some(ending.closed_ms), ending.idle_ms)
 }
 
 pub(super) static CLEARED_OLD_CONNECTION: CauseSpec = CauseSpec {

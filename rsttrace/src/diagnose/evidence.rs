@@ -29,7 +29,7 @@ pub(super) fn append_facts(reset: &Reset, evidence: &mut Evidence) {
         None if reset.internals.netfilter_hook != 0 => append_netfilter_hook(reset.internals.netfilter_hook, evidence),
         None if is_captured(reset) => append_lack_of_connection(reset, evidence),
         None => evidence.push_parts(["the kernel had no socket for it"]),
-        Some(socket) => append_socket_facts(socket, evidence),
+        Some(socket) => append_socket_facts(reset, socket, evidence),
     }
     let internals = &reset.internals;
     if internals.linger_zero {
@@ -81,7 +81,7 @@ fn append_netfilter_hook(hook: u8, evidence: &mut Evidence) {
     }]);
 }
 
-fn append_socket_facts(socket: &Socket, evidence: &mut Evidence) {
+fn append_socket_facts(reset: &Reset, socket: &Socket, evidence: &mut Evidence) {
     match socket.state.name() {
         Some(state) => evidence.push_parts(["the connection was in ", state]),
         None => evidence.push(format_args!("the connection was in {}", socket.state)),
@@ -113,7 +113,10 @@ fn append_socket_facts(socket: &Socket, evidence: &mut Evidence) {
         }
     }
     let is_told = |evidence: &Evidence| evidence.lines().any(|line| line.starts_with(AFTER_SILENCE));
-    if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0 && !is_told(evidence)) {
+    // Where the peer's FIN had come before, the silence ended with that.
+    let is_before_send = socket.fin_received_ms.is_none() || reset.idle_ms() == socket.idle_before_send_ms;
+    let idle = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0 && is_before_send);
+    if let Some(idle) = idle.filter(|_| !is_told(evidence)) {
         evidence.push(format_args!("{AFTER_SILENCE} {}", human_duration(idle)));
     }
     if let Some(retransmits @ 1..) = socket.retransmits {

@@ -76,6 +76,11 @@ const COUNTERPARTS: &[Counterpart] = &[
         fitting: &["reused-closed-connection", "peer-closed-unread"],
     },
     Counterpart {
+        sent: "reused-closed-connection",
+        received: ["reused-closed-connection"; 2],
+        fitting: &["peer-closed-unread"],
+    },
+    Counterpart {
         sent: "gave-up-waiting",
         received: ["client-gave-up"; 2],
         fitting: &["client-cancelled", "client-ended"],

@@ -7,10 +7,10 @@ use rsttrace_common::abi::tcp;
 use super::{
     catalogue::{CauseSpec, GUESS, LIKELY},
     connection_view::{FinOrder, ReceivedReset},
-    ended::{LastData, closing_times, last_data_at_close},
+    ended::{LastData, last_data_at_close},
     received::{AT_WORK_MS, BUSY_MS, closed_by_end_of_peer, idle_time},
     sent::{is_after_close, is_by_close},
-    timeouts::{TimeoutKind, Timeouts},
+    timeouts::{TimeoutKind, TimeoutOwner, Timeouts},
     wire::is_captured,
 };
 use crate::{
@@ -25,6 +25,12 @@ const IDLE_MIN_MS: f64 = 500.0;
 /// Longest time between the arrival of a request and the close that leaves it unread, milliseconds: a process that stands
 /// still for so long has its timers go off before it reads.
 const UNREAD_MS: f64 = 1_000.0;
+
+/// Time beyond two round trips in which data that crossed this side's FIN still come, where they were lost and sent again,
+/// milliseconds: the shortest retransmission timeout (`TCP_RTO_MIN`), and the delay of a busy host.
+const SENT_AGAIN_MS: f64 = 250.0;
+/// Longest time in which they come where no round trip was measured, milliseconds: one of nearly 400 ms.
+const CROSSED_UNMEASURED_MS: f64 = 1_000.0;
 
 /// References to a socket's file from which on more than one process may hold the connection.
 const SHARED_MIN: u16 = 2;
@@ -71,11 +77,8 @@ fn sent_after_fin(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
         )),
     }
     if let Some(silence) = view.silence_before_fin_ms().filter(|&silence| silence >= AT_WORK_MS) {
-        let time = human_duration(silence);
-        match timeouts.names(silence) {
-            Some(names) => evidence.push(format_args!("the peer had closed after {time} of silence ({names})")),
-            None => evidence.push(format_args!("the peer had closed after {time} of silence (no known timeout)")),
-        }
+        let (time, known) = (human_duration(silence), timeouts.describe(silence, TimeoutOwner::of_peer(reset)));
+        evidence.push(format_args!("the peer had closed after {time} of silence ({known})"));
     }
     if let Some(references) = reset.internals.file_refcount.filter(|&references| references >= SHARED_MIN) {
         evidence.push(format_args!(
@@ -159,9 +162,9 @@ pub(super) static RACE_SENT: CauseSpec = CauseSpec {
     fault: Fault::Peer,
     rule: race_sent,
     evidence: closed_idle,
-    summary: "This side closed an idle connection while the peer was using it again.",
+    summary: "This side closed an idle connection at about the time at which the peer used it again.",
     advice: "Keep idle connections for longer than the peers' pools do, or make those drop idle connections sooner and retry such requests.",
-    shows_by: "We are the server, had answered everything, and had closed after at least half a second of silence; then the peer's next request came, or lay unread at the close.",
+    shows_by: "We are the server, had answered everything, and had closed after at least half a second of silence; then the peer's next request came so soon that it may have crossed our FIN, or lay unread at the close. A guess where the peer had acknowledged the FIN more than 250 ms before, and the round trip is not known.",
 };
 
 fn race_sent(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
@@ -171,7 +174,55 @@ fn race_sent(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
         let is_known = timeouts.matches(idle, &[TimeoutKind::Server, TimeoutKind::Client]);
         return is_known.then_some(CauseConfidence::Guess);
     }
-    LIKELY
+    if reused_after_ms(reset).is_some() {
+        return None;
+    }
+    let knew = !is_by_close(reset) && !is_fin_unacked(reset);
+    let is_late = knew && reset.closing_times().0.is_some_and(|closed| closed > SENT_AGAIN_MS);
+    if is_late && rtt_ms(reset).is_none() { GUESS } else { LIKELY }
+}
+
+pub(super) static REUSED_SENT: CauseSpec = CauseSpec {
+    code: "reused-closed-connection",
+    direction: Some(Direction::Sent),
+    sender: Sender::LocalKernel,
+    fault: Fault::Peer,
+    rule: reused_sent,
+    evidence: closed_idle,
+    summary: "The peer, a client, used a connection again that this side had closed before.",
+    advice: "Make the pools of the peers check that a connection is still open before they reuse it, or keep idle connections for a shorter time than this side does.",
+    shows_by: "We are the server, had answered everything, and had closed; the peer had acknowledged our FIN, and its next data came later than data that crossed it can: more than a second after the close or, where the round trip is known, than two of them and 250 ms. A guess where the connection had not been silent for half a second before the close, since that may have been an early answer to an upload.",
+};
+
+fn reused_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
+    reused_after_ms(reset)?;
+    idle_close_ms(reset).and_then(|idle| if idle >= IDLE_MIN_MS { LIKELY } else { GUESS })
+}
+
+/// Time since this side's close in which the peer had learned of it before it sent, milliseconds; `None` where its data may have
+/// crossed the FIN.
+fn reused_after_ms(reset: &Reset) -> Option<f64> {
+    if is_by_close(reset) || is_fin_unacked(reset) {
+        return None;
+    }
+    let limit = rtt_ms(reset).map_or(CROSSED_UNMEASURED_MS, |rtt| 2.0 * rtt + SENT_AGAIN_MS);
+    reset.closing_times().0.filter(|&closed| closed > limit)
+}
+
+/// Returns whether the peer had not acknowledged this side's FIN when its data came. Data and acknowledgements keep their order on
+/// the path, so data that were sent before the FIN had arrived come before its acknowledgement, unless they are lost.
+fn is_fin_unacked(reset: &Reset) -> bool {
+    if reset.internals.time_wait_substate.is_some() {
+        return false;
+    }
+    let of_socket = reset.socket.as_ref().filter(|socket| socket.bytes_sent.is_some()).map(|socket| socket.state.0);
+    let state = of_socket.or_else(|| reset.internals.ending.as_ref().map(|ending| ending.state));
+    matches!(state, Some(tcp::FIN_WAIT1 | tcp::CLOSING))
+}
+
+/// Round trip of the connection, milliseconds; `None` if it was not measured, or is not known any more.
+fn rtt_ms(reset: &Reset) -> Option<f64> {
+    reset.socket.as_ref().and_then(|socket| socket.rtt_us).map(|rtt| f64::from(rtt) / 1000.0)
 }
 
 pub(super) static PROCESS_ENDED: CauseSpec = CauseSpec {
@@ -219,13 +270,13 @@ fn idle_close_ms(reset: &Reset) -> Option<f64> {
         Some(ending) => ending.bytes_received > 1 && ending.bytes_sent > 0,
         None => reset.socket.as_ref().is_some_and(|socket| socket.bytes_received > Some(0)),
     };
-    let silence = closing_times(reset).1?;
+    let silence = reset.closing_times().1?;
     (is_after_close(reset) && role == Role::Server && last != LastData::Received && answered).then_some(silence)
 }
 
 fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     let Some(idle) = idle_close_ms(reset) else { return };
-    if let Some(closed) = closing_times(reset).0.filter(|_| reset.internals.closed_by_leaving) {
+    if let Some(closed) = reset.closing_times().0.filter(|_| reset.internals.closed_by_leaving) {
         let (closed, idle) = (human_duration(closed), human_duration(idle));
         evidence.push(format_args!(
             "the process closed it {closed} before, after {idle} of silence, and has ended since: a reload or stop, unless a signal killed it"
@@ -233,11 +284,23 @@ fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
         return;
     }
     let time = human_duration(idle);
-    let names = timeouts.names(idle).unwrap_or_else(|| "no known timeout".to_owned());
-    evidence.push(format_args!("this side closed after {time} of silence ({names})"));
-    match closing_times(reset).0.filter(|_| !is_by_close(reset)) {
-        Some(closed) => evidence.push(format_args!("the peer's next data came {} after that", human_duration(closed))),
-        None if is_captured(reset) => evidence.push("the peer's next data had come just before"),
-        None => evidence.push("the peer's next data had come and were not read"),
+    if idle < IDLE_MIN_MS {
+        evidence.push(format_args!("this side closed {time} after the last data"));
+    } else {
+        let known = timeouts.describe(idle, TimeoutOwner::of_socket(reset));
+        evidence.push(format_args!("this side closed after {time} of silence ({known})"));
     }
+    let Some(closed) = reset.closing_times().0.filter(|_| !is_by_close(reset)) else {
+        evidence.push(if is_captured(reset) {
+            "the peer's next data had come just before"
+        } else {
+            "the peer's next data had come and were not read"
+        });
+        return;
+    };
+    let known = match is_fin_unacked(reset) {
+        true => "it had not acknowledged our FIN by then",
+        false => "it had acknowledged our FIN before",
+    };
+    evidence.push(format_args!("the peer's next data came {} after that; {known}", human_duration(closed)));
 }

@@ -55,8 +55,11 @@ fn unread_for(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     no_timestamp(reset, timeouts, evidence);
 }
 
+/// Code of a reset by something on the path that has forgotten the connection.
+pub(crate) const PATH_LOST_STATE_CODE: &str = "path-lost-state";
+
 pub(super) static PATH_LOST_STATE: CauseSpec = CauseSpec {
-    code: "path-lost-state",
+    code: PATH_LOST_STATE_CODE,
     direction: Some(Direction::Received),
     sender: Sender::Path,
     fault: Fault::Path,

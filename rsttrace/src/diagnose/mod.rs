@@ -30,6 +30,7 @@ use std::borrow::Cow;
 
 pub use data_file::{DataFileError, TableError};
 pub(crate) use keepalive::leave;
+pub(crate) use lost_state::PATH_LOST_STATE_CODE;
 pub(crate) use sent::CHECKS_MIN;
 
 use crate::{

@@ -86,6 +86,42 @@ impl Program {
     }
 }
 
+/// Names by which the program of a process is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProgramName<'a> {
+    /// Comm of the process.
+    pub(super) comm: &'a str,
+    /// File name of its executable; `None` where that is not known.
+    pub(super) executable: Option<&'a str>,
+    /// Its command line; empty where that is not known.
+    pub(super) command_line: &'a str,
+}
+
+/// Programs that run other programs: their own name tells nothing.
+const INTERPRETERS: [&str; 6] = ["java", "python", "ruby", "perl", "php", "dotnet"];
+
+impl<'a> ProgramName<'a> {
+    /// Names of a process.
+    pub(super) fn of(process: &'a Process) -> Self {
+        Self {
+            comm: &process.comm,
+            executable: process.executable.as_deref().map(file_name),
+            command_line: process.command_line.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// Whether its comm or the file name of its executable begins with a name, or the command line of an interpreter contains it.
+    pub(super) fn matches(self, name: &str) -> bool {
+        let is_named = [Some(self.comm), self.executable].into_iter().flatten().any(|own| own.starts_with(name));
+        is_named || self.is_interpreter() && self.command_line.contains(name)
+    }
+
+    /// Whether it runs other programs.
+    pub(super) fn is_interpreter(self) -> bool {
+        INTERPRETERS.iter().any(|interpreter| self.comm.starts_with(interpreter))
+    }
+}
+
 /// What follows the last slash of a path.
 fn file_name(path: &str) -> &str {
     memchr::memrchr(b'/', path.as_bytes()).and_then(|slash| path.get(slash + 1..)).unwrap_or(path)

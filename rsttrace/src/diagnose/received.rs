@@ -16,7 +16,7 @@ use super::{
     lost_state::{self, is_unprovoked, no_timestamp},
     mptcp,
     serving::{self, waiting_time},
-    timeouts::{TimeoutKind, Timeouts},
+    timeouts::{TimeoutKind, TimeoutOwner, Timeouts},
     tls_alerts, turned_away,
 };
 use crate::{
@@ -241,11 +241,8 @@ pub(super) fn idle_time(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evide
     let Some(view) = ReceivedReset::of(reset) else { return };
     let Some(idle) = view.relevant_idle_ms().filter(|&idle| idle >= AT_WORK_MS) else { return };
     let what = if view.has_just_sent() { AFTER_SILENCE } else { "nothing had gone either way for" };
-    let time = human_duration(idle);
-    match timeouts.names(idle) {
-        Some(names) => evidence.push(format_args!("{what} {time} ({names})")),
-        None => evidence.push(format_args!("{what} {time} (no known timeout)")),
-    }
+    let (time, known) = (human_duration(idle), timeouts.describe(idle, TimeoutOwner::of_peer(reset)));
+    evidence.push(format_args!("{what} {time} ({known})"));
     if reset.internals.probes_out > 0 {
         evidence.push("it answers a keep-alive probe");
     }

@@ -7,14 +7,14 @@ use rsttrace_common::abi::{tcp, tcp_flag};
 use super::{
     catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY, no_evidence},
     client_ended,
-    correlation::CHECK_MAX_BYTES,
+    correlation::{CHECK_MAX_BYTES, CHECK_MAX_MS},
     download,
-    ended::{self, LastData, closing_times},
+    ended::{self, LastData},
     evidence::pluralize,
     joined, keepalive, mptcp, not_translated,
     received::AT_WORK_MS,
     serving::WAITED_MIN_MS,
-    timeouts::Timeouts,
+    timeouts::{TimeoutOwner, Timeouts},
     tls_alerts, turned_away, wire,
 };
 use crate::{
@@ -54,6 +54,7 @@ pub(super) static CAUSES: &[&CauseSpec] = &[
     &PROCESS_EXITED,
     &ended::GAVE_UP_WAITING,
     &keepalive::RACE_SENT,
+    &keepalive::REUSED_SENT,
     &keepalive::PROCESS_ENDED,
     &turned_away::TURNED_AWAY_SENT,
     &download::STOPPED,
@@ -434,7 +435,7 @@ fn exit(reset: &Reset) -> Option<CauseConfidence> {
     }
     // Another reset has shown the end of the process, and this connection was closed by then.
     let exited = reset.internals.correlation.owner_exited.filter(|_| is_after_close(reset))?.since_ms;
-    let closed = closing_times(reset).0?;
+    let closed = reset.closing_times().0?;
     if (closed - exited).abs() <= EXIT_MS { LIKELY } else { None }
 }
 
@@ -560,7 +561,7 @@ static LINGER_ZERO: CauseSpec = CauseSpec {
     evidence: aborted,
     summary: "The process aborted the connection (SO_LINGER 0 or a disconnect).",
     advice: "If the peer should not see an error, let the process close without SO_LINGER 0.",
-    shows_by: "The process closed with SO_LINGER at 0 seconds, or disconnected the socket; nothing was unread. The kernel's reason is TCP_STATE. Harmless where we are the client, nothing of ours was lost and no answer was awaited.",
+    shows_by: "The process closed with SO_LINGER at 0 seconds, or disconnected the socket; nothing was unread. The kernel's reason is TCP_STATE. Harmless where we are the client, nothing of ours was lost and no answer was awaited. A guess for a client's connection of five seconds at most with little or nothing exchanged, which may be one of the first health checks.",
 };
 
 fn aborted(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
@@ -572,8 +573,22 @@ fn linger_zero(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     let internals = &reset.internals;
     let lingering = internals.linger_zero && internals.shutdown != 0;
     let disconnected = internals.shutdown == 0 || reason_is(reset, "TCP_DISCONNECT_WITH_DATA");
-    (is_by_close(reset) && internals.holder.is_some() && (lingering || disconnected))
-        .then_some(CauseConfidence::Certain)
+    if !is_by_close(reset) || internals.holder.is_none() || !(lingering || disconnected) {
+        return None;
+    }
+    if lingering && may_be_check(reset) { GUESS } else { CERTAIN }
+}
+
+/// Returns whether the connection may have been a health check, one of the first: the process is its client, and ended it soon,
+/// with little or nothing exchanged.
+fn may_be_check(reset: &Reset) -> bool {
+    let Some(socket) = reset.socket.as_ref().filter(|socket| socket.role == Some(Role::Client)) else { return false };
+    let is_small = |bytes: Option<u64>| bytes.is_some_and(|bytes| bytes <= CHECK_MAX_BYTES);
+    !reset.internals.holder_exiting
+        && socket.age_ms.is_some_and(|age| age <= CHECK_MAX_MS)
+        && is_small(socket.bytes_sent)
+        && is_small(socket.bytes_received)
+        && socket.unread_bytes == Some(0)
 }
 
 /// Tells how long a client had waited when it aborted the connection; otherwise how long that had been silent, and the known
@@ -588,11 +603,8 @@ fn silence_or_wait(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) 
     }
     let last = [socket.since_send_ms, socket.since_receive_ms].into_iter().flatten().reduce(f64::min);
     let Some(silence) = last.filter(|&silence| silence >= AT_WORK_MS) else { return };
-    let time = human_duration(silence);
-    match timeouts.names(silence) {
-        Some(names) => evidence.push(format_args!("nothing had gone either way for {time} ({names})")),
-        None => evidence.push(format_args!("nothing had gone either way for {time} (no known timeout)")),
-    }
+    let (time, known) = (human_duration(silence), timeouts.describe(silence, TimeoutOwner::of_socket(reset)));
+    evidence.push(format_args!("nothing had gone either way for {time} ({known})"));
 }
 
 static LISTEN_OVERFLOW: CauseSpec = CauseSpec {

@@ -7,7 +7,6 @@ use rsttrace_common::abi::tcp;
 use super::{
     catalogue::{CauseSpec, GUESS, LIKELY, no_evidence},
     connection_view::{FinOrder, PAUSE_MIN_MS, ReceivedReset},
-    ended::closing_times,
     timeouts::Timeouts,
 };
 use crate::model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender};
@@ -111,7 +110,7 @@ fn goodbye_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
 
 /// Returns whether this side closed with its last data, and not after an idle time, and the segment came soon after that.
 fn answers_our_close(reset: &Reset) -> bool {
-    let (closed, silence) = closing_times(reset);
+    let (closed, silence) = reset.closing_times();
     let is_soon = |ms: Option<f64>| ms.is_some_and(|ms| ms < PAUSE_MIN_MS);
     reset.provoked_by.is_some() && is_soon(closed) && is_soon(silence)
 }

@@ -35,9 +35,8 @@ struct Kind {
 
 impl Kind {
     fn of(reset: &Reset) -> Self {
-        let role = reset.socket.as_ref().and_then(|socket| socket.role);
         let (local, peer) = (reset.local, reset.peer.end());
-        let is_client = match role {
+        let is_client = match reset.role() {
             Some(role) => role == Role::Client,
             // Without a socket, the service is where the reset comes from.
             None => reset.direction == Direction::Received,

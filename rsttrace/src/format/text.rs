@@ -11,10 +11,11 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
+use rsttrace_common::abi::tcp;
 
 use super::{Formatter, TextOptions, TextWidth, unapplied_line};
 use crate::{
-    model::{Direction, Fault, Record, Reset},
+    model::{AFTERMATH, Direction, Fault, Record, Reset, Socket},
     util::{human_duration, sanitize},
 };
 
@@ -124,13 +125,24 @@ impl TextFormatter {
         // The blanks of columns go before a part of an address does.
         let wanted = columns(&reset.local.to_string()).min(*ENDPOINT.end());
         for (column, least) in [(&mut process_columns, columns(&process)), (&mut peer_columns, columns(&peer))] {
-            let given = column.saturating_sub(least).min(wanted.saturating_sub(room));
-            *column -= given;
+            let given = take_blanks(column, least, wanted.saturating_sub(room));
             (room, others) = (room + given, others - given);
         }
         let local = shorten(&reset.local.to_string(), room.min(*ENDPOINT.end()));
         grow(&mut self.local_columns, columns(&local), &ENDPOINT);
-        let local_columns = self.local_columns.min(room.max(columns(&local)));
+        let mut local_columns = self.local_columns.min(room.max(columns(&local)));
+        let figures = figures(reset, self.options.names, place.is_some());
+        let mut left = width.saturating_sub(others + columns(&local).max(local_columns) + told);
+        // So do they before the most significant figure.
+        let wanted = figures.first().map_or(0, |figure| columns(figure) + 1);
+        let blanks = [
+            (&mut process_columns, columns(&process)),
+            (&mut peer_columns, columns(&peer)),
+            (&mut local_columns, columns(&local)),
+        ];
+        for (column, least) in blanks {
+            left += take_blanks(column, least, wanted.saturating_sub(left));
+        }
 
         let mut line = format!(
             "{dim}{time}{dim:#}{accent}{label}{accent:#} {local:local_columns$} {accent}{arrow}{accent:#} \
@@ -138,8 +150,7 @@ impl TextFormatter {
         );
         let style = style(fault_style(reset.cause.fault));
         line.extend([" ", &style.render().to_string(), cause(reset), &style.render_reset().to_string()]);
-        let mut left = width.saturating_sub(others + columns(&local).max(local_columns) + told);
-        for figure in figures(reset, self.options.names, place.is_some()) {
+        for figure in figures {
             // A part is printed whole or not at all: half a figure is a wrong figure.
             if columns(&figure) < left {
                 left -= columns(&figure) + 1;
@@ -147,14 +158,8 @@ impl TextFormatter {
             }
         }
         if std::mem::take(&mut self.needs_header) {
-            let (time, process) = (if time.is_empty() { "" } else { "time" }, "process");
-            let time_columns = columns(&self.options.format_time(reset.time, reset.internals.ktime_ns));
-            let state = if state.is_empty() { String::new() } else { format!(" {:1$}", "state", columns(&state) - 1) };
-            let header = format!(
-                "{time:time_columns$}     {:local_columns$}   {:peer_columns$} {process:process_columns$}{state} cause, figures",
-                "this host", "peer"
-            );
-            writeln!(out, "{dim}{}{dim:#}", sanitize::truncate(&header, width))?;
+            let widths = [columns(&time), local_columns, peer_columns, process_columns, columns(&state)];
+            writeln!(out, "{dim}{}{dim:#}", sanitize::truncate(&header(widths), width))?;
         }
         writeln!(out, "{}", line.trim_end())
     }
@@ -190,6 +195,24 @@ fn columns(text: &str) -> usize {
 /// Widens a column for a text, within its limits.
 fn grow(column: &mut usize, needed: usize, limits: &RangeInclusive<usize>) {
     *column = needed.clamp(*column, *limits.end());
+}
+
+/// Names of the columns over columns of these widths: time, this host's end, the peer's, process and state. The time and the state
+/// may have none.
+fn header([time_columns, local_columns, peer_columns, process_columns, state_columns]: [usize; 5]) -> String {
+    let time = if time_columns == 0 { "" } else { "time" };
+    let state = state_columns.checked_sub(1).map_or_else(String::new, |columns| format!(" {:columns$}", "state"));
+    format!(
+        "{time:time_columns$}     {:local_columns$}   {:peer_columns$} {:process_columns$}{state} cause, figures",
+        "this host", "peer", "process"
+    )
+}
+
+/// Narrows a column by its blanks beyond `least`, by `wanted` at most. Returns by how many.
+fn take_blanks(column: &mut usize, least: usize, wanted: usize) -> usize {
+    let given = column.saturating_sub(least).min(wanted);
+    *column -= given;
+    given
 }
 
 /// Code of the cause; where that is unknown, the kernel's reason.
@@ -254,14 +277,12 @@ fn figures(reset: &Reset, names: bool, is_placed: bool) -> Vec<String> {
     }
     let peer = reset.peer.name.as_deref().filter(|_| names);
     let peer = peer.map(|name| format!("peer {}", sanitize::truncate(name, HOME)));
+    figures.extend(times(reset));
     let Some(socket) = &reset.socket else {
         figures.extend(reset.provoked_by.map(|packet| format!("to {}", packet.flags)));
         figures.extend(peer);
         return figures;
     };
-    if let Some(idle) = socket.idle_before_send_ms.filter(|&idle| idle >= 1000.0) {
-        figures.push(format!("idle {}", human_duration(idle)));
-    }
     for (value, name) in
         [(socket.unread_bytes, "unread"), (socket.unacked_bytes, "unacked"), (socket.unsent_bytes, "unsent")]
     {
@@ -278,6 +299,47 @@ fn figures(reset: &Reset, names: bool, is_placed: bool) -> Vec<String> {
         figures.push(format!("age {}", human_duration(age)));
     }
     figures
+}
+
+/// For how long the connection had been closed, an answer was awaited, and the connection had been silent, by what the cause is
+/// about.
+fn times(reset: &Reset) -> Vec<String> {
+    let mut times = Vec::new();
+    let mut tell = |name: &str, ms: Option<f64>| times.extend(ms.map(|ms| format!("{name} {}", human_duration(ms))));
+    let long = |ms: Option<f64>| ms.filter(|&ms| ms >= 1000.0);
+    let socket = reset.socket.as_ref();
+    match (reset.direction, reset.cause.code) {
+        // Another reset tells how its connection ended.
+        (Direction::Sent, AFTERMATH) => {}
+        (Direction::Sent, code) if reset.provoked_by.is_some() => {
+            let (closed, silence) = reset.closing_times();
+            let attempt = reset.internals.ending.as_ref().filter(|ending| ending.state == tcp::SYN_SENT);
+            if code == "gave-up-waiting" {
+                tell("waited", attempt.map_or(silence, |attempt| attempt.lifetime_ms));
+            }
+            tell("closed", closed);
+            if code != "gave-up-waiting" {
+                tell("idle", long(silence));
+            }
+        }
+        // The request came at the end of the silence, and was not read.
+        (Direction::Sent, "keepalive-race") => {
+            let times = socket.and_then(|socket| socket.since_send_ms.zip(socket.since_receive_ms));
+            tell("idle", times.map(|(answered, came)| (answered - came).max(0.0)));
+        }
+        (Direction::Received, "reused-closed-connection") => {
+            tell("closed", socket.and_then(|socket| socket.fin_received_ms));
+            tell("idle", long(reset.idle_ms()));
+        }
+        (Direction::Received, "client-gave-up") => tell("waited", socket.and_then(waited_ms)),
+        _ => tell("idle", long(reset.idle_ms())),
+    }
+    times
+}
+
+/// How long the last request of a served connection had waited when its client ended it, by a FIN or by the reset, milliseconds.
+fn waited_ms(socket: &Socket) -> Option<f64> {
+    Some((socket.since_receive_ms? - socket.fin_received_ms.unwrap_or(0.0)).max(0.0))
 }
 
 /// The process at the other end, where that is on this host.

@@ -68,10 +68,9 @@ impl GroupField {
     }
 }
 
-/// The end that the client connected to: without a role, the one that a SYN went to.
+/// The end that the client connected to: without a role, the one that the reset came from.
 fn server(reset: &Reset) -> String {
-    let role = reset.socket.as_ref().and_then(|socket| socket.role);
-    let is_peer = match role {
+    let is_peer = match reset.role() {
         Some(Role::Client) => true,
         Some(Role::Server | Role::Listener) => false,
         None => reset.direction == Direction::Received,

@@ -11,10 +11,14 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rsttrace_common::abi::tcp_flag;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Cause, IncidentRole, OtherEnd, Segment, Translated, timestamp};
-use crate::{cgroup_path::CgroupPath, model::internals::Internals};
+use crate::{
+    cgroup_path::CgroupPath,
+    model::internals::{Ending, Internals},
+};
 
 /// One reset, or several identical ones in one record.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -209,6 +213,45 @@ impl Reset {
     /// Identity of the reset's network namespace.
     pub fn namespace(&self) -> NamespaceId {
         NamespaceId { inode: self.netns.map_or(0, |netns| netns.inode), cookie: self.internals.netns_cookie }
+    }
+
+    /// Side of the connection that this host is: by the socket, by the segment that was answered, or by the connection that was
+    /// closed before. `None` where it is not known.
+    pub fn role(&self) -> Option<Role> {
+        let of_socket = self.socket.as_ref().and_then(|socket| socket.role);
+        let of_segment = self.provoked_by.and_then(|segment| match segment.flags.0 & (tcp_flag::SYN | tcp_flag::ACK) {
+            tcp_flag::SYN => Some(Role::Server),
+            0 | tcp_flag::ACK => None,
+            // Both flags: the answer to a SYN of this host.
+            _ => Some(Role::Client),
+        });
+        of_socket.or(of_segment).or_else(|| self.internals.ending.as_ref().and_then(Ending::role))
+    }
+
+    /// Time since this side closed, and the silence before that, milliseconds; `None` where they are not known, or it has not
+    /// closed.
+    pub fn closing_times(&self) -> (Option<f64>, Option<f64>) {
+        if let Some(socket) = self.socket.as_ref().filter(|socket| socket.bytes_sent.is_some()) {
+            let last = [socket.since_send_ms, socket.since_receive_ms].into_iter().flatten().reduce(f64::min);
+            let silence = last.zip(socket.fin_sent_ms).map(|(last, fin)| (last - fin).max(0.0));
+            return (socket.fin_sent_ms, silence);
+        }
+        let Some(ending) = &self.internals.ending else { return (None, None) };
+        (Some(ending.closed_ms), ending.idle_ms)
+    }
+
+    /// Silence before the peer's FIN where that came before this side's last data, otherwise before these; milliseconds. The
+    /// kernel stamps a FIN as it stamps an acknowledgement, so that `idle_before_send_ms` begins with the FIN there.
+    pub fn idle_ms(&self) -> Option<f64> {
+        let socket = self.socket.as_ref()?;
+        let began = self.internals.burst_ms.or(socket.since_send_ms);
+        match socket.fin_received_ms.filter(|&fin| began.is_some_and(|began| began < fin)) {
+            Some(fin) => {
+                let heard = socket.since_receive_ms.or(self.internals.established_ms)?;
+                Some((heard - fin).max(0.0))
+            }
+            None => socket.idle_before_send_ms,
+        }
     }
 
     /// Whether it is the first record of its incident in the output.

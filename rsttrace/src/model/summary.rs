@@ -34,7 +34,7 @@ pub struct Summary {
     pub received: u64,
     /// Resets that the kernel reported and that were lost before they became records.
     pub lost: u64,
-    /// Resets by the code of their cause.
+    /// Resets by the code of their cause, as their records have it.
     #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, NonZeroU64>"))]
     pub by_cause: BTreeMap<&'static str, u64>,
     /// Resets by the side that has something to change.
@@ -72,6 +72,9 @@ pub struct Summary {
     pub patterns: Vec<String>,
     /// Clusters of idle times, the largest first.
     pub idle_clusters: Vec<IdleCluster>,
+    /// Resets by the code of their cause, as later records have shown it, for text.
+    #[serde(skip)]
+    pub settled_by_cause: BTreeMap<&'static str, u64>,
     /// The run in one paragraph.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub verdict: String,
@@ -222,7 +225,7 @@ pub struct CounterCoverage {
     pub name: String,
     /// Increase of the counter during the run.
     pub delta: u64,
-    /// Observed resets that the counter counts; `None` where filters or losses make the comparison meaningless.
+    /// Observed resets that the counter counts; `None` where filters make the comparison meaningless.
     pub observed: Option<u64>,
     /// Why both differ; `None` where they agree, or are not compared.
     pub explanation: Option<String>,

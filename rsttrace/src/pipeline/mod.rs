@@ -249,7 +249,7 @@ impl Pipeline {
                     // Drained first: a client that scrapes without a pause must not starve the reading of events.
                     transport.drain(&mut push);
                     check_loss = true;
-                    self.count_losses();
+                    self.count_losses(false);
                     self.answer(scrape, &outputs);
                 }
                 read = transport.read(&mut push), if coalescer.hold_off_until_ns().is_none() => {
@@ -258,6 +258,7 @@ impl Pipeline {
                     coalescer.on_read(batch.events.len(), emptied, now_ns());
                 }
                 () = sleep_until_ktime(coalescer.hold_off_until_ns()) => coalescer.end_hold_off(),
+                () = sleep_until(self.next_loss_report()) => {}
                 () = sleep(LOSS_CHECK), if check_loss => check_loss = false,
             }
             self.service.ping_watchdog();
@@ -268,7 +269,7 @@ impl Pipeline {
             self.look_up_holders();
             self.look_up_translations(conntrack.as_mut());
             self.processor.release_held(now_ns(), &mut self.results);
-            self.count_losses();
+            self.count_losses(false);
             let goes_on = self.send_records(&mut outputs, &mut interrupt, &mut terminate).await;
             if !goes_on || self.processor.has_reached_limit() {
                 break;
@@ -291,7 +292,7 @@ impl Pipeline {
                 // Standard output takes nothing; what that costs is reported while it happens.
                 () = sleep(LOSS_CHECK) => {
                     self.service.ping_watchdog();
-                    self.count_losses();
+                    self.count_losses(false);
                 }
             }
         }
@@ -334,7 +335,7 @@ impl Pipeline {
         self.process(&mut batch, u64::MAX);
         self.process_aggregates();
         self.processor.finish_all(&self.loaded, &mut self.results);
-        self.count_losses();
+        self.count_losses(true);
         self.results.report_loss(
             missed,
             LostWhere::Kernel,

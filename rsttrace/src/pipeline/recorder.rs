@@ -68,8 +68,8 @@ impl Pipeline {
 
     /// Sends a mark to the recordings, behind the records that have been sent.
     pub(super) fn mark(&self, outputs: &Outputs, last: bool) {
-        let complete = self.processor.stages().filter.is_everything() && !self.results.tally.has_losses();
         let (resets, lost) = self.results.tally.totals();
+        let compared = self.processor.stages().filter.is_everything().then_some(lost);
         let undelivered = outputs.counts().into_iter().filter(|sink| sink.sink.starts_with("recording:"));
         outputs.mark(&Arc::new(Mark {
             time: Timestamp::now(),
@@ -77,7 +77,7 @@ impl Pipeline {
             resets,
             lost,
             undelivered: undelivered.map(|sink| sink.undelivered).sum(),
-            counters: CounterBaseline::compare_own(&self.results.baseline, complete).counters,
+            counters: CounterBaseline::compare_own(&self.results.baseline, compared).counters,
             last,
         }));
     }

@@ -1,6 +1,9 @@
 //! Messages and summaries of a run: its start, degradations, losses and results.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
@@ -14,12 +17,15 @@ use crate::{
     sink::{SinkSpec, outputs::Outputs},
     summary::{SummaryContext, coverage::CounterBaseline},
     util::{
+        counted,
         degraded::{self, Degraded},
         human_duration,
         messages::{info, sentence},
     },
 };
 
+/// Shortest time between two reports of losses.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Reason of losses in the kernel, with the remedy.
 const TOO_FAST: &str = "events arrived faster than they were read; raise --buffer-size, or filter";
 
@@ -52,37 +58,61 @@ impl Pipeline {
         }
     }
 
-    /// Reports what has been lost since the last time.
-    pub(super) fn count_losses(&mut self) {
-        // The map is ours; reading it cannot fail once it could be opened.
-        let lost = self.loaded.lost_resets().unwrap_or(self.losses.in_kernel);
-        let new = lost.saturating_sub(self.losses.in_kernel);
-        if new > 0 {
+    /// Reports what has been lost since the last report: the first loss at once, further ones once a second, with their sum. `ends`
+    /// says that the run ends, and that no later report follows.
+    pub(super) fn count_losses(&mut self, ends: bool) {
+        // The maps are ours; reading them cannot fail once they could be opened.
+        let in_kernel = self.loaded.lost_resets().unwrap_or(self.losses.in_kernel);
+        let misclassified = self.loaded.misclassified().unwrap_or(self.losses.misclassified);
+        let unapplied = self.loaded.lost_unapplied().unwrap_or(self.losses.unapplied);
+        if in_kernel > self.losses.seen_in_kernel {
             self.processor.stages_mut().flood.arm(now_ns());
+            self.losses.seen_in_kernel = in_kernel;
+        }
+        let Losses { reported, malformed, .. } = self.losses;
+        // Never less: what was reported stays so, and counts for a later loss.
+        let [new, new_misclassified, new_unapplied] = [
+            (in_kernel, self.losses.in_kernel),
+            (misclassified, self.losses.misclassified),
+            (unapplied, self.losses.unapplied),
+        ]
+        .map(|(now, before)| now.saturating_sub(before));
+        self.losses.is_waiting = new + new_misclassified + new_unapplied + malformed > 0;
+        let is_due = ends || reported.is_none_or(|reported| reported.elapsed() >= REPORT_INTERVAL);
+        if !self.losses.is_waiting || !is_due {
+            return;
         }
         self.results.report_loss(new, LostWhere::Kernel, TOO_FAST);
-        // Never less: what was reported stays so, and counts for a later loss.
-        self.losses.in_kernel = self.losses.in_kernel.max(lost);
-        let misclassified = self.loaded.misclassified().unwrap_or(self.losses.misclassified);
-        if misclassified > self.losses.misclassified {
-            let count = misclassified - self.losses.misclassified;
+        if new_misclassified > 0 {
+            let resets = counted(new_misclassified, "reset");
             info(format_args!(
-                "{count} resets shown as received were sent by this host; the events that tell were lost: {TOO_FAST}"
+                "{resets} shown as received {} sent by this host; the events that tell were lost: {TOO_FAST}",
+                was(new_misclassified)
             ));
-            self.losses.misclassified = misclassified;
         }
-        let unapplied = self.loaded.lost_unapplied().unwrap_or(self.losses.unapplied);
-        if unapplied > self.losses.unapplied {
-            let count = unapplied - self.losses.unapplied;
-            info(format_args!("{count} ignored or forwarded resets were lost: {TOO_FAST}"));
-            self.losses.unapplied = unapplied;
+        if new_unapplied > 0 {
+            let resets = counted(new_unapplied, "ignored or forwarded reset");
+            info(format_args!("{resets} {} lost: {TOO_FAST}", was(new_unapplied)));
         }
-        let malformed = std::mem::take(&mut self.losses.malformed);
         self.results.report_loss(
             malformed,
             LostWhere::Userspace,
             "the programs in the kernel and this process do not match",
         );
+        self.losses = Losses {
+            in_kernel: self.losses.in_kernel + new,
+            misclassified: self.losses.misclassified + new_misclassified,
+            unapplied: self.losses.unapplied + new_unapplied,
+            seen_in_kernel: self.losses.seen_in_kernel,
+            malformed: 0,
+            is_waiting: false,
+            reported: Some(Instant::now()),
+        };
+    }
+
+    /// When losses that wait are reported; `None` where none do.
+    pub(super) fn next_loss_report(&self) -> Option<Instant> {
+        self.losses.reported.filter(|_| self.losses.is_waiting).map(|reported| reported + REPORT_INTERVAL)
     }
 
     /// Answers a scrape of the metrics.
@@ -107,7 +137,8 @@ impl Pipeline {
         if let Some(interval) = self.trace.output.summary_interval {
             let time = self.text_options().format_time(summary.time, now_ns());
             let interval = human_duration(interval.as_secs_f64() * 1e3);
-            summary.heading = format!("{time}{new} resets in the last {interval}; since the start:");
+            let new = counted(new, "reset");
+            summary.heading = format!("{time}{new} in the last {interval}; since the start:");
         }
         self.output_setup().print_summary(&summary);
         self.results.outbox.push(Record::Summary(Arc::new(summary)));
@@ -116,17 +147,18 @@ impl Pipeline {
     pub(super) fn summary(
         &self,
         last: bool,
-        compare: fn(&CounterBaseline, bool) -> Coverage,
+        compare: fn(&CounterBaseline, Option<u64>) -> Coverage,
         outputs: &Outputs,
     ) -> Summary {
         let stages = self.processor.stages();
-        let complete = stages.filter.is_everything() && !self.results.tally.has_losses();
+        let (_, lost) = self.results.tally.totals();
+        let compared = stages.filter.is_everything().then_some(lost);
         self.results.tally.summary(SummaryContext {
             time: Timestamp::now(),
             duration: self.started.elapsed(),
             last,
             timeouts: stages.diagnosis.timeouts(),
-            coverage: compare(&self.results.baseline, complete),
+            coverage: compare(&self.results.baseline, compared),
             degraded: &self.loaded.degraded,
             sinks: outputs.counts(),
         })
@@ -174,17 +206,28 @@ impl Pipeline {
     }
 }
 
+/// Verb behind a count.
+const fn was(count: u64) -> &'static str {
+    if count == 1 { "was" } else { "were" }
+}
+
 /// Losses that have been reported.
 #[derive(Default)]
 pub(super) struct Losses {
     /// Events of resets that found no room in the buffer.
     in_kernel: u64,
+    /// As `in_kernel`, those that wait for a report among them.
+    seen_in_kernel: u64,
     /// Events of ignored and forwarded resets that found none.
     unapplied: u64,
     /// Resets that were told in the wrong direction.
     misclassified: u64,
     /// Samples that are no events and have not been reported yet.
     pub(super) malformed: u64,
+    /// Whether losses wait for the next report.
+    is_waiting: bool,
+    /// Time of the last report.
+    reported: Option<Instant>,
 }
 
 impl Results {
@@ -194,7 +237,7 @@ impl Results {
             return;
         }
         self.tally.count_lost(count);
-        info(format_args!("{count} resets were lost: {why}"));
+        info(format_args!("{} {} lost: {why}", counted(count, "reset"), was(count)));
         self.emit(Record::Lost(Lost { time: Timestamp::now(), count, r#where: place }));
     }
 }

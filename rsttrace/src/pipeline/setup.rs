@@ -25,7 +25,10 @@ use crate::{
     model::{RecordingContext, Summary},
     sandbox::Requirements,
     sink::{SinkContext, SinkNeeds, outputs::Outputs, set::SinkSet},
-    util::messages::{info, sentence},
+    util::{
+        counted,
+        messages::{info, sentence},
+    },
 };
 
 impl Pipeline {
@@ -160,10 +163,13 @@ impl OutputSetup<'_> {
         }
     }
 
-    /// Prints a summary on standard error, where that is its place.
+    /// Prints a summary on standard error, where that is its place; with `--quiet` the groups that were asked for alone.
     pub(super) fn print_summary(&self, summary: &Summary) {
-        if self.summary_streams().stderr {
+        let SummaryStreams { stdout, stderr } = self.summary_streams();
+        if stderr {
             info(SummaryText { names: !self.options.numeric }.of(summary));
+        } else if !stdout && let Some(groups) = summary.groups_text() {
+            info(format_args!("{}\n{groups}", counted(summary.resets, "reset")));
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The host's own TCP counters beside the observed resets. A difference is shown and explained, never hidden.
 
-use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _};
+use std::{borrow::Cow, collections::HashMap, fs, os::unix::fs::MetadataExt as _};
 
 use rsttrace_common::abi::tcp;
 
 use crate::{
     model::{CounterCoverage, Coverage, Direction, Hook, NamespaceCoverage, NamespaceId, Reset},
-    util::process_key::ProcessKey,
+    util::{counted, process_key::ProcessKey},
 };
 
 /// The counters of `/proc/net/snmp` that resets increase.
@@ -93,9 +93,9 @@ impl CounterBaseline {
         }
     }
 
-    /// Compares the counters of our own namespace and of others. `complete` says whether nothing that the hooks
-    /// reported was filtered out or lost; without it there is no comparison. Reads `/proc`, and blocks for it.
-    pub fn compare_all(&self, complete: bool) -> Coverage {
+    /// Compares the counters of our own namespace and of others. `lost` is the number of resets that the hooks reported and that
+    /// were lost; `None` where some were filtered out, without a comparison. Reads `/proc`, and blocks for it.
+    pub fn compare_all(&self, lost: Option<u64>) -> Coverage {
         let now = namespaces();
         let mut others: Vec<(u32, ObservedResets, usize)> =
             self.latest().into_iter().filter(|&(netns, ..)| Some(netns) != self.own_netns).collect();
@@ -103,21 +103,18 @@ impl CounterBaseline {
         let others = others.into_iter().filter_map(|(netns, observed, namespaces)| {
             let counters = read_in(netns, now.get(&netns)?)?;
             let baseline_match = self.baseline_match(netns, &counters, namespaces > 1);
-            Some(NamespaceCoverage {
-                netns,
-                counters: self.compare(netns, &counters, observed, baseline_match, complete),
-            })
+            Some(NamespaceCoverage { netns, counters: self.compare(netns, &counters, observed, baseline_match, lost) })
         });
-        Coverage { others: others.take(MAX_OTHERS).collect(), ..self.compare_own(complete) }
+        Coverage { others: others.take(MAX_OTHERS).collect(), ..self.compare_own(lost) }
     }
 
     /// Compares the counters of our own namespace alone, without looking at another process.
-    pub fn compare_own(&self, complete: bool) -> Coverage {
+    pub fn compare_own(&self, lost: Option<u64>) -> Coverage {
         let own = self.own_netns.and_then(|own| {
             // This process has been in the namespace all the time.
             let observed = self.latest().into_iter().find(|&(netns, ..)| netns == own);
             let observed = observed.map_or_else(ObservedResets::default, |(_, observed, _)| observed);
-            Some(self.compare(own, &read("self")?, observed, BaselineMatch::SameNamespace, complete))
+            Some(self.compare(own, &read("self")?, observed, BaselineMatch::SameNamespace, lost))
         });
         Coverage { netns: self.own_netns, counters: own.unwrap_or_default(), others: Vec::new() }
     }
@@ -154,7 +151,7 @@ impl CounterBaseline {
         now: &SnmpCounters,
         observed: ObservedResets,
         baseline_match: BaselineMatch,
-        complete: bool,
+        lost: Option<u64>,
     ) -> Vec<CounterCoverage> {
         let at_start = self.at_start.get(&netns).filter(|_| baseline_match != BaselineMatch::NewNamespace);
         let observed =
@@ -162,48 +159,60 @@ impl CounterBaseline {
         let compare = |(name, observed): (&'static str, u64)| {
             let before = at_start.and_then(|at_start| at_start.counters.get(name)).copied();
             let delta = now.get(name)?.saturating_sub(before.unwrap_or(0));
-            let explanation = complete.then(|| self.explanation(name, delta, observed, baseline_match)).flatten();
-            Some(CounterCoverage {
-                name: format!("Tcp{name}"),
-                delta,
-                observed: complete.then_some(observed),
-                explanation,
-            })
+            let explanation = lost.and_then(|lost| self.explanation(name, delta, observed, baseline_match, lost));
+            Some(CounterCoverage { name: format!("Tcp{name}"), delta, observed: lost.map(|_| observed), explanation })
         };
         observed.into_iter().filter_map(compare).collect()
     }
 
     /// Why a counter and the observed resets differ; `None` where they agree.
-    fn explanation(&self, name: &str, delta: u64, observed: u64, baseline_match: BaselineMatch) -> Option<String> {
+    fn explanation(
+        &self,
+        name: &str,
+        delta: u64,
+        observed: u64,
+        baseline_match: BaselineMatch,
+        lost: u64,
+    ) -> Option<String> {
         if delta == observed {
             return None;
         }
-        let mut reasons = Vec::new();
+        let mut reasons: Vec<Cow<'_, str>> = Vec::new();
+        if lost > 0 && delta > observed {
+            reasons.push(format!("{} in all namespaces", were_lost(lost)).into());
+        }
         match baseline_match {
             BaselineMatch::SameNamespace => {}
             BaselineMatch::NewNamespace => {
                 reasons.push(
-                    "no process was in the namespace at the start, so its counter runs from the namespace's creation",
+                    "no process was in the namespace at the start, so its counter runs from the namespace's creation"
+                        .into(),
                 );
             }
             BaselineMatch::Uncertain => {
-                reasons.push("its processes of the start have ended: it may be another one with the same number");
+                reasons
+                    .push("its processes of the start have ended: it may be another one with the same number".into());
             }
         }
         if delta < observed {
-            reasons.push("some arrived after the counter was read, or are of a kind that it does not count");
-        } else {
-            reasons.push(match name {
+            reasons.push("some arrived after the counter was read, or are of a kind that it does not count".into());
+        } else if lost < delta - observed {
+            reasons.push(Cow::Borrowed(match name {
                 "OutRsts" if !self.without_socket => {
                     "before Linux 6.10 resets from closed ports and TIME_WAIT sockets are counted and not reported"
                 }
                 "OutRsts" => "the others were counted before the probes were there, or never came to be sent",
                 "EstabResets" => "the rest were not resets: connections that timed out, or were destroyed without one",
                 _ => "the others timed out, met an ICMP error, or were half open when their reset came",
-            });
+            }));
         }
         Some(reasons.join("; "))
     }
+}
+
+/// How many resets were lost, as a sentence.
+fn were_lost(lost: u64) -> String {
+    format!("{} {} lost", counted(lost, "reset"), if lost == 1 { "was" } else { "were" })
 }
 
 /// The PID of one process in each network namespace.
@@ -261,28 +270,33 @@ mod tests {
     #[test]
     fn explains_differences_only() {
         let baseline = CounterBaseline { without_socket: true, ..CounterBaseline::default() };
-        assert_eq!(baseline.explanation("OutRsts", 3, 3, BaselineMatch::SameNamespace), None);
+        assert_eq!(baseline.explanation("OutRsts", 3, 3, BaselineMatch::SameNamespace, 9), None);
         for (name, delta) in [("OutRsts", 4), ("EstabResets", 4), ("AttemptFails", 4), ("OutRsts", 2)] {
             assert!(
                 baseline
-                    .explanation(name, delta, 3, BaselineMatch::SameNamespace)
+                    .explanation(name, delta, 3, BaselineMatch::SameNamespace, 0)
                     .is_some_and(|why| !why.contains("at the start"))
             );
         }
         assert!(
             CounterBaseline::default()
-                .explanation("OutRsts", 4, 3, BaselineMatch::SameNamespace)
+                .explanation("OutRsts", 4, 3, BaselineMatch::SameNamespace, 0)
                 .is_some_and(|why| why.contains("6.10"))
         );
         assert!(
             baseline
-                .explanation("OutRsts", 4, 3, BaselineMatch::NewNamespace)
+                .explanation("OutRsts", 4, 3, BaselineMatch::NewNamespace, 0)
                 .is_some_and(|why| why.contains("at the start"))
         );
         assert!(
             baseline
-                .explanation("OutRsts", 4, 3, BaselineMatch::Uncertain)
+                .explanation("OutRsts", 4, 3, BaselineMatch::Uncertain, 0)
                 .is_some_and(|why| why.contains("same number"))
+        );
+        let with_losses = |delta, lost| baseline.explanation("OutRsts", delta, 3, BaselineMatch::SameNamespace, lost);
+        assert_eq!(with_losses(4, 1).as_deref(), Some("1 reset was lost in all namespaces"));
+        assert!(
+            with_losses(9, 2).is_some_and(|why| why.starts_with("2 resets were lost in all namespaces; the others"))
         );
     }
 
@@ -307,7 +321,7 @@ mod tests {
         let baseline = baseline_with(witness, &[(id(1), seen(3, 10))]);
         assert_eq!(baseline.baseline_match(own, &counters(8), false), BaselineMatch::SameNamespace);
         assert_eq!(
-            baseline.compare(own, &counters(8), seen(3, 10), BaselineMatch::SameNamespace, true)[0].explanation,
+            baseline.compare(own, &counters(8), seen(3, 10), BaselineMatch::SameNamespace, Some(0))[0].explanation,
             None
         );
         // The counters have decreased.
@@ -317,7 +331,7 @@ mod tests {
         let latest: Vec<(u64, usize)> = baseline.latest().iter().map(|(_, seen, many)| (seen.sent, *many)).collect();
         assert_eq!(latest, [(7, 2)]);
         assert_eq!(baseline.baseline_match(own, &counters(7), true), BaselineMatch::NewNamespace);
-        assert_eq!(baseline.compare(own, &counters(7), seen(7, 20), BaselineMatch::NewNamespace, true)[0].delta, 7);
+        assert_eq!(baseline.compare(own, &counters(7), seen(7, 20), BaselineMatch::NewNamespace, Some(0))[0].delta, 7);
         // The process has ended.
         assert_eq!(baseline_with(None, &[]).baseline_match(own, &counters(8), false), BaselineMatch::Uncertain);
         // The namespace was not there at the start.

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use crate::{
     model::{GroupRow, GroupTable, PeerCount, ProcessCount, SinkCount, Summary},
     util::{
+        counted, human_duration,
         sanitize::{self, Sanitized},
         serde_variant_name,
     },
@@ -15,14 +16,15 @@ const NAME: usize = 48;
 
 impl Display for Summary {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let Self { resets, sent, received, lost, duration_s, .. } = self;
-        write!(formatter, "{resets} resets in {duration_s:.1} s ({sent} sent, {received} received), {lost} lost")?;
+        let Self { resets, sent, received, lost, .. } = self;
+        let (resets_in_all, duration) = (counted(*resets, "reset"), human_duration(self.duration_s * 1e3));
+        write!(formatter, "{resets_in_all} in {duration} ({sent} sent, {received} received), {lost} lost")?;
         let line = |formatter: &mut Formatter<'_>, name: &str, text: &str| {
             if text.is_empty() { Ok(()) } else { write!(formatter, "\n  {name:<9} {}", Sanitized(text)) }
         };
         let list =
             |formatter: &mut Formatter<'_>, name: &str, items: Vec<String>| line(formatter, name, &items.join(", "));
-        let mut causes: Vec<_> = self.by_cause.iter().collect();
+        let mut causes: Vec<_> = self.settled_by_cause.iter().collect();
         causes.sort_by(|one, other| other.1.cmp(one.1));
         list(formatter, "causes", causes.iter().map(|(code, count)| format!("{code} {count}")).collect())?;
         list(formatter, "peers", self.by_peer.iter().map(peer).collect())?;
@@ -30,13 +32,13 @@ impl Display for Summary {
             line(formatter, "", "there were too many peers to count each; these have so many at least")?;
         }
         list(formatter, "processes", self.by_process.iter().map(process).collect())?;
-        if let Some(table) = &self.groups {
-            groups(table).iter().try_for_each(|row| write!(formatter, "\n  {row}"))?;
+        if let Some(groups) = self.groups_text() {
+            write!(formatter, "\n{groups}")?;
         }
         for pattern in &self.patterns {
             line(formatter, "pattern", pattern)?;
         }
-        // Where resets were filtered out or lost, the counters cannot be compared.
+        // Where resets were filtered out, the counters cannot be compared.
         let namespaces = self.coverage.others.iter().map(|other| (Some(other.netns), &other.counters));
         for (netns, counters) in [(None, &self.coverage.counters)].into_iter().chain(namespaces) {
             let compared: Vec<String> =
@@ -63,6 +65,12 @@ impl Display for Summary {
 }
 
 impl Summary {
+    /// The groups of `--group-by` as rows, without an end of line; `None` without that option.
+    pub(crate) fn groups_text(&self) -> Option<String> {
+        let rows = groups(self.groups.as_ref()?);
+        Some(rows.iter().map(|row| format!("  {row}")).collect::<Vec<_>>().join("\n"))
+    }
+
     /// The summary with the addresses of peers alone, for text.
     pub(crate) fn without_names(&self) -> Self {
         let mut summary = self.clone();

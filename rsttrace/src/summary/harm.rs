@@ -4,44 +4,67 @@ use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use crate::{
     diagnose::catalogue::{self, CauseSpec},
-    model::{CauseConfidence, Direction, Endpoint, Fault, Reset, Role, internals::Ending},
+    model::{CauseConfidence, Direction, Endpoint, Fault, Reset, Role},
 };
 
 /// Longest time between two resets of one burst, nanoseconds: what breaks together is one incident.
 const BURST_NS: u64 = 100_000_000;
+/// Longest burst, and shortest pause between two of them, nanoseconds. What goes on for longer is a steady stream.
+const BURST_MAX_NS: u64 = 1_000_000_000;
 
+/// How much an incident with a likely cause weighs, in percent.
+const LIKELY_WEIGHT: u64 = 90;
 /// Most places of one cause that are counted.
 const PLACES_MAX: usize = 64;
 /// Most causes that the verdict names to look at.
 const WORST_MAX: usize = 3;
 
 /// Harm of each cause in each direction. The causes are those of the catalogue, so the memory is bounded.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct HarmByCause(BTreeMap<(&'static str, bool), Harm>);
 
 /// Harm of one cause in one direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Harm {
     resets: u64,
     /// Bursts of resets.
     incidents: u64,
     /// Sum over the incidents of how sure the cause is, in percent.
     weight: u64,
-    /// Time of the last reset, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time of the first and of the last reset of the last burst, nanoseconds of `CLOCK_MONOTONIC`; 0 before the first.
+    began_ns: u64,
     last_ns: u64,
+    /// Whether resets came one after the other for longer than a burst takes, or with pauses shorter than that.
+    is_steady: bool,
     /// Resets by process and place, of the first [`PLACES_MAX`] different ones.
     places: Vec<(Example, u64)>,
 }
 
-/// Harm that was counted for one record.
-#[derive(Debug)]
+/// Harm that was counted for one record, or for several of one cause and fault.
+#[derive(Clone, Debug)]
 pub(super) struct Harmed {
     key: (&'static str, bool),
     pub(super) fault: Fault,
     pub(super) resets: u64,
-    /// Weight of the incident that it began; `None` if it was a further one of its burst.
-    incident: Option<u64>,
+    /// Incidents that they began, and their weight; 0 for further resets of a burst.
+    incidents: u64,
+    weight: u64,
+    /// Process and place of the first record.
     example: Example,
+}
+
+impl Harmed {
+    /// Code of the cause.
+    pub(super) const fn code(&self) -> &'static str {
+        self.key.0
+    }
+
+    /// Adds what was counted for another record of this cause and fault.
+    pub(super) const fn add(&mut self, other: &Self) {
+        self.resets += other.resets;
+        self.incidents += other.incidents;
+        self.weight += other.weight;
+    }
 }
 
 /// Process and service that a reset concerned.
@@ -57,12 +80,7 @@ struct Example {
 
 impl Example {
     fn of(reset: &Reset) -> Self {
-        let role = reset
-            .socket
-            .as_ref()
-            .and_then(|socket| socket.role)
-            .or_else(|| reset.internals.ending.as_ref().and_then(Ending::role));
-        let is_client = role == Some(Role::Client);
+        let is_client = reset.role() == Some(Role::Client);
         Self {
             comm: reset.process.as_ref().map(|process| Arc::clone(&process.comm)),
             peer: is_client.then_some(reset.peer.end()),
@@ -76,6 +94,8 @@ pub(super) struct WorstCause {
     pub(super) spec: &'static CauseSpec,
     pub(super) resets: u64,
     pub(super) incidents: u64,
+    /// Whether the resets are a steady stream rather than bursts.
+    pub(super) is_steady: bool,
     /// Process and place, as `python3 → 10.77.2.2:7999`; empty where neither is known. Untrusted.
     pub(super) place: String,
 }
@@ -88,32 +108,52 @@ impl HarmByCause {
         }
         let key = (reset.cause.code, reset.direction == Direction::Sent);
         let harm = self.0.entry(key).or_default();
-        let now = reset.internals.ktime_ns;
-        harm.resets += reset.count;
-        let is_first = harm.last_ns == 0 || now.saturating_sub(harm.last_ns) > BURST_NS;
-        let incident = is_first.then(|| certainty(reset));
-        if let Some(weight) = incident {
-            harm.incidents += 1;
-            harm.weight += weight;
-        }
-        harm.last_ns = harm.last_ns.max(now);
+        let is_first = harm.begins_burst(reset);
+        let (incidents, weight) = if is_first { (1, certainty(reset)) } else { (0, 0) };
         let example = Example::of(reset);
-        if let Some((_, count)) = harm.places.iter_mut().find(|(place, _)| *place == example) {
-            *count += reset.count;
-        } else if harm.places.len() < PLACES_MAX {
-            harm.places.push((example.clone(), reset.count));
+        let harmed = Harmed { key, fault: reset.cause.fault, resets: reset.count, incidents, weight, example };
+        harm.add(&harmed);
+        Some(harmed)
+    }
+
+    /// Moves what was counted for records to the cause of a later one, to whose burst they belong.
+    pub(super) fn move_to_burst(&mut self, harmed: &Harmed, of: &Reset) {
+        self.retract(harmed);
+        if of.cause.fault != Fault::None {
+            let harm = self.0.entry((of.cause.code, of.direction == Direction::Sent)).or_default();
+            harm.add(&Harmed { incidents: 0, weight: 0, ..harmed.clone() });
         }
-        Some(Harmed { key, fault: reset.cause.fault, resets: reset.count, incident, example })
+    }
+
+    /// Moves what was counted for a record to that of the other end. Returns what is counted for this.
+    pub(super) fn move_to_end(&mut self, harmed: &Harmed, end: &Reset) -> Harmed {
+        self.retract(harmed);
+        let key = (end.cause.code, end.direction == Direction::Sent);
+        let weight = harmed.incidents * certainty(end);
+        let moved = Harmed { key, fault: end.cause.fault, weight, example: Example::of(end), ..harmed.clone() };
+        let harm = self.0.entry(key).or_default();
+        // Resets in close succession are one burst here as well.
+        let is_first = harm.begins_burst(end);
+        let moved = if is_first { moved } else { Harmed { incidents: 0, weight: 0, ..moved } };
+        harm.add(&moved);
+        moved
+    }
+
+    /// Moves what was counted for received resets to another cause, which is likely.
+    pub(super) fn move_to_cause(&mut self, harmed: &Harmed, code: &'static str) {
+        let is_steady = self.0.get(&harmed.key).is_some_and(|harm| harm.is_steady);
+        self.retract(harmed);
+        let harm = self.0.entry((code, false)).or_default();
+        harm.is_steady |= is_steady;
+        harm.add(&Harmed { weight: harmed.incidents * LIKELY_WEIGHT, ..harmed.clone() });
     }
 
     /// Takes back what was counted for a record, which has another cause than it seemed.
-    pub(super) fn retract(&mut self, harmed: &Harmed) {
+    fn retract(&mut self, harmed: &Harmed) {
         let Some(harm) = self.0.get_mut(&harmed.key) else { return };
         harm.resets = harm.resets.saturating_sub(harmed.resets);
-        if let Some(weight) = harmed.incident {
-            harm.incidents = harm.incidents.saturating_sub(1);
-            harm.weight = harm.weight.saturating_sub(weight);
-        }
+        harm.incidents = harm.incidents.saturating_sub(harmed.incidents);
+        harm.weight = harm.weight.saturating_sub(harmed.weight);
         if let Some((_, count)) = harm.places.iter_mut().find(|(place, _)| *place == harmed.example) {
             *count = count.saturating_sub(harmed.resets);
         }
@@ -134,13 +174,39 @@ impl HarmByCause {
 }
 
 impl Harm {
+    /// Adds the time of a reset. Returns whether it begins a burst.
+    fn begins_burst(&mut self, reset: &Reset) -> bool {
+        let now = reset.internals.ktime_ns;
+        let pause = now.saturating_sub(self.last_ns);
+        let is_known = self.last_ns != 0;
+        let goes_on = is_known && pause <= BURST_NS && now.saturating_sub(self.began_ns) <= BURST_MAX_NS;
+        // A record with a count stands for a part of a flood.
+        self.is_steady |= is_known && !goes_on && pause <= BURST_MAX_NS || reset.count > 1;
+        if !goes_on {
+            self.began_ns = now;
+        }
+        self.last_ns = self.last_ns.max(now);
+        !goes_on
+    }
+
+    fn add(&mut self, harmed: &Harmed) {
+        self.resets += harmed.resets;
+        self.incidents += harmed.incidents;
+        self.weight += harmed.weight;
+        if let Some((_, count)) = self.places.iter_mut().find(|(place, _)| *place == harmed.example) {
+            *count += harmed.resets;
+        } else if self.places.len() < PLACES_MAX {
+            self.places.push((harmed.example.clone(), harmed.resets));
+        }
+    }
+
     fn as_worst(&self, &(code, is_sent): &(&'static str, bool)) -> Option<WorstCause> {
         let direction = if is_sent { Direction::Sent } else { Direction::Received };
         let spec = catalogue::find_in(code, direction)?;
         // The most frequent one; of several the first.
         let worst = self.places.iter().rev().max_by_key(|(_, count)| *count);
         let place = worst.map_or_else(String::new, |(example, count)| place(example, *count, self.resets));
-        Some(WorstCause { spec, resets: self.resets, incidents: self.incidents, place })
+        Some(WorstCause { spec, resets: self.resets, incidents: self.incidents, is_steady: self.is_steady, place })
     }
 }
 
@@ -148,7 +214,7 @@ impl Harm {
 fn certainty(reset: &Reset) -> u64 {
     let weight = match reset.cause.confidence {
         CauseConfidence::Certain => 100,
-        CauseConfidence::Likely => 90,
+        CauseConfidence::Likely => LIKELY_WEIGHT,
         CauseConfidence::Guess => 30,
     };
     if reset.cause.fault == Fault::Unknown { weight / 3 } else { weight }

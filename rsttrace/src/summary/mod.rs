@@ -1,5 +1,6 @@
 //! The summary of a run, at its end and at intervals: counts, patterns, and the host's own counters beside them.
 
+mod both_ends;
 pub mod coverage;
 mod display;
 mod first_victims;
@@ -16,10 +17,15 @@ use jiff::Timestamp;
 use lru::LruCache;
 
 use crate::{
-    diagnose::timeouts::Timeouts,
+    diagnose::{PATH_LOST_STATE_CODE, timeouts::Timeouts},
     model::{BackendCount, Coverage, Direction, Fault, GroupField, PeerCount, ProcessCount, Reset, SinkCount, Summary},
     summary::{
-        first_victims::FirstVictims, groups::Groups, harm::HarmByCause, heavy_hitters::HeavyHitters, patterns::Patterns,
+        both_ends::{BothEnds, FirstEnd},
+        first_victims::FirstVictims,
+        groups::Groups,
+        harm::{HarmByCause, Harmed},
+        heavy_hitters::HeavyHitters,
+        patterns::Patterns,
     },
     util::degraded::{self, Degraded},
 };
@@ -40,15 +46,54 @@ pub struct Tally {
     incidents: u64,
     incidents_by_cause: BTreeMap<&'static str, u64>,
     incidents_by_fault: BTreeMap<Fault, u64>,
-    /// As `incidents_by_fault`, with each incident by what later records have shown of it.
-    settled_faults: BTreeMap<Fault, u64>,
+    /// As `by_cause` and `incidents_by_fault`, with each reset by what later records have shown of it.
+    settled: Settled,
     by_peer: HeavyHitters<IpAddr>,
     peer_names: PeerNames,
     by_process: HeavyHitters<(Arc<str>, u32)>,
     harm: HarmByCause,
+    both_ends: BothEnds,
     first_victims: FirstVictims,
     patterns: Patterns,
     groups: Option<Groups>,
+}
+
+/// Counts by what later records have shown.
+#[derive(Clone, Debug, Default)]
+struct Settled {
+    by_cause: BTreeMap<&'static str, u64>,
+    incidents_by_fault: BTreeMap<Fault, u64>,
+    /// Resets of each cause whose own record has another one.
+    first_victims: BTreeMap<&'static str, u64>,
+}
+
+impl Settled {
+    /// Moves what was counted for resets to another cause and fault.
+    fn settle(&mut self, harmed: &Harmed, code: &'static str, fault: Fault) {
+        if let Some(count) = self.by_cause.get_mut(harmed.code()) {
+            *count = count.saturating_sub(harmed.resets);
+        }
+        *self.by_cause.entry(code).or_default() += harmed.resets;
+        *self.first_victims.entry(code).or_default() += harmed.resets;
+        self.settle_fault(harmed, fault);
+    }
+
+    /// Moves the incidents of resets to another fault.
+    fn settle_fault(&mut self, harmed: &Harmed, fault: Fault) {
+        if let Some(count) = self.incidents_by_fault.get_mut(&harmed.fault) {
+            *count = count.saturating_sub(harmed.resets);
+        }
+        *self.incidents_by_fault.entry(fault).or_default() += harmed.resets;
+    }
+
+    /// A sentence for each cause that has resets whose own record has another one.
+    fn sentences(&self) -> impl Iterator<Item = String> {
+        self.first_victims.iter().map(|(code, &first)| {
+            let all = self.by_cause.get(code).copied().unwrap_or(first);
+            let (has, records) = if first == 1 { ("has", "its record") } else { ("have", "their records") };
+            format!("{first} of the {all} {code} {has} another cause in {records}, made before that was clear")
+        })
+    }
 }
 
 /// Names of peers as in the last record of each that had one.
@@ -96,11 +141,6 @@ impl Tally {
         (self.resets, self.lost)
     }
 
-    /// Whether any resets were lost.
-    pub const fn has_losses(&self) -> bool {
-        self.lost > 0
-    }
-
     /// Counts a record that passed the filters.
     pub fn count(&mut self, reset: &Reset) {
         self.resets += reset.count;
@@ -108,6 +148,7 @@ impl Tally {
             self.sent += reset.count;
         }
         *self.by_cause.entry(reset.cause.code).or_default() += reset.count;
+        *self.settled.by_cause.entry(reset.cause.code).or_default() += reset.count;
         *self.by_fault.entry(reset.cause.fault).or_default() += reset.count;
         self.by_peer.count(reset.peer.address, reset.count);
         if let Some(name) = &reset.peer.name {
@@ -124,24 +165,41 @@ impl Tally {
             self.incidents += reset.count;
             *self.incidents_by_cause.entry(reset.cause.code).or_default() += reset.count;
             *self.incidents_by_fault.entry(reset.cause.fault).or_default() += reset.count;
-            *self.settled_faults.entry(reset.cause.fault).or_default() += reset.count;
+            *self.settled.incidents_by_fault.entry(reset.cause.fault).or_default() += reset.count;
             harmed = self.harm.count(reset);
         }
-        let first = self.first_victims.observe(reset, harmed);
-        self.patterns.observe(reset, first.iter().map(|harmed| harmed.resets).sum());
-        for harmed in first {
-            if let Some(count) = self.settled_faults.get_mut(&harmed.fault) {
-                *count = count.saturating_sub(harmed.resets);
-            }
-            *self.settled_faults.entry(reset.cause.fault).or_default() += harmed.resets;
-            self.harm.retract(&harmed);
+        if let Some(FirstEnd { seq, harmed, keys, .. }) = self.both_ends.observe(reset, harmed.as_ref()) {
+            self.settled.settle_fault(&harmed, reset.cause.fault);
+            let moved = self.harm.move_to_end(&harmed, reset);
+            self.first_victims.replace(&keys, seq, &moved);
         }
+        let first = self.first_victims.observe(reset, harmed.as_ref());
+        let of_other_host = harmed.as_ref().filter(|_| reset.other_end.is_none());
+        self.patterns.observe(reset, of_other_host, first.iter().map(|harmed| harmed.resets).sum());
+        for harmed in first {
+            self.settled.settle(&harmed, reset.cause.code, reset.cause.fault);
+            self.harm.move_to_burst(&harmed, reset);
+        }
+    }
+
+    /// The counts by what all records up to now have shown, and the harm by cause.
+    fn settled(&self) -> (Settled, HarmByCause) {
+        let (mut settled, mut harm) = (self.settled.clone(), self.harm.clone());
+        for harmed in self.patterns.settled_by_silence() {
+            settled.settle(harmed, PATH_LOST_STATE_CODE, Fault::Path);
+            harm.move_to_cause(harmed, PATH_LOST_STATE_CODE);
+        }
+        settled.by_cause.retain(|_, count| *count > 0);
+        (settled, harm)
     }
 
     /// The summary of the run up to now.
     pub fn summary(&self, context: SummaryContext<'_>) -> Summary {
         let SummaryContext { time, duration, last, timeouts, coverage, degraded, sinks } = context;
         let idle_clusters = self.patterns.clusters(timeouts);
+        let (settled, harm) = self.settled();
+        let mut patterns = self.patterns.sentences(&idle_clusters);
+        patterns.extend(settled.sentences());
         let name = |address: IpAddr| self.peer_names.0.peek(&address).cloned();
         let peer = |(address, count)| PeerCount { address, name: name(address), count };
         let backends = self.patterns.backends.rows();
@@ -175,8 +233,9 @@ impl Tally {
                 .collect(),
             groups: self.groups.as_ref().map(Groups::table),
             order: self.patterns.fin_order,
-            patterns: self.patterns.sentences(&idle_clusters),
+            patterns,
             idle_clusters,
+            settled_by_cause: settled.by_cause,
             verdict: String::new(),
             verdict_lines: Vec::new(),
             coverage,
@@ -186,7 +245,7 @@ impl Tally {
             sinks,
         };
         summary.verdict_lines =
-            verdict::lines(&summary, &self.settled_faults, &self.harm.worst(), self.patterns.silence_limit());
+            verdict::lines(&summary, &settled.incidents_by_fault, &harm.worst(), self.patterns.silence_limit());
         summary.verdict = verdict::paragraph(&summary.verdict_lines);
         summary
     }

@@ -1,7 +1,7 @@
 //! Patterns over many resets: idle times that cluster, causes that recur at regular intervals, and bursts. The memory
 //! is bounded.
 
-use std::{collections::BTreeMap, net::IpAddr, num::NonZeroUsize};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroUsize, sync::Arc};
 
 use jiff::Timestamp;
 use lru::LruCache;
@@ -9,10 +9,12 @@ use lru::LruCache;
 use crate::{
     diagnose::{
         connection_view::{FinOrder, ReceivedReset},
-        timeouts::Timeouts,
+        timeouts::{TimeoutOwner, Timeouts},
     },
     model::{Endpoint, FinOrderCounts, IdleCluster, IdleKind, Reset, Role},
     summary::{
+        first_victims::HEALTH_PROBE,
+        harm::Harmed,
         heavy_hitters::HeavyHitters,
         silences::{self, Silences},
     },
@@ -27,12 +29,19 @@ const STEP: f64 = 0.02;
 const MAX_CLUSTER_WIDTH: (f64, f64) = (0.1, 1_000.0);
 /// Most causes and peers whose intervals are measured.
 const MAX_PERIODICITIES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
-/// Resets of one cause within this time are one occurrence.
-const SAME_OCCURRENCE_NS: u64 = 500_000_000;
+/// Longest pauses between resets of one occurrence, nanoseconds. An occurrence goes on until the next longer pause: the first for
+/// single resets, the second for occurrences of several, such as an attempt at each backend.
+const SAME_OCCURRENCE_NS: [u64; 2] = [50_000_000, 500_000_000];
 /// Intervals that a periodicity takes at least, and their largest deviation, relative to the mean.
 const INTERVALS: (u64, f64) = (4, 0.1);
-/// A burst: fewest resets, longest time between two, and longest time in all (nanoseconds).
-const BURST: (u64, u64, u64) = (5, 100_000_000, 10_000_000_000);
+/// Longest occurrence, relative to the interval: in a steady stream no period stands out.
+const OCCURRENCE_PART: f64 = 0.2;
+/// Shortest interval that is a period, seconds: shorter ones are the rate of a stream.
+const PERIOD_MIN_S: f64 = 0.2;
+/// A burst: fewest resets, longest time between two, and longest time in all (nanoseconds). What lasts longer is a permanent state.
+const BURST: (u64, u64, u64) = (5, 100_000_000, 1_000_000_000);
+/// Rate of the resets of a burst, relative to that of all others, from which on it stands out.
+const BURST_RATE: f64 = 5.0;
 /// Most owners of timeouts that a sentence names.
 const MAX_OWNERS: usize = 4;
 /// Most clusters, periodicities and bursts that are reported.
@@ -41,25 +50,52 @@ const MAX_REPORTED: usize = 3;
 /// State of the patterns during a run.
 #[derive(Debug)]
 pub(super) struct Patterns {
-    idle_times: BTreeMap<(IdleKind, i32), IdleCluster>,
+    idle_times: BTreeMap<(IdleKind, i32), IdleTimes>,
     periodicities: LruCache<(&'static str, Option<IpAddr>), Periodicity>,
     burst: Option<ResetBurst>,
     bursts: Vec<ResetBurst>,
+    span: Span,
     pub(super) backends: HeavyHitters<Endpoint>,
     pub(super) fin_order: FinOrderCounts,
-    /// Resets of each cause that only a burst shows, and those before them that turned out to belong to it.
-    by_burst: BTreeMap<&'static str, (u64, u64)>,
     silences: Silences,
 }
 
-/// Regularity of the occurrences of one cause, by running mean and deviation.
+/// Idle times of one step.
+#[derive(Clone, Debug)]
+struct IdleTimes {
+    cluster: IdleCluster,
+    /// Comm of the peer's process, where that is on this host and the same for all of them.
+    peer: Option<Arc<str>>,
+}
+
+/// Regularity of one cause, with occurrences by each of [`SAME_OCCURRENCE_NS`].
 #[derive(Debug, Default)]
 struct Periodicity {
-    occurrences: u64,
+    scales: [Occurrences; 2],
+    /// Occurrences before the first that had another cause, before this one was clear.
+    first_victims: u64,
+}
+
+/// Occurrences, and the intervals between their beginnings by running mean and deviation.
+#[derive(Debug, Default)]
+struct Occurrences {
+    count: u64,
+    /// Begin and last reset of the last one, nanoseconds of `CLOCK_MONOTONIC`.
+    began_ns: u64,
     last_ns: u64,
+    /// Duration of the longest one, nanoseconds.
+    longest_ns: u64,
     mean_s: f64,
     /// Sum of the squared differences from the mean (Welford's algorithm).
     spread: f64,
+}
+
+/// Time over which resets came, but those of floods, which come in records of many.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    resets: u64,
+    first_ns: u64,
+    last_ns: u64,
 }
 
 /// Resets in quick succession.
@@ -81,27 +117,23 @@ impl Default for Patterns {
             periodicities: LruCache::new(MAX_PERIODICITIES),
             burst: None,
             bursts: Vec::new(),
+            span: Span::default(),
             backends: HeavyHitters::default(),
             fin_order: FinOrderCounts::default(),
-            by_burst: BTreeMap::new(),
             silences: Silences::default(),
         }
     }
 }
 
 impl Patterns {
-    /// Adds a record. `first_victims` is the number of resets before it that belong to its burst and had another cause.
-    pub(super) fn observe(&mut self, reset: &Reset, first_victims: u64) {
-        self.silences.observe(reset);
+    /// Adds a record, and what was counted as its harm. `first_victims` is the number of resets before it that belong to its burst
+    /// or checks and had another cause.
+    pub(super) fn observe(&mut self, reset: &Reset, harmed: Option<&Harmed>, first_victims: u64) {
+        self.silences.observe(reset, harmed);
         if !silences::is_bound(reset) {
             self.observe_idle_time(reset);
         }
-        self.observe_time(reset);
-        if matches!(reset.cause.code, "peer-restarted" | "client-ended" | "health-probe") {
-            let (known, first) = self.by_burst.entry(reset.cause.code).or_default();
-            *known += reset.count;
-            *first += first_victims;
-        }
+        self.observe_time(reset, first_victims);
         let is_used = |view: &ReceivedReset<'_>| view.in_use() || view.closed_with_request();
         let Some(view) = ReceivedReset::of(reset).filter(|view| view.has_role(Role::Client) && is_used(view)) else {
             return;
@@ -129,26 +161,30 @@ impl Patterns {
         #[expect(clippy::cast_possible_truncation, reason = "a logarithm of seconds is small")]
         let step = ((ms / 1000.0).ln() / STEP).floor() as i32;
         let seconds = ms / 1000.0;
-        let cluster = self.idle_times.entry((kind, step)).or_insert(IdleCluster {
-            kind,
-            count: 0,
-            from_s: seconds,
-            to_s: seconds,
-            matches: Vec::new(),
+        let peer = reset.other_end.as_ref().and_then(|other| other.process.as_ref()).map(|process| &process.comm);
+        let IdleTimes { cluster, peer: known } = self.idle_times.entry((kind, step)).or_insert_with(|| IdleTimes {
+            cluster: IdleCluster { kind, count: 0, from_s: seconds, to_s: seconds, matches: Vec::new() },
+            peer: peer.cloned(),
         });
         cluster.count += reset.count;
         cluster.from_s = cluster.from_s.min(seconds);
         cluster.to_s = cluster.to_s.max(seconds);
+        known.take_if(|known| Some(&*known) != peer);
     }
 
-    fn observe_time(&mut self, reset: &Reset) {
+    fn observe_time(&mut self, reset: &Reset, first_victims: u64) {
         // Identical resets of a flood come in one record twice a second, which is no rhythm of theirs.
         if reset.count > 1 {
             return;
         }
         let now = reset.internals.ktime_ns;
+        self.span.observe(now);
         for peer in [None, Some(reset.peer.address)] {
-            self.periodicities.get_or_insert_mut((reset.cause.code, peer), Periodicity::default).observe(now);
+            let periodicity = self.periodicities.get_or_insert_mut((reset.cause.code, peer), Periodicity::default);
+            periodicity.observe(now);
+            if reset.cause.code == HEALTH_PROBE {
+                periodicity.first_victims += first_victims;
+            }
         }
         match &mut self.burst {
             Some(burst) if now.saturating_sub(burst.last_ns) <= BURST.1 => burst.grow(reset),
@@ -167,28 +203,30 @@ impl Patterns {
 
     /// Clusters of idle times, the largest first.
     pub(super) fn clusters(&self, timeouts: &Timeouts) -> Vec<IdleCluster> {
-        let mut merged: Vec<(i32, IdleCluster)> = Vec::new();
-        for (&(kind, step), cluster) in &self.idle_times {
+        let mut merged: Vec<(i32, IdleTimes)> = Vec::new();
+        for (&(kind, step), times) in &self.idle_times {
             match merged.last_mut() {
-                Some((last, wide)) if wide.kind == kind && step == *last + 1 => {
+                Some((last, wide)) if wide.cluster.kind == kind && step == *last + 1 => {
                     *last = step;
-                    wide.count += cluster.count;
-                    wide.to_s = cluster.to_s;
+                    wide.cluster.count += times.cluster.count;
+                    wide.cluster.to_s = times.cluster.to_s;
+                    wide.peer.take_if(|peer| Some(&*peer) != times.peer.as_ref());
                 }
-                _ => merged.push((step, cluster.clone())),
+                _ => merged.push((step, times.clone())),
             }
         }
-        let total: u64 = merged.iter().map(|(_, cluster)| cluster.count).sum();
+        let total: u64 = merged.iter().map(|(_, times)| times.cluster.count).sum();
+        let is_cluster = |IdleCluster { count, .. }: &IdleCluster| *count >= MIN_CLUSTER && count * 10 >= total;
         let mut clusters: Vec<IdleCluster> = merged
             .into_iter()
-            .map(|(_, cluster)| cluster)
-            .filter(|cluster| cluster.count >= MIN_CLUSTER && cluster.count * 10 >= total && cluster.is_narrow())
+            .filter(|(_, times)| is_cluster(&times.cluster) && times.cluster.is_narrow())
+            .map(|(_, IdleTimes { mut cluster, peer })| {
+                let middle_ms = f64::midpoint(cluster.from_s, cluster.to_s) * 1000.0;
+                let rows = timeouts.matching_of(middle_ms, peer.as_deref().map(TimeoutOwner::server));
+                cluster.matches = rows.map(|row| format!("{} ({} s)", row.owner, row.seconds)).collect();
+                cluster
+            })
             .collect();
-        for cluster in &mut clusters {
-            let middle = f64::midpoint(cluster.from_s, cluster.to_s);
-            cluster.matches =
-                timeouts.matching(middle * 1000.0).map(|row| format!("{} ({} s)", row.owner, row.seconds)).collect();
-        }
         clusters.sort_by_key(|cluster| std::cmp::Reverse(cluster.count));
         clusters.truncate(MAX_REPORTED);
         clusters
@@ -196,43 +234,41 @@ impl Patterns {
 
     /// The limit of silences that connections survive, as a sentence without its full stop.
     pub(super) fn silence_limit(&self) -> Option<String> {
-        self.silences.limit()
+        self.silences.limits().into_iter().next()
+    }
+
+    /// What was counted for resets that a limit of silences explains, and whose records do not know.
+    pub(super) fn settled_by_silence(&self) -> Vec<&Harmed> {
+        self.silences.settled()
     }
 
     /// One sentence for each pattern.
     pub(super) fn sentences(&self, clusters: &[IdleCluster]) -> Vec<String> {
-        let mut sentences: Vec<String> = self.silences.limit().into_iter().collect();
+        let mut sentences = self.silences.limits();
         sentences.extend(clusters.iter().map(IdleCluster::sentence));
         sentences.extend(self.regular());
         let mut bursts = self.bursts.clone();
         bursts.extend(self.burst.clone().filter(ResetBurst::is_one));
+        bursts.retain(|burst| burst.stands_out(self.span));
         bursts.sort_by_key(|burst| std::cmp::Reverse(burst.count));
         sentences.extend(bursts.iter().take(MAX_REPORTED).map(ResetBurst::sentence));
-        sentences.extend(self.by_burst.iter().filter(|(_, (_, first))| *first > 0).map(|(code, (known, first))| {
-            let all = known + first;
-            format!("{code} is really {all}, not {known}: the first were shown before that was clear")
-        }));
         sentences
     }
 
     /// Sentences on what is regular: a cause as a whole where it is, else a cause with one peer.
     fn regular(&self) -> Vec<String> {
-        let even = |peer: bool| {
+        let even = |is_of_peer: bool| {
             self.periodicities
                 .iter()
-                .filter(move |((_, of), periodicity)| of.is_some() == peer && periodicity.is_even())
+                .filter(move |((_, peer), _)| peer.is_some() == is_of_peer)
+                .filter_map(|(&(code, peer), periodicity)| Some((code, peer, periodicity.period()?)))
         };
-        let whole: Vec<&str> = even(false).map(|(&(code, _), _)| code).collect();
-        let mut regular: Vec<_> =
-            even(false).chain(even(true).filter(|((code, _), _)| !whole.contains(code))).collect();
-        regular.sort_by_key(|(_, periodicity)| std::cmp::Reverse(periodicity.occurrences));
-        let sentence = |(&(code, peer), periodicity): (&(&str, Option<IpAddr>), &Periodicity)| {
+        let whole: Vec<&str> = even(false).map(|(code, ..)| code).collect();
+        let mut regular: Vec<_> = even(false).chain(even(true).filter(|(code, ..)| !whole.contains(code))).collect();
+        regular.sort_by_key(|(.., (_, times))| std::cmp::Reverse(*times));
+        let sentence = |(code, peer, (mean_s, times)): (&str, Option<IpAddr>, (f64, u64))| {
             let of = peer.map_or_else(String::new, |peer| format!(" with {peer}"));
-            format!(
-                "{code}{of} every {}, {} times",
-                human_duration(periodicity.mean_s * 1000.0),
-                periodicity.occurrences
-            )
+            format!("{code}{of} every {}, {times} times", human_duration(mean_s * 1000.0))
         };
         regular.into_iter().take(MAX_REPORTED).map(sentence).collect()
     }
@@ -249,11 +285,11 @@ impl IdleCluster {
         if from == to { from } else { format!("{from} to {to}") }
     }
 
-    /// The first few timeouts that the cluster matches; `None` where it matches none.
+    /// The first few owners whose timeouts the cluster matches; `None` where it matches none.
     fn owners(&self) -> Option<String> {
         let (first, rest) = self.matches.split_at(self.matches.len().min(MAX_OWNERS));
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-        (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
+        (!first.is_empty()).then(|| format!("a default of {}{more}", first.join(", ")))
     }
 
     /// The cluster as a part of a sentence.
@@ -271,7 +307,7 @@ impl IdleCluster {
             IdleKind::Waiting => "ended requests that had waited for an answer for",
         };
         match self.owners() {
-            Some(owners) => format!("{count} resets {what} {length}: {owners}"),
+            Some(owners) => format!("{count} resets {what} {length}, {owners}"),
             None => {
                 format!("{count} resets {what} {length}; no known timeout matches (add yours with --timeouts)")
             }
@@ -280,32 +316,69 @@ impl IdleCluster {
 }
 
 impl Periodicity {
-    fn observe(&mut self, now: u64) {
-        let gap = now.saturating_sub(self.last_ns);
-        if self.occurrences > 0 && gap <= SAME_OCCURRENCE_NS {
+    fn observe(&mut self, now_ns: u64) {
+        for (scale, pause_ns) in self.scales.iter_mut().zip(SAME_OCCURRENCE_NS) {
+            scale.observe(now_ns, pause_ns);
+        }
+    }
+
+    /// The interval, in seconds, and the number of occurrences; `None` where no interval stands out.
+    fn period(&self) -> Option<(f64, u64)> {
+        let even = self.scales.iter().find(|scale| scale.are_even())?;
+        Some((even.mean_s, even.count + self.first_victims))
+    }
+}
+
+impl Occurrences {
+    /// Adds a reset. One that follows the last within `pause_ns` belongs to its occurrence.
+    fn observe(&mut self, now_ns: u64, pause_ns: u64) {
+        if self.count > 0 && now_ns.saturating_sub(self.last_ns) <= pause_ns {
+            self.last_ns = self.last_ns.max(now_ns);
+            self.longest_ns = self.longest_ns.max(self.last_ns.saturating_sub(self.began_ns));
             return;
         }
-        if self.occurrences > 0 {
-            let seconds = std::time::Duration::from_nanos(gap).as_secs_f64();
+        if self.count > 0 {
+            let seconds = seconds(now_ns.saturating_sub(self.began_ns));
             let before = seconds - self.mean_s;
             self.mean_s += before / self.intervals_with(1);
             self.spread += before * (seconds - self.mean_s);
         }
-        self.occurrences += 1;
-        self.last_ns = now;
+        self.count += 1;
+        (self.began_ns, self.last_ns) = (now_ns, now_ns);
     }
 
     /// Number of intervals so far, plus `more`.
-    fn intervals_with(&self, more: u64) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "no run has so many occurrences")]
-        let intervals = (self.occurrences.saturating_sub(1) + more) as f64;
-        intervals
+    const fn intervals_with(&self, more: u64) -> f64 {
+        number(self.count.saturating_sub(1) + more)
     }
 
-    fn is_even(&self) -> bool {
+    /// Whether they come at equal intervals, and are short beside these.
+    fn are_even(&self) -> bool {
         let deviation = (self.spread / self.intervals_with(0).max(1.0)).sqrt();
-        self.occurrences > INTERVALS.0 && deviation <= self.mean_s * INTERVALS.1
+        self.count > INTERVALS.0
+            && self.mean_s >= PERIOD_MIN_S
+            && deviation <= self.mean_s * INTERVALS.1
+            && seconds(self.longest_ns) <= self.mean_s * OCCURRENCE_PART
     }
+}
+
+impl Span {
+    fn observe(&mut self, now_ns: u64) {
+        self.first_ns = if self.resets == 0 { now_ns } else { self.first_ns.min(now_ns) };
+        self.last_ns = self.last_ns.max(now_ns);
+        self.resets += 1;
+    }
+}
+
+/// Nanoseconds as seconds.
+const fn seconds(ns: u64) -> f64 {
+    std::time::Duration::from_nanos(ns).as_secs_f64()
+}
+
+/// A count as a number to divide by.
+#[expect(clippy::cast_precision_loss, reason = "no run has so many resets")]
+const fn number(count: u64) -> f64 {
+    count as f64
 }
 
 impl ResetBurst {
@@ -328,17 +401,68 @@ impl ResetBurst {
         self.code = self.code.filter(|&code| code == reset.cause.code);
     }
 
-    /// Whether the resets are a burst. What lasts longer is a permanent state.
     fn is_one(&self) -> bool {
         self.count >= BURST.0 && self.last_ns.saturating_sub(self.start_ns) <= BURST.2
+    }
+
+    /// Whether its resets come much faster than all others: a part of a steady stream is no burst.
+    fn stands_out(&self, all: Span) -> bool {
+        let length_ns = self.last_ns.saturating_sub(self.start_ns);
+        let rest_ns = all.last_ns.saturating_sub(all.first_ns).saturating_sub(length_ns);
+        let others = all.resets.saturating_sub(self.count);
+        number(self.count) * seconds(rest_ns) >= BURST_RATE * number(others) * seconds(length_ns)
     }
 
     fn sentence(&self) -> String {
         let Self { start, count, peer, code, .. } = self;
         let time = start.strftime("%H:%M:%S UTC");
-        let length = std::time::Duration::from_nanos(self.last_ns.saturating_sub(self.start_ns)).as_secs_f64();
+        let length = seconds(self.last_ns.saturating_sub(self.start_ns));
         let with = peer.map_or_else(|| "several peers".to_owned(), |peer| peer.to_string());
         let what = code.map_or_else(String::new, |code| format!(", all {code}"));
         format!("{count} resets within {} at {time}, with {with}{what}", human_duration(length * 1000.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The period of resets at these milliseconds, in milliseconds and how often.
+    fn period(times_ms: impl IntoIterator<Item = u64>) -> Option<(f64, u64)> {
+        let mut periodicity = Periodicity::default();
+        times_ms.into_iter().for_each(|ms| periodicity.observe((1 + ms) * 1_000_000));
+        periodicity.period().map(|(mean_s, times)| ((mean_s * 1e3).round(), times))
+    }
+
+    /// Irregular steps between a tenth and two of the mean, milliseconds.
+    fn irregular(count: u64, mean: u64) -> impl Iterator<Item = u64> {
+        let mut at = 0;
+        (0..count).map(move |number| {
+            at += mean * (1 + number * 7 % 20) / 10;
+            at
+        })
+    }
+
+    #[test]
+    fn periods_are_told_where_they_stand_out() {
+        assert_eq!(period((0..10).map(|number| number * 5_000)), Some((5_000.0, 10)));
+        // A health check, also a fast one.
+        assert_eq!(period((0..30).map(|number| number * 300 + number % 3)), Some((300.0, 30)));
+        // A loop that tries three backends, each a while after the other.
+        let tries = (0..10).flat_map(|number| [0, 300, 600].map(|ms| number * 5_000 + ms));
+        assert_eq!(period(tries), Some((5_000.0, 10)));
+    }
+
+    #[test]
+    fn a_steady_stream_has_no_period() {
+        for gap in [1, 10, 49, 51, 100, 199] {
+            assert_eq!(period((0..3_000).map(|number| number * gap)), None, "{gap}");
+        }
+        for mean in [5, 30, 60, 200, 700] {
+            assert_eq!(period(irregular(2_000, mean)), None, "{mean}");
+        }
+        // Half of the time something is wrong.
+        let phases = (0..10).flat_map(|number| (0..50).map(move |step| number * 5_000 + step * 50));
+        assert_eq!(period(phases), None);
     }
 }

@@ -127,10 +127,10 @@ fn look_then(others: &[WorstCause]) -> Option<String> {
 
 /// A cause with its count, process and place.
 fn in_short(worst: &WorstCause) -> String {
-    let WorstCause { spec, resets, incidents, place } = worst;
+    let WorstCause { spec, resets, incidents, is_steady, place } = worst;
     let count = match (resets, incidents) {
         (1, _) => "once".to_owned(),
-        (resets, incidents) if resets == incidents => format!("{resets} times"),
+        (resets, incidents) if resets == incidents || *is_steady => format!("{resets} times"),
         (resets, 1) => format!("{resets} in one burst"),
         (resets, incidents) => format!("{resets} resets in {incidents} bursts"),
     };

@@ -1,6 +1,7 @@
 //! Small tools without state of their own, which every stage may use. None of them knows a stage.
 
 pub(crate) mod buffer_size;
+mod counted;
 pub mod degraded;
 mod human_duration;
 pub(crate) mod messages;
@@ -17,4 +18,4 @@ pub(crate) mod text_position;
 pub(crate) mod time_span;
 mod variant_name;
 
-pub(crate) use self::{human_duration::human_duration, variant_name::serde_variant_name};
+pub(crate) use self::{counted::counted, human_duration::human_duration, variant_name::serde_variant_name};

@@ -12,8 +12,8 @@ use rsttrace_common::{
 use super::{
     Case, case,
     events::{
-        NOW_JIFFIES, NOW_NS, ago, answers, client, ended, established, held_by, listener, owner, sent, server, ticks,
-        time_wait, v4, without_socket,
+        NOW_JIFFIES, NOW_NS, ago, answers, client, closed, ended, established, exchanged, held_by, listener, owner,
+        sent, server, ticks, time_wait, v4, without_socket,
     },
 };
 
@@ -251,7 +251,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         before: &[(4, killed_server)],
-        ..case("a request after an idle close, and the server was killed later", "keepalive-race", |event| {
+        ..case("a request after an idle close, and the server was killed later", "reused-closed-connection", |event| {
             time_wait(event, tcp::FIN_WAIT2);
             ended(event, 3_000.0, tcp::FIN_WAIT2, ROLE_SERVER);
             event.ending.last_data = LAST_DATA_SENT;
@@ -416,11 +416,38 @@ pub(super) const CASES: &[Case] = &[
         ended(event, 30.0, tcp::FIN_WAIT2, ROLE_SERVER);
         (event.ending.last_data, event.ending.idle_jiffies) = (LAST_DATA_SENT, 0);
     }),
-    case("a request after a close that is long over, at the listener", "keepalive-race", |event| {
+    case("a request after a close that is long over, at the listener", "reused-closed-connection", |event| {
         listener(event, 6);
         answers(event, tcp_flag::ACK | tcp_flag::PSH);
         ended(event, 70_000.0, tcp::FIN_WAIT2, ROLE_SERVER);
         event.ending.last_data = LAST_DATA_SENT;
+    }),
+    case("a request two seconds after the server had closed an idle connection", "reused-closed-connection", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 2_000.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        event.ending.last_data = LAST_DATA_SENT;
+        owner(event, "nginx", 812, PROVENANCE_LISTEN);
+    }),
+    case("a request so soon after an idle close that a slow path may have delayed it", "keepalive-race", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 600.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        event.ending.last_data = LAST_DATA_SENT;
+    }),
+    case("a request that came before the FIN was acknowledged, late", "keepalive-race", |event| {
+        answers_after_close(event, tcp::FIN_WAIT1, 2_000);
+    }),
+    case("a request after more round trips than data that crossed the FIN take", "reused-closed-connection", |event| {
+        answers_after_close(event, tcp::FIN_WAIT2, 600);
+    }),
+    case("more of an upload seconds after an early answer", "reused-closed-connection", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 3_000.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        (event.ending.last_data, event.ending.idle_jiffies) = (LAST_DATA_SENT, 0);
+    }),
+    case("data seconds after a close without an answer", "data-after-close", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 3_000.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        event.ending.bytes_sent = 0;
     }),
     case("a request that lay unread when the idle timer went off", "keepalive-race", |event| {
         sent(event, 11, tcp::ESTABLISHED);
@@ -723,4 +750,15 @@ fn resets_in_close_wait(event: &mut ResetEvent, role: u8, received_ms: u32, sent
     (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(received_ms), ticks(sent_ms));
     owner(event, "haproxy", 33, PROVENANCE_CONNECT);
     held_by(event, "haproxy", 33);
+}
+
+/// Answers data so many milliseconds after a server's close, which came after two seconds of silence.
+fn answers_after_close(event: &mut ResetEvent, state: u8, closed_ms: u32) {
+    server(event, state);
+    sent(event, 8, state);
+    answers(event, tcp_flag::ACK | tcp_flag::PSH);
+    exchanged(event, 401, 1893, closed_ms + 2_000);
+    event.last_send_jiffies = ticks(closed_ms + 1_996);
+    closed(event, f64::from(closed_ms));
+    event.unacked_bytes = u32::from(state == tcp::FIN_WAIT1);
 }
