@@ -30,7 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cgroup_mounts", &[]),
     ("cgroup_path", &[]),
     // The codes that `--cause` takes are those of the catalogue.
-    ("cli", &["diagnose", "format", "load", "model", "sink", "util"]),
+    ("cli", &["diagnose", "format", "load", "model", "report", "sink", "util"]),
     (
         "commands",
         &[
@@ -47,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "model",
             "pipeline",
             "replay",
+            "report",
             "sandbox",
             "sink",
             "util",
@@ -103,6 +104,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "metrics",
             "model",
             "replay",
+            "report",
             "sandbox",
             "sd_notify",
             "sink",
@@ -112,6 +114,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("replay", &["model", "util"]),
+    // A page of what the summary concludes, with the known timeouts as lines and each incident as its block of text.
+    ("report", &["diagnose", "format", "model", "summary", "util"]),
     ("sandbox", &["util"]),
     ("sd_notify", &["util"]),
     // Each destination has its own form of a record, and most are one of the formats.

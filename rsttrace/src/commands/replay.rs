@@ -8,8 +8,12 @@ use crate::{
     diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
     exit::Failure,
     filter::RecordFilter,
-    pipeline::replayed::{self, Replay},
+    pipeline::{
+        replayed::{self, Replay},
+        report_file::{ReportFile, own_command},
+    },
     replay::{Inputs, TimeRange, parse_moment},
+    report::ReportOrigin,
 };
 
 /// Replays the inputs. Blocks meanwhile. Fails with status 2 when an input or a file of options cannot be read, and as
@@ -31,13 +35,23 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
     if rediagnose && inputs.len() > 1 {
         return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
     }
-    replayed::run(Replay {
-        filter: RecordFilter::for_recording(filters)?,
+    let filter = RecordFilter::for_recording(filters)?;
+    let is_filtered = !filter.is_everything() || times.since.is_some() || times.until.is_some();
+    let origin = || ReportOrigin { command: own_command(), is_filtered, ..ReportOrigin::default() };
+    let file = output.report.as_deref().map(ReportFile::create).transpose()?;
+    let replayed = replayed::run(Replay {
+        report: file.is_some().then(origin),
+        filter,
         diagnosis: Diagnosis::new(Timeouts::read(timeouts.as_deref())?, ProgramHints::read(hints.as_deref())?),
         output,
         rediagnose,
         inputs: Inputs::open(&inputs, range).map_err(Failure::usage)?,
-    })
+    })?;
+    if let (Some(file), Some(report)) = (file, &replayed.report) {
+        let format = ReportFile::format(file.path());
+        file.write(&report.document(format))?;
+    }
+    replayed.checked()
 }
 
 /// The times that are read. Fails with status 2 where they are none, or none is between them.

@@ -218,6 +218,25 @@ impl Formatter for LongFormatter {
     }
 }
 
+/// Rows of the block of an incident, for a page: name and value. A row without a name continues the one before. `further` are
+/// the further records of the incident. Ports have no names, which differ between hosts.
+pub(crate) fn rows(reset: &Reset, further: &[Arc<Reset>], options: &TextOptions) -> Vec<(String, String)> {
+    let mut formatter = LongFormatter { service_names: ServiceNames::none(), ..LongFormatter::new(options.clone()) };
+    let mut text = Vec::new();
+    // A vector takes everything.
+    let _ignored = formatter.block(reset, &mut text);
+    for further in further {
+        let _ignored = formatter.append(further, reset.internals.ktime_ns, &mut text);
+    }
+    let text = String::from_utf8_lossy(&text);
+    // The first line is the title.
+    let split = |line: &str| {
+        let (name, value) = (line.get(2..INDENT - 1)?, line.get(INDENT..)?);
+        Some((name.trim_end().to_owned(), value.to_owned()))
+    };
+    text.lines().skip(1).filter_map(split).collect()
+}
+
 /// Writes one row of a block; without a name it continues the one above.
 fn row(out: &mut dyn Write, name: &str, value: &dyn Display) -> io::Result<()> {
     writeln!(out, "  {name:<10} {value}")

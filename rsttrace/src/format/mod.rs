@@ -4,7 +4,7 @@ mod dated;
 pub(crate) mod fields;
 mod fold;
 pub(crate) mod json;
-mod long;
+pub(crate) mod long;
 pub(crate) mod summary_text;
 pub(crate) mod text;
 mod unapplied_line;

@@ -2,9 +2,11 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _, sync::Arc};
 
+use jiff::Timestamp;
+
 use crate::{
-    diagnose::catalogue::{self, CauseSpec},
-    model::{CauseConfidence, Direction, Endpoint, Fault, Reset, Role, internals::Ending},
+    diagnose::catalogue,
+    model::{CauseConfidence, Direction, Endpoint, Fault, Finding, Reset, Role, internals::Ending},
 };
 
 /// Longest time between two resets of one burst, nanoseconds: what breaks together is one incident.
@@ -29,6 +31,12 @@ struct Harm {
     weight: u64,
     /// Time of the last reset, nanoseconds of `CLOCK_MONOTONIC`.
     last_ns: u64,
+    /// Times of the first and the last reset on the wall clock; `None` before the first one.
+    span: Option<(Timestamp, Timestamp)>,
+    /// Resets of which the cause is certain, likely and a guess.
+    confidences: [u64; 3],
+    /// Side that has something to change by the last reset.
+    fault: Option<Fault>,
     /// Resets by process and place, of the first [`PLACES_MAX`] different ones.
     places: Vec<(Example, u64)>,
 }
@@ -41,6 +49,8 @@ pub(super) struct Harmed {
     pub(super) resets: u64,
     /// Weight of the incident that it began; `None` if it was a further one of its burst.
     incident: Option<u64>,
+    /// Index of its confidence.
+    confidence: usize,
     example: Example,
 }
 
@@ -71,15 +81,6 @@ impl Example {
     }
 }
 
-/// The cause to look at first.
-pub(super) struct WorstCause {
-    pub(super) spec: &'static CauseSpec,
-    pub(super) resets: u64,
-    pub(super) incidents: u64,
-    /// Process and place, as `python3 → 10.77.2.2:7999`; empty where neither is known. Untrusted.
-    pub(super) place: String,
-}
-
 impl HarmByCause {
     /// Counts a record that passed the filters. Returns what was counted; `None` for a harmless one.
     pub(super) fn count(&mut self, reset: &Reset) -> Option<Harmed> {
@@ -97,13 +98,18 @@ impl HarmByCause {
             harm.weight += weight;
         }
         harm.last_ns = harm.last_ns.max(now);
+        let (first, last) = harm.span.get_or_insert((reset.time, reset.time));
+        (*first, *last) = (reset.time.min(*first), reset.time.max(*last));
+        harm.confidences[index(reset.cause.confidence)] += reset.count;
+        harm.fault = Some(reset.cause.fault);
         let example = Example::of(reset);
         if let Some((_, count)) = harm.places.iter_mut().find(|(place, _)| *place == example) {
             *count += reset.count;
         } else if harm.places.len() < PLACES_MAX {
             harm.places.push((example.clone(), reset.count));
         }
-        Some(Harmed { key, fault: reset.cause.fault, resets: reset.count, incident, example })
+        let confidence = index(reset.cause.confidence);
+        Some(Harmed { key, fault: reset.cause.fault, resets: reset.count, incident, confidence, example })
     }
 
     /// Takes back what was counted for a record, which has another cause than it seemed.
@@ -117,6 +123,8 @@ impl HarmByCause {
         if let Some((_, count)) = harm.places.iter_mut().find(|(place, _)| *place == harmed.example) {
             *count = count.saturating_sub(harmed.resets);
         }
+        let sure = &mut harm.confidences[harmed.confidence];
+        *sure = sure.saturating_sub(harmed.resets);
         if harm.resets == 0 {
             self.0.remove(&harmed.key);
         }
@@ -124,23 +132,45 @@ impl HarmByCause {
 
     /// The causes with the most harm, the worst first, at most [`WORST_MAX`]; none where nothing has to be mended. What weighs
     /// less than a tenth of the worst is left out.
-    pub(super) fn worst(&self) -> Vec<WorstCause> {
+    pub(super) fn worst(&self) -> Vec<Finding> {
         let mut all: Vec<_> = self.0.iter().collect();
         all.sort_by_key(|(_, harm)| Reverse((harm.weight, harm.resets)));
         let least = all.first().map_or(0, |(_, harm)| harm.weight / 10);
         let worst = all.into_iter().take(WORST_MAX).take_while(|(_, harm)| harm.weight >= least);
-        worst.filter_map(|(key, harm)| harm.as_worst(key)).collect()
+        worst.filter_map(|(key, harm)| harm.finding(key)).collect()
     }
 }
 
 impl Harm {
-    fn as_worst(&self, &(code, is_sent): &(&'static str, bool)) -> Option<WorstCause> {
+    fn finding(&self, &(code, is_sent): &(&'static str, bool)) -> Option<Finding> {
         let direction = if is_sent { Direction::Sent } else { Direction::Received };
         let spec = catalogue::find_in(code, direction)?;
         // The most frequent one; of several the first.
         let worst = self.places.iter().rev().max_by_key(|(_, count)| *count);
         let place = worst.map_or_else(String::new, |(example, count)| place(example, *count, self.resets));
-        Some(WorstCause { spec, resets: self.resets, incidents: self.incidents, place })
+        let (first, last) = self.span?;
+        Some(Finding {
+            code: spec.code,
+            direction,
+            fault: self.fault.unwrap_or(spec.fault),
+            summary: spec.summary,
+            advice: spec.advice,
+            resets: self.resets,
+            bursts: self.incidents,
+            confidences: self.confidences,
+            first,
+            last,
+            place,
+        })
+    }
+}
+
+/// Index of a confidence among the counts: certain, likely, a guess.
+const fn index(confidence: CauseConfidence) -> usize {
+    match confidence {
+        CauseConfidence::Certain => 0,
+        CauseConfidence::Likely => 1,
+        CauseConfidence::Guess => 2,
     }
 }
 

@@ -5,7 +5,7 @@ mod display;
 mod first_victims;
 mod groups;
 mod harm;
-mod heavy_hitters;
+pub(crate) mod heavy_hitters;
 pub mod patterns;
 mod silences;
 mod verdict;
@@ -179,14 +179,16 @@ impl Tally {
             idle_clusters,
             verdict: String::new(),
             verdict_lines: Vec::new(),
+            settled_faults: self.settled_faults.clone(),
+            findings: self.harm.worst(),
+            rhythms: self.patterns.rhythms(),
             coverage,
             degraded: degraded::grouped(degraded).iter().map(ToString::to_string).collect(),
             limits: degraded::limits(degraded).unwrap_or_default(),
             heading: String::new(),
             sinks,
         };
-        summary.verdict_lines =
-            verdict::lines(&summary, &self.settled_faults, &self.harm.worst(), self.patterns.silence_limit());
+        summary.verdict_lines = verdict::lines(&summary, self.patterns.silence_limit());
         summary.verdict = verdict::paragraph(&summary.verdict_lines);
         summary
     }
