@@ -25,6 +25,7 @@ pub(super) fn html(comparison: &Comparison) -> String {
         None => "none",
     };
     let [claim, rest @ ..] = &comparison.sentences()[..] else { return String::new() };
+    let [before, after] = plots::silence_plot::plots_of_both(&comparison.before, &comparison.after);
     let body = html! {
         header {
             h1 { "TCP resets before and after" @if !page::hosts(&comparison.before).is_empty() { ", " (page::hosts(&comparison.before)) } }
@@ -38,8 +39,8 @@ pub(super) fn html(comparison: &Comparison) -> String {
             }
             @if let Some(plot) = rates(comparison) { (page::figure(&plot)) }
             div.pairs {
-                @for (name, report) in [("Before", &comparison.before), ("After", &comparison.after)] {
-                    (side(name, report))
+                @for (name, report, plot) in [("Before", &comparison.before, before), ("After", &comparison.after, after)] {
+                    (side(name, report, plot.as_ref()))
                 }
             }
         }
@@ -48,14 +49,14 @@ pub(super) fn html(comparison: &Comparison) -> String {
 }
 
 /// One of the two reports in short.
-fn side(name: &str, report: &Report) -> Markup {
+fn side(name: &str, report: &Report, plot: Option<&Plot>) -> Markup {
     html! {
         section {
             h2 { (name) }
             @if let Some(span) = report.span {
                 p.quiet { (shown::range(span, &report.zone)) " " (shown::zone_name(span.0, &report.zone)) }
             }
-            @if let Some(plot) = plots::silence_plot::plot(report) {
+            @if let Some(plot) = plot {
                 figure { @if let Some(narrow) = &plot.narrow { (narrow) } }
             }
             h2 { "Can I trust this?" }

@@ -102,6 +102,16 @@ impl Area {
             rect class=(class) x=(position(x)) y=(position(y)) width=(position(width)) height=(position(height)) {}
         }
     }
+
+    /// A filled rectangle with a title.
+    pub(super) fn titled_bar(self, class: &str, title: &str) -> Markup {
+        let Self { x, y, width, height } = self;
+        html! {
+            rect class=(class) x=(position(x)) y=(position(y)) width=(position(width)) height=(position(height)) {
+                title { (title) }
+            }
+        }
+    }
 }
 
 /// Text, with its beginning, middle or end (by its class: none, `m`, `e`) at a place.

@@ -114,7 +114,7 @@ pub(super) fn verdict(panel: &VerdictPanel) -> Markup {
             @if !panel.claim.is_empty() { p.claim { (panel.claim) } }
             dl { @for (name, texts) in &panel.rows {
                 dt { (name) }
-                @for text in texts { dd { (text) } }
+                @for text in texts { dd.todo[*name == "what to do"] { (text) } }
             } }
         }
     }

@@ -1,6 +1,6 @@
 //! Scales: values to positions in a drawing, and the values that an axis names.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, civil::Time, tz::TimeZone};
 
 use crate::util::human_duration;
 
@@ -63,8 +63,8 @@ impl TimeScale {
 
     /// Positions and names of round times, as many as there is room for.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
-        // A name takes some 60 units.
-        let room = ((self.right - self.left) / 84.0).floor().max(2.0);
+        // A name takes up to 60 units.
+        let room = ((self.right - self.left) / 72.0).floor().max(2.0);
         let range = self.to_ms - self.from_ms;
         let fits = |step: &&i64| as_f64(range / **step) <= room;
         let step = TIME_STEPS_MS.iter().find(fits).copied().unwrap_or(range / 4 + 1);
@@ -76,13 +76,18 @@ impl TimeScale {
         times.map(|time| (self.x(time), self.name(time, step))).collect()
     }
 
+    fn is_midnight(&self, time: Timestamp) -> bool {
+        time.to_zoned(self.zone.clone()).time() == Time::midnight()
+    }
+
     fn name(&self, time_ms: i64, step_ms: i64) -> String {
         let Some(time) = timestamp(time_ms) else { return String::new() };
         let form = match step_ms {
             ..1_000 => "%H:%M:%S%.1f",
             ..60_000 => "%H:%M:%S",
-            ..DAY_MS if self.to_ms - self.from_ms <= DAY_MS => "%H:%M",
-            ..DAY_MS => "%d %b %H:%M",
+            // A day begins with its name.
+            ..DAY_MS if !self.is_midnight(time) => "%H:%M",
+            ..DAY_MS => "%d %b",
             _ if self.to_ms - self.from_ms < 300 * DAY_MS => "%d %b",
             _ => "%b %Y",
         };

@@ -2,7 +2,8 @@
 
 use rsttrace_common::abi::tcp;
 
-use crate::model::{Direction, Reset};
+use super::shown::number;
+use crate::model::{Direction, Finding, Reset};
 
 /// Counts over the incidents of one cause in one direction.
 #[derive(Clone, Debug, Default)]
@@ -53,19 +54,20 @@ impl CommonSigns {
     }
 
     /// Explanations that these incidents rule out, one sentence each, with the numbers; none that the cause itself names.
-    pub(super) fn ruled_out(&self, code: &str, direction: Direction) -> Vec<String> {
+    pub(super) fn ruled_out(&self, finding: &Finding) -> Vec<String> {
+        let Finding { code, direction, resets, .. } = *finding;
         let mut sentences = Vec::new();
         let is_forged = matches!(code, "injected" | "policy" | "path-lost-state" | "idle-timeout-path");
         if direction == Direction::Received && !is_forged {
             if self.timestamp_known > 0 && self.with_timestamp == self.timestamp_known {
                 sentences.push(format!(
-                    "Not made by a device on the path: the reset had the connection's TCP timestamp in {}.",
-                    of(self.with_timestamp, self.timestamp_known)
+                    "Not made by a device on the path: {} had the connection's TCP timestamp.",
+                    all(self.timestamp_known, resets)
                 ));
             } else if self.ttl_known > 0 && self.ttl_equal == self.ttl_known {
                 sentences.push(format!(
-                    "No sign of a device on the path: the reset had the TTL of the peer's handshake in {}.",
-                    of(self.ttl_equal, self.ttl_known)
+                    "No sign of a device on the path: {} had the TTL of the peer's handshake.",
+                    all(self.ttl_known, resets)
                 ));
             }
         }
@@ -75,26 +77,26 @@ impl CommonSigns {
         );
         if direction == Direction::Received && self.with_socket > 0 && self.after_fin == 0 && !is_race {
             sentences.push(format!(
-                "Not a connection that the peer had closed in order: no FIN had come in {}.",
-                of(self.with_socket, self.with_socket)
+                "Not a connection that the peer had closed in order: no FIN had come before {}.",
+                all(self.with_socket, resets)
             ));
         }
         let is_loss = code.contains("retransm") || code.contains("timeout") || code.contains("unreachable");
         if self.retransmits_known > 0 && self.retransmitted == 0 && !is_loss {
             sentences.push(format!(
-                "Not packet loss: nothing had been retransmitted in {}.",
-                of(self.retransmits_known, self.retransmits_known)
+                "Not packet loss: nothing had been retransmitted before {}.",
+                all(self.retransmits_known, resets)
             ));
         }
         sentences
     }
 }
 
-/// A share in words.
-fn of(part: u64, all: u64) -> String {
-    match (part, all) {
-        (1, 1) => "the only case".to_owned(),
-        (part, all) if part == all => format!("all {all} cases"),
-        (part, all) => format!("{part} of {all} cases"),
+/// All incidents of a cause, of which so many show a sign, in words.
+fn all(known: u64, resets: u64) -> String {
+    match (known, resets) {
+        (_, 1) => "it".to_owned(),
+        (known, resets) if known >= resets => "all of them".to_owned(),
+        (known, _) => format!("all {} that show it", number(known)),
     }
 }

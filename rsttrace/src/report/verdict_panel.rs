@@ -40,13 +40,16 @@ impl VerdictPanel {
             Fault::Unknown | Fault::None => "It is not known who can fix it",
         };
         let signs = report.signs_of(finding);
-        let mut rows = vec![("cause", vec![in_short(finding)]), ("how sure", vec![certainty(finding)])];
-        rows.push(("when", vec![when(report, finding)]));
-        rows.push(("what to do", vec![report.advice_for(finding)]));
+        let mut rows = vec![
+            ("what to do", vec![report.advice_for(finding)]),
+            ("cause", vec![in_short(finding)]),
+            ("how sure", vec![certainty(finding)]),
+            ("when", vec![when(report, finding)]),
+        ];
         let lines = |name: &'static str| report.summary.verdict_lines.iter().filter(move |(of, _)| *of == name);
         let patterns = lines("timing").chain(lines("backends")).map(|(_, line)| line.clone()).collect();
         rows.push(("pattern", patterns));
-        let mut not = signs.ruled_out(finding.code, finding.direction);
+        let mut not = signs.ruled_out(finding);
         not.extend(other_sides(report, finding));
         rows.push(("it is not", not));
         let lost =

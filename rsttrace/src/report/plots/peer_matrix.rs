@@ -73,7 +73,7 @@ pub(super) fn plot(report: &Report) -> Option<Plot> {
         let error = number(report.pairs_error);
         sentences.push(format!("There were too many pairs to count each; a number may be too small by {error}."));
     }
-    Some(Plot { id: "peers", title: "Who with whom", sentences, wide: table, narrow: None, table: None })
+    Some(Plot { id: "peers", title: "Processes and peers", sentences, wide: table, narrow: None, table: None })
 }
 
 fn sentence(report: &Report, peers: &[PeerKey]) -> String {

@@ -11,18 +11,20 @@ use crate::report::{
     fault_counts::{FAULTS, FaultCounts, class, label},
     marks::{Area, Canvas, DataTable, Plot, all, dot, line, text},
     page::{COLORS, PLOT_STYLE},
-    scales::{LogScale, TimeScale, count_f64},
+    scales::{LogScale, TimeScale, as_f64, count_f64},
     shown::{self, counted, number},
 };
 
 const ID: &str = "silence";
 const TITLE: &str = "Silence before each reset";
-/// Shortest silence that is told apart, milliseconds.
-const SHORTEST_MS: f64 = 1.0;
+/// Shortest silence that is told apart, milliseconds: shorter ones are no timeouts, and would take half of the drawing.
+const SHORTEST_MS: f64 = 10.0;
 /// Shortest silence for which there is a plot, milliseconds: shorter ones are no timeouts.
 const WORTH_MS: f64 = 500.0;
 /// Most cells of binned incidents in a drawing.
-const CELLS_MAX: usize = 1_500;
+const CELLS_MAX: usize = 2_500;
+/// Height and width of the smallest cells. They are wide, because lines of equal silences are what matters.
+const CELL: (f64, f64) = (2.0, 8.0);
 /// Least distance between two labels of timeouts.
 const LABEL_DISTANCE: f64 = 14.0;
 
@@ -86,7 +88,21 @@ impl Silences {
 
 /// The plot; `None` where there was no silence worth the name.
 pub(in crate::report) fn plot(report: &Report) -> Option<Plot> {
-    let silences = Silences::of(report)?;
+    Some(plot_of(report, &Silences::of(report)?))
+}
+
+/// The plots of two reports, on one scale of silences.
+pub(in crate::report) fn plots_of_both(before: &Report, after: &Report) -> [Option<Plot>; 2] {
+    let mut both = [Silences::of(before), Silences::of(after)];
+    let all = || both.iter().flatten();
+    let low = all().map(|silences| silences.low).fold(f64::MAX, f64::min);
+    let high = all().map(|silences| silences.high).fold(0.0, f64::max);
+    both.iter_mut().flatten().for_each(|silences| (silences.low, silences.high) = (low, high));
+    let [before_silences, after_silences] = both;
+    [before_silences.map(|of| plot_of(before, &of)), after_silences.map(|of| plot_of(after, &of))]
+}
+
+fn plot_of(report: &Report, silences: &Silences) -> Plot {
     let clusters = &report.summary.idle_clusters;
     let mut sentences: Vec<String> = clusters.iter().map(|cluster| format!("{}.", cluster.sentence())).collect();
     if sentences.is_empty() {
@@ -94,18 +110,21 @@ pub(in crate::report) fn plot(report: &Report) -> Option<Plot> {
     }
     sentences
         .push("A dot is an incident; a timeout shows as a line of dots. Grey lines are known timeouts.".to_owned());
+    if silences.low <= SHORTEST_MS {
+        sentences.push("Those of up to 10 ms are at the bottom.".to_owned());
+    }
     if !silences.binned.is_empty() {
         let count = silences.binned.iter().map(|bin| bin.counts.total()).sum();
         sentences.push(format!("{} are shown as shaded cells.", counted(count, "further incident")));
     }
-    Some(Plot {
+    Plot {
         id: ID,
         title: TITLE,
         sentences,
-        wide: drawing(report, &silences, Canvas::wide(ID, 400.0)),
-        narrow: Some(drawing(report, &silences, Canvas::narrow(ID, 360.0))),
-        table: Some(table(report, &silences)),
-    })
+        wide: drawing(report, silences, Canvas::wide(ID, 400.0)),
+        narrow: Some(drawing(report, silences, Canvas::narrow(ID, 360.0))),
+        table: Some(table(report, silences)),
+    }
 }
 
 /// The plot as a file of its own.
@@ -153,7 +172,7 @@ fn marks(report: &Report, silences: &Silences, canvas: Canvas) -> Markup {
     let (left, right, top, bottom) = if canvas.is_narrow {
         (52.0, canvas.width - 8.0, 14.0, canvas.height - 28.0)
     } else {
-        (70.0, canvas.width - 226.0, 14.0, canvas.height - 34.0)
+        (70.0, canvas.width - 236.0, 14.0, canvas.height - 34.0)
     };
     let times = || silences.dots.iter().map(|dot| dot.time_ms).chain(silences.binned.iter().map(|bin| bin.time_ms));
     let span = report.span.map(|(from, to)| (from.as_millisecond(), to.as_millisecond()));
@@ -218,11 +237,18 @@ fn clusters(clusters: &[IdleCluster], silence: LogScale, plane: Area) -> Markup 
 }
 
 fn cluster_names(clusters: &[IdleCluster], silence: LogScale, plane: Area) -> Markup {
-    all(clusters.iter().map(|cluster| {
+    let mut taken: Vec<f64> = Vec::new();
+    all(clusters.iter().filter_map(|cluster| {
         let name = format!("{} × after {}", number(cluster.count), cluster.length());
-        let above = silence.at(cluster.to_s * 1e3) - 11.0;
-        let y = if above < plane.y + 10.0 { silence.at(cluster.from_s * 1e3) + 20.0 } else { above };
-        text(plane.x + 6.0, y, "strong", &name)
+        let places = [silence.at(cluster.to_s * 1e3) - 11.0, silence.at(cluster.from_s * 1e3) + 20.0];
+        let is_free = |y: &f64| {
+            *y > plane.y + 10.0
+                && *y < plane.y + plane.height
+                && taken.iter().all(|other| (other - y).abs() >= LABEL_DISTANCE)
+        };
+        let y = places.into_iter().find(is_free)?;
+        taken.push(y);
+        Some(text(plane.x + 6.0, y, "strong", &name))
     }))
 }
 
@@ -257,7 +283,7 @@ fn timeouts(timeouts: &[TimeoutLine], silence: LogScale, plane: Area, canvas: Ca
 
 /// The first owners that fit, and the number of the rest.
 fn owners_in_short(owners: &[String]) -> String {
-    const ROOM: usize = 24;
+    const ROOM: usize = 22;
     let mut text = String::new();
     for (number, owner) in owners.iter().enumerate() {
         if number > 0 && text.len() + owner.len() > ROOM {
@@ -270,34 +296,30 @@ fn owners_in_short(owners: &[String]) -> String {
 
 /// Incidents that are not held, as cells whose shade tells their number.
 fn cells(binned: &[Binned], width_ms: i64, time: &TimeScale, silence: LogScale) -> Markup {
-    let mut side = 4.0;
+    let (mut height, mut width) = CELL;
     let cells = loop {
         let mut cells: BTreeMap<(i64, i64), FaultCounts> = BTreeMap::new();
         for bin in binned {
             let (x, y) = (time.x(bin.time_ms + width_ms / 2), silence.at(bin.silence_ms));
-            cells.entry((in_cells(x, side), in_cells(y, side))).or_default().merge(bin.counts);
+            cells.entry((in_cells(x, width), in_cells(y, height))).or_default().merge(bin.counts);
         }
         if cells.len() <= CELLS_MAX {
             break cells;
         }
-        side += 2.0;
+        (height, width) = (height + CELL.0 / 2.0, width + CELL.1 / 2.0);
     };
+    let most = cells.values().map(FaultCounts::total).max().unwrap_or(1);
     all(cells.into_iter().map(|((column, row), counts)| {
-        let shade = match counts.total() {
-            1 => 1,
-            ..10 => 2,
-            ..100 => 3,
-            ..1_000 => 4,
+        let shade = match count_f64(counts.total()) / count_f64(most) {
+            ..0.02 => 1,
+            ..0.08 => 2,
+            ..0.25 => 3,
+            ..0.6 => 4,
             _ => 5,
         };
-        let class = format!("cell {} c{shade}", class(counts.main()));
-        let (x, y) = (crate::report::scales::as_f64(column) * side, crate::report::scales::as_f64(row) * side);
-        html! {
-            g {
-                title { (counted(counts.total(), "incident")) }
-                (Area { x: x - side / 2.0, y: y - side / 2.0, width: side, height: side }.bar(&class))
-            }
-        }
+        let (x, y) = (as_f64(column) * width, as_f64(row) * height);
+        let area = Area { x: x - width / 2.0, y: y - height / 2.0, width, height };
+        area.titled_bar(&format!("{} c{shade}", class(counts.main())), &counted(counts.total(), "incident"))
     }))
 }
 
