@@ -303,18 +303,19 @@ pub struct ReportOptions {
     /// Directory of a recording, file of JSON lines (also compressed: .zst, .gz), or - for standard input
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,
+    // Names of their own: completions go by them, and those of the output of records have other values.
     /// Write the report to this file [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub file: Option<PathBuf>,
     /// Set the format [default: that of FILE's extension (.md, .svg), or html]
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub format: Option<ReportFormat>,
+    #[arg(long = "format", value_enum, value_name = "FORMAT")]
+    pub report_format: Option<ReportFormat>,
     /// Compare two inputs, the first from before a change and the second from after it
     #[arg(long)]
     pub compare: bool,
     /// Set the time zone of the report
-    #[arg(long, value_enum, value_name = "ZONE", default_value_t = ReportZone::Local)]
-    pub time: ReportZone,
+    #[arg(long = "time", value_enum, value_name = "ZONE", default_value_t = ReportZone::Local)]
+    pub zone: ReportZone,
     /// Print only warnings and errors on standard error
     #[arg(short, long)]
     pub quiet: bool,

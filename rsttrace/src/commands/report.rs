@@ -27,10 +27,10 @@ use crate::{
 /// when the report cannot be written.
 pub(crate) fn run(options: ReportOptions) -> Result<(), Failure> {
     let format =
-        options.format.unwrap_or_else(|| options.output.as_deref().map_or(ReportFormat::Html, ReportFile::format));
+        options.report_format.unwrap_or_else(|| options.file.as_deref().map_or(ReportFormat::Html, ReportFile::format));
     check(&options, format)?;
     let range = replay::range(&options.times, &Zoned::now())?;
-    let file = options.output.as_deref().map(ReportFile::create).transpose()?;
+    let file = options.file.as_deref().map(ReportFile::create).transpose()?;
     let mut ended = Vec::new();
     let document = if let [before, after] = options.inputs.as_slice()
         && options.compare
@@ -75,7 +75,7 @@ fn check(options: &ReportOptions, format: ReportFormat) -> Result<(), Failure> {
     if options.rediagnose && inputs > 1 && !options.compare {
         return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
     }
-    if options.output.is_none() && format == ReportFormat::Html && io::stdout().is_terminal() {
+    if options.file.is_none() && format == ReportFormat::Html && io::stdout().is_terminal() {
         return Err(Failure::usage(
             "a page is for a file: add '-o resets.html'; '--format markdown' is for a terminal",
         ));
@@ -88,7 +88,7 @@ fn read(options: &ReportOptions, inputs: &[PathBuf], range: TimeRange) -> Result
     let filter = RecordFilter::for_recording(options.filters.clone())?;
     let is_filtered = !filter.is_everything() || range.since.is_some() || range.until.is_some();
     let TraceOptions { output, .. } = TraceOptions::without_arguments().map_err(Failure::usage)?;
-    let time = match options.time {
+    let time = match options.zone {
         ReportZone::Local => TimeFormat::Local,
         ReportZone::Utc => TimeFormat::Utc,
     };

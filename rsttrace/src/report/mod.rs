@@ -40,6 +40,11 @@ pub enum ReportFormat {
 }
 
 impl Report {
+    /// The plots that have something to say, as SVG for wide screens, with their identifiers.
+    pub fn drawings(&self) -> Vec<(&'static str, String)> {
+        plots::of(self).into_iter().map(|plot| (plot.id, plot.wide.into_string())).collect()
+    }
+
     /// The report in a form, as a whole document.
     pub fn document(&self, format: ReportFormat) -> String {
         match format {

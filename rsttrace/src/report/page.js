@@ -82,7 +82,7 @@ const named = (key, value) => {
   if (key === "silence" && limits) return `${seconds(limits[0])}–${seconds(limits[1])}`;
   return value;
 };
-const drop = (key) => { const next = new Map(state); next.delete(key); write(next); };
+const drop = (key) => { const next = new Map(state); next.delete(key); next.delete("row"); write(next); };
 const chip = (text, action) => {
   const button = document.createElement("button");
   button.className = "chip";

@@ -1,5 +1,7 @@
 //! What the numbers rest on: losses, gaps, filters, clocks, degradations, and the command that makes the report again.
 
+use std::collections::BTreeSet;
+
 use super::{
     content::Report,
     shown::{self, counted, duration, number},
@@ -35,7 +37,7 @@ pub(super) fn rows(report: &Report) -> Vec<TrustRow> {
     rows.push(("filters", filters));
     rows.push(("recorded by", recorded_by(report)));
     rows.push(("clock", clock(report)));
-    rows.push(("limited", summary.degraded.iter().take(LINES).map(|line| cut(line)).collect()));
+    rows.push(("limited", limits(report)));
     rows.push(("notes", report.origin.notes.iter().take(LINES).map(|line| cut(line)).collect()));
     rows.push(("counters", counters(report)));
     let sinks = summary.sinks.iter().filter(|sink| sink.undelivered + sink.waiting > 0);
@@ -91,6 +93,15 @@ fn data(report: &Report) -> Vec<String> {
         lines.push(format!("Not counted: {} ignored, {} forwarded.", number(ignored), number(forwarded)));
     }
     lines
+}
+
+/// What was not seen, each once.
+fn limits(report: &Report) -> Vec<String> {
+    let recorded: BTreeSet<&String> =
+        report.recorders.headers.values().flat_map(|header| header.of.degraded.iter()).collect();
+    let lines: Vec<&String> =
+        if recorded.is_empty() { report.summary.degraded.iter().collect() } else { recorded.into_iter().collect() };
+    lines.into_iter().take(LINES).map(|line| cut(line)).collect()
 }
 
 fn recorded_by(report: &Report) -> Vec<String> {

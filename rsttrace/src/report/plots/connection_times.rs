@@ -33,7 +33,7 @@ pub(in crate::report) fn drawing(reset: &Reset) -> Option<Markup> {
     let newest = times.iter().map(|(ms, _)| *ms).fold(oldest, f64::min).max(0.001);
     let scale = LogScale { low: newest / 3.0, high: oldest * 1.02, begin: right, end: left };
     let below = 34.0 + 15.0 * count_f64(times.len().try_into().unwrap_or(0));
-    let height = below - 4.0;
+    let height = below + 6.0;
     let body = html! {
         (line((left, axis), (right, axis), "axis"))
         @for (row, (ms, name)) in (0_u32..).zip(&times) {
@@ -44,8 +44,8 @@ pub(in crate::report) fn drawing(reset: &Reset) -> Option<Markup> {
             @if x > 170.0 { (text(x + 3.0, y, "e", &label)) } @else { (text(x - 3.0, y, "", &label)) }
         }
         (circle("event end", right, axis, 5.0))
-        (line((right, axis), (right, below - 17.0), "drop"))
-        (text(right + 4.0, below - 7.0, "e strong", "reset"))
+        (line((right, axis), (right, below - 9.0), "drop"))
+        (text(right + 4.0, below, "e strong", "reset"))
     };
     // A title of each would need an identifier of each; the rows beside it have the times.
     Some(html! {
