@@ -1,10 +1,11 @@
-set -g __rsttrace_commands doctor explain record replay export check-config
+set -g __rsttrace_commands doctor explain record replay report export check-config
 
 complete -c rsttrace -f
 complete -c rsttrace -n __rsttrace_is_first -a doctor -d 'Check what can be traced on this host and how to fix what cannot'
 complete -c rsttrace -n __rsttrace_is_first -a explain -d 'List the causes of resets, or describe one in full'
 complete -c rsttrace -n __rsttrace_is_first -a record -d 'Record resets in files of bounded size and age, for \'rsttrace replay\''
 complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded as a live run prints it; needs no privileges'
+complete -c rsttrace -n __rsttrace_is_first -a report -d 'Write a page with verdict, plots and incidents of what was recorded'
 complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV), or to hand it on without names and addresses'
 complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file for --config'
 complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
@@ -44,6 +45,7 @@ complete -c rsttrace -n '__rsttrace_is ' -s n -l numeric -d 'Show numbers in tex
 complete -c rsttrace -n '__rsttrace_is ' -l summary-interval -d 'Print a summary at this interval, such as 60s or 5m, and at the end' -x
 complete -c rsttrace -n '__rsttrace_is ' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
 complete -c rsttrace -n '__rsttrace_is ' -l group-by -d 'Count resets by these fields, in a table in the summary' -x -a '(__fish_complete_list , __rsttrace_group_by)'
+complete -c rsttrace -n '__rsttrace_is ' -l report -d 'Write a report to this file at the end: a page with plots, or text (.md), or the main plot alone (.svg)' -r -F
 complete -c rsttrace -n '__rsttrace_is ' -l no-summary -d 'Omit the summary at the end'
 complete -c rsttrace -n '__rsttrace_is ' -s d -l duration -d 'Stop after this time, such as 30s or 5m' -x
 complete -c rsttrace -n '__rsttrace_is ' -l count -d 'Stop after this many records of resets (not of ignored and forwarded ones)' -x
@@ -133,10 +135,44 @@ complete -c rsttrace -n '__rsttrace_is replay' -s q -l quiet -d 'Print only warn
 complete -c rsttrace -n '__rsttrace_is replay' -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n '__rsttrace_is replay' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
 complete -c rsttrace -n '__rsttrace_is replay' -l group-by -d 'Count resets by these fields, in a table in the summary' -x -a '(__fish_complete_list , __rsttrace_group_by)'
+complete -c rsttrace -n '__rsttrace_is replay' -l report -d 'Write a report to this file at the end: a page with plots, or text (.md), or the main plot alone (.svg)' -r -F
 complete -c rsttrace -n '__rsttrace_is replay' -l no-summary -d 'Omit the summary at the end'
 complete -c rsttrace -n '__rsttrace_is replay' -l rediagnose -d 'Diagnose again, by the rules of this version, from the facts that a recording has'
 complete -c rsttrace -n '__rsttrace_is replay' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is replay' -l hints -d 'Read additional hints for programs of your own from a TOML file, for --rediagnose' -r -F
+complete -c rsttrace -n '__rsttrace_is report' -r -F
+complete -c rsttrace -n '__rsttrace_is report' -s o -l output -d 'Write the report to this file [default: standard output]' -r -F
+complete -c rsttrace -n '__rsttrace_is report' -l format -d 'Set the format [default: that of FILE\'s extension (.md, .svg), or html]' -x -a '(__rsttrace_report_format)'
+complete -c rsttrace -n '__rsttrace_is report' -l compare -d 'Compare two inputs, the first from before a change and the second from after it'
+complete -c rsttrace -n '__rsttrace_is report' -l time -d 'Set the time zone of the report' -x -a '(__rsttrace_zone)'
+complete -c rsttrace -n '__rsttrace_is report' -s q -l quiet -d 'Print only warnings and errors on standard error'
+complete -c rsttrace -n '__rsttrace_is report' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
+complete -c rsttrace -n '__rsttrace_is report' -l until -d 'Show only what was before this time, in the forms of --since' -x
+complete -c rsttrace -n '__rsttrace_is report' -l sent -d 'Show only resets that this host sends'
+complete -c rsttrace -n '__rsttrace_is report' -l received -d 'Show only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is report' -s p -l pid -d 'Show only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
+complete -c rsttrace -n '__rsttrace_is report' -s c -l comm -d 'Show only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
+complete -c rsttrace -n '__rsttrace_is report' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
+complete -c rsttrace -n '__rsttrace_is report' -l not-peer -d 'Hide these peers or networks' -x
+complete -c rsttrace -n '__rsttrace_is report' -l host -d 'Show only peers of these names, as shown in the output (no DNS); `*` stands for any text' -x
+complete -c rsttrace -n '__rsttrace_is report' -l not-host -d 'Hide peers of these names' -x
+complete -c rsttrace -n '__rsttrace_is report' -l peer-port -d 'Show only these ports, ranges or names of services at the peer\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is report' -l local-port -d 'Show only these ports, ranges or names of services at this host\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is report' -l port -d 'Show only these ports, ranges or names of services at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is report' -l not-port -d 'Hide these ports, ranges or names of services, at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is report' -s 4 -l ipv4 -d 'Show only IPv4'
+complete -c rsttrace -n '__rsttrace_is report' -s 6 -l ipv6 -d 'Show only IPv6'
+complete -c rsttrace -n '__rsttrace_is report' -l netns -d 'Show only this network namespace: a name of `ip netns`, a path such as /proc/PID/ns/net, or an inode number' -x -a '(__rsttrace_netns)'
+complete -c rsttrace -n '__rsttrace_is report' -l cgroup -d 'Show only sockets of this cgroup and its descendants, by path' -x -a '(__rsttrace_cgroups)'
+complete -c rsttrace -n '__rsttrace_is report' -l unit -d 'Show only sockets of these systemd units' -x -a '(__fish_complete_list , __rsttrace_units)'
+complete -c rsttrace -n '__rsttrace_is report' -l container -d 'Show only sockets of these containers, by name or by the beginning of the id' -x
+complete -c rsttrace -n '__rsttrace_is report' -l pod -d 'Show only sockets of these pods, as NAMESPACE/NAME or NAME' -x
+complete -c rsttrace -n '__rsttrace_is report' -l cause -d 'Show only these causes, by their codes' -x -a '(__fish_complete_list , __rsttrace_cause)'
+complete -c rsttrace -n '__rsttrace_is report' -l fault -d 'Show only resets that these sides should fix' -x -a '(__fish_complete_list , __rsttrace_fault)'
+complete -c rsttrace -n '__rsttrace_is report' -l no-benign -d 'Hide harmless resets'
+complete -c rsttrace -n '__rsttrace_is report' -l rediagnose -d 'Diagnose again, by the rules of this version, from the facts that a recording has'
+complete -c rsttrace -n '__rsttrace_is report' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
+complete -c rsttrace -n '__rsttrace_is report' -l hints -d 'Read additional hints for programs of your own from a TOML file, for --rediagnose' -r -F
 complete -c rsttrace -n '__rsttrace_is export' -r -F
 complete -c rsttrace -n '__rsttrace_is export' -l format -d 'Set the format on standard output' -x -a '(__rsttrace_format)'
 complete -c rsttrace -n '__rsttrace_is export' -l anonymize -d 'Replace addresses, names and command lines by pseudonyms (not names of well-known programs); ports, PIDs and times stay'
@@ -287,6 +323,14 @@ function __rsttrace_output
         ;
 end
 
+function __rsttrace_report_format
+    printf '%s\t%s\n' \
+        'html' 'One page with plots, complete without script and network' \
+        'markdown' 'Text for a ticket: verdict, counts, and the incidents to look at first' \
+        'svg' 'The plot of silences alone' \
+        ;
+end
+
 function __rsttrace_sink
     printf '%s\t%s\n' \
         'json:' 'Lines of JSON in a file' \
@@ -324,6 +368,13 @@ function __rsttrace_transport
         'auto' 'BPF ring buffer if it works, otherwise perf ring buffers' \
         'ring' 'BPF ring buffer (Linux 5.8)' \
         'perf' 'perf ring buffers, one per CPU' \
+        ;
+end
+
+function __rsttrace_zone
+    printf '%s\t%s\n' \
+        'local' 'The local time zone (TZ)' \
+        'utc' 'UTC' \
         ;
 end
 

@@ -136,7 +136,11 @@ impl LongFormatter {
         if let Some(socket) = &reset.socket {
             row(out, "socket", &socket_line(socket))?;
         }
-        row(out, "cause", &format_args!("{} ({})", reset.cause.summary, confidence(reset.cause.confidence)))?;
+        row(
+            out,
+            "cause",
+            &format_args!("{} ({})", Sanitized(&reset.cause.summary), confidence(reset.cause.confidence)),
+        )?;
         row(
             out,
             "whose",
@@ -145,7 +149,7 @@ impl LongFormatter {
         for (index, evidence) in reset.cause.evidence.lines().enumerate() {
             row(out, if index == 0 { "evidence" } else { "" }, &Sanitized(evidence))?;
         }
-        row(out, "advice", &reset.cause.advice)?;
+        row(out, "advice", &Sanitized(&reset.cause.advice))?;
         if let Some(other) = &reset.other_end {
             row(out, "other end", &other_end(other, names))?;
         }

@@ -1,6 +1,6 @@
 //! A finished report: everything that its forms show.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     diagnose::timeouts::Timeouts,
     model::{Direction, Fault, Finding, Summary},
+    util::sanitize,
 };
 
 /// Where a report comes from, and what has to be said of that.
@@ -32,6 +33,9 @@ pub struct ReportOrigin {
     /// Whether an input could not be read to its end.
     pub is_damaged: bool,
 }
+
+/// Longest advice, characters.
+const ADVICE: usize = 600;
 
 /// Known timeouts of one length.
 #[derive(Clone, Debug)]
@@ -120,13 +124,16 @@ impl ReportCollector {
     }
 }
 
+/// Number of incidents of a process with a peer, by fault.
+type PairRow = ((Arc<str>, PeerKey, Fault), u64);
+
 /// Counts of each pair, those with the most first.
-fn merged(rows: Vec<((std::sync::Arc<str>, PeerKey, Fault), u64)>) -> Vec<PairCount> {
-    let mut pairs: BTreeMap<(std::sync::Arc<str>, PeerKey), FaultCounts> = BTreeMap::new();
+fn merged(rows: Vec<PairRow>) -> Vec<PairCount> {
+    let mut pairs: BTreeMap<(Arc<str>, PeerKey), FaultCounts> = BTreeMap::new();
     for ((process, peer, fault), count) in rows {
         pairs.entry((process, peer)).or_default().add(fault, count);
     }
-    let pair = |((process, peer), counts): ((std::sync::Arc<str>, PeerKey), FaultCounts)| PairCount {
+    let pair = |((process, peer), counts): ((Arc<str>, PeerKey), FaultCounts)| PairCount {
         process: super::shown::name(&process),
         peer,
         counts,
@@ -140,12 +147,11 @@ fn timeout_lines(timeouts: &Timeouts, matched: &[f64]) -> Vec<TimeoutLine> {
     let mut lines: Vec<TimeoutLine> = Vec::new();
     for row in timeouts.rows() {
         let (ms, owner) = (row.seconds * 1_000.0, super::shown::name(&row.owner));
-        match lines.last_mut().filter(|line| (line.ms - ms).abs() < 1.0) {
-            Some(line) => line.owners.push(owner),
-            None => {
-                let is_matched = matched.iter().any(|other| (other - ms).abs() < 1.0);
-                lines.push(TimeoutLine { ms, owners: vec![owner], is_matched });
-            }
+        if let Some(line) = lines.last_mut().filter(|line| (line.ms - ms).abs() < 1.0) {
+            line.owners.push(owner);
+        } else {
+            let is_matched = matched.iter().any(|other| (other - ms).abs() < 1.0);
+            lines.push(TimeoutLine { ms, owners: vec![owner], is_matched });
         }
     }
     lines
@@ -171,7 +177,9 @@ impl Report {
                 && kept.first.cause.advice.starts_with(finding.advice)
         };
         let newest = self.incidents.iter().rev().find(is_of);
-        newest.map_or_else(|| finding.advice.to_owned(), |kept| kept.first.cause.advice.clone().into_owned())
+        // A file may have any text behind that of the catalogue.
+        let advice = newest.map_or(finding.advice, |kept| &kept.first.cause.advice);
+        sanitize::truncate(advice, ADVICE).into_owned()
     }
 
     /// Time that the data cover, seconds, without the gaps.

@@ -1,5 +1,7 @@
 //! The page: one file, complete without script and network.
 
+use std::fmt::Write as _;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
@@ -269,7 +271,8 @@ pub(super) fn fragment(key: &str, value: &str) -> String {
     for byte in value.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' => text.push(byte.into()),
-            byte => text += &format!("%{byte:02X}"),
+            // A string takes everything.
+            byte => _ = write!(text, "%{byte:02X}"),
         }
     }
     text

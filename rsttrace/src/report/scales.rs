@@ -84,10 +84,10 @@ impl TimeScale {
         let Some(time) = timestamp(time_ms) else { return String::new() };
         let form = match step_ms {
             ..1_000 => "%H:%M:%S%.1f",
-            ..60_000 => "%H:%M:%S",
+            1_000..60_000 => "%H:%M:%S",
             // A day begins with its name.
-            ..DAY_MS if !self.is_midnight(time) => "%H:%M",
-            ..DAY_MS => "%d %b",
+            60_000..DAY_MS if !self.is_midnight(time) => "%H:%M",
+            60_000..DAY_MS => "%d %b",
             _ if self.to_ms - self.from_ms < 300 * DAY_MS => "%d %b",
             _ => "%b %Y",
         };

@@ -91,12 +91,6 @@ impl<T: Merge> TimeBins<T> {
 mod tests {
     use super::*;
 
-    impl Merge for u64 {
-        fn merge(&mut self, other: Self) {
-            *self += other;
-        }
-    }
-
     #[test]
     fn each_width_divides_the_next() {
         assert!((1..30).all(|step| width_of(step) % width_of(step - 1) == 0));

@@ -46,7 +46,9 @@ pub(super) fn plot(report: &Report) -> Option<Plot> {
     let mut causes: Vec<CauseAges<'_>> = Vec::new();
     for (&code, steps) in &report.ages {
         let mut all = FaultCounts::default();
-        steps.values().for_each(|counts| all.merge(*counts));
+        for counts in steps.values() {
+            all.merge(*counts);
+        }
         causes.push(CauseAges { code, steps: steps.iter().map(|(&step, counts)| (step, counts)).collect(), all });
     }
     causes.sort_by_key(|cause| std::cmp::Reverse((cause.all.harmful(), cause.all.total())));

@@ -131,7 +131,9 @@ fn bar_title(report: &Report, from: i64, counts: &FaultCounts) -> String {
 
 fn totals(report: &Report) -> String {
     let mut all = FaultCounts::default();
-    report.times.iter().for_each(|(_, counts)| all.merge(*counts));
+    for (_, counts) in report.times.iter() {
+        all.merge(*counts);
+    }
     let parts = FAULTS.into_iter().filter(|&fault| all.of(fault) > 0);
     parts.map(|fault| format!("{} {}", label(fault), number(all.of(fault)))).collect::<Vec<_>>().join(", ")
 }

@@ -23,7 +23,7 @@ const ROWS_MAX: usize = 60;
 struct Phase {
     number: usize,
     time_ms: i64,
-    phase_ms: f64,
+    within_ms: f64,
     fault: Fault,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn plot(report: &Report) -> Option<Plot> {
             (Area { x: left, y: top, width: right - left, height: bottom - top }.bar("plane"))
             @for phase in &phases {
                 a href={ "#i" (phase.number) } data-i=(phase.number) tabindex="-1" {
-                    (dot(phase.fault, time.x(phase.time_ms), at(phase.phase_ms), 4.0))
+                    (dot(phase.fault, time.x(phase.time_ms), at(phase.within_ms), 4.0))
                 }
             }
         };
@@ -71,7 +71,7 @@ pub(super) fn plot(report: &Report) -> Option<Plot> {
     };
     let row = |phase: &Phase| {
         let time = timestamp(phase.time_ms).map_or_else(String::new, |time| shown::date_and_time(time, &report.zone));
-        vec![time, shown::duration(phase.phase_ms)]
+        vec![time, shown::duration(phase.within_ms)]
     };
     let rows = phases.iter().take(ROWS_MAX).map(row).collect();
     Some(Plot {
@@ -92,13 +92,13 @@ fn phases(report: &Report, rhythm: &Rhythm, period_ms: f64) -> Vec<Phase> {
     let mut phases: Vec<Phase> = incidents
         .map(|(number, kept)| {
             let time_ms = kept.first.time.as_millisecond();
-            Phase { number, time_ms, phase_ms: 0.0, fault: kept.first.cause.fault }
+            Phase { number, time_ms, within_ms: 0.0, fault: kept.first.cause.fault }
         })
         .collect();
     let first = phases.first().map_or(0, |phase| phase.time_ms);
     for phase in &mut phases {
         // The first is in the middle, so that a line is not broken by what comes a little early.
-        phase.phase_ms = (as_f64(phase.time_ms.saturating_sub(first)) + period_ms / 2.0).rem_euclid(period_ms);
+        phase.within_ms = (as_f64(phase.time_ms.saturating_sub(first)) + period_ms / 2.0).rem_euclid(period_ms);
     }
     phases
 }
