@@ -131,7 +131,7 @@ fn hostile_names_are_text_in_a_browser() {
             record["process"]["comm"] = json!(evil);
             record["process"]["command_line"] = json!(format!("{evil}{}", "x".repeat(100_000)));
         }
-        lines += &format!("{record}\n");
+        lines.extend([&record.to_string(), "\n"]);
     }
     let input = directory.join("hostile.jsonl");
     fs::write(&input, lines).expect("it is written");
@@ -154,7 +154,7 @@ fn a_page_prints() {
     assert!(status.is_ok_and(|status| status.success()), "pdftoppm");
     let names =
         fs::read_dir(&directory).expect("it is there").filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let sheets = names.filter(|name| name.starts_with("printed-") && name.ends_with(".png")).count();
+    let sheets = names.filter(|name| name.starts_with("printed-")).count();
     // Verdict, plots and the newest incidents, not a thousand rows.
     assert!((2..=12).contains(&sheets), "{sheets} sheets");
 }

@@ -33,7 +33,7 @@ pub enum Format {
     Json,
     /// One JSON object per line without objects in it, for tables: `cause`, `peer_port`, …
     JsonFlat,
-    /// Nothing; for use with --sink or --metrics
+    /// Nothing; for use with --sink, --metrics or --report
     None,
 }
 

@@ -62,12 +62,12 @@ impl CommonSigns {
             if self.timestamp_known > 0 && self.with_timestamp == self.timestamp_known {
                 sentences.push(format!(
                     "Not made by a device on the path: {} had the connection's TCP timestamp.",
-                    all(self.timestamp_known, resets)
+                    those(self.timestamp_known, resets, "all")
                 ));
             } else if self.ttl_known > 0 && self.ttl_equal == self.ttl_known {
                 sentences.push(format!(
                     "No sign of a device on the path: {} had the TTL of the peer's handshake.",
-                    all(self.ttl_known, resets)
+                    those(self.ttl_known, resets, "all")
                 ));
             }
         }
@@ -78,25 +78,26 @@ impl CommonSigns {
         if direction == Direction::Received && self.with_socket > 0 && self.after_fin == 0 && !is_race {
             sentences.push(format!(
                 "Not a connection that the peer had closed in order: no FIN had come before {}.",
-                all(self.with_socket, resets)
+                those(self.with_socket, resets, "any of")
             ));
         }
         let is_loss = code.contains("retransm") || code.contains("timeout") || code.contains("unreachable");
         if self.retransmits_known > 0 && self.retransmitted == 0 && !is_loss {
             sentences.push(format!(
                 "Not packet loss: nothing had been retransmitted before {}.",
-                all(self.retransmits_known, resets)
+                those(self.retransmits_known, resets, "any of")
             ));
         }
         sentences
     }
 }
 
-/// All incidents of a cause, of which so many show a sign, in words.
-fn all(known: u64, resets: u64) -> String {
+/// Incidents of a cause, of which so many show a sign, in words behind `all` or `any of`.
+fn those(known: u64, resets: u64, all: &str) -> String {
     match (known, resets) {
         (_, 1) => "it".to_owned(),
-        (known, resets) if known >= resets => "all of them".to_owned(),
-        (known, _) => format!("all {} that show it", number(known)),
+        (known, resets) if known >= resets => format!("{} them", if all == "all" { "all of" } else { all }),
+        (known, _) if all == "all" => format!("all {} that show it", number(known)),
+        (known, _) => format!("{all} the {} that show it", number(known)),
     }
 }

@@ -46,7 +46,9 @@ fn plots_are_as_stored() {
 fn summary_report_and_metrics_have_the_same_numbers() {
     let (resets, summary) = play(gateway());
     let mut metrics = Metrics::new(10);
-    resets.iter().for_each(|reset| metrics.count(reset));
+    for reset in &resets {
+        metrics.count(reset);
+    }
     let (text, series) = (summary.to_string(), metrics.render(&summary));
     let report = report(&resets, &summary);
     let (page, markdown) = (report.document(ReportFormat::Html), report.document(ReportFormat::Markdown));
