@@ -319,7 +319,7 @@ function __rsttrace_output
         'long' 'A block per reset, with evidence and advice' \
         'json' 'One JSON object per line' \
         'json-flat' 'One JSON object per line without objects in it, for tables: `cause`, `peer_port`, …' \
-        'none' 'Nothing; for use with --sink or --metrics' \
+        'none' 'Nothing; for use with --sink, --metrics or --report' \
         ;
 end
 

@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn times_have_round_names() {
-        let scale = TimeScale::new(1_800_000_000_000, 1_800_000_600_000, 0.0, 900.0, &TimeZone::UTC);
+        let scale = TimeScale::new(1_800_000_000_000, 1_800_000_600_000, 0.0, 500.0, &TimeZone::UTC);
         let names: Vec<String> = scale.ticks().into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["08:00", "08:02", "08:04", "08:06", "08:08", "08:10"]);
         let week = TimeScale::new(1_800_000_000_000, 1_800_600_000_000, 0.0, 900.0, &TimeZone::UTC);
