@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use jiff::tz::TimeZone;
+use jiff::{SignedDuration, tz::TimeZone};
 
 use super::{Pipeline, setup::time_zone};
 use crate::{
@@ -58,8 +58,11 @@ impl ReportFile {
 impl Pipeline {
     /// Writes the report of this run. Fails where its file cannot be written to.
     pub(super) fn write_report(&mut self, file: ReportFile, outputs: &Outputs) -> Result<()> {
-        let Some(collector) = self.results.report.take() else { return Ok(()) };
+        let Some(mut collector) = self.results.report.take() else { return Ok(()) };
         let summary = self.summary(true, CounterBaseline::compare_all, outputs);
+        let ran_for = SignedDuration::try_from(self.started.elapsed()).unwrap_or_default();
+        collector.see(summary.time.saturating_sub(ran_for).unwrap_or(summary.time));
+        collector.see(summary.time);
         let stages = self.processor.stages();
         let origin = ReportOrigin {
             command: own_command(),

@@ -151,7 +151,8 @@ impl ReportCollector {
         signs.counters.clone_from(&mark.counters);
     }
 
-    fn see(&mut self, time: Timestamp) {
+    /// Takes a time at which was looked for resets, such as the beginning and the end of a run.
+    pub fn see(&mut self, time: Timestamp) {
         let (first, last) = self.span.get_or_insert((time, time));
         (*first, *last) = (time.min(*first), time.max(*last));
     }

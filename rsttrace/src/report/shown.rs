@@ -98,10 +98,8 @@ pub(super) fn range((from, to): (Timestamp, Timestamp), zone: &TimeZone) -> Stri
 
 /// Name of a time zone at a time, as `UTC` or `CET (UTC+01:00)`.
 pub(super) fn zone_name(time: Timestamp, zone: &TimeZone) -> String {
-    if *zone == TimeZone::UTC {
-        return "UTC".to_owned();
-    }
-    time.to_zoned(zone.clone()).strftime("%Z (UTC%:z)").to_string()
+    let name = time.to_zoned(zone.clone()).strftime("%Z (UTC%:z)").to_string();
+    if name.starts_with("UTC ") { "UTC".to_owned() } else { name }
 }
 
 #[cfg(test)]
