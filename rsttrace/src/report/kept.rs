@@ -187,3 +187,85 @@ fn cut_texts(reset: &Reset) -> Reset {
     }
     reset
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::Record, replay::parse_line};
+
+    /// A record of a recording that is an incident of its own.
+    fn incident(seq: u64, code: &str) -> Arc<Reset> {
+        let lines = include_str!("../../tests/golden/json.txt").lines();
+        let mut found = lines.filter(|line| line.contains(&format!("\"code\":\"{code}\"")));
+        let Ok(crate::replay::Line::Record(Record::Reset(reset))) = parse_line(found.next().unwrap().as_bytes()) else {
+            panic!("a reset")
+        };
+        let mut reset = Arc::unwrap_or_clone(reset);
+        (reset.seq, reset.incident) = (seq, seq);
+        reset.time = jiff::Timestamp::from_second(i64::try_from(seq).unwrap()).unwrap();
+        Arc::new(reset)
+    }
+
+    fn finding(reset: &Reset) -> Finding {
+        Finding {
+            code: reset.cause.code,
+            direction: reset.direction,
+            fault: reset.cause.fault,
+            summary: "",
+            advice: "",
+            resets: 1,
+            bursts: 1,
+            confidences: [1, 0, 0],
+            first: reset.time,
+            last: reset.time,
+            place: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_newest_and_those_of_the_verdict_are_held() {
+        let (race, harmless) = (incident(0, "keepalive-race"), incident(0, "client-cancelled"));
+        let mut kept = KeptIncidents::default();
+        for seq in 1..=20_000 {
+            // Every fiftieth, and none among the newest.
+            let is_race = seq % 50 == 0 && seq < 19_000;
+            let mut reset = Reset::clone(if is_race { &race } else { &harmless });
+            (reset.seq, reset.incident) = (seq, seq);
+            reset.time = jiff::Timestamp::from_second(i64::try_from(seq).unwrap()).unwrap();
+            kept.add(&Arc::new(reset));
+        }
+        let chosen = kept.chosen(&[finding(&race)]);
+        let races = chosen.iter().filter(|kept| kept.first.cause.code == "keepalive-race").count();
+        assert_eq!((chosen.len(), races), (NEWEST + 379, 379));
+        assert!(chosen.is_sorted_by_key(|kept| kept.first.time));
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let race = incident(0, "keepalive-race");
+        let mut kept = KeptIncidents::default();
+        for seq in 1..=10_000 {
+            let mut reset = Reset::clone(&race);
+            (reset.seq, reset.incident) = (seq, seq);
+            reset.cause.advice = Cow::Owned("x".repeat(10_000));
+            kept.add(&Arc::new(reset));
+        }
+        assert!(kept.held_by_cause <= HELD_BY_CAUSE && kept.newest.len() <= NEWEST);
+        assert!(kept.newest.iter().all(|kept| kept.first.cause.advice.len() <= TEXT_MAX + '…'.len_utf8()));
+        assert_eq!(kept.chosen(&[finding(&race)]).len(), NEWEST + OF_VERDICT);
+    }
+
+    #[test]
+    fn further_records_belong_to_their_incident() {
+        let mut kept = KeptIncidents::default();
+        kept.add(&incident(1, "peer-aborted"));
+        kept.add(&incident(2, "peer-aborted"));
+        for seq in 3..20 {
+            let mut further = Reset::clone(&incident(seq, "peer-aborted"));
+            further.incident = 1;
+            kept.add(&Arc::new(further));
+        }
+        let chosen = kept.chosen(&[]);
+        assert_eq!(chosen.iter().map(|kept| kept.further.len()).collect::<Vec<_>>(), [FURTHER, 0]);
+    }
+}
