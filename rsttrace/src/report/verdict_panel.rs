@@ -14,8 +14,9 @@ use crate::{
 
 /// Longest place of a finding, characters.
 const PLACE: usize = 100;
-/// Shortest time without an incident at the end of the data after which a cause is not going on, seconds.
-const QUIET_MIN_S: f64 = 10.0;
+/// Shortest time without an incident at the end of the data after which a cause is not going on: seconds, and part of the time
+/// that the data cover.
+const QUIET_MIN: (f64, f64) = (10.0, 0.05);
 
 /// The verdict for people.
 pub(super) struct VerdictPanel {
@@ -121,7 +122,7 @@ fn when(report: &Report, finding: &Finding) -> String {
         return format!("Once, {}.", shown::date_and_time(finding.first, zone));
     }
     let span = shown::range((finding.first, finding.last), zone);
-    match report.span.map(|(_, end)| going_on(finding, end)) {
+    match report.span.map(|(_, end)| going_on(finding, end, report.covered_s())) {
         Some(Ok(())) => format!("{span}; still going on at the end of the data."),
         Some(Err(quiet_s)) => format!("{span}; not in the last {} of the data.", shown::duration(quiet_s * 1e3)),
         None => format!("{span}."),
@@ -130,11 +131,12 @@ fn when(report: &Report, finding: &Finding) -> String {
 
 /// Whether a cause is still going on at the end of the data: what came since its last incident is not much longer than the mean
 /// interval. The time without one, seconds, where it is not.
-fn going_on(finding: &Finding, end: Timestamp) -> Result<(), f64> {
+fn going_on(finding: &Finding, end: Timestamp, covered_s: f64) -> Result<(), f64> {
     let quiet_s = end.duration_since(finding.last).as_secs_f64();
     let intervals = super::scales::count_f64(finding.bursts.saturating_sub(1).max(1));
     let mean_s = finding.last.duration_since(finding.first).as_secs_f64() / intervals;
-    if quiet_s <= (mean_s * 3.0).max(QUIET_MIN_S) { Ok(()) } else { Err(quiet_s) }
+    let limit_s = (mean_s * 3.0).max(QUIET_MIN.0).max(covered_s * QUIET_MIN.1);
+    if quiet_s <= limit_s { Ok(()) } else { Err(quiet_s) }
 }
 
 /// The sides that have nothing to change, as far as all incidents tell.
