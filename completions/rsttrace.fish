@@ -1,11 +1,12 @@
-set -g __rsttrace_commands doctor explain record replay export check-config
+set -g __rsttrace_commands doctor explain record replay report export check-config
 
 complete -c rsttrace -f
 complete -c rsttrace -n __rsttrace_is_first -a doctor -d 'Check what can be traced on this host and how to fix what cannot'
 complete -c rsttrace -n __rsttrace_is_first -a explain -d 'List the causes of resets, or describe one in full'
 complete -c rsttrace -n __rsttrace_is_first -a record -d 'Record resets in files of bounded size and age, for \'rsttrace replay\''
-complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded, or what a packet capture shows, as a live run prints it; needs no privileges'
-complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses'
+complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded as a live run prints it; needs no privileges'
+complete -c rsttrace -n __rsttrace_is_first -a report -d 'Write a page with verdict, plots and incidents of what was recorded'
+complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV), or to hand it on without names and addresses'
 complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file for --config'
 complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
 complete -c rsttrace -n '__rsttrace_is ' -l received -d 'Show only resets that this host receives'
@@ -39,11 +40,12 @@ complete -c rsttrace -n '__rsttrace_is ' -l metrics-peers -d 'Set the maximum nu
 complete -c rsttrace -n '__rsttrace_is ' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
 complete -c rsttrace -n '__rsttrace_is ' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
 complete -c rsttrace -n '__rsttrace_is ' -l fold -d 'Merge similar lines of text (client\'s port and figures aside) into one per second, with a count' -x -a '(__rsttrace_fold)'
-complete -c rsttrace -n '__rsttrace_is ' -s q -l quiet -d 'Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, and of the summary only the table of --group-by'
+complete -c rsttrace -n '__rsttrace_is ' -s q -l quiet -d 'Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, no summary'
 complete -c rsttrace -n '__rsttrace_is ' -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n '__rsttrace_is ' -l summary-interval -d 'Print a summary at this interval, such as 60s or 5m, and at the end' -x
 complete -c rsttrace -n '__rsttrace_is ' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
 complete -c rsttrace -n '__rsttrace_is ' -l group-by -d 'Count resets by these fields, in a table in the summary' -x -a '(__fish_complete_list , __rsttrace_group_by)'
+complete -c rsttrace -n '__rsttrace_is ' -l report -d 'Write a report to this file at the end: a page with plots, or text (.md), or the main plot alone (.svg)' -r -F
 complete -c rsttrace -n '__rsttrace_is ' -l no-summary -d 'Omit the summary at the end'
 complete -c rsttrace -n '__rsttrace_is ' -s d -l duration -d 'Stop after this time, such as 30s or 5m' -x
 complete -c rsttrace -n '__rsttrace_is ' -l count -d 'Stop after this many records of resets (not of ignored and forwarded ones)' -x
@@ -99,8 +101,6 @@ complete -c rsttrace -n '__rsttrace_is record' -l hints -d 'Read additional hint
 complete -c rsttrace -n '__rsttrace_is record' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
 complete -c rsttrace -n '__rsttrace_is record' -l ready-fd -d 'Write a newline to this file descriptor once every probe is attached' -x
 complete -c rsttrace -n '__rsttrace_is replay' -r -F
-complete -c rsttrace -n '__rsttrace_is replay' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
-complete -c rsttrace -n '__rsttrace_is replay' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'
 complete -c rsttrace -n '__rsttrace_is replay' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l until -d 'Show only what was before this time, in the forms of --since' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l sent -d 'Show only resets that this host sends'
@@ -131,17 +131,49 @@ complete -c rsttrace -n '__rsttrace_is replay' -l sink-queue -d 'Set the queue l
 complete -c rsttrace -n '__rsttrace_is replay' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
 complete -c rsttrace -n '__rsttrace_is replay' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
 complete -c rsttrace -n '__rsttrace_is replay' -l fold -d 'Merge similar lines of text (client\'s port and figures aside) into one per second, with a count' -x -a '(__rsttrace_fold)'
-complete -c rsttrace -n '__rsttrace_is replay' -s q -l quiet -d 'Print only warnings and errors on standard error: of the summary only the table of --group-by'
+complete -c rsttrace -n '__rsttrace_is replay' -s q -l quiet -d 'Print only warnings and errors on standard error: no summary'
 complete -c rsttrace -n '__rsttrace_is replay' -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n '__rsttrace_is replay' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
 complete -c rsttrace -n '__rsttrace_is replay' -l group-by -d 'Count resets by these fields, in a table in the summary' -x -a '(__fish_complete_list , __rsttrace_group_by)'
+complete -c rsttrace -n '__rsttrace_is replay' -l report -d 'Write a report to this file at the end: a page with plots, or text (.md), or the main plot alone (.svg)' -r -F
 complete -c rsttrace -n '__rsttrace_is replay' -l no-summary -d 'Omit the summary at the end'
 complete -c rsttrace -n '__rsttrace_is replay' -l rediagnose -d 'Diagnose again, by the rules of this version, from the facts that a recording has'
 complete -c rsttrace -n '__rsttrace_is replay' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is replay' -l hints -d 'Read additional hints for programs of your own from a TOML file, for --rediagnose' -r -F
+complete -c rsttrace -n '__rsttrace_is report' -r -F
+complete -c rsttrace -n '__rsttrace_is report' -s o -l output -d 'Write the report to this file [default: standard output]' -r -F
+complete -c rsttrace -n '__rsttrace_is report' -l format -d 'Set the format [default: that of FILE\'s extension (.md, .svg), or html]' -x -a '(__rsttrace_report_format)'
+complete -c rsttrace -n '__rsttrace_is report' -l compare -d 'Compare two inputs, the first from before a change and the second from after it'
+complete -c rsttrace -n '__rsttrace_is report' -l time -d 'Set the time zone of the report' -x -a '(__rsttrace_zone)'
+complete -c rsttrace -n '__rsttrace_is report' -s q -l quiet -d 'Print only warnings and errors on standard error'
+complete -c rsttrace -n '__rsttrace_is report' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
+complete -c rsttrace -n '__rsttrace_is report' -l until -d 'Show only what was before this time, in the forms of --since' -x
+complete -c rsttrace -n '__rsttrace_is report' -l sent -d 'Show only resets that this host sends'
+complete -c rsttrace -n '__rsttrace_is report' -l received -d 'Show only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is report' -s p -l pid -d 'Show only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
+complete -c rsttrace -n '__rsttrace_is report' -s c -l comm -d 'Show only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
+complete -c rsttrace -n '__rsttrace_is report' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
+complete -c rsttrace -n '__rsttrace_is report' -l not-peer -d 'Hide these peers or networks' -x
+complete -c rsttrace -n '__rsttrace_is report' -l host -d 'Show only peers of these names, as shown in the output (no DNS); `*` stands for any text' -x
+complete -c rsttrace -n '__rsttrace_is report' -l not-host -d 'Hide peers of these names' -x
+complete -c rsttrace -n '__rsttrace_is report' -l peer-port -d 'Show only these ports, ranges or names of services at the peer\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is report' -l local-port -d 'Show only these ports, ranges or names of services at this host\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is report' -l port -d 'Show only these ports, ranges or names of services at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is report' -l not-port -d 'Hide these ports, ranges or names of services, at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is report' -s 4 -l ipv4 -d 'Show only IPv4'
+complete -c rsttrace -n '__rsttrace_is report' -s 6 -l ipv6 -d 'Show only IPv6'
+complete -c rsttrace -n '__rsttrace_is report' -l netns -d 'Show only this network namespace: a name of `ip netns`, a path such as /proc/PID/ns/net, or an inode number' -x -a '(__rsttrace_netns)'
+complete -c rsttrace -n '__rsttrace_is report' -l cgroup -d 'Show only sockets of this cgroup and its descendants, by path' -x -a '(__rsttrace_cgroups)'
+complete -c rsttrace -n '__rsttrace_is report' -l unit -d 'Show only sockets of these systemd units' -x -a '(__fish_complete_list , __rsttrace_units)'
+complete -c rsttrace -n '__rsttrace_is report' -l container -d 'Show only sockets of these containers, by name or by the beginning of the id' -x
+complete -c rsttrace -n '__rsttrace_is report' -l pod -d 'Show only sockets of these pods, as NAMESPACE/NAME or NAME' -x
+complete -c rsttrace -n '__rsttrace_is report' -l cause -d 'Show only these causes, by their codes' -x -a '(__fish_complete_list , __rsttrace_cause)'
+complete -c rsttrace -n '__rsttrace_is report' -l fault -d 'Show only resets that these sides should fix' -x -a '(__fish_complete_list , __rsttrace_fault)'
+complete -c rsttrace -n '__rsttrace_is report' -l no-benign -d 'Hide harmless resets'
+complete -c rsttrace -n '__rsttrace_is report' -l rediagnose -d 'Diagnose again, by the rules of this version, from the facts that a recording has'
+complete -c rsttrace -n '__rsttrace_is report' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
+complete -c rsttrace -n '__rsttrace_is report' -l hints -d 'Read additional hints for programs of your own from a TOML file, for --rediagnose' -r -F
 complete -c rsttrace -n '__rsttrace_is export' -r -F
-complete -c rsttrace -n '__rsttrace_is export' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
-complete -c rsttrace -n '__rsttrace_is export' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'
 complete -c rsttrace -n '__rsttrace_is export' -l format -d 'Set the format on standard output' -x -a '(__rsttrace_format)'
 complete -c rsttrace -n '__rsttrace_is export' -l anonymize -d 'Replace addresses, names and command lines by pseudonyms (not names of well-known programs); ports, PIDs and times stay'
 complete -c rsttrace -n '__rsttrace_is export' -l since -d 'Export only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
@@ -174,7 +206,6 @@ complete -c rsttrace -n '__rsttrace_is ' -s V -l version -d 'Print version'
 
 function __rsttrace_cause
     printf '%s\t%s\n' \
-        'aborted' 'A process on this host aborted the connection.' \
         'accept-overflow' 'The peer\'s accept queue was full.' \
         'after-close' 'The process reset a connection that the peer had closed, after all had been exchanged.' \
         'aftermath' 'A late segment of a connection that had just been reset.' \
@@ -193,9 +224,9 @@ function __rsttrace_cause
         'health-probe' 'A health check of this host ended its connection with a reset.' \
         'idle-reset' 'Something ended an idle connection when its time was up.' \
         'idle-timeout-path' 'A load balancer or NAT on the way had forgotten the idle connection.' \
-        'injected' 'The reset has this host\'s address and did not come from it.' \
+        'injected' 'The reset did not come from the peer itself.' \
         'keepalive-answer' 'The peer no longer knew the connection.' \
-        'keepalive-race' 'This side closed an idle connection at about the time at which the peer used it again.' \
+        'keepalive-race' 'This side closed an idle connection while the peer was using it again.' \
         'keepalive-timeout' 'The peer answered no keep-alive probe.' \
         'leaked-socket' 'Our process had kept the connection open after the client\'s FIN, and the client began anew.' \
         'linger-zero' 'The process aborted the connection (SO_LINGER 0 or a disconnect).' \
@@ -219,7 +250,7 @@ function __rsttrace_cause
         'process-exited' 'The process exited by itself with the connection open.' \
         'refused-by-firewall' 'Something before the peer refused the connection.' \
         'relayed' 'The process passed on the end of another of its connections.' \
-        'reused-closed-connection' 'The peer, a client, used a connection again that this side had closed before.' \
+        'reused-closed-connection' 'The peer had closed the connection, and our side used it again.' \
         'socket-destroyed' 'An administrator\'s tool ended the connection (ss -K, SOCK_DESTROY).' \
         'stopped-reading' 'Our process had stopped reading, and the peer had given the connection up or closed it meanwhile.' \
         'time-wait' 'A late segment hit a connection that had ended.' \
@@ -260,7 +291,6 @@ function __rsttrace_format
     printf '%s\t%s\n' \
         'json' 'JSON lines as in a recording, which can be replayed and diagnosed again' \
         'csv' 'A table of the resets, with a row of titles (RFC 4180)' \
-        'pcapng' 'A packet capture for Wireshark and tcpdump: each reset as a packet, with its block of --output long as the comment' \
         ;
 end
 
@@ -289,7 +319,15 @@ function __rsttrace_output
         'long' 'A block per reset, with evidence and advice' \
         'json' 'One JSON object per line' \
         'json-flat' 'One JSON object per line without objects in it, for tables: `cause`, `peer_port`, …' \
-        'none' 'Nothing; for use with --sink or --metrics' \
+        'none' 'Nothing; for use with --sink, --metrics or --report' \
+        ;
+end
+
+function __rsttrace_report_format
+    printf '%s\t%s\n' \
+        'html' 'One page with plots, complete without script and network' \
+        'markdown' 'Text for a ticket: verdict, counts, and the incidents to look at first' \
+        'svg' 'The plot of silences alone' \
         ;
 end
 
@@ -330,6 +368,13 @@ function __rsttrace_transport
         'auto' 'BPF ring buffer if it works, otherwise perf ring buffers' \
         'ring' 'BPF ring buffer (Linux 5.8)' \
         'perf' 'perf ring buffers, one per CPU' \
+        ;
+end
+
+function __rsttrace_zone
+    printf '%s\t%s\n' \
+        'local' 'The local time zone (TZ)' \
+        'utc' 'UTC' \
         ;
 end
 

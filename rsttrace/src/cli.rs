@@ -19,6 +19,7 @@ use crate::{
     format::{Format, TimeFormat},
     load::{ExtraEvents, TransportChoice},
     model::{FilterOptions, GroupField, parse_network},
+    report::ReportFormat,
     sink::SinkSpec,
     util::{size, spelling, time_span},
 };
@@ -96,6 +97,26 @@ pub(crate) const REPLAY_EXAMPLES: [Example; 5] = [
     Example {
         incident: "Recordings of two hosts, copied here, in the order of time",
         commands: &["rsttrace replay --time utc gw-1 gw-2"],
+    },
+];
+
+/// Uses of `report`, for its help and its manual page.
+pub(crate) const REPORT_EXAMPLES: [Example; 4] = [
+    Example {
+        incident: "A page of the last day, to look at and to send",
+        commands: &["rsttrace report --since 1d -o resets.html /var/log/rsttrace"],
+    },
+    Example {
+        incident: "The same as text, for a ticket",
+        commands: &["rsttrace report --since 1d --format markdown /var/log/rsttrace > ticket.md"],
+    },
+    Example {
+        incident: "Whether a change helped",
+        commands: &["rsttrace report --compare -o compared.html last-week.jsonl.zst this-week.jsonl.zst"],
+    },
+    Example {
+        incident: "A page of five minutes from now on",
+        commands: &["rsttrace --duration 5m --output none --report resets.html"],
     },
 ];
 
@@ -184,6 +205,9 @@ pub enum Command {
     /// Print what was recorded, or what a packet capture shows, as a live run prints it; needs no privileges
     #[command(after_help = after_help(&REPLAY_EXAMPLES, REPLAY_STATUSES))]
     Replay(Box<ReplayOptions>),
+    /// Write a page with verdict, plots and incidents of what was recorded
+    #[command(after_help = after_help(&REPORT_EXAMPLES, REPLAY_STATUSES))]
+    Report(Box<ReportOptions>),
     /// Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses
     #[command(after_help = after_help(&EXPORT_EXAMPLES, REPLAY_STATUSES))]
     Export(Box<ExportOptions>),
@@ -293,6 +317,59 @@ pub struct CaptureOptions {
     pub ignored: bool,
 }
 
+/// Time zone of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportZone {
+    /// The local time zone (TZ)
+    Local,
+    /// UTC
+    Utc,
+}
+
+/// Options of `report`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_args(check_cause))]
+pub struct ReportOptions {
+    /// Directory of a recording, file of JSON lines, packet capture (pcap, pcapng; all also compressed: .zst, .gz), or - for
+    /// standard input
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// Captures.
+    #[command(flatten)]
+    pub captures: CaptureOptions,
+    // Names of their own: completions go by them, and those of the output of records have other values.
+    /// Write the report to this file [default: standard output]
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Set the format [default: that of FILE's extension (.md, .svg), or html]
+    #[arg(long = "format", value_enum, value_name = "FORMAT")]
+    pub report_format: Option<ReportFormat>,
+    /// Compare two inputs, the first from before a change and the second from after it
+    #[arg(long)]
+    pub compare: bool,
+    /// Set the time zone of the report
+    #[arg(long = "time", value_enum, value_name = "ZONE", default_value_t = ReportZone::Local)]
+    pub zone: ReportZone,
+    /// Print only warnings and errors on standard error
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Times.
+    #[command(flatten)]
+    pub times: TimeOptions,
+    /// Filters.
+    #[command(flatten)]
+    pub filters: FilterOptions,
+    /// Diagnose again, by the rules of this version, from the facts that a recording has
+    #[arg(long, help_heading = "Diagnosis")]
+    pub rediagnose: bool,
+    /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones
+    #[arg(long, value_name = "FILE", help_heading = "Diagnosis")]
+    pub timeouts: Option<PathBuf>,
+    /// Read additional hints for programs of your own from a TOML file, for --rediagnose
+    #[arg(long, value_name = "FILE", requires = "rediagnose", help_heading = "Diagnosis")]
+    pub hints: Option<PathBuf>,
+}
+
 /// Formats of `export`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
@@ -345,6 +422,8 @@ pub enum Generated {
     ManRecord,
     /// Man page of `replay`
     ManReplay,
+    /// Man page of `report`
+    ManReport,
     /// Man page of `export`
     ManExport,
     /// Man page of `check-config`
@@ -468,6 +547,9 @@ pub struct OutputOptions {
     /// Count resets by these fields, in a table in the summary
     #[arg(long, value_enum, value_name = "FIELD,…", value_delimiter = ',', conflicts_with = "no_summary")]
     pub group_by: Vec<GroupField>,
+    /// Write a report to this file at the end: a page with plots, or text (.md), or the main plot alone (.svg)
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// Omit the summary at the end
     #[arg(long)]
     pub no_summary: bool,
@@ -659,7 +741,8 @@ mod tests {
 
     #[test]
     fn examples_are_command_lines() {
-        let examples = EXAMPLES.iter().chain(&RECORD_EXAMPLES).chain(&REPLAY_EXAMPLES).chain(&EXPORT_EXAMPLES);
+        let examples = EXAMPLES.iter().chain(&RECORD_EXAMPLES).chain(&REPLAY_EXAMPLES).chain(&REPORT_EXAMPLES);
+        let examples = examples.chain(&EXPORT_EXAMPLES);
         for line in examples.flat_map(|example| example.commands) {
             let words = line.split('|').next().unwrap_or_default().split_whitespace();
             if line.starts_with("rsttrace") {
@@ -679,9 +762,13 @@ mod tests {
         assert!(!record.contains("Show only") && !record.contains("Also show"), "{record}");
         assert!(!export.contains("Show only") && export.contains("Export only these causes"), "{export}");
         assert!(!replay.contains("--metrics <") && !replay.contains("--summary-interval <"), "{replay}");
-        for (help, examples) in
-            [(&record, &RECORD_EXAMPLES[..]), (&replay, &REPLAY_EXAMPLES), (&export, &EXPORT_EXAMPLES)]
-        {
+        let report = help("report");
+        for (help, examples) in [
+            (&record, &RECORD_EXAMPLES[..]),
+            (&replay, &REPLAY_EXAMPLES),
+            (&report, &REPORT_EXAMPLES),
+            (&export, &EXPORT_EXAMPLES),
+        ] {
             assert!(examples.iter().all(|example| help.contains(example.incident)), "{help}");
         }
     }

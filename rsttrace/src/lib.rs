@@ -29,6 +29,7 @@ mod mistakes;
 pub mod model;
 pub mod pipeline;
 pub mod replay;
+pub mod report;
 mod sandbox;
 mod sd_notify;
 pub mod sink;
@@ -79,6 +80,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => pipeline::run(cli.trace),
         Some(Command::Replay(options)) => commands::replay::run(*options),
+        Some(Command::Report(options)) => commands::report::run(*options),
         Some(Command::Export(options)) => commands::export::run(*options),
         Some(Command::Record(options)) => commands::run_recorder::run(*options),
         Some(Command::Doctor { json }) => commands::doctor::run(json),

@@ -416,7 +416,9 @@ fn completions_know_the_values_of_options() {
         ("explain keepalive-race ", "--json --help"),
         ("check-config /etc/passwd --", "--help"),
         ("doctor --output ", "--json --help"),
-        ("--re", "--received --ready-fd"),
+        ("--re", "--received --ready-fd --report"),
+        ("report --format m", "markdown"),
+        ("report --time u", "utc"),
         ("--de", ""),
         ("ge", ""),
     ] {
@@ -442,6 +444,7 @@ fn generated_files_are_not_empty() {
         ("man", ".TH RSTTRACE 1"),
         ("man-doctor", ".TH RSTTRACE-DOCTOR 1"),
         ("man-explain", ".TH RSTTRACE-EXPLAIN 1"),
+        ("man-report", ".TH RSTTRACE-REPORT 1"),
         ("man-check-config", ".TH RSTTRACE-CHECK-CONFIG 1"),
         ("bash", "_rsttrace"),
         ("zsh", "#compdef"),

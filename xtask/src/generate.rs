@@ -21,13 +21,17 @@ pub(crate) const SCHEMA_FEATURE: &str = "rsttrace/schema";
 /// Example of `rsttrace` that prints the JSON Schema: a build that is shipped cannot.
 const SCHEMA: &str = "output_schema";
 
+/// Recording of the example of a report, and the pages that are made of it, in `docs`.
+const REPORT: (&str, [&str; 2]) = ("report-example.jsonl.zst", ["report-example.html", "report-example.svg"]);
+
 /// Files that are generated as a whole, and their names for `rsttrace generate`.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 13] = [
     ("man", "docs/man/rsttrace.1"),
     ("man-doctor", "docs/man/rsttrace-doctor.1"),
     ("man-explain", "docs/man/rsttrace-explain.1"),
     ("man-record", "docs/man/rsttrace-record.1"),
     ("man-replay", "docs/man/rsttrace-replay.1"),
+    ("man-report", "docs/man/rsttrace-report.1"),
     ("man-export", "docs/man/rsttrace-export.1"),
     ("man-check-config", "docs/man/rsttrace-check-config.1"),
     ("bash", "completions/rsttrace.bash"),
@@ -88,6 +92,13 @@ fn contents(built: &[Executable]) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     for (what, path) in FILES {
         contents.push((path.into(), said(&binary, what)?));
     }
+    let docs = workspace::root()?.join("docs");
+    let directory = std::env::temp_dir().join(format!("rsttrace-report-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).context("cannot make a directory for the example of a report")?;
+    for page in REPORT.1 {
+        contents.push((Path::new("docs").join(page), example(&binary, &docs, &directory, page)?));
+    }
+    std::fs::remove_dir_all(&directory).context("cannot remove the directory of the example of a report")?;
     let mut readme = std::fs::read_to_string(workspace::root()?.join("README.md")).context("cannot read README.md")?;
     for (name, language) in BLOCKS {
         let text = String::from_utf8(said(&binary, name)?)
@@ -96,6 +107,19 @@ fn contents(built: &[Executable]) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     }
     contents.push(("README.md".into(), readme.into_bytes()));
     Ok(contents)
+}
+
+/// A page of the example of a report. The command that it tells is the one in `docs/report.md`, so it runs there, on a link to
+/// the file.
+fn example(binary: &Path, docs: &Path, directory: &Path, page: &str) -> Result<Vec<u8>> {
+    let link = directory.join(REPORT.0);
+    if !link.exists() {
+        std::os::unix::fs::symlink(docs.join(REPORT.0), &link).context("cannot link the recording")?;
+    }
+    let mut command = Command::new(binary);
+    command.args(["report", "--time", "utc", "-o", page, REPORT.0]).current_dir(directory);
+    process::run(&mut command)?;
+    workspace::read(&directory.join(page))
 }
 
 /// Output of the binary, independent of the terminal.

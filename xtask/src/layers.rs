@@ -31,7 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cgroup_mounts", &[]),
     ("cgroup_path", &[]),
     // The codes that `--cause` takes are those of the catalogue.
-    ("cli", &["diagnose", "format", "load", "model", "sink", "util"]),
+    ("cli", &["diagnose", "format", "load", "model", "report", "sink", "util"]),
     (
         "commands",
         &[
@@ -48,6 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "model",
             "pipeline",
             "replay",
+            "report",
             "sandbox",
             "sink",
             "util",
@@ -106,6 +107,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "metrics",
             "model",
             "replay",
+            "report",
             "sandbox",
             "sd_notify",
             "sink",
@@ -116,6 +118,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // Captures are one kind of input.
     ("replay", &["capture", "model", "util"]),
+    // A page of what the summary concludes, with the known timeouts as lines and each incident as its block of text.
+    ("report", &["diagnose", "format", "model", "summary", "util"]),
     ("sandbox", &["util"]),
     ("sd_notify", &["util"]),
     // Each destination has its own form of a record, and most are one of the formats.

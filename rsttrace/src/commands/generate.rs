@@ -32,6 +32,7 @@ pub(crate) fn run(what: Generated) -> Result<(), Failure> {
         Generated::ManExplain => text = man::page(&command, Some("explain"))?,
         Generated::ManRecord => text = man::page(&command, Some("record"))?,
         Generated::ManReplay => text = man::page(&command, Some("replay"))?,
+        Generated::ManReport => text = man::page(&command, Some("report"))?,
         Generated::ManExport => text = man::page(&command, Some("export"))?,
         Generated::ManCheckConfig => text = man::page(&command, Some("check-config"))?,
         Generated::Bash => text = completions::script(Shell::Bash, &command).into_bytes(),

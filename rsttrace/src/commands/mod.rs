@@ -8,6 +8,7 @@ pub(crate) mod export;
 pub(crate) mod generate;
 mod man;
 pub(crate) mod replay;
+pub(crate) mod report;
 mod requirements;
 pub(crate) mod run_recorder;
 

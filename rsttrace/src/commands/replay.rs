@@ -11,8 +11,10 @@ use crate::{
     pipeline::{
         captured::CapturedChain,
         replayed::{self, Replay},
+        report_file::{ReportFile, own_command},
     },
     replay::{CaptureView, Inputs, TimeRange, parse_moment},
+    report::ReportOrigin,
 };
 
 /// Replays the inputs. Blocks meanwhile. Fails with status 2 when an input or a file of options cannot be read, and as
@@ -35,14 +37,25 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
         return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
     }
     let diagnosis = Diagnosis::new(Timeouts::read(timeouts.as_deref())?, ProgramHints::read(hints.as_deref())?);
-    replayed::run(Replay {
-        captured: CapturedChain::new(&diagnosis, RecordFilter::for_recording(filters.clone())?),
-        filter: RecordFilter::for_recording(filters)?,
+    let captured = CapturedChain::new(&diagnosis, RecordFilter::for_recording(filters.clone())?);
+    let filter = RecordFilter::for_recording(filters)?;
+    let is_filtered = !filter.is_everything() || times.since.is_some() || times.until.is_some();
+    let origin = || ReportOrigin { command: own_command(), is_filtered, ..ReportOrigin::default() };
+    let file = output.report.as_deref().map(ReportFile::create).transpose()?;
+    let replayed = replayed::run(Replay {
+        report: file.is_some().then(origin),
+        filter,
         diagnosis,
+        captured,
         output,
         rediagnose,
         inputs: Inputs::open(&inputs, range, view(captures)).map_err(Failure::usage)?,
-    })
+    })?;
+    if let (Some(file), Some(report)) = (file, &replayed.report) {
+        let format = ReportFile::format(file.path());
+        file.write(&report.document(format))?;
+    }
+    replayed.checked()
 }
 
 /// How captures are read.

@@ -141,7 +141,11 @@ impl LongFormatter {
         if let Some(socket) = &reset.socket {
             row(out, "socket", &socket_line(socket))?;
         }
-        row(out, "cause", &format_args!("{} ({})", reset.cause.summary, confidence(reset.cause.confidence)))?;
+        row(
+            out,
+            "cause",
+            &format_args!("{} ({})", Sanitized(&reset.cause.summary), confidence(reset.cause.confidence)),
+        )?;
         row(
             out,
             "whose",
@@ -150,7 +154,7 @@ impl LongFormatter {
         for (index, evidence) in reset.cause.evidence.lines().enumerate() {
             row(out, if index == 0 { "evidence" } else { "" }, &Sanitized(evidence))?;
         }
-        row(out, "advice", &reset.cause.advice)?;
+        row(out, "advice", &Sanitized(&reset.cause.advice))?;
         if let Some(other) = &reset.other_end {
             row(out, "other end", &other_end(other, names))?;
         }
@@ -221,6 +225,25 @@ impl Formatter for LongFormatter {
             None => out.write_all(&text),
         }
     }
+}
+
+/// Rows of the block of an incident, for a page: name and value. A row without a name continues the one before. `further` are
+/// the further records of the incident. Ports have no names, which differ between hosts.
+pub(crate) fn rows(reset: &Reset, further: &[Arc<Reset>], options: &TextOptions) -> Vec<(String, String)> {
+    let mut formatter = LongFormatter { service_names: ServiceNames::none(), ..LongFormatter::new(options.clone()) };
+    let mut text = Vec::new();
+    // A vector takes everything.
+    let _ignored = formatter.block(reset, &mut text);
+    for further in further {
+        let _ignored = formatter.append(further, reset.internals.ktime_ns, &mut text);
+    }
+    let text = String::from_utf8_lossy(&text);
+    // The first line is the title.
+    let split = |line: &str| {
+        let (name, value) = (line.get(2..INDENT - 1)?, line.get(INDENT..)?);
+        Some((name.trim_end().to_owned(), value.to_owned()))
+    };
+    text.lines().skip(1).filter_map(split).collect()
 }
 
 /// Writes one row of a block; without a name it continues the one above.

@@ -4,7 +4,7 @@ mod dated;
 pub(crate) mod fields;
 mod fold;
 pub(crate) mod json;
-mod long;
+pub(crate) mod long;
 pub(crate) mod summary_text;
 pub(crate) mod text;
 mod unapplied_line;
@@ -33,7 +33,7 @@ pub enum Format {
     Json,
     /// One JSON object per line without objects in it, for tables: `cause`, `peer_port`, …
     JsonFlat,
-    /// Nothing; for use with --sink or --metrics
+    /// Nothing; for use with --sink, --metrics or --report
     None,
 }
 

@@ -34,8 +34,8 @@ pub use self::{
     },
     segment::Segment,
     summary::{
-        BackendCount, CounterCoverage, Coverage, FinOrderCounts, IdleCluster, IdleKind, NamespaceCoverage, PeerCount,
-        ProcessCount, SinkCount, Summary,
+        BackendCount, CounterCoverage, Coverage, FinOrderCounts, Finding, IdleCluster, IdleKind, NamespaceCoverage,
+        PeerCount, ProcessCount, Rhythm, SinkCount, Summary,
     },
     translation::{Translated, TranslationSource},
     unapplied::{Forwarded, IGNORE_REASONS, IgnoreReason, Ignored, Interface, RstOrigin},

@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, GroupTable, timestamp};
+use super::{Direction, Fault, GroupTable, timestamp};
 
 /// Summary of the run: its last record, and with `--summary-interval` one at each interval.
 #[derive(Clone, Debug, Serialize)]
@@ -81,6 +81,16 @@ pub struct Summary {
     /// Sentences of the verdict with the names of their rows, for text.
     #[serde(skip)]
     pub verdict_lines: Vec<(&'static str, String)>,
+    /// Incidents by the side that has something to change, as the verdict counts them: each by what later records have shown
+    /// of it. For reports.
+    #[serde(skip)]
+    pub settled_faults: BTreeMap<Fault, u64>,
+    /// Causes that the verdict names, the one to look at first in front. For reports.
+    #[serde(skip)]
+    pub findings: Vec<Finding>,
+    /// Causes that recur at regular intervals, the most frequent first. For reports.
+    #[serde(skip)]
+    pub rhythms: Vec<Rhythm>,
     /// The host's own counters beside the observed resets.
     pub coverage: Coverage,
     /// What worked less well than it could, one sentence each.
@@ -93,6 +103,48 @@ pub struct Summary {
     pub heading: String,
     /// Counts of each output; empty where standard output is the only one.
     pub sinks: Vec<SinkCount>,
+}
+
+/// A cause that the verdict names, with the harm that it did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// Code of the cause.
+    pub code: &'static str,
+    /// Direction of its resets.
+    pub direction: Direction,
+    /// Side that has something to change.
+    pub fault: Fault,
+    /// Summary of the catalogue, one sentence.
+    pub summary: &'static str,
+    /// Remedy of the catalogue.
+    pub advice: &'static str,
+    /// Resets that begin incidents.
+    pub resets: u64,
+    /// Bursts of resets.
+    pub bursts: u64,
+    /// Whether the resets are a steady stream rather than bursts.
+    pub is_steady: bool,
+    /// Resets of which the cause is certain, likely and a guess.
+    pub confidences: [u64; 3],
+    /// Time of the first reset, UTC.
+    pub first: Timestamp,
+    /// Time of the last reset, UTC.
+    pub last: Timestamp,
+    /// Process and place, as `python3 → 10.77.2.2:7999`; empty where neither is known. Untrusted.
+    pub place: String,
+}
+
+/// A cause that recurs at regular intervals.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rhythm {
+    /// Code of the cause.
+    pub code: &'static str,
+    /// The only peer that it recurs with; `None` where the cause as a whole is regular.
+    pub peer: Option<IpAddr>,
+    /// Mean interval, seconds.
+    pub period_s: f64,
+    /// Number of occurrences.
+    pub occurrences: u64,
 }
 
 /// Records of one output.

@@ -14,6 +14,7 @@ use crate::{
     metrics::Metrics,
     model::internals::KernelTask,
     model::{Interface, Netns, Record, Reset},
+    report::ReportCollector,
     summary::{Tally, coverage::CounterBaseline},
     util::system_clock::monotonic_ns,
 };
@@ -79,6 +80,8 @@ pub(super) struct Results {
     /// The host's counters at the start, and what was seen since.
     pub(super) baseline: CounterBaseline,
     pub(super) metrics: Option<Metrics>,
+    /// What a report at the end needs; `None` without one.
+    pub(super) report: Option<Box<ReportCollector>>,
 }
 
 impl Output for Results {
@@ -89,6 +92,9 @@ impl Output for Results {
     fn emit(&mut self, record: Record) {
         if let Record::Reset(reset) = &record {
             self.tally.count(reset);
+        }
+        if let Some(report) = &mut self.report {
+            report.count(&record);
         }
         if let Some(metrics) = &mut self.metrics {
             match &record {

@@ -10,6 +10,7 @@ mod record_pool;
 mod recorder;
 mod rediagnose;
 pub(crate) mod replayed;
+pub(crate) mod report_file;
 mod reporting;
 mod setup;
 #[doc(hidden)]
@@ -34,6 +35,7 @@ use self::{
     live::Results,
     processor::{Processor, Stages, Wanted},
     ready::Ready,
+    report_file::ReportFile,
     reporting::Losses,
     timers::{catch_sighup, lookups_answered, next_scrape, sighup, sleep_until, sleep_until_ktime},
 };
@@ -150,11 +152,17 @@ impl Pipeline {
             flood: FloodAggregator::new(loaded.aggregating_cpus(), loaded.flood_budget()),
         };
         let output = &trace.output;
-        let wanted =
-            Wanted { evidence: output.output.shows_evidence() || !output.sink.is_empty(), limit: trace.run.count };
+        let wanted = Wanted {
+            evidence: output.output.shows_evidence() || !output.sink.is_empty() || output.report.is_some(),
+            limit: trace.run.count,
+        };
         Ok(Self {
             processor: Processor::new(stages, wanted),
-            results: Results { tally: Tally::grouped_by(trace.output.group_by.clone()), ..Results::default() },
+            results: Results {
+                tally: Tally::grouped_by(trace.output.group_by.clone()),
+                report: output.report.is_some().then(Box::default),
+                ..Results::default()
+            },
             trace,
             loaded,
             object,
@@ -192,6 +200,7 @@ impl Pipeline {
         }
         let absences = self.absences();
         self.create_recordings(user.as_ref())?;
+        let report = self.trace.output.report.as_deref().map(ReportFile::create).transpose()?;
         // Before there is any other thread, which would keep its privileges.
         self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
@@ -275,7 +284,7 @@ impl Pipeline {
                 break;
             }
         }
-        self.finish(transport, batch, outputs).await
+        self.finish(transport, batch, outputs, report).await
     }
 
     /// Sends what is in the outbox. Returns false where the run ends: by a signal, or since standard output cannot be written to.
@@ -307,7 +316,8 @@ impl Pipeline {
         let opened =
             if self.object == Object::Perf { Transport::open(events, per_cpu).map(Ok) } else { Ok(Err(events)) };
         let opened = opened.map_err(Failure::Host)?;
-        if !self.trace.output.no_summary || self.trace.output.metrics.is_some() {
+        let output = &self.trace.output;
+        if !output.no_summary || output.metrics.is_some() || output.report.is_some() {
             self.results.baseline = CounterBaseline::start(!kernel.reset_reasons.is_empty());
         }
         self.loaded.attach(&kernel, &self.trace.more, interfaces)?;
@@ -317,7 +327,13 @@ impl Pipeline {
     }
 
     /// Detaches the programs, reads what the kernel still has, and reports what the run came to.
-    async fn finish(mut self, mut transport: Transport, mut batch: Batch, mut outputs: Outputs) -> Result<(), Failure> {
+    async fn finish(
+        mut self,
+        mut transport: Transport,
+        mut batch: Batch,
+        mut outputs: Outputs,
+        report: Option<ReportFile>,
+    ) -> Result<(), Failure> {
         self.service.stopping();
         // As long as the programs are attached, holders can still be looked up.
         for _ in 0..FINAL_READS {
@@ -351,12 +367,14 @@ impl Pipeline {
         if let Some(summary) = &summary {
             self.results.outbox.push(Record::Summary(Arc::new(summary.clone())));
         }
+        let reported = report.map_or(Ok(()), |file| self.write_report(file, &outputs));
         self.mark_end(&mut outputs).await;
         let written = outputs.finish(std::mem::take(&mut self.results.outbox)).await;
         if let Some(summary) = summary {
             self.output_setup().print_summary(&summary);
         }
-        written.map_err(Failure::from)
+        written.map_err(Failure::from)?;
+        reported.map_err(Failure::from)
     }
 }
 

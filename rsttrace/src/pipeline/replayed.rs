@@ -13,7 +13,13 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{captured::CapturedChain, live::Results, processor::Output, rediagnose::Rediagnosis, setup::OutputSetup};
+use super::{
+    captured::CapturedChain,
+    live::Results,
+    processor::Output,
+    rediagnose::Rediagnosis,
+    setup::{OutputSetup, time_zone},
+};
 use crate::{
     cli::OutputOptions,
     diagnose::Diagnosis,
@@ -21,6 +27,7 @@ use crate::{
     filter::RecordFilter,
     model::{Coverage, Record, RecordingContext, Reset, Summary},
     replay::{Inputs, Line},
+    report::{Report, ReportOrigin},
     sink::outputs::Outputs,
     summary::{SummaryContext, Tally},
     util::{degraded::Degraded, messages::info},
@@ -47,6 +54,24 @@ pub(crate) struct Replay {
     pub(crate) rediagnose: bool,
     /// The stages for the resets of captures, with the same filters.
     pub(crate) captured: CapturedChain,
+    /// Whether a report is made, and what it says of where it comes from.
+    pub(crate) report: Option<ReportOrigin>,
+}
+
+/// Result of a replay.
+pub(crate) struct Replayed {
+    /// The report, where one was to be made.
+    pub(crate) report: Option<Report>,
+    /// Whether an input could not be read to its end.
+    is_damaged: bool,
+}
+
+impl Replayed {
+    /// Fails with status 1 where an input could not be read to its end.
+    pub(crate) fn checked(self) -> Result<(), Failure> {
+        let damaged = || Failure::Running(anyhow!("an input could not be read to its end"));
+        if self.is_damaged { Err(damaged()) } else { Ok(()) }
+    }
 }
 
 /// First and last time of the records, and the clock of the first.
@@ -58,7 +83,7 @@ struct ReplayedSpan {
 
 /// Replays until the inputs end or a signal comes. Blocks meanwhile. Fails with status 1 when an output cannot be opened or
 /// written to, and with status 2 when the inputs are nothing that can be read.
-pub(crate) fn run(replay: Replay) -> Result<(), Failure> {
+pub(crate) fn run(replay: Replay) -> Result<Replayed, Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
     let result = runtime.block_on(replay.run());
@@ -93,8 +118,8 @@ fn read_ahead(mut inputs: Inputs) -> Result<(mpsc::Receiver<Vec<Line>>, mpsc::Re
 }
 
 impl Replay {
-    async fn run(self) -> Result<(), Failure> {
-        let Self { inputs, filter, diagnosis, output, rediagnose, captured } = self;
+    async fn run(self) -> Result<Replayed, Failure> {
+        let Self { inputs, filter, diagnosis, output, rediagnose, captured, report } = self;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         let (mut batches, mut ended) = read_ahead(inputs)?;
@@ -105,7 +130,11 @@ impl Replay {
         };
         let mut chain = Chain { recorded, captured };
         let mut counted = Counted {
-            results: Results { tally: Tally::grouped_by(output.group_by.clone()), ..Results::default() },
+            results: Results {
+                tally: Tally::grouped_by(output.group_by.clone()),
+                report: report.is_some().then(Box::default),
+                ..Results::default()
+            },
             span: ReplayedSpan::default(),
         };
         let mut outputs = None;
@@ -118,6 +147,13 @@ impl Replay {
             };
             let is_last = batch.is_none();
             for line in batch.unwrap_or_default() {
+                if let Some(report) = &mut counted.results.report {
+                    match &line {
+                        Line::Header(header) => report.header(header),
+                        Line::Mark(mark) => report.mark(mark),
+                        Line::Record(_) | Line::Captured(_) | Line::Summary(_) => {}
+                    }
+                }
                 chain.take(line, &mut counted);
             }
             if is_last {
@@ -152,11 +188,13 @@ impl Replay {
             inputs.iter().flat_map(Inputs::remarks).for_each(info);
         }
         // What is missing is a warning, which --quiet leaves.
-        said.into_iter().for_each(info);
+        said.iter().for_each(info);
         let is_damaged = inputs.as_ref().is_some_and(Inputs::is_damaged);
         let degraded = inputs.as_ref().map(Inputs::degraded).unwrap_or_default();
-        finish(outputs, results, &span, &output, &diagnosis, degraded).await?;
-        if is_damaged { Err(Failure::Running(anyhow!("an input could not be read to its end"))) } else { Ok(()) }
+        let gaps = inputs.as_ref().map(Inputs::gaps).unwrap_or_default();
+        let origin = report.map(|origin| ReportOrigin { notes: said, gaps, is_damaged, ..origin });
+        let report = finish(outputs, results, &span, &output, &diagnosis, degraded, origin).await?;
+        Ok(Replayed { report, is_damaged })
     }
 }
 
@@ -256,11 +294,12 @@ async fn finish(
     output: &OutputOptions,
     diagnosis: &Diagnosis,
     degraded: Vec<String>,
-) -> Result<(), Failure> {
+    origin: Option<ReportOrigin>,
+) -> Result<Option<Report>, Failure> {
     outputs.flush().await;
     let lacking = |loss: String| Degraded { what: "recording".into(), why: String::new(), loss };
     let degraded: Vec<Degraded> = degraded.into_iter().map(lacking).collect();
-    let summary: Option<Summary> = (!output.no_summary).then(|| {
+    let make = || {
         results.tally.summary(SummaryContext {
             time: span.last.unwrap_or_else(Timestamp::now),
             duration: span.duration(),
@@ -270,6 +309,11 @@ async fn finish(
             degraded: &degraded,
             sinks: outputs.counts(),
         })
+    };
+    let summary: Option<Summary> = (!output.no_summary).then(make);
+    let report = results.report.take().zip(origin).map(|(collector, origin)| {
+        let summary = summary.clone().unwrap_or_else(make);
+        collector.finish(summary, origin, diagnosis.timeouts(), time_zone(output.time))
     });
     if let Some(summary) = &summary {
         results.outbox.push(Record::Summary(Arc::new(summary.clone())));
@@ -278,7 +322,8 @@ async fn finish(
     if let Some(summary) = summary {
         OutputSetup { options: output, started_ns: 0 }.print_summary(&summary);
     }
-    written.map_err(Failure::from)
+    written.map_err(Failure::from)?;
+    Ok(report)
 }
 
 impl ReplayedSpan {

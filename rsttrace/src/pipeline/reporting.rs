@@ -185,9 +185,10 @@ impl Pipeline {
 
     /// Prints what is watched, what is limited, and warnings: filters that nothing matches yet, records that go nowhere.
     pub(super) fn announce(&self, absences: Vec<String>) {
-        let OutputOptions { output, sink, metrics, quiet, group_by, .. } = &self.trace.output;
-        if *output == Format::None && sink.is_empty() && metrics.is_none() && group_by.is_empty() {
-            info("records go nowhere: --output none is for use with --sink or --metrics");
+        let OutputOptions { output, sink, metrics, quiet, group_by, report, .. } = &self.trace.output;
+        let has_others = metrics.is_some() || report.is_some();
+        if *output == Format::None && sink.is_empty() && !has_others && group_by.is_empty() {
+            info("records go nowhere: --output none is for use with --sink, --metrics or --report");
         }
         let stages = self.processor.stages();
         if *quiet {

@@ -15,6 +15,8 @@ const MARKS_APART_MAX_S: f64 = 30.0;
 const JUMP_MIN_S: f64 = 1.0;
 /// Most notes that are kept; the rest is counted.
 const NOTES_MAX: usize = 10;
+/// Most gaps whose times are kept.
+const GAPS_MAX: usize = 256;
 
 /// The last sign of the recorder.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,8 @@ pub struct Continuity {
     sign: Option<Sign>,
     notes: Vec<String>,
     further: u64,
+    /// Times in which nothing was recorded, the first ones.
+    gaps: Vec<(Timestamp, Timestamp)>,
 }
 
 impl Continuity {
@@ -45,6 +49,7 @@ impl Continuity {
     /// Forgets what there is to say so far: it is of times that are not wanted.
     pub fn forget_notes(&mut self) {
         self.notes.clear();
+        self.gaps.clear();
         self.further = 0;
     }
 
@@ -62,6 +67,7 @@ impl Continuity {
                         (true, true) => "the recorder was stopped",
                         (true, false) => "the recorder ended without its last mark (killed, or a crash)",
                     };
+                    self.gap(last.time, sign.time);
                     self.note(format!("{how}: nothing was recorded for {}, up to {}", human(apart), moment(sign.time)));
                 }
                 None => {}
@@ -89,6 +95,7 @@ impl Continuity {
             self.note(format!("the clock went {direction} by {} before {}", human(jump_s.abs()), moment(sign.time)));
         }
         if monotonic_s > MARKS_APART_MAX_S {
+            self.gap(last.time, sign.time);
             self.note(format!(
                 "a gap of {} before {}: the recorder did not run",
                 human(monotonic_s),
@@ -109,6 +116,17 @@ impl Continuity {
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let further = (self.further > 0).then(|| format!("{} further gaps or jumps of the clock", self.further));
         self.notes.iter().cloned().chain(further)
+    }
+
+    /// Times in which nothing was recorded, the first [`GAPS_MAX`] of them.
+    pub fn gaps(&self) -> &[(Timestamp, Timestamp)] {
+        &self.gaps
+    }
+
+    fn gap(&mut self, from: Timestamp, to: Timestamp) {
+        if self.gaps.len() < GAPS_MAX && from < to {
+            self.gaps.push((from, to));
+        }
     }
 
     /// The last header.

@@ -215,6 +215,11 @@ impl Inputs {
         !self.errors.is_empty()
     }
 
+    /// Times in which a recorder did not run.
+    pub fn gaps(&self) -> Vec<(Timestamp, Timestamp)> {
+        self.all.iter().flat_map(|input| input.continuity.gaps().iter().copied()).collect()
+    }
+
     /// What the recorders could not see, each once.
     pub fn degraded(&self) -> Vec<String> {
         let headers = self.all.iter().filter_map(|input| input.continuity.last_header());

@@ -2,9 +2,11 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _, sync::Arc};
 
+use jiff::Timestamp;
+
 use crate::{
-    diagnose::catalogue::{self, CauseSpec},
-    model::{CauseConfidence, Direction, Endpoint, Fault, Reset, Role},
+    diagnose::catalogue,
+    model::{CauseConfidence, Direction, Endpoint, Fault, Finding, Reset, Role},
 };
 
 /// Longest time between two resets of one burst, nanoseconds: what breaks together is one incident.
@@ -36,6 +38,12 @@ struct Harm {
     last_ns: u64,
     /// Whether resets came one after the other for longer than a burst takes, or with pauses shorter than that.
     is_steady: bool,
+    /// Times of the first and the last reset on the wall clock; `None` before the first one.
+    span: Option<(Timestamp, Timestamp)>,
+    /// Resets of which the cause is certain, likely and a guess.
+    confidences: [u64; 3],
+    /// Side that has something to change by the last reset.
+    fault: Option<Fault>,
     /// Resets by process and place, of the first [`PLACES_MAX`] different ones.
     places: Vec<(Example, u64)>,
 }
@@ -49,6 +57,10 @@ pub(super) struct Harmed {
     /// Incidents that they began, and their weight; 0 for further resets of a burst.
     incidents: u64,
     weight: u64,
+    /// Times of the first and the last one on the wall clock.
+    span: (Timestamp, Timestamp),
+    /// Those of which the cause is certain, likely and a guess.
+    confidences: [u64; 3],
     /// Process and place of the first record.
     example: Example,
 }
@@ -60,10 +72,21 @@ impl Harmed {
     }
 
     /// Adds what was counted for another record of this cause and fault.
-    pub(super) const fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.resets += other.resets;
         self.incidents += other.incidents;
         self.weight += other.weight;
+        self.span = joined(self.span, other.span);
+        for (count, others) in self.confidences.iter_mut().zip(other.confidences) {
+            *count += others;
+        }
+    }
+
+    /// The same resets, with the cause of this record.
+    fn with_cause_of(&self, reset: &Reset) -> Self {
+        let key = (reset.cause.code, reset.direction == Direction::Sent);
+        let confidences = confidences(reset.cause.confidence, self.resets);
+        Self { key, fault: reset.cause.fault, confidences, ..self.clone() }
     }
 }
 
@@ -89,17 +112,6 @@ impl Example {
     }
 }
 
-/// The cause to look at first.
-pub(super) struct WorstCause {
-    pub(super) spec: &'static CauseSpec,
-    pub(super) resets: u64,
-    pub(super) incidents: u64,
-    /// Whether the resets are a steady stream rather than bursts.
-    pub(super) is_steady: bool,
-    /// Process and place, as `python3 → 10.77.2.2:7999`; empty where neither is known. Untrusted.
-    pub(super) place: String,
-}
-
 impl HarmByCause {
     /// Counts a record that passed the filters. Returns what was counted; `None` for a harmless one.
     pub(super) fn count(&mut self, reset: &Reset) -> Option<Harmed> {
@@ -111,7 +123,16 @@ impl HarmByCause {
         let is_first = harm.begins_burst(reset);
         let (incidents, weight) = if is_first { (1, certainty(reset)) } else { (0, 0) };
         let example = Example::of(reset);
-        let harmed = Harmed { key, fault: reset.cause.fault, resets: reset.count, incidents, weight, example };
+        let harmed = Harmed {
+            key,
+            fault: reset.cause.fault,
+            resets: reset.count,
+            incidents,
+            weight,
+            span: (reset.time, reset.time),
+            confidences: confidences(reset.cause.confidence, reset.count),
+            example,
+        };
         harm.add(&harmed);
         Some(harmed)
     }
@@ -121,17 +142,16 @@ impl HarmByCause {
         self.retract(harmed);
         if of.cause.fault != Fault::None {
             let harm = self.0.entry((of.cause.code, of.direction == Direction::Sent)).or_default();
-            harm.add(&Harmed { incidents: 0, weight: 0, ..harmed.clone() });
+            harm.add(&Harmed { incidents: 0, weight: 0, ..harmed.with_cause_of(of) });
         }
     }
 
     /// Moves what was counted for a record to that of the other end. Returns what is counted for this.
     pub(super) fn move_to_end(&mut self, harmed: &Harmed, end: &Reset) -> Harmed {
         self.retract(harmed);
-        let key = (end.cause.code, end.direction == Direction::Sent);
         let weight = harmed.incidents * certainty(end);
-        let moved = Harmed { key, fault: end.cause.fault, weight, example: Example::of(end), ..harmed.clone() };
-        let harm = self.0.entry(key).or_default();
+        let moved = Harmed { weight, example: Example::of(end), ..harmed.with_cause_of(end) };
+        let harm = self.0.entry(moved.key).or_default();
         // Resets in close succession are one burst here as well.
         let is_first = harm.begins_burst(end);
         let moved = if is_first { moved } else { Harmed { incidents: 0, weight: 0, ..moved } };
@@ -139,13 +159,14 @@ impl HarmByCause {
         moved
     }
 
-    /// Moves what was counted for received resets to another cause, which is likely.
-    pub(super) fn move_to_cause(&mut self, harmed: &Harmed, code: &'static str) {
+    /// Moves what was counted for received resets to another cause, which is likely, and to its fault.
+    pub(super) fn move_to_cause(&mut self, harmed: &Harmed, code: &'static str, fault: Fault) {
         let is_steady = self.0.get(&harmed.key).is_some_and(|harm| harm.is_steady);
         self.retract(harmed);
         let harm = self.0.entry((code, false)).or_default();
         harm.is_steady |= is_steady;
-        harm.add(&Harmed { weight: harmed.incidents * LIKELY_WEIGHT, ..harmed.clone() });
+        let confidences = confidences(CauseConfidence::Likely, harmed.resets);
+        harm.add(&Harmed { fault, confidences, weight: harmed.incidents * LIKELY_WEIGHT, ..harmed.clone() });
     }
 
     /// Takes back what was counted for a record, which has another cause than it seemed.
@@ -157,6 +178,9 @@ impl HarmByCause {
         if let Some((_, count)) = harm.places.iter_mut().find(|(place, _)| *place == harmed.example) {
             *count = count.saturating_sub(harmed.resets);
         }
+        for (count, harmed) in harm.confidences.iter_mut().zip(harmed.confidences) {
+            *count = count.saturating_sub(harmed);
+        }
         if harm.resets == 0 {
             self.0.remove(&harmed.key);
         }
@@ -164,12 +188,12 @@ impl HarmByCause {
 
     /// The causes with the most harm, the worst first, at most [`WORST_MAX`]; none where nothing has to be mended. What weighs
     /// less than a tenth of the worst is left out.
-    pub(super) fn worst(&self) -> Vec<WorstCause> {
+    pub(super) fn worst(&self) -> Vec<Finding> {
         let mut all: Vec<_> = self.0.iter().collect();
         all.sort_by_key(|(_, harm)| Reverse((harm.weight, harm.resets)));
         let least = all.first().map_or(0, |(_, harm)| harm.weight / 10);
         let worst = all.into_iter().take(WORST_MAX).take_while(|(_, harm)| harm.weight >= least);
-        worst.filter_map(|(key, harm)| harm.as_worst(key)).collect()
+        worst.filter_map(|(key, harm)| harm.finding(key)).collect()
     }
 }
 
@@ -193,6 +217,11 @@ impl Harm {
         self.resets += harmed.resets;
         self.incidents += harmed.incidents;
         self.weight += harmed.weight;
+        self.span = Some(self.span.map_or(harmed.span, |span| joined(span, harmed.span)));
+        self.fault = Some(harmed.fault);
+        for (count, harmed) in self.confidences.iter_mut().zip(harmed.confidences) {
+            *count += harmed;
+        }
         if let Some((_, count)) = self.places.iter_mut().find(|(place, _)| *place == harmed.example) {
             *count += harmed.resets;
         } else if self.places.len() < PLACES_MAX {
@@ -200,13 +229,41 @@ impl Harm {
         }
     }
 
-    fn as_worst(&self, &(code, is_sent): &(&'static str, bool)) -> Option<WorstCause> {
+    fn finding(&self, &(code, is_sent): &(&'static str, bool)) -> Option<Finding> {
         let direction = if is_sent { Direction::Sent } else { Direction::Received };
         let spec = catalogue::find_in(code, direction)?;
         // The most frequent one; of several the first.
         let worst = self.places.iter().rev().max_by_key(|(_, count)| *count);
         let place = worst.map_or_else(String::new, |(example, count)| place(example, *count, self.resets));
-        Some(WorstCause { spec, resets: self.resets, incidents: self.incidents, is_steady: self.is_steady, place })
+        let (first, last) = self.span?;
+        Some(Finding {
+            code: spec.code,
+            direction,
+            fault: self.fault.unwrap_or(spec.fault),
+            summary: spec.summary,
+            advice: spec.advice,
+            resets: self.resets,
+            bursts: self.incidents,
+            is_steady: self.is_steady,
+            confidences: self.confidences,
+            first,
+            last,
+            place,
+        })
+    }
+}
+
+/// The earlier begin and the later end of two spans of time.
+fn joined(one: (Timestamp, Timestamp), other: (Timestamp, Timestamp)) -> (Timestamp, Timestamp) {
+    (one.0.min(other.0), one.1.max(other.1))
+}
+
+/// Counts of certain, likely and guessed causes where all have this confidence.
+const fn confidences(confidence: CauseConfidence, count: u64) -> [u64; 3] {
+    match confidence {
+        CauseConfidence::Certain => [count, 0, 0],
+        CauseConfidence::Likely => [0, count, 0],
+        CauseConfidence::Guess => [0, 0, count],
     }
 }
 

@@ -13,7 +13,7 @@ const SLOTS: usize = 8192;
 
 /// Counts of keys by a frequent-items sketch. Exact up to some 6,000 different keys; beyond that a count may be too
 /// small by [`HeavyHitters::error`].
-pub(super) struct HeavyHitters<K>(Option<FrequentItemsSketch<K>>);
+pub(crate) struct HeavyHitters<K>(Option<FrequentItemsSketch<K>>);
 
 impl<K: Eq + Hash> Default for HeavyHitters<K> {
     fn default() -> Self {
@@ -29,19 +29,19 @@ impl<K> Debug for HeavyHitters<K> {
 }
 
 impl<K: Clone + Eq + Hash + Ord> HeavyHitters<K> {
-    pub(super) fn count(&mut self, key: K, count: u64) {
+    pub(crate) fn count(&mut self, key: K, count: u64) {
         if let Some(sketch) = &mut self.0 {
             sketch.update_with_count(key, count);
         }
     }
 
     /// Largest amount by which a count may be too small; 0 while all are exact.
-    pub(super) fn error(&self) -> u64 {
+    pub(crate) fn error(&self) -> u64 {
         self.0.as_ref().map_or(0, FrequentItemsSketch::maximum_error)
     }
 
     /// The keys that are known to be frequent with their lower bounds, the most frequent first.
-    pub(super) fn rows(&self) -> Vec<(K, u64)> {
+    pub(crate) fn rows(&self) -> Vec<(K, u64)> {
         let rows = self.0.as_ref().map(|sketch| sketch.frequent_items(ErrorType::NoFalsePositives));
         let mut rows: Vec<(K, u64)> =
             rows.into_iter().flatten().map(|row| (row.item().clone(), row.lower_bound())).collect();

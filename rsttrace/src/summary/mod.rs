@@ -6,7 +6,7 @@ mod display;
 mod first_victims;
 mod groups;
 mod harm;
-mod heavy_hitters;
+pub(crate) mod heavy_hitters;
 pub mod patterns;
 mod silences;
 mod verdict;
@@ -187,7 +187,7 @@ impl Tally {
         let (mut settled, mut harm) = (self.settled.clone(), self.harm.clone());
         for harmed in self.patterns.settled_by_silence() {
             settled.settle(harmed, PATH_LOST_STATE_CODE, Fault::Path);
-            harm.move_to_cause(harmed, PATH_LOST_STATE_CODE);
+            harm.move_to_cause(harmed, PATH_LOST_STATE_CODE, Fault::Path);
         }
         settled.by_cause.retain(|_, count| *count > 0);
         (settled, harm)
@@ -238,14 +238,16 @@ impl Tally {
             settled_by_cause: settled.by_cause,
             verdict: String::new(),
             verdict_lines: Vec::new(),
+            settled_faults: settled.incidents_by_fault,
+            findings: harm.worst(),
+            rhythms: self.patterns.rhythms(),
             coverage,
             degraded: degraded::grouped(degraded).iter().map(ToString::to_string).collect(),
             limits: degraded::limits(degraded).unwrap_or_default(),
             heading: String::new(),
             sinks,
         };
-        summary.verdict_lines =
-            verdict::lines(&summary, &settled.incidents_by_fault, &harm.worst(), self.patterns.silence_limit());
+        summary.verdict_lines = verdict::lines(&summary, self.patterns.silence_limit());
         summary.verdict = verdict::paragraph(&summary.verdict_lines);
         summary
     }

@@ -11,7 +11,7 @@ use crate::{
         connection_view::{FinOrder, ReceivedReset},
         timeouts::{TimeoutOwner, Timeouts},
     },
-    model::{Endpoint, FinOrderCounts, IdleCluster, IdleKind, Reset, Role},
+    model::{Endpoint, FinOrderCounts, IdleCluster, IdleKind, Reset, Rhythm, Role},
     summary::{
         first_victims::HEALTH_PROBE,
         harm::Harmed,
@@ -125,6 +125,21 @@ impl Default for Patterns {
     }
 }
 
+/// The silence before a received reset of a connection in use, which a timeout would match, milliseconds. `None` where it is
+/// not known, and for other resets.
+pub(crate) fn silence_of(reset: &Reset) -> Option<(IdleKind, f64)> {
+    let is_used = |view: &ReceivedReset<'_>| view.in_use() || view.closed_with_request();
+    let view = ReceivedReset::of(reset).filter(is_used)?;
+    let (kind, silence) = if view.request_outstanding() && !view.answers_our_send() {
+        (IdleKind::Waiting, view.idle_ms())
+    } else if view.has_unacked() {
+        (IdleKind::BeforeSend, view.relevant_idle_ms())
+    } else {
+        (IdleKind::Idle, view.idle_ms())
+    };
+    Some((kind, silence?))
+}
+
 impl Patterns {
     /// Adds a record, and what was counted as its harm. `first_victims` is the number of resets before it that belong to its burst
     /// or checks and had another cause.
@@ -148,16 +163,7 @@ impl Patterns {
     }
 
     fn observe_idle_time(&mut self, reset: &Reset) {
-        let is_used = |view: &ReceivedReset<'_>| view.in_use() || view.closed_with_request();
-        let Some(view) = ReceivedReset::of(reset).filter(is_used) else { return };
-        let (kind, silence) = if view.request_outstanding() && !view.answers_our_send() {
-            (IdleKind::Waiting, view.idle_ms())
-        } else if view.has_unacked() {
-            (IdleKind::BeforeSend, view.relevant_idle_ms())
-        } else {
-            (IdleKind::Idle, view.idle_ms())
-        };
-        let Some(ms) = silence.filter(|&silence| silence >= 900.0) else { return };
+        let Some((kind, ms)) = silence_of(reset).filter(|&(_, silence)| silence >= 900.0) else { return };
         #[expect(clippy::cast_possible_truncation, reason = "a logarithm of seconds is small")]
         let step = ((ms / 1000.0).ln() / STEP).floor() as i32;
         let seconds = ms / 1000.0;
@@ -246,7 +252,7 @@ impl Patterns {
     pub(super) fn sentences(&self, clusters: &[IdleCluster]) -> Vec<String> {
         let mut sentences = self.silences.limits();
         sentences.extend(clusters.iter().map(IdleCluster::sentence));
-        sentences.extend(self.regular());
+        sentences.extend(self.rhythms().iter().map(Rhythm::sentence));
         let mut bursts = self.bursts.clone();
         bursts.extend(self.burst.clone().filter(ResetBurst::is_one));
         bursts.retain(|burst| burst.stands_out(self.span));
@@ -255,8 +261,8 @@ impl Patterns {
         sentences
     }
 
-    /// Sentences on what is regular: a cause as a whole where it is, else a cause with one peer.
-    fn regular(&self) -> Vec<String> {
+    /// What is regular: a cause as a whole where it is, else a cause with one peer.
+    pub(super) fn rhythms(&self) -> Vec<Rhythm> {
         let even = |is_of_peer: bool| {
             self.periodicities
                 .iter()
@@ -266,11 +272,21 @@ impl Patterns {
         let whole: Vec<&str> = even(false).map(|(code, ..)| code).collect();
         let mut regular: Vec<_> = even(false).chain(even(true).filter(|(code, ..)| !whole.contains(code))).collect();
         regular.sort_by_key(|(.., (_, times))| std::cmp::Reverse(*times));
-        let sentence = |(code, peer, (mean_s, times)): (&str, Option<IpAddr>, (f64, u64))| {
-            let of = peer.map_or_else(String::new, |peer| format!(" with {peer}"));
-            format!("{code}{of} every {}, {times} times", human_duration(mean_s * 1000.0))
+        let rhythm = |(code, peer, (period_s, occurrences)): (&'static str, Option<IpAddr>, (f64, u64))| Rhythm {
+            code,
+            peer,
+            period_s,
+            occurrences,
         };
-        regular.into_iter().take(MAX_REPORTED).map(sentence).collect()
+        regular.into_iter().take(MAX_REPORTED).map(rhythm).collect()
+    }
+}
+
+impl Rhythm {
+    fn sentence(&self) -> String {
+        let Self { code, peer, period_s, occurrences } = self;
+        let of = peer.map_or_else(String::new, |peer| format!(" with {peer}"));
+        format!("{code}{of} every {}, {occurrences} times", human_duration(period_s * 1000.0))
     }
 }
 
@@ -280,13 +296,13 @@ impl IdleCluster {
     }
 
     /// The range of idle times, as `60.0 s to 60.1 s`.
-    fn length(&self) -> String {
+    pub(crate) fn length(&self) -> String {
         let [from, to] = [self.from_s, self.to_s].map(|seconds| human_duration(seconds * 1000.0).to_string());
         if from == to { from } else { format!("{from} to {to}") }
     }
 
     /// The first few owners whose timeouts the cluster matches; `None` where it matches none.
-    fn owners(&self) -> Option<String> {
+    pub(crate) fn owners(&self) -> Option<String> {
         let (first, rest) = self.matches.split_at(self.matches.len().min(MAX_OWNERS));
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
         (!first.is_empty()).then(|| format!("a default of {}{more}", first.join(", ")))
@@ -298,7 +314,7 @@ impl IdleCluster {
         format!("{} came after {} of silence ({owners})", self.count, self.length())
     }
 
-    fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         let Self { kind, count, .. } = self;
         let length = self.length();
         let what = match kind {

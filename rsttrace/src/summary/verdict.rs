@@ -2,20 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::harm::WorstCause;
-use crate::model::{Fault, FinOrderCounts, IdleCluster, Summary};
+use crate::model::{Fault, FinOrderCounts, Finding, IdleCluster, Summary};
 
 /// Sentences of the verdict with the names of their rows: who reset whom, which side has to change something, what to look at
 /// first, idle times, whether a FIN preceded the next data, and how many backends are affected.
-pub(super) fn lines(
-    summary: &Summary,
-    faults: &BTreeMap<Fault, u64>,
-    worst: &[WorstCause],
-    silence_limit: Option<String>,
-) -> Vec<(&'static str, String)> {
+pub(super) fn lines(summary: &Summary, silence_limit: Option<String>) -> Vec<(&'static str, String)> {
     if summary.resets == 0 {
         return vec![("verdict", "No resets.".to_owned())];
     }
+    let worst = &summary.findings;
+    let faults = &summary.settled_faults;
     let mut lines = vec![("verdict", format!("{} {}", by_direction(summary), by_fault(summary, faults)))];
     lines.extend(worst.first().map(|worst| ("action", look_first(worst))));
     lines.extend(worst.get(1..).and_then(look_then).map(|sentence| ("", sentence)));
@@ -114,28 +110,27 @@ fn backends(summary: &Summary) -> Option<String> {
 }
 
 /// Names the cause with the most harm, with its process and place.
-fn look_first(worst: &WorstCause) -> String {
-    let WorstCause { spec, .. } = worst;
-    format!("Look first at: {}. {} {}", in_short(worst), spec.summary, spec.advice)
+fn look_first(worst: &Finding) -> String {
+    format!("Look first at: {}. {} {}", in_short(worst), worst.summary, worst.advice)
 }
 
 /// Names the causes behind it.
-fn look_then(others: &[WorstCause]) -> Option<String> {
+fn look_then(others: &[Finding]) -> Option<String> {
     let others: Vec<String> = others.iter().map(in_short).collect();
     (!others.is_empty()).then(|| format!("Then at: {}.", others.join("; ")))
 }
 
 /// A cause with its count, process and place.
-fn in_short(worst: &WorstCause) -> String {
-    let WorstCause { spec, resets, incidents, is_steady, place } = worst;
-    let count = match (resets, incidents) {
+fn in_short(worst: &Finding) -> String {
+    let Finding { code, resets, bursts, is_steady, place, .. } = worst;
+    let count = match (resets, bursts) {
         (1, _) => "once".to_owned(),
-        (resets, incidents) if resets == incidents || *is_steady => format!("{resets} times"),
+        (resets, bursts) if resets == bursts || *is_steady => format!("{resets} times"),
         (resets, 1) => format!("{resets} in one burst"),
-        (resets, incidents) => format!("{resets} resets in {incidents} bursts"),
+        (resets, bursts) => format!("{resets} resets in {bursts} bursts"),
     };
     let place = if place.is_empty() { String::new() } else { format!(", {place}") };
-    format!("{} ({count}){place}", spec.code)
+    format!("{code} ({count}){place}")
 }
 
 /// Joins parts of a sentence: `a, b and c`.

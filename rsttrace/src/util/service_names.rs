@@ -9,6 +9,11 @@ pub(crate) struct ServiceNames {
 }
 
 impl ServiceNames {
+    /// No names: no file is read.
+    pub(crate) fn none() -> Self {
+        Self { services: Some(HashMap::new()) }
+    }
+
     /// Name of a TCP port in `/etc/services`; `None` where it has none, or the file cannot be read.
     pub(crate) fn service(&mut self, port: u16) -> Option<&str> {
         let services = self

@@ -7,6 +7,7 @@
 
 mod cases;
 mod incidents;
+mod report_plots;
 mod run;
 
 use std::{

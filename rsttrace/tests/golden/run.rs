@@ -70,7 +70,7 @@ fn play_completed(mut events: Vec<ResetEvent>, count: u64, complete: impl FnMut(
 }
 
 /// A gateway in front of a server with a keep-alive timeout of a minute, with all kinds of failures.
-fn gateway() -> Vec<ResetEvent> {
+pub(crate) fn gateway() -> Vec<ResetEvent> {
     let mut events = Vec::new();
     for round in 0..12 {
         // The request meets the server's timeout.

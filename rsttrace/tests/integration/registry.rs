@@ -274,6 +274,10 @@ const ROWS: &[Row] = &[
     row("sinks::recording::killed_recorder_loses_nothing", sinks::recording::killed_recorder_loses_nothing),
     row("sinks::recording::recorder_goes_on_after_a_full_disk", sinks::recording::recorder_goes_on_after_a_full_disk),
     row("sinks::json_file::file_equals_stdout", sinks::json_file::file_equals_stdout),
+    row(
+        "sinks::report_at_end::report_has_the_numbers_of_the_run",
+        sinks::report_at_end::report_has_the_numbers_of_the_run,
+    ),
     row("sinks::json_file::moved_file_is_reopened", sinks::json_file::moved_file_is_reopened),
     row("sinks::json_file::removed_file_is_created_again", sinks::json_file::removed_file_is_created_again),
     row("sinks::json_file::truncated_file_survives_a_full_disk", sinks::json_file::truncated_file_survives_a_full_disk),

@@ -295,7 +295,7 @@ mod tests {
     fn hidden_items_are_in_no_completion() {
         for shell in SHELLS {
             let script = script(shell, &Cli::command());
-            for hidden in ["remember", "debug-kernel", "generate", "arkdown", "roff"] {
+            for hidden in ["remember", "debug-kernel", "generate", "in Markdown", "roff"] {
                 assert!(!script.contains(hidden), "{shell}: {hidden}");
             }
             for visible in ["peer-port", "check-config", "explain", "keepalive-race", "journald"] {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Command;
 use clap_mangen::Man;
 
-use crate::cli::{EXAMPLES, EXPORT_EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES};
+use crate::cli::{EXAMPLES, EXPORT_EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES};
 
 /// A page of its own.
 struct Page {
@@ -25,7 +25,7 @@ struct Page {
 /// Line for which the examples of help stand.
 const EXAMPLES_HERE: &str = ".\\\" examples\n";
 
-const PAGES: [Page; 7] = [
+const PAGES: [Page; 8] = [
     Page {
         subcommand: None,
         purpose: "trace TCP resets: peer, owner, state, cause",
@@ -35,6 +35,7 @@ const PAGES: [Page; 7] = [
             r"\fBrsttrace explain\fR [\fB\-\-json\fR] [\fICODE\fR]",
             r"\fBrsttrace record\fR [\fIoptions\fR] [\fIDIR\fR]",
             r"\fBrsttrace replay\fR [\fIoptions\fR] \fIINPUT\fR...",
+            r"\fBrsttrace report\fR [\fIoptions\fR] \fIINPUT\fR...",
             r"\fBrsttrace export\fR [\fIoptions\fR] \fIINPUT\fR...",
             r"\fBrsttrace check\-config\fR \fIFILE\fR",
         ],
@@ -68,6 +69,16 @@ const PAGES: [Page; 7] = [
         synopsis: &[r"\fBrsttrace replay\fR [\fIoptions\fR] \fIINPUT\fR..."],
         sections: include_str!("replay.roff"),
         examples: &REPLAY_EXAMPLES,
+    },
+    Page {
+        subcommand: Some("report"),
+        purpose: "write a page with verdict, plots and incidents of recorded TCP resets",
+        synopsis: &[
+            r"\fBrsttrace report\fR [\fIoptions\fR] \fIINPUT\fR...",
+            r"\fBrsttrace report\fR \fB\-\-compare\fR [\fIoptions\fR] \fIBEFORE\fR \fIAFTER\fR",
+        ],
+        sections: include_str!("report.roff"),
+        examples: &REPORT_EXAMPLES,
     },
     Page {
         subcommand: Some("export"),

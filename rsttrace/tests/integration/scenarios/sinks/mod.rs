@@ -3,6 +3,7 @@
 pub(crate) mod json_file;
 pub(crate) mod metrics;
 pub(crate) mod recording;
+pub(crate) mod report_at_end;
 
 use std::{
     fs::{self, File},

@@ -1,0 +1,108 @@
+//! `rsttrace report`: a page, or text for a ticket, of what was recorded.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+};
+
+use jiff::Zoned;
+
+use super::replay;
+use crate::{
+    cli::{OutputOptions, ReportOptions, ReportZone, TraceOptions},
+    diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
+    exit::Failure,
+    filter::RecordFilter,
+    format::{Format, TimeFormat},
+    pipeline::{
+        captured::CapturedChain,
+        replayed::{self, Replay, Replayed},
+        report_file::{ReportFile, own_command},
+    },
+    replay::{Inputs, TimeRange},
+    report::{Comparison, ReportFormat, ReportOrigin},
+    util::messages::info,
+};
+
+/// Makes the report. Blocks meanwhile. Fails with status 2 when an input or a file of options cannot be read, and with status 1
+/// when the report cannot be written.
+pub(crate) fn run(options: ReportOptions) -> Result<(), Failure> {
+    let format =
+        options.report_format.unwrap_or_else(|| options.file.as_deref().map_or(ReportFormat::Html, ReportFile::format));
+    check(&options, format)?;
+    let range = replay::range(&options.times, &Zoned::now())?;
+    let file = options.file.as_deref().map(ReportFile::create).transpose()?;
+    let mut ended = Vec::new();
+    let document = if let [before, after] = options.inputs.as_slice()
+        && options.compare
+    {
+        let mut report = |input: &PathBuf| {
+            let mut replayed = read(&options, std::slice::from_ref(input), range)?;
+            let report = replayed.report.take();
+            ended.push(replayed);
+            Ok::<_, Failure>(report)
+        };
+        let reports = report(before)?.zip(report(after)?);
+        reports.map(|(before, after)| Comparison::new(before, after).document(format))
+    } else {
+        let replayed = read(&options, &options.inputs, range)?;
+        let document = replayed.report.as_ref().map(|report| report.document(format));
+        ended.push(replayed);
+        document
+    };
+    let document = document.unwrap_or_default();
+    match file {
+        Some(file) => {
+            let path = file.path().display().to_string();
+            file.write(&document)?;
+            if !options.quiet {
+                info(format_args!("report: {path}"));
+            }
+        }
+        None => io::stdout().lock().write_all(document.as_bytes()).map_err(Failure::stdout)?,
+    }
+    ended.into_iter().try_for_each(Replayed::checked)
+}
+
+/// Refuses what makes no report. Fails with status 2.
+fn check(options: &ReportOptions, format: ReportFormat) -> Result<(), Failure> {
+    let inputs = options.inputs.len();
+    if options.compare && inputs != 2 {
+        return Err(Failure::usage(format_args!("--compare takes two INPUTs, BEFORE and AFTER, and not {inputs}")));
+    }
+    if options.compare && format == ReportFormat::Svg {
+        return Err(Failure::usage("--compare makes a page or text; the format svg is the main plot of one report"));
+    }
+    if options.rediagnose && inputs > 1 && !options.compare {
+        return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
+    }
+    if options.file.is_none() && format == ReportFormat::Html && io::stdout().is_terminal() {
+        return Err(Failure::usage(
+            "a page is for a file: add '-o resets.html'; '--format markdown' is for a terminal",
+        ));
+    }
+    Ok(())
+}
+
+/// Reads inputs into a report.
+fn read(options: &ReportOptions, inputs: &[PathBuf], range: TimeRange) -> Result<Replayed, Failure> {
+    let diagnosis =
+        Diagnosis::new(Timeouts::read(options.timeouts.as_deref())?, ProgramHints::read(options.hints.as_deref())?);
+    let captured = CapturedChain::new(&diagnosis, RecordFilter::for_recording(options.filters.clone())?);
+    let filter = RecordFilter::for_recording(options.filters.clone())?;
+    let is_filtered = !filter.is_everything() || range.since.is_some() || range.until.is_some();
+    let TraceOptions { output, .. } = TraceOptions::without_arguments().map_err(Failure::usage)?;
+    let time = match options.zone {
+        ReportZone::Local => TimeFormat::Local,
+        ReportZone::Utc => TimeFormat::Utc,
+    };
+    replayed::run(Replay {
+        filter,
+        diagnosis,
+        captured,
+        output: OutputOptions { output: Format::None, no_summary: true, quiet: true, time, ..output },
+        rediagnose: options.rediagnose,
+        inputs: Inputs::open(inputs, range, replay::view(options.captures.clone())).map_err(Failure::usage)?,
+        report: Some(ReportOrigin { command: own_command(), is_filtered, ..ReportOrigin::default() }),
+    })
+}
