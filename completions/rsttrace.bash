@@ -1,10 +1,10 @@
 # Options of a command.
 _rsttrace_words() {
     case $1 in
-        rsttrace) printf '%s\n' --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --hints --names --config --ready-fd --help --version ;;
+        rsttrace) printf '%s\n' --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --own-connections --output --sink --sink-queue --metrics --metrics-config --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --hints --names --config --ready-fd --help --version ;;
         doctor) printf '%s\n' --json --help ;;
         explain) printf '%s\n' --json --help ;;
-        record) printf '%s\n' --size --age --segment --min-free --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --metrics --quiet --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
+        record) printf '%s\n' --size --age --segment --min-free --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --own-connections --metrics --metrics-config --quiet --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
         replay) printf '%s\n' --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --no-summary --rediagnose --timeouts --hints --help ;;
         export) printf '%s\n' --format --anonymize --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --help ;;
         check-config) printf '%s\n' --help ;;
@@ -27,7 +27,7 @@ _rsttrace_group_by() { printf '%s\n' process pid cause fault peer peer-port loca
 
 _rsttrace_output() { printf '%s\n' text long json json-flat none; }
 
-_rsttrace_sink() { printf '%s\n' json: journald otlp:http:// otlp:grpc:// recording: syslog syslog:udp:// syslog:tcp:// syslog:tls://; }
+_rsttrace_sink() { printf '%s\n' json: journald otlp otlp:http:// otlp:grpc:// otlp:https:// otlp:grpcs:// recording: syslog syslog:udp:// syslog:tcp:// syslog:tls://; }
 
 _rsttrace_summary() { printf '%s\n' auto stdout stderr; }
 
@@ -60,6 +60,7 @@ _rsttrace_values() {
         'rsttrace --sink') _rsttrace_sinks ;;
         'rsttrace --sink-queue') : ;;
         'rsttrace --metrics') : ;;
+        'rsttrace --metrics-config') _rsttrace_files "$value" ;;
         'rsttrace --metrics-peers') : ;;
         'rsttrace --time') _rsttrace_one _rsttrace_time ;;
         'rsttrace --color') _rsttrace_one _rsttrace_color ;;
@@ -102,6 +103,7 @@ _rsttrace_values() {
         'record --fault') _rsttrace_list _rsttrace_fault ;;
         'record --forwarded') _rsttrace_one _rsttrace_interfaces ;;
         'record --metrics') : ;;
+        'record --metrics-config') _rsttrace_files "$value" ;;
         'record --duration'|'record -d') : ;;
         'record --count') : ;;
         'record --transport') _rsttrace_one _rsttrace_transport ;;
@@ -192,6 +194,7 @@ _rsttrace_takes_value() {
         'rsttrace --sink'|\
         'rsttrace --sink-queue'|\
         'rsttrace --metrics'|\
+        'rsttrace --metrics-config'|\
         'rsttrace --metrics-peers'|\
         'rsttrace --time'|\
         'rsttrace --color'|\
@@ -232,6 +235,7 @@ _rsttrace_takes_value() {
         'record --fault'|\
         'record --forwarded'|\
         'record --metrics'|\
+        'record --metrics-config'|\
         'record --duration'|'record -d'|\
         'record --count'|\
         'record --transport'|\

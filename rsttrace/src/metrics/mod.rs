@@ -1,15 +1,18 @@
 //! Metrics for Prometheus, in the `OpenMetrics` format. The number of series is bounded, whatever comes in.
 
+mod access;
 mod connections;
 mod pipeline_probe;
 mod server;
+mod web_config;
 
 use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -24,13 +27,17 @@ use tokio::sync::mpsc;
 
 pub(crate) use pipeline_probe::Scrape;
 
+use self::access::WebAccess;
 use crate::{
-    model::{Direction, Forwarded, Ignored, Lost, LostWhere, Reset, Summary},
-    util::{sanitize::Sanitized, serde_variant_name},
+    model::{Direction, Forwarded, Ignored, Lost, LostWhere, Reset, Role, Summary},
+    util::{messages::info, sanitize::Sanitized, serde_variant_name},
 };
 
 /// Most process names with series of their own. A process name is chosen by its user, so the number has to be bounded.
 const MAX_PROCESSES: usize = 100;
+
+/// Most ports of backends, units, and containers, of each, with series of their own. Pods of a node come and go.
+const MAX_PLACES: usize = 100;
 
 /// Label of all processes or peers that have no series of their own.
 const OTHER: &str = "other";
@@ -54,6 +61,10 @@ pub struct Metrics {
     registry: Arc<Registry>,
     resets: CounterFamily,
     incidents: CounterFamily,
+    backend_incidents: CounterFamily,
+    unit_incidents: CounterFamily,
+    container_incidents: CounterFamily,
+    own: Counter,
     peer_resets: CounterFamily,
     ages: Family<Labels, Histogram, fn() -> Histogram>,
     idle_times: Family<Labels, Histogram, fn() -> Histogram>,
@@ -65,21 +76,56 @@ pub struct Metrics {
     sink_delivered: CounterFamily,
     sink_undelivered: CounterFamily,
     sink_waiting: GaugeFamily,
-    degraded: Gauge,
+    degraded: GaugeFamily,
     cpu_seconds: Counter<f64, AtomicU64>,
     memory_bytes: Gauge,
     processes: HashSet<Arc<str>>,
     peers: HashSet<IpAddr>,
     peer_limit: usize,
+    backend_ports: HashSet<u16>,
+    units: HashSet<Arc<str>>,
+    containers: HashSet<Arc<str>>,
+    is_ready: Arc<AtomicBool>,
+}
+
+/// What the metrics server takes from files, read before the sandbox.
+pub(crate) struct MetricsAccess(Option<WebAccess>);
+
+impl MetricsAccess {
+    /// Reads the file of `--metrics-config` and what it names. Blocks on the file system. Fails where one of them cannot be read
+    /// or used; no error has a secret.
+    pub(crate) fn read(path: Option<&Path>) -> Result<Self> {
+        path.map(WebAccess::read).transpose().map(Self)
+    }
+
+    /// Says once that what listens on this address is for everyone who reaches it.
+    fn warn_if_open(&self, address: SocketAddr) {
+        if !address.ip().is_loopback() && !self.0.as_ref().is_some_and(WebAccess::needs_authentication) {
+            info(format_args!(
+                "metrics at {address} are for everyone who reaches it, with names of peers and processes: --metrics-config asks \
+                 for a password, a token or a certificate"
+            ));
+        }
+    }
 }
 
 impl Metrics {
     /// Starts to count and to listen; the receiver yields the scrapes. Blocks until the server listens. Fails where the address
     /// cannot be bound.
-    pub(crate) fn start(address: SocketAddr, peer_limit: usize) -> Result<(Self, mpsc::Receiver<Scrape>)> {
+    pub(crate) fn start(
+        address: SocketAddr,
+        peer_limit: usize,
+        access: MetricsAccess,
+    ) -> Result<(Self, mpsc::Receiver<Scrape>)> {
+        access.warn_if_open(address);
         let metrics = Self::new(peer_limit);
-        let scrapes = server::start(address)?;
+        let scrapes = server::start(address, access.0, Arc::clone(&metrics.is_ready))?;
         Ok((metrics, scrapes))
+    }
+
+    /// Sets what `/readyz` answers: whether the run traces.
+    pub(crate) fn set_ready(&self, is_ready: bool) {
+        self.is_ready.store(is_ready, Ordering::Relaxed);
     }
 
     /// Starts to count. The first `peer_limit` peers have series of their own; 0 turns these off.
@@ -101,8 +147,20 @@ impl Metrics {
         let incidents = counters(
             ours,
             "incidents",
-            "Incidents by cause, fault and process of their first record: a reset that was seen at both ends is one, and so is one with its aftermath",
+            "Incidents by cause, fault, confidence and process of their first record: a reset that was seen at both ends is one, and so is one with its aftermath",
         );
+        let place = |registry: &mut Registry, name: &str, what: &str| {
+            counters(
+                registry,
+                &format!("{name}_incidents"),
+                &format!("Incidents by {what} and fault of their first record"),
+            )
+        };
+        let backend_incidents = place(ours, "backend", "port of the backend (connections that this host had opened)");
+        let unit_incidents = place(ours, "unit", "systemd unit");
+        let container_incidents = place(ours, "container", "container or pod");
+        let own = Counter::default();
+        ours.register("own_resets", "Resets of rsttrace's own connections, which no other series counts", own.clone());
         let peer_resets =
             counters(ours, "peer_resets", "TCP resets by peer; the first --metrics-peers peers have their own series");
         let ages =
@@ -133,9 +191,9 @@ impl Metrics {
             "sink_undelivered_records",
             "Records rejected by the sink or dropped because its queue was full",
         );
-        let (sink_waiting, degraded) = (GaugeFamily::default(), Gauge::default());
+        let (sink_waiting, degraded) = (GaugeFamily::default(), GaugeFamily::default());
         ours.register("sink_waiting_records", "Records in the queue of a sink", sink_waiting.clone());
-        ours.register("degraded", "Number of degraded capabilities (see rsttrace doctor)", degraded.clone());
+        ours.register("degraded", "Capabilities that are degraded, by name (see rsttrace doctor)", degraded.clone());
         ours.register("build", "The program", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         let (cpu_seconds, memory_bytes, started) =
             (Counter::<f64, AtomicU64>::default(), Gauge::default(), FloatGauge::default());
@@ -147,6 +205,10 @@ impl Metrics {
             registry: Arc::new(registry),
             resets,
             incidents,
+            backend_incidents,
+            unit_incidents,
+            container_incidents,
+            own,
             peer_resets,
             ages,
             idle_times,
@@ -164,6 +226,10 @@ impl Metrics {
             processes: HashSet::new(),
             peers: HashSet::new(),
             peer_limit,
+            backend_ports: HashSet::new(),
+            units: HashSet::new(),
+            containers: HashSet::new(),
+            is_ready: Arc::default(),
         }
     }
 
@@ -187,10 +253,12 @@ impl Metrics {
             let labels = vec![
                 ("cause", reset.cause.code.to_owned()),
                 ("fault", serde_variant_name(&reset.cause.fault)),
+                ("confidence", serde_variant_name(&reset.cause.confidence)),
                 ("benign", reset.cause.benign.to_string()),
                 ("process", process),
             ];
             self.incidents.get_or_create(&labels).inc_by(reset.count);
+            self.count_place(reset);
         }
         if self.peer_limit > 0 {
             let peer = bounded_label(&mut self.peers, self.peer_limit, &reset.peer.address, ToString::to_string);
@@ -205,6 +273,37 @@ impl Metrics {
         if let Some(idle) = socket.idle_before_send_ms {
             self.idle_times.get_or_create(&labels).observe(idle / 1000.0);
         }
+    }
+
+    /// Counts an incident by the places that it concerns: backend, unit, container.
+    fn count_place(&mut self, reset: &Reset) {
+        let count = |family: &CounterFamily, name: &'static str, value: String| {
+            let cause = &reset.cause;
+            let labels = vec![
+                (name, value),
+                ("fault", serde_variant_name(&cause.fault)),
+                ("confidence", serde_variant_name(&cause.confidence)),
+                ("benign", cause.benign.to_string()),
+            ];
+            family.get_or_create(&labels).inc_by(reset.count);
+        };
+        if reset.socket.as_ref().is_some_and(|socket| socket.role == Some(Role::Client)) {
+            let port = bounded_label(&mut self.backend_ports, MAX_PLACES, &reset.peer.port, ToString::to_string);
+            count(&self.backend_incidents, "port", port);
+        }
+        let sanitized = |text: &Arc<str>| Sanitized(text).to_string();
+        if let Some(unit) = &reset.unit {
+            count(&self.unit_incidents, "unit", bounded_label(&mut self.units, MAX_PLACES, unit, sanitized));
+        }
+        if let Some(name) = container_name(reset) {
+            let name = bounded_label(&mut self.containers, MAX_PLACES, &name, sanitized);
+            count(&self.container_incidents, "container", name);
+        }
+    }
+
+    /// Counts a reset of one of rsttrace's own connections.
+    pub(crate) fn count_own(&self, reset: &Reset) {
+        self.own.inc_by(reset.count);
     }
 
     /// Counts a reset that this host ignored.
@@ -239,7 +338,10 @@ impl Metrics {
             set(&self.sink_undelivered, "sink", &sink.sink, sink.undelivered);
             self.sink_waiting.get_or_create(&vec![("sink", sink.sink.to_string())]).set(signed(sink.waiting));
         }
-        self.degraded.set(signed(summary.degraded.len() as u64));
+        self.degraded.clear();
+        for part in &summary.degraded_parts {
+            self.degraded.get_or_create(&vec![("what", part.clone())]).set(1);
+        }
         if let Some((cpu_seconds, memory_bytes)) = process_cost() {
             self.cpu_seconds.inner().store(cpu_seconds.to_bits(), Ordering::Relaxed);
             self.memory_bytes.set(signed(memory_bytes));
@@ -249,6 +351,18 @@ impl Metrics {
         let _ignored = encode(&mut text, &self.registry);
         text
     }
+}
+
+/// Name of a container for people: pod and container (`NAMESPACE/POD/CONTAINER`), the service of Compose or Swarm, the name, or the
+/// beginning of the id, as engines show it.
+fn container_name(reset: &Reset) -> Option<Arc<str>> {
+    if let Some(pod) = &reset.pod {
+        let container = pod.container.as_deref().map_or_else(String::new, |name| format!("/{name}"));
+        return Some(format!("{}/{}{container}", pod.namespace, pod.name).into());
+    }
+    let container = reset.container.as_ref()?;
+    let id = || container.id.get(..12).unwrap_or(&container.id).into();
+    Some(container.service.clone().or_else(|| container.name.clone()).unwrap_or_else(id))
 }
 
 /// Label for one of many values: its own for the first `limit` values, [`OTHER`] for the rest.

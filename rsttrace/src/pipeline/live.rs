@@ -81,6 +81,15 @@ pub(super) struct Results {
     pub(super) metrics: Option<Metrics>,
 }
 
+impl Results {
+    /// Sets what `/readyz` answers, where there are metrics.
+    pub(super) fn set_ready(&self, is_ready: bool) {
+        if let Some(metrics) = &self.metrics {
+            metrics.set_ready(is_ready);
+        }
+    }
+}
+
 impl Output for Results {
     fn observe(&mut self, reset: &Reset) {
         self.baseline.observe(reset);
@@ -100,5 +109,12 @@ impl Output for Results {
             }
         }
         self.outbox.push(record);
+    }
+
+    fn omit_own(&mut self, reset: &Reset) {
+        self.tally.count_own(reset);
+        if let Some(metrics) = &self.metrics {
+            metrics.count_own(reset);
+        }
     }
 }

@@ -128,7 +128,7 @@ fn processor(diagnosis: &Diagnosis, filter: RecordFilter) -> Processor<Recorded>
         filter,
         flood: FloodAggregator::new(0, 1),
     };
-    let mut processor = Processor::new(stages, Wanted { evidence: true, limit: None });
+    let mut processor = Processor::new(stages, Wanted { evidence: true, ..Wanted::default() });
     processor.enable_lookups();
     processor
 }

@@ -136,5 +136,5 @@ pub fn recorded(records: &[Record], diagnosis: Diagnosis) -> Result<Vec<Record>>
 pub fn processor<A: Attribute>(decoder: Decoder, diagnosis: Diagnosis, attribution: A) -> Processor<A> {
     let stages =
         Stages { decoder, diagnosis, attribution, filter: RecordFilter::default(), flood: FloodAggregator::new(0, 1) };
-    Processor::new(stages, Wanted { evidence: true, limit: None })
+    Processor::new(stages, Wanted { evidence: true, ..Wanted::default() })
 }

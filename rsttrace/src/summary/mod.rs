@@ -49,6 +49,7 @@ pub struct Tally {
     first_victims: FirstVictims,
     patterns: Patterns,
     groups: Option<Groups>,
+    own: u64,
 }
 
 /// Names of peers as in the last record of each that had one.
@@ -89,6 +90,11 @@ impl Tally {
     /// Counts lost resets.
     pub fn count_lost(&mut self, count: u64) {
         self.lost += count;
+    }
+
+    /// Counts a reset of one of rsttrace's own connections, which no other count includes.
+    pub const fn count_own(&mut self, reset: &Reset) {
+        self.own += reset.count;
     }
 
     /// Resets that were counted, and those that were lost.
@@ -153,6 +159,7 @@ impl Tally {
             sent: self.sent,
             received: self.resets - self.sent,
             lost: self.lost,
+            own_resets: self.own,
             by_cause: self.by_cause.clone(),
             by_fault: self.by_fault.clone(),
             incidents: self.incidents,
@@ -181,6 +188,7 @@ impl Tally {
             verdict_lines: Vec::new(),
             coverage,
             degraded: degraded::grouped(degraded).iter().map(ToString::to_string).collect(),
+            degraded_parts: degraded.iter().map(|degraded| degraded.what.clone()).collect(),
             limits: degraded::limits(degraded).unwrap_or_default(),
             heading: String::new(),
             sinks,
