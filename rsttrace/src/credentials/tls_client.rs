@@ -55,12 +55,17 @@ impl ClientTls {
         Ok(Self { ca, host_roots, identity, protocols, config, is_reported: false })
     }
 
+    /// Whether the client has a certificate.
+    pub(crate) const fn has_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// The configuration, from the files as they are now. Where changed files cannot be used (a certificate may be replaced
     /// before its key), this is reported once and the earlier configuration stays.
     pub(crate) fn config(&mut self) -> Arc<ClientConfig> {
         let identity = self.identity.as_mut().map(|(certificate, key)| [certificate, key]).into_iter().flatten();
         // Every file is looked at, whatever the first one says.
-        let is_changed = self.ca.iter_mut().chain(identity).fold(false, |changed, file| file.refresh() || changed);
+        let is_changed = self.ca.iter_mut().chain(identity).filter_map(|file| file.refresh().then_some(())).count() > 0;
         // After a failure it is tried at each connection, since the other file may have come since.
         if is_changed || self.is_reported {
             match config(self.ca.as_ref(), &self.host_roots, self.identity.as_ref(), self.protocols) {

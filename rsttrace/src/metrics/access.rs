@@ -210,7 +210,8 @@ impl Parts {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             let mut files = tls.files.lock().unwrap_or_else(PoisonError::into_inner);
-            return files.iter_mut().fold(false, |changed, file| file.refresh() || changed);
+            // Every file is looked at, whatever the first one says.
+            return files.iter_mut().filter_map(|file| file.refresh().then_some(())).count() > 0;
         }
         false
     }

@@ -3,6 +3,7 @@
 mod access;
 mod connections;
 mod pipeline_probe;
+mod places;
 mod server;
 mod web_config;
 
@@ -27,17 +28,14 @@ use tokio::sync::mpsc;
 
 pub(crate) use pipeline_probe::Scrape;
 
-use self::access::WebAccess;
+use self::{access::WebAccess, places::PlaceIncidents};
 use crate::{
-    model::{Direction, Forwarded, Ignored, Lost, LostWhere, Reset, Role, Summary},
+    model::{Direction, Forwarded, Ignored, Lost, LostWhere, Reset, Summary},
     util::{messages::info, sanitize::Sanitized, serde_variant_name},
 };
 
 /// Most process names with series of their own. A process name is chosen by its user, so the number has to be bounded.
 const MAX_PROCESSES: usize = 100;
-
-/// Most ports of backends, units, and containers, of each, with series of their own. Pods of a node come and go.
-const MAX_PLACES: usize = 100;
 
 /// Label of all processes or peers that have no series of their own.
 const OTHER: &str = "other";
@@ -61,9 +59,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     resets: CounterFamily,
     incidents: CounterFamily,
-    backend_incidents: CounterFamily,
-    unit_incidents: CounterFamily,
-    container_incidents: CounterFamily,
+    places: PlaceIncidents,
     own: Counter,
     peer_resets: CounterFamily,
     ages: Family<Labels, Histogram, fn() -> Histogram>,
@@ -82,9 +78,6 @@ pub struct Metrics {
     processes: HashSet<Arc<str>>,
     peers: HashSet<IpAddr>,
     peer_limit: usize,
-    backend_ports: HashSet<u16>,
-    units: HashSet<Arc<str>>,
-    containers: HashSet<Arc<str>>,
     is_ready: Arc<AtomicBool>,
 }
 
@@ -149,16 +142,7 @@ impl Metrics {
             "incidents",
             "Incidents by cause, fault, confidence and process of their first record: a reset that was seen at both ends is one, and so is one with its aftermath",
         );
-        let place = |registry: &mut Registry, name: &str, what: &str| {
-            counters(
-                registry,
-                &format!("{name}_incidents"),
-                &format!("Incidents by {what} and fault of their first record"),
-            )
-        };
-        let backend_incidents = place(ours, "backend", "port of the backend (connections that this host had opened)");
-        let unit_incidents = place(ours, "unit", "systemd unit");
-        let container_incidents = place(ours, "container", "container or pod");
+        let places = PlaceIncidents::register(ours);
         let own = Counter::default();
         ours.register("own_resets", "Resets of rsttrace's own connections, which no other series counts", own.clone());
         let peer_resets =
@@ -205,9 +189,7 @@ impl Metrics {
             registry: Arc::new(registry),
             resets,
             incidents,
-            backend_incidents,
-            unit_incidents,
-            container_incidents,
+            places,
             own,
             peer_resets,
             ages,
@@ -226,9 +208,6 @@ impl Metrics {
             processes: HashSet::new(),
             peers: HashSet::new(),
             peer_limit,
-            backend_ports: HashSet::new(),
-            units: HashSet::new(),
-            containers: HashSet::new(),
             is_ready: Arc::default(),
         }
     }
@@ -258,7 +237,7 @@ impl Metrics {
                 ("process", process),
             ];
             self.incidents.get_or_create(&labels).inc_by(reset.count);
-            self.count_place(reset);
+            self.places.count(reset);
         }
         if self.peer_limit > 0 {
             let peer = bounded_label(&mut self.peers, self.peer_limit, &reset.peer.address, ToString::to_string);
@@ -272,32 +251,6 @@ impl Metrics {
         }
         if let Some(idle) = socket.idle_before_send_ms {
             self.idle_times.get_or_create(&labels).observe(idle / 1000.0);
-        }
-    }
-
-    /// Counts an incident by the places that it concerns: backend, unit, container.
-    fn count_place(&mut self, reset: &Reset) {
-        let count = |family: &CounterFamily, name: &'static str, value: String| {
-            let cause = &reset.cause;
-            let labels = vec![
-                (name, value),
-                ("fault", serde_variant_name(&cause.fault)),
-                ("confidence", serde_variant_name(&cause.confidence)),
-                ("benign", cause.benign.to_string()),
-            ];
-            family.get_or_create(&labels).inc_by(reset.count);
-        };
-        if reset.socket.as_ref().is_some_and(|socket| socket.role == Some(Role::Client)) {
-            let port = bounded_label(&mut self.backend_ports, MAX_PLACES, &reset.peer.port, ToString::to_string);
-            count(&self.backend_incidents, "port", port);
-        }
-        let sanitized = |text: &Arc<str>| Sanitized(text).to_string();
-        if let Some(unit) = &reset.unit {
-            count(&self.unit_incidents, "unit", bounded_label(&mut self.units, MAX_PLACES, unit, sanitized));
-        }
-        if let Some(name) = container_name(reset) {
-            let name = bounded_label(&mut self.containers, MAX_PLACES, &name, sanitized);
-            count(&self.container_incidents, "container", name);
         }
     }
 
@@ -351,18 +304,6 @@ impl Metrics {
         let _ignored = encode(&mut text, &self.registry);
         text
     }
-}
-
-/// Name of a container for people: pod and container (`NAMESPACE/POD/CONTAINER`), the service of Compose or Swarm, the name, or the
-/// beginning of the id, as engines show it.
-fn container_name(reset: &Reset) -> Option<Arc<str>> {
-    if let Some(pod) = &reset.pod {
-        let container = pod.container.as_deref().map_or_else(String::new, |name| format!("/{name}"));
-        return Some(format!("{}/{}{container}", pod.namespace, pod.name).into());
-    }
-    let container = reset.container.as_ref()?;
-    let id = || container.id.get(..12).unwrap_or(&container.id).into();
-    Some(container.service.clone().or_else(|| container.name.clone()).unwrap_or_else(id))
 }
 
 /// Label for one of many values: its own for the first `limit` values, [`OTHER`] for the rest.

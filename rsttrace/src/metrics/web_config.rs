@@ -172,7 +172,7 @@ fn entries<'a>(value: &'a Yaml, of: &str) -> Result<Vec<(&'a str, &'a Yaml)>> {
     map.iter().map(entry).collect()
 }
 
-fn text<'a>(value: &'a Yaml, of: impl Display) -> Result<&'a str> {
+fn text(value: &Yaml, of: impl Display) -> Result<&str> {
     value.as_str().ok_or_else(|| anyhow!("{of}: expected a text, in quotes where it looks like a number"))
 }
 

@@ -280,7 +280,8 @@ impl Pipeline {
                 break;
             }
         }
-        self.finish(transport, batch, outputs).await
+        // In memory of its own: the future would not fit beside the loop.
+        Box::pin(self.finish(transport, batch, outputs)).await
     }
 
     /// Sends what is in the outbox. Returns false where the run ends: by a signal, or since standard output cannot be written to.

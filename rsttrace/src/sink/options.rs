@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use crate::util::spelling;
 
+/// Names and values of options.
+pub(super) type Options<'a> = Vec<(&'a str, &'a str)>;
+
 /// Splits the options off a destination; the first one of the text comes first. A comma that no option follows belongs to the
 /// destination. The error names an option that is not among the `known` ones.
-pub(super) fn split<'a>(text: &'a str, known: &[&str]) -> Result<(&'a str, Vec<(&'a str, &'a str)>), String> {
+pub(super) fn split<'a>(text: &'a str, known: &[&str]) -> Result<(&'a str, Options<'a>), String> {
     let mut destination = text;
     let mut options = Vec::new();
     while let Some((before, option)) = destination.rsplit_once(',') {

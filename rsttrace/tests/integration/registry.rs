@@ -324,6 +324,11 @@ const ROWS: &[Row] = &[
     ),
     needing(
         receivers::no_collector,
+        "sinks::collectors::token_is_read_before_the_switch",
+        sinks::collectors::token_is_read_before_the_switch,
+    ),
+    needing(
+        receivers::no_collector,
         "sinks::collectors::answers_follow_the_specification",
         sinks::collectors::answers_follow_the_specification,
     ),

@@ -46,13 +46,13 @@ impl OtlpEndpoint {
             return Err("the path of the URL has characters that a path cannot have".to_owned());
         }
         let authority = authority(host, if is_tls { 443 } else { 4318 })?;
-        Ok(Self { authority, path: path.to_owned(), is_grpc: false, is_tls }.checked()?)
+        Self { authority, path: path.to_owned(), is_grpc: false, is_tls }.checked()
     }
 
     /// An endpoint of OTLP over gRPC: `HOST[:PORT]`.
     pub(super) fn grpc(host: &str, is_tls: bool) -> Result<Self, String> {
         let authority = authority(host.strip_suffix('/').unwrap_or(host), if is_tls { 443 } else { 4317 })?;
-        Ok(Self { authority, path: GRPC_PATH.to_owned(), is_grpc: true, is_tls }.checked()?)
+        Self { authority, path: GRPC_PATH.to_owned(), is_grpc: true, is_tls }.checked()
     }
 
     /// Fails for TLS where it is not built in.

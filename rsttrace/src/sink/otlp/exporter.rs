@@ -46,6 +46,9 @@ struct HttpConnection {
     driver: JoinHandle<Result<(), hyper::Error>>,
 }
 
+/// Remedy that the end of a new connection may need.
+const CERTIFICATE_HINT: &str = ": does the server want a client certificate (cert=FILE)?";
+
 /// Limit for the task of a broken connection to end with its error.
 const DRIVER_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -104,14 +107,16 @@ impl Client {
     }
 
     async fn exchange(&mut self, message: Vec<u8>) -> Result<ExportOutcome> {
-        let mut connection = match self.connection.take() {
-            Some(connection) if connection.is_open().await => connection,
-            _ => self.connect().await?,
+        let (mut connection, is_new) = match self.connection.take() {
+            Some(connection) if connection.is_open().await => (connection, false),
+            _ => (self.connect().await?, true),
         };
         let request = self.request(message)?;
         let OtlpEndpoint { authority, is_grpc, .. } = &self.prepared.endpoint;
         let response = connection.send(request).await;
-        let asked = || format!("no answer from {authority}");
+        // With TLS 1.3 such a server closes the connection after the handshake, and not every one says why.
+        let hint = if is_new && self.lacks_certificate() { CERTIFICATE_HINT } else { "" };
+        let asked = || format!("no answer from {authority}{hint}");
         let answer = answer(response.with_context(asked)?, *is_grpc).await.with_context(asked)?;
         self.connection = Some(connection);
         Ok(answer)
@@ -169,6 +174,14 @@ impl Client {
         }
         debug_assert!(!is_tls, "an endpoint with TLS is refused where that is not built in");
         handshake(TokioIo::new(stream), is_grpc).await.with_context(|| format!("cannot reach {}", self.authority()))
+    }
+
+    /// Whether the endpoint is one with TLS that gets no client certificate.
+    fn lacks_certificate(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.prepared.tls.as_ref().is_some_and(|tls| !tls.has_identity());
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     fn authority(&self) -> &str {

@@ -137,11 +137,15 @@ fn parse(file: &RotatedFile, form: FileForm) -> Result<HeaderMap> {
 
 /// Adds a header. The error quotes neither name nor value: a line may be in the wrong order.
 fn add(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| anyhow!("a header's name cannot be used"))?;
+    let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+        return Err(anyhow!("a header's name cannot be used"));
+    };
     if RESERVED.contains(&name.as_str()) {
         return Err(anyhow!("the header {name} is the protocol's own"));
     }
-    let mut value = HeaderValue::from_str(value).map_err(|_| anyhow!("the value of {name} cannot be used"))?;
+    let Ok(mut value) = HeaderValue::from_str(value) else {
+        return Err(anyhow!("the value of {name} cannot be used"));
+    };
     // Not in the tables of HTTP/2's compression, and not in `Debug` output.
     value.set_sensitive(true);
     headers.insert(name, value);

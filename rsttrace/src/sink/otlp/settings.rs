@@ -1,7 +1,7 @@
 //! Settings of an OTLP sink: its options, then the environment (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 //! and <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>), then defaults.
 
-use std::{path::PathBuf, time::Duration};
+use std::{borrow::Cow, path::PathBuf, time::Duration};
 
 use percent_encoding::percent_decode_str;
 
@@ -55,7 +55,7 @@ impl OtlpSettings {
         let timeout = match (options.timeout, exporter("TIMEOUT")) {
             (Some(timeout), _) => timeout,
             (None, Some((text, name))) => {
-                let milliseconds = text.parse().map_err(|_| format!("{name} is a number of milliseconds"))?;
+                let milliseconds = text.parse().ok().ok_or_else(|| format!("{name} is a number of milliseconds"))?;
                 checked_timeout(Duration::from_millis(milliseconds)).map_err(|error| format!("{name}: {error}"))?
             }
             (None, None) => TIMEOUT,
@@ -139,12 +139,13 @@ fn endpoint(
 /// Pairs of `key=value,key=value`, with percent-encoded values. Fails for another form; the error does not quote it.
 pub(super) fn pairs(text: &str, name: &str) -> Result<Vec<(String, String)>, String> {
     let wrong = || format!("{name} has the form key=value,key=value, with percent-encoded values");
-    let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().map(|text| text.into_owned());
+    let decoded =
+        |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(Cow::into_owned).ok_or_else(wrong);
     text.split(',')
         .filter(|pair| !pair.trim().is_empty())
         .map(|pair| {
             let (key, value) = pair.split_once('=').filter(|(key, _)| !key.trim().is_empty()).ok_or_else(wrong)?;
-            Ok((decoded(key).map_err(|_| wrong())?, decoded(value).map_err(|_| wrong())?))
+            Ok((decoded(key)?, decoded(value)?))
         })
         .collect()
 }

@@ -3,8 +3,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Permissions},
     io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
@@ -209,7 +210,10 @@ pub(crate) fn wrong_certificates_are_refused(stage: &Stage) {
         ),
         (format!("otlp:https://127.0.0.1:4400,ca={ca}"), "expired"),
         (format!("otlp:https://127.0.0.1:4401,ca={ca}"), "not valid for name"),
-        (format!("otlp:grpcs://127.0.0.1:4317,ca={ca}"), "peer closed connection"),
+        (
+            format!("otlp:grpcs://127.0.0.1:4317,ca={ca}"),
+            "no answer from 127.0.0.1:4317: does the server want a client certificate",
+        ),
         (format!("otlp:https://192.0.2.1:4318,ca={ca}"), "CertificateRequired"),
         (format!("otlp:https://127.0.0.2:4318,name=127.0.0.1,ca={ca},{}", identity(&other, "client")), "UnknownCA"),
         (
@@ -286,6 +290,27 @@ pub(crate) fn rotated_token_is_read_again(stage: &Stage) {
         assert!(sink(summary, name)["undelivered"].as_u64() >= Some(1), "{summary:#}");
         assert_eq!(sink(summary, name)["delivered"].as_u64(), Some(7 + 16));
     }
+}
+
+/// A token that only root may read is read before the user is switched, and stays in use.
+pub(crate) fn token_is_read_before_the_switch(stage: &Stage) {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    fs::write(&token, "hunter2").unwrap();
+    fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
+    let backend = Backend::start(json!({"token": token}));
+    let spec = format!("otlp:http://127.0.0.1:4318,token={}", token.display());
+    let mut tracer = stage.trace_here(&[&ONE_CLIENT[..], &["--user", "nobody", "--sink", &spec]].concat());
+    refuse(&mut tracer, 7);
+    wait_until("the records", || backend.numbers().len() == 7);
+    let mut client = Puppet::start("the-client");
+    for _ in 0..16 {
+        assert!(client.ask(format_args!("connect c {CLOSED_V4}")).is_err());
+    }
+    tracer.expect(7 + 16);
+    let run = tracer.finish();
+    assert_eq!(sink(run.summaries.last().unwrap(), "otlp:http://127.0.0.1:4318")["undelivered"], 0, "{}", run.stderr);
+    assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
 }
 
 /// What a backend may answer: `Retry-After` is obeyed, a lost connection and a late answer are retried, and what a partial success
