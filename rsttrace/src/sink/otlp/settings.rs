@@ -124,7 +124,8 @@ fn endpoint(
         }
         Some((scheme @ ("http" | "https"), rest)) if is_base => {
             let base = rest.trim_end_matches('/');
-            let has_port = !matches!(base.rsplit_once(':'), None | Some((_, "")));
+            // A colon in brackets belongs to an address of IPv6.
+            let has_port = base.rsplit(']').next().unwrap_or(base).contains(':');
             // The specification's ports are those of its default endpoint alone; a URL without one has that of its scheme.
             let port = if has_port || base.contains('/') || scheme == "https" { "" } else { ":80" };
             OtlpEndpoint::http(&format!("{base}{port}/v1/logs"), scheme == "https", "/")
@@ -172,6 +173,7 @@ mod tests {
         assert_eq!(endpoint_of(&[]), "localhost:4318/v1/logs");
         assert_eq!(endpoint_of(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318/x/")]), "a:4318/x/v1/logs");
         assert_eq!(endpoint_of(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a")]), "a:80/v1/logs");
+        assert_eq!(endpoint_of(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]")]), "[::1]:80/v1/logs");
         assert_eq!(endpoint_of(&[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://a:1/x/")]), "a:1/x/");
         assert_eq!(endpoint_of(&[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://a:1")]), "a:1/");
         #[cfg(feature = "tls")]
