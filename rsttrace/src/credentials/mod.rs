@@ -8,12 +8,16 @@ mod rotated_file;
 mod secret;
 #[cfg(feature = "tls")]
 mod tls_client;
+#[cfg(any(feature = "otlp", feature = "tls"))]
+mod tls_files;
 #[cfg(feature = "tls")]
 mod tls_pem;
 
+#[cfg(any(feature = "otlp", feature = "tls"))]
+pub(crate) use self::tls_files::ClientTlsFiles;
 pub(crate) use self::{rotated_file::RotatedFile, secret::Secret};
 #[cfg(feature = "tls")]
 pub(crate) use self::{
-    tls_client::{ClientTls, ClientTlsFiles},
+    tls_client::ClientTls,
     tls_pem::{certificate_chain, private_key, trusted_roots},
 };

@@ -1,26 +1,15 @@
 //! TLS settings of connections to sinks.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use super::{
-    RotatedFile,
+    ClientTlsFiles, RotatedFile,
     tls_pem::{certificate_chain, private_key, trusted_roots},
 };
 use crate::util::messages::{info, sentence};
-
-/// Files of a TLS client, in PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ClientTlsFiles {
-    /// Authorities that the server's certificate is verified against; `None` for those that this host trusts.
-    pub(crate) ca: Option<PathBuf>,
-    /// The client's certificate, with intermediate ones behind it.
-    pub(crate) certificate: Option<PathBuf>,
-    /// Its private key; `None` where the file of the certificate has it.
-    pub(crate) key: Option<PathBuf>,
-}
 
 /// TLS configuration of a client, made anew where one of its files has changed.
 pub(crate) struct ClientTls {
@@ -56,6 +45,7 @@ impl ClientTls {
     }
 
     /// Whether the client has a certificate.
+    #[cfg(feature = "otlp")]
     pub(crate) const fn has_identity(&self) -> bool {
         self.identity.is_some()
     }

@@ -65,6 +65,7 @@ struct ServerTls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The client has no certificate.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS there are no certificates"))]
     NoCertificate,
     /// It has no credentials, or wrong ones. Whether there are users, and whether there is a token.
     Unauthorized { basic: bool, bearer: bool },

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
+#[cfg(any(feature = "otlp", feature = "tls"))]
 use crate::util::spelling;
 
 /// Names and values of options.
+#[cfg(any(feature = "otlp", feature = "tls"))]
 pub(super) type Options<'a> = Vec<(&'a str, &'a str)>;
 
 /// Splits the options off a destination; the first one of the text comes first. A comma that no option follows belongs to the
 /// destination. The error names an option that is not among the `known` ones.
+#[cfg(any(feature = "otlp", feature = "tls"))]
 pub(super) fn split<'a>(text: &'a str, known: &[&str]) -> Result<(&'a str, Options<'a>), String> {
     let mut destination = text;
     let mut options = Vec::new();
@@ -26,6 +29,7 @@ pub(super) fn split<'a>(text: &'a str, known: &[&str]) -> Result<(&'a str, Optio
     Ok((destination, options))
 }
 
+#[cfg(any(feature = "otlp", feature = "tls"))]
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
@@ -77,6 +81,7 @@ fn redacted_option(text: &str) -> String {
 mod tests {
     use super::*;
 
+    #[cfg(any(feature = "otlp", feature = "tls"))]
     #[test]
     fn options_are_split_off() {
         let known = ["ca", "token"];

@@ -243,14 +243,14 @@ impl SinkSpec {
     /// file system. Fails where one cannot be read or used; no error has a secret.
     pub(crate) fn prepare(&self) -> Result<PreparedSink> {
         let cannot = || format!("cannot use the sink {self}");
-        let mut label = Arc::clone(&self.label);
+        let label = Arc::clone(&self.label);
         let destination = match self.destination.clone() {
             #[cfg(feature = "otlp")]
             Destination::Otlp(options) => {
                 let prepared = PreparedOtlp::read(*options).with_context(cannot)?;
                 // Without a URL only the environment knows the destination.
-                label = format!("otlp:{}", prepared.label()).into();
-                PreparedDestination::Otlp(Box::new(prepared))
+                let label = format!("otlp:{}", prepared.label()).into();
+                return Ok(PreparedSink { label, destination: PreparedDestination::Otlp(Box::new(prepared)) });
             }
             Destination::Syslog(address) => {
                 PreparedDestination::Syslog(Box::new(PreparedSyslog::read(address).with_context(cannot)?))

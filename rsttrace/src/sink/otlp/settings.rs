@@ -22,7 +22,6 @@ pub(super) type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub(super) struct OtlpSettings {
     pub(super) endpoint: OtlpEndpoint,
     pub(super) headers: HeaderOrigin,
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS there are no certificates"))]
     pub(super) tls: ClientTlsFiles,
     pub(super) server_name: Option<String>,
     pub(super) compression: Compression,
