@@ -1,18 +1,17 @@
 # Options of a command.
 _rsttrace_words() {
     case $1 in
-        rsttrace) printf '%s\n' --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --output --sink --sink-queue --metrics --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --report --no-summary --duration --count --transport --buffer-size --user --timeouts --hints --names --config --ready-fd --help --version ;;
+        rsttrace) printf '%s\n' --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --own-connections --output --sink --sink-queue --metrics --metrics-config --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --hints --names --config --ready-fd --help --version ;;
         doctor) printf '%s\n' --json --help ;;
         explain) printf '%s\n' --json --help ;;
-        record) printf '%s\n' --size --age --segment --min-free --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --metrics --quiet --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
-        replay) printf '%s\n' --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --report --no-summary --rediagnose --timeouts --hints --help ;;
-        report) printf '%s\n' --output --format --compare --time --quiet --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --rediagnose --timeouts --hints --help ;;
+        record) printf '%s\n' --size --age --segment --min-free --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --own-connections --metrics --metrics-config --quiet --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
+        replay) printf '%s\n' --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --no-summary --rediagnose --timeouts --hints --help ;;
         export) printf '%s\n' --format --anonymize --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --help ;;
         check-config) printf '%s\n' --help ;;
     esac
 }
 
-_rsttrace_commands() { printf '%s\n' doctor explain record replay report export check-config; }
+_rsttrace_commands() { printf '%s\n' doctor explain record replay export check-config; }
 
 _rsttrace_cause() { printf '%s\n' accept-overflow after-close aftermath bad-segment cleared-old-connection client-cancelled client-ended client-gave-up closed-with-unread-data connection-refused conntrack-invalid data-after-close firewall-reject gave-up-waiting given-up-earlier health-probe idle-reset idle-timeout-path injected keepalive-answer keepalive-race keepalive-timeout leaked-socket linger-zero linger2-expired listen-overflow listener-closed mptcp-subflow no-connection out-of-memory path-lost-state peer-aborted peer-closed-unread peer-lost-state peer-restarted peer-stopped-reading policy port-closed port-scan process-died process-ended process-exited refused-by-firewall relayed reused-closed-connection socket-destroyed stopped-reading time-wait tls-goodbye turned-away unknown user-timeout; }
 
@@ -28,17 +27,13 @@ _rsttrace_group_by() { printf '%s\n' process pid cause fault peer peer-port loca
 
 _rsttrace_output() { printf '%s\n' text long json json-flat none; }
 
-_rsttrace_report_format() { printf '%s\n' html markdown svg; }
-
-_rsttrace_sink() { printf '%s\n' json: journald otlp:http:// otlp:grpc:// recording: syslog syslog:udp:// syslog:tcp:// syslog:tls://; }
+_rsttrace_sink() { printf '%s\n' json: journald otlp otlp:http:// otlp:grpc:// otlp:https:// otlp:grpcs:// recording: syslog syslog:udp:// syslog:tcp:// syslog:tls://; }
 
 _rsttrace_summary() { printf '%s\n' auto stdout stderr; }
 
 _rsttrace_time() { printf '%s\n' local utc iso elapsed none; }
 
 _rsttrace_transport() { printf '%s\n' auto ring perf; }
-
-_rsttrace_zone() { printf '%s\n' local utc; }
 
 # Offers values of an option of a command, or of its argument of this number. Fails for one that takes none.
 _rsttrace_values() {
@@ -65,6 +60,7 @@ _rsttrace_values() {
         'rsttrace --sink') _rsttrace_sinks ;;
         'rsttrace --sink-queue') : ;;
         'rsttrace --metrics') : ;;
+        'rsttrace --metrics-config') _rsttrace_files "$value" ;;
         'rsttrace --metrics-peers') : ;;
         'rsttrace --time') _rsttrace_one _rsttrace_time ;;
         'rsttrace --color') _rsttrace_one _rsttrace_color ;;
@@ -72,7 +68,6 @@ _rsttrace_values() {
         'rsttrace --summary-interval') : ;;
         'rsttrace --summary') _rsttrace_one _rsttrace_summary ;;
         'rsttrace --group-by') _rsttrace_list _rsttrace_group_by ;;
-        'rsttrace --report') _rsttrace_files "$value" ;;
         'rsttrace --duration'|'rsttrace -d') : ;;
         'rsttrace --count') : ;;
         'rsttrace --transport') _rsttrace_one _rsttrace_transport ;;
@@ -108,6 +103,7 @@ _rsttrace_values() {
         'record --fault') _rsttrace_list _rsttrace_fault ;;
         'record --forwarded') _rsttrace_one _rsttrace_interfaces ;;
         'record --metrics') : ;;
+        'record --metrics-config') _rsttrace_files "$value" ;;
         'record --duration'|'record -d') : ;;
         'record --count') : ;;
         'record --transport') _rsttrace_one _rsttrace_transport ;;
@@ -145,34 +141,8 @@ _rsttrace_values() {
         'replay --fold') _rsttrace_one _rsttrace_fold ;;
         'replay --summary') _rsttrace_one _rsttrace_summary ;;
         'replay --group-by') _rsttrace_list _rsttrace_group_by ;;
-        'replay --report') _rsttrace_files "$value" ;;
         'replay --timeouts') _rsttrace_files "$value" ;;
         'replay --hints') _rsttrace_files "$value" ;;
-        'report '[0-9]*) _rsttrace_files "$value" ;;
-        'report --output'|'report -o') _rsttrace_files "$value" ;;
-        'report --format') _rsttrace_one _rsttrace_report_format ;;
-        'report --time') _rsttrace_one _rsttrace_zone ;;
-        'report --since') : ;;
-        'report --until') : ;;
-        'report --pid'|'report -p') _rsttrace_list _rsttrace_pids ;;
-        'report --comm'|'report -c') _rsttrace_list _rsttrace_comms ;;
-        'report --peer') : ;;
-        'report --not-peer') : ;;
-        'report --host') : ;;
-        'report --not-host') : ;;
-        'report --peer-port') _rsttrace_list _rsttrace_services ;;
-        'report --local-port') _rsttrace_list _rsttrace_services ;;
-        'report --port') _rsttrace_list _rsttrace_services ;;
-        'report --not-port') _rsttrace_list _rsttrace_services ;;
-        'report --netns') _rsttrace_netns ;;
-        'report --cgroup') _rsttrace_cgroups ;;
-        'report --unit') _rsttrace_list _rsttrace_units ;;
-        'report --container') : ;;
-        'report --pod') : ;;
-        'report --cause') _rsttrace_list _rsttrace_cause ;;
-        'report --fault') _rsttrace_list _rsttrace_fault ;;
-        'report --timeouts') _rsttrace_files "$value" ;;
-        'report --hints') _rsttrace_files "$value" ;;
         'export '[0-9]*) _rsttrace_files "$value" ;;
         'export --format') _rsttrace_one _rsttrace_format ;;
         'export --since') : ;;
@@ -224,6 +194,7 @@ _rsttrace_takes_value() {
         'rsttrace --sink'|\
         'rsttrace --sink-queue'|\
         'rsttrace --metrics'|\
+        'rsttrace --metrics-config'|\
         'rsttrace --metrics-peers'|\
         'rsttrace --time'|\
         'rsttrace --color'|\
@@ -231,7 +202,6 @@ _rsttrace_takes_value() {
         'rsttrace --summary-interval'|\
         'rsttrace --summary'|\
         'rsttrace --group-by'|\
-        'rsttrace --report'|\
         'rsttrace --duration'|'rsttrace -d'|\
         'rsttrace --count'|\
         'rsttrace --transport'|\
@@ -265,6 +235,7 @@ _rsttrace_takes_value() {
         'record --fault'|\
         'record --forwarded'|\
         'record --metrics'|\
+        'record --metrics-config'|\
         'record --duration'|'record -d'|\
         'record --count'|\
         'record --transport'|\
@@ -301,33 +272,8 @@ _rsttrace_takes_value() {
         'replay --fold'|\
         'replay --summary'|\
         'replay --group-by'|\
-        'replay --report'|\
         'replay --timeouts'|\
         'replay --hints'|\
-        'report --output'|'report -o'|\
-        'report --format'|\
-        'report --time'|\
-        'report --since'|\
-        'report --until'|\
-        'report --pid'|'report -p'|\
-        'report --comm'|'report -c'|\
-        'report --peer'|\
-        'report --not-peer'|\
-        'report --host'|\
-        'report --not-host'|\
-        'report --peer-port'|\
-        'report --local-port'|\
-        'report --port'|\
-        'report --not-port'|\
-        'report --netns'|\
-        'report --cgroup'|\
-        'report --unit'|\
-        'report --container'|\
-        'report --pod'|\
-        'report --cause'|\
-        'report --fault'|\
-        'report --timeouts'|\
-        'report --hints'|\
         'export --format'|\
         'export --since'|\
         'export --until'|\

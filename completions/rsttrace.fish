@@ -32,10 +32,12 @@ complete -c rsttrace -n '__rsttrace_is ' -l fault -d 'Show only resets that thes
 complete -c rsttrace -n '__rsttrace_is ' -l no-benign -d 'Hide harmless resets'
 complete -c rsttrace -n '__rsttrace_is ' -l ignored -d 'Also show incoming resets that the kernel discarded (out of window, half-open, closed, …)'
 complete -c rsttrace -n '__rsttrace_is ' -l forwarded -d 'Also show resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)' -x -a '(__rsttrace_interfaces)'
+complete -c rsttrace -n '__rsttrace_is ' -l own-connections -d 'Also show resets of rsttrace\'s own connections, to its sinks and of --metrics; without it they are only counted'
 complete -c rsttrace -n '__rsttrace_is ' -s o -l output -d 'Set the output format on standard output' -x -a '(__rsttrace_output)'
-complete -c rsttrace -n '__rsttrace_is ' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp:URL, recording:DIR, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
+complete -c rsttrace -n '__rsttrace_is ' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp[:URL], recording:DIR, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
 complete -c rsttrace -n '__rsttrace_is ' -l sink-queue -d 'Set the queue length per sink; records beyond it are dropped and counted' -x
 complete -c rsttrace -n '__rsttrace_is ' -l metrics -d 'Serve Prometheus metrics on this port of the loopback address, or on this address and port' -x
+complete -c rsttrace -n '__rsttrace_is ' -l metrics-config -d 'Read TLS and authentication of --metrics from a YAML file, in the form of Prometheus\' exporters' -r -F
 complete -c rsttrace -n '__rsttrace_is ' -l metrics-peers -d 'Set the maximum number of peers with their own time series; others are counted as "other"' -x
 complete -c rsttrace -n '__rsttrace_is ' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
 complete -c rsttrace -n '__rsttrace_is ' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
@@ -89,7 +91,9 @@ complete -c rsttrace -n '__rsttrace_is record' -l fault -d 'Record only resets t
 complete -c rsttrace -n '__rsttrace_is record' -l no-benign -d 'Do not record harmless resets'
 complete -c rsttrace -n '__rsttrace_is record' -l ignored -d 'Also record incoming resets that the kernel discarded (out of window, half-open, closed, …)'
 complete -c rsttrace -n '__rsttrace_is record' -l forwarded -d 'Also record resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)' -x -a '(__rsttrace_interfaces)'
+complete -c rsttrace -n '__rsttrace_is record' -l own-connections -d 'Also record resets of rsttrace\'s own connections, to its sinks and of --metrics; without it they are only counted'
 complete -c rsttrace -n '__rsttrace_is record' -l metrics -d 'Serve Prometheus metrics on this port of the loopback address, or on this address and port' -x
+complete -c rsttrace -n '__rsttrace_is record' -l metrics-config -d 'Read TLS and authentication of --metrics from a YAML file, in the form of Prometheus\' exporters' -r -F
 complete -c rsttrace -n '__rsttrace_is record' -s q -l quiet -d 'Print only warnings and errors on standard error: no start lines, no summary'
 complete -c rsttrace -n '__rsttrace_is record' -s d -l duration -d 'Stop after this time, such as 30s or 5m' -x
 complete -c rsttrace -n '__rsttrace_is record' -l count -d 'Stop after this many records of resets (not of ignored and forwarded ones)' -x
@@ -126,7 +130,7 @@ complete -c rsttrace -n '__rsttrace_is replay' -l cause -d 'Show only these caus
 complete -c rsttrace -n '__rsttrace_is replay' -l fault -d 'Show only resets that these sides should fix' -x -a '(__fish_complete_list , __rsttrace_fault)'
 complete -c rsttrace -n '__rsttrace_is replay' -l no-benign -d 'Hide harmless resets'
 complete -c rsttrace -n '__rsttrace_is replay' -s o -l output -d 'Set the output format on standard output' -x -a '(__rsttrace_output)'
-complete -c rsttrace -n '__rsttrace_is replay' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp:URL, recording:DIR, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
+complete -c rsttrace -n '__rsttrace_is replay' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp[:URL], recording:DIR, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
 complete -c rsttrace -n '__rsttrace_is replay' -l sink-queue -d 'Set the queue length per sink; records beyond it are dropped and counted' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
 complete -c rsttrace -n '__rsttrace_is replay' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
@@ -335,8 +339,11 @@ function __rsttrace_sink
     printf '%s\t%s\n' \
         'json:' 'Lines of JSON in a file' \
         'journald' 'The systemd journal' \
+        'otlp' 'OpenTelemetry, to the endpoint of the environment' \
         'otlp:http://' 'OpenTelemetry over HTTP' \
         'otlp:grpc://' 'OpenTelemetry over gRPC' \
+        'otlp:https://' 'OpenTelemetry over HTTP and TLS' \
+        'otlp:grpcs://' 'OpenTelemetry over gRPC and TLS' \
         'recording:' 'A recording, as \'rsttrace record\' makes it' \
         'syslog' 'The system log of this host' \
         'syslog:udp://' 'A log server, over UDP' \

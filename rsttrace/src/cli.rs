@@ -11,6 +11,7 @@ use std::{
 use clap::{
     Arg, ArgAction, Args, Command as ClapCommand, Error, Parser, Subcommand, ValueEnum, ValueHint,
     builder::{NonEmptyStringValueParser, PossibleValue, StringValueParser, TypedValueParser},
+    error::ErrorKind,
 };
 use ipnet::IpNet;
 
@@ -253,6 +254,9 @@ pub struct RecordOptions {
     /// Serve Prometheus metrics on this port of the loopback address, or on this address and port
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen, help_heading = "Running")]
     pub metrics: Option<SocketAddr>,
+    /// Read TLS and authentication of --metrics from a YAML file, in the form of Prometheus' exporters
+    #[arg(long, value_name = "FILE", requires = "metrics", help_heading = "Running")]
+    pub metrics_config: Option<PathBuf>,
     /// Print only warnings and errors on standard error: no start lines, no summary
     #[arg(short, long, help_heading = "Running")]
     pub quiet: bool,
@@ -511,7 +515,7 @@ pub struct OutputOptions {
     pub output: Format,
     /// Additional destinations of the records.
     #[arg(long, value_name = "SPEC", help = sink_help(), hide_possible_values = true)]
-    #[arg(value_parser = Completed { parser: SinkSpec::from_str, candidates: sink_beginnings })]
+    #[arg(value_parser = Completed { parser: SinkParser, candidates: sink_beginnings })]
     pub sink: Vec<SinkSpec>,
     /// Set the queue length per sink; records beyond it are dropped and counted
     #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = queue)]
@@ -519,6 +523,9 @@ pub struct OutputOptions {
     /// Serve Prometheus metrics on this port of the loopback address, or on this address and port
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen)]
     pub metrics: Option<SocketAddr>,
+    /// Read TLS and authentication of --metrics from a YAML file, in the form of Prometheus' exporters
+    #[arg(long, value_name = "FILE", requires = "metrics")]
+    pub metrics_config: Option<PathBuf>,
     /// Set the maximum number of peers with their own time series; others are counted as "other"
     #[arg(long, value_name = "N", default_value_t = 100, requires = "metrics", value_parser = peers)]
     pub metrics_peers: usize,
@@ -622,6 +629,25 @@ impl<P: TypedValueParser> TypedValueParser for Completed<P> {
     }
 }
 
+/// Parser of `--sink`. Its errors do not quote what may be secret, as clap's own would.
+#[derive(Clone)]
+struct SinkParser;
+
+impl TypedValueParser for SinkParser {
+    type Value = SinkSpec;
+
+    fn parse_ref(&self, command: &ClapCommand, argument: Option<&Arg>, value: &OsStr) -> Result<SinkSpec, Error> {
+        let text = value.to_string_lossy();
+        if SinkSpec::redacted(&text) == text {
+            return SinkSpec::from_str.parse_ref(command, argument, value);
+        }
+        SinkSpec::from_str(&text).map_err(|error| {
+            let message = format!("invalid value '{}' for '--sink <SPEC>': {error}", SinkSpec::redacted(&text));
+            Error::raw(ErrorKind::ValueValidation, message).format(&mut command.clone())
+        })
+    }
+}
+
 /// Beginnings of the values of `--sink`.
 fn sink_beginnings() -> Vec<PossibleValue> {
     SinkSpec::beginnings().map(|&(beginning, what)| PossibleValue::new(beginning).help(what)).collect()
@@ -662,7 +688,7 @@ fn reworded(argument: Arg, beginnings: &[(&str, &str)]) -> Arg {
 fn of_replay(argument: Arg) -> Arg {
     let argument = check_cause(argument);
     match argument.get_id().as_str() {
-        "metrics" | "metrics_peers" | "summary_interval" => argument.hide(true),
+        "metrics" | "metrics_config" | "metrics_peers" | "summary_interval" => argument.hide(true),
         "quiet" => argument
             .help("Print only warnings and errors on standard error: of the summary only the table of --group-by"),
         _ => argument,

@@ -14,6 +14,7 @@ mod commands;
 mod config;
 pub mod conntrack;
 pub mod correlate;
+mod credentials;
 pub mod decode;
 pub mod diagnose;
 pub mod exit;

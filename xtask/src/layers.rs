@@ -45,6 +45,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "filter",
             "format",
             "load",
+            // `check-config` reads the file of `metrics-config`.
+            "metrics",
             "model",
             "pipeline",
             "replay",
@@ -59,6 +61,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("conntrack", &["model", "sandbox", "util"]),
     // Records that belong together take their causes from each other; every cause is one of the catalogue.
     ("correlate", &["diagnose", "model", "util"]),
+    ("credentials", &["input_file", "util"]),
     ("decode", &["model"]),
     ("diagnose", &["input_file", "model", "util"]),
     ("exit", &["attribute", "config", "diagnose", "filter", "load", "sandbox", "sink", "stack", "util"]),
@@ -87,7 +90,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("input_file", &[]),
     ("load", &["cgroup_mounts", "model", "util"]),
-    ("metrics", &["model", "util"]),
+    ("metrics", &["credentials", "model", "util"]),
     // Words that name a cause, and the subcommands.
     ("mistakes", &["cli", "diagnose"]),
     ("model", &["cgroup_path", "util"]),
@@ -123,7 +126,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sandbox", &["util"]),
     ("sd_notify", &["util"]),
     // Each destination has its own form of a record, and most are one of the formats.
-    ("sink", &["format", "model", "util"]),
+    ("sink", &["credentials", "format", "model", "util"]),
     ("stack", &[]),
     // A summary draws conclusions from all resets as diagnosis does from one: with the same view of a connection, the same
     // known timeouts, and the advice of the catalogue. A cause is declared with its rule, so that its text stays in `diagnose`.

@@ -76,8 +76,9 @@ const RUNTIME_PACKAGES: [&str; 22] = [
     "uvicorn",
     "varnish",
 ];
-/// The OpenTelemetry messages for Python, which Debian does not have. This version matches Debian's protobuf.
-const OTLP_MESSAGES: &str = "opentelemetry-proto==1.27.0";
+/// What Debian does not have: the OpenTelemetry messages for Python (this version matches Debian's protobuf), and a collector,
+/// whose program is in the package.
+const OTLP_PACKAGES: [&str; 2] = ["opentelemetry-proto==1.27.0", "rotel==0.0.1a15"];
 /// Package of which the tests need one program, [`DOCKER_PROXY`], and not the other 145 MB nor the service.
 const DOCKER: &str = "docker.io";
 /// Packages that build and run virtual machines.
@@ -157,9 +158,9 @@ fn install(packages: &[&str], tools: &[&str], remedy: &str) -> Result<()> {
     tools.iter().try_for_each(|tool| install_tool(tool))
 }
 
-/// Whether Python has the OpenTelemetry messages.
+/// Whether Python has the OpenTelemetry messages and the collector.
 fn has_messages() -> bool {
-    let imports = "import grpc, opentelemetry.proto.collector.logs.v1.logs_service_pb2";
+    let imports = "import grpc, rotel, opentelemetry.proto.collector.logs.v1.logs_service_pb2";
     process::text(Command::new(format!("{PYTHON}/bin/python3")).args(["-c", imports])).is_ok()
 }
 
@@ -169,7 +170,7 @@ fn install_messages() -> Result<()> {
     }
     // Beside Debian's packages, not among them, with Debian's protobuf and gRPC.
     process::run(Command::new("/usr/bin/python3").args(["-m", "venv", "--system-site-packages", PYTHON]))?;
-    process::run(Command::new(format!("{PYTHON}/bin/pip")).args(["install", "--quiet", OTLP_MESSAGES]))
+    process::run(Command::new(format!("{PYTHON}/bin/pip")).args(["install", "--quiet"]).args(OTLP_PACKAGES))
 }
 
 fn has_docker_proxy() -> bool {

@@ -8,20 +8,25 @@ use crate::{
     diagnose::{program_hints::ProgramHints, timeouts::Timeouts},
     exit::Failure,
     filter::RecordFilter,
+    metrics::MetricsAccess,
     sandbox::User,
-    util::messages::info,
+    util::messages::{info, sentence},
 };
 
 /// Checks a file, and what it names on this host. Blocks as reading the files does. Fails with status 2 and everything
 /// that is wrong.
 pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     let (mut file, cli) = ConfigFile::read_alone(path)?;
-    let (filters, run) = (cli.trace.filters, cli.trace.run);
+    let (filters, run, output) = (cli.trace.filters, cli.trace.run, cli.trace.output);
+    // With what each fault comes from: the file of a certificate, for instance.
+    let fault = |error: anyhow::Error| sentence(&error);
     for (name, fault) in [
         ("netns", RecordFilter::new(filters).err().map(|error| error.to_string())),
         ("timeouts", Timeouts::read(run.timeouts.as_deref()).err().map(|error| error.to_string())),
         ("hints", ProgramHints::read(run.hints.as_deref()).err().map(|error| error.to_string())),
         ("names", NamesFile::read(run.names.as_deref()).err().map(|error| error.to_string())),
+        ("sink", output.sink.iter().find_map(|sink| sink.prepare().err()).map(fault)),
+        ("metrics-config", MetricsAccess::read(output.metrics_config.as_deref()).err().map(fault)),
         ("user", run.user.and_then(|user| User::find(&user).err()).map(|error| error.to_string())),
     ] {
         if let Some(fault) = fault {

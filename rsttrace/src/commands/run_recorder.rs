@@ -11,7 +11,8 @@ use crate::{
 /// Records until a signal, `--duration` or `--count` ends it. Blocks meanwhile. Fails as [`pipeline::run`] does, and with status
 /// 2 when the sizes do not go together.
 pub(crate) fn run(options: RecordOptions) -> Result<(), Failure> {
-    let RecordOptions { directory, size, age, segment, min_free, metrics, quiet, filters, more, run } = options;
+    let RecordOptions { directory, size, age, segment, min_free, metrics, metrics_config, quiet, filters, more, run } =
+        options;
     if run.config.is_some() {
         return Err(Failure::usage(
             "--config has settings of a trace; set sink = \"recording:DIR\" there, without 'record'",
@@ -24,6 +25,7 @@ pub(crate) fn run(options: RecordOptions) -> Result<(), Failure> {
     output.output = Format::None;
     output.sink = vec![SinkSpec::recording(recording)];
     output.metrics = metrics;
+    output.metrics_config = metrics_config;
     output.quiet = quiet;
     pipeline::run(TraceOptions { filters, more, output, run })
 }

@@ -12,6 +12,9 @@ pub struct ExtraEvents {
     /// Also show resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)
     #[arg(long, value_name = "IFACE", num_args = 1.., value_parser = NonEmptyStringValueParser::new())]
     pub forwarded: Vec<String>,
+    /// Also show resets of rsttrace's own connections, to its sinks and of --metrics; without it they are only counted
+    #[arg(long)]
+    pub own_connections: bool,
 }
 
 /// Buffer between kernel and user space.

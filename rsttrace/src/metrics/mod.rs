@@ -1,15 +1,19 @@
 //! Metrics for Prometheus, in the `OpenMetrics` format. The number of series is bounded, whatever comes in.
 
+mod access;
 mod connections;
 mod pipeline_probe;
+mod places;
 mod server;
+mod web_config;
 
 use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -24,9 +28,10 @@ use tokio::sync::mpsc;
 
 pub(crate) use pipeline_probe::Scrape;
 
+use self::{access::WebAccess, places::PlaceIncidents};
 use crate::{
     model::{Direction, Forwarded, Ignored, Lost, LostWhere, Reset, Summary},
-    util::{sanitize::Sanitized, serde_variant_name},
+    util::{messages::info, sanitize::Sanitized, serde_variant_name},
 };
 
 /// Most process names with series of their own. A process name is chosen by its user, so the number has to be bounded.
@@ -54,6 +59,8 @@ pub struct Metrics {
     registry: Arc<Registry>,
     resets: CounterFamily,
     incidents: CounterFamily,
+    places: PlaceIncidents,
+    own: Counter,
     peer_resets: CounterFamily,
     ages: Family<Labels, Histogram, fn() -> Histogram>,
     idle_times: Family<Labels, Histogram, fn() -> Histogram>,
@@ -65,21 +72,53 @@ pub struct Metrics {
     sink_delivered: CounterFamily,
     sink_undelivered: CounterFamily,
     sink_waiting: GaugeFamily,
-    degraded: Gauge,
+    degraded: GaugeFamily,
     cpu_seconds: Counter<f64, AtomicU64>,
     memory_bytes: Gauge,
     processes: HashSet<Arc<str>>,
     peers: HashSet<IpAddr>,
     peer_limit: usize,
+    is_ready: Arc<AtomicBool>,
+}
+
+/// What the metrics server takes from files, read before the sandbox.
+pub(crate) struct MetricsAccess(Option<WebAccess>);
+
+impl MetricsAccess {
+    /// Reads the file of `--metrics-config` and what it names. Blocks on the file system. Fails where one of them cannot be read
+    /// or used; no error has a secret.
+    pub(crate) fn read(path: Option<&Path>) -> Result<Self> {
+        path.map(WebAccess::read).transpose().map(Self)
+    }
+
+    /// Says once that what listens on this address is for everyone who reaches it.
+    fn warn_if_open(&self, address: SocketAddr) {
+        if !address.ip().is_loopback() && !self.0.as_ref().is_some_and(WebAccess::needs_authentication) {
+            info(format_args!(
+                "metrics at {address} are for everyone who reaches it, with names of peers and processes: --metrics-config asks \
+                 for a password, a token or a certificate"
+            ));
+        }
+    }
 }
 
 impl Metrics {
     /// Starts to count and to listen; the receiver yields the scrapes. Blocks until the server listens. Fails where the address
     /// cannot be bound.
-    pub(crate) fn start(address: SocketAddr, peer_limit: usize) -> Result<(Self, mpsc::Receiver<Scrape>)> {
+    pub(crate) fn start(
+        address: SocketAddr,
+        peer_limit: usize,
+        access: MetricsAccess,
+    ) -> Result<(Self, mpsc::Receiver<Scrape>)> {
+        access.warn_if_open(address);
         let metrics = Self::new(peer_limit);
-        let scrapes = server::start(address)?;
+        let scrapes = server::start(address, access.0, Arc::clone(&metrics.is_ready))?;
         Ok((metrics, scrapes))
+    }
+
+    /// Sets what `/readyz` answers: whether the run traces.
+    pub(crate) fn set_ready(&self, is_ready: bool) {
+        self.is_ready.store(is_ready, Ordering::Relaxed);
     }
 
     /// Starts to count. The first `peer_limit` peers have series of their own; 0 turns these off.
@@ -101,8 +140,11 @@ impl Metrics {
         let incidents = counters(
             ours,
             "incidents",
-            "Incidents by cause, fault and process of their first record: a reset that was seen at both ends is one, and so is one with its aftermath",
+            "Incidents by cause, fault, confidence and process of their first record: a reset that was seen at both ends is one, and so is one with its aftermath",
         );
+        let places = PlaceIncidents::register(ours);
+        let own = Counter::default();
+        ours.register("own_resets", "Resets of rsttrace's own connections, which no other series counts", own.clone());
         let peer_resets =
             counters(ours, "peer_resets", "TCP resets by peer; the first --metrics-peers peers have their own series");
         let ages =
@@ -133,9 +175,9 @@ impl Metrics {
             "sink_undelivered_records",
             "Records rejected by the sink or dropped because its queue was full",
         );
-        let (sink_waiting, degraded) = (GaugeFamily::default(), Gauge::default());
+        let (sink_waiting, degraded) = (GaugeFamily::default(), GaugeFamily::default());
         ours.register("sink_waiting_records", "Records in the queue of a sink", sink_waiting.clone());
-        ours.register("degraded", "Number of degraded capabilities (see rsttrace doctor)", degraded.clone());
+        ours.register("degraded", "Capabilities that are degraded, by name (see rsttrace doctor)", degraded.clone());
         ours.register("build", "The program", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         let (cpu_seconds, memory_bytes, started) =
             (Counter::<f64, AtomicU64>::default(), Gauge::default(), FloatGauge::default());
@@ -147,6 +189,8 @@ impl Metrics {
             registry: Arc::new(registry),
             resets,
             incidents,
+            places,
+            own,
             peer_resets,
             ages,
             idle_times,
@@ -164,6 +208,7 @@ impl Metrics {
             processes: HashSet::new(),
             peers: HashSet::new(),
             peer_limit,
+            is_ready: Arc::default(),
         }
     }
 
@@ -187,10 +232,12 @@ impl Metrics {
             let labels = vec![
                 ("cause", reset.cause.code.to_owned()),
                 ("fault", serde_variant_name(&reset.cause.fault)),
+                ("confidence", serde_variant_name(&reset.cause.confidence)),
                 ("benign", reset.cause.benign.to_string()),
                 ("process", process),
             ];
             self.incidents.get_or_create(&labels).inc_by(reset.count);
+            self.places.count(reset);
         }
         if self.peer_limit > 0 {
             let peer = bounded_label(&mut self.peers, self.peer_limit, &reset.peer.address, ToString::to_string);
@@ -205,6 +252,11 @@ impl Metrics {
         if let Some(idle) = socket.idle_before_send_ms {
             self.idle_times.get_or_create(&labels).observe(idle / 1000.0);
         }
+    }
+
+    /// Counts a reset of one of rsttrace's own connections.
+    pub(crate) fn count_own(&self, reset: &Reset) {
+        self.own.inc_by(reset.count);
     }
 
     /// Counts a reset that this host ignored.
@@ -239,7 +291,10 @@ impl Metrics {
             set(&self.sink_undelivered, "sink", &sink.sink, sink.undelivered);
             self.sink_waiting.get_or_create(&vec![("sink", sink.sink.to_string())]).set(signed(sink.waiting));
         }
-        self.degraded.set(signed(summary.degraded.len() as u64));
+        self.degraded.clear();
+        for part in &summary.degraded_parts {
+            self.degraded.get_or_create(&vec![("what", part.clone())]).set(1);
+        }
         if let Some((cpu_seconds, memory_bytes)) = process_cost() {
             self.cpu_seconds.inner().store(cpu_seconds.to_bits(), Ordering::Relaxed);
             self.memory_bytes.set(signed(memory_bytes));

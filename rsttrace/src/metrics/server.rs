@@ -1,11 +1,14 @@
-//! The HTTP server for scrapes and liveness probes, in a thread of its own. It gets its answers from the pipeline,
-//! which may take its time.
+//! The HTTP server for scrapes and probes of health, in a thread of its own. It gets its answers from the pipeline, which may
+//! take its time. Health stands apart: it is answered without credentials, and tells nothing but itself.
 
 use std::{
     convert::Infallible,
     net::SocketAddr,
     os::fd::AsRawFd as _,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -14,7 +17,11 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE, server::conn::http1,
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
+    rt::{Read, Write},
+    server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,6 +35,7 @@ use tokio::{
 };
 
 use super::{
+    access::{Refusal, WebAccess},
     connections::{ConnectionTable, Progress},
     pipeline_probe::{CHANNEL_CAPACITY, PipelineProbe, Scrape},
 };
@@ -54,10 +62,17 @@ const MAX_REQUEST_BYTES: usize = 16 << 10;
 struct Server {
     pipeline: Arc<PipelineProbe>,
     connections: Mutex<ConnectionTable>,
+    /// Who may read the metrics, and TLS; `None` without `--metrics-config`.
+    access: Option<WebAccess>,
+    is_ready: Arc<AtomicBool>,
 }
 
 /// Starts the thread and waits until it listens. Fails where the address cannot be bound.
-pub(super) fn start(address: SocketAddr) -> Result<mpsc::Receiver<Scrape>> {
+pub(super) fn start(
+    address: SocketAddr,
+    access: Option<WebAccess>,
+    is_ready: Arc<AtomicBool>,
+) -> Result<mpsc::Receiver<Scrape>> {
     let cannot = || format!("cannot serve --metrics at {address}");
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start an event loop")?;
     let (scrapes, asked) = mpsc::channel(CHANNEL_CAPACITY);
@@ -68,7 +83,7 @@ pub(super) fn start(address: SocketAddr) -> Result<mpsc::Receiver<Scrape>> {
             match TcpListener::bind(address).await {
                 Ok(listener) => {
                     let _ignored = is_bound.send(Ok(()));
-                    let server = Server::new(scrapes, connection_limit(&listener));
+                    let server = Server::new(scrapes, connection_limit(&listener), access, is_ready);
                     accept(listener, Arc::new(server)).await;
                 }
                 Err(error) => {
@@ -104,10 +119,17 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
 }
 
 impl Server {
-    fn new(scrapes: mpsc::Sender<Scrape>, max_connections: usize) -> Self {
+    fn new(
+        scrapes: mpsc::Sender<Scrape>,
+        max_connections: usize,
+        access: Option<WebAccess>,
+        is_ready: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             pipeline: Arc::new(PipelineProbe::new(scrapes)),
             connections: Mutex::new(ConnectionTable::new(max_connections, MAX_SCRAPES)),
+            access,
+            is_ready,
         }
     }
 
@@ -122,41 +144,98 @@ impl Server {
         connections.insert(task.abort_handle());
     }
 
-    /// Serves one request on one connection: scrapers come every few seconds at most.
+    /// Serves one connection, by TLS where there is a certificate.
     async fn serve(self: Arc<Self>, stream: TcpStream, number: u64) {
+        // A client that hangs up gets no response.
+        let _ignored = timeout(CONNECTION_TIMEOUT, self.serve_stream(stream, number)).await;
+    }
+
+    async fn serve_stream(self: Arc<Self>, stream: TcpStream, number: u64) {
+        #[cfg(feature = "tls")]
+        if let Some(acceptor) = self.access.as_ref().and_then(WebAccess::acceptor) {
+            // A handshake that fails, or is not finished in time, ends the connection.
+            let Ok(Ok(stream)) = timeout(REQUEST_TIMEOUT, acceptor.accept(stream)).await else { return };
+            let has_certificate = stream.get_ref().1.peer_certificates().is_some();
+            return self.serve_request(TokioIo::new(stream), number, has_certificate).await;
+        }
+        self.serve_request(TokioIo::new(stream), number, false).await;
+    }
+
+    /// Serves one request on one connection: scrapers come every few seconds at most.
+    async fn serve_request(self: Arc<Self>, io: impl Read + Write + Unpin, number: u64, has_certificate: bool) {
         let service = service_fn(|request: Request<Incoming>| {
             let server = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(server.answer(request.method(), request.uri().path(), number).await) }
+            async move { Ok::<_, Infallible>(server.answer(&request, number, has_certificate).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(REQUEST_TIMEOUT)
             .max_buf_size(MAX_REQUEST_BYTES)
             .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), service);
-        // A client that hangs up gets no response.
-        let _ignored = timeout(CONNECTION_TIMEOUT, connection).await;
+            .serve_connection(io, service);
+        let _ignored = connection.await;
     }
 
     /// Response to the request of one connection.
-    async fn answer(&self, method: &Method, path: &str, number: u64) -> Response<Full<Bytes>> {
-        let is_read = matches!(method, &Method::GET | &Method::HEAD);
-        let is_scrape = is_read && path == "/metrics";
-        let is_taken =
-            self.connections().advance(number, if is_scrape { Progress::Scrape } else { Progress::ShortResponse });
+    async fn answer(&self, request: &Request<Incoming>, number: u64, has_certificate: bool) -> Response<Full<Bytes>> {
+        if !matches!(request.method().as_str(), "GET" | "HEAD") {
+            self.connections().advance(number, Progress::ShortResponse);
+            return plain_text(StatusCode::METHOD_NOT_ALLOWED, "only to be read\n");
+        }
+        match request.uri().path() {
+            "/metrics" => self.answer_scrape(request.headers().get(AUTHORIZATION), number, has_certificate).await,
+            path => {
+                self.connections().advance(number, Progress::ShortResponse);
+                self.answer_probe(path).await
+            }
+        }
+    }
+
+    /// Response to a request for the metrics. Credentials come before anything that they protect.
+    async fn answer_scrape(
+        &self,
+        authorization: Option<&HeaderValue>,
+        number: u64,
+        has_certificate: bool,
+    ) -> Response<Full<Bytes>> {
+        if let Some(access) = &self.access
+            && let Err(refusal) = access.check(authorization, has_certificate).await
+        {
+            self.connections().advance(number, Progress::ShortResponse);
+            return refused(refusal);
+        }
+        if !self.connections().advance(number, Progress::Scrape) {
+            return plain_text(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at a time\n");
+        }
+        let Some(text) = self.pipeline.text().await else { return no_answer() };
+        self.connections().advance(number, Progress::Response);
+        open_metrics(text)
+    }
+
+    /// Response to a probe: of liveness, or of readiness, which ends when the run begins to end.
+    async fn answer_probe(&self, path: &str) -> Response<Full<Bytes>> {
         match path {
-            _ if !is_read => plain_text(StatusCode::METHOD_NOT_ALLOWED, "only to be read\n"),
-            "/healthz" if self.pipeline.is_alive().await => plain_text(StatusCode::OK, "ok\n"),
-            "/metrics" if !is_taken => plain_text(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at a time\n"),
-            "/metrics" => match self.pipeline.text().await {
-                Some(text) => {
-                    self.connections().advance(number, Progress::Response);
-                    open_metrics(text)
-                }
-                None => no_answer(),
-            },
-            "/healthz" => no_answer(),
-            _ => plain_text(StatusCode::NOT_FOUND, "not found: there are /metrics and /healthz\n"),
+            "/readyz" if !self.is_ready.load(Ordering::Relaxed) => {
+                plain_text(StatusCode::SERVICE_UNAVAILABLE, "the run has not begun, or ends\n")
+            }
+            "/healthz" | "/readyz" if self.pipeline.is_alive().await => plain_text(StatusCode::OK, "ok\n"),
+            "/healthz" | "/readyz" => no_answer(),
+            _ => plain_text(StatusCode::NOT_FOUND, "not found: there are /metrics, /healthz and /readyz\n"),
+        }
+    }
+}
+
+/// Response to a request without the right credentials, with the ways to show them (RFC 9110, section 11.6.1).
+fn refused(refusal: Refusal) -> Response<Full<Bytes>> {
+    match refusal {
+        Refusal::NoCertificate => plain_text(StatusCode::FORBIDDEN, "a client certificate is required\n"),
+        Refusal::Unauthorized { basic, bearer } => {
+            let mut response = plain_text(StatusCode::UNAUTHORIZED, "unauthorized\n");
+            let ways = [(basic, "Basic realm=\"rsttrace\""), (bearer, "Bearer realm=\"rsttrace\"")];
+            for (_, way) in ways.into_iter().filter(|(is_there, _)| *is_there) {
+                response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(way));
+            }
+            response
         }
     }
 }
@@ -173,6 +252,6 @@ fn no_answer() -> Response<Full<Bytes>> {
 
 fn open_metrics(text: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(text));
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(OPEN_METRICS));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));
     response
 }

@@ -34,6 +34,9 @@ pub struct Summary {
     pub received: u64,
     /// Resets that the kernel reported and that were lost before they became records.
     pub lost: u64,
+    /// Resets of rsttrace's own connections, to its sinks and of its metrics, which are left out of everything else;
+    /// 0 with `--own-connections`, and in a replay.
+    pub own_resets: u64,
     /// Resets by the code of their cause, as their records have it.
     #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, NonZeroU64>"))]
     pub by_cause: BTreeMap<&'static str, u64>,
@@ -95,6 +98,9 @@ pub struct Summary {
     pub coverage: Coverage,
     /// What worked less well than it could, one sentence each.
     pub degraded: Vec<String>,
+    /// Names of the parts that work less well, for the metrics.
+    #[serde(skip)]
+    pub degraded_parts: Vec<String>,
     /// What is missing because of that, for text.
     #[serde(skip)]
     pub limits: String,
@@ -151,7 +157,7 @@ pub struct Rhythm {
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SinkCount {
-    /// Specification of the sink, or `stdout`.
+    /// Kind and destination of the sink, or `stdout`.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub sink: Arc<str>,
     /// Records that are at their destination.

@@ -19,7 +19,7 @@ pub(crate) struct CapturedChain {
 impl CapturedChain {
     /// A chain with these known timeouts and hints.
     pub(crate) fn new(diagnosis: &Diagnosis, filter: RecordFilter) -> Self {
-        Self { processor: Processor::new(stages(diagnosis, filter), Wanted { evidence: true, limit: None }) }
+        Self { processor: Processor::new(stages(diagnosis, filter), Wanted { evidence: true, ..Wanted::default() }) }
     }
 
     /// Takes the next reset, and emits those that need not wait any longer for the other end of their connection.

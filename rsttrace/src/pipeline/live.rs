@@ -84,6 +84,15 @@ pub(super) struct Results {
     pub(super) report: Option<Box<ReportCollector>>,
 }
 
+impl Results {
+    /// Sets what `/readyz` answers, where there are metrics.
+    pub(super) fn set_ready(&self, is_ready: bool) {
+        if let Some(metrics) = &self.metrics {
+            metrics.set_ready(is_ready);
+        }
+    }
+}
+
 impl Output for Results {
     fn observe(&mut self, reset: &Reset) {
         self.baseline.observe(reset);
@@ -106,5 +115,12 @@ impl Output for Results {
             }
         }
         self.outbox.push(record);
+    }
+
+    fn omit_own(&mut self, reset: &Reset) {
+        self.tally.count_own(reset);
+        if let Some(metrics) = &self.metrics {
+            metrics.count_own(reset);
+        }
     }
 }

@@ -37,6 +37,7 @@ use self::{
     ready::Ready,
     report_file::ReportFile,
     reporting::Losses,
+    setup::PreparedOutputs,
     timers::{catch_sighup, lookups_answered, next_scrape, sighup, sleep_until, sleep_until_ktime},
 };
 use crate::{
@@ -78,6 +79,7 @@ pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
     let interfaces = find_interfaces(&trace.more.forwarded, &selection)?;
     let user = trace.run.user.as_deref().map(User::find).transpose()?;
     let ready = trace.run.ready_fd.map(Ready::take).transpose()?;
+    let prepared = PreparedOutputs::read(&trace.output)?;
     if let Some(obstacle) = preflight::obstacle() {
         return Err(Failure::host(obstacle));
     }
@@ -86,7 +88,7 @@ pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
     let kernel = KernelInfo::read()?;
     let pipeline = Pipeline::load(trace, selection, diagnosis, attribution, &kernel)?;
-    let result = runtime.block_on(pipeline.event_loop(kernel, interfaces, ready, user));
+    let result = runtime.block_on(pipeline.event_loop(kernel, interfaces, ready, user, prepared));
     // A writer that is stuck in a write must not keep the process.
     runtime.shutdown_background();
     result
@@ -155,6 +157,7 @@ impl Pipeline {
         let wanted = Wanted {
             evidence: output.output.shows_evidence() || !output.sink.is_empty() || output.report.is_some(),
             limit: trace.run.count,
+            omits_own: !trace.more.own_connections,
         };
         Ok(Self {
             processor: Processor::new(stages, wanted),
@@ -181,6 +184,7 @@ impl Pipeline {
         interfaces: Interfaces,
         ready: Option<Ready>,
         user: Option<User>,
+        prepared: PreparedOutputs,
     ) -> Result<(), Failure> {
         // Signals are caught before anything is announced: a process that waits for the announcement may send one at once.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
@@ -204,14 +208,15 @@ impl Pipeline {
         // Before there is any other thread, which would keep its privileges.
         self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
-        let mut outputs = self.open_outputs()?;
-        let mut scrapes = self.start_metrics()?;
+        let mut outputs = self.open_outputs(prepared.sinks)?;
+        let mut scrapes = self.start_metrics(prepared.metrics)?;
         self.processor.enable_scans(self.loaded.can_scan());
         self.processor.stages_mut().attribution.prefetch();
         let absences = self.absence_notes(absences);
         self.announce(absences);
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
+        self.results.set_ready(true);
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);
         let (mut next_summary, mut next_mark) = (self.next_summary(), self.next_mark());
         let mut batch = Batch::default();
@@ -284,7 +289,8 @@ impl Pipeline {
                 break;
             }
         }
-        self.finish(transport, batch, outputs, report).await
+        // In memory of its own: the future would not fit beside the loop.
+        Box::pin(self.finish(transport, batch, outputs, report)).await
     }
 
     /// Sends what is in the outbox. Returns false where the run ends: by a signal, or since standard output cannot be written to.
@@ -335,6 +341,7 @@ impl Pipeline {
         report: Option<ReportFile>,
     ) -> Result<(), Failure> {
         self.service.stopping();
+        self.results.set_ready(false);
         // As long as the programs are attached, holders can still be looked up.
         for _ in 0..FINAL_READS {
             if transport.drain(&mut |head, tail| batch.push(head, tail)) {

@@ -80,6 +80,9 @@ pub trait Output {
 
     /// Takes a record that has passed the filter.
     fn emit(&mut self, record: Record);
+
+    /// Counts a reset of one of this process's own connections, which is left out.
+    fn omit_own(&mut self, _reset: &Reset) {}
 }
 
 /// The stages that are configured.
@@ -103,6 +106,8 @@ pub struct Wanted {
     pub evidence: bool,
     /// No more records of resets than this; `None` for all.
     pub limit: Option<u64>,
+    /// Leave out resets of this process's own connections. Not in a replay, where the process is another one.
+    pub omits_own: bool,
 }
 
 /// What a lookup of holders came to.
@@ -415,6 +420,11 @@ impl<A: Attribute, O: Output> ChainEnd<'_, A, O> {
         let reset = Arc::make_mut(&mut record);
         let is_enough = self.wanted.limit.is_some_and(|limit| *self.emitted >= limit);
         if is_enough || !self.stages.filter.matches(reset) {
+            correlator.discard(reset);
+            return;
+        }
+        if self.wanted.omits_own && owner::is_own_connection(reset) {
+            self.out.omit_own(reset);
             correlator.discard(reset);
             return;
         }

@@ -132,7 +132,7 @@ pub(super) fn stages(diagnosis: &Diagnosis, filter: RecordFilter) -> Stages<Reco
 
 /// A chain without memory of earlier resets.
 fn processor(diagnosis: &Diagnosis, filter: RecordFilter) -> Processor<Recorded> {
-    let mut processor = Processor::new(stages(diagnosis, filter), Wanted { evidence: true, limit: None });
+    let mut processor = Processor::new(stages(diagnosis, filter), Wanted { evidence: true, ..Wanted::default() });
     processor.enable_lookups();
     processor
 }

@@ -18,7 +18,7 @@ use super::{
     live::Results,
     processor::Output,
     rediagnose::Rediagnosis,
-    setup::{OutputSetup, time_zone},
+    setup::{OutputSetup, prepare_sinks, time_zone},
 };
 use crate::{
     cli::OutputOptions,
@@ -281,9 +281,10 @@ pub(crate) fn is_wanted(filter: &RecordFilter, record: &Record) -> bool {
     }
 }
 
-fn open(output: &OutputOptions, span: &ReplayedSpan) -> Result<Outputs> {
+fn open(output: &OutputOptions, span: &ReplayedSpan) -> Result<Outputs, Failure> {
     let setup = OutputSetup { options: output, started_ns: span.first.map_or(0, |(_, ktime_ns)| ktime_ns) };
-    setup.open(&"localhost".into(), RecordingContext::default(), false)
+    let sinks = prepare_sinks(&output.sink)?;
+    Ok(setup.open(sinks, &"localhost".into(), RecordingContext::default(), false)?)
 }
 
 /// Makes the summary, and closes the outputs.

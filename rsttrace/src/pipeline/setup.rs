@@ -17,14 +17,15 @@ use tokio::sync::mpsc;
 use super::Pipeline;
 use crate::{
     cli::{ColorWhen, FoldWhen, OutputOptions, SummaryPlace},
+    exit::Failure,
     format::{
         Format, Formatter, TextOptions, TextWidth, TimeFormat,
         summary_text::{SummaryFormatter, SummaryText},
     },
-    metrics::{Metrics, Scrape},
+    metrics::{Metrics, MetricsAccess, Scrape},
     model::{RecordingContext, Summary},
     sandbox::Requirements,
-    sink::{SinkContext, SinkNeeds, outputs::Outputs, set::SinkSet},
+    sink::{PreparedSink, SinkContext, SinkNeeds, SinkSpec, outputs::Outputs, set::SinkSet},
     util::{
         counted,
         messages::{info, sentence},
@@ -33,9 +34,9 @@ use crate::{
 
 impl Pipeline {
     /// Starts the metrics server, if there is one to be. Fails when its address cannot be bound.
-    pub(super) fn start_metrics(&mut self) -> Result<Option<mpsc::Receiver<Scrape>>> {
+    pub(super) fn start_metrics(&mut self, access: MetricsAccess) -> Result<Option<mpsc::Receiver<Scrape>>> {
         let Some(address) = self.trace.output.metrics else { return Ok(None) };
-        let (metrics, scrapes) = Metrics::start(address, self.trace.output.metrics_peers)?;
+        let (metrics, scrapes) = Metrics::start(address, self.trace.output.metrics_peers, access)?;
         self.results.metrics = Some(metrics);
         Ok(Some(scrapes))
     }
@@ -57,10 +58,10 @@ impl Pipeline {
     }
 
     /// Opens every output. Fails when a sink cannot be opened.
-    pub(super) fn open_outputs(&self) -> Result<Outputs> {
+    pub(super) fn open_outputs(&self, sinks: Vec<PreparedSink>) -> Result<Outputs> {
         let host = self.processor.stages().decoder.host();
         let others = self.trace.output.metrics.is_some();
-        self.output_setup().open(host, self.recording_context(), others)
+        self.output_setup().open(sinks, host, self.recording_context(), others)
     }
 
     /// Presentation of text on standard output.
@@ -85,10 +86,37 @@ pub(super) struct OutputSetup<'a> {
     pub(super) started_ns: u64,
 }
 
+/// Files of sinks and of the metrics server, read as the user who starts rsttrace: secrets may be readable for that one alone.
+pub(super) struct PreparedOutputs {
+    pub(super) sinks: Vec<PreparedSink>,
+    pub(super) metrics: MetricsAccess,
+}
+
+impl PreparedOutputs {
+    /// Reads the files, and the environment. Blocks on the file system. Fails with status 2 where one cannot be used.
+    pub(super) fn read(output: &OutputOptions) -> Result<Self, Failure> {
+        let metrics = MetricsAccess::read(output.metrics_config.as_deref())
+            .map_err(|error| Failure::Usage(error.context("--metrics-config")))?;
+        Ok(Self { sinks: prepare_sinks(&output.sink)?, metrics })
+    }
+}
+
+/// Reads the files that sinks need, and the environment. Blocks on the file system. Fails with status 2 where one cannot be
+/// used.
+pub(super) fn prepare_sinks(specs: &[SinkSpec]) -> Result<Vec<PreparedSink>, Failure> {
+    specs.iter().map(SinkSpec::prepare).collect::<Result<_>>().map_err(Failure::Usage)
+}
+
 impl OutputSetup<'_> {
     /// Opens every output. Where standard output is not the only one, or there are `others`, a slow reader of it is not waited
     /// for. Fails when a sink cannot be opened.
-    pub(super) fn open(&self, host: &Arc<str>, recording: RecordingContext, others: bool) -> Result<Outputs> {
+    pub(super) fn open(
+        &self,
+        sinks: Vec<PreparedSink>,
+        host: &Arc<str>,
+        recording: RecordingContext,
+        others: bool,
+    ) -> Result<Outputs> {
         let output = self.options;
         let limit = output.sink_queue;
         let options = self.text_options();
@@ -101,7 +129,7 @@ impl OutputSetup<'_> {
             ..options.clone()
         };
         let context = SinkContext { options: sink_options, host: Arc::clone(host), recording: Arc::new(recording) };
-        let sinks = SinkSet::start(&output.sink, limit, &context)?;
+        let sinks = SinkSet::start(sinks, limit, &context)?;
         let stdout = self.stdout_formatter(options);
         // Alone, standard output is waited for.
         let has_others = others || !sinks.is_empty();

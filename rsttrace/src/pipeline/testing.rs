@@ -148,5 +148,5 @@ pub fn captured(resets: Vec<Reset>, diagnosis: &Diagnosis) -> Vec<Record> {
 pub fn processor<A: Attribute>(decoder: Decoder, diagnosis: Diagnosis, attribution: A) -> Processor<A> {
     let stages =
         Stages { decoder, diagnosis, attribution, filter: RecordFilter::default(), flood: FloodAggregator::new(0, 1) };
-    Processor::new(stages, Wanted { evidence: true, limit: None })
+    Processor::new(stages, Wanted { evidence: true, ..Wanted::default() })
 }

@@ -55,6 +55,11 @@ impl FileSinkOptions {
         Ok(Self { path: path.into(), rotate, keep })
     }
 
+    /// Path of the file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Path of a rotated file; the newest has number 1.
     fn rotated(&self, number: u32) -> PathBuf {
         let mut name = self.path.clone().into_os_string();

@@ -9,6 +9,7 @@ mod host_port;
 mod journald;
 mod json_file;
 mod line_file;
+mod options;
 #[cfg(feature = "otlp")]
 mod otlp;
 pub(crate) mod outputs;
@@ -26,8 +27,8 @@ use std::sync::Arc;
 
 use anyhow::{Error, Result};
 
-pub(crate) use self::spec::SinkNeeds;
 pub use self::spec::SinkSpec;
+pub(crate) use self::spec::{PreparedSink, SinkNeeds};
 pub(crate) use self::stdout::StdoutError;
 use crate::{
     format::TextOptions,

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Sink, SinkContext, SinkSpec,
+    PreparedSink, Sink, SinkContext,
     worker::{SinkCommand, SinkCounters, Worker},
 };
 use crate::{
@@ -60,12 +60,21 @@ struct SinkHandle {
 impl SinkSet {
     /// Opens every sink and starts its thread; each queue holds `capacity` records. Fails where one sink cannot be
     /// opened or one thread not started. Opening may block on the file system, not on the network.
-    pub(crate) fn start(specs: &[SinkSpec], capacity: usize, context: &SinkContext) -> Result<Self> {
+    pub(crate) fn start(prepared: Vec<PreparedSink>, capacity: usize, context: &SinkContext) -> Result<Self> {
         let mut sinks = Self::default();
-        for spec in specs {
-            sinks.add(spec.to_string(), capacity, spec.open(context)?)?;
+        for sink in prepared {
+            let name = sinks.unused_name(sink.label());
+            sinks.add(name, capacity, sink.open(context)?)?;
         }
         Ok(sinks)
+    }
+
+    /// The name itself, or with a number behind it where another sink has the name: two sinks of one destination differ in
+    /// their options alone.
+    fn unused_name(&self, name: &str) -> String {
+        let is_used = |name: &str| self.sinks.iter().any(|sink| &*sink.name == name);
+        let numbered = (2..).map(|number| format!("{name} ({number})"));
+        std::iter::once(name.to_owned()).chain(numbered).find(|name| !is_used(name)).unwrap_or_default()
     }
 
     fn add(&mut self, name: String, capacity: usize, sink: Box<dyn Sink>) -> Result<()> {

@@ -11,13 +11,14 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 #[cfg(feature = "otlp")]
-use super::otlp::{OtlpEndpoint, OtlpSink};
+use super::otlp::{OtlpOptions, OtlpSink, PreparedOtlp};
 use super::{
     Sink, SinkContext,
     journald::{self, JournaldSink},
     json_file::{FileSinkOptions, JsonFileSink},
+    options,
     recording::{RecordingOptions, RecordingSink},
-    syslog::{SyslogAddress, SyslogSink},
+    syslog::{PreparedSyslog, SyslogAddress, SyslogSink},
 };
 use crate::util::spelling;
 
@@ -39,7 +40,7 @@ impl SinkKind {
             Self::Json => "json:PATH",
             Self::Journald => "journald",
             #[cfg(feature = "otlp")]
-            Self::Otlp => "otlp:URL",
+            Self::Otlp => "otlp[:URL]",
             Self::Recording => "recording:DIR",
             Self::Syslog => "syslog[:ADDRESS]",
         }
@@ -51,9 +52,13 @@ impl SinkKind {
             Self::Json => "json:PATH[,rotate=SIZE][,keep=N]",
             Self::Journald => "journald[:SOCKET]",
             #[cfg(feature = "otlp")]
-            Self::Otlp => "otlp:http://HOST[:PORT][/PATH]|otlp:grpc://HOST[:PORT]",
+            Self::Otlp => {
+                "otlp[:http[s]://HOST[:PORT][/PATH]|:grpc[s]://HOST[:PORT]][,token=FILE|,headers=FILE][,ca=FILE][,cert=FILE][,key=FILE][,name=NAME][,compression=gzip][,timeout=TIME]"
+            }
             Self::Recording => "recording:DIR[,size=SIZE][,age=TIME][,segment=SIZE][,min-free=SIZE]",
-            Self::Syslog => "syslog[:PATH|:udp://HOST[:PORT]|:tcp://HOST[:PORT]|:tls://HOST[:PORT]]",
+            Self::Syslog => {
+                "syslog[:PATH|:udp://HOST[:PORT]|:tcp://HOST[:PORT]|:tls://HOST[:PORT][,ca=FILE][,cert=FILE][,key=FILE][,name=NAME]]"
+            }
         }
     }
 
@@ -63,7 +68,15 @@ impl SinkKind {
             Self::Json => &[("json:", "Lines of JSON in a file")],
             Self::Journald => &[("journald", "The systemd journal")],
             #[cfg(feature = "otlp")]
-            Self::Otlp => &[("otlp:http://", "OpenTelemetry over HTTP"), ("otlp:grpc://", "OpenTelemetry over gRPC")],
+            Self::Otlp => &[
+                ("otlp", "OpenTelemetry, to the endpoint of the environment"),
+                ("otlp:http://", "OpenTelemetry over HTTP"),
+                ("otlp:grpc://", "OpenTelemetry over gRPC"),
+                #[cfg(feature = "tls")]
+                ("otlp:https://", "OpenTelemetry over HTTP and TLS"),
+                #[cfg(feature = "tls")]
+                ("otlp:grpcs://", "OpenTelemetry over gRPC and TLS"),
+            ],
             Self::Recording => &[("recording:", "A recording, as 'rsttrace record' makes it")],
             Self::Syslog => &[
                 ("syslog", "The system log of this host"),
@@ -87,7 +100,7 @@ impl SinkKind {
             Self::Json => Destination::JsonFile(FileSinkOptions::parse(rest)?),
             Self::Journald => Destination::Journald(rest.unwrap_or(journald::SOCKET).into()),
             #[cfg(feature = "otlp")]
-            Self::Otlp => Destination::Otlp(OtlpEndpoint::parse(rest)?),
+            Self::Otlp => Destination::Otlp(Box::new(OtlpOptions::parse(rest)?)),
             Self::Recording => Destination::Recording(RecordingOptions::parse(rest)?),
             Self::Syslog => Destination::Syslog(SyslogAddress::parse(rest)?),
         })
@@ -111,7 +124,7 @@ enum Destination {
     JsonFile(FileSinkOptions),
     Journald(PathBuf),
     #[cfg(feature = "otlp")]
-    Otlp(OtlpEndpoint),
+    Otlp(Box<OtlpOptions>),
     Recording(RecordingOptions),
     Syslog(SyslogAddress),
 }
@@ -119,9 +132,54 @@ enum Destination {
 /// A sink as the command line names it, such as `json:/var/log/rsttrace.json`: parsed once, opened later.
 #[derive(Clone)]
 pub struct SinkSpec {
-    /// The specification itself. The sink goes by it in messages, metrics and the summary.
-    text: Arc<str>,
+    /// Kind and destination, without options.
+    label: Arc<str>,
     destination: Destination,
+}
+
+/// A sink whose files have been read, and whose environment was looked at: before the sandbox, as the user who starts rsttrace.
+pub(crate) struct PreparedSink {
+    label: Arc<str>,
+    destination: PreparedDestination,
+}
+
+enum PreparedDestination {
+    JsonFile(FileSinkOptions),
+    Journald(PathBuf),
+    #[cfg(feature = "otlp")]
+    Otlp(Box<PreparedOtlp>),
+    Recording(RecordingOptions),
+    Syslog(Box<PreparedSyslog>),
+}
+
+impl PreparedSink {
+    /// Kind and destination. The sink goes by it in messages, metrics and the summary.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Opens the sink. Fails where a file or a socket cannot be had; a destination on the network that does not answer yet
+    /// is no failure, since the worker tries again. May block on the file system, not on the network.
+    pub(super) fn open(self, context: &SinkContext) -> Result<Box<dyn Sink>> {
+        let Self { label, destination } = self;
+        destination.open(context).with_context(|| format!("cannot open the sink {label}"))
+    }
+}
+
+impl PreparedDestination {
+    fn open(self, context: &SinkContext) -> Result<Box<dyn Sink>> {
+        let options = context.options.clone();
+        Ok(match self {
+            Self::JsonFile(file) => Box::new(JsonFileSink::open(file)?),
+            Self::Journald(path) => Box::new(JournaldSink::open(path, options)?),
+            Self::Recording(options) => {
+                Box::new(RecordingSink::open(options, Arc::clone(&context.host), Arc::clone(&context.recording))?)
+            }
+            #[cfg(feature = "otlp")]
+            Self::Otlp(prepared) => Box::new(OtlpSink::open(*prepared, options, &context.host)?),
+            Self::Syslog(prepared) => Box::new(SyslogSink::open(*prepared, options, Arc::clone(&context.host))),
+        })
+    }
 }
 
 impl SinkSpec {
@@ -133,6 +191,11 @@ impl SinkSpec {
     /// Beginnings of specifications of all kinds that are built in, each with a description, for completions.
     pub(crate) fn beginnings() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         SinkKind::value_variants().iter().flat_map(|kind| kind.beginnings())
+    }
+
+    /// A specification for messages: without what may be secret.
+    pub(crate) fn redacted(text: &str) -> String {
+        options::redacted(text)
     }
 
     /// What the sink needs of the sandbox.
@@ -157,7 +220,7 @@ impl SinkSpec {
     /// A recording with these options.
     pub(crate) fn recording(options: RecordingOptions) -> Self {
         Self {
-            text: format!("recording:{}", options.directory.display()).into(),
+            label: format!("recording:{}", options.directory.display()).into(),
             destination: Destination::Recording(options),
         }
     }
@@ -176,26 +239,27 @@ impl SinkSpec {
         }
     }
 
-    /// Opens the sink. Fails where a file or a socket cannot be had; a destination on the network that does not answer yet
-    /// is no failure, since the worker tries again. May block on the file system, not on the network.
-    pub(crate) fn open(&self, context: &SinkContext) -> Result<Box<dyn Sink>> {
-        self.destination.open(context).with_context(|| format!("cannot open the sink {self}"))
-    }
-}
-
-impl Destination {
-    fn open(&self, context: &SinkContext) -> Result<Box<dyn Sink>> {
-        let options = context.options.clone();
-        Ok(match self.clone() {
-            Self::JsonFile(file) => Box::new(JsonFileSink::open(file)?),
-            Self::Journald(path) => Box::new(JournaldSink::open(path, options)?),
+    /// Reads the files that the sink needs beside its destination (certificates, tokens) and the environment. Blocks on the
+    /// file system. Fails where one cannot be read or used; no error has a secret.
+    pub(crate) fn prepare(&self) -> Result<PreparedSink> {
+        let cannot = || format!("cannot use the sink {self}");
+        let label = Arc::clone(&self.label);
+        let destination = match self.destination.clone() {
             #[cfg(feature = "otlp")]
-            Self::Otlp(endpoint) => Box::new(OtlpSink::open(endpoint, options, &context.host)?),
-            Self::Recording(options) => {
-                Box::new(RecordingSink::open(options, Arc::clone(&context.host), Arc::clone(&context.recording))?)
+            Destination::Otlp(options) => {
+                let prepared = PreparedOtlp::read(*options).with_context(cannot)?;
+                // Without a URL only the environment knows the destination.
+                let label = format!("otlp:{}", prepared.label()).into();
+                return Ok(PreparedSink { label, destination: PreparedDestination::Otlp(Box::new(prepared)) });
             }
-            Self::Syslog(address) => Box::new(SyslogSink::open(address, options, Arc::clone(&context.host))),
-        })
+            Destination::Syslog(address) => {
+                PreparedDestination::Syslog(Box::new(PreparedSyslog::read(address).with_context(cannot)?))
+            }
+            Destination::JsonFile(file) => PreparedDestination::JsonFile(file),
+            Destination::Journald(path) => PreparedDestination::Journald(path),
+            Destination::Recording(options) => PreparedDestination::Recording(options),
+        };
+        Ok(PreparedSink { label, destination })
     }
 }
 
@@ -203,12 +267,25 @@ impl FromStr for SinkSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let (name, rest) = match text.find([':', ',']) {
+            // Options without a destination: `otlp,token=FILE`.
+            Some(place) if text.as_bytes().get(place) == Some(&b',') => (&text[..place], Some(&text[place..])),
+            Some(place) => (&text[..place], Some(&text[place + 1..])),
+            None => (text, None),
+        };
         let Ok(kind) = SinkKind::from_str(name, false) else {
-            return Err(unknown(name, text));
+            return Err(unknown(name, &options::redacted(text)));
         };
         let destination = kind.parse(rest).map_err(|error| format!("{error}; the form is {}", kind.form()))?;
-        Ok(Self { text: text.into(), destination })
+        let label = match &destination {
+            Destination::JsonFile(file) => format!("{name}:{}", file.path().display()),
+            Destination::Recording(recording) => format!("{name}:{}", recording.directory.display()),
+            Destination::Journald(_) => text.to_owned(),
+            #[cfg(feature = "otlp")]
+            Destination::Otlp(options) => options.label(),
+            Destination::Syslog(address) => address.label(),
+        };
+        Ok(Self { label: label.into(), destination })
     }
 }
 
@@ -241,13 +318,13 @@ fn unknown(name: &str, text: &str) -> String {
 
 impl fmt::Display for SinkSpec {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(&self.text)
+        formatter.pad(&self.label)
     }
 }
 
 impl fmt::Debug for SinkSpec {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "SinkSpec({})", self.text)
+        write!(formatter, "SinkSpec({})", self.label)
     }
 }
 
@@ -266,6 +343,7 @@ mod tests {
             ("journal", "did you mean 'journald'?"),
             ("udp://logs.example:514", "did you mean 'syslog:udp://logs.example:514'?"),
             ("stdout", "--output sets the format on standard output"),
+            ("https://user:hunter2@host", "did you mean 'otlp:https://…@host'?"),
         ] {
             assert!(
                 SinkSpec::from_str(text).is_err_and(|error| error.contains(said)),
@@ -274,5 +352,24 @@ mod tests {
             );
         }
         assert!(!unknown("foo", "foo:bar").contains("did you mean"));
+    }
+
+    #[test]
+    fn labels_are_kind_and_destination() {
+        for (text, label) in [
+            ("json:/var/log/a.json,rotate=100M,keep=3", "json:/var/log/a.json"),
+            ("recording:/var/log/rsttrace,size=1G", "recording:/var/log/rsttrace"),
+            ("journald", "journald"),
+            ("syslog", "syslog"),
+            ("syslog:tcp://logs", "syslog:tcp://logs:601"),
+            #[cfg(feature = "tls")]
+            ("syslog:tls://logs,ca=/ca.pem,cert=/cert.pem,name=logs.example", "syslog:tls://logs:6514"),
+            #[cfg(feature = "otlp")]
+            ("otlp,token=/run/token", "otlp"),
+            #[cfg(feature = "otlp")]
+            ("otlp:http://collector/v1/logs?key=hunter2,compression=gzip", "otlp:http://collector:4318"),
+        ] {
+            assert_eq!(SinkSpec::from_str(text).unwrap().to_string(), label, "{text}");
+        }
     }
 }

@@ -21,10 +21,14 @@ use nix::{
         time::{TimeVal, TimeValLike as _},
     },
 };
-
 #[cfg(feature = "tls")]
-use super::tls::TlsStream;
+use rustls::pki_types::ServerName;
+
 use super::{DeliveryReport, Sink, host_port};
+#[cfg(feature = "tls")]
+use super::{options, tls::TlsStream};
+#[cfg(feature = "tls")]
+use crate::credentials::{ClientTls, ClientTlsFiles};
 use crate::{
     format::{
         TextOptions,
@@ -54,11 +58,48 @@ pub(super) enum SyslogAddress {
     Udp(String),
     Tcp(String),
     #[cfg(feature = "tls")]
-    Tls(String),
+    Tls(SyslogTls),
+}
+
+/// A receiver over TLS.
+#[cfg(feature = "tls")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SyslogTls {
+    /// Host and port.
+    authority: String,
+    /// Name in the server's certificate.
+    server_name: ServerName<'static>,
+    files: ClientTlsFiles,
+}
+
+#[cfg(feature = "tls")]
+impl SyslogTls {
+    const NAMES: [&str; 4] = ["ca", "cert", "key", "name"];
+
+    /// Parses `HOST[:PORT][,name=value]…`. The error is a part of a sentence.
+    fn parse(text: &str) -> Result<Self, String> {
+        let (host, options) = options::split(text, &Self::NAMES)?;
+        let authority = host_port::parse(host, 6514)?;
+        let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host).trim_matches(['[', ']']);
+        let mut files = ClientTlsFiles::default();
+        let mut name = host.to_owned();
+        for (option, value) in options {
+            match option {
+                "ca" => files.ca = Some(options::path(option, value)?),
+                "cert" => files.certificate = Some(options::path(option, value)?),
+                "key" => files.key = Some(options::path(option, value)?),
+                _ => value.clone_into(&mut name),
+            }
+        }
+        let Ok(server_name) = ServerName::try_from(name.clone()) else {
+            return Err(format!("'{name}' cannot be in a certificate"));
+        };
+        Ok(Self { authority, server_name, files })
+    }
 }
 
 impl SyslogAddress {
-    /// Parses `PATH`, `udp://HOST[:PORT]`, `tcp://…` or `tls://…`; the host's own daemon without any text.
+    /// Parses `PATH`, `udp://HOST[:PORT]`, `tcp://…` or `tls://…[,name=value]…`; the host's own daemon without any text.
     /// Fails for another form.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
         match text.map(|text| text.split_once("://").ok_or(text)) {
@@ -67,10 +108,24 @@ impl SyslogAddress {
             Some(Ok(("udp", host))) => Ok(Self::Udp(host_port::parse(host, 514)?)),
             Some(Ok(("tcp", host))) => Ok(Self::Tcp(host_port::parse(host, 601)?)),
             #[cfg(feature = "tls")]
-            Some(Ok(("tls", host))) => Ok(Self::Tls(host_port::parse(host, 6514)?)),
+            Some(Ok(("tls", rest))) => Ok(Self::Tls(SyslogTls::parse(rest)?)),
             #[cfg(not(feature = "tls"))]
             Some(Ok(("tls", _))) => Err("this rsttrace was built without TLS (the feature tls)".into()),
             Some(_) => Err("an address is a path, or udp://, tcp:// or tls://HOST[:PORT]".into()),
+        }
+    }
+}
+
+impl SyslogAddress {
+    /// Kind and destination of the sink, without its options.
+    pub(super) fn label(&self) -> String {
+        match self {
+            Self::Socket(path) if path.as_os_str() == SOCKET => "syslog".to_owned(),
+            Self::Socket(path) => format!("syslog:{}", path.display()),
+            Self::Udp(authority) => format!("syslog:udp://{authority}"),
+            Self::Tcp(authority) => format!("syslog:tcp://{authority}"),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => format!("syslog:tls://{}", tls.authority),
         }
     }
 }
@@ -85,7 +140,7 @@ enum SyslogConnection {
 }
 
 impl SyslogConnection {
-    fn open(address: &SyslogAddress) -> Result<Self> {
+    fn open(address: &SyslogAddress, #[cfg(feature = "tls")] tls: Option<&mut ClientTls>) -> Result<Self> {
         match address {
             SyslogAddress::Socket(path) => {
                 Ok(Self::Socket(UnixDatagram::unbound().context("cannot make a socket")?, path.clone()))
@@ -99,7 +154,11 @@ impl SyslogConnection {
             }
             SyslogAddress::Tcp(name) => Ok(Self::Tcp(connect_to(name)?)),
             #[cfg(feature = "tls")]
-            SyslogAddress::Tls(name) => Ok(Self::Tls(Box::new(TlsStream::open(name, connect_to(name)?)?))),
+            SyslogAddress::Tls(SyslogTls { authority, server_name, .. }) => {
+                let config = tls.context("no certificates were read")?.config();
+                let stream = connect_to(authority)?;
+                Ok(Self::Tls(Box::new(TlsStream::open(config, server_name.clone(), authority, stream)?)))
+            }
         }
     }
 
@@ -202,9 +261,32 @@ fn is_open(stream: &TcpStream) -> io::Result<()> {
     }
 }
 
+/// A sink whose files have been read.
+pub(super) struct PreparedSyslog {
+    address: SyslogAddress,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
+}
+
+impl PreparedSyslog {
+    /// Reads the certificates of a receiver over TLS. Blocks on the file system. Fails where a file cannot be read or used.
+    pub(super) fn read(address: SyslogAddress) -> Result<Self> {
+        #[cfg(feature = "tls")]
+        let tls = match &address {
+            SyslogAddress::Tls(tls) => Some(ClientTls::read(&tls.files, &[])?),
+            SyslogAddress::Socket(_) | SyslogAddress::Udp(_) | SyslogAddress::Tcp(_) => None,
+        };
+        Ok(Self {
+            address,
+            #[cfg(feature = "tls")]
+            tls,
+        })
+    }
+}
+
 /// A sink to a syslog receiver.
 pub(super) struct SyslogSink {
-    address: SyslogAddress,
+    prepared: PreparedSyslog,
     connection: Option<SyslogConnection>,
     text: MessageText,
     host: Arc<str>,
@@ -215,9 +297,9 @@ pub(super) struct SyslogSink {
 
 impl SyslogSink {
     /// Prepares the sink. The connection is made with the first record.
-    pub(super) fn open(address: SyslogAddress, options: TextOptions, host: Arc<str>) -> Self {
+    pub(super) fn open(prepared: PreparedSyslog, options: TextOptions, host: Arc<str>) -> Self {
         Self {
-            address,
+            prepared,
             connection: None,
             text: MessageText::new(options),
             host,
@@ -227,7 +309,7 @@ impl SyslogSink {
     }
 
     fn encode(&mut self, records: &[Record]) {
-        let has_length = !matches!(self.address, SyslogAddress::Socket(_) | SyslogAddress::Udp(_));
+        let has_length = !matches!(self.prepared.address, SyslogAddress::Socket(_) | SyslogAddress::Udp(_));
         self.messages.clear();
         self.ends.clear();
         for record in records {
@@ -244,7 +326,19 @@ impl SyslogSink {
 
 impl Sink for SyslogSink {
     fn deliver(&mut self, records: &[Record]) -> DeliveryReport {
-        let mut connection = match self.connection.take().map_or_else(|| SyslogConnection::open(&self.address), Ok) {
+        let PreparedSyslog {
+            address,
+            #[cfg(feature = "tls")]
+            tls,
+        } = &mut self.prepared;
+        let open = || {
+            SyslogConnection::open(
+                address,
+                #[cfg(feature = "tls")]
+                tls.as_mut(),
+            )
+        };
+        let mut connection = match self.connection.take().map_or_else(open, Ok) {
             Ok(connection) => connection,
             Err(error) => return DeliveryReport::stopped(0, error),
         };
@@ -260,11 +354,11 @@ impl Sink for SyslogSink {
                 DeliveryReport { delivered: sent, rejected: Some((1, error.into())), error: None }
             }
             (sent, Err(error)) => {
-                let receiver = match &self.address {
+                let receiver = match &self.prepared.address {
                     SyslogAddress::Socket(path) => path.display().to_string(),
                     SyslogAddress::Udp(name) | SyslogAddress::Tcp(name) => name.clone(),
                     #[cfg(feature = "tls")]
-                    SyslogAddress::Tls(name) => name.clone(),
+                    SyslogAddress::Tls(tls) => tls.authority.clone(),
                 };
                 DeliveryReport::stopped(sent, Error::from(error).context(format!("cannot write to {receiver}")))
             }

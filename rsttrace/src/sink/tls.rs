@@ -1,42 +1,54 @@
-//! TLS with the certificates that this host trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others).
+//! TLS over a blocking connection.
 
 use std::{
     io::{self, Read, Write as _},
     net::TcpStream,
-    os::fd::AsRawFd as _,
+    os::fd::{AsFd as _, AsRawFd as _},
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result, bail};
-use nix::sys::socket::{MsgFlags, recv};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring, pki_types::ServerName};
+use anyhow::{Context as _, Result};
+use nix::{
+    poll::{PollFd, PollFlags, poll},
+    sys::socket::{MsgFlags, recv},
+};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion, StreamOwned, pki_types::ServerName};
+
+/// Limit for the server to say that it accepts the client, milliseconds. A server that sends no session tickets costs this much
+/// for each connection.
+const VERDICT_TIMEOUT: u16 = 1_000;
 
 /// A TLS connection.
 pub(super) struct TlsStream(StreamOwned<ClientConnection, TcpStream>);
 
 impl TlsStream {
-    /// Performs the handshake with the server of this `HOST:PORT`. Blocks until it is over, or until the socket's
-    /// timeout. Fails where the host trusts no certificates, or does not trust this server's.
-    pub(super) fn open(name: &str, stream: TcpStream) -> Result<Self> {
-        let host = name.rsplit_once(':').map_or(name, |(host, _)| host).trim_matches(['[', ']']);
-        let host =
-            ServerName::try_from(host.to_owned()).with_context(|| format!("{host} cannot be in a certificate"))?;
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
-            bail!("this host has no certificates to trust: install ca-certificates, or name a file in SSL_CERT_FILE");
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut secured = Self(StreamOwned::new(ClientConnection::new(Arc::new(config), host)?, stream));
+    /// Performs the handshake with a server, whose certificate has to have this name. `peer` names the server in errors.
+    /// Blocks until the handshake is over, or until the socket's timeout. Fails where the certificate is not trusted.
+    pub(super) fn open(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        peer: &str,
+        stream: TcpStream,
+    ) -> Result<Self> {
+        let mut secured = Self(StreamOwned::new(ClientConnection::new(config, name)?, stream));
         let StreamOwned { conn, sock } = &mut secured.0;
         while conn.is_handshaking() {
-            conn.complete_io(sock).with_context(|| format!("cannot speak TLS with {name}"))?;
+            conn.complete_io(sock).with_context(|| format!("cannot speak TLS with {peer}"))?;
+        }
+        if conn.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+            secured.wait_for_verdict().with_context(|| format!("cannot speak TLS with {peer}"))?;
         }
         Ok(secured)
+    }
+
+    /// Waits for the server's first message after the handshake, for [`VERDICT_TIMEOUT`] at most. With TLS 1.3 the client has
+    /// finished before the server has looked at the client's certificate: what is written at once is lost where the server
+    /// refuses it. A server that accepts sends session tickets, most of them at once.
+    fn wait_for_verdict(&mut self) -> io::Result<()> {
+        let StreamOwned { sock, .. } = &self.0;
+        let mut poll_fd = [PollFd::new(sock.as_fd(), PollFlags::POLLIN)];
+        poll(&mut poll_fd, VERDICT_TIMEOUT)?;
+        self.is_open()
     }
 
     /// Writes all bytes. Blocks, for the socket's timeout at most. On an error it is not known how many were sent.

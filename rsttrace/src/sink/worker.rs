@@ -1,6 +1,7 @@
 //! The thread that delivers to one sink, in batches, with retries and exponential backoff.
 
 use std::{
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -29,6 +30,14 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// Longest delay between two attempts at the end of the run.
 const SHUTDOWN_BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// A delay with jitter, three quarters to all of it: after an outage of a collector, the programs that wait for it come
+/// spread over time.
+fn jittered(delay: Duration) -> Duration {
+    // Each state has keys of its own, derived from random ones.
+    let random = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or(0);
+    delay.mul_f64(0.25f64.mul_add(f64::from(random) / f64::from(u32::MAX), 0.75))
+}
 
 /// A command of the pipeline to a worker.
 pub(super) enum SinkCommand {
@@ -219,13 +228,26 @@ impl Worker {
                     sentence(&error),
                     self.capacity
                 ));
-                self.backoff = Some(Backoff { next_attempt: Instant::now() + BACKOFF_MIN, delay: BACKOFF_MIN });
+                self.backoff =
+                    Some(Backoff { next_attempt: Instant::now() + jittered(BACKOFF_MIN), delay: BACKOFF_MIN });
             }
             (Some(_), Some(Backoff { delay, .. })) => {
                 // A sink that delivered something is likely to recover: the delay starts over.
                 let delay = if delivered > 0 { BACKOFF_MIN } else { (delay * 2).min(self.max_delay) };
-                self.backoff = Some(Backoff { next_attempt: Instant::now() + delay, delay });
+                self.backoff = Some(Backoff { next_attempt: Instant::now() + jittered(delay), delay });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_jittered_within_bounds() {
+        let delays: Vec<Duration> = (0..100).map(|_| jittered(BACKOFF_MAX)).collect();
+        assert!(delays.iter().all(|delay| (BACKOFF_MAX * 3 / 4..=BACKOFF_MAX).contains(delay)), "{delays:?}");
+        assert!(delays.iter().any(|delay| *delay != delays[0]));
     }
 }

@@ -57,6 +57,11 @@ impl Display for Summary {
                 line(formatter, "sink", &format!("{}: {missing}", Sanitized(sink)))?;
             }
         }
+        if self.own_resets > 0 {
+            let own =
+                format!("{} resets of rsttrace's own connections are left out (--own-connections)", self.own_resets);
+            line(formatter, "own", &own)?;
+        }
         if *resets == 0 {
             return Ok(());
         }

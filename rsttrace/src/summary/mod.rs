@@ -56,6 +56,7 @@ pub struct Tally {
     first_victims: FirstVictims,
     patterns: Patterns,
     groups: Option<Groups>,
+    own: u64,
 }
 
 /// Counts by what later records have shown.
@@ -136,6 +137,11 @@ impl Tally {
         self.lost += count;
     }
 
+    /// Counts a reset of one of rsttrace's own connections, which no other count includes.
+    pub const fn count_own(&mut self, reset: &Reset) {
+        self.own += reset.count;
+    }
+
     /// Resets that were counted, and those that were lost.
     pub const fn totals(&self) -> (u64, u64) {
         (self.resets, self.lost)
@@ -211,6 +217,7 @@ impl Tally {
             sent: self.sent,
             received: self.resets - self.sent,
             lost: self.lost,
+            own_resets: self.own,
             by_cause: self.by_cause.clone(),
             by_fault: self.by_fault.clone(),
             incidents: self.incidents,
@@ -243,6 +250,7 @@ impl Tally {
             rhythms: self.patterns.rhythms(),
             coverage,
             degraded: degraded::grouped(degraded).iter().map(ToString::to_string).collect(),
+            degraded_parts: degraded.iter().map(|degraded| degraded.what.clone()).collect(),
             limits: degraded::limits(degraded).unwrap_or_default(),
             heading: String::new(),
             sinks,

@@ -14,11 +14,11 @@ use crate::{
     chain,
     host::{self, Lack},
     scenarios::{
-        aborts, after_close, bad_input, belongs, blocks, cgroups, conntrack_lookups, cross_check, deploy, destroy,
-        endings, endings_of_peers, exactly_once, faults, filters, flood, forwarded, functions, given_up, handed_over,
-        hostile, idle, ignored, incidents, injected, keepalive, limits, listener, long, lost, machine, mapped, mixed,
-        name_service, names, namespaces, own_words, owners, privileges, programs, real_programs, receivers, refused,
-        rejected, reuse, routed, sinks, snapshot, summary, timers, translated,
+        aborts, after_close, authority, bad_input, belongs, blocks, cgroups, conntrack_lookups, cross_check, deploy,
+        destroy, endings, endings_of_peers, exactly_once, faults, filters, flood, forwarded, functions, given_up,
+        handed_over, hostile, idle, ignored, incidents, injected, keepalive, limits, listener, long, lost, machine,
+        mapped, mixed, name_service, names, namespaces, own_words, owners, privileges, programs, real_programs,
+        receivers, refused, rejected, reuse, routed, sinks, snapshot, summary, timers, translated,
     },
     stage::{Stage, Transport},
 };
@@ -301,6 +301,57 @@ const ROWS: &[Row] = &[
         sinks::late_syslog_gets_every_record,
     ),
     needing(receivers::no_tls, "sinks::syslog_tls_checks_the_certificate", sinks::syslog_tls_checks_the_certificate),
+    needing(
+        || receivers::no_tls().or_else(authority::lack),
+        "sinks::syslog_tls_shows_a_certificate",
+        sinks::syslog_tls_shows_a_certificate,
+    ),
+    needing(
+        || host::lacks_runtime("prometheus").or_else(|| host::lacks_program("curl")).or_else(authority::lack),
+        "sinks::metrics::prometheus_scrapes_with_tls_and_a_password",
+        sinks::metrics::prometheus_scrapes_with_tls_and_a_password,
+    ),
+    needing(
+        sinks::collectors::lack,
+        "sinks::collectors::backend_gets_every_record_over_tls",
+        sinks::collectors::backend_gets_every_record_over_tls,
+    ),
+    needing(
+        sinks::collectors::lack,
+        "sinks::collectors::wrong_certificates_are_refused",
+        sinks::collectors::wrong_certificates_are_refused,
+    ),
+    needing(
+        sinks::collectors::lack,
+        "sinks::collectors::rotated_token_is_read_again",
+        sinks::collectors::rotated_token_is_read_again,
+    ),
+    needing(
+        receivers::no_collector,
+        "sinks::collectors::token_is_read_before_the_switch",
+        sinks::collectors::token_is_read_before_the_switch,
+    ),
+    needing(
+        receivers::no_collector,
+        "sinks::collectors::answers_follow_the_specification",
+        sinks::collectors::answers_follow_the_specification,
+    ),
+    needing(
+        sinks::collectors::lack,
+        "sinks::collectors::proxy_of_the_environment_is_used",
+        sinks::collectors::proxy_of_the_environment_is_used,
+    ),
+    needing(
+        sinks::collectors::lack,
+        "sinks::collectors::environment_names_the_endpoint",
+        sinks::collectors::environment_names_the_endpoint,
+    ),
+    needing(
+        sinks::collectors::lacks_rotel,
+        "sinks::collectors::rotel_passes_every_record_on",
+        sinks::collectors::rotel_passes_every_record_on,
+    ),
+    row("sinks::collectors::own_connections_are_left_out", sinks::collectors::own_connections_are_left_out),
     needing(
         receivers::no_collector,
         "sinks::late_collector_gets_every_record",

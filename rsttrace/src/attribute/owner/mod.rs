@@ -87,6 +87,14 @@ pub fn is_tracer_itself(task: &KernelTask) -> bool {
     task.tgid == *OWN_PID || &*task.comm == "rsttrace"
 }
 
+/// Returns whether a connection is this process's own: one to a sink, or of the metrics server. Either end counts, where both
+/// are on this host.
+pub fn is_own_connection(reset: &Reset) -> bool {
+    let other_end = reset.other_end.as_ref().and_then(|other| other.process.as_ref());
+    let pids = [reset.process.as_ref().map(|process| process.pid), other_end.map(|process| process.pid)];
+    pids.contains(&Some(*OWN_PID))
+}
+
 /// Returns whether a lookup of the socket's holder can still improve the owner: the socket has a holder, and the owner
 /// is not exact.
 pub fn needs_lookup(reset: &Reset) -> bool {

@@ -1,60 +1,123 @@
-//! OpenTelemetry logs to a collector, over HTTP or gRPC (OTLP). Retryable errors are retried as the protocol asks for;
-//! what the collector rejects is counted.
+//! OpenTelemetry logs to a collector or backend, over HTTP or gRPC (OTLP), also with TLS and through a proxy. Retryable errors
+//! are retried as the protocol asks for; what the collector rejects is counted.
 
+mod endpoint;
 mod exporter;
+mod headers;
+mod outcome;
 mod payload;
+mod proxy;
+mod settings;
 
-use std::{borrow::Cow, time::Instant};
+use std::{
+    env, fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Error, Result};
 use prost::Message as _;
 use tokio::runtime::{Builder, Runtime};
 
-use self::exporter::{Client, ExportOutcome};
-use self::payload::{AnyValue, ExportRequest, KeyValue, LogRecord, Resource, ResourceLogs, Scope, ScopeLogs};
-use super::{DeliveryReport, Sink, host_port};
+pub(super) use self::endpoint::OtlpOptions;
+use self::{
+    endpoint::{Compression, OtlpEndpoint},
+    exporter::Client,
+    headers::RequestHeaders,
+    outcome::ExportOutcome,
+    payload::{
+        AnyValue, AnyValueKind, ArrayValue, ExportRequest, KeyValue, LogRecord, Resource, ResourceLogs, Scope,
+        ScopeLogs,
+    },
+    proxy::Proxy,
+    settings::OtlpSettings,
+};
+use super::{DeliveryReport, Sink};
+#[cfg(feature = "tls")]
+use crate::credentials::ClientTls;
 use crate::{
     format::{
         TextOptions,
         fields::{self, MessageText, Severity, Value},
     },
     model::Record,
+    util::messages::info,
 };
 
 /// Size of a request in bytes, by its records: gRPC servers take 4 MB by default, and a larger request would never get
 /// through.
 const REQUEST_BYTES: usize = 2 << 20;
 
-/// Address of a collector.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OtlpEndpoint {
-    /// Host and port.
-    pub(super) authority: String,
-    /// Path of the request.
-    pub(super) path: String,
-    pub(super) is_grpc: bool,
+/// Attribute of a record with the image as the engine was told it, tag included.
+const IMAGE: &str = "container.image.name";
+
+/// A sink whose files have been read.
+pub(super) struct PreparedOtlp {
+    endpoint: OtlpEndpoint,
+    headers: RequestHeaders,
+    compression: Compression,
+    /// Limit for a connection and a request with its response.
+    timeout: Duration,
+    /// Attributes of the resource from the environment.
+    attributes: Vec<(String, String)>,
+    proxy: Option<Proxy>,
+    #[cfg(feature = "tls")]
+    server_name: Option<String>,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
 }
 
-impl OtlpEndpoint {
-    /// Parses `http://HOST[:PORT][/PATH]` or `grpc://HOST[:PORT]`. Fails for another form.
-    pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
-        match text.and_then(|text| text.split_once("://")) {
-            Some(("http", rest)) => {
-                let (host, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
-                let path = if path == "/" { "/v1/logs" } else { path };
-                if !path.chars().all(|character| character.is_ascii_graphic() && character != '#') {
-                    return Err(format!("'{path}' is no path of a URL"));
-                }
-                Ok(Self { authority: host_port::parse(host, 4318)?, path: path.to_owned(), is_grpc: false })
-            }
-            Some(("grpc", host)) => {
-                let path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export".to_owned();
-                Ok(Self { authority: host_port::parse(host, 4317)?, path, is_grpc: true })
-            }
-            Some(("https" | "grpcs", _)) => Err("there is no TLS: send to a collector of this host".into()),
-            _ => Err("a URL is missing, such as http://127.0.0.1:4318".into()),
+impl PreparedOtlp {
+    /// Reads the environment and the files that it and the options name. Blocks on the file system. Fails where a setting is
+    /// malformed, and where a file cannot be read or used; no error has the value of a header.
+    pub(super) fn read(options: OtlpOptions) -> Result<Self> {
+        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let settings = OtlpSettings::new(options, &variable).map_err(Error::msg)?;
+        let proxy = Proxy::of(&settings.endpoint)?;
+        let headers = RequestHeaders::read(settings.headers)?;
+        let OtlpSettings { endpoint, compression, timeout, resource, .. } = settings;
+        if !endpoint.is_tls && !headers.is_empty() && !is_loopback(endpoint.host()) {
+            info(format_args!(
+                "sink otlp:{}: headers are sent in clear text; https:// and grpcs:// encrypt them",
+                endpoint.label()
+            ));
         }
+        #[cfg(feature = "tls")]
+        let tls = {
+            let protocols: &'static [&'static [u8]] = if endpoint.is_grpc { &[b"h2"] } else { &[b"http/1.1"] };
+            // The name is checked before the run.
+            server_name(settings.server_name.as_deref(), endpoint.host())?;
+            endpoint.is_tls.then(|| ClientTls::read(&settings.tls, protocols)).transpose()?
+        };
+        Ok(Self {
+            endpoint,
+            headers,
+            compression,
+            timeout,
+            attributes: resource,
+            proxy,
+            #[cfg(feature = "tls")]
+            server_name: settings.server_name,
+            #[cfg(feature = "tls")]
+            tls,
+        })
     }
+
+    /// Destination, without what options and queries change.
+    pub(super) fn label(&self) -> String {
+        self.endpoint.label()
+    }
+}
+
+/// Name that the server's certificate has to have: the one that was given, or the host of the URL.
+#[cfg(feature = "tls")]
+fn server_name(given: Option<&str>, host: &str) -> Result<rustls::pki_types::ServerName<'static>> {
+    let name = given.unwrap_or(host);
+    rustls::pki_types::ServerName::try_from(name.to_owned())
+        .with_context(|| format!("{name} cannot be in a certificate"))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 /// A sink to a collector.
@@ -63,23 +126,20 @@ pub(super) struct OtlpSink {
     client: Client,
     resource: Resource,
     text: MessageText,
-    /// End of the delay that the collector has asked for (`Retry-After`).
+    /// End of the delay that the collector has asked for (`Retry-After`, `RetryInfo`).
     not_before: Option<Instant>,
+    /// Last warning of the collector, which is reported once.
+    warning: String,
 }
 
 impl OtlpSink {
     /// Prepares the sink; fails when there can be no event loop. Whether the collector is there shows with the first record.
-    pub(super) fn open(endpoint: OtlpEndpoint, options: TextOptions, host: &str) -> Result<Self> {
+    pub(super) fn open(prepared: PreparedOtlp, options: TextOptions, host: &str) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot start an event loop")?;
-        let text = |text: &'static str| Value::Str(Cow::Borrowed(text));
-        let attributes = vec![
-            KeyValue::new("service.name", text("rsttrace")),
-            KeyValue::new("service.version", text(env!("CARGO_PKG_VERSION"))),
-            KeyValue::new("host.name", Value::Str(Cow::Borrowed(host))),
-            KeyValue::new("os.type", text("linux")),
-        ];
-        let (client, resource) = (Client::new(endpoint), Resource { attributes });
-        Ok(Self { runtime, client, resource, text: MessageText::new(options), not_before: None })
+        let resource = resource(host, &prepared.attributes);
+        let client = Client::new(prepared);
+        let text = MessageText::new(options);
+        Ok(Self { runtime, client, resource, text, not_before: None, warning: String::new() })
     }
 
     /// Encodes a request with the first of the records, as many as fit, and returns it with their number.
@@ -100,6 +160,71 @@ impl OtlpSink {
         let logs = ResourceLogs { resource: Some(self.resource.clone()), scope_logs };
         (ExportRequest { resource_logs: vec![logs] }.encode_to_vec(), taken)
     }
+
+    /// Reports a warning that came with accepted records, once for each text.
+    fn warn(&mut self, message: String) {
+        if !message.is_empty() && message != self.warning {
+            info(format_args!("the collector accepts the records with a warning: {message}"));
+            self.warning = message;
+        }
+    }
+}
+
+/// The resource of all records: this program on this host, by the semantic conventions. Attributes of the environment replace
+/// those of the same name.
+fn resource(host: &str, more: &[(String, String)]) -> Resource {
+    // An identifier that names the host for as long as it is installed.
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let own = [
+        ("service.name", "rsttrace"),
+        ("service.version", env!("CARGO_PKG_VERSION")),
+        ("host.name", host),
+        ("host.id", machine.trim()),
+        ("host.arch", arch()),
+        ("os.type", "linux"),
+    ];
+    let is_kept = |name: &str, value: &str| !value.is_empty() && more.iter().all(|(other, _)| other != name);
+    let own = own.into_iter().filter(|(name, value)| is_kept(name, value));
+    let more = more.iter().map(|(name, value)| (&**name, &**value));
+    Resource { attributes: own.chain(more).map(|(name, value)| KeyValue::new(name, value)).collect() }
+}
+
+/// This architecture by the semantic conventions.
+const fn arch() -> &'static str {
+    if cfg!(target_arch = "x86_64") {
+        "amd64"
+    } else if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        env::consts::ARCH
+    }
+}
+
+/// An attribute of a record. The image of a container is two by the semantic conventions: the name, and its tags.
+fn attributes(attribute: &'static str, value: Value<'_>) -> impl Iterator<Item = KeyValue> {
+    let image = match &value {
+        Value::Str(image) if attribute == IMAGE => {
+            split_image(image).map(|(name, tag)| (name.to_owned(), tag.to_owned()))
+        }
+        _ => None,
+    };
+    let (first, second) = match image {
+        Some((name, tag)) => {
+            let tags = ArrayValue { values: vec![AnyValue::from(&*tag)] };
+            let tags = AnyValue { kind: Some(AnyValueKind::Array(tags)) };
+            (KeyValue::new(IMAGE, &*name), Some(KeyValue::new("container.image.tags", tags)))
+        }
+        None => (KeyValue::new(attribute, value), None),
+    };
+    std::iter::once(first).chain(second)
+}
+
+/// Name and tag of an image; `None` where it has no tag. A digest belongs to neither and stays with the name.
+fn split_image(image: &str) -> Option<(&str, &str)> {
+    // The port of a registry is before a slash, which is in no tag.
+    let is_of_tag = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let is_tag = |tag: &str| !tag.is_empty() && tag.len() <= 128 && tag.bytes().all(is_of_tag);
+    image.rsplit_once(':').filter(|(name, tag)| !name.is_empty() && is_tag(tag) && !image.contains('@'))
 }
 
 /// Encodes a record as a `LogRecord`, as protobuf. `text` becomes its body.
@@ -121,7 +246,7 @@ fn log_record(record: &Record, text: String) -> LogRecord {
         body: Some(AnyValue::from(Value::Str(text.into()))),
         attributes: fields::record_fields(record)
             .into_iter()
-            .map(|field| KeyValue::new(field.attribute, field.value))
+            .flat_map(|field| attributes(field.attribute, field.value))
             .collect(),
         observed_time_unix_nano: nanoseconds(jiff::Timestamp::now()),
         event_name: format!("rsttrace.{}", record.type_name()),
@@ -135,16 +260,24 @@ impl Sink for OtlpSink {
         }
         let (request, records) = self.request(records);
         match self.runtime.block_on(self.client.send(request)) {
+            Ok(ExportOutcome::Accepted { rejected: 0, message }) => {
+                self.warn(message);
+                DeliveryReport::complete(records)
+            }
             Ok(ExportOutcome::Accepted { rejected, message }) => {
-                let rejected = usize::try_from(rejected).unwrap_or(0).min(records);
-                let refusal = (rejected > 0).then(|| Error::msg(message));
+                let rejected = usize::try_from(rejected).unwrap_or(records).min(records);
+                let why = if message.is_empty() { "the collector gives no reason".to_owned() } else { message };
                 DeliveryReport {
                     delivered: records - rejected,
-                    rejected: refusal.map(|why| (rejected, why)),
+                    rejected: Some((rejected, Error::msg(why))),
                     error: None,
                 }
             }
-            Ok(ExportOutcome::Rejected(why)) => {
+            // With other credentials it is another request, which may be sent.
+            Ok(ExportOutcome::Denied(why)) if self.client.renew_credentials() => {
+                DeliveryReport::stopped(0, Error::msg(format!("{why}; the credentials have changed since")))
+            }
+            Ok(ExportOutcome::Rejected(why) | ExportOutcome::Denied(why)) => {
                 DeliveryReport { delivered: 0, rejected: Some((records, Error::msg(why))), error: None }
             }
             Ok(ExportOutcome::RetryAfter { why, after }) => {
@@ -161,17 +294,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_endpoints() {
-        let of = |text| OtlpEndpoint::parse(Some(text));
-        let http = |authority: &str, path: &str| {
-            Ok(OtlpEndpoint { authority: authority.to_owned(), path: path.to_owned(), is_grpc: false })
-        };
-        assert_eq!(of("http://collector"), http("collector:4318", "/v1/logs"));
-        assert_eq!(of("http://[::1]:80/"), http("[::1]:80", "/v1/logs"));
-        assert_eq!(of("http://collector:80/otlp/v1/logs?a=b"), http("collector:80", "/otlp/v1/logs?a=b"));
-        assert!(of("grpc://collector").unwrap().is_grpc);
-        for bad in ["", "collector", "http://", "grpc://collector/path", "https://collector", "http://c/a b"] {
-            assert!(of(bad).is_err(), "{bad}");
+    fn images_are_split_by_the_conventions() {
+        assert_eq!(split_image("docker.io/library/nginx:1.27"), Some(("docker.io/library/nginx", "1.27")));
+        for whole in ["nginx", "registry:5000/nginx", "nginx:1@sha256:00ff"] {
+            assert_eq!(split_image(whole), None, "{whole}");
         }
+        let names =
+            |image: &'static str| attributes(IMAGE, Value::Str(image.into())).map(|pair| pair.key).collect::<Vec<_>>();
+        assert_eq!(names("nginx:1.27"), [IMAGE, "container.image.tags"]);
+        assert_eq!(names("nginx"), [IMAGE]);
+    }
+
+    #[test]
+    fn the_environment_replaces_attributes_of_the_resource() {
+        let more = [("service.name".to_owned(), "resets".to_owned())];
+        let Resource { attributes } = resource("gw-1", &more);
+        let services: Vec<_> = attributes.iter().filter(|pair| pair.key == "service.name").collect();
+        assert_eq!(services, [&KeyValue::new("service.name", "resets")]);
+        assert!(attributes.contains(&KeyValue::new("host.name", "gw-1")));
     }
 }

@@ -69,7 +69,7 @@ pub(super) struct KeyValue {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct AnyValue {
-    #[prost(oneof = "AnyValueKind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "AnyValueKind", tags = "1, 2, 3, 4, 5")]
     pub(super) kind: Option<AnyValueKind>,
 }
 
@@ -83,6 +83,14 @@ pub(super) enum AnyValueKind {
     I64(i64),
     #[prost(double, tag = "4")]
     F64(f64),
+    #[prost(message, tag = "5")]
+    Array(ArrayValue),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ArrayValue {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) values: Vec<AnyValue>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -99,6 +107,42 @@ pub(super) struct PartialSuccess {
     pub(super) error_message: String,
 }
 
+/// `google.rpc.Status`: body of a failed request over HTTP, and details of one over gRPC.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    pub(super) code: i32,
+    #[prost(string, tag = "2")]
+    pub(super) message: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) details: Vec<Any>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Any {
+    #[prost(string, tag = "1")]
+    pub(super) type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) value: Vec<u8>,
+}
+
+/// `google.rpc.RetryInfo`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    pub(super) retry_delay: Option<RpcDuration>,
+}
+
+/// `google.protobuf.Duration`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RpcDuration {
+    #[prost(int64, tag = "1")]
+    pub(super) seconds: i64,
+    #[prost(int32, tag = "2")]
+    pub(super) nanos: i32,
+}
+
 impl From<Value<'_>> for AnyValue {
     fn from(value: Value<'_>) -> Self {
         let kind = match value {
@@ -108,6 +152,12 @@ impl From<Value<'_>> for AnyValue {
             Value::Bool(truth) => AnyValueKind::Bool(truth),
         };
         Self { kind: Some(kind) }
+    }
+}
+
+impl From<&str> for AnyValue {
+    fn from(text: &str) -> Self {
+        Self { kind: Some(AnyValueKind::Str(text.to_owned())) }
     }
 }
 

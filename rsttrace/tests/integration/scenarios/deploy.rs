@@ -208,6 +208,7 @@ pub(crate) fn fires(run: &Run, expected: &[&str]) {
         let labels = json!({
             "cause": cause["code"],
             "fault": cause["fault"],
+            "confidence": cause["confidence"],
             "process": reset["process"]["comm"].as_str().unwrap_or_default(),
             "benign": cause["benign"].to_string(),
             "instance": "gw-1",

@@ -2,6 +2,7 @@
 
 pub(crate) mod aborts;
 pub(crate) mod after_close;
+pub(crate) mod authority;
 pub(crate) mod bad_input;
 pub(crate) mod belongs;
 pub(crate) mod blocks;

@@ -10,9 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::authority::Authority;
 use crate::{
     child::Guard,
     host::{self, Lack},
@@ -141,6 +142,17 @@ impl Rsyslog {
         Self::start_in(directory, &input)
     }
 
+    /// Starts rsyslog with TLS for clients with the authority's certificate `client`, and with its certificate `server`.
+    pub(crate) fn start_for_clients(authority: &Authority) -> Self {
+        let [ca, cert, key] = ["ca.pem", "server.pem", "server.key"].map(|name| authority.path(name));
+        let input = format!(
+            r#"input(type="imtcp" address="127.0.0.1" port="6514" streamdriver.name="ossl" streamdriver.mode="1"
+    streamdriver.authmode="x509/name" permittedpeer=["client"] streamdriver.cafile="{ca}" streamdriver.certfile="{cert}"
+    streamdriver.keyfile="{key}")"#
+        );
+        Self::start_in(tempfile::tempdir().unwrap(), &input)
+    }
+
     /// Creates an authority, and a certificate that it has signed.
     pub(crate) fn certificates() -> TempDir {
         const SCRIPT: &str = "set -e
@@ -212,7 +224,7 @@ action(type="omfile" file="{path}/out" template="ours" flushOnTXEnd="on")
 }
 
 /// Python with the OpenTelemetry packages, where `cargo xtask setup` installs it.
-const PYTHON_WITH_OTLP: &str = "/usr/local/lib/rsttrace-tests/python/bin/python3";
+pub(crate) const PYTHON_WITH_OTLP: &str = "/usr/local/lib/rsttrace-tests/python/bin/python3";
 
 /// What this host lacks to run a collector.
 pub(crate) fn no_collector() -> Option<Lack> {
@@ -282,16 +294,25 @@ impl Prometheus {
 
     /// Starts Prometheus and waits until it answers.
     pub(crate) fn start(port: u16) -> Self {
+        Self::start_with(&[
+            json!({"job_name": "rsttrace", "static_configs": [{"targets": [format!("127.0.0.1:{port}")]}]}),
+        ])
+    }
+
+    /// Starts Prometheus with these jobs and waits until it answers.
+    pub(crate) fn start_with(jobs: &[Value]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("prometheus.yml");
-        let configuration = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}
-scrape_configs:
-  - job_name: rsttrace
-    static_configs: [{{targets: ['127.0.0.1:{port}']}}]
-"
-        );
-        fs::write(&file, configuration).unwrap();
+        // JSON is YAML.
+        // With the alerts as they are installed; compiled in, since a virtual machine has no sources.
+        let rules = include_str!("../../../../deploy/prometheus/rsttrace-alerts.yml");
+        fs::write(directory.path().join("rules.yml"), rules).unwrap();
+        let configuration = json!({
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": ["rules.yml"],
+            "scrape_configs": jobs,
+        });
+        fs::write(&file, configuration.to_string()).unwrap();
         let daemon = Command::new(host::program("prometheus").expect("it is installed"))
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))

@@ -2,21 +2,28 @@
 
 use std::{
     collections::VecDeque,
+    fs,
     io::{Read as _, Write as _},
     net::TcpStream,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use super::refuse;
 use crate::{
+    host,
     puppet::Puppet,
     scenarios::{
+        authority::Authority,
         deploy,
         receivers::{Prometheus, http_get, wait_until},
     },
     stage::Stage,
+    tracer::Tracer,
 };
 
 /// Prometheus scrapes rsttrace and answers queries with the right counts.
@@ -26,6 +33,9 @@ pub(crate) fn prometheus_gets_the_counts(stage: &Stage) {
     let mut tracer = stage.trace_here(&spec);
     let _prometheus = Prometheus::start(9477);
     refuse(&mut tracer, 23);
+    // A series that begins with many incidents, and grows, is a fault of the peer for the alerts.
+    let pending = "count(ALERTS{alertname=\"FaultOfPeer\",alertstate=\"pending\",cause=\"connection-refused\"})";
+    wait_until("the alert", || Prometheus::query(pending) == Some(1.0));
     // Another peer, which exceeds `--metrics-peers` and has no series of its own.
     let mut client = Puppet::start("the-client");
     for _ in 0..7 {
@@ -39,6 +49,8 @@ pub(crate) fn prometheus_gets_the_counts(stage: &Stage) {
         ("sum(rsttrace_peer_resets_total{peer=\"other\"})", 7.0),
         ("sum(rsttrace_reset_age_seconds_count)", 30.0),
         ("up{job=\"rsttrace\"}", 1.0),
+        ("sum(rsttrace_backend_incidents_total{port=\"9\",fault=\"peer\",benign=\"false\"})", 30.0),
+        ("count(ALERTS)", 1.0),
     ] {
         assert_eq!(Prometheus::query(query), Some(value), "{query}");
     }
@@ -54,18 +66,130 @@ pub(crate) fn prometheus_gets_the_counts(stage: &Stage) {
         let words = query.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
         for name in words.filter(|word| word.starts_with("rsttrace_") || word.starts_with("process_")) {
             let family = name.trim_end_matches("_bucket").trim_end_matches("_total");
-            // With filters, the host's counters cannot be compared with the records.
-            let is_omitted = family == "rsttrace_host_counter_observed";
+            // With filters, the host's counters cannot be compared with the records; and a test has no unit, no container, and
+            // may have nothing that is degraded.
+            let is_omitted = [
+                "rsttrace_host_counter_observed",
+                "rsttrace_unit_incidents",
+                "rsttrace_container_incidents",
+                "rsttrace_degraded",
+            ]
+            .contains(&family);
             assert!(is_omitted || text.contains(&format!("# TYPE {family} ")), "{name} of {query}");
         }
     }
     assert_eq!(http_get("127.0.0.1:9477", "/healthz").unwrap().1, "ok\n");
+    assert_eq!(http_get("127.0.0.1:9477", "/readyz").unwrap().1, "ok\n");
     assert!(http_get("127.0.0.1:9477", "/").is_none());
     // Another scenario's flood fills the buffers too.
     let lost = Prometheus::query("sum(rsttrace_lost_total)").expect("a series from the start on");
     let run = tracer.finish();
     let all = run.summaries.last().expect("a summary")["lost"].as_u64().expect("a count");
     assert!(lost <= f64::from(u32::try_from(all).expect("few")), "{lost} {all}");
+}
+
+/// Status of curl's request for a path, with these options.
+fn status(authority: &Authority, path: &str, options: &[&str]) -> String {
+    let output = Command::new(host::program("curl").expect("it is installed"))
+        .args([
+            "--silent",
+            "--noproxy",
+            "*",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            "--max-time",
+            "10",
+        ])
+        .args(["--cacert", &authority.path("ca.pem")])
+        .args(options)
+        .arg(format!("https://backend.test:9477{path}"))
+        .args(["--resolve", "backend.test:9477:127.0.0.1"])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Prometheus scrapes by TLS, with a password and with a token; nothing but the health is told without. Replaced files are read again.
+pub(crate) fn prometheus_scrapes_with_tls_and_a_password(stage: &Stage) {
+    let authority = Authority::new();
+    let hash = bcrypt::hash("hunter2", 5).unwrap();
+    let settings = |auth: &str| {
+        format!(
+            "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n{auth}\nbearer_token_file: token\n"
+        )
+    };
+    authority.write("token", "abc-hunter2\n");
+    let config = authority.write("web.yml", &settings(&format!("basic_auth_users:\n  alice: {hash}")));
+    let config = config.display().to_string();
+    let mut tracer = stage.trace_here(&["--comm", "the-client", "--metrics", "9477", "--metrics-config", &config]);
+    let job = |name: &str, password: &str| {
+        json!({
+            "job_name": name,
+            "scheme": "https",
+            "tls_config": {"ca_file": authority.path("ca.pem"), "server_name": "backend.test"},
+            "basic_auth": {"username": "alice", "password": password},
+            "static_configs": [{"targets": ["127.0.0.1:9477"]}],
+        })
+    };
+    let _prometheus = Prometheus::start_with(&[job("rsttrace", "hunter2"), job("wrong", "hunter3")]);
+    refuse(&mut tracer, 23);
+    wait_until("the resets in Prometheus", || Prometheus::query("sum(rsttrace_resets_total)") == Some(23.0));
+    wait_until("both jobs", || Prometheus::query("count(up)") == Some(2.0));
+    assert_eq!(Prometheus::query("up{job=\"rsttrace\"}"), Some(1.0));
+    assert_eq!(Prometheus::query("up{job=\"wrong\"}"), Some(0.0));
+    let token = |token: &str| status(&authority, "/metrics", &["--header", &format!("Authorization: Bearer {token}")]);
+    assert_eq!((token("abc-hunter2"), token("abc")), ("200".into(), "401".into()));
+    for (path, expected) in [("/metrics", "401"), ("/healthz", "200"), ("/readyz", "200"), ("/other", "404")] {
+        assert_eq!(status(&authority, path, &[]), expected, "{path}");
+    }
+    // In clear text nothing is answered.
+    assert!(http_get(METRICS, "/healthz").is_none());
+    authority.write("token", "def-hunter2");
+    wait_until("the new token", || token("def-hunter2") == "200" && token("abc-hunter2") == "401");
+    // The certificate and its key, one after the other, and then clients with a certificate alone.
+    for kind in ["pem", "key"] {
+        let text = fs::read_to_string(authority.path(&format!("stranger.{kind}"))).unwrap();
+        authority.write(&format!("server.{kind}"), &text);
+    }
+    wait_until("the new certificate", || status(&authority, "/healthz", &[]) == "000");
+    let only = "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert";
+    let text = settings(only).replace("server.", "expired.").replace("bearer_token_file: token\n", "");
+    authority.write("web.yml", &text);
+    let identity = [authority.path("client.pem"), authority.path("client.key")];
+    let shown = ["--insecure", "--cert", &identity[0], "--key", &identity[1]];
+    wait_until("clients with a certificate", || status(&authority, "/metrics", &shown) == "200");
+    assert_eq!(status(&authority, "/metrics", &["--insecure"]), "403");
+    assert_eq!(status(&authority, "/healthz", &["--insecure"]), "200");
+    // A file that cannot be used changes nothing.
+    authority.write("web.yml", "basic_auth_users: {alice: hunter2}");
+    tracer_says(&mut tracer, &authority, "the change cannot be used");
+    assert_eq!(status(&authority, "/metrics", &shown), "200");
+    let run = tracer.finish();
+    assert!(!run.stderr.contains("hunter2") && !run.stderr.contains("are for everyone"), "{}", run.stderr);
+
+    for (arguments, is_said) in [(&["--metrics", "0.0.0.0:9477"][..], true), (&["--metrics", "9477"], false)] {
+        let run = stage.trace_here(arguments).finish();
+        assert_eq!(run.stderr.contains("metrics at 0.0.0.0:9477 are for everyone who reaches it"), is_said);
+    }
+}
+
+/// Waits for a message that comes with the next connection.
+#[track_caller]
+fn tracer_says(tracer: &mut Tracer, authority: &Authority, text: &str) {
+    let connect = || drop(status(authority, "/healthz", &["--insecure"]));
+    // A look at a file comes once a second.
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                connect();
+            }
+        });
+        tracer.expect_said(text);
+        is_over.store(true, Ordering::Relaxed);
+    });
 }
 
 /// Address of `--metrics 9477`.

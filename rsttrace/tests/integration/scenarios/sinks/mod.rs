@@ -1,5 +1,6 @@
 //! Sinks: records beside standard output.
 
+pub(crate) mod collectors;
 pub(crate) mod json_file;
 pub(crate) mod metrics;
 pub(crate) mod recording;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use crate::{
     puppet::Puppet,
+    scenarios::authority::Authority,
     scenarios::receivers::{Collector, Journal, Rsyslog, cpu_times, http_get, wait_until},
     schema,
     stage::{CLOSED_V4, Pair, Stage, V4},
@@ -207,6 +209,44 @@ pub(crate) fn syslog_tls_checks_the_certificate(stage: &Stage) {
     assert!(run.stderr.contains("cannot speak TLS with 127.0.0.1:6514: invalid peer certificate"), "{}", run.stderr);
     let count = sink(run.summaries.last().unwrap(), &spec);
     assert_eq!((&count["delivered"], &count["waiting"]), (&0.into(), &7.into()));
+}
+
+/// rsyslog takes records from a client with the right certificate alone, and shows one that has the name that is asked for. Where
+/// the key is replaced before its certificate, the earlier pair stays in use.
+pub(crate) fn syslog_tls_shows_a_certificate(stage: &Stage) {
+    let authority = Authority::new();
+    let rsyslog = Rsyslog::start_for_clients(&authority);
+    let [ca, cert, key, late, late_key] =
+        ["ca.pem", "client.pem", "client.key", "late.pem", "late.key"].map(|name| authority.path(name));
+    let to = format!("syslog:tls://{}", Rsyslog::TLS);
+    let good = format!("{to},ca={ca},cert={cert},key={key},name=backend.test");
+    let mut tracer = stage.trace_here(&["--comm", "the-client", "--sink", &good]);
+    refuse(&mut tracer, 7);
+    let key_text = fs::read_to_string(&key).unwrap();
+    authority.write("client.key", &fs::read_to_string(&late_key).unwrap());
+    let mut client = Puppet::start("the-client");
+    for _ in 0..16 {
+        assert!(client.ask(format_args!("connect c {CLOSED_V4}")).is_err());
+    }
+    tracer.expect(7 + 16);
+    let run = tracer.finish();
+    authority.write("client.key", &key_text);
+    assert_eq!(sink(run.summaries.last().unwrap(), &to)["undelivered"], 0, "{}", run.stderr);
+    let resets = || rsyslog.messages("imtcp").iter().filter(|message| message[3] == "reset").count();
+    assert_eq!(resets(), 7 + 16, "{}", run.stderr);
+
+    for (options, said) in [
+        (format!("ca={ca},name=backend.test"), ""),
+        (format!("ca={ca},name=backend.test,cert={late},key={late_key}"), ""),
+        (format!("ca={ca},name=other.test,cert={cert},key={key}"), "not valid for name \"other.test\""),
+    ] {
+        let mut tracer = stage.trace_here(&["--comm", "the-client", "--sink", &format!("{to},{options}")]);
+        refuse(&mut tracer, 7);
+        tracer.expect_said(&format!("sink {to}: cannot "));
+        let run = tracer.finish();
+        assert!(run.stderr.contains(said), "{}", run.stderr);
+    }
+    assert_eq!(resets(), 7 + 16, "from none of the others");
 }
 
 /// This many records through each sink, concurrently: each gets every record, once. `RSTTRACE_RECORDS=100000` runs it

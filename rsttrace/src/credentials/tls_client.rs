@@ -1,0 +1,110 @@
+//! TLS settings of connections to sinks.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+use super::{
+    ClientTlsFiles, RotatedFile,
+    tls_pem::{certificate_chain, private_key, trusted_roots},
+};
+use crate::util::messages::{info, sentence};
+
+/// TLS configuration of a client, made anew where one of its files has changed.
+pub(crate) struct ClientTls {
+    ca: Option<RotatedFile>,
+    /// Certificates that this host trusts, where no file is named.
+    host_roots: Arc<RootCertStore>,
+    /// Certificate and key.
+    identity: Option<(RotatedFile, RotatedFile)>,
+    /// Protocols for ALPN, the preferred one first.
+    protocols: &'static [&'static [u8]],
+    config: Arc<ClientConfig>,
+    /// Whether it has been reported that changed files cannot be used.
+    is_reported: bool,
+}
+
+impl ClientTls {
+    /// Reads the files, or the certificates that the host trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others). Blocks on
+    /// the file system. Fails where a file cannot be read or used, where certificate and key do not belong together, and
+    /// where there is nothing to trust.
+    pub(crate) fn read(files: &ClientTlsFiles, protocols: &'static [&'static [u8]]) -> Result<Self> {
+        let ca = files.ca.as_deref().map(RotatedFile::read).transpose()?;
+        let host_roots = Arc::new(if ca.is_some() { RootCertStore::empty() } else { host_roots()? });
+        let identity = match (&files.certificate, &files.key) {
+            (Some(certificate), key) => {
+                let key = key.as_ref().unwrap_or(certificate);
+                Some((RotatedFile::read(certificate)?, RotatedFile::read(key)?))
+            }
+            (None, Some(key)) => bail!("{} is a key without a certificate: name that too", key.display()),
+            (None, None) => None,
+        };
+        let config = config(ca.as_ref(), &host_roots, identity.as_ref(), protocols)?;
+        Ok(Self { ca, host_roots, identity, protocols, config, is_reported: false })
+    }
+
+    /// Whether the client has a certificate.
+    #[cfg(feature = "otlp")]
+    pub(crate) const fn has_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// The configuration, from the files as they are now. Where changed files cannot be used (a certificate may be replaced
+    /// before its key), this is reported once and the earlier configuration stays.
+    pub(crate) fn config(&mut self) -> Arc<ClientConfig> {
+        let identity = self.identity.as_mut().map(|(certificate, key)| [certificate, key]).into_iter().flatten();
+        // Every file is looked at, whatever the first one says.
+        let is_changed = self.ca.iter_mut().chain(identity).filter_map(|file| file.refresh().then_some(())).count() > 0;
+        // After a failure it is tried at each connection, since the other file may have come since.
+        if is_changed || self.is_reported {
+            match config(self.ca.as_ref(), &self.host_roots, self.identity.as_ref(), self.protocols) {
+                Ok(config) => {
+                    self.config = config;
+                    self.is_reported = false;
+                }
+                Err(error) if !self.is_reported => {
+                    info(format_args!("changed certificates cannot be used yet: {}", sentence(&error)));
+                    self.is_reported = true;
+                }
+                Err(_) => {}
+            }
+        }
+        Arc::clone(&self.config)
+    }
+}
+
+/// Certificates that this host trusts.
+fn host_roots() -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        bail!(
+            "this host has no certificates to trust: install ca-certificates, or name a file (ca=FILE, or SSL_CERT_FILE)"
+        );
+    }
+    Ok(roots)
+}
+
+fn config(
+    ca: Option<&RotatedFile>,
+    host_roots: &Arc<RootCertStore>,
+    identity: Option<&(RotatedFile, RotatedFile)>,
+    protocols: &[&[u8]],
+) -> Result<Arc<ClientConfig>> {
+    let roots = ca.map_or_else(|| Ok(Arc::clone(host_roots)), |file| trusted_roots(file).map(Arc::new))?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        Some((certificate, key)) => {
+            let unfit = || {
+                format!("certificate {} and key {} cannot be used", certificate.path().display(), key.path().display())
+            };
+            builder.with_client_auth_cert(certificate_chain(certificate)?, private_key(key)?).with_context(unfit)?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
