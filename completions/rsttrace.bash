@@ -1,19 +1,20 @@
 # Options of a command.
 _rsttrace_words() {
     case $1 in
-        rsttrace) printf '%s\n' --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --own-connections --output --sink --sink-queue --metrics --metrics-config --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --no-summary --duration --count --transport --buffer-size --user --timeouts --hints --names --config --ready-fd --help --version ;;
+        rsttrace) printf '%s\n' --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --own-connections --output --sink --sink-queue --metrics --metrics-config --metrics-peers --time --color --fold --quiet --numeric --summary-interval --summary --group-by --report --no-summary --duration --count --transport --buffer-size --user --timeouts --hints --names --config --ready-fd --help --version ;;
         doctor) printf '%s\n' --json --help ;;
         explain) printf '%s\n' --json --help ;;
         record) printf '%s\n' --size --age --segment --min-free --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --own-connections --metrics --metrics-config --quiet --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
-        replay) printf '%s\n' --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --no-summary --rediagnose --timeouts --hints --help ;;
-        export) printf '%s\n' --format --anonymize --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --help ;;
+        replay) printf '%s\n' --local --ignored --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --report --no-summary --rediagnose --timeouts --hints --help ;;
+        report) printf '%s\n' --local --ignored --output --format --compare --time --quiet --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --rediagnose --timeouts --hints --help ;;
+        export) printf '%s\n' --local --ignored --format --anonymize --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --help ;;
         check-config) printf '%s\n' --help ;;
     esac
 }
 
-_rsttrace_commands() { printf '%s\n' doctor explain record replay export check-config; }
+_rsttrace_commands() { printf '%s\n' doctor explain record replay report export check-config; }
 
-_rsttrace_cause() { printf '%s\n' accept-overflow after-close aftermath bad-segment cleared-old-connection client-cancelled client-ended client-gave-up closed-with-unread-data connection-refused conntrack-invalid data-after-close firewall-reject gave-up-waiting given-up-earlier health-probe idle-reset idle-timeout-path injected keepalive-answer keepalive-race keepalive-timeout leaked-socket linger-zero linger2-expired listen-overflow listener-closed mptcp-subflow no-connection out-of-memory path-lost-state peer-aborted peer-closed-unread peer-lost-state peer-restarted peer-stopped-reading policy port-closed port-scan process-died process-ended process-exited refused-by-firewall relayed reused-closed-connection socket-destroyed stopped-reading time-wait tls-goodbye turned-away unknown user-timeout; }
+_rsttrace_cause() { printf '%s\n' aborted accept-overflow after-close aftermath bad-segment cleared-old-connection client-cancelled client-ended client-gave-up closed-with-unread-data connection-refused conntrack-invalid data-after-close firewall-reject gave-up-waiting given-up-earlier health-probe idle-reset idle-timeout-path injected keepalive-answer keepalive-race keepalive-timeout leaked-socket linger-zero linger2-expired listen-overflow listener-closed mptcp-subflow no-connection out-of-memory path-lost-state peer-aborted peer-closed-unread peer-lost-state peer-restarted peer-stopped-reading policy port-closed port-scan process-died process-ended process-exited refused-by-firewall relayed reused-closed-connection socket-destroyed stopped-reading time-wait tls-goodbye turned-away unknown user-timeout; }
 
 _rsttrace_color() { printf '%s\n' auto always never; }
 
@@ -21,11 +22,13 @@ _rsttrace_fault() { printf '%s\n' local peer path none unknown; }
 
 _rsttrace_fold() { printf '%s\n' auto always never; }
 
-_rsttrace_format() { printf '%s\n' json csv; }
+_rsttrace_format() { printf '%s\n' json csv pcapng; }
 
 _rsttrace_group_by() { printf '%s\n' process pid cause fault peer peer-port local-port server direction state container pod unit netns; }
 
 _rsttrace_output() { printf '%s\n' text long json json-flat none; }
+
+_rsttrace_report_format() { printf '%s\n' html markdown svg; }
 
 _rsttrace_sink() { printf '%s\n' json: journald otlp otlp:http:// otlp:grpc:// otlp:https:// otlp:grpcs:// recording: syslog syslog:udp:// syslog:tcp:// syslog:tls://; }
 
@@ -34,6 +37,8 @@ _rsttrace_summary() { printf '%s\n' auto stdout stderr; }
 _rsttrace_time() { printf '%s\n' local utc iso elapsed none; }
 
 _rsttrace_transport() { printf '%s\n' auto ring perf; }
+
+_rsttrace_zone() { printf '%s\n' local utc; }
 
 # Offers values of an option of a command, or of its argument of this number. Fails for one that takes none.
 _rsttrace_values() {
@@ -68,6 +73,7 @@ _rsttrace_values() {
         'rsttrace --summary-interval') : ;;
         'rsttrace --summary') _rsttrace_one _rsttrace_summary ;;
         'rsttrace --group-by') _rsttrace_list _rsttrace_group_by ;;
+        'rsttrace --report') _rsttrace_files "$value" ;;
         'rsttrace --duration'|'rsttrace -d') : ;;
         'rsttrace --count') : ;;
         'rsttrace --transport') _rsttrace_one _rsttrace_transport ;;
@@ -114,6 +120,7 @@ _rsttrace_values() {
         'record --names') _rsttrace_files "$value" ;;
         'record --ready-fd') : ;;
         'replay '[0-9]*) _rsttrace_files "$value" ;;
+        'replay --local') : ;;
         'replay --since') : ;;
         'replay --until') : ;;
         'replay --pid'|'replay -p') _rsttrace_list _rsttrace_pids ;;
@@ -141,9 +148,37 @@ _rsttrace_values() {
         'replay --fold') _rsttrace_one _rsttrace_fold ;;
         'replay --summary') _rsttrace_one _rsttrace_summary ;;
         'replay --group-by') _rsttrace_list _rsttrace_group_by ;;
+        'replay --report') _rsttrace_files "$value" ;;
         'replay --timeouts') _rsttrace_files "$value" ;;
         'replay --hints') _rsttrace_files "$value" ;;
+        'report '[0-9]*) _rsttrace_files "$value" ;;
+        'report --local') : ;;
+        'report --output'|'report -o') _rsttrace_files "$value" ;;
+        'report --format') _rsttrace_one _rsttrace_report_format ;;
+        'report --time') _rsttrace_one _rsttrace_zone ;;
+        'report --since') : ;;
+        'report --until') : ;;
+        'report --pid'|'report -p') _rsttrace_list _rsttrace_pids ;;
+        'report --comm'|'report -c') _rsttrace_list _rsttrace_comms ;;
+        'report --peer') : ;;
+        'report --not-peer') : ;;
+        'report --host') : ;;
+        'report --not-host') : ;;
+        'report --peer-port') _rsttrace_list _rsttrace_services ;;
+        'report --local-port') _rsttrace_list _rsttrace_services ;;
+        'report --port') _rsttrace_list _rsttrace_services ;;
+        'report --not-port') _rsttrace_list _rsttrace_services ;;
+        'report --netns') _rsttrace_netns ;;
+        'report --cgroup') _rsttrace_cgroups ;;
+        'report --unit') _rsttrace_list _rsttrace_units ;;
+        'report --container') : ;;
+        'report --pod') : ;;
+        'report --cause') _rsttrace_list _rsttrace_cause ;;
+        'report --fault') _rsttrace_list _rsttrace_fault ;;
+        'report --timeouts') _rsttrace_files "$value" ;;
+        'report --hints') _rsttrace_files "$value" ;;
         'export '[0-9]*) _rsttrace_files "$value" ;;
+        'export --local') : ;;
         'export --format') _rsttrace_one _rsttrace_format ;;
         'export --since') : ;;
         'export --until') : ;;
@@ -202,6 +237,7 @@ _rsttrace_takes_value() {
         'rsttrace --summary-interval'|\
         'rsttrace --summary'|\
         'rsttrace --group-by'|\
+        'rsttrace --report'|\
         'rsttrace --duration'|'rsttrace -d'|\
         'rsttrace --count'|\
         'rsttrace --transport'|\
@@ -245,6 +281,7 @@ _rsttrace_takes_value() {
         'record --hints'|\
         'record --names'|\
         'record --ready-fd'|\
+        'replay --local'|\
         'replay --since'|\
         'replay --until'|\
         'replay --pid'|'replay -p'|\
@@ -272,8 +309,35 @@ _rsttrace_takes_value() {
         'replay --fold'|\
         'replay --summary'|\
         'replay --group-by'|\
+        'replay --report'|\
         'replay --timeouts'|\
         'replay --hints'|\
+        'report --local'|\
+        'report --output'|'report -o'|\
+        'report --format'|\
+        'report --time'|\
+        'report --since'|\
+        'report --until'|\
+        'report --pid'|'report -p'|\
+        'report --comm'|'report -c'|\
+        'report --peer'|\
+        'report --not-peer'|\
+        'report --host'|\
+        'report --not-host'|\
+        'report --peer-port'|\
+        'report --local-port'|\
+        'report --port'|\
+        'report --not-port'|\
+        'report --netns'|\
+        'report --cgroup'|\
+        'report --unit'|\
+        'report --container'|\
+        'report --pod'|\
+        'report --cause'|\
+        'report --fault'|\
+        'report --timeouts'|\
+        'report --hints'|\
+        'export --local'|\
         'export --format'|\
         'export --since'|\
         'export --until'|\

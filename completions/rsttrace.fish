@@ -4,9 +4,9 @@ complete -c rsttrace -f
 complete -c rsttrace -n __rsttrace_is_first -a doctor -d 'Check what can be traced on this host and how to fix what cannot'
 complete -c rsttrace -n __rsttrace_is_first -a explain -d 'List the causes of resets, or describe one in full'
 complete -c rsttrace -n __rsttrace_is_first -a record -d 'Record resets in files of bounded size and age, for \'rsttrace replay\''
-complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded as a live run prints it; needs no privileges'
+complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded, or what a packet capture shows, as a live run prints it; needs no privileges'
 complete -c rsttrace -n __rsttrace_is_first -a report -d 'Write a page with verdict, plots and incidents of what was recorded'
-complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV), or to hand it on without names and addresses'
+complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses'
 complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file for --config'
 complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
 complete -c rsttrace -n '__rsttrace_is ' -l received -d 'Show only resets that this host receives'
@@ -42,7 +42,7 @@ complete -c rsttrace -n '__rsttrace_is ' -l metrics-peers -d 'Set the maximum nu
 complete -c rsttrace -n '__rsttrace_is ' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
 complete -c rsttrace -n '__rsttrace_is ' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
 complete -c rsttrace -n '__rsttrace_is ' -l fold -d 'Merge similar lines of text (client\'s port and figures aside) into one per second, with a count' -x -a '(__rsttrace_fold)'
-complete -c rsttrace -n '__rsttrace_is ' -s q -l quiet -d 'Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, no summary'
+complete -c rsttrace -n '__rsttrace_is ' -s q -l quiet -d 'Print only warnings and errors on standard error, such as filters that nothing matches yet: no start lines, and of the summary only the table of --group-by'
 complete -c rsttrace -n '__rsttrace_is ' -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n '__rsttrace_is ' -l summary-interval -d 'Print a summary at this interval, such as 60s or 5m, and at the end' -x
 complete -c rsttrace -n '__rsttrace_is ' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
@@ -105,6 +105,8 @@ complete -c rsttrace -n '__rsttrace_is record' -l hints -d 'Read additional hint
 complete -c rsttrace -n '__rsttrace_is record' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
 complete -c rsttrace -n '__rsttrace_is record' -l ready-fd -d 'Write a newline to this file descriptor once every probe is attached' -x
 complete -c rsttrace -n '__rsttrace_is replay' -r -F
+complete -c rsttrace -n '__rsttrace_is replay' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
+complete -c rsttrace -n '__rsttrace_is replay' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'
 complete -c rsttrace -n '__rsttrace_is replay' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l until -d 'Show only what was before this time, in the forms of --since' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l sent -d 'Show only resets that this host sends'
@@ -135,7 +137,7 @@ complete -c rsttrace -n '__rsttrace_is replay' -l sink-queue -d 'Set the queue l
 complete -c rsttrace -n '__rsttrace_is replay' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
 complete -c rsttrace -n '__rsttrace_is replay' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
 complete -c rsttrace -n '__rsttrace_is replay' -l fold -d 'Merge similar lines of text (client\'s port and figures aside) into one per second, with a count' -x -a '(__rsttrace_fold)'
-complete -c rsttrace -n '__rsttrace_is replay' -s q -l quiet -d 'Print only warnings and errors on standard error: no summary'
+complete -c rsttrace -n '__rsttrace_is replay' -s q -l quiet -d 'Print only warnings and errors on standard error: of the summary only the table of --group-by'
 complete -c rsttrace -n '__rsttrace_is replay' -s n -l numeric -d 'Show numbers in text: no names of ports, users, peers, containers and pods'
 complete -c rsttrace -n '__rsttrace_is replay' -l summary -d 'Choose where the summary goes' -x -a '(__rsttrace_summary)'
 complete -c rsttrace -n '__rsttrace_is replay' -l group-by -d 'Count resets by these fields, in a table in the summary' -x -a '(__fish_complete_list , __rsttrace_group_by)'
@@ -145,6 +147,8 @@ complete -c rsttrace -n '__rsttrace_is replay' -l rediagnose -d 'Diagnose again,
 complete -c rsttrace -n '__rsttrace_is replay' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is replay' -l hints -d 'Read additional hints for programs of your own from a TOML file, for --rediagnose' -r -F
 complete -c rsttrace -n '__rsttrace_is report' -r -F
+complete -c rsttrace -n '__rsttrace_is report' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
+complete -c rsttrace -n '__rsttrace_is report' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'
 complete -c rsttrace -n '__rsttrace_is report' -s o -l output -d 'Write the report to this file [default: standard output]' -r -F
 complete -c rsttrace -n '__rsttrace_is report' -l format -d 'Set the format [default: that of FILE\'s extension (.md, .svg), or html]' -x -a '(__rsttrace_report_format)'
 complete -c rsttrace -n '__rsttrace_is report' -l compare -d 'Compare two inputs, the first from before a change and the second from after it'
@@ -178,6 +182,8 @@ complete -c rsttrace -n '__rsttrace_is report' -l rediagnose -d 'Diagnose again,
 complete -c rsttrace -n '__rsttrace_is report' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is report' -l hints -d 'Read additional hints for programs of your own from a TOML file, for --rediagnose' -r -F
 complete -c rsttrace -n '__rsttrace_is export' -r -F
+complete -c rsttrace -n '__rsttrace_is export' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
+complete -c rsttrace -n '__rsttrace_is export' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'
 complete -c rsttrace -n '__rsttrace_is export' -l format -d 'Set the format on standard output' -x -a '(__rsttrace_format)'
 complete -c rsttrace -n '__rsttrace_is export' -l anonymize -d 'Replace addresses, names and command lines by pseudonyms (not names of well-known programs); ports, PIDs and times stay'
 complete -c rsttrace -n '__rsttrace_is export' -l since -d 'Export only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
@@ -210,6 +216,7 @@ complete -c rsttrace -n '__rsttrace_is ' -s V -l version -d 'Print version'
 
 function __rsttrace_cause
     printf '%s\t%s\n' \
+        'aborted' 'A process on this host aborted the connection.' \
         'accept-overflow' 'The peer\'s accept queue was full.' \
         'after-close' 'The process reset a connection that the peer had closed, after all had been exchanged.' \
         'aftermath' 'A late segment of a connection that had just been reset.' \
@@ -228,9 +235,9 @@ function __rsttrace_cause
         'health-probe' 'A health check of this host ended its connection with a reset.' \
         'idle-reset' 'Something ended an idle connection when its time was up.' \
         'idle-timeout-path' 'A load balancer or NAT on the way had forgotten the idle connection.' \
-        'injected' 'The reset did not come from the peer itself.' \
+        'injected' 'The reset has this host\'s address and did not come from it.' \
         'keepalive-answer' 'The peer no longer knew the connection.' \
-        'keepalive-race' 'This side closed an idle connection while the peer was using it again.' \
+        'keepalive-race' 'This side closed an idle connection at about the time at which the peer used it again.' \
         'keepalive-timeout' 'The peer answered no keep-alive probe.' \
         'leaked-socket' 'Our process had kept the connection open after the client\'s FIN, and the client began anew.' \
         'linger-zero' 'The process aborted the connection (SO_LINGER 0 or a disconnect).' \
@@ -254,7 +261,7 @@ function __rsttrace_cause
         'process-exited' 'The process exited by itself with the connection open.' \
         'refused-by-firewall' 'Something before the peer refused the connection.' \
         'relayed' 'The process passed on the end of another of its connections.' \
-        'reused-closed-connection' 'The peer had closed the connection, and our side used it again.' \
+        'reused-closed-connection' 'The peer, a client, used a connection again that this side had closed before.' \
         'socket-destroyed' 'An administrator\'s tool ended the connection (ss -K, SOCK_DESTROY).' \
         'stopped-reading' 'Our process had stopped reading, and the peer had given the connection up or closed it meanwhile.' \
         'time-wait' 'A late segment hit a connection that had ended.' \
@@ -295,6 +302,7 @@ function __rsttrace_format
     printf '%s\t%s\n' \
         'json' 'JSON lines as in a recording, which can be replayed and diagnosed again' \
         'csv' 'A table of the resets, with a row of titles (RFC 4180)' \
+        'pcapng' 'A packet capture for Wireshark and tcpdump: each reset as a packet, with its block of --output long as the comment' \
         ;
 end
 

@@ -215,6 +215,7 @@ mod tests {
             advice: "",
             resets: 1,
             bursts: 1,
+            is_steady: false,
             confidences: [1, 0, 0],
             first: reset.time,
             last: reset.time,
