@@ -86,7 +86,17 @@ fn text_and_long_are_those_of_the_live_run() {
     // The golden lines begin with no line of titles, and standard output here is no terminal.
     let shown: Vec<&str> = text.out.lines().filter(|line| line.contains("SENT") || line.contains("RECV")).collect();
     let golden: Vec<&str> = golden.lines().filter(|line| line.contains("SENT") || line.contains("RECV")).collect();
-    assert_eq!(shown, golden);
+    assert_eq!(shown.len(), golden.len());
+    for (shown, golden) in shown.into_iter().zip(golden) {
+        // When a connection had been closed that has no socket any more is among the facts of recordings alone.
+        let of_facts = |word: &&str| matches!(*word, "closed" | "waited");
+        let known: Vec<&str> = golden.split_whitespace().take_while(|word| !of_facts(word)).collect();
+        if golden.split_whitespace().any(|word| of_facts(&word)) {
+            assert!(shown.split_whitespace().collect::<Vec<_>>().starts_with(&known), "{shown}\n{golden}");
+        } else {
+            assert_eq!(shown, golden);
+        }
+    }
 }
 
 #[test]
