@@ -298,9 +298,10 @@ fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
         });
         return;
     };
-    let known = match is_fin_unacked(reset) {
-        true => "it had not acknowledged our FIN by then",
-        false => "it had acknowledged our FIN before",
+    let known = if is_fin_unacked(reset) {
+        "it had not acknowledged our FIN by then"
+    } else {
+        "it had acknowledged our FIN before"
     };
     evidence.push(format_args!("the peer's next data came {} after that; {known}", human_duration(closed)));
 }

@@ -20,6 +20,9 @@ use crate::{
     model::internals::{Ending, Internals},
 };
 
+/// Longest clock tick, milliseconds (`CONFIG_HZ=100`).
+const TICK_MAX_MS: f64 = 10.0;
+
 /// One reset, or several identical ones in one record.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -245,7 +248,12 @@ impl Reset {
     pub fn idle_ms(&self) -> Option<f64> {
         let socket = self.socket.as_ref()?;
         let began = self.internals.burst_ms.or(socket.since_send_ms);
-        match socket.fin_received_ms.filter(|&fin| began.is_some_and(|began| began < fin)) {
+        // Where the beginning of the last burst is not known, its silence tells: it began with the FIN's stamp, or before.
+        let is_since_fin = |fin: f64| {
+            self.internals.burst_ms.is_some() || socket.idle_before_send_ms.is_none_or(|idle| idle <= fin + TICK_MAX_MS)
+        };
+        let is_first = |&fin: &f64| began.is_some_and(|began| began < fin) && is_since_fin(fin);
+        match socket.fin_received_ms.filter(is_first) {
             Some(fin) => {
                 let heard = socket.since_receive_ms.or(self.internals.established_ms)?;
                 Some((heard - fin).max(0.0))

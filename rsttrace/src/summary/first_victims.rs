@@ -116,9 +116,13 @@ impl FirstVictims {
         let is_taken = |kept: &Kept| taken.iter().any(|taken| taken.seq == kept.seq);
         if is_check {
             let other = Subject::of(reset).and_then(|subject| self.of_bursts.peek_mut(&subject));
-            other.into_iter().for_each(|kept| kept.retain(|kept| !is_taken(kept)));
+            if let Some(kept) = other {
+                kept.retain(|kept| !is_taken(kept));
+            }
         } else if !taken.is_empty() {
-            self.of_checks.iter_mut().for_each(|(_, kept)| kept.retain(|kept| !is_taken(kept)));
+            for (_, kept) in &mut self.of_checks {
+                kept.retain(|kept| !is_taken(kept));
+            }
         }
         taken
     }

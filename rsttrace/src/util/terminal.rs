@@ -5,9 +5,11 @@ use std::os::fd::AsFd;
 /// Columns below which text is not wrapped: nothing readable fits.
 const NARROWEST: usize = 40;
 
-/// Columns of the terminal that a descriptor refers to; `None` where it is none. Asks anew each time: it may be resized.
+/// Columns of the terminal that a descriptor refers to; `None` where it is none. Asks anew each time: it may be resized. Its rows
+/// do not matter: some pseudoterminals have none.
 pub(crate) fn columns(descriptor: impl AsFd) -> Option<usize> {
-    terminal_size::terminal_size_of(descriptor).map(|(width, _)| width.0.into()).filter(|&columns| columns >= NARROWEST)
+    let size = rustix::termios::tcgetwinsize(descriptor).ok()?;
+    Some(size.ws_col.into()).filter(|&columns| columns >= NARROWEST)
 }
 
 /// Wraps lines at words. The rest of a line is indented by as many columns as `indent` says for it.
