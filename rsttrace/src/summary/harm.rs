@@ -82,7 +82,7 @@ impl Harmed {
         }
     }
 
-    /// The same resets, with the cause of this record.
+    /// These resets, with the cause of this record.
     fn with_cause_of(&self, reset: &Reset) -> Self {
         let key = (reset.cause.code, reset.direction == Direction::Sent);
         let confidences = confidences(reset.cause.confidence, self.resets);
