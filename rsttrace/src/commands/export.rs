@@ -19,6 +19,7 @@ use crate::{
     model::{Record, Reset},
     pipeline::{captured::CapturedChain, processor::Output},
     replay::{Inputs, Line},
+    sandbox::{self, Requirements},
     util::messages::info,
 };
 
@@ -41,6 +42,7 @@ pub(crate) fn run(options: ExportOptions) -> Result<(), Failure> {
     let mut captured = CapturedChain::new(&Diagnosis::default(), RecordFilter::for_recording(filters.clone())?);
     let filter = RecordFilter::for_recording(filters)?;
     let mut inputs = Inputs::open(&inputs, range, replay::view(captures)).map_err(Failure::usage)?;
+    sandbox::enter_reader(Requirements::default());
     let mut anonymizer = anonymize.then(Anonymizer::default);
     let out = BufWriter::new(io::stdout().lock());
     let mut export = Export::new(format, out);

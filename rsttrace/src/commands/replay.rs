@@ -47,6 +47,7 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
         filter,
         diagnosis,
         captured,
+        is_last: true,
         output,
         rediagnose,
         inputs: Inputs::open(&inputs, range, view(captures)).map_err(Failure::usage)?,

@@ -36,16 +36,16 @@ pub(crate) fn run(options: ReportOptions) -> Result<(), Failure> {
     let document = if let [before, after] = options.inputs.as_slice()
         && options.compare
     {
-        let mut report = |input: &PathBuf| {
-            let mut replayed = read(&options, std::slice::from_ref(input), range)?;
+        let mut report = |input: &PathBuf, is_last: bool| {
+            let mut replayed = read(&options, std::slice::from_ref(input), range, is_last)?;
             let report = replayed.report.take();
             ended.push(replayed);
             Ok::<_, Failure>(report)
         };
-        let reports = report(before)?.zip(report(after)?);
+        let reports = report(before, false)?.zip(report(after, true)?);
         reports.map(|(before, after)| Comparison::new(before, after).document(format))
     } else {
-        let replayed = read(&options, &options.inputs, range)?;
+        let replayed = read(&options, &options.inputs, range, true)?;
         let document = replayed.report.as_ref().map(|report| report.document(format));
         ended.push(replayed);
         document
@@ -84,8 +84,8 @@ fn check(options: &ReportOptions, format: ReportFormat) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads inputs into a report.
-fn read(options: &ReportOptions, inputs: &[PathBuf], range: TimeRange) -> Result<Replayed, Failure> {
+/// Reads inputs into a report. `is_last` tells whether no others are read afterwards.
+fn read(options: &ReportOptions, inputs: &[PathBuf], range: TimeRange, is_last: bool) -> Result<Replayed, Failure> {
     let diagnosis =
         Diagnosis::new(Timeouts::read(options.timeouts.as_deref())?, ProgramHints::read(options.hints.as_deref())?);
     let captured = CapturedChain::new(&diagnosis, RecordFilter::for_recording(options.filters.clone())?);
@@ -100,6 +100,7 @@ fn read(options: &ReportOptions, inputs: &[PathBuf], range: TimeRange) -> Result
         filter,
         diagnosis,
         captured,
+        is_last,
         output: OutputOptions { output: Format::None, no_summary: true, quiet: true, time, ..output },
         rediagnose: options.rediagnose,
         inputs: Inputs::open(inputs, range, replay::view(options.captures.clone())).map_err(Failure::usage)?,

@@ -18,7 +18,7 @@ use super::{
     live::Results,
     processor::Output,
     rediagnose::Rediagnosis,
-    setup::{OutputSetup, prepare_sinks, time_zone},
+    setup::{OutputSetup, needs_of_sinks, prepare_sinks, time_zone},
 };
 use crate::{
     cli::OutputOptions,
@@ -28,6 +28,7 @@ use crate::{
     model::{Coverage, Record, RecordingContext, Reset, Summary},
     replay::{Inputs, Line},
     report::{Report, ReportOrigin},
+    sandbox,
     sink::outputs::Outputs,
     summary::{SummaryContext, Tally},
     util::{degraded::Degraded, messages::info},
@@ -54,6 +55,8 @@ pub(crate) struct Replay {
     pub(crate) rediagnose: bool,
     /// The stages for the resets of captures, with the same filters.
     pub(crate) captured: CapturedChain,
+    /// Whether no other replay follows in this process.
+    pub(crate) is_last: bool,
     /// Whether a report is made, and what it says of where it comes from.
     pub(crate) report: Option<ReportOrigin>,
 }
@@ -119,9 +122,15 @@ fn read_ahead(mut inputs: Inputs) -> Result<(mpsc::Receiver<Vec<Line>>, mpsc::Re
 
 impl Replay {
     async fn run(self) -> Result<Replayed, Failure> {
-        let Self { inputs, filter, diagnosis, output, rediagnose, captured, report } = self;
+        let Self { inputs, filter, diagnosis, output, rediagnose, captured, report, is_last } = self;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
+        let needs = needs_of_sinks(&output.sink);
+        if is_last {
+            sandbox::enter_reader(needs)
+        } else {
+            sandbox::drop_capabilities_of_reader(needs)
+        }
         let (mut batches, mut ended) = read_ahead(inputs)?;
         let recorded = if rediagnose {
             RecordedChain::Rediagnosis(Box::new(Rediagnosis::new(diagnosis.renewed(), filter)))

@@ -32,6 +32,17 @@ use crate::{
     },
 };
 
+/// What these sinks need of the sandbox.
+pub(super) fn needs_of_sinks(sinks: &[SinkSpec]) -> Requirements {
+    let any = |needs: fn(SinkNeeds) -> bool| sinks.iter().any(|sink| needs(sink.needs()));
+    Requirements {
+        files: any(|needs| needs.files),
+        sockets: any(|needs| needs.sockets),
+        host_names: any(|needs| needs.host_names),
+        network_administration: false,
+    }
+}
+
 impl Pipeline {
     /// Starts the metrics server, if there is one to be. Fails when its address cannot be bound.
     pub(super) fn start_metrics(&mut self, access: MetricsAccess) -> Result<Option<mpsc::Receiver<Scrape>>> {
@@ -43,12 +54,11 @@ impl Pipeline {
 
     /// What the rest of the run needs of the sandbox, beside reading `/proc` and writing to open descriptors.
     pub(super) fn needs(&self) -> Requirements {
-        let any_sink = |needs: fn(SinkNeeds) -> bool| self.trace.output.sink.iter().any(|sink| needs(sink.needs()));
+        let outputs = needs_of_sinks(&self.trace.output.sink);
         Requirements {
-            files: any_sink(|needs| needs.files),
-            sockets: any_sink(|needs| needs.sockets) || self.trace.output.metrics.is_some(),
-            host_names: any_sink(|needs| needs.host_names),
+            sockets: outputs.sockets || self.trace.output.metrics.is_some(),
             network_administration: self.loaded.detaches_through_netlink(),
+            ..outputs
         }
     }
 

@@ -24,6 +24,15 @@ pub(super) fn to_keep(requirements: Requirements) -> CapsHashSet {
         .collect()
 }
 
+/// Capabilities that a reader of files needs, as far as the process has them: `CAP_DAC_READ_SEARCH` for inputs of other users, and
+/// `CAP_DAC_OVERRIDE` where it writes to files.
+pub(super) fn to_keep_for_reader(requirements: Requirements) -> CapsHashSet {
+    let permitted = caps::read(None, CapSet::Permitted).unwrap_or_default();
+    let writing = requirements.files.then_some(Capability::CAP_DAC_OVERRIDE);
+    let kept = std::iter::once(Capability::CAP_DAC_READ_SEARCH).chain(writing);
+    kept.filter(|capability| permitted.contains(capability)).collect()
+}
+
 /// Empties the bounding set. Does nothing without `CAP_SETPCAP`, which is no loss: the seccomp filter allows no
 /// `execve` that could gain from the set.
 pub(super) fn drop_bounding_set() {

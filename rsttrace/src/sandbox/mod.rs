@@ -72,6 +72,22 @@ pub(crate) fn enter(requirements: Requirements, user: Option<&User>) -> Result<V
     Ok(degraded)
 }
 
+/// Drops every capability that reading recordings and captures does not need, in a process that traces nothing: what it reads was
+/// written by strangers. `requirements` are those of its outputs. What the kernel cannot do is left: the process has no more than
+/// it was given.
+pub(crate) fn drop_capabilities_of_reader(requirements: Requirements) {
+    capabilities::drop_bounding_set();
+    let _ignored = capabilities::reduce_to(&capabilities::to_keep_for_reader(requirements));
+}
+
+/// [`drop_capabilities_of_reader`], and allows only the system calls of a run: none that makes an event loop.
+pub(crate) fn enter_reader(requirements: Requirements) {
+    drop_capabilities_of_reader(requirements);
+    if seccomp::set_no_new_privs().is_ok() {
+        let _ignored = seccomp::install_seccomp_filter(requirements);
+    }
+}
+
 /// Drops everything but `CAP_NET_ADMIN` and the system calls of [`syscalls::allowed_for_helper`], in a process that looks up
 /// tracked connections, and switches to `user` if there is one. Without seccomp in the kernel, which [`enter`] reports, there
 /// is no filter. Fails when the process does not have the capability, or cannot drop the others or switch to the user.

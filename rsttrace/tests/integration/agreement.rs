@@ -22,8 +22,13 @@ static FACTS: Mutex<BTreeMap<&'static str, (u64, u64)>> = Mutex::new(BTreeMap::n
 /// Key of a record: whether it was sent, and its two ends.
 type Key = (bool, SocketAddr, SocketAddr);
 
-/// Replays a capture of the namespace in which both ends of every connection are, and compares its records with the live ones.
-pub(crate) fn check(tape: Tape, live: &[Reset]) {
+/// Addresses of every host.
+pub(crate) const ALL: &str = "0.0.0.0/0,::/0";
+
+/// Replays a capture as the host with these addresses (`--local`) sees it, and compares its records with the live ones of that
+/// host.
+#[track_caller]
+pub(crate) fn check(tape: Tape, local: &str, live: &[&Reset]) {
     // An aggregated record has no single reset.
     let Some(capture) = tape.finish().filter(|_| live.iter().all(|reset| reset.count() == 1)) else { return };
     if live.is_empty() {
@@ -32,13 +37,13 @@ pub(crate) fn check(tape: Tape, live: &[Reset]) {
     let file = NamedTempFile::new().unwrap();
     fs::write(file.path(), &capture).unwrap();
     let mut command = Command::new(host::rsttrace());
-    command.args(["replay", "--quiet", "--output", "json", "--local", "0.0.0.0/0,::/0"]).arg(file.path());
+    command.args(["replay", "--quiet", "--output", "json", "--local", local]).arg(file.path());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
     let records = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let captured: Vec<Reset> = records.filter(|record| record["type"] == "reset").map(Reset).collect();
-    let captured = by_key(&captured);
+    let captured = by_key(&captured.iter().collect::<Vec<_>>());
     for (key, live) in by_key(live) {
         let of_capture = captured.get(&key).map(Vec::as_slice).unwrap_or_default();
         for (place, live) in live.iter().enumerate() {
@@ -47,9 +52,9 @@ pub(crate) fn check(tape: Tape, live: &[Reset]) {
     }
 }
 
-fn by_key(records: &[Reset]) -> BTreeMap<Key, Vec<&Reset>> {
+fn by_key<'a>(records: &[&'a Reset]) -> BTreeMap<Key, Vec<&'a Reset>> {
     let mut all: BTreeMap<Key, Vec<&Reset>> = BTreeMap::new();
-    for record in records {
+    for &record in records {
         all.entry((record.is_sent(), record.end("local"), record.end("peer"))).or_default().push(record);
     }
     all

@@ -397,6 +397,7 @@ const ROWS: &[Row] = &[
     row("privileges::attached_run_gives_up_privileges", privileges::attached_run_gives_up_privileges),
     row("privileges::user_option_changes_the_user", privileges::user_option_changes_the_user),
     row("privileges::three_capabilities_are_enough", privileges::three_capabilities_are_enough),
+    row("privileges::readers_give_up_privileges", privileges::readers_give_up_privileges),
     row("privileges::forbidden_user_change_is_an_error", privileges::forbidden_user_change_is_an_error),
     row("cross_check::counters_and_wire_agree", cross_check::counters_and_wire_agree),
     Row { lack: host::lacks_a_second_processor, ..alone("machine::cpu_goes_offline", machine::cpu_goes_offline) },

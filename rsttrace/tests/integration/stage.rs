@@ -106,7 +106,7 @@ impl Stage {
             reset.is("/netns/inode", self.netns);
         }
         if let Some(tape) = self.tape.take() {
-            agreement::check(tape, &run.resets);
+            agreement::check(tape, agreement::ALL, &run.resets.iter().collect::<Vec<_>>());
         }
         run
     }

@@ -3,16 +3,20 @@
 use std::{cell::RefCell, collections::HashMap, net::SocketAddr};
 
 use crate::{
+    agreement,
     capture::Capture,
-    chain::Chain,
+    chain::{Chain, Host},
     host,
     reset::Reset,
+    tape::Tape,
     tracer::{Run, Tracer},
 };
 
 /// Captures of a scenario's hosts.
 pub(crate) struct Wire {
     captures: Vec<Capture>,
+    /// Whole captures of the ends, with the number of each one's namespace and its addresses.
+    tapes: Vec<(u64, String, Tape)>,
     /// Whether every reset of the scenario is in a capture.
     is_complete: bool,
 }
@@ -20,13 +24,15 @@ pub(crate) struct Wire {
 impl Wire {
     /// Captures in the calling thread's namespace, in which all ends are.
     pub(crate) fn tap() -> Self {
-        Self { captures: vec![Capture::start()], is_complete: true }
+        Self { captures: vec![Capture::start()], tapes: Vec::new(), is_complete: true }
     }
 
     /// Captures at both ends of a chain, but not at its router.
     pub(crate) fn tap_ends(chain: &Chain) -> Self {
         let captures = [&chain.client, &chain.server].map(|end| end.inside(Capture::start)).into();
-        Self { captures, is_complete: false }
+        let tape = |end: &Host| (end.netns, format!("{},{}", end.v4, end.v6), end.inside(Tape::start));
+        let tapes = if host::is_guest() { Vec::new() } else { [&chain.client, &chain.server].map(tape).into() };
+        Self { captures, tapes, is_complete: false }
     }
 
     /// Ends the run once this many resets have been reported, and checks that each reset which was sent is on the wire, as
@@ -49,6 +55,10 @@ impl Wire {
         }
         for sent in run.sent().filter(|_| self.is_complete) {
             assert!(on_wire.contains_key(&(sent.end("local"), sent.end("peer"))), "not on the wire: {:#}", sent.0);
+        }
+        for (netns, local, tape) in self.tapes {
+            let of_end = run.resets.iter().filter(|reset| reset["netns"]["inode"] == netns);
+            agreement::check(tape, &local, &of_end.collect::<Vec<_>>());
         }
         Told { run, taken: RefCell::default() }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
-    io,
+    io::{self, Read as _, Write as _},
     mem::zeroed,
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -19,6 +19,7 @@ use crate::{
     tracer::{Run, Tracer},
 };
 
+const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_SYS_PTRACE: u32 = 19;
 pub(crate) const CAP_PERFMON: u32 = 38;
 pub(crate) const CAP_BPF: u32 = 39;
@@ -122,6 +123,39 @@ pub(crate) fn readable_copy() -> TempDir {
     let copied = Command::new("cp").arg(host::rsttrace()).arg(directory.path()).status().unwrap();
     assert!(copied.success());
     directory
+}
+
+/// What reads files of strangers keeps the right to read them, and nothing else. It is looked at once it has written a record.
+pub(crate) fn readers_give_up_privileges(stage: &Stage) {
+    let tracer = stage.trace();
+    Pair::open(V4).client_aborts();
+    let run = stage.finish(tracer, 1, 1);
+    let line = format!("{}\n", run.the_sent().0);
+    for command in ["replay", "export"] {
+        let mut reader = Command::new(host::rsttrace())
+            .args([command, "-"])
+            .stderr(Stdio::null())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = reader.stdin.take().expect("a pipe");
+        // More than the buffers of its output hold.
+        let lines = line.repeat(5_000);
+        let feeder = thread::spawn(move || drop(input.write_all(lines.as_bytes())));
+        let mut output = reader.stdout.take().expect("a pipe");
+        output.read_exact(&mut [0]).unwrap();
+        for status in threads(reader.id()) {
+            assert_eq!(has(&status, "CapEff:"), 1 << CAP_DAC_READ_SEARCH, "{command}: {status}");
+            assert_eq!(
+                (has(&status, "CapBnd:"), field(&status, "NoNewPrivs:"), field(&status, "Seccomp:")),
+                (0, "1".into(), "2".into())
+            );
+        }
+        drop(output);
+        reader.wait().unwrap();
+        feeder.join().unwrap();
+    }
 }
 
 /// `--user` without the right to change users is an error, and nothing is traced.
