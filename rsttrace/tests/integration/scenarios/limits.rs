@@ -54,8 +54,8 @@ pub(crate) fn stack_limit_is_raised_or_refused(stage: &Stage) {
 }
 
 pub(crate) fn low_address_space_limit_is_refused(stage: &Stage) {
-    // Below 32 MiB a debug build, of 26 MB, does not reach its own check.
-    for mib in [40, 50, 60] {
+    // Below 42 MiB a debug build, of 38 MB, does not reach its own check.
+    for mib in [48, 54, 60] {
         let words = [&format!("{mib} MiB"), "ulimit -v"];
         is_refused(&run_limited(stage, Resource::RLIMIT_AS, mib << 20, mib << 20), &words);
     }
