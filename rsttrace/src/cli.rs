@@ -144,7 +144,8 @@ pub(crate) const EXPORT_EXAMPLES: [Example; 4] = [
 /// Exit statuses of a run.
 const STATUSES: &str = "0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user";
 /// Exit statuses of `replay` and `export`.
-const REPLAY_STATUSES: &str = "0 success, 1 error while writing, 2 usage error, or an input that cannot be read";
+const REPLAY_STATUSES: &str =
+    "0 success, 1 error while writing, or an input that is damaged, 2 usage error, or an input that cannot be read";
 
 /// Template of the help: the examples come before the options.
 fn help_template() -> String {

@@ -156,7 +156,7 @@ pub fn replay(data: &[u8]) {
 
 /// A packet capture: its records have every form, and what is exported of them can be read again.
 pub fn capture(data: &[u8]) {
-    let Ok(mut capture) = Capture::new(Cursor::new(data.to_vec()), Vec::new(), 1) else { return };
+    let Ok(mut capture) = Capture::new(Cursor::new(data.to_vec()), Vec::new(), 1, false) else { return };
     let (mut resets, mut ignored) = (Vec::new(), Vec::new());
     while let Some(captured) = capture.next_record() {
         match captured {
@@ -175,7 +175,7 @@ pub fn capture(data: &[u8]) {
         assert!(matches!(again, Ok(Line::Record(_))), "{again:?}: {}", String::from_utf8_lossy(&line));
     }
     assert!(writer.begin().is_ok());
-    let again = Capture::new(Cursor::new(exported), Vec::new(), 1);
+    let again = Capture::new(Cursor::new(exported), Vec::new(), 1, false);
     assert!(again.is_ok_and(|mut again| {
         while again.next_record().is_some() {}
         again.into_error().is_none()

@@ -6,7 +6,7 @@
 
 use std::{
     env, fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -128,6 +128,27 @@ fn perspective_can_be_given() {
     let neither = replay(&["--local", "192.0.2.0/24"]);
     assert_eq!(neither.text(), "");
     assert!(neither.error.contains("2 resets were between other hosts than --local names"), "{}", neither.error);
+}
+
+/// A capture that goes on is told as it comes.
+#[test]
+fn a_pipe_is_told_at_once() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
+        .args(["replay", "--quiet", "--no-summary", "--output", "json", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut to = child.stdin.take().expect("a pipe");
+    // A record waits for one of the other end, which the next packet shows not to come.
+    let bytes = fs::read(capture("race-nginx-socket-c")).expect("it is there");
+    to.write_all(&bytes).expect("it reads");
+    let mut first = [0; 10];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("a record");
+    assert_eq!(&first, br#"{"schema":"#);
+    drop(to);
+    assert!(child.wait_with_output().expect("it ends").status.success());
 }
 
 #[test]

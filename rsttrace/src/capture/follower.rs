@@ -49,6 +49,8 @@ pub struct FollowedCounts {
     pub one_sided: u64,
     /// Connections that were forgotten while they were open.
     pub forgotten: u64,
+    /// Segments with an earlier time than the one before.
+    pub disordered: u64,
 }
 
 /// Follows connections.
@@ -58,6 +60,8 @@ pub struct Follower {
     perspective: Perspective,
     /// Number of the capture.
     capture: u64,
+    /// Time of the last segment, nanoseconds since 1970.
+    last_ns: u64,
     counts: FollowedCounts,
 }
 
@@ -70,6 +74,7 @@ impl Follower {
             closed: connections(CLOSED),
             perspective,
             capture,
+            last_ns: 0,
             counts: FollowedCounts::default(),
         }
     }
@@ -87,6 +92,8 @@ impl Follower {
     /// Takes the next segment, and hands on the records that it makes: none, or up to two where both ends are this host's.
     pub fn follow(&mut self, segment: &TcpSegment, out: &mut impl FnMut(Captured)) {
         self.counts.segments += 1;
+        self.counts.disordered += u64::from(segment.time_ns < self.last_ns);
+        self.last_ns = segment.time_ns;
         let key = (segment.from.min(segment.to), segment.from.max(segment.to));
         let mut following =
             Following { perspective: &self.perspective, counts: &mut self.counts, capture: self.capture };
@@ -157,7 +164,9 @@ impl Following<'_> {
             self.counts.of_others += 1;
             return end(connection, from, &sent, segment);
         }
-        self.counts.one_sided += u64::from(connection.is_known() && !connection.is_two_sided());
+        // What refuses a SYN is all that its sender sends.
+        let is_refusal = connection.half(to).is_seen && connection.state(to) == tcp::SYN_SENT;
+        self.counts.one_sided += u64::from(connection.is_known() && !connection.is_two_sided() && !is_refusal);
         let (seen, capture) = (&*connection, self.capture);
         let of = |end| WireReset { connection: seen, segment, end, capture };
         if is_host(from) {
@@ -256,7 +265,7 @@ fn refusal(connection: &Followed, to: End, reset: &TcpSegment) -> Option<&'stati
 /// What was left out, in sentences; nothing where that is nothing.
 impl fmt::Display for FollowedCounts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { copies, of_others, ignored, one_sided, forgotten, .. } = *self;
+        let Self { copies, of_others, ignored, one_sided, forgotten, disordered, .. } = *self;
         let parts = [
             (copies, "packet was there twice", "packets were there twice"),
             (
@@ -278,6 +287,11 @@ impl fmt::Display for FollowedCounts {
                 forgotten,
                 "open connection was forgotten, since too many were open at once",
                 "open connections were forgotten, since too many were open at once",
+            ),
+            (
+                disordered,
+                "packet is out of the order of time, which may change a cause (reordercap mends that)",
+                "packets are out of the order of time, which may change causes (reordercap mends that)",
             ),
         ];
         write_counts(&parts, formatter).map(|_any| ())

@@ -103,6 +103,7 @@ impl Wire {
             flags,
             window: if is_stateless { 0 } else { 512 },
             length,
+            header_length: 32,
             options: Some(TcpOptions { timestamp, window_scale: (flags & SYN != 0).then_some(7), sack_end: None }),
             is_outgoing: None,
         };

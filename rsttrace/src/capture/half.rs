@@ -135,8 +135,10 @@ pub(super) struct Half {
     pub(super) handshake_ttl: Option<u8>,
     /// TTL of its last segment.
     pub(super) ttl: Option<u8>,
-    /// Whether its SYN offers timestamps, or its segments have them; `None` where no options were captured.
+    /// Whether its last segment has a timestamp; `None` where that is not known.
     pub(super) timestamps: Option<bool>,
+    /// Whether it has sent one behind the handshake: both ends have agreed on them then (RFC 7323, 3.2).
+    pub(super) has_agreed: bool,
     /// Its last timestamp, and when it was sent.
     pub(super) timestamp: Option<(u32, u64)>,
     /// Round trip from the place of capture to the other end and back.
@@ -201,15 +203,10 @@ impl Half {
     /// Takes a segment of this end, other than a reset; `other_data_ns` is when the other end last sent data that this one took.
     pub(super) fn send(&mut self, segment: &TcpSegment, other_data_ns: Option<u64>) {
         self.ttl = Some(segment.ttl);
-        if let Some(options) = segment.options {
-            self.timestamps = match (segment.has(tcp_flag::SYN), options.timestamp) {
-                (true, timestamp) => Some(timestamp.is_some()),
-                (false, Some(_)) => Some(true),
-                (false, None) => self.timestamps.or(Some(false)),
-            };
-            if let Some((value, _)) = options.timestamp {
-                self.timestamp = Some((value, segment.time_ns));
-            }
+        self.timestamps = segment.has_timestamp().or(self.timestamps);
+        self.has_agreed |= !segment.has(tcp_flag::SYN) && segment.has_timestamp() == Some(true);
+        if let Some((value, _)) = segment.timestamp() {
+            self.timestamp = Some((value, segment.time_ns));
         }
         if segment.has(tcp_flag::SYN) {
             self.send_syn(segment);

@@ -21,6 +21,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use rsttrace_common::abi::tcp_flag;
 
 use self::{follower::write_counts, perspective::PerspectiveFinder};
 pub use self::{
@@ -52,6 +53,8 @@ pub struct Capture {
     follower: Option<Follower>,
     hosts: Vec<IpNet>,
     number: u64,
+    /// Whether more of it is still to come: it is decided at the first reset which host is this one.
+    is_pipe: bool,
     /// Segments that were read ahead.
     ahead: VecDeque<TcpSegment>,
     records: VecDeque<Captured>,
@@ -61,13 +64,15 @@ pub struct Capture {
 
 impl Capture {
     /// Begins to read a capture. `hosts` are the addresses of this host, where they are given; `number` is one that no other
-    /// capture of the run has. Blocks until the header is there. Fails where there is no whole one.
-    pub fn new(input: impl Read + Send + 'static, hosts: Vec<IpNet>, number: u64) -> io::Result<Self> {
+    /// capture of the run has; of a pipe, records come as soon as their packets. Blocks until the header is there. Fails where
+    /// there is no whole one.
+    pub fn new(input: impl Read + Send + 'static, hosts: Vec<IpNet>, number: u64, is_pipe: bool) -> io::Result<Self> {
         Ok(Self {
             packets: Packets::new(input)?,
             follower: None,
             hosts,
             number,
+            is_pipe,
             ahead: VecDeque::new(),
             records: VecDeque::new(),
             left_out: LeftOut::default(),
@@ -146,6 +151,9 @@ impl Capture {
         {
             finder.observe(&segment);
             self.ahead.push_back(segment);
+            if self.is_pipe && segment.has(tcp_flag::RST) {
+                break;
+            }
         }
         Follower::new(finder.conclude(), self.number)
     }
@@ -196,6 +204,9 @@ impl std::fmt::Display for LeftOut {
         ];
         let separator = if write_counts(&parts, formatter)? { "; " } else { "" };
         match link {
+            Some(-1) => {
+                write!(formatter, "{separator}{links} packets are of interfaces that the file does not describe")
+            }
             Some(link) if links > 0 => {
                 let have = if links == 1 { "packet has" } else { "packets have" };
                 write!(formatter, "{separator}{links} {have} the link type {link}, which is not read")

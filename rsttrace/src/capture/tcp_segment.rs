@@ -14,6 +14,8 @@ const DATA_OFFSET: usize = 12;
 const FLAGS: usize = 13;
 /// The header's length where it has no options.
 const NO_OPTIONS: u8 = 5 << 4;
+/// Length of a TCP header with the timestamp option, as systems send it, bytes.
+const TIMESTAMP_HEADER: u8 = 32;
 /// Largest shift of a window (RFC 7323, 2.3).
 const WINDOW_SCALE_MAX: u8 = 14;
 
@@ -32,7 +34,7 @@ pub struct TcpSegment {
     pub ttl: u8,
     /// IP identification; `None` for IPv6.
     pub id: Option<u16>,
-    /// Length of the IP packet, bytes.
+    /// Length of the IP packet without extension headers, bytes.
     pub ip_length: u16,
     /// Sequence number.
     pub seq: u32,
@@ -44,6 +46,8 @@ pub struct TcpSegment {
     pub window: u16,
     /// Payload bytes.
     pub length: u32,
+    /// Length of the TCP header, bytes.
+    pub header_length: u8,
     /// Options; `None` where they were not captured.
     pub options: Option<TcpOptions>,
     /// Whether the capturing host sent it; `None` where the capture does not say.
@@ -93,6 +97,7 @@ impl TcpSegment {
         // Extension headers count as well.
         let ip_header = payload.payload.as_ptr().addr() - framed.ip.as_ptr().addr();
         let total = total_length(&ip, ip_header, packet.length.saturating_sub(framed.offset));
+        let fixed_header = if matches!(ip, LaxIpSlice::Ipv6(_)) { Ipv6Header::LEN } else { ip_header };
         let (family, ttl, id) = match &ip {
             LaxIpSlice::Ipv4(ip) => (Family::Ipv4, ip.header().ttl(), Some(ip.header().identification())),
             LaxIpSlice::Ipv6(ip) => (Family::Ipv6, ip.header().hop_limit(), None),
@@ -107,12 +112,13 @@ impl TcpSegment {
             family,
             ttl,
             id,
-            ip_length: u16::try_from(total).unwrap_or(u16::MAX),
+            ip_length: u16::try_from(total.saturating_sub(ip_header - fixed_header)).unwrap_or(u16::MAX),
             seq: tcp.sequence_number(),
             ack: tcp.acknowledgment_number(),
             flags: header.flags,
             window: tcp.window_size(),
             length: u32::try_from(total.saturating_sub(ip_header + header.length)).unwrap_or(u32::MAX),
+            header_length: u8::try_from(header.length).unwrap_or(u8::MAX),
             options: header.options,
             is_outgoing: packet.is_outgoing.or(framed.is_outgoing),
         })
@@ -132,6 +138,16 @@ impl TcpSegment {
     pub fn end(&self) -> u32 {
         let flags = u32::from(self.has(tcp_flag::SYN)) + u32::from(self.has(tcp_flag::FIN));
         self.seq.wrapping_add(self.length).wrapping_add(flags)
+    }
+
+    /// Whether it has a timestamp. Where the options were cut off, by the length of the header, which without a SYN has nothing else
+    /// that is as long but a selective acknowledgement; `None` for a SYN then.
+    pub fn has_timestamp(&self) -> Option<bool> {
+        match self.options {
+            Some(options) => Some(options.timestamp.is_some()),
+            None if self.has(tcp_flag::SYN) => None,
+            None => Some(self.header_length >= TIMESTAMP_HEADER),
+        }
     }
 
     /// Its timestamp and echo.

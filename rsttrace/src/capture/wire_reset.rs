@@ -157,8 +157,7 @@ impl WireReset<'_> {
             segment: Segment {
                 seq: Some(segment.seq),
                 ack: segment.has(tcp_flag::ACK).then_some(segment.ack),
-                timestamp: has_timestamps
-                    .and_then(|has| segment.options.filter(|_| has).map(|options| options.timestamp.is_some())),
+                timestamp: has_timestamps.filter(|has| *has).and_then(|_| segment.has_timestamp()),
                 timestamp_value: segment.timestamp().map(|(value, _)| value),
                 timestamp_echo: segment.timestamp().map(|(_, echo)| echo),
             },
@@ -286,6 +285,9 @@ impl WireReset<'_> {
 
     /// Whether the ends have agreed on timestamps; `None` where that was not captured.
     fn has_timestamps(&self) -> Option<bool> {
+        if self.own().has_agreed || self.other().has_agreed {
+            return Some(true);
+        }
         match (self.own().timestamps, self.other().timestamps) {
             (Some(false), _) | (_, Some(false)) => Some(false),
             (Some(true), Some(true)) => Some(true),

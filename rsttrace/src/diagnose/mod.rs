@@ -91,7 +91,7 @@ impl Diagnosis {
         self.recent.observe(reset);
         let (spec, mut confidence) = catalogue::decide(reset, &self.timeouts);
         if wire::is_captured(reset) {
-            confidence = wire::confidence(spec.code, confidence);
+            confidence = wire::confidence(reset, spec.code, confidence);
         }
         reset.cause = cause(spec, confidence);
         reset.cause.lost_bytes = lost_bytes(reset);

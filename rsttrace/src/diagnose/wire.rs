@@ -1,5 +1,7 @@
 //! Causes of the resets of packet captures, which show neither processes nor what a kernel knew.
 
+use rsttrace_common::abi::tcp;
+
 use super::{
     catalogue::{CauseSpec, LIKELY},
     client_ended,
@@ -17,9 +19,15 @@ pub(super) fn is_captured(reset: &Reset) -> bool {
 /// Causes that packets prove: by the peer's timestamp or TTL, or by another reset of the connection.
 const PROVED_BY_PACKETS: [&str; 3] = ["aftermath", "connection-refused", "peer-aborted"];
 
-/// How sure a rule is of a captured reset: what the kernel's state would prove, packets make likely.
-pub(super) fn confidence(code: &str, confidence: CauseConfidence) -> CauseConfidence {
+/// How sure a rule is of a captured reset: what the kernel's state would prove, packets make likely; and what rests on half of a
+/// connection, or on a part of it that does not show whether there are timestamps, is a guess.
+pub(super) fn confidence(reset: &Reset, code: &str, confidence: CauseConfidence) -> CauseConfidence {
+    let socket = reset.socket.as_ref().filter(|socket| !matches!(socket.state.0, tcp::SYN_SENT | tcp::TIME_WAIT));
+    let lacks = socket.is_some_and(|socket| {
+        socket.bytes_sent.is_none() || socket.bytes_received.is_none() || reset.internals.timestamps.is_none()
+    });
     match confidence {
+        _ if lacks => CauseConfidence::Guess,
         CauseConfidence::Certain if !PROVED_BY_PACKETS.contains(&code) => CauseConfidence::Likely,
         other => other,
     }

@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn what_was_written_can_be_replayed() {
         let resets = vec![reset("10.0.0.1", Direction::Received), reset("10.0.0.2", Direction::Received)];
-        let mut capture = Capture::new(Cursor::new(written(resets)), Vec::new(), 1).expect("a capture");
+        let mut capture = Capture::new(Cursor::new(written(resets)), Vec::new(), 1, false).expect("a capture");
         let mut count = 0;
         while let Some(record) = capture.next_record() {
             assert!(matches!(record, Captured::Reset(_)));

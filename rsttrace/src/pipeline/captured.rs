@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::{
     processor::{Output, Processor, Wanted},
     rediagnose::{Recorded, stages},
@@ -27,6 +29,18 @@ impl CapturedChain {
         self.processor.release_held(reset.internals.ktime_ns, out);
         self.processor.diagnose_recorded(&mut reset);
         self.processor.finish_recorded(Arc::new(reset), out);
+    }
+
+    /// Emits those that need not wait any longer at this time.
+    pub(crate) fn release_before(&mut self, time: Timestamp, out: &mut impl Output) {
+        if self.is_waiting() {
+            self.processor.release_held(u64::try_from(time.as_nanosecond()).unwrap_or(0), out);
+        }
+    }
+
+    /// Whether a reset waits for the other end of its connection.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.processor.held_deadline_ns().is_some()
     }
 
     /// Emits what is left at the end.

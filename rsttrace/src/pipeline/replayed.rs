@@ -41,6 +41,10 @@ const BATCHES_AHEAD: usize = 4;
 /// Longest time for which lines wait for others: those of a pipe come one by one.
 const BATCH_TIME: Duration = Duration::from_millis(100);
 
+/// Time without lines after which a reset of a capture waits no longer for the other end's record: a pipe may have nothing more for
+/// a long time.
+const QUIET_TIME: Duration = Duration::from_millis(100);
+
 /// What is replayed, and how.
 pub(crate) struct Replay {
     /// The inputs.
@@ -153,8 +157,13 @@ impl Replay {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
                 batch = batches.recv() => batch,
+                () = tokio::time::sleep(QUIET_TIME), if chain.captured.is_waiting() => Some(Vec::new()),
             };
             let is_last = batch.is_none();
+            if batch.as_ref().is_some_and(Vec::is_empty) {
+                // The other end's record would have come by now.
+                chain.captured.finish(&mut counted);
+            }
             for line in batch.unwrap_or_default() {
                 if let Some(report) = &mut counted.results.report {
                     match &line {
@@ -185,6 +194,7 @@ impl Replay {
                 break;
             }
         }
+        chain.captured.finish(&mut counted);
         let inputs = ended.try_recv().ok();
         let Counted { results, span } = counted;
         let outputs = outputs.map_or_else(|| open(&output, &span), Ok)?;
@@ -201,6 +211,7 @@ impl Replay {
         let is_damaged = inputs.as_ref().is_some_and(Inputs::is_damaged);
         let degraded = inputs.as_ref().map(Inputs::degraded).unwrap_or_default();
         let gaps = inputs.as_ref().map(Inputs::gaps).unwrap_or_default();
+        said.extend(inputs.iter().flat_map(Inputs::remarks).map(str::to_owned));
         let origin = report.map(|origin| ReportOrigin { notes: said, gaps, is_damaged, ..origin });
         let report = finish(outputs, results, &span, &output, &diagnosis, degraded, origin).await?;
         Ok(Replayed { report, is_damaged })
@@ -242,6 +253,7 @@ enum RecordedChain {
 impl Chain {
     /// Takes a line.
     fn take(&mut self, line: Line, counted: &mut Counted) {
+        self.captured.release_before(line.time(), counted);
         match (&mut self.recorded, line) {
             (_, Line::Captured(reset)) => self.captured.take(*reset, counted),
             (RecordedChain::Rediagnosis(rediagnosis), Line::Header(header)) => rediagnosis.header(&header, counted),

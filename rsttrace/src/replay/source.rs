@@ -110,10 +110,11 @@ enum OpenContents {
 impl OpenFile {
     /// Begins to read a file. `number` is one that no other capture of the run has.
     fn new(path: PathBuf, contents: Contents, view: &CaptureView, number: u64) -> io::Result<Self> {
+        let is_pipe = !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
         let contents = match contents {
             Contents::Lines(lines) => OpenContents::Lines(lines, 0),
             Contents::Capture(reader) => {
-                OpenContents::Capture(Box::new(Capture::new(reader, view.hosts.clone(), number)?))
+                OpenContents::Capture(Box::new(Capture::new(reader, view.hosts.clone(), number, is_pipe)?))
             }
         };
         Ok(Self { path, contents })

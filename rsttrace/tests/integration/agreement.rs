@@ -86,6 +86,8 @@ fn code(record: &Reset) -> &str {
 #[track_caller]
 fn compare(live: &Reset, captured: Option<&Reset>) {
     let direction = live["direction"].as_str().unwrap_or_default().to_owned();
+    // A packet filter may have dropped it before the wire, and not the answers to what the peer sent afterwards.
+    let captured = captured.filter(|captured| live["provoked_by"].is_null() == captured["provoked_by"].is_null());
     let of_capture = captured.map_or("(not on the wire)", code);
     *CAUSES.lock().unwrap().entry((direction, code(live).to_owned(), of_capture.to_owned())).or_default() += 1;
     let Some(captured) = captured else {
