@@ -220,9 +220,9 @@ impl Followed {
                 self.half_mut(from).handshake_ttl = Some(segment.ttl);
             }
         }
-        let other_data_ns = self.half(to).taken_ns;
+        let (other_data_ns, window) = (self.half(to).taken_ns, self.half(to).window);
         let half = self.half_mut(from);
-        half.send(segment, other_data_ns);
+        half.send(segment, other_data_ns, window);
         half.remember(segment);
         if self.half(to).fin_end.is_none() {
             self.half_mut(from).take_all();

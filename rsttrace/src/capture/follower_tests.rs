@@ -311,6 +311,14 @@ fn new_connections_on_the_same_ports_are_new() {
 }
 
 #[test]
+fn what_is_far_ahead_is_not_of_the_connection() {
+    let mut wire = Wire::seen_from(&[2]);
+    wire.handshake().exchange().send(down(ACK, 201 + (1 << 29), 101, 0)).send(up(RST, 101, 0, 0));
+    let socket = wire.only_reset().socket.as_ref().expect("one");
+    assert_eq!((socket.bytes_sent, socket.unacked_bytes), (Some(200), Some(0)));
+}
+
+#[test]
 fn keep_alive_probes_are_no_data() {
     let mut wire = Wire::seen_from(&[1]);
     wire.handshake().exchange();

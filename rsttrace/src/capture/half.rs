@@ -8,6 +8,8 @@ use super::tcp_segment::TcpSegment;
 const COPY_MAX_NS: u64 = 5_000_000;
 /// Longest time by which an acknowledgement follows data that were sent with it, nanoseconds.
 const ACKNOWLEDGEMENT_NS: u64 = 10_000_000;
+/// Least distance from the acknowledged data at which a segment is far ahead, bytes.
+const AHEAD_MIN: u32 = 1 << 20;
 /// Segments of each end that are remembered: those that a reset may answer.
 const RECENT: usize = 4;
 
@@ -200,8 +202,9 @@ impl Half {
         })
     }
 
-    /// Takes a segment of this end, other than a reset; `other_data_ns` is when the other end last sent data that this one took.
-    pub(super) fn send(&mut self, segment: &TcpSegment, other_data_ns: Option<u64>) {
+    /// Takes a segment of this end, other than a reset; `other_data_ns` is when the other end last sent data that this one took,
+    /// `window` the window that it offers, where both are known.
+    pub(super) fn send(&mut self, segment: &TcpSegment, other_data_ns: Option<u64>, window: Option<u32>) {
         self.ttl = Some(segment.ttl);
         self.timestamps = segment.has_timestamp().or(self.timestamps);
         self.has_agreed |= !segment.has(tcp_flag::SYN) && segment.has_timestamp() == Some(true);
@@ -219,7 +222,9 @@ impl Half {
             let scale = self.window_scale.map(|scale| u32::from(segment.window) << scale);
             self.window = scale;
         }
-        self.send_data(segment, other_data_ns);
+        if !self.is_far_ahead(segment, window) {
+            self.send_data(segment, other_data_ns);
+        }
         if segment.has(tcp_flag::FIN) && self.fin_end.is_none() {
             self.fin_end = Some(segment.end());
             self.fin_ns = Some(segment.time_ns);
@@ -238,6 +243,13 @@ impl Half {
         let next = segment.seq.wrapping_add(1);
         (self.has_base, self.next, self.acked) = (true, next, next);
         self.round_trip.awaited = Some((next, segment.time_ns));
+    }
+
+    /// Whether a segment lies beyond everything that the other end would take: it is forged, or of another connection. Data that were
+    /// not captured do not lead there, since their acknowledgements move what is known to be sent.
+    fn is_far_ahead(&self, segment: &TcpSegment, window: Option<u32>) -> bool {
+        let limit = window.map(|window| window.saturating_mul(2).max(AHEAD_MIN));
+        limit.is_some_and(|limit| is_after(segment.seq, self.next) && segment.seq.wrapping_sub(self.acked) > limit)
     }
 
     fn send_data(&mut self, segment: &TcpSegment, other_data_ns: Option<u64>) {

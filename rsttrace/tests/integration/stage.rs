@@ -58,11 +58,6 @@ impl Stage {
         Self { transport, netns, tape: Cell::new((!host::is_guest()).then(Tape::start)) }
     }
 
-    /// Compares no capture with the records: the scenario forges segments, which the kernel ignores and a capture cannot tell.
-    pub(crate) fn forges(&self) {
-        drop(self.tape.take());
-    }
-
     /// Buffer that rsttrace uses here.
     pub(crate) const fn transport(&self) -> Transport {
         self.transport

@@ -208,7 +208,6 @@ impl Invalid {
 /// A segment outside of the window is INVALID to a masquerading router: it is not translated, and the router's own
 /// stack resets the server's live connection.
 pub(crate) fn invalid_segment_kills_a_connection(stage: &Stage) {
-    stage.forges();
     let Invalid { chain, mut pair, at_router, wire, tracer, _of_router } = Invalid::send(stage, false, |_| {});
     pair.server.wait_error("s", "ECONNRESET");
 
