@@ -131,9 +131,9 @@ impl Replay {
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         let needs = needs_of_sinks(&output.sink);
         if is_last {
-            sandbox::enter_reader(needs)
+            sandbox::enter_reader(needs);
         } else {
-            sandbox::drop_capabilities_of_reader(needs)
+            sandbox::drop_capabilities_of_reader(needs);
         }
         let (mut batches, mut ended) = read_ahead(inputs)?;
         let recorded = if rediagnose {
