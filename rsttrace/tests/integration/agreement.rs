@@ -46,10 +46,21 @@ pub(crate) fn check(tape: Tape, local: &str, live: &[&Reset]) {
     let captured = by_key(&captured.iter().collect::<Vec<_>>());
     for (key, live) in by_key(live) {
         let of_capture = captured.get(&key).map(Vec::as_slice).unwrap_or_default();
-        for (place, live) in live.iter().enumerate() {
-            compare(live, of_capture.get(place).copied());
+        for live in live {
+            // Ports are used again, and records do not come in the order of their events: the nearest one is the same reset.
+            let apart = |captured: &&&Reset| time_ns(live).abs_diff(time_ns(captured));
+            let nearest = of_capture.iter().min_by_key(apart).filter(|captured| apart(captured) <= SAME_NS);
+            compare(live, nearest.copied());
         }
     }
+}
+
+/// Longest time between the hook and the capture of one reset, nanoseconds.
+const SAME_NS: u128 = 50_000_000;
+
+fn time_ns(record: &Reset) -> i128 {
+    let time: jiff::Timestamp = record["time"].as_str().expect("a time").parse().expect("a time");
+    time.as_nanosecond()
 }
 
 fn by_key<'a>(records: &[&'a Reset]) -> BTreeMap<Key, Vec<&'a Reset>> {
@@ -140,10 +151,10 @@ fn agrees(live: &Reset, captured: &Reset) -> bool {
         return true;
     }
     if !live.is_sent() {
-        // The live record may have its cause from the sender's, which knows the process; the capture may know the TTL.
-        let of_unknown_sender =
-            ["peer-aborted", "peer-restarted", "peer-lost-state", "path-lost-state", "injected"].contains(&of_capture);
-        return !live["other_end"].is_null() || of_unknown_sender;
+        // Either record may have its cause from the sender's, which knows the process; the capture may know the TTL. A refusal and
+        // the reset of a connection are told apart by both.
+        let is_refusal = |code: &str| ["connection-refused", "refused-by-firewall"].contains(&code);
+        return is_refusal(code(live)) == is_refusal(of_capture);
     }
     // What the process did, and what the kernel knew of a connection that is over.
     if live["provoked_by"].is_null() {
