@@ -4,6 +4,8 @@
 //! text beside it. `RSTTRACE_BLESS=1` writes it anew.
 #![expect(clippy::expect_used, reason = "what fails here fails the test")]
 
+mod runs;
+
 use std::{
     env, fs,
     io::{Read as _, Write as _},
@@ -14,36 +16,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
 
-/// Result of a run.
-struct Ended {
-    status: Option<i32>,
-    out: Vec<u8>,
-    error: String,
-}
-
-impl Ended {
-    fn text(&self) -> &str {
-        std::str::from_utf8(&self.out).expect("UTF-8")
-    }
-}
-
-fn run_from(input: &[u8], arguments: &[&str]) -> Ended {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
-        .args(arguments)
-        .env("TZ", "UTC")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut to = child.stdin.take().expect("a pipe");
-    let input = input.to_vec();
-    let feeder = std::thread::spawn(move || drop(to.write_all(&input)));
-    let output = child.wait_with_output().expect("it ends");
-    feeder.join().expect("it was fed");
-    let error = String::from_utf8(output.stderr).expect("UTF-8");
-    Ended { status: output.status.code(), out: output.stdout, error }
-}
+use self::runs::{Ended, run_from};
 
 fn run(arguments: &[&str]) -> Ended {
     run_from(b"", arguments)
@@ -74,7 +47,7 @@ fn real_captures_are_told_as_they_were() {
         assert_eq!(ended.status, Some(0), "{}", ended.error);
         let name = capture.file_name().and_then(|name| name.to_str()).expect("a name");
         let said = ended.error.replace(text(&capture), name);
-        let told = format!("{}\n{said}", ended.text());
+        let told = format!("{}\n{said}", ended.out);
         let expected = capture.with_extension("txt");
         if env::var_os("RSTTRACE_BLESS").is_some() {
             fs::write(&expected, &told).expect("it is written");
@@ -90,7 +63,7 @@ fn every_way_to_the_same_packets_gives_the_same_records() {
     let json = |input: &[u8], path: &str| {
         let ended = run_from(input, &["replay", "--quiet", "--no-summary", "--output", "json", path]);
         assert_eq!(ended.status, Some(0), "{}", ended.error);
-        ended.text().to_owned()
+        ended.out
     };
     let plain = json(b"", text(&path));
     assert_eq!(plain.lines().count(), 1, "{plain}");
@@ -104,12 +77,12 @@ fn every_way_to_the_same_packets_gives_the_same_records() {
     // What is exported of it is a recording, which is told and diagnosed again as the capture is.
     let exported = run(&["export", text(&path)]);
     assert_eq!(exported.status, Some(0), "{}", exported.error);
-    assert_eq!(json(&exported.out, "-"), plain);
+    assert_eq!(json(&exported.bytes, "-"), plain);
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("exported.jsonl");
-    fs::write(&file, &exported.out).expect("it is written");
+    fs::write(&file, &exported.bytes).expect("it is written");
     let again = run(&["replay", "--quiet", "--no-summary", "--output", "json", "--rediagnose", text(&file)]);
-    assert_eq!((again.status, again.text()), (Some(0), plain.as_str()), "{}", again.error);
+    assert_eq!((again.status, again.out.as_str()), (Some(0), plain.as_str()), "{}", again.error);
 }
 
 #[test]
@@ -117,16 +90,16 @@ fn perspective_can_be_given() {
     let path = capture("race-nginx-socket-c");
     let replay = |arguments: &[&str]| run(&[&["replay", "--no-summary", text(&path)], arguments].concat());
     let inferred = replay(&[]);
-    assert!(inferred.text().contains("RECV") && inferred.error.contains("marks as sent"), "{}", inferred.error);
+    assert!(inferred.out.contains("RECV") && inferred.error.contains("marks as sent"), "{}", inferred.error);
     // `RECV LOCAL < PEER`.
-    let peer = inferred.text().split_whitespace().nth(4).expect("a peer");
+    let peer = inferred.out.split_whitespace().nth(4).expect("a peer");
     let address = peer.rsplit_once(':').expect("a port").0.to_owned();
     let server = replay(&["--local", &address]);
-    assert!(server.text().contains(" SENT "), "{}", server.text());
+    assert!(server.out.contains(" SENT "), "{}", server.out);
     let both = replay(&["--local", "198.18.0.0/15"]);
-    assert!(both.text().contains(" SENT ") && both.text().contains(" RECV "), "{}", both.text());
+    assert!(both.out.contains(" SENT ") && both.out.contains(" RECV "), "{}", both.out);
     let neither = replay(&["--local", "192.0.2.0/24"]);
-    assert_eq!(neither.text(), "");
+    assert_eq!(neither.out, "");
     assert!(neither.error.contains("2 resets were between other hosts than --local names"), "{}", neither.error);
 }
 
@@ -189,12 +162,12 @@ fn a_capture_is_exported_as_packets_and_as_a_table() {
     let path = capture("race-nginx-socket-c");
     let exported = run(&["export", "--format", "pcapng", text(&path)]);
     assert_eq!(exported.status, Some(0), "{}", exported.error);
-    let comment = String::from_utf8_lossy(&exported.out);
+    let comment = &exported.out;
     assert!(comment.contains("reset received from") && comment.contains("keepalive-race"), "{comment}");
-    let again = run_from(&exported.out, &["replay", "--no-summary", "-"]);
-    assert_eq!(again.text().lines().count(), 1, "{}", again.error);
+    let again = run_from(&exported.bytes, &["replay", "--no-summary", "-"]);
+    assert_eq!(again.out.lines().count(), 1, "{}", again.error);
     let table = run(&["export", "--format", "csv", text(&path)]);
-    assert_eq!(table.text().lines().count(), 2, "{}", table.text());
+    assert_eq!(table.out.lines().count(), 2, "{}", table.out);
     let anonymous = run(&["export", "--format", "pcapng", "--anonymize", text(&path)]);
-    assert!(!String::from_utf8_lossy(&anonymous.out).contains("198.1"), "an address is left");
+    assert!(!anonymous.out.contains("198.1"), "an address is left");
 }

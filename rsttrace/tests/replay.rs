@@ -1,6 +1,9 @@
 //! `rsttrace replay` over files, without root. The records are those of the golden test, whose JSON is known.
 #![expect(clippy::expect_used, reason = "what fails here fails the test")]
 
+#[expect(dead_code, reason = "what is printed is text here")]
+mod runs;
+
 use std::{
     fs,
     io::Write as _,
@@ -11,34 +14,14 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
 
+use self::runs::{Ended, run_from};
+
 /// JSON of the golden records, a line each.
 const RECORDS: &str = include_str!("golden/json.txt");
 
-/// Result of a run.
-struct Ended {
-    status: Option<i32>,
-    out: String,
-    error: String,
-}
-
 /// Runs `rsttrace replay` with these arguments, and `input` on standard input.
 fn replay_from(input: &[u8], arguments: &[&str]) -> Ended {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
-        .arg("replay")
-        .args(arguments)
-        .env("TZ", "UTC")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut to = child.stdin.take().expect("a pipe");
-    let input = input.to_vec();
-    let feeder = std::thread::spawn(move || drop(to.write_all(&input)));
-    let output = child.wait_with_output().expect("it ends");
-    feeder.join().expect("it was fed");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    Ended { status: output.status.code(), out: text(output.stdout), error: text(output.stderr) }
+    run_from(input, &[&["replay"], arguments].concat())
 }
 
 fn replay(arguments: &[&str]) -> Ended {

@@ -1,32 +1,20 @@
 //! `rsttrace report` over files, without root: forms, refusals, and inputs that strangers have written.
 #![expect(clippy::expect_used, reason = "what fails here fails the test")]
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-};
+#[expect(dead_code, reason = "what is printed is text here")]
+mod runs;
+
+use std::fs;
 
 use serde_json::{Value, json};
+
+use self::runs::{Ended, run_from};
 
 /// JSON of the golden records, a line each.
 const RECORDS: &str = include_str!("golden/json.txt");
 
-/// Result of a run.
-struct Ended {
-    status: Option<i32>,
-    out: String,
-    error: String,
-}
-
 fn run(arguments: &[&str]) -> Ended {
-    let output = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
-        .args(arguments)
-        .env("TZ", "UTC")
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    Ended { status: output.status.code(), out: text(output.stdout), error: text(output.stderr) }
+    run_from(b"", arguments)
 }
 
 /// Golden resets as incidents of their own, a second apart, changed by a function of their number.

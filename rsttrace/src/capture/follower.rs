@@ -147,16 +147,13 @@ impl Following<'_> {
         connection.take_attempt(segment);
         let from = connection.sender(segment);
         let to = from.other();
-        let sent = sent_as(connection, from, segment);
         let copies_max = connection.half(from).copies_max.max(connection.half(to).copies_max);
         if connection.half_mut(from).is_copied_reset(segment, copies_max) {
             self.counts.copies += 1;
             return;
         }
         connection.half_mut(from).remember(segment);
-        if let Sent::Answer(Some(_)) = &sent {
-            mark_answered(connection, from, segment);
-        }
+        let sent = sent_as(connection, from, segment);
         self.counts.resets += 1;
         let is_host = |end| self.perspective.is_host(connection.endpoint(end).address);
         let is_other = !is_host(from) && !is_host(to);
@@ -200,21 +197,11 @@ fn end(connection: &mut Followed, from: End, sent: &Sent, segment: &TcpSegment) 
 /// How the end came to send a reset: one with an acknowledgement is that of a socket, unless it acknowledges a segment that had
 /// none itself (RFC 9293, 3.10.7.1).
 fn sent_as(connection: &mut Followed, from: End, reset: &TcpSegment) -> Sent {
-    let other = connection.half_mut(from.other());
-    if !reset.has(tcp_flag::ACK) {
-        return Sent::Answer(other.find_answered(|segment| answers(reset, segment)).map(|segment| *segment));
-    }
-    if reset.seq == 0
-        && let Some(provoking) = other.find_answered(|segment| answers(reset, segment))
-    {
-        return Sent::Answer(Some(*provoking));
-    }
-    Sent::Active
-}
-
-fn mark_answered(connection: &mut Followed, from: End, reset: &TcpSegment) {
-    if let Some(provoking) = connection.half_mut(from.other()).find_answered(|segment| answers(reset, segment)) {
-        provoking.is_answered = true;
+    let may_be_answer = !reset.has(tcp_flag::ACK) || reset.seq == 0;
+    let answered = || connection.half_mut(from.other()).answer(|segment| answers(reset, segment));
+    match may_be_answer.then(answered).flatten() {
+        None if reset.has(tcp_flag::ACK) => Sent::Active,
+        answered => Sent::Answer(answered),
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) struct SentSegment {
     id: Option<u16>,
     timestamp: Option<(u32, u32)>,
     /// Whether a reset has answered it.
-    pub(super) is_answered: bool,
+    is_answered: bool,
     /// Copies of it that were captured.
     copies: u8,
 }
@@ -191,15 +191,17 @@ impl Half {
         self.sent = self.sent.wrapping_add(1);
     }
 
-    /// The remembered segment that a reset most probably answers: the newest one for which this holds and that no reset has
-    /// answered yet, rather one with data than an acknowledgement right behind it.
-    pub(super) fn find_answered(&mut self, is_it: impl Fn(&SentSegment) -> bool) -> Option<&mut SentSegment> {
+    /// The remembered segment that a reset most probably answers, which is answered from here on: the newest one for which this
+    /// holds and that no reset has answered yet, rather one with data than an acknowledgement right behind it.
+    pub(super) fn answer(&mut self, is_it: impl Fn(&SentSegment) -> bool) -> Option<SentSegment> {
         let is_candidate = |segment: &&mut SentSegment| segment.time_ns != 0 && is_it(segment);
-        self.recent.iter_mut().filter(is_candidate).max_by_key(|segment| {
+        let answered = self.recent.iter_mut().filter(is_candidate).max_by_key(|segment| {
             let is_acknowledgement = segment.length == 0 && segment.flags & (tcp_flag::SYN | tcp_flag::FIN) == 0;
             let advantage = if is_acknowledgement { 0 } else { ACKNOWLEDGEMENT_NS };
             (!segment.is_answered, segment.time_ns + advantage)
-        })
+        })?;
+        answered.is_answered = true;
+        Some(*answered)
     }
 
     /// Takes a segment of this end, other than a reset; `other_data_ns` is when the other end last sent data that this one took,
@@ -218,13 +220,13 @@ impl Half {
             (self.has_base, self.next, self.acked) = (true, segment.seq, segment.seq);
         }
         self.is_seen = true;
+        if self.is_far_ahead(segment, window) {
+            return;
+        }
         if !segment.has(tcp_flag::SYN) {
-            let scale = self.window_scale.map(|scale| u32::from(segment.window) << scale);
-            self.window = scale;
+            self.window = self.window_scale.map(|scale| u32::from(segment.window) << scale);
         }
-        if !self.is_far_ahead(segment, window) {
-            self.send_data(segment, other_data_ns);
-        }
+        self.send_data(segment, other_data_ns);
         if segment.has(tcp_flag::FIN) && self.fin_end.is_none() {
             self.fin_end = Some(segment.end());
             self.fin_ns = Some(segment.time_ns);

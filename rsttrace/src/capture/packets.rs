@@ -27,13 +27,16 @@ const SECTION_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// Code of an option with the flags of a packet, of which the lowest two bits are its direction.
 const FLAGS_OPTION: OptionCode = OptionCode(2);
 const NS_PER_S: u64 = 1_000_000_000;
+/// Latest time that is told, nanoseconds since 1970: in the year 2262. A clock that is set to a later one is at fault, and sums of
+/// times stay within their type.
+const TIME_MAX_NS: u64 = i64::MAX.cast_unsigned();
 
 /// One captured packet.
 #[derive(Debug, Default)]
 pub struct RawPacket {
     /// Number in the file, from 1 on, as other tools count them.
     pub number: u64,
-    /// Time of capture, nanoseconds since 1970 (UTC).
+    /// Time of capture, nanoseconds since 1970 (UTC), at most [`TIME_MAX_NS`].
     pub time_ns: u64,
     /// What the data begin with.
     pub link: LinkType,
@@ -331,7 +334,7 @@ impl Interface {
 impl RawPacket {
     fn set(&mut self, time_ns: u64, link: LinkType, data: &[u8], length: u32) {
         self.number += 1;
-        self.time_ns = time_ns;
+        self.time_ns = time_ns.min(TIME_MAX_NS);
         self.link = link;
         self.data.clear();
         self.data.extend_from_slice(data.get(..HEADER_BYTES).unwrap_or(data));

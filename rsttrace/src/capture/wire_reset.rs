@@ -225,7 +225,8 @@ impl WireReset<'_> {
     /// The socket of this end, as far as it shows on the wire.
     fn socket(&self, state: u8) -> Socket {
         let (own, other) = (self.own(), self.other());
-        let unacked_bytes = own.unacked_bytes();
+        // Without the other end's packets nothing shows what it has acknowledged.
+        let unacked_bytes = own.unacked_bytes().filter(|_| other.is_seen);
         // What is not in flight, and may be sent, has been sent.
         let is_all_sent = own.fin_end.is_some() || unacked_bytes == Some(0) && other.window != Some(0);
         Socket {

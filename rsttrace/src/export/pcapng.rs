@@ -43,14 +43,12 @@ const REBUILT: &str = "Headers rebuilt from a record of rsttrace; fields that it
 /// Writer of a capture.
 pub(crate) struct PcapngWriter<W> {
     out: W,
-    /// Blocks of the long format.
-    blocks: Box<dyn Formatter>,
     has_begun: bool,
 }
 
 impl<W: Write> PcapngWriter<W> {
     pub(crate) fn new(out: W) -> Self {
-        Self { out, blocks: block_formatter(), has_begun: false }
+        Self { out, has_begun: false }
     }
 
     /// Writes a record as a packet; records of other types have none. Fails where writing fails.
@@ -59,10 +57,10 @@ impl<W: Write> PcapngWriter<W> {
         let Record::Reset(reset) = record else { return Ok(()) };
         let packet = packet(reset);
         let mut block = Vec::new();
-        // Each block stands alone.
-        self.blocks = block_formatter();
-        self.blocks.write(record, &mut block)?;
-        self.blocks.flush(u64::MAX, &mut block)?;
+        // One that has written nothing yet: each block stands alone.
+        let mut formatter = block_formatter();
+        formatter.write(record, &mut block)?;
+        formatter.flush(u64::MAX, &mut block)?;
         let comment = format!("{}\n\n{REBUILT}", String::from_utf8_lossy(&block).trim_end());
 
         let mut body = Vec::with_capacity(packet.len() + comment.len() + 64);

@@ -31,6 +31,9 @@ pub struct TimeRange {
     pub until: Option<Timestamp>,
 }
 
+/// Name of standard input in messages.
+const STANDARD_INPUT: &str = "standard input";
+
 /// How packet captures are read.
 #[derive(Clone, Debug, Default)]
 pub struct CaptureView {
@@ -110,7 +113,9 @@ enum OpenContents {
 impl OpenFile {
     /// Begins to read a file. `number` is one that no other capture of the run has.
     fn new(path: PathBuf, contents: Contents, view: &CaptureView, number: u64) -> io::Result<Self> {
-        let is_pipe = !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+        let of_standard_input = path.as_os_str() == STANDARD_INPUT;
+        let metadata = fs::metadata(if of_standard_input { Path::new("/dev/stdin") } else { &path });
+        let is_pipe = !metadata.is_ok_and(|metadata| metadata.is_file());
         let contents = match contents {
             Contents::Lines(lines) => OpenContents::Lines(lines, 0),
             Contents::Capture(reader) => {
@@ -176,7 +181,7 @@ impl Inputs {
                 input.files = segments(path, range).map_err(failed)?.into();
             } else {
                 let (name, contents) = if path.as_os_str() == "-" {
-                    ("standard input".into(), Contents::of(io::stdin()))
+                    (STANDARD_INPUT.into(), Contents::of(io::stdin()))
                 } else {
                     (path.clone(), Contents::open(path))
                 };

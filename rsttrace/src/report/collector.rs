@@ -15,9 +15,7 @@ use super::{
     time_bins::{Merge, TimeBins},
 };
 use crate::{
-    model::{
-        CounterCoverage, Direction, Endpoint, Fault, Mark, Record, RecordingHeader, Reset, Role, internals::Ending,
-    },
+    model::{CounterCoverage, Direction, Endpoint, Fault, Mark, Record, RecordingHeader, Reset, Role},
     summary::{heavy_hitters::HeavyHitters, patterns},
 };
 
@@ -68,9 +66,7 @@ pub(super) enum PeerKey {
 
 impl PeerKey {
     pub(super) fn of(reset: &Reset) -> Self {
-        let role = reset.socket.as_ref().and_then(|socket| socket.role);
-        let role = role.or_else(|| reset.internals.ending.as_ref().and_then(Ending::role));
-        match role {
+        match reset.role() {
             Some(Role::Client) => Self::Service(reset.peer.end()),
             _ => Self::Client(reset.peer.address, reset.local.port),
         }

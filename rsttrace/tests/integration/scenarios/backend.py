@@ -65,6 +65,12 @@ def serve(settings):
         with lock, open(settings["out"], "a") as out:
             out.writelines(lines)
 
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request, client_address):
+            # Clients refuse certificates, and have theirs refused: that is what is tested.
+            if not isinstance(sys.exc_info()[1], (OSError, ssl.SSLError)):
+                super().handle_error(request, client_address)
+
     class Http(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -131,7 +137,7 @@ def serve(settings):
         else:
             server.add_insecure_port(address)
         server.start()
-    http = ThreadingHTTPServer(("0.0.0.0", settings["http"]), Http)
+    http = Server(("0.0.0.0", settings["http"]), Http)
     if is_secure:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(settings["cert"], settings["key"])

@@ -14,7 +14,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{refuse, sink};
+use super::{AT_ONCE, refuse, reset_many, sink, wait_for_empty_queues};
 use crate::{
     child::Guard,
     host::{self, Lack},
@@ -131,9 +131,8 @@ fn certificates(authority: &Authority) -> String {
 /// Over TLS with client certificates and headers, by HTTP and gRPC, compressed or not: a backend gets every record, once and in
 /// order. `RSTTRACE_RECORDS=100000` runs it with more, and prints the cost.
 pub(crate) fn backend_gets_every_record_over_tls(stage: &Stage) {
-    const BURST: usize = 1_000;
     let wanted = std::env::var("RSTTRACE_RECORDS").ok().map(|records| records.parse::<usize>().unwrap());
-    let records = wanted.unwrap_or(2_000).next_multiple_of(BURST);
+    let records = wanted.unwrap_or(2_000).next_multiple_of(AT_ONCE);
     let authority = Authority::new();
     let backend = Backend::secure(&authority, json!({}));
     let ways = [("https", "none"), ("https", "gzip"), ("grpcs", "none"), ("grpcs", "gzip")];
@@ -150,17 +149,8 @@ pub(crate) fn backend_gets_every_record_over_tls(stage: &Stage) {
     let mut arguments = [&ONE_CLIENT[..], &["--sink-queue", "200000", "--metrics", "9477"]].concat();
     arguments.extend(specs.iter().flat_map(|spec| ["--sink", spec]));
     let mut tracer = stage.trace_here(&arguments);
-    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
-    for burst in 1..=records / BURST {
-        let server_end = server.listen("l", V4, 4096);
-        client.tell(format_args!("burst {server_end} {BURST}"));
-        tracer.expect((burst * BURST).try_into().unwrap());
-    }
-    wait_until("empty queues", || {
-        let (_, text) = http_get("127.0.0.1:9477", "/metrics").unwrap();
-        let waiting = text.lines().filter(|line| line.starts_with("rsttrace_sink_waiting_records{"));
-        waiting.filter(|line| line.ends_with(" 0")).count() == specs.len() + 1
-    });
+    reset_many(&mut tracer, records);
+    wait_for_empty_queues(specs.len() + 1);
     let costs = cpu_times(tracer.pid());
     let run = tracer.finish();
     assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);

@@ -60,6 +60,30 @@ impl Tail {
     }
 }
 
+/// Connections that are reset at once: those of one listener that no process accepts.
+const AT_ONCE: usize = 1_000;
+
+/// Resets this many connections, a multiple of [`AT_ONCE`], and waits for their records on standard output.
+fn reset_many(tracer: &mut Tracer, connections: usize) {
+    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
+    for burst in 1..=connections / AT_ONCE {
+        // A new listener each time: no process accepts, and all of them do not fit into one queue.
+        let server_end = server.listen("l", V4, 4096);
+        client.tell(format_args!("burst {server_end} {AT_ONCE}"));
+        tracer.expect((burst * AT_ONCE).try_into().unwrap());
+    }
+}
+
+/// Waits until nothing waits in the queue of any of this many outputs.
+fn wait_for_empty_queues(outputs: usize) {
+    wait_until("empty queues", || {
+        let (_, text) = http_get("127.0.0.1:9477", "/metrics").unwrap();
+        let waiting: Vec<&str> =
+            text.lines().filter(|line| line.starts_with("rsttrace_sink_waiting_records{")).collect();
+        waiting.len() == outputs && waiting.iter().all(|line| line.ends_with(" 0"))
+    });
+}
+
 /// Makes this many refused connections, and waits for their records.
 fn refuse(tracer: &mut Tracer, connections: u64) {
     let mut client = Puppet::start("the-client");
@@ -252,9 +276,8 @@ pub(crate) fn syslog_tls_shows_a_certificate(stage: &Stage) {
 /// This many records through each sink, concurrently: each gets every record, once. `RSTTRACE_RECORDS=100000` runs it
 /// with more, and prints the cost.
 pub(crate) fn each_sink_gets_every_record(stage: &Stage) {
-    const BURST: usize = 1_000;
     let wanted = std::env::var("RSTTRACE_RECORDS").ok().map(|records| records.parse::<usize>().unwrap());
-    let records = wanted.unwrap_or(2_000).next_multiple_of(BURST);
+    let records = wanted.unwrap_or(2_000).next_multiple_of(AT_ONCE);
     let (journal, rsyslog, collector) = (Journal::start(), Rsyslog::start(), Collector::start(0));
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("records");
@@ -270,19 +293,8 @@ pub(crate) fn each_sink_gets_every_record(stage: &Stage) {
         arguments.extend(["--sink", spec]);
     }
     let mut tracer = stage.trace_here(&arguments);
-    let (mut server, mut client) = (Puppet::start("the-server"), Puppet::start("the-client"));
-    for burst in 1..=records / BURST {
-        // A new listener each time: no process accepts, and all of them do not fit into one queue.
-        let server_end = server.listen("l", V4, 4096);
-        client.tell(format_args!("burst {server_end} {BURST}"));
-        tracer.expect((burst * BURST).try_into().unwrap());
-    }
-    wait_until("empty queues", || {
-        let (_, text) = http_get("127.0.0.1:9477", "/metrics").unwrap();
-        let waiting: Vec<&str> =
-            text.lines().filter(|line| line.starts_with("rsttrace_sink_waiting_records{")).collect();
-        waiting.len() == specs.len() + 1 && waiting.iter().all(|line| line.ends_with(" 0"))
-    });
+    reset_many(&mut tracer, records);
+    wait_for_empty_queues(specs.len() + 1);
     let costs = cpu_times(tracer.pid());
     let run = tracer.finish();
     assert_eq!((run.total(), run.lost), (records as u64, 0));

@@ -1,0 +1,176 @@
+//! Options of the subcommands that read what was recorded or captured.
+
+use std::path::PathBuf;
+
+use clap::{Arg, Args, ValueEnum};
+use ipnet::IpNet;
+
+use super::{
+    OutputOptions,
+    option_values::{check_cause, reworded},
+};
+use crate::{
+    model::{FilterOptions, parse_network},
+    report::ReportFormat,
+};
+
+/// Times that are read of what was recorded.
+#[derive(Clone, Debug, Args)]
+pub struct TimeOptions {
+    /// Show only what was at this time or later: 14:03 (of this day), '2026-11-28 08:00', RFC 3339, yesterday, or 10m
+    /// for ten minutes ago
+    #[arg(long, value_name = "WHEN", help_heading = "Times")]
+    pub since: Option<String>,
+    /// Show only what was before this time, in the forms of --since
+    #[arg(long, value_name = "WHEN", help_heading = "Times")]
+    pub until: Option<String>,
+}
+
+/// Options of `replay`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_args(of_replay))]
+pub struct ReplayOptions {
+    /// Directory of a recording, file of JSON lines, packet capture (pcap, pcapng; all also compressed: .zst, .gz), or - for
+    /// standard input
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// Captures.
+    #[command(flatten)]
+    pub captures: CaptureOptions,
+    /// Times.
+    #[command(flatten)]
+    pub times: TimeOptions,
+    /// Filters.
+    #[command(flatten)]
+    pub filters: FilterOptions,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputOptions,
+    /// Diagnose again, by the rules of this version, from the facts that a recording has
+    #[arg(long, help_heading = "Diagnosis")]
+    pub rediagnose: bool,
+    /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones
+    #[arg(long, value_name = "FILE", help_heading = "Diagnosis")]
+    pub timeouts: Option<PathBuf>,
+    /// Read additional hints for programs of your own from a TOML file, for --rediagnose
+    #[arg(long, value_name = "FILE", requires = "rediagnose", help_heading = "Diagnosis")]
+    pub hints: Option<PathBuf>,
+}
+
+/// How packet captures are read.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Packet captures")]
+pub struct CaptureOptions {
+    /// Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that
+    /// most of the connections share]
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = parse_network)]
+    pub local: Vec<IpNet>,
+    /// Show also resets of captures that ended no connection: too late, or with numbers that no system takes
+    #[arg(long)]
+    pub ignored: bool,
+}
+
+/// Time zone of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportZone {
+    /// The local time zone (TZ)
+    Local,
+    /// UTC
+    Utc,
+}
+
+/// Options of `report`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_args(check_cause))]
+pub struct ReportOptions {
+    /// Directory of a recording, file of JSON lines, packet capture (pcap, pcapng; all also compressed: .zst, .gz), or - for
+    /// standard input
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// Captures.
+    #[command(flatten)]
+    pub captures: CaptureOptions,
+    // Names of their own: completions go by them, and those of the output of records have other values.
+    /// Write the report to this file [default: standard output]
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Set the format [default: that of FILE's extension (.md, .svg), or html]
+    #[arg(long = "format", value_enum, value_name = "FORMAT")]
+    pub report_format: Option<ReportFormat>,
+    /// Compare two inputs, the first from before a change and the second from after it
+    #[arg(long)]
+    pub compare: bool,
+    /// Set the time zone of the report
+    #[arg(long = "time", value_enum, value_name = "ZONE", default_value_t = ReportZone::Local)]
+    pub zone: ReportZone,
+    /// Print only warnings and errors on standard error
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Times.
+    #[command(flatten)]
+    pub times: TimeOptions,
+    /// Filters.
+    #[command(flatten)]
+    pub filters: FilterOptions,
+    /// Diagnose again, by the rules of this version, from the facts that a recording has
+    #[arg(long, help_heading = "Diagnosis")]
+    pub rediagnose: bool,
+    /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones
+    #[arg(long, value_name = "FILE", help_heading = "Diagnosis")]
+    pub timeouts: Option<PathBuf>,
+    /// Read additional hints for programs of your own from a TOML file, for --rediagnose
+    #[arg(long, value_name = "FILE", requires = "rediagnose", help_heading = "Diagnosis")]
+    pub hints: Option<PathBuf>,
+}
+
+/// Formats of `export`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// JSON lines as in a recording, which can be replayed and diagnosed again
+    Json,
+    /// A table of the resets, with a row of titles (RFC 4180)
+    Csv,
+    /// A packet capture for Wireshark and tcpdump: each reset as a packet, with its block of --output long as the comment
+    Pcapng,
+}
+
+/// Options of `export`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_args(of_export))]
+pub struct ExportOptions {
+    /// Directory of a recording, file of JSON lines, packet capture (pcap, pcapng; all also compressed: .zst, .gz), or - for
+    /// standard input
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// Captures.
+    #[command(flatten)]
+    pub captures: CaptureOptions,
+    /// Set the format on standard output
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ExportFormat::Json)]
+    pub format: ExportFormat,
+    /// Replace addresses, names and command lines by pseudonyms (not names of well-known programs); ports, PIDs and times stay
+    #[arg(long)]
+    pub anonymize: bool,
+    /// Times.
+    #[command(flatten)]
+    pub times: TimeOptions,
+    /// Filters.
+    #[command(flatten)]
+    pub filters: FilterOptions,
+}
+
+/// Adapts an option that a live run shares with `export`: help says that it exports.
+pub(super) fn of_export(argument: Arg) -> Arg {
+    reworded(check_cause(argument), &[("Show only", "Export only"), ("Hide", "Do not export")])
+}
+
+/// Adapts an option that a live run shares with `replay`: help hides what `replay` refuses.
+pub(super) fn of_replay(argument: Arg) -> Arg {
+    let argument = check_cause(argument);
+    match argument.get_id().as_str() {
+        "metrics" | "metrics_config" | "metrics_peers" | "summary_interval" => argument.hide(true),
+        "quiet" => argument
+            .help("Print only warnings and errors on standard error: of the summary only the table of --group-by"),
+        _ => argument,
+    }
+}
