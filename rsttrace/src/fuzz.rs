@@ -164,7 +164,9 @@ pub fn capture(data: &[u8]) {
             Captured::Ignored(record) => ignored.push(Record::Ignored(Arc::from(record))),
         }
     }
-    assert!(capture.notes().iter().all(|note| !note.contains('\n')) && !capture.remark().is_empty());
+    let (_, carried) = capture.end();
+    let said = || carried.remarks().into_iter().chain(carried.notes());
+    assert!(said().all(|one| !one.contains('\n')) && said().next().is_some());
     let mut exported = Vec::new();
     let mut writer = PcapngWriter::new(&mut exported);
     for record in testing::captured(resets, &Diagnosis::default()).iter().chain(&ignored) {
@@ -178,7 +180,7 @@ pub fn capture(data: &[u8]) {
     let again = Capture::new(Cursor::new(exported), Vec::new(), 1, false);
     assert!(again.is_ok_and(|mut again| {
         while again.next_record().is_some() {}
-        again.into_error().is_none()
+        again.end().0.is_none()
     }));
 }
 

@@ -153,15 +153,45 @@ fn a_torn_compressed_file_gives_what_it_has() {
 }
 
 #[test]
+fn what_comes_behind_a_damaged_frame_is_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let lines: Vec<&str> = RECORDS.lines().take(30).collect();
+    let mut frames = Vec::new();
+    for (number, part) in lines.chunks(10).enumerate() {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("a vector");
+        encoder.include_checksum(true).expect("a parameter");
+        encoder.write_all(format!("{}\n", part.join("\n")).as_bytes()).expect("a vector");
+        let mut frame = encoder.finish().expect("a vector");
+        if number == 1 {
+            let middle = frame.len() / 2;
+            frame[middle..middle + 40].fill(0xff);
+        }
+        frames.extend(frame);
+    }
+    let path = file(&directory, "damaged.jsonl.zst", frames);
+    let ended = replay(&[&path, "-o", "json", "--no-summary"]);
+    assert_eq!(ended.status, Some(1), "{}", ended.error);
+    let note = format!("{path}: 1 damaged part of it was left out; its records are missing");
+    assert!(ended.error.contains(&note), "{}", ended.error);
+    let whole = expected(|_| true);
+    let is_of = |range: std::ops::Range<usize>| whole[range].iter().all(|line| ended.out.contains(line));
+    assert!(is_of(0..10) && is_of(20..30), "{}", ended.error);
+}
+
+#[test]
 fn inputs_that_are_none_are_told() {
     let directory = tempfile::tempdir().expect("a directory");
     let empty = file(&directory, "empty", "");
     let capture = file(&directory, "x.pcap", [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0]);
     let text = file(&directory, "text", "hello\nworld\n");
     let own = directory.path().to_str().expect("UTF-8");
+    let nothing = directory.path().join("nothing");
+    fs::create_dir(&nothing).expect("a directory");
+    let nothing = nothing.to_str().expect("UTF-8");
     for (arguments, status, said) in [
         (vec!["/nonexistent"], 2, "cannot read /nonexistent: No such file"),
-        (vec![own], 2, "the directory has no recording"),
+        (vec![own], 1, "x.pcap: its header is cut off; what comes after it in this file is missing"),
+        (vec![nothing], 2, "the directory has neither a recording"),
         (vec![capture.as_str()], 2, "its header is cut off"),
         (vec![text.as_str()], 2, "nothing to replay: 2 lines were skipped"),
         (vec![empty.as_str()], 0, "0 resets"),

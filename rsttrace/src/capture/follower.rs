@@ -8,8 +8,9 @@ use rsttrace_common::abi::{tcp, tcp_flag};
 use super::{
     followed::{End, Followed},
     half::{SentSegment, is_after},
-    perspective::Perspective,
+    perspective::{Inference, Perspective},
     tcp_segment::TcpSegment,
+    vantage::{Handshake, Vantage},
     wire_reset::{Sent, WireReset},
 };
 use crate::model::{Endpoint, Ignored, Reset};
@@ -63,6 +64,7 @@ pub struct Follower {
     /// Time of the last segment, nanoseconds since 1970.
     last_ns: u64,
     counts: FollowedCounts,
+    vantage: Vantage,
 }
 
 impl Follower {
@@ -76,6 +78,7 @@ impl Follower {
             capture,
             last_ns: 0,
             counts: FollowedCounts::default(),
+            vantage: Vantage::default(),
         }
     }
 
@@ -84,9 +87,25 @@ impl Follower {
         &self.perspective
     }
 
+    /// Changes which host is this one.
+    pub fn look_from(&mut self, perspective: Perspective) {
+        self.perspective = perspective;
+    }
+
+    /// Time of the last segment, nanoseconds since 1970; 0 before the first.
+    pub const fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
     /// What was followed so far.
     pub const fn counts(&self) -> &FollowedCounts {
         &self.counts
+    }
+
+    /// Where it was captured, as a sentence without a stop; empty where that does not show.
+    pub fn vantage(&self) -> String {
+        let is_marked = matches!(self.perspective, Perspective::Inferred { by: Inference::Direction, .. });
+        self.vantage.describe(is_marked)
     }
 
     /// Takes the next segment, and hands on the records that it makes: none, or up to two where both ends are this host's.
@@ -95,8 +114,12 @@ impl Follower {
         self.counts.disordered += u64::from(segment.time_ns < self.last_ns);
         self.last_ns = segment.time_ns;
         let key = (segment.from.min(segment.to), segment.from.max(segment.to));
-        let mut following =
-            Following { perspective: &self.perspective, counts: &mut self.counts, capture: self.capture };
+        let mut following = Following {
+            perspective: &self.perspective,
+            counts: &mut self.counts,
+            vantage: &mut self.vantage,
+            capture: self.capture,
+        };
         let Some(connection) = self.open.get_mut(&key) else {
             // One that was closed may be opened again, or hear what comes late.
             let mut connection = self.closed.pop(&key).unwrap_or_else(|| Box::new(Followed::new(key.0, key.1)));
@@ -126,6 +149,7 @@ impl Follower {
 struct Following<'a> {
     perspective: &'a Perspective,
     counts: &'a mut FollowedCounts,
+    vantage: &'a mut Vantage,
     capture: u64,
 }
 
@@ -137,8 +161,25 @@ impl Following<'_> {
         let from = connection.sender(segment);
         if connection.half_mut(from).is_copy(segment) {
             self.counts.copies += 1;
-        } else {
-            connection.take(segment);
+            return;
+        }
+        let was_established = connection.established_ns.is_some();
+        connection.take(segment);
+        if !was_established && connection.established_ns.is_some() {
+            self.observe_handshake(connection);
+        }
+    }
+
+    /// Takes what a handshake shows of the place of capture, where one of its ends is this host.
+    fn observe_handshake(&mut self, connection: &Followed) {
+        let is_host = |end| self.perspective.is_host(connection.endpoint(end).address);
+        let host = match (is_host(End::A), is_host(End::B)) {
+            (true, false) => End::A,
+            (false, true) => End::B,
+            _ => return,
+        };
+        if let Some(handshake) = Handshake::of(connection, host) {
+            self.vantage.observe(handshake);
         }
     }
 

@@ -13,6 +13,7 @@ mod link_layer;
 mod packets;
 mod perspective;
 mod tcp_segment;
+mod vantage;
 mod wire_reset;
 
 use std::{
@@ -47,10 +48,18 @@ struct LeftOut {
     link: Option<i32>,
 }
 
+/// What one file of a capture hands on to the next: its open connections, and what was counted.
+pub struct Carried {
+    follower: Follower,
+    left_out: LeftOut,
+}
+
 /// A capture that is read and followed.
 pub struct Capture {
     packets: Packets,
     follower: Option<Follower>,
+    /// What the file before it has handed on.
+    carried: Option<Follower>,
     hosts: Vec<IpNet>,
     number: u64,
     /// Whether more of it is still to come: it is decided at the first reset which host is this one.
@@ -70,6 +79,7 @@ impl Capture {
         Ok(Self {
             packets: Packets::new(input)?,
             follower: None,
+            carried: None,
             hosts,
             number,
             is_pipe,
@@ -80,7 +90,7 @@ impl Capture {
         })
     }
 
-    /// The next record; `None` at the end, and after an error ([`Self::into_error`]). Blocks until it is there.
+    /// The next record; `None` at the end, and after an error ([`Self::end`]). Blocks until it is there.
     pub fn next_record(&mut self) -> Option<Captured> {
         loop {
             if let Some(record) = self.records.pop_front() {
@@ -103,49 +113,36 @@ impl Capture {
         !self.records.is_empty() || !self.ahead.is_empty()
     }
 
-    /// Why it could not be read to its end.
-    pub fn into_error(self) -> Option<CaptureError> {
-        self.error
+    /// Goes on with the connections of the file before it. To be called before the first record is read.
+    pub fn go_on_with(&mut self, before: Carried) {
+        (self.carried, self.left_out) = (Some(before.follower), before.left_out);
     }
 
-    /// How it was read, in a sentence: what there was in it, and which host is this one.
-    pub fn remark(&self) -> String {
-        let (resets, segments) =
-            self.follower.as_ref().map_or((0, 0), |follower| (follower.counts().resets, follower.counts().segments));
-        let packets = self.left_out.packets;
-        let mut remark = format!(
-            "{packets} packet{}, {segments} of TCP, {resets} reset{}",
-            if packets == 1 { "" } else { "s" },
-            if resets == 1 { "" } else { "s" }
-        );
-        match self.follower.as_ref().map(|follower| follower.perspective().to_string()) {
-            Some(perspective) if !perspective.is_empty() && segments > 0 => {
-                remark.push_str("; ");
-                remark.push_str(&perspective);
-            }
-            _ => {}
+    /// Time of the first packet of TCP, nanoseconds since 1970; `None` where there is none. Blocks until it is there.
+    pub fn first_ns(&mut self) -> Option<u64> {
+        let segment = self.ahead.front().copied().or_else(|| self.next_segment())?;
+        if self.ahead.is_empty() {
+            self.ahead.push_back(segment);
         }
-        remark
+        Some(segment.time_ns)
     }
 
-    /// What of it was left out or looks incomplete, one sentence each.
-    pub fn notes(&self) -> Vec<String> {
-        let counts = self.follower.as_ref().map(|follower| follower.counts().to_string());
-        let notes = [counts.unwrap_or_default(), self.left_out.to_string()];
-        notes.into_iter().filter(|note| !note.is_empty()).collect()
-    }
-
-    /// Whether no packet of it could be read.
-    pub fn is_foreign(&self) -> bool {
-        self.left_out.packets > 0 && self.left_out.links == self.left_out.packets
+    /// Why it could not be read to its end, and what a file that goes on with it needs.
+    pub fn end(mut self) -> (Option<CaptureError>, Carried) {
+        let follower = self.follower.take().unwrap_or_else(|| self.begin());
+        (self.error, Carried { follower, left_out: self.left_out })
     }
 
     /// Decides which host is this one.
     fn begin(&mut self) -> Follower {
-        if !self.hosts.is_empty() {
+        if self.carried.is_none() && !self.hosts.is_empty() {
             return Follower::new(Perspective::Given(std::mem::take(&mut self.hosts)), self.number);
         }
+        if let Some(carried) = self.carried.take_if(|carried| !carried.perspective().has_others()) {
+            return carried;
+        }
         let mut finder = PerspectiveFinder::default();
+        self.ahead.iter().for_each(|segment| finder.observe(segment));
         while self.ahead.len() < READ_AHEAD
             && let Some(segment) = self.next_segment()
         {
@@ -155,7 +152,13 @@ impl Capture {
                 break;
             }
         }
-        Follower::new(finder.conclude(), self.number)
+        let Some(mut carried) = self.carried.take() else { return Follower::new(finder.conclude(), self.number) };
+        let is_host = |address| carried.perspective().is_host(address);
+        let is_seen = self.ahead.iter().any(|segment| is_host(segment.from.address) || is_host(segment.to.address));
+        if !is_seen && !self.ahead.is_empty() {
+            carried.look_from(finder.conclude());
+        }
+        carried
     }
 
     fn next_segment(&mut self) -> Option<TcpSegment> {
@@ -173,6 +176,44 @@ impl Capture {
                 Err(why) => self.left_out.count(why),
             }
         }
+    }
+}
+
+impl Carried {
+    /// Time of the last packet of TCP, nanoseconds since 1970; 0 where there was none.
+    pub fn last_ns(&self) -> u64 {
+        self.follower.last_ns()
+    }
+
+    /// How it was read, in sentences: what there was in it and which host is this one; where it was captured.
+    pub fn remarks(&self) -> Vec<String> {
+        let (resets, segments) = (self.follower.counts().resets, self.follower.counts().segments);
+        let packets = self.left_out.packets;
+        let mut remark = format!(
+            "{packets} packet{}, {segments} of TCP, {resets} reset{}",
+            if packets == 1 { "" } else { "s" },
+            if resets == 1 { "" } else { "s" }
+        );
+        if segments == 0 {
+            return vec![remark];
+        }
+        let perspective = self.follower.perspective().to_string();
+        if !perspective.is_empty() {
+            remark.push_str("; ");
+            remark.push_str(&perspective);
+        }
+        [remark, self.follower.vantage()].into_iter().filter(|remark| !remark.is_empty()).collect()
+    }
+
+    /// What of it was left out or looks incomplete, one sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let notes = [self.follower.counts().to_string(), self.left_out.to_string()];
+        notes.into_iter().filter(|note| !note.is_empty()).collect()
+    }
+
+    /// Whether no packet of it could be read.
+    pub fn is_foreign(&self) -> bool {
+        self.left_out.packets > 0 && self.left_out.links == self.left_out.packets
     }
 }
 

@@ -10,7 +10,10 @@ use super::{
     timeouts::Timeouts,
 };
 use crate::{
-    model::{AFTERMATH, CauseConfidence, Direction, Evidence, Fault, OTHER_END_HERE, Reset, Role, Sender},
+    model::{
+        AFTERMATH, CauseConfidence, Direction, Evidence, Fault, Hook, OTHER_END_CAPTURED, OTHER_END_HERE, Reset, Role,
+        Sender,
+    },
     util::{human_duration, sanitize},
 };
 
@@ -309,6 +312,10 @@ fn relayed_from(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
 /// load with both ends here, every record has it.
 pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
     let Some(other) = &reset.other_end else { return };
+    if reset.hook == Hook::Capture {
+        let other = other.cause;
+        return tell_captured_end(reset, other, evidence);
+    }
     let mut pid = itoa::Buffer::new();
     let process = match &other.process {
         Some(process) => [&*process.comm, "[", pid.format(process.pid), "]"],
@@ -342,6 +349,21 @@ pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
                 evidence.push("a rule of this host redirected the connection, which never left it");
             }
         }
+    }
+}
+
+/// Appends what the other end of a captured connection says: it may be on any host, and its process is not known.
+fn tell_captured_end(reset: &mut Reset, other: &'static str, evidence: &mut Evidence) {
+    if reset.direction == Direction::Sent {
+        return evidence.push_parts([OTHER_END_CAPTURED, "it received the reset"]);
+    }
+    evidence.push_parts([OTHER_END_CAPTURED, "it sent the reset, ", other]);
+    if reset.cause.fault != Fault::None
+        && other != AFTERMATH
+        && let Some(spec) = catalogue::find_in(other, Direction::Sent)
+    {
+        let advice = reset.internals.advice_of_sender.unwrap_or(spec.advice);
+        reset.cause.advice = format!("At the other end, {}: {advice}", reset.peer.address).into();
     }
 }
 

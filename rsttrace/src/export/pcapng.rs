@@ -304,7 +304,7 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 2);
-        assert!(capture.into_error().is_none());
+        assert!(capture.end().0.is_none());
         // A capture without packets is one all the same.
         assert!(
             Packets::new(Cursor::new(written(Vec::new()))).expect("a capture").next_packet().expect("whole").is_none()

@@ -16,8 +16,8 @@ use super::{Formatter, TextOptions, unapplied_line};
 use crate::{
     model::Record,
     model::{
-        AFTERMATH, CauseConfidence, Container, Direction, Endpoint, Hook, IncidentRole, OTHER_END_HERE, OtherEnd,
-        OwnerConfidence, Pod, Reset, Socket,
+        AFTERMATH, CauseConfidence, Container, Direction, Endpoint, Hook, IncidentRole, OTHER_END_CAPTURED,
+        OTHER_END_HERE, OtherEnd, OwnerConfidence, Pod, Reset, Socket,
     },
     util::{
         human_duration,
@@ -185,7 +185,9 @@ impl LongFormatter {
         }
         // That of an aftermath says nothing new, and the block names the other end.
         if reset.cause.code != AFTERMATH {
-            for evidence in reset.cause.evidence.lines().filter(|line| !line.starts_with(OTHER_END_HERE)) {
+            let tells_other_end =
+                |line: &&str| line.starts_with(OTHER_END_HERE) || line.starts_with(OTHER_END_CAPTURED);
+            for evidence in reset.cause.evidence.lines().filter(|line| !tells_other_end(line)) {
                 row(out, "", &Sanitized(evidence))?;
             }
         }

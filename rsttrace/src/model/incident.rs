@@ -15,6 +15,9 @@ pub const AFTERMATH: &str = "aftermath";
 /// Beginning of the line of evidence on the other end.
 pub const OTHER_END_HERE: &str = "the other end is on this host: ";
 
+/// Beginning of that line where both ends were captured, whichever hosts they are on.
+pub const OTHER_END_CAPTURED: &str = "the other end was captured too: ";
+
 /// Part that a reset has in its incident.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

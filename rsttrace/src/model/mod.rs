@@ -26,7 +26,7 @@ pub use self::{
     cause::{Cause, CauseConfidence, Evidence, Fault, Sender},
     filter::{FilterOptions, PortRange, names, parse_network},
     group::{GroupField, GroupRow, GroupTable},
-    incident::{AFTERMATH, IncidentRole, OTHER_END_HERE, OtherEnd, OtherProcess, RelayedReset},
+    incident::{AFTERMATH, IncidentRole, OTHER_END_CAPTURED, OTHER_END_HERE, OtherEnd, OtherProcess, RelayedReset},
     recording::{ClockState, Mark, RECORDING_FORMAT, RecordingContext, RecordingHeader},
     reset::{
         Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet, Peer,

@@ -8,12 +8,11 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 use memchr::memchr;
-use zstd::stream::read::Decoder;
+
+use super::zstd_frames::{Damage, ZstdFrames};
 
 /// Longest line, bytes, without its newline. A record has some two kilobytes, and a command line of up to 128 KiB.
 const LINE_MAX: usize = 1 << 20;
-/// Largest window of zstd that is accepted, as a power of two: 128 MiB. The recorder's frames have one of 256 KiB.
-const WINDOW_LOG_MAX: u32 = 27;
 /// Bytes that tell the kind of a file.
 const MAGIC_BYTES: usize = 4;
 
@@ -74,19 +73,22 @@ impl Contents {
     /// Reads from anything. Blocks and fails as its first reads do.
     pub(super) fn of(input: impl Read + Send + 'static) -> io::Result<Self> {
         let (kind, whole) = sniff(input)?;
+        let damage = Damage::default();
         let decoded: Box<dyn Read + Send> = match kind {
-            FileKind::Plain => return Ok(Self::Lines(Lines::new(Box::new(BufReader::with_capacity(1 << 16, whole))))),
+            FileKind::Plain => {
+                return Ok(Self::Lines(Lines::new(Box::new(BufReader::with_capacity(1 << 16, whole)), damage)));
+            }
             FileKind::Capture => return Ok(Self::Capture(Box::new(BufReader::with_capacity(1 << 16, whole)))),
             FileKind::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, whole))),
-            FileKind::Zstd => {
-                let mut decoder = Decoder::with_buffer(BufReader::with_capacity(1 << 16, whole))?;
-                decoder.window_log_max(WINDOW_LOG_MAX)?;
-                Box::new(decoder)
-            }
+            FileKind::Zstd => Box::new(ZstdFrames::new(whole, damage.clone())?),
         };
         let (kind, whole) = sniff(decoded)?;
         let reader = Box::new(BufReader::with_capacity(1 << 16, whole));
-        Ok(if kind == FileKind::Capture { Self::Capture(reader) } else { Self::Lines(Lines::new(reader)) })
+        if kind == FileKind::Capture {
+            damage.ends_the_file();
+            return Ok(Self::Capture(reader));
+        }
+        Ok(Self::Lines(Lines::new(reader, damage)))
     }
 }
 
@@ -106,11 +108,17 @@ pub(super) struct Lines {
     line: Vec<u8>,
     /// Bytes that were read ahead of the line.
     buffered: usize,
+    damage: Damage,
 }
 
 impl Lines {
-    fn new(reader: Box<dyn BufRead + Send>) -> Self {
-        Self { reader, line: Vec::new(), buffered: 0 }
+    fn new(reader: Box<dyn BufRead + Send>, damage: Damage) -> Self {
+        Self { reader, line: Vec::new(), buffered: 0, damage }
+    }
+
+    /// Places so far at which a part of the file could not be decompressed, and is missing.
+    pub(super) fn damaged_places(&self) -> u64 {
+        self.damage.places()
     }
 
     /// Whether a line can be had without reading from the input, as far as that is known.

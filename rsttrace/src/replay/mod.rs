@@ -3,11 +3,14 @@
 //!
 //! Whatever is read was written by strangers: lines are bounded, what is not understood is counted and skipped.
 
+mod capture_files;
 mod continuity;
+mod directory;
 mod lines;
 mod moment;
 mod parse;
 mod source;
+mod zstd_frames;
 
 pub use self::{
     continuity::Continuity,

@@ -7,19 +7,19 @@ use std::{
     sync::Arc,
 };
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
-
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use super::{
+    capture_files::{EndedCapture, FilesBefore, WaitingCapture, preceding},
     continuity::Continuity,
+    directory::Directory,
     lines::{Contents, Lines, ReadLine},
     parse::{Line, LineError, parse_line},
 };
 use crate::{
     capture::{Capture, CaptureError, Captured},
     model::Record,
-    util::segment_name,
 };
 
 /// Times that are read.
@@ -73,6 +73,17 @@ impl fmt::Display for InputError {
 
 impl std::error::Error for InputError {}
 
+/// A sentence on a file that could not be read on.
+fn broken_off(path: PathBuf, error: io::Error) -> String {
+    format!("{}; what comes after it in this file is missing", InputError { path, error })
+}
+
+/// A sentence on a file of which this many parts could not be decompressed.
+fn damaged(path: &Path, places: u64) -> String {
+    let (parts, were, their) = if places == 1 { ("part", "was", "its") } else { ("parts", "were", "their") };
+    format!("{}: {places} damaged {parts} of it {were} left out; {their} records are missing", path.display())
+}
+
 /// Lines that were skipped.
 #[derive(Debug, Default)]
 pub(super) struct Skipped {
@@ -95,6 +106,11 @@ impl Skipped {
             count => format!("{count} lines were skipped; the first: {first}"),
         })
     }
+}
+
+/// A time in nanoseconds since 1970.
+fn time_of(ns: u64) -> Timestamp {
+    Timestamp::from_nanosecond(ns.into()).unwrap_or(Timestamp::MAX)
 }
 
 /// A file that is read.
@@ -140,6 +156,12 @@ struct Input {
     /// Files that are not open yet, the oldest first.
     files: VecDeque<PathBuf>,
     open: Option<OpenFile>,
+    /// The capture that is to be read from the time of its first packet on.
+    waiting: Option<WaitingCapture>,
+    /// The files that the open capture goes on with.
+    before: Option<FilesBefore>,
+    /// The capture that has been read.
+    ended: Option<EndedCapture>,
     /// The line that comes next, where it has been read already.
     next: Option<Line>,
     continuity: Continuity,
@@ -157,50 +179,74 @@ pub struct Inputs {
     skipped: Skipped,
     /// Lines that were understood.
     understood: u64,
-    /// Errors of reading in the middle of a file.
-    errors: Vec<InputError>,
+    /// Sentences on what could not be read.
+    errors: Vec<String>,
 }
 
 impl Inputs {
-    /// Opens inputs: a file, a directory of segments, or `-` for standard input. Blocks until the first bytes of each can be
-    /// read. Fails where one cannot be read, and for a directory without segments.
+    /// Opens inputs: a file, a directory of segments or of captures, or `-` for standard input. Blocks until the first bytes of each
+    /// can be read. Fails where one cannot be read, and for a directory with neither.
     pub fn open(paths: &[PathBuf], range: TimeRange, view: CaptureView) -> Result<Self, InputError> {
-        let mut inputs = Vec::new();
-        for (number, path) in (1..).zip(paths) {
-            let failed = |error| InputError { path: path.clone(), error };
-            let mut input = Input {
-                number,
-                files: VecDeque::new(),
-                open: None,
-                next: None,
-                continuity: Continuity::default(),
-                notes: Vec::new(),
-                remarks: Vec::new(),
-            };
-            if path.as_os_str() != "-" && fs::metadata(path).map_err(failed)?.is_dir() {
-                input.files = segments(path, range).map_err(failed)?.into();
-            } else {
-                let (name, contents) = if path.as_os_str() == "-" {
-                    (STANDARD_INPUT.into(), Contents::of(io::stdin()))
-                } else {
-                    (path.clone(), Contents::open(path))
-                };
-                let contents = contents.map_err(failed)?;
-                input.open = Some(OpenFile::new(name, contents, &view, number).map_err(failed)?);
-            }
-            inputs.push(input);
+        let mut inputs =
+            Self { all: Vec::new(), range, view, skipped: Skipped::default(), understood: 0, errors: Vec::new() };
+        for path in paths {
+            inputs.add(path).map_err(|error| InputError { path: path.clone(), error })?;
         }
-        Ok(Self { all: inputs, range, view, skipped: Skipped::default(), understood: 0, errors: Vec::new() })
+        Ok(inputs)
+    }
+
+    fn add(&mut self, path: &Path) -> io::Result<()> {
+        if path.as_os_str() != "-" && fs::metadata(path)?.is_dir() {
+            match Directory::open(path, self.range)? {
+                Directory::Segments(files) => {
+                    self.all.push(Input { files: files.into(), ..Input::new(self.all.len()) })
+                }
+                // A capture program may just have begun one of them.
+                Directory::Captures(files) => {
+                    for file in files {
+                        let added = Contents::open(&file).and_then(|contents| self.add_file(&file, contents));
+                        self.errors.extend(added.err().map(|error| broken_off(file, error)));
+                    }
+                }
+            }
+            return Ok(());
+        }
+        if path.as_os_str() == "-" {
+            self.add_file(Path::new(STANDARD_INPUT), Contents::of(io::stdin())?)
+        } else {
+            self.add_file(path, Contents::open(path)?)
+        }
+    }
+
+    /// Adds a file as an input of its own. Fails where it is no capture although it begins as one.
+    fn add_file(&mut self, path: &Path, contents: Contents) -> io::Result<()> {
+        let mut input = Input::new(self.all.len());
+        let mut file = OpenFile::new(path.to_owned(), contents, &self.view, input.number)?;
+        match &mut file.contents {
+            // It is opened again when its time has come.
+            OpenContents::Capture(capture) if fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) => {
+                let first_ns = capture.first_ns().unwrap_or(0);
+                input.waiting = Some(WaitingCapture { path: path.to_owned(), first_ns });
+            }
+            OpenContents::Lines(..) | OpenContents::Capture(_) => input.open = Some(file),
+        }
+        self.all.push(input);
+        Ok(())
     }
 
     /// Whether the next line can be had without waiting for it, as far as that is known.
     pub fn has_more_at_once(&self) -> bool {
-        self.all.iter().all(|input| input.next.is_some() || input.open.as_ref().is_none_or(OpenFile::has_buffered))
+        let is_ready = |input: &Input| match &input.open {
+            _ if input.next.is_some() => true,
+            Some(file) => file.has_buffered(),
+            None => input.waiting.is_none(),
+        };
+        self.all.iter().all(is_ready)
     }
 
     /// What has to be said of the inputs at their end, one line each.
     pub fn notes(&self) -> Vec<String> {
-        let errors = self.errors.iter().map(|error| format!("{error}; what comes after it in this file is missing"));
+        let errors = self.errors.iter().cloned();
         let continuity = self.all.iter().flat_map(|input| input.continuity.notes());
         let captures = self.all.iter().flat_map(|input| input.notes.iter().cloned());
         errors.chain(self.skipped.note()).chain(continuity).chain(captures).collect()
@@ -249,8 +295,19 @@ impl Iterator for Inputs {
                     self.understood += u64::from(input.next.is_some());
                 }
             }
-            let ahead = self.all.iter_mut().filter(|input| input.next.is_some());
-            let first = ahead.min_by_key(|input| input.next.as_ref().map(Line::time))?;
+            let ahead = self.all.iter_mut().filter_map(|input| Some((input.next_ns()?, input)));
+            let Some((_, first)) = ahead.min_by_key(|(time_ns, _)| *time_ns) else {
+                self.all.iter_mut().for_each(Input::keep_ended);
+                return None;
+            };
+            if let Some(waiting) = first.waiting.take() {
+                if self.range.is_over(time_of(waiting.first_ns)) {
+                    continue;
+                }
+                let number = first.number;
+                self.begin_capture(waiting, number);
+                continue;
+            }
             let line = first.next.take()?;
             match &line {
                 Line::Header(header) => first.continuity.header(header),
@@ -274,14 +331,71 @@ impl Iterator for Inputs {
     }
 }
 
+impl Inputs {
+    /// Begins to read a capture, with the connections of the one that it goes on with.
+    fn begin_capture(&mut self, waiting: WaitingCapture, number: u64) {
+        let WaitingCapture { path, first_ns } = waiting;
+        let before = preceding(self.all.iter_mut().map(|input| &mut input.ended), &path, first_ns);
+        let before = before.and_then(Option::take);
+        if self.all.iter().all(|input| input.waiting.is_none()) {
+            // None of the others is gone on with any more.
+            self.all.iter_mut().for_each(Input::keep_ended);
+        }
+        let opened =
+            Contents::open(&path).and_then(|contents| OpenFile::new(path.clone(), contents, &self.view, number));
+        let Some(input) = self.all.iter_mut().find(|input| input.number == number) else { return };
+        match opened {
+            Ok(mut file) => {
+                if let (OpenContents::Capture(capture), Some(before)) = (&mut file.contents, before) {
+                    let (files, carried) = before.hand_on();
+                    capture.go_on_with(carried);
+                    input.before = Some(files);
+                }
+                input.open = Some(file);
+            }
+            Err(error) => self.errors.push(broken_off(path, error)),
+        }
+    }
+}
+
 impl Input {
+    /// An input behind this many others.
+    fn new(others: usize) -> Self {
+        Self {
+            number: others as u64 + 1,
+            files: VecDeque::new(),
+            open: None,
+            waiting: None,
+            before: None,
+            ended: None,
+            next: None,
+            continuity: Continuity::default(),
+            notes: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+
+    /// Time of what comes next, nanoseconds since 1970: of the next line, or of the first packet of a capture that has not begun.
+    fn next_ns(&self) -> Option<i128> {
+        let waiting = self.waiting.as_ref().map(|waiting| i128::from(waiting.first_ns));
+        waiting.or_else(|| self.next.as_ref().map(|line| line.time().as_nanosecond()))
+    }
+
     /// Reads no further.
     fn end(&mut self) {
         (self.files, self.open) = (VecDeque::new(), None);
     }
 
+    /// Keeps what there is to say of a capture that nothing goes on with.
+    fn keep_ended(&mut self) {
+        if let Some(ended) = self.ended.take() {
+            self.remarks.extend(ended.remarks());
+            self.notes.extend(ended.notes());
+        }
+    }
+
     /// The next line that is understood, or record of a capture.
-    fn read(&mut self, view: &CaptureView, skipped: &mut Skipped, errors: &mut Vec<InputError>) -> Option<Line> {
+    fn read(&mut self, view: &CaptureView, skipped: &mut Skipped, errors: &mut Vec<String>) -> Option<Line> {
         loop {
             let Some(OpenFile { path, contents }) = &mut self.open else {
                 self.open_next(view, errors)?;
@@ -307,11 +421,19 @@ impl Input {
                 Ok(Some(ReadLine::Whole(line))) => parse_line(line),
                 Ok(Some(ReadLine::TooLong)) => Err(LineError::Foreign),
                 Ok(None) => {
+                    let places = lines.damaged_places();
+                    if places > 0 {
+                        errors.push(damaged(path, places));
+                    }
                     self.open = None;
                     continue;
                 }
                 Err(error) => {
-                    errors.push(InputError { path: path.clone(), error });
+                    let places = lines.damaged_places();
+                    if places > 0 {
+                        errors.push(damaged(path, places));
+                    }
+                    errors.push(broken_off(path.clone(), error));
                     self.open = None;
                     continue;
                 }
@@ -324,68 +446,34 @@ impl Input {
     }
 
     /// Opens the next file; `None` where there is none.
-    fn open_next(&mut self, view: &CaptureView, errors: &mut Vec<InputError>) -> Option<()> {
+    fn open_next(&mut self, view: &CaptureView, errors: &mut Vec<String>) -> Option<()> {
         let path = self.files.pop_front()?;
         // The recorder may have compressed or removed it since.
         let contents = Contents::open(&path)
             .or_else(|error| Contents::open(&path.with_extension("jsonl.zst")).map_err(|_compressed| error));
         match contents.and_then(|contents| OpenFile::new(path.clone(), contents, view, self.number)) {
             Ok(file) => self.open = Some(file),
-            Err(error) => errors.push(InputError { path, error }),
+            Err(error) => errors.push(broken_off(path, error)),
         }
         Some(())
     }
 
     /// Closes a capture, and keeps what there is to say of it.
-    fn end_capture(&mut self, skipped: &mut Skipped, errors: &mut Vec<InputError>) {
+    fn end_capture(&mut self, skipped: &mut Skipped, errors: &mut Vec<String>) {
         let Some(OpenFile { path, contents: OpenContents::Capture(capture) }) = self.open.take() else { return };
-        self.remarks.push(format!("{}: {}", path.display(), capture.remark()));
-        self.notes.extend(capture.notes().into_iter().map(|note| format!("{}: {note}", path.display())));
-        let is_foreign = capture.is_foreign();
-        match capture.into_error() {
+        let (error, carried) = capture.end();
+        let is_foreign = carried.is_foreign();
+        self.ended = Some(EndedCapture::new(path.clone(), self.before.take(), carried));
+        match error {
             // As by a capture program that was killed; the last packet is lost, as a recording's last line.
             Some(error @ CaptureError::CutOff { .. }) => self.notes.push(format!("{}: {error}", path.display())),
-            Some(CaptureError::Io(error)) => errors.push(InputError { path, error }),
+            Some(CaptureError::Io(error)) => errors.push(broken_off(path, error)),
             Some(error) => {
                 let error = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-                errors.push(InputError { path, error });
+                errors.push(broken_off(path, error));
             }
             None if is_foreign => skipped.add(&path, 1, "it has no packet of a link type that is read"),
             None => {}
         }
     }
-}
-
-/// The segments of a recording in the order of time, without those that end before the times begin. Fails where there are none.
-fn segments(directory: &Path, range: TimeRange) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let is_segment =
-            name.to_str().is_some_and(|name| segment_name::is_segment(name) && !segment_name::is_unfinished(name));
-        if is_segment && entry.file_type()?.is_file() {
-            found.push(entry.path());
-        }
-    }
-    if found.is_empty() {
-        let message = "the directory has no recording (no files named as 20261128T081500Z-HOST.jsonl)";
-        return Err(io::Error::new(io::ErrorKind::NotFound, message));
-    }
-    found.sort();
-    // A segment that was compressed in the middle of a crash is there twice.
-    found.dedup_by(|later, earlier| {
-        later.with_extension("") == *earlier && later.extension().is_some_and(|end| end == "zst")
-    });
-    // The next one begins where a segment ends.
-    let began = |path: &PathBuf| {
-        let stamp = path.file_name()?.to_str()?.get(..15)?;
-        Some(DateTime::strptime("%Y%m%dT%H%M%S", stamp).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp())
-    };
-    let begun: Vec<Option<Timestamp>> = found.iter().map(began).collect();
-    let is_over = |place: usize| match (begun.get(place + 1).copied().flatten(), range.since) {
-        (Some(next), Some(since)) => next < since,
-        _ => false,
-    };
-    Ok(found.into_iter().enumerate().filter(|(place, _)| !is_over(*place)).map(|(_, path)| path).collect())
 }

@@ -1,25 +1,27 @@
 //! Names of ports, from `/etc/services` of this host.
 
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, sync::LazyLock};
 
-/// Names of TCP ports. The file is read at the first lookup, once.
-#[derive(Debug, Default)]
+/// Names of all TCP ports in `/etc/services`, which is read at the first use, once a process.
+static SERVICES: LazyLock<HashMap<u16, String>> =
+    LazyLock::new(|| parse_services(&fs::read_to_string("/etc/services").unwrap_or_default()));
+
+/// Names of TCP ports.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ServiceNames {
-    services: Option<HashMap<u16, String>>,
+    is_empty: bool,
 }
 
 impl ServiceNames {
     /// No names: no file is read.
     pub(crate) fn none() -> Self {
-        Self { services: Some(HashMap::new()) }
+        Self { is_empty: true }
     }
 
-    /// Name of a TCP port in `/etc/services`; `None` where it has none, or the file cannot be read.
-    pub(crate) fn service(&mut self, port: u16) -> Option<&str> {
-        let services = self
-            .services
-            .get_or_insert_with(|| parse_services(&fs::read_to_string("/etc/services").unwrap_or_default()));
-        services.get(&port).map(String::as_str)
+    /// Name of a TCP port in `/etc/services`; `None` where it has none, or the file cannot be read. The first call of the process
+    /// reads the file.
+    pub(crate) fn service(self, port: u16) -> Option<&'static str> {
+        if self.is_empty { None } else { SERVICES.get(&port).map(String::as_str) }
     }
 }
 
