@@ -223,3 +223,17 @@ fn files_of_one_capture_are_one() {
     fs::remove_file(&names[1]).expect("it is there");
     assert_eq!(json(&[text(directory.path())]).status, Some(0));
 }
+
+#[test]
+fn options_without_effect_are_told() {
+    let path = capture("race-nginx-socket-c");
+    let said = |arguments: &[&str]| run(&[&["replay", "--no-summary"], arguments].concat()).error;
+    let error = said(&["--comm", "nginx", "--pid", "1", text(&path)]);
+    assert!(error.contains("--pid and --comm select no reset of a packet capture"), "{error}");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/json.txt");
+    assert!(said(&["--local", "10.0.0.0/8", golden]).contains("--local has no effect: no input is a packet capture"));
+    for arguments in [vec!["--local", "198.18.0.0/15", text(&path)], vec!["--comm", "nginx", golden]] {
+        let error = said(&arguments);
+        assert!(!error.contains("no effect") && !error.contains("select"), "{error}");
+    }
+}

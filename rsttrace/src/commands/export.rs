@@ -39,9 +39,10 @@ pub(crate) fn run(options: ExportOptions) -> Result<(), Failure> {
         return Err(Failure::usage("--format json takes one INPUT: its lines tell of one host"));
     }
     let range = replay::range(&times, &Zoned::now())?;
+    let view = replay::view(captures, &filters);
     let mut captured = CapturedChain::new(&Diagnosis::default(), RecordFilter::for_recording(filters.clone())?);
     let filter = RecordFilter::for_recording(filters)?;
-    let mut inputs = Inputs::open(&inputs, range, replay::view(captures)).map_err(Failure::usage)?;
+    let mut inputs = Inputs::open(&inputs, range, view).map_err(Failure::usage)?;
     sandbox::enter_reader(Requirements::default());
     let mut anonymizer = anonymize.then(Anonymizer::default);
     let out = BufWriter::new(io::stdout().lock());

@@ -8,6 +8,7 @@ use crate::{
     diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
     exit::Failure,
     filter::RecordFilter,
+    model::FilterOptions,
     pipeline::{
         captured::CapturedChain,
         replayed::{self, Replay},
@@ -37,6 +38,7 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
         return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
     }
     let diagnosis = Diagnosis::new(Timeouts::read(timeouts.as_deref())?, ProgramHints::read(hints.as_deref())?);
+    let view = view(captures, &filters);
     let captured = CapturedChain::new(&diagnosis, RecordFilter::for_recording(filters.clone())?);
     let filter = RecordFilter::for_recording(filters)?;
     let is_filtered = !filter.is_everything() || times.since.is_some() || times.until.is_some();
@@ -50,7 +52,7 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
         is_last: true,
         output,
         rediagnose,
-        inputs: Inputs::open(&inputs, range, view(captures)).map_err(Failure::usage)?,
+        inputs: Inputs::open(&inputs, range, view).map_err(Failure::usage)?,
     })?;
     if let (Some(file), Some(report)) = (file, &replayed.report) {
         let format = ReportFile::format(file.path());
@@ -60,9 +62,9 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
 }
 
 /// How captures are read.
-pub(super) fn view(options: CaptureOptions) -> CaptureView {
+pub(super) fn view(options: CaptureOptions, filters: &FilterOptions) -> CaptureView {
     let CaptureOptions { local, ignored } = options;
-    CaptureView { hosts: local, ignored }
+    CaptureView { hosts: local, ignored, filters_of_kernel: filters.of_kernel() }
 }
 
 /// The times that are read. Fails with status 2 where they are none, or none is between them.

@@ -91,6 +91,7 @@ fn read(options: &ReportOptions, inputs: &[PathBuf], range: TimeRange, is_last: 
     let captured = CapturedChain::new(&diagnosis, RecordFilter::for_recording(options.filters.clone())?);
     let filter = RecordFilter::for_recording(options.filters.clone())?;
     let is_filtered = !filter.is_everything() || range.since.is_some() || range.until.is_some();
+    let view = replay::view(options.captures.clone(), &options.filters);
     let TraceOptions { output, .. } = TraceOptions::without_arguments().map_err(Failure::usage)?;
     let time = match options.zone {
         ReportZone::Local => TimeFormat::Local,
@@ -103,7 +104,7 @@ fn read(options: &ReportOptions, inputs: &[PathBuf], range: TimeRange, is_last: 
         is_last,
         output: OutputOptions { output: Format::None, no_summary: true, quiet: true, time, ..output },
         rediagnose: options.rediagnose,
-        inputs: Inputs::open(inputs, range, replay::view(options.captures.clone())).map_err(Failure::usage)?,
+        inputs: Inputs::open(inputs, range, view).map_err(Failure::usage)?,
         report: Some(ReportOrigin { command: own_command(), is_filtered, ..ReportOrigin::default() }),
     })
 }

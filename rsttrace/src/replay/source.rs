@@ -41,6 +41,31 @@ pub struct CaptureView {
     pub hosts: Vec<IpNet>,
     /// Whether resets that ended nothing are shown.
     pub ignored: bool,
+    /// Options in use that select by what packets do not show.
+    pub filters_of_kernel: Vec<&'static str>,
+}
+
+impl CaptureView {
+    /// A sentence on options without effect on these inputs.
+    fn note(&self, has_captures: bool) -> Option<String> {
+        let verb =
+            |options: &[&str], one: &'static str, many: &'static str| if options.len() == 1 { one } else { many };
+        if has_captures && !self.filters_of_kernel.is_empty() {
+            let options = &self.filters_of_kernel;
+            let (select, are) = (verb(options, "selects", "select"), options.join(" and "));
+            return Some(format!("{are} {select} no reset of a packet capture, which does not show it"));
+        }
+        let of_captures = [("--local", !self.hosts.is_empty()), ("--ignored", self.ignored)];
+        let unused: Vec<&str> = of_captures.into_iter().filter_map(|(name, is_used)| is_used.then_some(name)).collect();
+        if has_captures || unused.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "{} {} no effect: no input is a packet capture",
+            unused.join(" and "),
+            verb(&unused, "has", "have")
+        ))
+    }
 }
 
 /// Longest time by which a record may come earlier in a file than one before it, seconds.
@@ -176,6 +201,7 @@ pub struct Inputs {
     all: Vec<Input>,
     range: TimeRange,
     view: CaptureView,
+    has_captures: bool,
     skipped: Skipped,
     /// Lines that were understood.
     understood: u64,
@@ -187,8 +213,15 @@ impl Inputs {
     /// Opens inputs: a file, a directory of segments or of captures, or `-` for standard input. Blocks until the first bytes of each
     /// can be read. Fails where one cannot be read, and for a directory with neither.
     pub fn open(paths: &[PathBuf], range: TimeRange, view: CaptureView) -> Result<Self, InputError> {
-        let mut inputs =
-            Self { all: Vec::new(), range, view, skipped: Skipped::default(), understood: 0, errors: Vec::new() };
+        let mut inputs = Self {
+            all: Vec::new(),
+            range,
+            view,
+            has_captures: false,
+            skipped: Skipped::default(),
+            understood: 0,
+            errors: Vec::new(),
+        };
         for path in paths {
             inputs.add(path).map_err(|error| InputError { path: path.clone(), error })?;
         }
@@ -222,6 +255,7 @@ impl Inputs {
     fn add_file(&mut self, path: &Path, contents: Contents) -> io::Result<()> {
         let mut input = Input::new(self.all.len());
         let mut file = OpenFile::new(path.to_owned(), contents, &self.view, input.number)?;
+        self.has_captures |= matches!(file.contents, OpenContents::Capture(_));
         match &mut file.contents {
             // It is opened again when its time has come.
             OpenContents::Capture(capture) if fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) => {
@@ -249,7 +283,12 @@ impl Inputs {
         let errors = self.errors.iter().cloned();
         let continuity = self.all.iter().flat_map(|input| input.continuity.notes());
         let captures = self.all.iter().flat_map(|input| input.notes.iter().cloned());
-        errors.chain(self.skipped.note()).chain(continuity).chain(captures).collect()
+        errors
+            .chain(self.skipped.note())
+            .chain(continuity)
+            .chain(captures)
+            .chain(self.view.note(self.has_captures))
+            .collect()
     }
 
     /// How the captures among them were read, one line each.

@@ -84,6 +84,22 @@ pub struct FilterOptions {
     pub no_benign: bool,
 }
 
+impl FilterOptions {
+    /// Options in use that select by what only the kernel knows, so that no packet shows it.
+    pub fn of_kernel(&self) -> Vec<&'static str> {
+        let options = [
+            ("--pid", !self.pid.is_empty()),
+            ("--comm", !self.comm.is_empty()),
+            ("--netns", self.netns.is_some()),
+            ("--cgroup", self.cgroup.is_some()),
+            ("--unit", !self.unit.is_empty()),
+            ("--container", !self.container.is_empty()),
+            ("--pod", !self.pod.is_empty()),
+        ];
+        options.into_iter().filter_map(|(name, is_used)| is_used.then_some(name)).collect()
+    }
+}
+
 /// Parses a process id.
 fn pid(text: &str) -> Result<u32, String> {
     let pid = text.parse().ok().filter(|&pid| pid > 0);
