@@ -86,6 +86,10 @@ impl Replayed {
 struct ReplayedSpan {
     first: Option<(Timestamp, u64)>,
     last: Option<Timestamp>,
+    /// First and last time of headers and marks: when a recorder ran, whether or not there were records.
+    recorded: Option<(Timestamp, Timestamp)>,
+    /// First time that is read.
+    since: Option<Timestamp>,
 }
 
 /// Replays until the inputs end or a signal comes. Blocks meanwhile. Fails with status 1 when an output cannot be opened or
@@ -135,6 +139,7 @@ impl Replay {
         } else {
             sandbox::drop_capabilities_of_reader(needs);
         }
+        let since = inputs.range().since;
         let (mut batches, mut ended) = read_ahead(inputs)?;
         let recorded = if rediagnose {
             RecordedChain::Rediagnosis(Box::new(Rediagnosis::new(diagnosis.renewed(), filter)))
@@ -148,7 +153,7 @@ impl Replay {
                 report: report.is_some().then(Box::default),
                 ..Results::default()
             },
-            span: ReplayedSpan::default(),
+            span: ReplayedSpan { since, ..ReplayedSpan::default() },
         };
         let mut outputs = None;
         loop {
@@ -165,6 +170,7 @@ impl Replay {
                 chain.captured.finish(&mut counted);
             }
             for line in batch.unwrap_or_default() {
+                counted.span.observe_recorder(&line);
                 if let Some(report) = &mut counted.results.report {
                     match &line {
                         Line::Header(header) => report.header(header),
@@ -359,8 +365,23 @@ impl ReplayedSpan {
         self.last = Some(self.last.map_or(time, |last| last.max(time)));
     }
 
+    /// Takes the time of a header or a mark.
+    fn observe_recorder(&mut self, line: &Line) {
+        if let Line::Header(_) | Line::Mark(_) = line {
+            // A header is read that describes what comes after this time.
+            let time = self.since.map_or(line.time(), |since| line.time().max(since));
+            let (first, last) = self.recorded.unwrap_or((time, time));
+            self.recorded = Some((first.min(time), last.max(time)));
+        }
+    }
+
+    /// Time from the first record, header or mark to the last.
     fn duration(&self) -> Duration {
-        let (Some((first, _)), Some(last)) = (self.first, self.last) else { return Duration::ZERO };
+        let records = self.first.map(|(first, _)| first).zip(self.last);
+        let spans = [records, self.recorded];
+        let first = spans.iter().flatten().map(|(first, _)| *first).min();
+        let last = spans.iter().flatten().map(|(_, last)| *last).max();
+        let (Some(first), Some(last)) = (first, last) else { return Duration::ZERO };
         Duration::try_from(last.duration_since(first)).unwrap_or_default()
     }
 }

@@ -268,6 +268,11 @@ impl Inputs {
         Ok(())
     }
 
+    /// Times that are read.
+    pub const fn range(&self) -> TimeRange {
+        self.range
+    }
+
     /// Whether the next line can be had without waiting for it, as far as that is known.
     pub fn has_more_at_once(&self) -> bool {
         let is_ready = |input: &Input| match &input.open {
