@@ -61,7 +61,8 @@ pub struct Follower {
     perspective: Perspective,
     /// Number of the capture.
     capture: u64,
-    /// Time of the last segment, nanoseconds since 1970.
+    /// Times of the first and the last segment, nanoseconds since 1970.
+    first_ns: Option<u64>,
     last_ns: u64,
     counts: FollowedCounts,
     vantage: Vantage,
@@ -76,6 +77,7 @@ impl Follower {
             closed: connections(CLOSED),
             perspective,
             capture,
+            first_ns: None,
             last_ns: 0,
             counts: FollowedCounts::default(),
             vantage: Vantage::default(),
@@ -92,9 +94,9 @@ impl Follower {
         self.perspective = perspective;
     }
 
-    /// Time of the last segment, nanoseconds since 1970; 0 before the first.
-    pub const fn last_ns(&self) -> u64 {
-        self.last_ns
+    /// Times of the first and the last segment, nanoseconds since 1970; `None` before the first.
+    pub fn span_ns(&self) -> Option<(u64, u64)> {
+        Some((self.first_ns?, self.last_ns))
     }
 
     /// What was followed so far.
@@ -112,6 +114,7 @@ impl Follower {
     pub fn follow(&mut self, segment: &TcpSegment, out: &mut impl FnMut(Captured)) {
         self.counts.segments += 1;
         self.counts.disordered += u64::from(segment.time_ns < self.last_ns);
+        self.first_ns.get_or_insert(segment.time_ns);
         self.last_ns = segment.time_ns;
         let key = (segment.from.min(segment.to), segment.from.max(segment.to));
         let mut following = Following {

@@ -180,9 +180,9 @@ impl Capture {
 }
 
 impl Carried {
-    /// Time of the last packet of TCP, nanoseconds since 1970; 0 where there was none.
-    pub fn last_ns(&self) -> u64 {
-        self.follower.last_ns()
+    /// Times of the first and the last packet of TCP, nanoseconds since 1970; `None` where there was none.
+    pub fn span_ns(&self) -> Option<(u64, u64)> {
+        self.follower.span_ns()
     }
 
     /// How it was read, in sentences: what there was in it and which host is this one; where it was captured.

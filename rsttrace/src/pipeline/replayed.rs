@@ -86,8 +86,8 @@ impl Replayed {
 struct ReplayedSpan {
     first: Option<(Timestamp, u64)>,
     last: Option<Timestamp>,
-    /// First and last time of headers and marks: when a recorder ran, whether or not there were records.
-    recorded: Option<(Timestamp, Timestamp)>,
+    /// First and last time of headers, marks and captured packets: when a recorder ran, whether or not there were records.
+    covered: Option<(Timestamp, Timestamp)>,
     /// First time that is read.
     since: Option<Timestamp>,
 }
@@ -202,7 +202,14 @@ impl Replay {
         }
         chain.captured.finish(&mut counted);
         let inputs = ended.try_recv().ok();
-        let Counted { results, span } = counted;
+        let Counted { mut results, mut span } = counted;
+        let captured = inputs.as_ref().map(Inputs::captured).unwrap_or_default();
+        for time in captured.iter().flat_map(|(first, last)| [*first, *last]) {
+            span.observe_coverage(time);
+            if let Some(report) = &mut results.report {
+                report.see(time);
+            }
+        }
         let outputs = outputs.map_or_else(|| open(&output, &span), Ok)?;
         let mut said = inputs.as_ref().map(Inputs::notes).unwrap_or_default();
         said.extend(chain.notes());
@@ -218,7 +225,13 @@ impl Replay {
         let degraded = inputs.as_ref().map(Inputs::degraded).unwrap_or_default();
         let gaps = inputs.as_ref().map(Inputs::gaps).unwrap_or_default();
         said.extend(inputs.iter().flat_map(Inputs::remarks).map(str::to_owned));
-        let origin = report.map(|origin| ReportOrigin { notes: said, gaps, is_damaged, ..origin });
+        let origin = report.map(|origin| ReportOrigin {
+            notes: said,
+            gaps,
+            is_damaged,
+            is_captured: !captured.is_empty(),
+            ..origin
+        });
         let report = finish(outputs, results, &span, &output, &diagnosis, degraded, origin).await?;
         Ok(Replayed { report, is_damaged })
     }
@@ -370,15 +383,20 @@ impl ReplayedSpan {
         if let Line::Header(_) | Line::Mark(_) = line {
             // A header is read that describes what comes after this time.
             let time = self.since.map_or(line.time(), |since| line.time().max(since));
-            let (first, last) = self.recorded.unwrap_or((time, time));
-            self.recorded = Some((first.min(time), last.max(time)));
+            self.observe_coverage(time);
         }
     }
 
-    /// Time from the first record, header or mark to the last.
+    /// Takes a time at which resets would have been seen.
+    fn observe_coverage(&mut self, time: Timestamp) {
+        let (first, last) = self.covered.unwrap_or((time, time));
+        self.covered = Some((first.min(time), last.max(time)));
+    }
+
+    /// Time from the first record, header, mark or captured packet to the last.
     fn duration(&self) -> Duration {
         let records = self.first.map(|(first, _)| first).zip(self.last);
-        let spans = [records, self.recorded];
+        let spans = [records, self.covered];
         let first = spans.iter().flatten().map(|(first, _)| *first).min();
         let last = spans.iter().flatten().map(|(_, last)| *last).max();
         let (Some(first), Some(last)) = (first, last) else { return Duration::ZERO };

@@ -44,10 +44,8 @@ impl EndedCapture {
 
     /// Whether a file with this name and first packet goes on with it.
     fn precedes(&self, path: &Path, first_ns: u64) -> bool {
-        let last_ns = self.carried.last_ns();
-        last_ns > 0
-            && last_ns <= first_ns.saturating_add(OVERLAP_MAX_NS)
-            && kind_of_name(&self.last) == kind_of_name(path)
+        let is_before = |(_, last_ns): (u64, u64)| last_ns <= first_ns.saturating_add(OVERLAP_MAX_NS);
+        self.carried.span_ns().is_some_and(is_before) && kind_of_name(&self.last) == kind_of_name(path)
     }
 
     /// The files, and what the last of them has handed on.
@@ -83,7 +81,7 @@ pub(super) fn preceding<'a>(
 ) -> Option<&'a mut Option<EndedCapture>> {
     let precedes = |one: &&mut Option<EndedCapture>| one.as_ref().is_some_and(|one| one.precedes(path, first_ns));
     let nearness = |one: &&mut Option<EndedCapture>| {
-        one.as_ref().map(|one| (common_beginning(&one.last, path), one.carried.last_ns()))
+        one.as_ref().map(|one| (common_beginning(&one.last, path), one.carried.span_ns()))
     };
     ended.filter(precedes).max_by_key(nearness)
 }

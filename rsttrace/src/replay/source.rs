@@ -194,6 +194,8 @@ struct Input {
     notes: Vec<String>,
     /// How captures were read.
     remarks: Vec<String>,
+    /// Times of the first and the last packets of captures.
+    captured: Vec<(Timestamp, Timestamp)>,
 }
 
 /// All inputs.
@@ -299,6 +301,14 @@ impl Inputs {
     /// How the captures among them were read, one line each.
     pub fn remarks(&self) -> impl Iterator<Item = &str> {
         self.all.iter().flat_map(|input| input.remarks.iter().map(String::as_str))
+    }
+
+    /// Times of the first and the last packets of the captures among them, as far as they are read.
+    pub fn captured(&self) -> Vec<(Timestamp, Timestamp)> {
+        let spans = self.all.iter().flat_map(|input| input.captured.iter());
+        let TimeRange { since, until } = self.range;
+        let within = |time: Timestamp| since.map_or(time, |since| time.max(since)).min(until.unwrap_or(Timestamp::MAX));
+        spans.map(|&(first, last)| (within(first), within(last))).collect()
     }
 
     /// Whether no line was understood, of those that there were.
@@ -416,6 +426,7 @@ impl Input {
             continuity: Continuity::default(),
             notes: Vec::new(),
             remarks: Vec::new(),
+            captured: Vec::new(),
         }
     }
 
@@ -435,6 +446,7 @@ impl Input {
         if let Some(ended) = self.ended.take() {
             self.remarks.extend(ended.remarks());
             self.notes.extend(ended.notes());
+            self.captured.extend(ended.carried.span_ns().map(|(first, last)| (time_of(first), time_of(last))));
         }
     }
 

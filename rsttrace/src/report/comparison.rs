@@ -41,8 +41,9 @@ pub(super) struct Rate {
 impl Rate {
     fn new(code: &'static str, fault: Fault, counts: (u64, u64), covered_s: (f64, f64)) -> Self {
         let (before, after) = counts;
+        let is_known = covered_s.0 >= TIME_MIN_S && covered_s.1 >= TIME_MIN_S;
         let share = covered_s.0 / (covered_s.0 + covered_s.1);
-        let chance = if share.is_finite() { chance(before, after, share) } else { 1.0 };
+        let chance = if is_known && share.is_finite() { chance(before, after, share) } else { 1.0 };
         let per_s = (count_f64(before) / covered_s.0.max(TIME_MIN_S), count_f64(after) / covered_s.1.max(TIME_MIN_S));
         Self { code, fault, before, after, per_s, chance }
     }
@@ -103,7 +104,8 @@ impl Comparison {
         (self.can_tell() && self.all.is_clear()).then(|| self.all.is_less())
     }
 
-    fn can_tell(&self) -> bool {
+    /// Whether both inputs cover time enough for a rate.
+    pub(super) fn can_tell(&self) -> bool {
         self.before.covered_s() >= TIME_MIN_S && self.after.covered_s() >= TIME_MIN_S
     }
 
@@ -126,7 +128,7 @@ impl Comparison {
     /// What stands behind the answer.
     pub(super) fn sentences(&self) -> Vec<String> {
         let mut sentences = Vec::new();
-        if let Some(finding) = self.before.main_finding()
+        if let Some(finding) = self.before.main_finding().filter(|_| self.can_tell())
             && let Some(rate) = self.rates.iter().find(|rate| rate.code == finding.code)
         {
             let (before, after) = self.per_hour(rate.before, rate.after);
@@ -160,7 +162,10 @@ impl Comparison {
 
     /// Incidents per hour, before and after, with as many digits as tell something.
     pub(super) fn per_hour(&self, before: u64, after: u64) -> (String, String) {
-        let of = |count: u64, report: &Report| rounded(count_f64(count) * 3_600.0 / report.covered_s().max(TIME_MIN_S));
+        let of = |count: u64, report: &Report| match report.covered_s() {
+            ..TIME_MIN_S => "not known".to_owned(),
+            covered_s => rounded(count_f64(count) * 3_600.0 / covered_s),
+        };
         (of(before, &self.before), of(after, &self.after))
     }
 }

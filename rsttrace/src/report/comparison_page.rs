@@ -68,7 +68,7 @@ fn side(name: &str, report: &Report, plot: Option<&Plot>) -> Markup {
 /// Rates by cause, before and after.
 fn rates(comparison: &Comparison) -> Option<Plot> {
     let rates: Vec<&Rate> = comparison.rates().iter().take(CAUSES_MAX).collect();
-    if rates.is_empty() {
+    if rates.is_empty() || !comparison.can_tell() {
         return None;
     }
     let height = 40.0 + ROW * count_f64(rates.len().try_into().unwrap_or(0));

@@ -32,6 +32,8 @@ pub struct ReportOrigin {
     pub gaps: Vec<(Timestamp, Timestamp)>,
     /// Whether an input could not be read to its end.
     pub is_damaged: bool,
+    /// Whether an input was a packet capture.
+    pub is_captured: bool,
 }
 
 /// Longest advice, characters.

@@ -25,7 +25,9 @@ const ROWS_MAX: usize = 15;
 
 /// The document of a report.
 pub(super) fn report(report: &Report) -> String {
-    let mut out = format!("# TCP resets of {}\n\n", escaped(&page::hosts(report)));
+    let hosts = page::hosts(report);
+    let of = if hosts.is_empty() { "" } else { " of " };
+    let mut out = format!("# TCP resets{of}{}\n\n", escaped(&hosts));
     if let Some(span) = report.span {
         let zone = shown::zone_name(span.0, &report.zone);
         line(&mut out, &format!("{} {}\n", escaped(&shown::range(span, &report.zone)), escaped(&zone)));

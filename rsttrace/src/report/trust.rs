@@ -66,7 +66,9 @@ fn completeness(report: &Report) -> Vec<String> {
     }
     let is_watched = report.origin.is_live || report.recorders.marks > 0;
     vec![
-        if is_watched {
+        if report.origin.is_captured {
+            "Packets that the capture program lost do not show; it says how many at its end."
+        } else if is_watched {
             "Nothing is known to be missing: no losses, no gaps."
         } else {
             "No losses are recorded. The input has no marks of a recorder, so gaps would not show."
