@@ -25,7 +25,7 @@ use crate::{
     diagnose::Diagnosis,
     exit::Failure,
     filter::RecordFilter,
-    model::{Coverage, Record, RecordingContext, Reset, Summary},
+    model::{Coverage, Record, RecordingContext, Reset, SinkCount, Summary},
     replay::{Inputs, Line},
     report::{Report, ReportOrigin},
     sandbox,
@@ -43,7 +43,7 @@ const BATCH_TIME: Duration = Duration::from_millis(100);
 
 /// Time without lines after which a reset of a capture waits no longer for the other end's record: a pipe may have nothing more for
 /// a long time.
-const QUIET_TIME: Duration = Duration::from_millis(100);
+pub(super) const QUIET_TIME: Duration = Duration::from_millis(100);
 
 /// What is replayed, and how.
 pub(crate) struct Replay {
@@ -83,7 +83,7 @@ impl Replayed {
 
 /// First and last time of the records, and the clock of the first.
 #[derive(Default)]
-struct ReplayedSpan {
+pub(super) struct ReplayedSpan {
     first: Option<(Timestamp, u64)>,
     last: Option<Timestamp>,
 }
@@ -101,7 +101,7 @@ pub(crate) fn run(replay: Replay) -> Result<Replayed, Failure> {
 
 /// Reads in a thread of its own: a pipe may have nothing for a long time, in which signals are answered. The inputs come back
 /// at their end.
-fn read_ahead(mut inputs: Inputs) -> Result<(mpsc::Receiver<Vec<Line>>, mpsc::Receiver<Inputs>)> {
+pub(super) fn read_ahead(mut inputs: Inputs) -> Result<(mpsc::Receiver<Vec<Line>>, mpsc::Receiver<Inputs>)> {
     let (lines, batches) = mpsc::channel(BATCHES_AHEAD);
     let (done, ended) = mpsc::channel(1);
     thread::Builder::new().name("reader".into()).spawn(move || {
@@ -157,21 +157,15 @@ impl Replay {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
                 batch = batches.recv() => batch,
-                () = tokio::time::sleep(QUIET_TIME), if chain.captured.is_waiting() => Some(Vec::new()),
+                () = tokio::time::sleep(QUIET_TIME), if chain.is_waiting() => Some(Vec::new()),
             };
             let is_last = batch.is_none();
             if batch.as_ref().is_some_and(Vec::is_empty) {
                 // The other end's record would have come by now.
-                chain.captured.finish(&mut counted);
+                chain.finish_captured(&mut counted);
             }
             for line in batch.unwrap_or_default() {
-                if let Some(report) = &mut counted.results.report {
-                    match &line {
-                        Line::Header(header) => report.header(header),
-                        Line::Mark(mark) => report.mark(mark),
-                        Line::Record(_) | Line::Captured(_) | Line::Summary(_) => {}
-                    }
-                }
+                counted.results.take_sign(&line);
                 chain.take(line, &mut counted);
             }
             if is_last {
@@ -194,7 +188,7 @@ impl Replay {
                 break;
             }
         }
-        chain.captured.finish(&mut counted);
+        chain.finish_captured(&mut counted);
         let inputs = ended.try_recv().ok();
         let Counted { results, span } = counted;
         let outputs = outputs.map_or_else(|| open(&output, &span), Ok)?;
@@ -219,9 +213,9 @@ impl Replay {
 }
 
 /// The results of a replay so far.
-struct Counted {
-    results: Results,
-    span: ReplayedSpan,
+pub(super) struct Counted {
+    pub(super) results: Results,
+    pub(super) span: ReplayedSpan,
 }
 
 impl Output for Counted {
@@ -237,13 +231,13 @@ impl Output for Counted {
 }
 
 /// What records go through.
-struct Chain {
-    recorded: RecordedChain,
-    captured: CapturedChain,
+pub(super) struct Chain {
+    pub(super) recorded: RecordedChain,
+    pub(super) captured: CapturedChain,
 }
 
 /// What records go through that were recorded.
-enum RecordedChain {
+pub(super) enum RecordedChain {
     /// The filters alone.
     Filter(Box<RecordFilter>),
     /// The stages from the diagnosis on, with the filters.
@@ -252,7 +246,7 @@ enum RecordedChain {
 
 impl Chain {
     /// Takes a line.
-    fn take(&mut self, line: Line, counted: &mut Counted) {
+    pub(super) fn take(&mut self, line: Line, counted: &mut Counted) {
         self.captured.release_before(line.time(), counted);
         match (&mut self.recorded, line) {
             (_, Line::Captured(reset)) => self.captured.take(*reset, counted),
@@ -271,8 +265,18 @@ impl Chain {
         }
     }
 
+    /// Whether a reset of a capture waits for the other end's record.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.captured.is_waiting()
+    }
+
+    /// Emits the resets of captures that wait.
+    pub(super) fn finish_captured(&mut self, counted: &mut Counted) {
+        self.captured.finish(counted);
+    }
+
     /// Emits what is left at the end.
-    fn finish(&mut self, counted: &mut Counted) {
+    pub(super) fn finish(&mut self, counted: &mut Counted) {
         if let RecordedChain::Rediagnosis(rediagnosis) = &mut self.recorded {
             rediagnosis.finish(counted);
         }
@@ -280,7 +284,7 @@ impl Chain {
     }
 
     /// What has to be said at the end.
-    fn notes(&self) -> impl Iterator<Item = String> {
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
         let (count, is_filtered) = match &self.recorded {
             RecordedChain::Filter(_) => (0, false),
             RecordedChain::Rediagnosis(rediagnosis) => (rediagnosis.without_facts, rediagnosis.is_filtered),
@@ -321,17 +325,7 @@ async fn finish(
     outputs.flush().await;
     let lacking = |loss: String| Degraded { what: "recording".into(), why: String::new(), loss };
     let degraded: Vec<Degraded> = degraded.into_iter().map(lacking).collect();
-    let make = || {
-        results.tally.summary(SummaryContext {
-            time: span.last.unwrap_or_else(Timestamp::now),
-            duration: span.duration(),
-            last: true,
-            timeouts: diagnosis.timeouts(),
-            coverage: Coverage::default(),
-            degraded: &degraded,
-            sinks: outputs.counts(),
-        })
-    };
+    let make = || summary_of(&results.tally, span, diagnosis, &degraded, true, outputs.counts());
     let summary: Option<Summary> = (!output.no_summary).then(make);
     let report = results.report.take().zip(origin).map(|(collector, origin)| {
         let summary = summary.clone().unwrap_or_else(make);
@@ -346,6 +340,26 @@ async fn finish(
     }
     written.map_err(Failure::from)?;
     Ok(report)
+}
+
+/// The summary of what was recorded.
+pub(super) fn summary_of(
+    tally: &Tally,
+    span: &ReplayedSpan,
+    diagnosis: &Diagnosis,
+    degraded: &[Degraded],
+    last: bool,
+    sinks: Vec<SinkCount>,
+) -> Summary {
+    tally.summary(SummaryContext {
+        time: span.last.unwrap_or_else(Timestamp::now),
+        duration: span.duration(),
+        last,
+        timeouts: diagnosis.timeouts(),
+        coverage: Coverage::default(),
+        degraded,
+        sinks,
+    })
 }
 
 impl ReplayedSpan {
