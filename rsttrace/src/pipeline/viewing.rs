@@ -134,6 +134,7 @@ impl Viewing {
                 Ok(()) => format!("report: {}", file.path().display()),
                 Err(error) => messages::sentence(&error),
             };
+            messages::info(&answer);
             // The run may have ended.
             let _ignored = answers.send(answer);
         };

@@ -216,6 +216,7 @@ impl View {
     pub(super) fn selected(&mut self, snapshot: &Snapshot, height: usize) -> (usize, usize) {
         let anchors = self.anchors(snapshot);
         self.page_rows = height;
+        let height = height.max(1);
         let selection = &mut self.selections[self.tab.place()];
         let found = selection.anchor.as_ref().and_then(|anchor| anchors.iter().position(|other| other == anchor));
         let place = found.unwrap_or(selection.place).min(anchors.len().saturating_sub(1));
