@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ratatui::{Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, layout::Rect};
+use ratatui::{
+    Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, crossterm::style::force_color_output, layout::Rect,
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -42,6 +44,8 @@ impl Painter {
         let (requests, received) = mpsc::unbounded_channel();
         let slot = Slot::default();
         let mut painter = Self { device, slot, thread: None };
+        // The view has no colors where there are to be none; the library would look at NO_COLOR beside that.
+        force_color_output(true);
         painter.device.enter()?;
         let (device, slot) = (Arc::clone(&painter.device), Arc::clone(&painter.slot));
         let run = move || Painting::new(device, slot, view, requests).run();

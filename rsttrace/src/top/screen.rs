@@ -67,7 +67,7 @@ const INCIDENTS: [Column; 9] = [
 
 /// Keys in the last line, the most useful first.
 const KEYS: &str =
-    "j k move  Enter open  / filter  s sort  a all  f faults  Space pause  r report  ? help  q quit  t T g time";
+    "? help  q quit  j k move  Enter open  / filter  s sort  a all  f faults  Space pause  r report  t T g time";
 
 /// Columns of the names of all tables.
 const NAMES_WIDTH: usize = 58;
