@@ -107,6 +107,7 @@ async fn show(inputs: ViewedInputs) -> Result<(), Failure> {
         end: None,
         can_seek,
         is_filtered,
+        began: Timestamp::now(),
         findings: None,
     };
     let mut viewing = Viewing::start(setup, text)?;
@@ -211,6 +212,8 @@ struct Reading {
     end: Option<Timestamp>,
     can_seek: bool,
     is_filtered: bool,
+    /// When the view began: what it tells where there is no line.
+    began: Timestamp,
     /// `None` before the inputs have been read to their end.
     findings: Option<Findings>,
 }
@@ -290,7 +293,7 @@ impl Reading {
 
     /// The end of the windows.
     fn clock(&self) -> Timestamp {
-        let Some((last, came)) = self.progress.last else { return self.until.unwrap_or_else(Timestamp::now) };
+        let Some((last, came)) = self.progress.last else { return self.until.unwrap_or(self.began) };
         match self.source() {
             Source::Moment => self.until.unwrap_or(last),
             Source::Input => {

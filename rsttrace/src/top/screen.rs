@@ -164,7 +164,7 @@ fn title(snapshot: &Snapshot, buffer: &mut Buffer, palette: Palette) {
     let lost = snapshot.summary.lost;
     let parts = [
         (if is_today || is_wide { "rsttrace top" } else { "top" }.to_owned(), BOLD),
-        (snapshot.host.clone(), Style::new()),
+        (columns::cut(&snapshot.host, usize::from(buffer.area.width / 5)).into_owned(), Style::new()),
         (clock, Style::new()),
         (state.to_owned(), BOLD),
         (format!("{rate:.1}/s {}", bars(all, bars_width)), Style::new()),

@@ -69,7 +69,7 @@ fn press(view: &mut View, snapshot: &Snapshot, keys: &[Key]) -> Option<Request> 
 fn lines(view: &mut View, snapshot: &Snapshot, size: (u16, u16)) -> Vec<String> {
     let buffer = drawing(view, snapshot, size);
     let rows = buffer.content().chunks(usize::from(size.0).max(1));
-    rows.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>().trim_end().to_owned()).collect()
+    rows.map(|row| row.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned()).collect()
 }
 
 #[test]
@@ -119,7 +119,9 @@ fn summary_report_view_and_metrics_have_the_same_numbers() {
     let (resets, summary) = play(gateway());
     let run = Run::new(&resets, summary.clone());
     let mut metrics = Metrics::new(10);
-    resets.iter().for_each(|reset| metrics.count(reset));
+    for reset in &resets {
+        metrics.count(reset);
+    }
     let series = metrics.render(&summary);
     let snapshot = run.snapshot(Source::Live);
     let mut view = view();
@@ -240,7 +242,7 @@ fn the_selection_stays_with_its_row() {
 #[test]
 fn what_is_held_is_bounded_and_counts_are_exact() {
     let (resets, summary) = play(gateway());
-    let mut run = Run::new(&[], summary.clone());
+    let mut run = Run::new(&[], summary);
     let reset = &resets[0];
     for number in 0..20_000_u64 {
         let mut reset = reset.clone();
@@ -262,9 +264,8 @@ fn what_is_held_is_bounded_and_counts_are_exact() {
 
 #[test]
 fn names_of_strangers_are_harmless_on_the_screen() {
-    let (resets, summary) = play(gateway());
+    let (mut hostile, summary) = play(gateway());
     let evil = "\u{1b}[31m\u{202e}\u{9b}2J\u{200b}\n\t日本語".repeat(40);
-    let mut hostile = resets.clone();
     for reset in &mut hostile {
         reset.host = evil.as_str().into();
         reset.peer.name = Some(evil.as_str().into());
