@@ -7,12 +7,13 @@ _rsttrace_words() {
         record) printf '%s\n' --size --age --segment --min-free --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --ignored --forwarded --own-connections --metrics --metrics-config --quiet --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
         replay) printf '%s\n' --local --ignored --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --report --no-summary --rediagnose --timeouts --hints --help ;;
         report) printf '%s\n' --local --ignored --output --format --compare --time --quiet --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --rediagnose --timeouts --hints --help ;;
+        top) printf '%s\n' --local --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --report --sink --metrics --metrics-config --time --color --numeric --quiet --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
         export) printf '%s\n' --local --ignored --format --anonymize --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --help ;;
         check-config) printf '%s\n' --help ;;
     esac
 }
 
-_rsttrace_commands() { printf '%s\n' doctor explain record replay report export check-config; }
+_rsttrace_commands() { printf '%s\n' doctor explain record replay report top export check-config; }
 
 _rsttrace_cause() { printf '%s\n' aborted accept-overflow after-close aftermath bad-segment cleared-old-connection client-cancelled client-ended client-gave-up closed-with-unread-data connection-refused conntrack-invalid data-after-close firewall-reject gave-up-waiting given-up-earlier health-probe idle-reset idle-timeout-path injected keepalive-answer keepalive-race keepalive-timeout leaked-socket linger-zero linger2-expired listen-overflow listener-closed mptcp-subflow no-connection out-of-memory path-lost-state peer-aborted peer-closed-unread peer-lost-state peer-restarted peer-stopped-reading policy port-closed port-scan process-died process-ended process-exited refused-by-firewall relayed reused-closed-connection socket-destroyed stopped-reading time-wait tls-goodbye turned-away unknown user-timeout; }
 
@@ -177,6 +178,42 @@ _rsttrace_values() {
         'report --fault') _rsttrace_list _rsttrace_fault ;;
         'report --timeouts') _rsttrace_files "$value" ;;
         'report --hints') _rsttrace_files "$value" ;;
+        'top '[0-9]*) _rsttrace_files "$value" ;;
+        'top --local') : ;;
+        'top --since') : ;;
+        'top --until') : ;;
+        'top --pid'|'top -p') _rsttrace_list _rsttrace_pids ;;
+        'top --comm'|'top -c') _rsttrace_list _rsttrace_comms ;;
+        'top --peer') : ;;
+        'top --not-peer') : ;;
+        'top --host') : ;;
+        'top --not-host') : ;;
+        'top --peer-port') _rsttrace_list _rsttrace_services ;;
+        'top --local-port') _rsttrace_list _rsttrace_services ;;
+        'top --port') _rsttrace_list _rsttrace_services ;;
+        'top --not-port') _rsttrace_list _rsttrace_services ;;
+        'top --netns') _rsttrace_netns ;;
+        'top --cgroup') _rsttrace_cgroups ;;
+        'top --unit') _rsttrace_list _rsttrace_units ;;
+        'top --container') : ;;
+        'top --pod') : ;;
+        'top --cause') _rsttrace_list _rsttrace_cause ;;
+        'top --fault') _rsttrace_list _rsttrace_fault ;;
+        'top --report') _rsttrace_files "$value" ;;
+        'top --sink') _rsttrace_sinks ;;
+        'top --metrics') : ;;
+        'top --metrics-config') _rsttrace_files "$value" ;;
+        'top --time') _rsttrace_one _rsttrace_zone ;;
+        'top --color') _rsttrace_one _rsttrace_color ;;
+        'top --duration'|'top -d') : ;;
+        'top --count') : ;;
+        'top --transport') _rsttrace_one _rsttrace_transport ;;
+        'top --buffer-size') : ;;
+        'top --user') _rsttrace_one _rsttrace_users ;;
+        'top --timeouts') _rsttrace_files "$value" ;;
+        'top --hints') _rsttrace_files "$value" ;;
+        'top --names') _rsttrace_files "$value" ;;
+        'top --ready-fd') : ;;
         'export '[0-9]*) _rsttrace_files "$value" ;;
         'export --local') : ;;
         'export --format') _rsttrace_one _rsttrace_format ;;
@@ -337,6 +374,41 @@ _rsttrace_takes_value() {
         'report --fault'|\
         'report --timeouts'|\
         'report --hints'|\
+        'top --local'|\
+        'top --since'|\
+        'top --until'|\
+        'top --pid'|'top -p'|\
+        'top --comm'|'top -c'|\
+        'top --peer'|\
+        'top --not-peer'|\
+        'top --host'|\
+        'top --not-host'|\
+        'top --peer-port'|\
+        'top --local-port'|\
+        'top --port'|\
+        'top --not-port'|\
+        'top --netns'|\
+        'top --cgroup'|\
+        'top --unit'|\
+        'top --container'|\
+        'top --pod'|\
+        'top --cause'|\
+        'top --fault'|\
+        'top --report'|\
+        'top --sink'|\
+        'top --metrics'|\
+        'top --metrics-config'|\
+        'top --time'|\
+        'top --color'|\
+        'top --duration'|'top -d'|\
+        'top --count'|\
+        'top --transport'|\
+        'top --buffer-size'|\
+        'top --user'|\
+        'top --timeouts'|\
+        'top --hints'|\
+        'top --names'|\
+        'top --ready-fd'|\
         'export --local'|\
         'export --format'|\
         'export --since'|\

@@ -1,4 +1,4 @@
-set -g __rsttrace_commands doctor explain record replay report export check-config
+set -g __rsttrace_commands doctor explain record replay report top export check-config
 
 complete -c rsttrace -f
 complete -c rsttrace -n __rsttrace_is_first -a doctor -d 'Check what can be traced on this host and how to fix what cannot'
@@ -6,6 +6,7 @@ complete -c rsttrace -n __rsttrace_is_first -a explain -d 'List the causes of re
 complete -c rsttrace -n __rsttrace_is_first -a record -d 'Record resets in files of bounded size and age, for \'rsttrace replay\''
 complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded, or what a packet capture shows, as a live run prints it; needs no privileges'
 complete -c rsttrace -n __rsttrace_is_first -a report -d 'Write a page with verdict, plots and incidents of what was recorded'
+complete -c rsttrace -n __rsttrace_is_first -a top -d 'Show causes, peers, processes and incidents on the terminal, live or of what was recorded'
 complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses'
 complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file for --config'
 complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
@@ -181,6 +182,49 @@ complete -c rsttrace -n '__rsttrace_is report' -l no-benign -d 'Hide harmless re
 complete -c rsttrace -n '__rsttrace_is report' -l rediagnose -d 'Diagnose again, by the rules of this version, from the facts that a recording has'
 complete -c rsttrace -n '__rsttrace_is report' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is report' -l hints -d 'Read additional hints for programs of your own from a TOML file, for --rediagnose' -r -F
+complete -c rsttrace -n '__rsttrace_is top' -r -F
+complete -c rsttrace -n '__rsttrace_is top' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
+complete -c rsttrace -n '__rsttrace_is top' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
+complete -c rsttrace -n '__rsttrace_is top' -l until -d 'Show only what was before this time, in the forms of --since' -x
+complete -c rsttrace -n '__rsttrace_is top' -l sent -d 'Show only resets that this host sends'
+complete -c rsttrace -n '__rsttrace_is top' -l received -d 'Show only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is top' -s p -l pid -d 'Show only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
+complete -c rsttrace -n '__rsttrace_is top' -s c -l comm -d 'Show only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
+complete -c rsttrace -n '__rsttrace_is top' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
+complete -c rsttrace -n '__rsttrace_is top' -l not-peer -d 'Hide these peers or networks' -x
+complete -c rsttrace -n '__rsttrace_is top' -l host -d 'Show only peers of these names, as shown in the output (no DNS); `*` stands for any text' -x
+complete -c rsttrace -n '__rsttrace_is top' -l not-host -d 'Hide peers of these names' -x
+complete -c rsttrace -n '__rsttrace_is top' -l peer-port -d 'Show only these ports, ranges or names of services at the peer\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is top' -l local-port -d 'Show only these ports, ranges or names of services at this host\'s end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is top' -l port -d 'Show only these ports, ranges or names of services at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is top' -l not-port -d 'Hide these ports, ranges or names of services, at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is top' -s 4 -l ipv4 -d 'Show only IPv4'
+complete -c rsttrace -n '__rsttrace_is top' -s 6 -l ipv6 -d 'Show only IPv6'
+complete -c rsttrace -n '__rsttrace_is top' -l netns -d 'Show only this network namespace: a name of `ip netns`, a path such as /proc/PID/ns/net, or an inode number' -x -a '(__rsttrace_netns)'
+complete -c rsttrace -n '__rsttrace_is top' -l cgroup -d 'Show only sockets of this cgroup and its descendants, by path' -x -a '(__rsttrace_cgroups)'
+complete -c rsttrace -n '__rsttrace_is top' -l unit -d 'Show only sockets of these systemd units' -x -a '(__fish_complete_list , __rsttrace_units)'
+complete -c rsttrace -n '__rsttrace_is top' -l container -d 'Show only sockets of these containers, by name or by the beginning of the id' -x
+complete -c rsttrace -n '__rsttrace_is top' -l pod -d 'Show only sockets of these pods, as NAMESPACE/NAME or NAME' -x
+complete -c rsttrace -n '__rsttrace_is top' -l cause -d 'Show only these causes, by their codes' -x -a '(__fish_complete_list , __rsttrace_cause)'
+complete -c rsttrace -n '__rsttrace_is top' -l fault -d 'Show only resets that these sides should fix' -x -a '(__fish_complete_list , __rsttrace_fault)'
+complete -c rsttrace -n '__rsttrace_is top' -l no-benign -d 'Hide harmless resets'
+complete -c rsttrace -n '__rsttrace_is top' -l report -d 'Write the report to this file at the end, and for the key \'r\': a page with plots, or text (.md), or the main plot alone (.svg)' -r -F
+complete -c rsttrace -n '__rsttrace_is top' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp[:URL], recording:DIR, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
+complete -c rsttrace -n '__rsttrace_is top' -l metrics -d 'Serve Prometheus metrics on this port of the loopback address, or on this address and port' -x
+complete -c rsttrace -n '__rsttrace_is top' -l metrics-config -d 'Read TLS and authentication of --metrics from a YAML file, in the form of Prometheus\' exporters' -r -F
+complete -c rsttrace -n '__rsttrace_is top' -l time -d 'Set the time zone of the view' -x -a '(__rsttrace_zone)'
+complete -c rsttrace -n '__rsttrace_is top' -l color -d 'Color the view: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
+complete -c rsttrace -n '__rsttrace_is top' -s n -l numeric -d 'Show numbers in the block of an incident: no names of ports, users, peers, containers and pods'
+complete -c rsttrace -n '__rsttrace_is top' -s q -l quiet -d 'Print only warnings and errors on standard error: no summary at the end'
+complete -c rsttrace -n '__rsttrace_is top' -s d -l duration -d 'Stop after this time, such as 30s or 5m' -x
+complete -c rsttrace -n '__rsttrace_is top' -l count -d 'Stop after this many records of resets (not of ignored and forwarded ones)' -x
+complete -c rsttrace -n '__rsttrace_is top' -l transport -d 'Set the buffer between kernel and user space' -x -a '(__rsttrace_transport)'
+complete -c rsttrace -n '__rsttrace_is top' -l buffer-size -d 'Set the size of the kernel buffer (perf: of each CPU\'s), rounded up to a power of two of pages' -x
+complete -c rsttrace -n '__rsttrace_is top' -l user -d 'Switch to this user, by name or number, after the probes are attached' -x -a '(__rsttrace_users)'
+complete -c rsttrace -n '__rsttrace_is top' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
+complete -c rsttrace -n '__rsttrace_is top' -l hints -d 'Read additional hints for programs of your own from a TOML file, tried before the built-in ones' -r -F
+complete -c rsttrace -n '__rsttrace_is top' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
+complete -c rsttrace -n '__rsttrace_is top' -l ready-fd -d 'Write a newline to this file descriptor once every probe is attached' -x
 complete -c rsttrace -n '__rsttrace_is export' -r -F
 complete -c rsttrace -n '__rsttrace_is export' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
 complete -c rsttrace -n '__rsttrace_is export' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'

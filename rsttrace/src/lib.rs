@@ -36,6 +36,7 @@ mod sd_notify;
 pub mod sink;
 mod stack;
 pub mod summary;
+pub mod top;
 mod transport;
 pub mod util;
 
@@ -82,6 +83,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         None => pipeline::run(cli.trace),
         Some(Command::Replay(options)) => commands::replay::run(*options),
         Some(Command::Report(options)) => commands::report::run(*options),
+        Some(Command::Top(options)) => commands::top::run(*options),
         Some(Command::Export(options)) => commands::export::run(*options),
         Some(Command::Record(options)) => commands::run_recorder::run(*options),
         Some(Command::Doctor { json }) => commands::doctor::run(json),

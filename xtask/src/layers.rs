@@ -53,6 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "report",
             "sandbox",
             "sink",
+            "top",
             "util",
         ],
     ),
@@ -115,6 +116,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "sd_notify",
             "sink",
             "summary",
+            "top",
             "transport",
             "util",
         ],
@@ -131,6 +133,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // A summary draws conclusions from all resets as diagnosis does from one: with the same view of a connection, the same
     // known timeouts, and the advice of the catalogue. A cause is declared with its rule, so that its text stays in `diagnose`.
     ("summary", &["diagnose", "model", "util"]),
+    // The view shows the summary with what a report holds; its filter is typed as options, which `cli` parses and `filter` applies.
+    ("top", &["cli", "diagnose", "filter", "format", "model", "report", "summary", "util"]),
     ("transport", &["util"]),
     ("util", &[]),
 ];

@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod demo;
 mod ebpf;
 mod generate;
 mod layers;
@@ -39,6 +40,7 @@ enum Command {
     /// Check formatting and wording, and run clippy on the user side and on each kernel object
     Lint,
     Ci(ci::Args),
+    Demo(demo::Args),
     Generate(generate::Args),
 }
 
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Vm(args) => vm::main(&args),
         Command::Lint => lint::main(),
         Command::Ci(args) => ci::main(&args),
+        Command::Demo(args) => demo::main(&args),
         Command::Generate(args) => generate::main(&args),
     };
     match done {

@@ -48,11 +48,11 @@ pub(crate) const TEST_PACKAGES: [&str; 20] = [
     "tcpdump",
     "xinetd",
 ];
-/// Runtimes of the tests' programs in other languages, receivers of records, a browser for the pages of reports, and further services with their clients: too big for a virtual machine, or not needed on each kernel. The JDK, because it runs a source file
+/// Runtimes of the tests' programs in other languages, receivers of records, a browser for the pages of reports, a terminal for `rsttrace top`, and further services with their clients: too big for a virtual machine, or not needed on each kernel. The JDK, because it runs a source file
 /// directly. Of MariaDB only the server and the client, which install no service; the others' services are not started
 /// ([`NoServices`]), and the tests run each program by itself. With Python's HTTP clients and
 /// uvicorn come what they depend on, 8 MB.
-const RUNTIME_PACKAGES: [&str; 22] = [
+const RUNTIME_PACKAGES: [&str; 23] = [
     "chromium",
     "default-jdk-headless",
     "logrotate",
@@ -73,6 +73,7 @@ const RUNTIME_PACKAGES: [&str; 22] = [
     "rsyslog",
     "rsyslog-openssl",
     "squid",
+    "tmux",
     "uvicorn",
     "varnish",
 ];

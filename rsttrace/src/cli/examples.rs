@@ -96,6 +96,20 @@ pub(crate) const REPORT_EXAMPLES: [Example; 4] = [
     },
 ];
 
+/// Uses of `top`, for its help and its manual page.
+pub(crate) const TOP_EXAMPLES: [Example; 4] = [
+    Example { incident: "This host, live; as root", commands: &["rsttrace top"] },
+    Example {
+        incident: "What is not harmless of one service, with the report for the key 'r'",
+        commands: &["rsttrace top --comm nginx --no-benign --report resets.html"],
+    },
+    Example {
+        incident: "The last day of a recording, and a packet capture; as any user",
+        commands: &["rsttrace top --since 1d /var/log/rsttrace", "rsttrace top incident.pcapng"],
+    },
+    Example { incident: "Another host, live", commands: &["ssh -n root@gw-1 rsttrace --output json | rsttrace top -"] },
+];
+
 /// Uses of `export`, for its help and its manual page.
 pub(crate) const EXPORT_EXAMPLES: [Example; 4] = [
     Example {

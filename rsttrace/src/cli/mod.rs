@@ -3,6 +3,7 @@
 mod examples;
 mod option_values;
 mod recorded_options;
+mod top_options;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -14,8 +15,9 @@ use clap::{
 pub use self::recorded_options::{
     CaptureOptions, ExportFormat, ExportOptions, ReplayOptions, ReportOptions, ReportZone, TimeOptions,
 };
+pub use self::top_options::TopOptions;
 pub(crate) use self::{
-    examples::{EXAMPLES, EXPORT_EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES},
+    examples::{EXAMPLES, EXPORT_EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES, TOP_EXAMPLES},
     option_values::unknown_cause,
 };
 use self::{
@@ -77,6 +79,9 @@ pub enum Command {
     /// Write a page with verdict, plots and incidents of what was recorded
     #[command(after_help = after_help(&REPORT_EXAMPLES, REPLAY_STATUSES))]
     Report(Box<ReportOptions>),
+    /// Show causes, peers, processes and incidents on the terminal, live or of what was recorded
+    #[command(after_help = after_help(&TOP_EXAMPLES, STATUSES))]
+    Top(Box<TopOptions>),
     /// Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses
     #[command(after_help = after_help(&EXPORT_EXAMPLES, REPLAY_STATUSES))]
     Export(Box<ExportOptions>),
@@ -151,6 +156,8 @@ pub enum Generated {
     ManReplay,
     /// Man page of `report`
     ManReport,
+    /// Man page of `top`
+    ManTop,
     /// Man page of `export`
     ManExport,
     /// Man page of `check-config`
@@ -348,7 +355,7 @@ mod tests {
     #[test]
     fn examples_are_command_lines() {
         let examples = EXAMPLES.iter().chain(&RECORD_EXAMPLES).chain(&REPLAY_EXAMPLES).chain(&REPORT_EXAMPLES);
-        let examples = examples.chain(&EXPORT_EXAMPLES);
+        let examples = examples.chain(&EXPORT_EXAMPLES).chain(&TOP_EXAMPLES);
         for line in examples.flat_map(|example| example.commands) {
             let words = line.split('|').next().unwrap_or_default().split_whitespace();
             if line.starts_with("rsttrace") {
@@ -368,11 +375,13 @@ mod tests {
         assert!(!record.contains("Show only") && !record.contains("Also show"), "{record}");
         assert!(!export.contains("Show only") && export.contains("Export only these causes"), "{export}");
         assert!(!replay.contains("--metrics <") && !replay.contains("--summary-interval <"), "{replay}");
-        let report = help("report");
+        let (report, top) = (help("report"), help("top"));
+        assert!(!top.contains("--config <"), "{top}");
         for (help, examples) in [
             (&record, &RECORD_EXAMPLES[..]),
             (&replay, &REPLAY_EXAMPLES),
             (&report, &REPORT_EXAMPLES),
+            (&top, &TOP_EXAMPLES),
             (&export, &EXPORT_EXAMPLES),
         ] {
             assert!(examples.iter().all(|example| help.contains(example.incident)), "{help}");

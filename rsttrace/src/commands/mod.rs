@@ -11,6 +11,7 @@ pub(crate) mod replay;
 pub(crate) mod report;
 mod requirements;
 pub(crate) mod run_recorder;
+pub(crate) mod top;
 
 use std::io::{self, Write as _};
 

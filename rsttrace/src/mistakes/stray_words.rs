@@ -83,7 +83,8 @@ fn alone(word: &str, words: &[String]) -> Option<String> {
             });
         }
         "version" => return Some("'--version' shows the version".to_owned()),
-        "play" | "read" | "view" => return Some("did you mean the subcommand 'replay'?".to_owned()),
+        "play" | "read" => return Some("did you mean the subcommand 'replay'?".to_owned()),
+        "view" | "live" | "tui" | "ui" => return Some("did you mean the subcommand 'top'?".to_owned()),
         "trace" | "run" | "start" | "watch" => return Some("rsttrace traces without a subcommand".to_owned()),
         _ => {}
     }
@@ -165,7 +166,8 @@ mod tests {
             ("a.pcapng", "'rsttrace replay a.pcapng'"),
             ("x.toml", "'--config x.toml'"),
             ("rp", "subcommand 'replay'"),
-            ("view", "subcommand 'replay'"),
+            ("read", "subcommand 'replay'"),
+            ("view", "subcommand 'top'"),
         ] {
             let tip = tip(text, &[]);
             assert!(tip.as_ref().is_some_and(|tip| tip.contains(expected)), "{text}: {tip:?}");

@@ -1,6 +1,7 @@
 //! The live run's ends of the chain: the loaded programs, the host's processes, and the run's outputs.
 
 use anyhow::Result;
+use jiff::Timestamp;
 use rsttrace_common::{
     flood::{Aggregates, FloodProgress},
     holder_lookup::HolderLookup,
@@ -14,8 +15,10 @@ use crate::{
     metrics::Metrics,
     model::internals::KernelTask,
     model::{Interface, Netns, Record, Reset},
+    replay::Line,
     report::ReportCollector,
     summary::{Tally, coverage::CounterBaseline},
+    top::Board,
     util::system_clock::monotonic_ns,
 };
 
@@ -82,9 +85,24 @@ pub(super) struct Results {
     pub(super) metrics: Option<Metrics>,
     /// What a report at the end needs; `None` without one.
     pub(super) report: Option<Box<ReportCollector>>,
+    /// What a view needs beside that; `None` without one.
+    pub(super) board: Option<Box<Board>>,
 }
 
 impl Results {
+    /// Takes a line that is no record, as far as a report needs it. `since` is the first time that is read: a header may be older.
+    pub(super) fn take_sign(&mut self, line: &Line, since: Option<Timestamp>) {
+        let Some(report) = &mut self.report else { return };
+        if let Line::Header(_) = line {
+            report.see(since.map_or(line.time(), |since| line.time().max(since)));
+        }
+        match line {
+            Line::Header(header) => report.header(header),
+            Line::Mark(mark) => report.mark(mark),
+            Line::Record(_) | Line::Captured(_) | Line::Summary(_) => {}
+        }
+    }
+
     /// Sets what `/readyz` answers, where there are metrics.
     pub(super) fn set_ready(&self, is_ready: bool) {
         if let Some(metrics) = &self.metrics {
@@ -104,6 +122,9 @@ impl Output for Results {
         }
         if let Some(report) = &mut self.report {
             report.count(&record);
+        }
+        if let Some(board) = &mut self.board {
+            board.count(&record);
         }
         if let Some(metrics) = &mut self.metrics {
             match &record {

@@ -16,6 +16,8 @@ mod setup;
 #[doc(hidden)]
 pub mod testing;
 mod timers;
+pub(crate) mod viewed;
+pub(crate) mod viewing;
 
 use std::{
     fs::File,
@@ -39,6 +41,7 @@ use self::{
     reporting::Losses,
     setup::PreparedOutputs,
     timers::{catch_sighup, lookups_answered, next_scrape, sighup, sleep_until, sleep_until_ktime},
+    viewing::{ViewSetup, Viewing, view_event},
 };
 use crate::{
     attribute::{Attribution, NamesFile},
@@ -72,6 +75,11 @@ const LOSS_CHECK: Duration = Duration::from_millis(500);
 /// Traces until a signal, `--duration` or `--count` ends it. Blocks meanwhile. Fails with status 2 when a value names nothing
 /// on this host, 3 when this host or this user cannot trace, and 1 when an output cannot be opened or written to.
 pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
+    run_viewed(trace, None)
+}
+
+/// [`run`], with a view of it on the terminal.
+pub(crate) fn run_viewed(trace: TraceOptions, view: Option<ViewSetup>) -> Result<(), Failure> {
     let selection = RecordFilter::new(trace.filters.clone())?;
     let timeouts = Timeouts::read(trace.run.timeouts.as_deref())?;
     let diagnosis = Diagnosis::new(timeouts, ProgramHints::read(trace.run.hints.as_deref())?);
@@ -87,8 +95,8 @@ pub(crate) fn run(trace: TraceOptions) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
     let kernel = KernelInfo::read()?;
-    let pipeline = Pipeline::load(trace, selection, diagnosis, attribution, &kernel)?;
-    let result = runtime.block_on(pipeline.event_loop(kernel, interfaces, ready, user, prepared));
+    let pipeline = Pipeline::load(trace, selection, diagnosis, attribution, &kernel, view.is_some())?;
+    let result = runtime.block_on(pipeline.event_loop(kernel, interfaces, ready, user, prepared, view));
     // A writer that is stuck in a write must not keep the process.
     runtime.shutdown_background();
     result
@@ -112,6 +120,10 @@ struct Pipeline {
     scans_fail: bool,
     /// Resets of the last summary at an interval.
     summarized: u64,
+    /// Whether there is a view of the run.
+    is_viewed: bool,
+    /// Resets and losses that the view has shown.
+    viewed: u64,
     started: Instant,
     /// Start of the run on the events' clock, nanoseconds.
     started_ns: u64,
@@ -136,6 +148,7 @@ impl Pipeline {
         diagnosis: Diagnosis,
         attribution: Attribution,
         kernel: &KernelInfo,
+        is_viewed: bool,
     ) -> Result<Self, Failure> {
         let run = &trace.run;
         let options = LoadOptions {
@@ -154,8 +167,9 @@ impl Pipeline {
             flood: FloodAggregator::new(loaded.aggregating_cpus(), loaded.flood_budget()),
         };
         let output = &trace.output;
+        let has_report = output.report.is_some() || is_viewed;
         let wanted = Wanted {
-            evidence: output.output.shows_evidence() || !output.sink.is_empty() || output.report.is_some(),
+            evidence: output.output.shows_evidence() || !output.sink.is_empty() || has_report,
             limit: trace.run.count,
             omits_own: !trace.more.own_connections,
         };
@@ -163,7 +177,8 @@ impl Pipeline {
             processor: Processor::new(stages, wanted),
             results: Results {
                 tally: Tally::grouped_by(trace.output.group_by.clone()),
-                report: output.report.is_some().then(Box::default),
+                report: has_report.then(Box::default),
+                board: is_viewed.then(Box::default),
                 ..Results::default()
             },
             trace,
@@ -172,6 +187,8 @@ impl Pipeline {
             losses: Losses::default(),
             scans_fail: false,
             summarized: 0,
+            is_viewed,
+            viewed: 0,
             started: Instant::now(),
             started_ns: now_ns(),
             service: ServiceNotifier::from_env(),
@@ -185,13 +202,14 @@ impl Pipeline {
         ready: Option<Ready>,
         user: Option<User>,
         prepared: PreparedOutputs,
+        view: Option<ViewSetup>,
     ) -> Result<(), Failure> {
         // Signals are caught before anything is announced: a process that waits for the announcement may send one at once.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         // With other outputs than standard output it means that log files have been rotated; otherwise, that the terminal has
         // gone.
-        let has_others = !self.trace.output.sink.is_empty() || self.trace.output.metrics.is_some();
+        let has_others = !self.trace.output.sink.is_empty() || self.trace.output.metrics.is_some() || self.is_viewed;
         let mut hang_up = has_others.then(catch_sighup).transpose()?;
         let mut kernel_log = (self.object == Object::Debug).then(|| self.start_kernel_log()).flatten();
         let presence = Presence::detect(kernel.has_conntrack_netlink);
@@ -204,7 +222,7 @@ impl Pipeline {
         }
         let absences = self.absences();
         self.create_recordings(user.as_ref())?;
-        let report = self.trace.output.report.as_deref().map(ReportFile::create).transpose()?;
+        let report = self.trace.output.report.as_deref().map(ReportFile::create).transpose()?.map(Arc::new);
         // Before there is any other thread, which would keep its privileges.
         self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);
         // What cannot be opened with what is left could not be opened anew later either.
@@ -217,6 +235,7 @@ impl Pipeline {
         ready.map_or(Ok(()), Ready::announce)?;
         self.service.ready();
         self.results.set_ready(true);
+        let mut viewing = self.start_view(view)?;
         let deadline = self.trace.run.duration.map(|duration| self.started + duration);
         let (mut next_summary, mut next_mark) = (self.next_summary(), self.next_mark());
         let mut batch = Batch::default();
@@ -231,11 +250,14 @@ impl Pipeline {
                 biased;
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
-                () = sighup(&mut hang_up) => outputs.reopen(),
+                () = sighup(&mut hang_up) => if viewing.is_some() { break } else { outputs.reopen() },
                 () = outputs.failed() => break,
                 () = sleep_until(deadline) => break,
                 () = sleep_until(self.service.next_ping()) => {}
                 () = sleep_until(self.processor.stages().filter.next_look()) => self.check_netns_path(),
+                event = view_event(&mut viewing) => {
+                    if !self.on_view(event, &mut viewing, &outputs, report.as_ref()) { break; }
+                }
                 () = sleep_until(next_summary) => {
                     self.report_summary(&outputs);
                     next_summary = self.next_summary();
@@ -289,6 +311,9 @@ impl Pipeline {
                 break;
             }
         }
+        // What the key of a view has written stays.
+        let report = report.filter(|_| !viewing.as_ref().is_some_and(Viewing::has_written));
+        drop(viewing);
         // In memory of its own: the future would not fit beside the loop.
         Box::pin(self.finish(transport, batch, outputs, report)).await
     }
@@ -338,7 +363,7 @@ impl Pipeline {
         mut transport: Transport,
         mut batch: Batch,
         mut outputs: Outputs,
-        report: Option<ReportFile>,
+        report: Option<Arc<ReportFile>>,
     ) -> Result<(), Failure> {
         self.service.stopping();
         self.results.set_ready(false);
@@ -374,7 +399,7 @@ impl Pipeline {
         if let Some(summary) = &summary {
             self.results.outbox.push(Record::Summary(Arc::new(summary.clone())));
         }
-        let reported = report.map_or(Ok(()), |file| self.write_report(file, &outputs));
+        let reported = report.map_or(Ok(()), |file| self.write_report(&file, &outputs));
         self.mark_end(&mut outputs).await;
         let written = outputs.finish(std::mem::take(&mut self.results.outbox)).await;
         if let Some(summary) = summary {

@@ -25,7 +25,7 @@ use crate::{
     diagnose::Diagnosis,
     exit::Failure,
     filter::RecordFilter,
-    model::{Coverage, Record, RecordingContext, Reset, Summary},
+    model::{Coverage, Record, RecordingContext, Reset, SinkCount, Summary},
     replay::{Inputs, Line},
     report::{Report, ReportOrigin},
     sandbox,
@@ -43,7 +43,7 @@ const BATCH_TIME: Duration = Duration::from_millis(100);
 
 /// Time without lines after which a reset of a capture waits no longer for the other end's record: a pipe may have nothing more for
 /// a long time.
-const QUIET_TIME: Duration = Duration::from_millis(100);
+pub(super) const QUIET_TIME: Duration = Duration::from_millis(100);
 
 /// What is replayed, and how.
 pub(crate) struct Replay {
@@ -83,7 +83,7 @@ impl Replayed {
 
 /// First and last time of the records, and the clock of the first.
 #[derive(Default)]
-struct ReplayedSpan {
+pub(super) struct ReplayedSpan {
     first: Option<(Timestamp, u64)>,
     last: Option<Timestamp>,
     /// First and last time of headers, marks and captured packets: when a recorder ran, whether or not there were records.
@@ -105,7 +105,7 @@ pub(crate) fn run(replay: Replay) -> Result<Replayed, Failure> {
 
 /// Reads in a thread of its own: a pipe may have nothing for a long time, in which signals are answered. The inputs come back
 /// at their end.
-fn read_ahead(mut inputs: Inputs) -> Result<(mpsc::Receiver<Vec<Line>>, mpsc::Receiver<Inputs>)> {
+pub(super) fn read_ahead(mut inputs: Inputs) -> Result<(mpsc::Receiver<Vec<Line>>, mpsc::Receiver<Inputs>)> {
     let (lines, batches) = mpsc::channel(BATCHES_AHEAD);
     let (done, ended) = mpsc::channel(1);
     thread::Builder::new().name("reader".into()).spawn(move || {
@@ -147,14 +147,12 @@ impl Replay {
             RecordedChain::Filter(Box::new(filter))
         };
         let mut chain = Chain { recorded, captured };
-        let mut counted = Counted {
-            results: Results {
-                tally: Tally::grouped_by(output.group_by.clone()),
-                report: report.is_some().then(Box::default),
-                ..Results::default()
-            },
-            span: ReplayedSpan { since, ..ReplayedSpan::default() },
+        let results = Results {
+            tally: Tally::grouped_by(output.group_by.clone()),
+            report: report.is_some().then(Box::default),
+            ..Results::default()
         };
+        let mut counted = Counted::new(results, since);
         let mut outputs = None;
         loop {
             let batch = tokio::select! {
@@ -162,22 +160,15 @@ impl Replay {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
                 batch = batches.recv() => batch,
-                () = tokio::time::sleep(QUIET_TIME), if chain.captured.is_waiting() => Some(Vec::new()),
+                () = tokio::time::sleep(QUIET_TIME), if chain.is_waiting() => Some(Vec::new()),
             };
             let is_last = batch.is_none();
             if batch.as_ref().is_some_and(Vec::is_empty) {
                 // The other end's record would have come by now.
-                chain.captured.finish(&mut counted);
+                chain.finish_captured(&mut counted);
             }
             for line in batch.unwrap_or_default() {
-                counted.span.observe_recorder(&line);
-                if let Some(report) = &mut counted.results.report {
-                    match &line {
-                        Line::Header(header) => report.header(header),
-                        Line::Mark(mark) => report.mark(mark),
-                        Line::Record(_) | Line::Captured(_) | Line::Summary(_) => {}
-                    }
-                }
+                counted.take_sign(&line);
                 chain.take(line, &mut counted);
             }
             if is_last {
@@ -200,16 +191,10 @@ impl Replay {
                 break;
             }
         }
-        chain.captured.finish(&mut counted);
+        chain.finish_captured(&mut counted);
         let inputs = ended.try_recv().ok();
-        let Counted { mut results, mut span } = counted;
-        let captured = inputs.as_ref().map(Inputs::captured).unwrap_or_default();
-        for time in captured.iter().flat_map(|(first, last)| [*first, *last]) {
-            span.observe_coverage(time);
-            if let Some(report) = &mut results.report {
-                report.see(time);
-            }
-        }
+        let is_captured = inputs.as_ref().is_some_and(|inputs| counted.take_captured(inputs));
+        let Counted { results, span } = counted;
         let outputs = outputs.map_or_else(|| open(&output, &span), Ok)?;
         let mut said = inputs.as_ref().map(Inputs::notes).unwrap_or_default();
         said.extend(chain.notes());
@@ -225,22 +210,41 @@ impl Replay {
         let degraded = inputs.as_ref().map(Inputs::degraded).unwrap_or_default();
         let gaps = inputs.as_ref().map(Inputs::gaps).unwrap_or_default();
         said.extend(inputs.iter().flat_map(Inputs::remarks).map(str::to_owned));
-        let origin = report.map(|origin| ReportOrigin {
-            notes: said,
-            gaps,
-            is_damaged,
-            is_captured: !captured.is_empty(),
-            ..origin
-        });
+        let origin = report.map(|origin| ReportOrigin { notes: said, gaps, is_damaged, is_captured, ..origin });
         let report = finish(outputs, results, &span, &output, &diagnosis, degraded, origin).await?;
         Ok(Replayed { report, is_damaged })
     }
 }
 
 /// The results of a replay so far.
-struct Counted {
-    results: Results,
-    span: ReplayedSpan,
+pub(super) struct Counted {
+    pub(super) results: Results,
+    pub(super) span: ReplayedSpan,
+}
+
+impl Counted {
+    /// Begins with what is read from this time on.
+    pub(super) fn new(results: Results, since: Option<Timestamp>) -> Self {
+        Self { results, span: ReplayedSpan { since, ..ReplayedSpan::default() } }
+    }
+
+    /// Takes what a report and the summary need of a line that is no record.
+    pub(super) fn take_sign(&mut self, line: &Line) {
+        self.span.observe_recorder(line);
+        self.results.take_sign(line, self.span.since);
+    }
+
+    /// Takes the times that captures cover, at the end of the inputs. Returns whether there were captures.
+    pub(super) fn take_captured(&mut self, inputs: &Inputs) -> bool {
+        let captured = inputs.captured();
+        for time in captured.iter().flat_map(|(first, last)| [*first, *last]) {
+            self.span.observe_coverage(time);
+            if let Some(report) = &mut self.results.report {
+                report.see(time);
+            }
+        }
+        !captured.is_empty()
+    }
 }
 
 impl Output for Counted {
@@ -256,13 +260,13 @@ impl Output for Counted {
 }
 
 /// What records go through.
-struct Chain {
-    recorded: RecordedChain,
-    captured: CapturedChain,
+pub(super) struct Chain {
+    pub(super) recorded: RecordedChain,
+    pub(super) captured: CapturedChain,
 }
 
 /// What records go through that were recorded.
-enum RecordedChain {
+pub(super) enum RecordedChain {
     /// The filters alone.
     Filter(Box<RecordFilter>),
     /// The stages from the diagnosis on, with the filters.
@@ -271,7 +275,7 @@ enum RecordedChain {
 
 impl Chain {
     /// Takes a line.
-    fn take(&mut self, line: Line, counted: &mut Counted) {
+    pub(super) fn take(&mut self, line: Line, counted: &mut Counted) {
         self.captured.release_before(line.time(), counted);
         match (&mut self.recorded, line) {
             (_, Line::Captured(reset)) => self.captured.take(*reset, counted),
@@ -290,8 +294,18 @@ impl Chain {
         }
     }
 
+    /// Whether a reset of a capture waits for the other end's record.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.captured.is_waiting()
+    }
+
+    /// Emits the resets of captures that wait.
+    pub(super) fn finish_captured(&mut self, counted: &mut Counted) {
+        self.captured.finish(counted);
+    }
+
     /// Emits what is left at the end.
-    fn finish(&mut self, counted: &mut Counted) {
+    pub(super) fn finish(&mut self, counted: &mut Counted) {
         if let RecordedChain::Rediagnosis(rediagnosis) = &mut self.recorded {
             rediagnosis.finish(counted);
         }
@@ -299,7 +313,7 @@ impl Chain {
     }
 
     /// What has to be said at the end.
-    fn notes(&self) -> impl Iterator<Item = String> {
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
         let (count, is_filtered) = match &self.recorded {
             RecordedChain::Filter(_) => (0, false),
             RecordedChain::Rediagnosis(rediagnosis) => (rediagnosis.without_facts, rediagnosis.is_filtered),
@@ -340,17 +354,7 @@ async fn finish(
     outputs.flush().await;
     let lacking = |loss: String| Degraded { what: "recording".into(), why: String::new(), loss };
     let degraded: Vec<Degraded> = degraded.into_iter().map(lacking).collect();
-    let make = || {
-        results.tally.summary(SummaryContext {
-            time: span.last.unwrap_or_else(Timestamp::now),
-            duration: span.duration(),
-            last: true,
-            timeouts: diagnosis.timeouts(),
-            coverage: Coverage::default(),
-            degraded: &degraded,
-            sinks: outputs.counts(),
-        })
-    };
+    let make = || summary_of(&results.tally, span, diagnosis, &degraded, true, outputs.counts());
     let summary: Option<Summary> = (!output.no_summary).then(make);
     let report = results.report.take().zip(origin).map(|(collector, origin)| {
         let summary = summary.clone().unwrap_or_else(make);
@@ -365,6 +369,26 @@ async fn finish(
     }
     written.map_err(Failure::from)?;
     Ok(report)
+}
+
+/// The summary of what was recorded.
+pub(super) fn summary_of(
+    tally: &Tally,
+    span: &ReplayedSpan,
+    diagnosis: &Diagnosis,
+    degraded: &[Degraded],
+    last: bool,
+    sinks: Vec<SinkCount>,
+) -> Summary {
+    tally.summary(SummaryContext {
+        time: span.last.unwrap_or_else(Timestamp::now),
+        duration: span.duration(),
+        last,
+        timeouts: diagnosis.timeouts(),
+        coverage: Coverage::default(),
+        degraded,
+        sinks,
+    })
 }
 
 impl ReplayedSpan {

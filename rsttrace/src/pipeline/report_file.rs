@@ -3,21 +3,16 @@
 use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
-    io::Write as _,
+    io::{self, Seek as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
-use jiff::{SignedDuration, tz::TimeZone};
+use jiff::Timestamp;
 
-use super::{Pipeline, setup::time_zone};
-use crate::{
-    report::{ReportFormat, ReportOrigin},
-    sink::outputs::Outputs,
-    summary::coverage::CounterBaseline,
-    util::messages::info,
-};
+use super::Pipeline;
+use crate::{report::ReportFormat, sink::outputs::Outputs, summary::coverage::CounterBaseline, util::messages::info};
 
 /// A file that a report is written to.
 pub(crate) struct ReportFile {
@@ -49,34 +44,44 @@ impl ReportFile {
         &self.path
     }
 
-    /// Writes the document. Fails where that fails, as on a full disk.
-    pub(crate) fn write(mut self, document: &str) -> Result<()> {
-        self.file.write_all(document.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
+    /// Creates a file of a new name in the working directory, for a report that is asked for at this time. Fails where it cannot be
+    /// created.
+    pub(crate) fn create_new(now: Timestamp) -> Result<Self> {
+        let path = PathBuf::from(format!("rsttrace-{}.html", now.strftime("%Y%m%dT%H%M%SZ")));
+        let mut options = OpenOptions::new();
+        // No other file's place is taken, and no link is followed.
+        options.write(true).create_new(true).mode(0o640);
+        let file =
+            options.open(&path).with_context(|| format!("cannot write {}; --report names another", path.display()))?;
+        Ok(Self { file, path })
+    }
+
+    /// Writes the document in place of what was written before. Fails where that fails, as on a full disk.
+    pub(crate) fn write(&self, document: &str) -> Result<()> {
+        self.replace(document).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    fn replace(&self, document: &str) -> io::Result<()> {
+        let mut file = &self.file;
+        let before = file.metadata()?;
+        if before.is_file() && before.len() > 0 {
+            file.set_len(0)?;
+            file.rewind()?;
+        }
+        file.write_all(document.as_bytes())
     }
 }
 
 impl Pipeline {
     /// Writes the report of this run. Fails where its file cannot be written to.
-    pub(super) fn write_report(&mut self, file: ReportFile, outputs: &Outputs) -> Result<()> {
-        let Some(mut collector) = self.results.report.take() else { return Ok(()) };
+    pub(super) fn write_report(&mut self, file: &ReportFile, outputs: &Outputs) -> Result<()> {
+        let Some(collector) = self.results.report.take() else { return Ok(()) };
         let summary = self.summary(true, CounterBaseline::compare_all, outputs);
-        let ran_for = SignedDuration::try_from(self.started.elapsed()).unwrap_or_default();
-        collector.see(summary.time.saturating_sub(ran_for).unwrap_or(summary.time));
-        collector.see(summary.time);
-        let stages = self.processor.stages();
-        let origin = ReportOrigin {
-            command: own_command(),
-            is_live: true,
-            is_filtered: !stages.filter.is_everything(),
-            ..ReportOrigin::default()
-        };
-        let zone: TimeZone = time_zone(self.trace.output.time);
-        let report = collector.finish(summary, origin, stages.diagnosis.timeouts(), zone);
+        let report = self.report_of(*collector, summary, false);
         let format = ReportFile::format(file.path());
-        let path = file.path().display().to_string();
         file.write(&report.document(format))?;
         if !self.trace.output.quiet {
-            info(format_args!("report: {path}"));
+            info(format_args!("report: {}", file.path().display()));
         }
         Ok(())
     }

@@ -186,12 +186,13 @@ impl Pipeline {
     /// Prints what is watched, what is limited, and warnings: filters that nothing matches yet, records that go nowhere.
     pub(super) fn announce(&self, absences: Vec<String>) {
         let OutputOptions { output, sink, metrics, quiet, group_by, report, .. } = &self.trace.output;
-        let has_others = metrics.is_some() || report.is_some();
+        let has_others = metrics.is_some() || report.is_some() || self.is_viewed;
         if *output == Format::None && sink.is_empty() && !has_others && group_by.is_empty() {
             info("records go nowhere: --output none is for use with --sink, --metrics or --report");
         }
         let stages = self.processor.stages();
-        if *quiet {
+        // A view tells it.
+        if *quiet || self.is_viewed {
             return absences.into_iter().for_each(info);
         }
         let place =

@@ -40,6 +40,7 @@ pub(super) fn needs_of_sinks(sinks: &[SinkSpec]) -> Requirements {
         sockets: any(|needs| needs.sockets),
         host_names: any(|needs| needs.host_names),
         network_administration: false,
+        terminal: false,
     }
 }
 
@@ -58,6 +59,7 @@ impl Pipeline {
         Requirements {
             sockets: outputs.sockets || self.trace.output.metrics.is_some(),
             network_administration: self.loaded.detaches_through_netlink(),
+            terminal: self.is_viewed,
             ..outputs
         }
     }

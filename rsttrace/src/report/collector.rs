@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     fault_counts::FaultCounts,
-    kept::KeptIncidents,
+    kept::{KeptIncident, KeptIncidents},
     signs::CommonSigns,
     time_bins::{Merge, TimeBins},
 };
@@ -94,7 +94,7 @@ pub(super) struct RecorderSigns {
 }
 
 /// State of a report during a run. The memory is bounded, whatever comes in.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct ReportCollector {
     /// Times of the first and the last sign: a reset, a header or a mark.
     pub(super) span: Option<(Timestamp, Timestamp)>,
@@ -124,9 +124,8 @@ impl ReportCollector {
         }
     }
 
-    /// Takes the header of a segment.
+    /// Takes the header of a segment, which may be older than what is read of it.
     pub fn header(&mut self, header: &Arc<RecordingHeader>) {
-        self.see(header.time);
         let signs = &mut self.recorders;
         signs.segments += 1;
         signs.filtered |= header.of.filtered;
@@ -151,6 +150,19 @@ impl ReportCollector {
     pub fn see(&mut self, time: Timestamp) {
         let (first, last) = self.span.get_or_insert((time, time));
         (*first, *last) = (time.min(*first), time.max(*last));
+    }
+
+    /// The newest incidents that are held in full, the newest first.
+    pub(crate) fn newest(&self) -> impl Iterator<Item = &KeptIncident> {
+        self.kept.newest()
+    }
+
+    /// Names of the hosts, of which at most sixteen are kept. Untrusted.
+    pub(crate) fn host_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.hosts.iter().chain(self.recorders.headers.keys()).map(|name| &**name).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     fn observe(&mut self, reset: &Arc<Reset>) {
@@ -186,7 +198,7 @@ impl ReportCollector {
 }
 
 /// Name of the owner, cut; `-` where it is not known.
-pub(super) fn process_name(reset: &Reset) -> Arc<str> {
+pub(crate) fn process_name(reset: &Reset) -> Arc<str> {
     let Some(process) = &reset.process else { return "-".into() };
     let name = &process.comm;
     if name.len() <= NAME_MAX { Arc::clone(name) } else { name[..name.floor_char_boundary(NAME_MAX)].into() }
@@ -194,7 +206,7 @@ pub(super) fn process_name(reset: &Reset) -> Arc<str> {
 
 /// Silence before a reset, milliseconds: of a received one that which a timeout would match, of a sent one the time since data
 /// were last sent either way. `None` where it is not known.
-pub(super) fn silence_ms(reset: &Reset) -> Option<f64> {
+pub(crate) fn silence_ms(reset: &Reset) -> Option<f64> {
     if let Some((_, silence)) = patterns::silence_of(reset) {
         return Some(silence);
     }

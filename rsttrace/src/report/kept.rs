@@ -24,15 +24,15 @@ const TEXT_MAX: usize = 512;
 
 /// An incident with its records.
 #[derive(Clone, Debug)]
-pub(super) struct KeptIncident {
+pub struct KeptIncident {
     /// Its first record.
-    pub(super) first: Arc<Reset>,
+    pub(crate) first: Arc<Reset>,
     /// The first of its further records.
-    pub(super) further: Vec<Arc<Reset>>,
+    pub(crate) further: Vec<Arc<Reset>>,
 }
 
 /// The incidents held so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct KeptIncidents {
     newest: VecDeque<KeptIncident>,
     by_cause: BTreeMap<(&'static str, bool), VecDeque<KeptIncident>>,
@@ -63,6 +63,11 @@ impl KeptIncidents {
         }
     }
 
+    /// The newest ones, the newest first.
+    pub(super) fn newest(&self) -> impl Iterator<Item = &KeptIncident> {
+        self.newest.iter().rev()
+    }
+
     /// Drops the oldest of the cause with the most.
     fn drop_one(&mut self) {
         if let Some(most) = self.by_cause.values_mut().max_by_key(|kept| kept.len()) {
@@ -90,7 +95,7 @@ fn key(reset: &Reset) -> (&'static str, bool) {
 }
 
 /// A record whose texts are bounded: mostly the record itself.
-fn bounded(reset: &Arc<Reset>) -> Arc<Reset> {
+pub(crate) fn bounded(reset: &Arc<Reset>) -> Arc<Reset> {
     let mut texts = texts(reset);
     let is_long = texts.any(|text| text.len() > TEXT_MAX)
         || reset.cause.evidence.lines().any(|line| line.len() > TEXT_MAX)

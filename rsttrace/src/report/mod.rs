@@ -26,6 +26,11 @@ pub use self::{
     collector::ReportCollector,
     comparison::Comparison,
     content::{Report, ReportOrigin},
+    kept::KeptIncident,
+};
+pub(crate) use self::{
+    collector::{process_name, silence_ms},
+    kept::bounded,
 };
 
 /// Form of a report.

@@ -35,6 +35,8 @@ pub(crate) struct Requirements {
     pub(crate) host_names: bool,
     /// Removing tc filters from network interfaces at the end of the run.
     pub(crate) network_administration: bool,
+    /// Setting the terminal, and writing a file anew that is open.
+    pub(crate) terminal: bool,
 }
 
 /// Drops everything but `requirements`, and switches to `user` if there is one. Returns what could not be dropped.

@@ -79,6 +79,15 @@ const PERF_EVENT_IOC_DISABLE: u32 = 0x2401;
 const IOCTL_REQUESTS: &[u32] =
     &[TCGETS, TCGETS2, TIOCGWINSZ, SIOCGIFNAME, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_DISABLE];
 
+// Requests that set a terminal, and that drop what it has not shown.
+const TCSETS: u32 = 0x5402;
+const TCSETS2: u32 = 0x402c_542b;
+const TCFLSH: u32 = 0x540b;
+
+/// Allowed requests of ioctl(2) with a view on the terminal.
+const TERMINAL_REQUESTS: &[u32] =
+    &[TCGETS, TCGETS2, TIOCGWINSZ, SIOCGIFNAME, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_DISABLE, TCSETS, TCSETS2, TCFLSH];
+
 /// Allowed commands of fcntl(2). `F_SETOWN` and `F_SETSIG` are not among them: with them a descriptor sends signals,
 /// which from root reach every process.
 const FCNTL_COMMANDS: &[u32] = &[
@@ -166,7 +175,8 @@ pub(super) fn allowed(requirements: Requirements) -> Vec<SyscallRule> {
         any_args!(SYS_epoll_create1 SYS_eventfd2 SYS_getrandom SYS_uname SYS_sysinfo SYS_getuid SYS_geteuid SYS_getgid SYS_getegid),
     );
     // The name of an interface is read through a socket of any family, and sd_notify sends through a Unix socket.
-    rules.push(rule(libc::SYS_ioctl, ArgRule::OneOf(1, IOCTL_REQUESTS)));
+    let requests = if requirements.terminal { TERMINAL_REQUESTS } else { IOCTL_REQUESTS };
+    rules.push(rule(libc::SYS_ioctl, ArgRule::OneOf(1, requests)));
     let has_networking = requirements.sockets || requirements.network_administration;
     rules.push(rule(
         libc::SYS_socket,
@@ -177,6 +187,10 @@ pub(super) fn allowed(requirements: Requirements) -> Vec<SyscallRule> {
             SYS_connect SYS_bind SYS_listen SYS_accept4 SYS_getsockname SYS_getpeername SYS_getsockopt SYS_setsockopt
             SYS_sendmsg SYS_recvmsg SYS_sendmmsg SYS_recvmmsg SYS_shutdown SYS_socketpair
         ));
+    }
+    if requirements.terminal && !requirements.files {
+        // The report of a view is written anew with its key.
+        rules.extend(any_args!(SYS_ftruncate));
     }
     if requirements.files {
         rules.extend(any_args!(

@@ -13,6 +13,7 @@ const SLOTS: usize = 8192;
 
 /// Counts of keys by a frequent-items sketch. Exact up to some 6,000 different keys; beyond that a count may be too
 /// small by [`HeavyHitters::error`].
+#[derive(Clone)]
 pub(crate) struct HeavyHitters<K>(Option<FrequentItemsSketch<K>>);
 
 impl<K: Eq + Hash> Default for HeavyHitters<K> {

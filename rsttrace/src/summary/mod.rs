@@ -188,6 +188,21 @@ impl Tally {
         }
     }
 
+    /// The peers with the most resets, so many at most.
+    pub(crate) fn peers(&self, most: usize) -> Vec<PeerCount> {
+        let peer = |(address, count)| PeerCount { address, name: self.peer_name(address), count };
+        self.by_peer.rows().into_iter().take(most).map(peer).collect()
+    }
+
+    /// The owners with the most resets, by process name, so many at most.
+    pub(crate) fn processes(&self, most: usize) -> Vec<ProcessCount> {
+        processes(&self.by_process, most)
+    }
+
+    fn peer_name(&self, address: IpAddr) -> Option<Arc<str>> {
+        self.peer_names.0.peek(&address).cloned()
+    }
+
     /// The counts by what all records up to now have shown, and the harm by cause.
     fn settled(&self) -> (Settled, HarmByCause) {
         let (mut settled, mut harm) = (self.settled.clone(), self.harm.clone());
@@ -206,8 +221,6 @@ impl Tally {
         let (settled, harm) = self.settled();
         let mut patterns = self.patterns.sentences(&idle_clusters);
         patterns.extend(settled.sentences());
-        let name = |address: IpAddr| self.peer_names.0.peek(&address).cloned();
-        let peer = |(address, count)| PeerCount { address, name: name(address), count };
         let backends = self.patterns.backends.rows();
         let mut summary = Summary {
             time,
@@ -223,9 +236,9 @@ impl Tally {
             incidents: self.incidents,
             incidents_by_cause: self.incidents_by_cause.clone(),
             incidents_by_fault: self.incidents_by_fault.clone(),
-            by_peer: self.by_peer.rows().into_iter().take(MAX_LISTED).map(peer).collect(),
+            by_peer: self.peers(MAX_LISTED),
             by_peer_approximate: self.by_peer.error() > 0,
-            by_process: processes(&self.by_process),
+            by_process: self.processes(MAX_LISTED),
             by_process_approximate: self.by_process.error() > 0,
             backend_count: backends.len(),
             backends: backends
@@ -234,7 +247,7 @@ impl Tally {
                 .map(|(end, count)| BackendCount {
                     address: end.address,
                     port: end.port,
-                    name: name(end.address),
+                    name: self.peer_name(end.address),
                     count,
                 })
                 .collect(),
@@ -267,7 +280,7 @@ fn round_to_ms(duration: Duration) -> f64 {
 }
 
 /// Counts by process name, those with the most resets first.
-fn processes(counts: &HeavyHitters<(Arc<str>, u32)>) -> Vec<ProcessCount> {
+fn processes(counts: &HeavyHitters<(Arc<str>, u32)>, most: usize) -> Vec<ProcessCount> {
     let mut processes: Vec<ProcessCount> = Vec::new();
     for ((comm, pid), count) in counts.rows() {
         match processes.iter_mut().find(|process| process.comm == comm) {
@@ -281,6 +294,6 @@ fn processes(counts: &HeavyHitters<(Arc<str>, u32)>) -> Vec<ProcessCount> {
         }
     }
     processes.sort_by_key(|process| std::cmp::Reverse(process.count));
-    processes.truncate(MAX_LISTED);
+    processes.truncate(most);
     processes
 }

@@ -1,11 +1,12 @@
 //! Messages on standard error, and errors as their text. A reader that reads nothing must not block the run or its end.
 
 use std::{
+    collections::VecDeque,
     fmt::Display,
     fs::{File, OpenOptions},
-    io::{self, ErrorKind, Write as _},
+    io::{self, ErrorKind, IsTerminal as _, Write as _},
     os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use anyhow::Error;
@@ -37,11 +38,62 @@ pub(crate) fn open() {
     });
 }
 
+/// Most messages that are held; of more the oldest are dropped, which the first one then tells.
+const HELD: usize = 100;
+
+/// Messages that are held while something else has the terminal.
+#[derive(Debug, Default)]
+struct HeldMessages {
+    lines: VecDeque<String>,
+    dropped: u64,
+}
+
+/// `None` while messages are printed at once.
+static HELD_MESSAGES: Mutex<Option<HeldMessages>> = Mutex::new(None);
+
+/// Holds messages from now on, until [`release`]. Where standard error is no terminal they are printed as well.
+pub(crate) fn hold() {
+    *HELD_MESSAGES.lock().unwrap_or_else(PoisonError::into_inner) = Some(HeldMessages::default());
+}
+
+/// The messages that are held, the oldest first.
+pub(crate) fn held() -> Vec<String> {
+    let held = HELD_MESSAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(HeldMessages { lines, dropped }) = &*held else { return Vec::new() };
+    let first = (*dropped > 0).then(|| format!("{dropped} earlier messages were dropped"));
+    first.into_iter().chain(lines.iter().cloned()).collect()
+}
+
+/// Prints the messages that are held, and the next ones at once.
+pub(crate) fn release() {
+    let lines = held();
+    *HELD_MESSAGES.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    if io::stderr().is_terminal() {
+        lines.iter().for_each(info);
+    }
+}
+
+/// Takes a message, where messages are held. Returns whether that is all that is to be done.
+fn take(message: &str) -> bool {
+    let mut held = HELD_MESSAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(HeldMessages { lines, dropped }) = &mut *held else { return false };
+    if lines.len() == HELD {
+        lines.pop_front();
+        *dropped += 1;
+    }
+    lines.push_back(message.to_owned());
+    io::stderr().is_terminal()
+}
+
 /// Prints a message for the person at the terminal on standard error, after the program's name. Standard error carries
 /// everything that is no record. Blocks for [`WRITE_TIMEOUT_MS`] at most for each [`libc::PIPE_BUF`] bytes.
 pub(crate) fn info(message: impl Display) {
+    let message = message.to_string();
+    if take(&message) {
+        return;
+    }
     // In one piece: standard error has no buffer, and each character would be a system call of its own.
-    let mut text = format!("rsttrace: {}\n", SanitizedLines(&message.to_string()));
+    let mut text = format!("rsttrace: {}\n", SanitizedLines(&message));
     if let Some(columns) = terminal::columns(io::stderr()) {
         // The rows of a summary have names in front.
         text = terminal::wrap(&text, columns, |line| if line.starts_with("  ") { ROW_INDENT } else { INDENT });

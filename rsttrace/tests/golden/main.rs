@@ -9,6 +9,7 @@ mod cases;
 mod incidents;
 mod report_plots;
 mod run;
+mod top_screens;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -167,7 +168,7 @@ fn complete_names(reset: &mut Reset) {
 }
 
 /// Presentation at a width.
-fn options(columns: usize) -> TextOptions {
+pub(crate) fn options(columns: usize) -> TextOptions {
     TextOptions {
         color: false,
         time: TimeFormat::Utc,

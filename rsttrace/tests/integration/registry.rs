@@ -18,7 +18,7 @@ use crate::{
         destroy, endings, endings_of_peers, exactly_once, faults, filters, flood, forwarded, functions, given_up,
         handed_over, hostile, idle, ignored, incidents, injected, keepalive, limits, listener, long, lost, machine,
         mapped, mixed, name_service, names, namespaces, own_words, owners, privileges, programs, real_programs,
-        receivers, refused, rejected, reuse, routed, sinks, snapshot, summary, timers, translated,
+        receivers, refused, rejected, reuse, routed, sinks, snapshot, summary, timers, top_view, translated,
     },
     stage::{Stage, Transport},
 };
@@ -278,6 +278,7 @@ const ROWS: &[Row] = &[
         "sinks::report_at_end::report_has_the_numbers_of_the_run",
         sinks::report_at_end::report_has_the_numbers_of_the_run,
     ),
+    needing(top_view::lack, "top_view::numbers_are_those_of_the_summary", top_view::numbers_are_those_of_the_summary),
     row("sinks::json_file::moved_file_is_reopened", sinks::json_file::moved_file_is_reopened),
     row("sinks::json_file::removed_file_is_created_again", sinks::json_file::removed_file_is_created_again),
     row("sinks::json_file::truncated_file_survives_a_full_disk", sinks::json_file::truncated_file_survives_a_full_disk),

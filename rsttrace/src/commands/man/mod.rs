@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Command;
 use clap_mangen::Man;
 
-use crate::cli::{EXAMPLES, EXPORT_EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES};
+use crate::cli::{EXAMPLES, EXPORT_EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES, TOP_EXAMPLES};
 
 /// A page of its own.
 struct Page {
@@ -25,7 +25,7 @@ struct Page {
 /// Line for which the examples of help stand.
 const EXAMPLES_HERE: &str = ".\\\" examples\n";
 
-const PAGES: [Page; 8] = [
+const PAGES: [Page; 9] = [
     Page {
         subcommand: None,
         purpose: "trace TCP resets: peer, owner, state, cause",
@@ -36,6 +36,7 @@ const PAGES: [Page; 8] = [
             r"\fBrsttrace record\fR [\fIoptions\fR] [\fIDIR\fR]",
             r"\fBrsttrace replay\fR [\fIoptions\fR] \fIINPUT\fR...",
             r"\fBrsttrace report\fR [\fIoptions\fR] \fIINPUT\fR...",
+            r"\fBrsttrace top\fR [\fIoptions\fR] [\fIINPUT\fR...]",
             r"\fBrsttrace export\fR [\fIoptions\fR] \fIINPUT\fR...",
             r"\fBrsttrace check\-config\fR \fIFILE\fR",
         ],
@@ -79,6 +80,13 @@ const PAGES: [Page; 8] = [
         ],
         sections: include_str!("report.roff"),
         examples: &REPORT_EXAMPLES,
+    },
+    Page {
+        subcommand: Some("top"),
+        purpose: "show TCP resets on the terminal, live or recorded",
+        synopsis: &[r"\fBrsttrace top\fR [\fIoptions\fR] [\fIINPUT\fR...]"],
+        sections: include_str!("top.roff"),
+        examples: &TOP_EXAMPLES,
     },
     Page {
         subcommand: Some("export"),

@@ -51,4 +51,5 @@ pub(crate) mod sinks;
 pub(crate) mod snapshot;
 pub(crate) mod summary;
 pub(crate) mod timers;
+pub(crate) mod top_view;
 pub(crate) mod translated;
