@@ -28,9 +28,13 @@ pub(crate) fn advise(error: Error, words: &[String]) -> Error {
     }
     if let Some(tip) = tip(&error, words, &program, subcommand) {
         // Guesses by spelling, and the usage with what was guessed.
-        for guess in
-            [ContextKind::SuggestedArg, ContextKind::SuggestedValue, ContextKind::Suggested, ContextKind::Usage]
-        {
+        for guess in [
+            ContextKind::SuggestedArg,
+            ContextKind::SuggestedValue,
+            ContextKind::SuggestedSubcommand,
+            ContextKind::Suggested,
+            ContextKind::Usage,
+        ] {
             error.remove(guess);
         }
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
@@ -78,8 +82,12 @@ fn tip(error: &Error, words: &[String], program: &Command, subcommand: Option<&C
                 Some(subcommand) => stray_words::tip_in(subcommand),
             }
         }
-        ErrorKind::InvalidSubcommand if error.get(ContextKind::SuggestedSubcommand).is_none() => {
-            stray_words::tip(text(error, ContextKind::InvalidSubcommand)?, words)
+        ErrorKind::InvalidSubcommand => {
+            let word = text(error, ContextKind::InvalidSubcommand)?;
+            // A filter of another tool is no misspelled subcommand: 'tcp' is like 'top'.
+            let is_guessed =
+                error.get(ContextKind::SuggestedSubcommand).is_some() && !packet_filter::is_expression(word);
+            if is_guessed { None } else { stray_words::tip(word, words) }
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let option = text(error, ContextKind::InvalidArg)?.split(' ').next()?;

@@ -41,7 +41,7 @@ pub(super) fn fitted(columns: &[Column], width: usize) -> Vec<Option<usize>> {
         if narrowest + gap > left {
             // The first is there in any case, cut.
             if count == 0 {
-                widths[place] = Some(left);
+                (widths[place], left) = (Some(left), 0);
             }
             break;
         }
@@ -133,7 +133,7 @@ mod tests {
             (100, [Some(10), Some(4), Some(60), Some(3)]),
             (40, [Some(10), Some(4), Some(20), Some(3)]),
             (21, [Some(5), Some(4), Some(6), Some(3)]),
-            (20, [Some(7), Some(4), Some(6), None]),
+            (20, [Some(8), Some(4), Some(6), None]),
             (12, [Some(5), None, Some(6), None]),
             (11, [Some(10), None, None, None]),
             (3, [Some(3), None, None, None]),

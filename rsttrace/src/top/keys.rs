@@ -82,7 +82,7 @@ fn character(bytes: &[u8]) -> Option<(usize, Option<Key>)> {
         ..0x80 => 1,
         0xc0..0xe0 => 2,
         0xe0..0xf0 => 3,
-        0xf0.. => 4,
+        0xf0..0xf8 => 4,
         _ => return Some((1, None)),
     };
     let text = bytes.get(..length)?;
@@ -97,7 +97,8 @@ fn escape(bytes: &[u8]) -> Option<(usize, Option<Key>)> {
         None | Some(0x1b) => Some((1, Some(Key::Escape))),
         Some(b'O') => {
             let last = *bytes.get(2)?;
-            Some((3, letter(last)))
+            // Return on the number pad.
+            Some((3, if last == b'M' { Some(Key::Enter) } else { letter(last) }))
         }
         Some(b'[') => {
             let end = bytes.iter().skip(2).position(|byte| (0x40..0x7f).contains(byte))? + 2;
@@ -123,7 +124,6 @@ const fn letter(last: u8) -> Option<Key> {
         b'B' => Some(Key::Down),
         b'H' => Some(Key::Home),
         b'F' => Some(Key::End),
-        b'M' => Some(Key::Enter),
         _ => None,
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     fn sequences_are_keys() {
         for (bytes, expected) in [
             (&b"jk"[..], &[Key::Char('j'), Key::Char('k')][..]),
-            (b"\x1b[A\x1bOB", &[Key::Up, Key::Down]),
+            (b"\x1b[A\x1bOB\x1bOM", &[Key::Up, Key::Down, Key::Enter]),
             (b"\x1b[5~\x1b[6~\x1b[1~\x1b[F", &[Key::PageUp, Key::PageDown, Key::Home, Key::End]),
             (b"\x1b", &[Key::Escape]),
             (b"\x1b\x1b[B", &[Key::Escape, Key::Down]),
@@ -147,7 +147,7 @@ mod tests {
             ("ü日".as_bytes(), &[Key::Char('ü'), Key::Char('日')]),
             (b"\x03\x15\x0c", &[Key::Interrupt, Key::DeleteLine, Key::Redraw]),
             // A report of the mouse, an unknown sequence, a key with Alt, bytes that are no UTF-8.
-            (b"\x1b[<0;10;10Mq\x1b[200~\x1bxq\xff\xc3q", &[Key::Enter, Key::Char('q'), Key::Char('q'), Key::Char('q')]),
+            (b"\x1b[<0;10;10Mq\x1b[200~\x1bxq\xff\xc3q", &[Key::Char('q'), Key::Char('q'), Key::Char('q')]),
         ] {
             assert_eq!(KeyReader::default().read(bytes), expected, "{bytes:?}");
         }
