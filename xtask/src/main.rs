@@ -10,6 +10,7 @@ mod lint;
 mod process;
 mod run;
 mod setup;
+#[path = "../../rsttrace/build/stamp.rs"]
 mod stamp;
 mod test;
 mod vm;
