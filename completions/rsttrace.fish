@@ -54,7 +54,7 @@ complete -c rsttrace -n '__rsttrace_is ' -s d -l duration -d 'Stop after this ti
 complete -c rsttrace -n '__rsttrace_is ' -l count -d 'Stop after this many records of resets (not of ignored and forwarded ones)' -x
 complete -c rsttrace -n '__rsttrace_is ' -l transport -d 'Set the buffer between kernel and user space' -x -a '(__rsttrace_transport)'
 complete -c rsttrace -n '__rsttrace_is ' -l buffer-size -d 'Set the size of the kernel buffer (perf: of each CPU\'s), rounded up to a power of two of pages' -x
-complete -c rsttrace -n '__rsttrace_is ' -l user -d 'Switch to this user, by name or number, after the probes are attached' -x -a '(__rsttrace_users)'
+complete -c rsttrace -n '__rsttrace_is ' -l user -d 'Switch to this user, by name, by number or as UID:GID, after the probes are attached' -x -a '(__rsttrace_users)'
 complete -c rsttrace -n '__rsttrace_is ' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is ' -l hints -d 'Read additional hints for programs of your own from a TOML file, tried before the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is ' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
@@ -100,7 +100,7 @@ complete -c rsttrace -n '__rsttrace_is record' -s d -l duration -d 'Stop after t
 complete -c rsttrace -n '__rsttrace_is record' -l count -d 'Stop after this many records of resets (not of ignored and forwarded ones)' -x
 complete -c rsttrace -n '__rsttrace_is record' -l transport -d 'Set the buffer between kernel and user space' -x -a '(__rsttrace_transport)'
 complete -c rsttrace -n '__rsttrace_is record' -l buffer-size -d 'Set the size of the kernel buffer (perf: of each CPU\'s), rounded up to a power of two of pages' -x
-complete -c rsttrace -n '__rsttrace_is record' -l user -d 'Switch to this user, by name or number, after the probes are attached' -x -a '(__rsttrace_users)'
+complete -c rsttrace -n '__rsttrace_is record' -l user -d 'Switch to this user, by name, by number or as UID:GID, after the probes are attached' -x -a '(__rsttrace_users)'
 complete -c rsttrace -n '__rsttrace_is record' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is record' -l hints -d 'Read additional hints for programs of your own from a TOML file, tried before the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is record' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F

@@ -1,7 +1,9 @@
-//! Stops the build when the committed kernel objects are not those of the sources beside them, and computes the hashes by which
-//! the page of a report allows its own style and script.
+//! Stops the build when the committed kernel objects are not those of the sources beside them, computes the hashes by which
+//! the page of a report allows its own style and script, and collects what `--version` says.
 
-#[path = "../xtask/src/stamp.rs"]
+#[path = "build/identity.rs"]
+mod identity;
+#[path = "build/stamp.rs"]
 mod stamp;
 
 use std::{
@@ -35,6 +37,7 @@ fn main() {
             println!("cargo::rerun-if-changed=../{input}");
         }
     }
+    identity::announce(&package, has_sources.then_some(root.as_path()));
     if let Err(problem) = check(&package.join("bpf"), has_sources.then_some(root.as_path())) {
         let kind =
             if env::var_os("RSTTRACE_SKIP_STAMP").is_some_and(|value| value == "1") { "warning" } else { "error" };

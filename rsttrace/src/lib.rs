@@ -35,6 +35,8 @@ mod sandbox;
 mod sd_notify;
 pub mod sink;
 mod stack;
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+mod static_lookups;
 pub mod summary;
 pub mod top;
 mod transport;
@@ -53,6 +55,8 @@ use crate::{
 pub fn main() -> ExitCode {
     ignore_file_size_signal();
     util::messages::open();
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    static_lookups::restrict();
     // Before anything that takes much of it.
     if let Err(error) = stack::raise() {
         return exit::report(Err(error.into()));

@@ -130,6 +130,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Each destination has its own form of a record, and most are one of the formats.
     ("sink", &["credentials", "format", "model", "util"]),
     ("stack", &[]),
+    ("static_lookups", &[]),
     // A summary draws conclusions from all resets as diagnosis does from one: with the same view of a connection, the same
     // known timeouts, and the advice of the catalogue. A cause is declared with its rule, so that its text stays in `diagnose`.
     ("summary", &["diagnose", "model", "util"]),

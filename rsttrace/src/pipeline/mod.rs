@@ -413,7 +413,8 @@ impl Pipeline {
 /// Makes sure that there are descriptors: the event loop panics without, and the programs would be refused halfway. Later
 /// failures for want of descriptors are reported where they occur.
 fn reserve_descriptors() -> Result<(), Failure> {
-    let all: io::Result<Vec<File>> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
+    // Every process has the root directory, whatever is in it.
+    let all: io::Result<Vec<File>> = (0..DESCRIPTORS).map(|_| File::open("/")).collect();
     all.map(drop).map_err(|error| {
         Failure::host(format_args!("{DESCRIPTORS} descriptors cannot be had: {error}; raise the limit ('ulimit -n')"))
     })

@@ -57,9 +57,13 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// Looks up a user by name or number, through the C library's name service. Blocks for as long as that takes.
-    /// Fails when there is no such user, and when the lookup fails.
+    /// Looks up a user by name or number, through the C library's name service. Blocks for as long as that takes. `UID:GID`
+    /// is not looked up: an image with nothing but the program has no users. Fails when there is no such user, and when the
+    /// lookup fails.
     pub(crate) fn find(name: &str) -> Result<Self, UserError> {
+        if let Some((uid, gid)) = numbers(name) {
+            return Ok(Self { name: name.to_owned(), uid, gid });
+        }
         let found = match name.parse() {
             Ok(uid) => unistd::User::from_uid(Uid::from_raw(uid)),
             Err(_) => unistd::User::from_name(name),
@@ -93,9 +97,26 @@ impl User {
     }
 }
 
+/// User and group of `UID:GID`. The largest number means "unchanged" to the kernel.
+fn numbers(text: &str) -> Option<(Uid, Gid)> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|&number| number != u32::MAX);
+    let (uid, gid) = text.split_once(':')?;
+    Some((Uid::from_raw(number(uid)?), Gid::from_raw(number(gid)?)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn takes_numbers_as_they_are() {
+        assert!(
+            User::find("4294967294:7").is_ok_and(|user| user.uid.as_raw() == 4_294_967_294 && user.gid.as_raw() == 7)
+        );
+        for name in ["7:", ":7", "7:x", "4294967295:7", "7:4294967295", "-1:7"] {
+            assert!(matches!(User::find(name), Err(UserError::Unknown { .. })), "{name}");
+        }
+    }
 
     #[test]
     fn finds_users_by_name_and_number() {

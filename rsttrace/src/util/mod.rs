@@ -1,6 +1,7 @@
 //! Small tools without state of their own, which every stage may use. None of them knows a stage.
 
 pub(crate) mod buffer_size;
+pub(crate) mod build_info;
 mod counted;
 pub mod degraded;
 mod human_duration;

@@ -1,7 +1,6 @@
 //! Stamp of the sources that the committed kernel objects were built from.
 //!
-//! `cargo xtask ebpf` writes the stamp, `rsttrace/build.rs` (which includes this file) compares it, so both count the
-//! same files.
+//! `cargo xtask ebpf`, which includes this file, writes the stamp; `build.rs` compares it, so both count the same files.
 
 use std::{
     collections::BTreeMap,
