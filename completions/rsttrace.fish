@@ -220,7 +220,7 @@ complete -c rsttrace -n '__rsttrace_is top' -s d -l duration -d 'Stop after this
 complete -c rsttrace -n '__rsttrace_is top' -l count -d 'Stop after this many records of resets (not of ignored and forwarded ones)' -x
 complete -c rsttrace -n '__rsttrace_is top' -l transport -d 'Set the buffer between kernel and user space' -x -a '(__rsttrace_transport)'
 complete -c rsttrace -n '__rsttrace_is top' -l buffer-size -d 'Set the size of the kernel buffer (perf: of each CPU\'s), rounded up to a power of two of pages' -x
-complete -c rsttrace -n '__rsttrace_is top' -l user -d 'Switch to this user, by name or number, after the probes are attached' -x -a '(__rsttrace_users)'
+complete -c rsttrace -n '__rsttrace_is top' -l user -d 'Switch to this user, by name, by number or as UID:GID, after the probes are attached' -x -a '(__rsttrace_users)'
 complete -c rsttrace -n '__rsttrace_is top' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is top' -l hints -d 'Read additional hints for programs of your own from a TOML file, tried before the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is top' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
