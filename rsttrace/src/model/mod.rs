@@ -9,6 +9,7 @@ mod filter;
 mod group;
 mod incident;
 pub mod internals;
+mod recorded_filters;
 mod recording;
 mod reset;
 mod segment;
@@ -27,6 +28,7 @@ pub use self::{
     filter::{FilterOptions, PortRange, names, parse_network},
     group::{GroupField, GroupRow, GroupTable},
     incident::{AFTERMATH, IncidentRole, OTHER_END_HERE, OtherEnd, OtherProcess, RelayedReset},
+    recorded_filters::RecordedFilters,
     recording::{ClockState, Mark, RECORDING_FORMAT, RecordingContext, RecordingHeader},
     reset::{
         Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet, Peer,
