@@ -6,6 +6,7 @@ use lru::LruCache;
 use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::{
+    captured_path::{CapturedConnection, CapturedPath, CapturedSide},
     followed::{End, Followed},
     half::{SentSegment, is_after},
     perspective::Perspective,
@@ -62,6 +63,8 @@ pub struct Follower {
     capture: u64,
     /// Time of the last segment, nanoseconds since 1970.
     last_ns: u64,
+    /// Earliest and latest time of a segment.
+    span_ns: Option<(u64, u64)>,
     counts: FollowedCounts,
 }
 
@@ -75,6 +78,7 @@ impl Follower {
             perspective,
             capture,
             last_ns: 0,
+            span_ns: None,
             counts: FollowedCounts::default(),
         }
     }
@@ -82,6 +86,17 @@ impl Follower {
     /// Which host is this one.
     pub const fn perspective(&self) -> &Perspective {
         &self.perspective
+    }
+
+    /// What has passed so far.
+    pub fn path(&self) -> CapturedPath {
+        let connections = self.open.iter().chain(self.closed.iter()).map(|(_, connection)| captured(connection));
+        CapturedPath {
+            span_ns: self.span_ns,
+            perspective: self.perspective.clone(),
+            connections: connections.collect(),
+            forgotten: self.counts.forgotten,
+        }
     }
 
     /// What was followed so far.
@@ -94,6 +109,8 @@ impl Follower {
         self.counts.segments += 1;
         self.counts.disordered += u64::from(segment.time_ns < self.last_ns);
         self.last_ns = segment.time_ns;
+        let (first, last) = self.span_ns.unwrap_or((segment.time_ns, segment.time_ns));
+        self.span_ns = Some((first.min(segment.time_ns), last.max(segment.time_ns)));
         let key = (segment.from.min(segment.to), segment.from.max(segment.to));
         let mut following =
             Following { perspective: &self.perspective, counts: &mut self.counts, capture: self.capture };
@@ -120,6 +137,20 @@ impl Follower {
             self.counts.forgotten += u64::from(self.open.push(key, connection).is_some());
         }
     }
+}
+
+/// A connection as it is known outside.
+fn captured(connection: &Followed) -> CapturedConnection {
+    let side = |end| {
+        let half = connection.half(end);
+        CapturedSide {
+            end: connection.endpoint(end),
+            is_seen: half.is_seen,
+            next: half.next,
+            ttl: half.handshake_ttl.or(half.ttl),
+        }
+    };
+    CapturedConnection { sides: [side(End::A), side(End::B)] }
 }
 
 /// What a segment of any connection needs.

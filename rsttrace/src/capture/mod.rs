@@ -4,6 +4,7 @@
 //! made, as far as the packets show it. Reads nothing itself but the bytes that it is given. Whatever is in them was written by
 //! strangers: blocks, connections and what is kept of each packet are bounded.
 
+mod captured_path;
 mod followed;
 mod follower;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use rsttrace_common::abi::tcp_flag;
 
 use self::{follower::write_counts, perspective::PerspectiveFinder};
 pub use self::{
+    captured_path::{CapturedConnection, CapturedPath, CapturedSide},
     follower::{Captured, FollowedCounts, Follower},
     link_layer::LinkType,
     packets::{CaptureError, Packets, RawPacket},
@@ -133,6 +135,11 @@ impl Capture {
         let counts = self.follower.as_ref().map(|follower| follower.counts().to_string());
         let notes = [counts.unwrap_or_default(), self.left_out.to_string()];
         notes.into_iter().filter(|note| !note.is_empty()).collect()
+    }
+
+    /// What passed the place of capture, of the connections that are still remembered.
+    pub fn path(&self) -> Option<CapturedPath> {
+        self.follower.as_ref().map(Follower::path)
     }
 
     /// Whether no packet of it could be read.

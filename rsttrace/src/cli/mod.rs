@@ -12,10 +12,10 @@ use clap::{
 };
 
 pub use self::recorded_options::{
-    CaptureOptions, ExportFormat, ExportOptions, ReplayOptions, ReportOptions, ReportZone, TimeOptions,
+    CaptureOptions, ExportFormat, ExportOptions, JoinFormat, JoinOptions, ReplayOptions, ReportOptions, ReportZone, TimeOptions,
 };
 pub(crate) use self::{
-    examples::{EXAMPLES, EXPORT_EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES},
+    examples::{EXAMPLES, EXPORT_EXAMPLES, Example, JOIN_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES},
     option_values::unknown_cause,
 };
 use self::{
@@ -77,6 +77,9 @@ pub enum Command {
     /// Write a page with verdict, plots and incidents of what was recorded
     #[command(after_help = after_help(&REPORT_EXAMPLES, REPLAY_STATUSES))]
     Report(Box<ReportOptions>),
+    /// Tell who really sent a reset, by the recordings or captures of both ends
+    #[command(after_help = after_help(&JOIN_EXAMPLES, REPLAY_STATUSES))]
+    Join(Box<JoinOptions>),
     /// Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses
     #[command(after_help = after_help(&EXPORT_EXAMPLES, REPLAY_STATUSES))]
     Export(Box<ExportOptions>),
@@ -151,6 +154,8 @@ pub enum Generated {
     ManReplay,
     /// Man page of `report`
     ManReport,
+    /// Man page of `join`
+    ManJoin,
     /// Man page of `export`
     ManExport,
     /// Man page of `check-config`
@@ -348,7 +353,7 @@ mod tests {
     #[test]
     fn examples_are_command_lines() {
         let examples = EXAMPLES.iter().chain(&RECORD_EXAMPLES).chain(&REPLAY_EXAMPLES).chain(&REPORT_EXAMPLES);
-        let examples = examples.chain(&EXPORT_EXAMPLES);
+        let examples = examples.chain(&JOIN_EXAMPLES).chain(&EXPORT_EXAMPLES);
         for line in examples.flat_map(|example| example.commands) {
             let words = line.split('|').next().unwrap_or_default().split_whitespace();
             if line.starts_with("rsttrace") {

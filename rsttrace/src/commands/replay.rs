@@ -62,7 +62,7 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
 /// How captures are read.
 pub(super) fn view(options: CaptureOptions) -> CaptureView {
     let CaptureOptions { local, ignored } = options;
-    CaptureView { hosts: local, ignored }
+    CaptureView { hosts: local, ignored, paths: false }
 }
 
 /// The times that are read. Fails with status 2 where they are none, or none is between them.

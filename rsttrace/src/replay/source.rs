@@ -17,7 +17,7 @@ use super::{
     parse::{Line, LineError, parse_line},
 };
 use crate::{
-    capture::{Capture, CaptureError, Captured},
+    capture::{Capture, CaptureError, Captured, CapturedPath},
     model::Record,
     util::segment_name,
 };
@@ -41,6 +41,8 @@ pub struct CaptureView {
     pub hosts: Vec<IpNet>,
     /// Whether resets that ended nothing are shown.
     pub ignored: bool,
+    /// Whether it is kept what passed the place of capture ([`Inputs::paths`]).
+    pub paths: bool,
 }
 
 /// Longest time by which a record may come earlier in a file than one before it, seconds.
@@ -147,6 +149,8 @@ struct Input {
     notes: Vec<String>,
     /// How captures were read.
     remarks: Vec<String>,
+    /// What passed the places of captures.
+    paths: Vec<CapturedPath>,
 }
 
 /// All inputs.
@@ -176,6 +180,7 @@ impl Inputs {
                 continuity: Continuity::default(),
                 notes: Vec::new(),
                 remarks: Vec::new(),
+                paths: Vec::new(),
             };
             if path.as_os_str() != "-" && fs::metadata(path).map_err(failed)?.is_dir() {
                 input.files = segments(path, range).map_err(failed)?.into();
@@ -209,6 +214,22 @@ impl Inputs {
     /// How the captures among them were read, one line each.
     pub fn remarks(&self) -> impl Iterator<Item = &str> {
         self.all.iter().flat_map(|input| input.remarks.iter().map(String::as_str))
+    }
+
+    /// What passed the places of the captures that were read to their ends, where it is kept.
+    pub fn paths(&self) -> impl Iterator<Item = &CapturedPath> {
+        self.all.iter().flat_map(|input| &input.paths)
+    }
+
+    /// Whether a packet capture is open.
+    pub fn is_capture(&self) -> bool {
+        let is_open = |file: &OpenFile| matches!(file.contents, OpenContents::Capture(_));
+        self.all.iter().any(|input| input.open.as_ref().is_some_and(is_open))
+    }
+
+    /// Number of lines that were skipped so far.
+    pub const fn skipped(&self) -> u64 {
+        self.skipped.count
     }
 
     /// Whether no line was understood, of those that there were.
@@ -296,7 +317,7 @@ impl Input {
                     }
                     Some(Captured::Ignored(_)) => continue,
                     None => {
-                        self.end_capture(skipped, errors);
+                        self.end_capture(view, skipped, errors);
                         continue;
                     }
                 },
@@ -337,10 +358,11 @@ impl Input {
     }
 
     /// Closes a capture, and keeps what there is to say of it.
-    fn end_capture(&mut self, skipped: &mut Skipped, errors: &mut Vec<InputError>) {
+    fn end_capture(&mut self, view: &CaptureView, skipped: &mut Skipped, errors: &mut Vec<InputError>) {
         let Some(OpenFile { path, contents: OpenContents::Capture(capture) }) = self.open.take() else { return };
         self.remarks.push(format!("{}: {}", path.display(), capture.remark()));
         self.notes.extend(capture.notes().into_iter().map(|note| format!("{}: {note}", path.display())));
+        self.paths.extend(capture.path().filter(|_| view.paths));
         let is_foreign = capture.is_foreign();
         match capture.into_error() {
             // As by a capture program that was killed; the last packet is lost, as a recording's last line.

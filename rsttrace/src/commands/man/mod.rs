@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Command;
 use clap_mangen::Man;
 
-use crate::cli::{EXAMPLES, EXPORT_EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES};
+use crate::cli::{EXAMPLES, EXPORT_EXAMPLES, Example, JOIN_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES};
 
 /// A page of its own.
 struct Page {
@@ -25,7 +25,7 @@ struct Page {
 /// Line for which the examples of help stand.
 const EXAMPLES_HERE: &str = ".\\\" examples\n";
 
-const PAGES: [Page; 8] = [
+const PAGES: [Page; 9] = [
     Page {
         subcommand: None,
         purpose: "trace TCP resets: peer, owner, state, cause",
@@ -79,6 +79,13 @@ const PAGES: [Page; 8] = [
         ],
         sections: include_str!("report.roff"),
         examples: &REPORT_EXAMPLES,
+    },
+    Page {
+        subcommand: Some("join"),
+        purpose: "tell who sent TCP resets, by the recordings of both ends",
+        synopsis: &[r"\fBrsttrace join\fR [\fIoptions\fR] \fIINPUT\fR \fIINPUT\fR..."],
+        sections: include_str!("join.roff"),
+        examples: &JOIN_EXAMPLES,
     },
     Page {
         subcommand: Some("export"),

@@ -1,0 +1,98 @@
+//! Difference of two hosts' clocks, from the resets that both have recorded.
+
+use crate::model::PairClock;
+
+/// What is added to the spread of the matches: a reset's record has the time of its report, which on a loaded host comes later
+/// than the packet, nanoseconds.
+const MARGIN_NS: i64 = 1_000_000_000;
+/// Drift that is allowed for since the nearest match, as a part of that time: 1/2000 (500 ppm), what `adjtimex` can slew.
+const DRIFT_PART: i64 = 2_000;
+
+/// Difference of two clocks.
+#[derive(Clone, Debug)]
+pub(super) struct ClockSkew {
+    median_ns: i64,
+    least_ns: i64,
+    most_ns: i64,
+    /// Times of the matches by the first host's clock, sorted.
+    times_ns: Vec<i64>,
+}
+
+impl ClockSkew {
+    /// The difference from matches: the time by the first host's clock, and by the second's. `None` without a match.
+    pub(super) fn of(mut matches: Vec<(i64, i64)>) -> Option<Self> {
+        let mut differences: Vec<i64> = matches.iter().map(|(first, second)| second.saturating_sub(*first)).collect();
+        differences.sort_unstable();
+        matches.sort_unstable();
+        Some(Self {
+            median_ns: *differences.get(differences.len() / 2)?,
+            least_ns: *differences.first()?,
+            most_ns: *differences.last()?,
+            times_ns: matches.into_iter().map(|(first, _)| first).collect(),
+        })
+    }
+
+    /// The difference as the second host sees it.
+    pub(super) fn reversed(&self) -> Self {
+        Self {
+            median_ns: -self.median_ns,
+            least_ns: -self.most_ns,
+            most_ns: -self.least_ns,
+            times_ns: self.times_ns.iter().map(|time| time.saturating_add(self.median_ns)).collect(),
+        }
+    }
+
+    /// A time of the first host by the clock of the second, nanoseconds.
+    pub(super) const fn translate(&self, time_ns: i64) -> i64 {
+        time_ns.saturating_add(self.median_ns)
+    }
+
+    /// How far the translation of this time may be off, nanoseconds.
+    pub(super) fn uncertainty_ns(&self, time_ns: i64) -> i64 {
+        let spread = (self.most_ns - self.median_ns).max(self.median_ns - self.least_ns);
+        let after = self.times_ns.partition_point(|time| *time < time_ns);
+        let neighbours = [after.checked_sub(1).and_then(|before| self.times_ns.get(before)), self.times_ns.get(after)];
+        let nearest = neighbours.into_iter().flatten().map(|time| (time_ns - time).abs()).min().unwrap_or(0);
+        spread.saturating_add(MARGIN_NS).saturating_add(nearest / DRIFT_PART)
+    }
+
+    /// How far from the expected time the second host's record of an event is, nanoseconds.
+    pub(super) fn distance_ns(&self, first_ns: i64, second_ns: i64) -> i64 {
+        self.translate(first_ns).saturating_sub(second_ns).saturating_abs()
+    }
+
+    /// What a pair shows of it: the second host's clock less the first's.
+    pub(super) fn shown(&self) -> PairClock {
+        PairClock {
+            skew_us: self.median_ns / 1_000,
+            least_us: self.least_ns / 1_000,
+            most_us: self.most_ns / 1_000,
+            matches: u64::try_from(self.times_ns.len()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    #[test]
+    fn the_median_is_not_moved_by_an_outlier_and_the_uncertainty_is() {
+        let close: Vec<(i64, i64)> = (0..9).map(|at| (at * SECOND, at * SECOND + 49 * SECOND + at)).collect();
+        let skew = ClockSkew::of(close.clone()).expect("matches");
+        assert_eq!((skew.translate(0), skew.uncertainty_ns(4 * SECOND)), (49 * SECOND + 4, MARGIN_NS + 4));
+        let outlier = ClockSkew::of([close, vec![(9 * SECOND, 90 * SECOND)]].concat()).expect("matches");
+        assert_eq!(outlier.translate(0), 49 * SECOND + 5);
+        assert!(outlier.uncertainty_ns(0) > 30 * SECOND);
+        assert!(ClockSkew::of(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn a_clock_may_drift_from_the_nearest_match_on() {
+        let skew = ClockSkew::of(vec![(0, 7), (10 * SECOND, 10 * SECOND + 7)]).expect("matches");
+        assert_eq!(skew.uncertainty_ns(2_010 * SECOND), MARGIN_NS + SECOND);
+        assert_eq!(skew.reversed().translate(skew.translate(5)), 5);
+    }
+}

@@ -1,0 +1,306 @@
+//! Which record of a sender and which record of a receiver are of one reset.
+
+use std::cmp::Reverse;
+
+use foldhash::{HashMap, HashSet};
+
+use super::{
+    clock_skew::ClockSkew,
+    ends_fit::{EndsFit, KeyStrength, NumberKey},
+    gathered_host::GatheredHost,
+    seen_reset::SeenReset,
+};
+use crate::model::Endpoint;
+
+/// Most combinations of senders and receivers with equal numbers that are looked at: of one connection, and of several.
+const EDGES_MAX: usize = 4_096;
+const MIXED_EDGES_MAX: usize = 256;
+/// Distance in time beyond which one equal number of 32 bits is taken for chance, nanoseconds.
+const CHANCE_NS: i64 = 60_000_000_000;
+
+/// Place of a record: its host, and its number among that host's resets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    pub(super) host: u16,
+    pub(super) index: u32,
+}
+
+/// How sure it is that two records are of one reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MatchBasis {
+    /// By the numbers, with the ends where one number is missing.
+    Numbers,
+    /// By one number and one end, and the time.
+    NumberAndTime,
+    /// By the ends and the time, and the numbers that are known: the receiver did not see the header.
+    EndsAndTime,
+}
+
+/// Two records of one reset.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Match {
+    pub(super) sent: Place,
+    pub(super) received: Place,
+    pub(super) basis: MatchBasis,
+}
+
+/// All matches.
+#[derive(Debug, Default)]
+pub(super) struct Matches {
+    pub(super) all: Vec<Match>,
+    /// Places of both records of each match.
+    matched: HashSet<Place>,
+    /// Numbers of the matches.
+    keys: HashSet<NumberKey>,
+    /// Records that may be one of several.
+    ambiguous: HashSet<Place>,
+    /// Differences of the clocks of two hosts, in both orders.
+    skews: HashMap<(u16, u16), ClockSkew>,
+}
+
+/// A combination of a sender's and a receiver's record.
+#[derive(Clone, Copy)]
+struct Edge {
+    sent: Place,
+    received: Place,
+    fit: EndsFit,
+}
+
+/// A record and its numbers, in the order of which records are grouped.
+type Keyed = (NumberKey, Place);
+
+impl Matches {
+    /// Matches the records of hosts.
+    pub(super) fn of(hosts: &[GatheredHost]) -> Self {
+        let mut sent: Vec<Keyed> = Vec::new();
+        let mut received: Vec<Keyed> = Vec::new();
+        let mut partial = Vec::new();
+        for (host, gathered) in (0..).zip(hosts) {
+            for (index, reset) in (0..).zip(&gathered.resets) {
+                let place = Place { host, index };
+                if gathered.is_within(reset) {
+                    continue;
+                }
+                match NumberKey::of(reset) {
+                    Some(key) if reset.is_sent => sent.push((key, place)),
+                    Some(key) if reset.is_whole => received.push((key, place)),
+                    _ if !reset.is_sent => partial.push(place),
+                    _ => {}
+                }
+            }
+        }
+        sent.sort_unstable();
+        received.sort_unstable();
+        let groups = Groups { hosts, sent, received };
+        let mut matches = Self { skews: groups.skews(), ..Self::default() };
+        groups.each(|key, edges| matches.resolve(hosts, key, edges));
+        if !partial.is_empty() {
+            matches.match_partial(hosts, &partial);
+        }
+        matches
+    }
+
+    pub(super) fn is_matched(&self, place: Place) -> bool {
+        self.matched.contains(&place)
+    }
+
+    pub(super) fn is_ambiguous(&self, place: Place) -> bool {
+        self.ambiguous.contains(&place)
+    }
+
+    /// Whether a match has these numbers.
+    pub(super) fn has_key(&self, key: NumberKey) -> bool {
+        self.keys.contains(&key)
+    }
+
+    /// Difference of the clock of `to` from that of `from`; `None` where no reset of both is matched.
+    pub(super) fn skew(&self, from: u16, to: u16) -> Option<&ClockSkew> {
+        self.skews.get(&(from, to))
+    }
+
+    /// The differences of all hosts' clocks.
+    pub(super) fn skews(&self) -> impl Iterator<Item = (&(u16, u16), &ClockSkew)> {
+        self.skews.iter().filter(|((host, other), _)| host < other)
+    }
+
+    fn add(&mut self, edge: Edge, key: NumberKey, basis: MatchBasis) {
+        self.matched.extend([edge.sent, edge.received]);
+        self.keys.insert(key);
+        self.all.push(Match { sent: edge.sent, received: edge.received, basis });
+    }
+
+    /// Chooses among the combinations that have equal numbers.
+    fn resolve(&mut self, hosts: &[GatheredHost], key: NumberKey, edges: Result<Vec<Edge>, Vec<Place>>) {
+        let mut edges = match edges {
+            Ok(edges) => edges,
+            Err(places) => return self.ambiguous.extend(places),
+        };
+        let captures = |edge: &Edge| [edge.sent, edge.received].iter().filter(|place| is_capture(hosts, **place)).count();
+        let distance = |matches: &Self, edge: &Edge| matches.distance(hosts, edge);
+        let time = |place: Place| seen(hosts, place).map_or(0, |reset| reset.time_ns);
+        edges.sort_by_key(|edge| {
+            // Without a difference of the clocks, equal resets of one connection come in the order of time at both ends.
+            let apart = distance(self, edge).map_or((0, time(edge.sent), time(edge.received)), |apart| (apart, 0, 0));
+            (captures(edge), Reverse(edge.fit), apart)
+        });
+        let is_one_connection = edges.windows(2).all(|pair| match pair {
+            [one, other] => {
+                connection(hosts, one.sent) == connection(hosts, other.sent)
+                    && connection(hosts, one.received) == connection(hosts, other.received)
+            }
+            _ => true,
+        });
+        if !is_one_connection && edges.len() > MIXED_EDGES_MAX {
+            return self.ambiguous.extend(edges.iter().flat_map(|edge| [edge.sent, edge.received]));
+        }
+        let mut place = 0;
+        while let Some(edge) = edges.get(place).copied() {
+            place += 1;
+            if self.is_matched(edge.sent) || self.is_matched(edge.received) {
+                continue;
+            }
+            let is_rival = |other: &&Edge| {
+                let is_free = !self.is_matched(other.sent) && !self.is_matched(other.received);
+                let is_other = other.received == edge.received && connection(hosts, other.sent) != connection(hosts, edge.sent)
+                    || other.sent == edge.sent && connection(hosts, other.received) != connection(hosts, edge.received);
+                is_free && is_other && other.fit == edge.fit && captures(other) == captures(&edge)
+            };
+            let has_rival = !is_one_connection && edges.iter().any(|other| is_rival(&other) && self.is_in_time(hosts, other) != Some(false));
+            match self.basis(hosts, key, &edge, has_rival) {
+                Some(basis) => self.add(edge, key, basis),
+                // It has equal numbers, and is not known to be another reset either.
+                None => self.ambiguous.extend([edge.sent, edge.received]),
+            }
+        }
+    }
+
+    /// How sure a combination is; `None` where it is not sure enough.
+    fn basis(&self, hosts: &[GatheredHost], key: NumberKey, edge: &Edge, has_rival: bool) -> Option<MatchBasis> {
+        let is_in_time = self.is_in_time(hosts, edge);
+        if has_rival {
+            return None;
+        }
+        if !key.is_joined_by(edge.fit) {
+            return (is_in_time == Some(true)).then_some(MatchBasis::NumberAndTime);
+        }
+        let by_chance = key.strength() == KeyStrength::OneNumber
+            && self.distance(hosts, edge).is_some_and(|apart| apart > CHANCE_NS)
+            && is_in_time == Some(false);
+        (!by_chance).then_some(MatchBasis::Numbers)
+    }
+
+    /// Distance in time of two records, the difference of the clocks taken off, nanoseconds; `None` where that is not known.
+    fn distance(&self, hosts: &[GatheredHost], edge: &Edge) -> Option<i64> {
+        let skew = self.skew(edge.sent.host, edge.received.host)?;
+        Some(skew.distance_ns(seen(hosts, edge.sent)?.time_ns, seen(hosts, edge.received)?.time_ns))
+    }
+
+    /// Whether two records are within the uncertainty of the clocks; `None` where that is not known.
+    fn is_in_time(&self, hosts: &[GatheredHost], edge: &Edge) -> Option<bool> {
+        let skew = self.skew(edge.sent.host, edge.received.host)?;
+        let time = seen(hosts, edge.sent)?.time_ns;
+        Some(self.distance(hosts, edge)? <= skew.uncertainty_ns(time))
+    }
+
+    /// Matches received resets whose header was not seen: by both ends, the sequence number where it is known, and the time.
+    fn match_partial(&mut self, hosts: &[GatheredHost], partial: &[Place]) {
+        let mut by_ends: HashMap<(Endpoint, Endpoint), Vec<Place>> = HashMap::default();
+        for (host, gathered) in (0..).zip(hosts) {
+            for (index, reset) in (0..).zip(&gathered.resets).filter(|(_, reset)| reset.is_sent) {
+                by_ends.entry((reset.peer, reset.local)).or_default().push(Place { host, index });
+            }
+        }
+        for &place in partial {
+            let Some(received) = seen(hosts, place) else { continue };
+            let all = by_ends.get(&(received.local, received.peer)).map(Vec::as_slice).unwrap_or_default();
+            let edge = |sent: Place| Edge { sent, received: place, fit: EndsFit::Mirrored };
+            let fits = |sent: &&Place| {
+                let has_number = received.seq.is_none() || seen(hosts, **sent).is_some_and(|sent| sent.seq == received.seq);
+                let is_in_time = self.is_in_time(hosts, &edge(**sent)) == Some(true);
+                sent.host != place.host && has_number && is_in_time && !self.is_matched(**sent)
+            };
+            let found: Vec<Place> = all.iter().filter(fits).take(2).copied().collect();
+            match found.as_slice() {
+                [sent] => {
+                    let key = seen(hosts, *sent).and_then(NumberKey::of);
+                    self.add(edge(*sent), key.unwrap_or(NumberKey { seq: 0, ack: None }), MatchBasis::EndsAndTime);
+                }
+                [] => {}
+                several => self.ambiguous.extend(several.iter().copied().chain([place])),
+            }
+        }
+    }
+}
+
+/// Records in groups of equal numbers.
+struct Groups<'a> {
+    hosts: &'a [GatheredHost],
+    sent: Vec<Keyed>,
+    received: Vec<Keyed>,
+}
+
+impl Groups<'_> {
+    /// Calls a function with the combinations of each group that may be one reset; with the places alone where there are too
+    /// many.
+    fn each(&self, mut take: impl FnMut(NumberKey, Result<Vec<Edge>, Vec<Place>>)) {
+        let mut received = self.received.as_slice();
+        for senders in self.sent.chunk_by(|(one, _), (other, _)| one == other) {
+            let Some(&(key, _)) = senders.first() else { continue };
+            let behind = received.partition_point(|(other, _)| *other < key);
+            received = received.get(behind..).unwrap_or_default();
+            let end = received.partition_point(|(other, _)| *other == key);
+            let receivers = received.get(..end).unwrap_or_default();
+            if receivers.is_empty() {
+                continue;
+            }
+            if senders.len().saturating_mul(receivers.len()) > EDGES_MAX {
+                take(key, Err(senders.iter().chain(receivers).map(|(_, place)| *place).collect()));
+                continue;
+            }
+            let edges = senders.iter().flat_map(|(_, sent)| receivers.iter().map(move |(_, received)| (*sent, *received)));
+            let edges = edges.filter(|(sent, received)| sent.host != received.host).filter_map(|(sent, received)| {
+                let fit = EndsFit::of(seen(self.hosts, sent)?, seen(self.hosts, received)?);
+                key.may_be_joined_by(fit).then_some(Edge { sent, received, fit })
+            });
+            take(key, Ok(edges.collect()));
+        }
+    }
+
+    /// Differences of the clocks, from the groups in which two hosts have one combination: of both numbers where there are any,
+    /// otherwise of one number and both ends.
+    fn skews(&self) -> HashMap<(u16, u16), ClockSkew> {
+        let mut anchors: HashMap<(u16, u16), [Vec<(i64, i64)>; 2]> = HashMap::default();
+        self.each(|key, edges| {
+            let edges = edges.unwrap_or_default();
+            for edge in edges.iter().filter(|edge| key.is_joined_by(edge.fit)) {
+                let pair = |edge: &Edge| (edge.sent.host.min(edge.received.host), edge.sent.host.max(edge.received.host));
+                let hosts = pair(edge);
+                if edges.iter().filter(|other| pair(other) == hosts).count() != 1 {
+                    continue;
+                }
+                let [first, second] =
+                    if edge.sent.host < edge.received.host { [edge.sent, edge.received] } else { [edge.received, edge.sent] };
+                let times = seen(self.hosts, first).zip(seen(self.hosts, second));
+                let [both, one] = anchors.entry(hosts).or_default();
+                let of = if key.strength() == KeyStrength::Both { both } else { one };
+                of.extend(times.map(|(first, second)| (first.time_ns, second.time_ns)));
+            }
+        });
+        let skew = |[both, one]: [Vec<(i64, i64)>; 2]| ClockSkew::of(if both.is_empty() { one } else { both });
+        let known = anchors.into_iter().filter_map(|(hosts, anchors)| Some((hosts, skew(anchors)?)));
+        known.flat_map(|((one, other), skew)| [((other, one), skew.reversed()), ((one, other), skew)]).collect()
+    }
+}
+
+/// The record at a place.
+pub(super) fn seen(hosts: &[GatheredHost], place: Place) -> Option<&SeenReset> {
+    hosts.get(usize::from(place.host))?.resets.get(usize::try_from(place.index).ok()?)
+}
+
+fn is_capture(hosts: &[GatheredHost], place: Place) -> bool {
+    hosts.get(usize::from(place.host)).is_some_and(GatheredHost::is_capture)
+}
+
+fn connection(hosts: &[GatheredHost], place: Place) -> Option<(Endpoint, Endpoint)> {
+    seen(hosts, place).map(|reset| (reset.local, reset.peer))
+}
