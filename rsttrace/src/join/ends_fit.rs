@@ -52,11 +52,9 @@ pub(super) struct NumberKey {
     pub(super) ack: Option<u32>,
 }
 
-/// What the numbers of a segment can tell.
+/// What the numbers that two records have in common can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyStrength {
-    /// Nothing: both numbers are 0 or missing.
-    Nothing,
     /// One number of 32 bits: equal ones occur by chance, so the ends have to fit.
     OneNumber,
     /// Both numbers, 64 bits.
@@ -64,34 +62,57 @@ pub(super) enum KeyStrength {
 }
 
 impl NumberKey {
-    /// Key of a record; `None` where its sequence number is not known.
+    /// Key of a record; `None` where its sequence number is not known, or both numbers are 0 or missing, as those of many resets.
     pub(super) fn of(reset: &SeenReset) -> Option<Self> {
-        Some(Self { seq: reset.seq?, ack: reset.ack })
+        let key = Self { seq: reset.seq?, ack: reset.ack };
+        (key.seq != 0 || key.ack.is_some_and(|ack| ack != 0)).then_some(key)
     }
 
-    pub(super) fn strength(self) -> KeyStrength {
-        match (self.seq != 0, self.ack.is_some_and(|ack| ack != 0)) {
-            (true, true) => KeyStrength::Both,
-            (false, false) => KeyStrength::Nothing,
-            _ => KeyStrength::OneNumber,
+    /// Key that records of one reset have in common, also where the receiver did not see the acknowledgement number. That of a
+    /// refused connection is all there is: its sequence number is 0.
+    pub(super) const fn group(self) -> Self {
+        Self { seq: self.seq, ack: if self.seq == 0 { self.ack } else { None } }
+    }
+
+    /// What this key and a receiver's have in common; `None` where they contradict each other. `is_whole`: whether the receiver saw
+    /// all numbers.
+    pub(super) fn common(self, received: Self, is_whole: bool) -> Option<KeyStrength> {
+        if self.seq != received.seq || is_whole && self.ack != received.ack {
+            return None;
         }
+        let is_both = is_whole && self.seq != 0 && self.ack.is_some_and(|ack| ack != 0);
+        Some(if is_both { KeyStrength::Both } else { KeyStrength::OneNumber })
     }
+}
 
-    /// Whether records with this key and this fit are of one reset, whatever the time.
+impl KeyStrength {
+    /// Whether records with this in common and this fit are of one reset, whatever the time.
     pub(super) fn is_joined_by(self, fit: EndsFit) -> bool {
-        match self.strength() {
-            KeyStrength::Both => true,
-            KeyStrength::OneNumber => fit >= EndsFit::Ports,
-            KeyStrength::Nothing => false,
-        }
+        self == Self::Both || fit >= EndsFit::Ports
     }
 
     /// Whether they may be, if the time agrees as well.
     pub(super) fn may_be_joined_by(self, fit: EndsFit) -> bool {
-        match self.strength() {
-            KeyStrength::Both => true,
-            KeyStrength::OneNumber => fit >= EndsFit::OneEnd,
-            KeyStrength::Nothing => fit == EndsFit::Mirrored,
-        }
+        self == Self::Both || fit >= EndsFit::OneEnd
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_many_resets_have_are_no_key() {
+        let key = |seq, ack| NumberKey { seq, ack };
+        let common = |sent: NumberKey, received, is_whole| sent.common(received, is_whole);
+        assert_eq!(common(key(1, Some(2)), key(1, Some(2)), true), Some(KeyStrength::Both));
+        assert_eq!(common(key(1, Some(2)), key(1, Some(3)), true), None);
+        assert_eq!(common(key(1, Some(2)), key(1, None), true), None);
+        // The receiver did not see the header.
+        assert_eq!(common(key(1, Some(2)), key(1, None), false), Some(KeyStrength::OneNumber));
+        // A refused connection: its acknowledgement number is the only one.
+        assert_eq!(common(key(0, Some(2)), key(0, Some(2)), true), Some(KeyStrength::OneNumber));
+        assert_eq!(key(0, Some(2)).group(), key(0, Some(2)));
+        assert_eq!(key(1, Some(2)).group(), key(1, None).group());
     }
 }

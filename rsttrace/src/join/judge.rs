@@ -9,10 +9,10 @@ use foldhash::{HashMap, HashSet};
 
 use super::{
     clock_skew::ClockSkew,
-    ends_fit::{EndsFit, KeyStrength, NumberKey},
+    ends_fit::{EndsFit, NumberKey},
     gathered_host::{GatheredHost, Identity},
     matches::{Matches, Place, seen},
-    recorder_cover::{CoverProof, moment},
+    recorder_cover::{CoverProof, OWN_FILTER, moment},
     seen_reset::SeenReset,
     wire_cover::{WireCover, WireView},
 };
@@ -47,8 +47,7 @@ const HARMLESS_LIMITS: [&str; 14] = [
 ];
 /// Further ones where sent resets are looked for, and where received ones are.
 const HARMLESS_FOR_SENT: [&str; 2] = ["received resets are not seen", "ignored resets are not seen"];
-const HARMLESS_FOR_RECEIVED: [&str; 3] =
-    ["sent resets are not seen", "resets from closed ports", "resets sent by firewall rules"];
+const HARMLESS_FOR_RECEIVED: [&str; 2] = ["sent resets are not seen", "resets from closed ports"];
 
 /// A verdict.
 #[derive(Clone, Debug)]
@@ -62,10 +61,12 @@ pub(super) struct Judgement {
     pub(super) clock: Option<PairClock>,
     /// Whether no input is of the other end's host.
     pub(super) is_with_others: bool,
+    /// Whether the other host's own packet filter is not ruled out as the sender.
+    pub(super) may_be_filter: bool,
 }
 
 impl Judgement {
-    fn unknown(reason: String) -> Self {
+    pub(super) fn unknown(reason: String) -> Self {
         Self {
             verdict: PairVerdict::CannotBeTold,
             confidence: CauseConfidence::Certain,
@@ -73,6 +74,7 @@ impl Judgement {
             other: None,
             clock: None,
             is_with_others: false,
+            may_be_filter: false,
         }
     }
 }
@@ -153,18 +155,16 @@ impl<'a> Judge<'a> {
 
     /// Why the numbers of a record cannot be compared; `None` where they can.
     fn not_a_key(&self, place: Place, reset: &SeenReset) -> Option<String> {
-        let name = self.name(place.host);
-        let key = NumberKey::of(reset).filter(|_| reset.is_whole);
-        let Some(key) = key else {
-            return Some(format!("{name} did not see the reset's header, so its numbers are not known"));
-        };
         if self.matches.is_ambiguous(place) {
-            return Some("several resets have these numbers, and their times do not tell which is which".to_owned());
+            let why = "several resets may be this one by their numbers, and the times do not tell which: the clocks' difference is \
+                       not known, or they are too near";
+            return Some(why.to_owned());
         }
-        if key.strength() == KeyStrength::Nothing {
-            return Some("its numbers are 0, as those of many resets".to_owned());
+        if NumberKey::of(reset).is_none() {
+            let why = if reset.seq.is_some() { "its numbers are 0, as those of many resets" } else { "its numbers are not known" };
+            return Some(why.to_owned());
         }
-        self.matches.has_key(key).then(|| {
+        self.matches.has_key_of(reset).then(|| {
             let further = "a reset with equal numbers is matched with another record";
             if reset.is_sent { format!("{further}: this is a further one, for what was still on its way") } else { further.to_owned() }
         })
@@ -231,7 +231,7 @@ impl<'a> Judge<'a> {
         let proof = self.proof(host, &window, &hides)?;
         self.no_candidate(reset, other.number, &window, true)?;
         let (counters, is_counted) = counted(&proof, host, reset.peer.address);
-        let is_certain = is_counted && other.is_confirmed && window.clock.is_some();
+        let is_certain = is_counted && other.is_confirmed && window.clock.is_some() && proof.sees_filter;
         let mut reasons = vec![
             format!("{} has no record of a sent reset with these numbers, nor of another on this connection", host.name),
             format!(
@@ -244,6 +244,11 @@ impl<'a> Judge<'a> {
             clock_sentence(&window, &host.name),
             ttl_sentence(reset),
         ];
+        if !proof.sees_filter {
+            let why = "its recording does not see resets of its own packet filter (reject rules), which is the one sender there that \
+                       is not ruled out";
+            reasons.push(why.to_owned());
+        }
         if !other.is_confirmed {
             reasons.push(format!("that {} is {} is known from its address alone", reset.peer.address, host.name));
         }
@@ -251,9 +256,8 @@ impl<'a> Judge<'a> {
             verdict: PairVerdict::NotSent,
             confidence: if is_certain { CauseConfidence::Certain } else { CauseConfidence::Likely },
             reasons,
-            other: None,
-            clock: None,
-            is_with_others: false,
+            may_be_filter: !proof.sees_filter,
+            ..Judgement::unknown(String::new())
         })
     }
 
@@ -276,9 +280,7 @@ impl<'a> Judge<'a> {
                 clock_sentence(window, &host.name),
                 ttl_sentence(reset),
             ],
-            other: None,
-            clock: None,
-            is_with_others: false,
+            ..Judgement::unknown(String::new())
         })
     }
 
@@ -315,9 +317,7 @@ impl<'a> Judge<'a> {
             verdict: PairVerdict::NeverArrived,
             confidence: CauseConfidence::Likely,
             reasons,
-            other: None,
-            clock: None,
-            is_with_others: false,
+            ..Judgement::unknown(String::new())
         })
     }
 
@@ -434,7 +434,7 @@ impl<'a> Judge<'a> {
 fn hides(context: &RecordingContext, direction: Direction, reset: &SeenReset, is_direct: bool) -> Option<String> {
     let (sent, received) = (&HARMLESS_FOR_SENT[..], &HARMLESS_FOR_RECEIVED[..]);
     let more = if direction == Direction::Sent { sent } else { received };
-    let is_harmless = |text: &String| HARMLESS_LIMITS.iter().chain(more).any(|beginning| text.starts_with(beginning));
+    let is_harmless = |text: &String| text.starts_with(OWN_FILTER) || HARMLESS_LIMITS.iter().chain(more).any(|beginning| text.starts_with(beginning));
     if let Some(limit) = context.degraded.iter().find(|text| !is_harmless(text)) {
         return Some(format!("was limited: {}", crate::util::sanitize::truncate(limit, 200)));
     }

@@ -18,6 +18,11 @@ const MIXED_EDGES_MAX: usize = 256;
 /// Distance in time beyond which one equal number of 32 bits is taken for chance, nanoseconds.
 const CHANCE_NS: i64 = 60_000_000_000;
 
+/// Fewest records of one number and one end whose times have to agree before the clocks' difference follows from them, and how
+/// closely, nanoseconds.
+const AGREEING_MIN: usize = 3;
+const AGREEING_NS: i64 = 1_000_000_000;
+
 /// Place of a record: its host, and its number among that host's resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
@@ -64,6 +69,7 @@ struct Edge {
     sent: Place,
     received: Place,
     fit: EndsFit,
+    strength: KeyStrength,
 }
 
 /// A record and its numbers, in the order of which records are grouped.
@@ -81,11 +87,11 @@ impl Matches {
                 if gathered.is_within(reset) {
                     continue;
                 }
-                match NumberKey::of(reset) {
+                match NumberKey::of(reset).map(NumberKey::group) {
                     Some(key) if reset.is_sent => sent.push((key, place)),
-                    Some(key) if reset.is_whole => received.push((key, place)),
-                    _ if !reset.is_sent => partial.push(place),
-                    _ => {}
+                    Some(key) => received.push((key, place)),
+                    None if reset.seq.is_none() && !reset.is_sent => partial.push(place),
+                    None => {}
                 }
             }
         }
@@ -93,7 +99,7 @@ impl Matches {
         received.sort_unstable();
         let groups = Groups { hosts, sent, received };
         let mut matches = Self { skews: groups.skews(), ..Self::default() };
-        groups.each(|key, edges| matches.resolve(hosts, key, edges));
+        groups.each(|edges| matches.resolve(hosts, edges));
         if !partial.is_empty() {
             matches.match_partial(hosts, &partial);
         }
@@ -108,9 +114,10 @@ impl Matches {
         self.ambiguous.contains(&place)
     }
 
-    /// Whether a match has these numbers.
-    pub(super) fn has_key(&self, key: NumberKey) -> bool {
-        self.keys.contains(&key)
+    /// Whether a match has the numbers of a record.
+    pub(super) fn has_key_of(&self, reset: &SeenReset) -> bool {
+        let key = NumberKey::of(reset).map(|key| if reset.is_whole { key } else { key.group() });
+        key.is_some_and(|key| self.keys.contains(&key))
     }
 
     /// Difference of the clock of `to` from that of `from`; `None` where no reset of both is matched.
@@ -123,14 +130,15 @@ impl Matches {
         self.skews.iter().filter(|((host, other), _)| host < other)
     }
 
-    fn add(&mut self, edge: Edge, key: NumberKey, basis: MatchBasis) {
+    fn add(&mut self, hosts: &[GatheredHost], edge: Edge, basis: MatchBasis) {
         self.matched.extend([edge.sent, edge.received]);
-        self.keys.insert(key);
+        let key = seen(hosts, edge.sent).and_then(NumberKey::of);
+        self.keys.extend(key.into_iter().flat_map(|key| [key, key.group()]));
         self.all.push(Match { sent: edge.sent, received: edge.received, basis });
     }
 
     /// Chooses among the combinations that have equal numbers.
-    fn resolve(&mut self, hosts: &[GatheredHost], key: NumberKey, edges: Result<Vec<Edge>, Vec<Place>>) {
+    fn resolve(&mut self, hosts: &[GatheredHost], edges: Result<Vec<Edge>, Vec<Place>>) {
         let mut edges = match edges {
             Ok(edges) => edges,
             Err(places) => return self.ambiguous.extend(places),
@@ -166,8 +174,8 @@ impl Matches {
                 is_free && is_other && other.fit == edge.fit && captures(other) == captures(&edge)
             };
             let has_rival = !is_one_connection && edges.iter().any(|other| is_rival(&other) && self.is_in_time(hosts, other) != Some(false));
-            match self.basis(hosts, key, &edge, has_rival) {
-                Some(basis) => self.add(edge, key, basis),
+            match self.basis(hosts, &edge, has_rival) {
+                Some(basis) => self.add(hosts, edge, basis),
                 // It has equal numbers, and is not known to be another reset either.
                 None => self.ambiguous.extend([edge.sent, edge.received]),
             }
@@ -175,15 +183,15 @@ impl Matches {
     }
 
     /// How sure a combination is; `None` where it is not sure enough.
-    fn basis(&self, hosts: &[GatheredHost], key: NumberKey, edge: &Edge, has_rival: bool) -> Option<MatchBasis> {
+    fn basis(&self, hosts: &[GatheredHost], edge: &Edge, has_rival: bool) -> Option<MatchBasis> {
         let is_in_time = self.is_in_time(hosts, edge);
         if has_rival {
             return None;
         }
-        if !key.is_joined_by(edge.fit) {
+        if !edge.strength.is_joined_by(edge.fit) {
             return (is_in_time == Some(true)).then_some(MatchBasis::NumberAndTime);
         }
-        let by_chance = key.strength() == KeyStrength::OneNumber
+        let by_chance = edge.strength == KeyStrength::OneNumber
             && self.distance(hosts, edge).is_some_and(|apart| apart > CHANCE_NS)
             && is_in_time == Some(false);
         (!by_chance).then_some(MatchBasis::Numbers)
@@ -202,7 +210,7 @@ impl Matches {
         Some(self.distance(hosts, edge)? <= skew.uncertainty_ns(time))
     }
 
-    /// Matches received resets whose header was not seen: by both ends, the sequence number where it is known, and the time.
+    /// Matches received resets of which no number is known: by both ends, and the time.
     fn match_partial(&mut self, hosts: &[GatheredHost], partial: &[Place]) {
         let mut by_ends: HashMap<(Endpoint, Endpoint), Vec<Place>> = HashMap::default();
         for (host, gathered) in (0..).zip(hosts) {
@@ -213,18 +221,19 @@ impl Matches {
         for &place in partial {
             let Some(received) = seen(hosts, place) else { continue };
             let all = by_ends.get(&(received.local, received.peer)).map(Vec::as_slice).unwrap_or_default();
-            let edge = |sent: Place| Edge { sent, received: place, fit: EndsFit::Mirrored };
+            let edge = |sent: Place| Edge {
+                sent,
+                received: place,
+                fit: EndsFit::Mirrored,
+                strength: KeyStrength::OneNumber,
+            };
             let fits = |sent: &&Place| {
-                let has_number = received.seq.is_none() || seen(hosts, **sent).is_some_and(|sent| sent.seq == received.seq);
                 let is_in_time = self.is_in_time(hosts, &edge(**sent)) == Some(true);
-                sent.host != place.host && has_number && is_in_time && !self.is_matched(**sent)
+                sent.host != place.host && is_in_time && !self.is_matched(**sent)
             };
             let found: Vec<Place> = all.iter().filter(fits).take(2).copied().collect();
             match found.as_slice() {
-                [sent] => {
-                    let key = seen(hosts, *sent).and_then(NumberKey::of);
-                    self.add(edge(*sent), key.unwrap_or(NumberKey { seq: 0, ack: None }), MatchBasis::EndsAndTime);
-                }
+                [sent] => self.add(hosts, edge(*sent), MatchBasis::EndsAndTime),
                 [] => {}
                 several => self.ambiguous.extend(several.iter().copied().chain([place])),
             }
@@ -242,7 +251,7 @@ struct Groups<'a> {
 impl Groups<'_> {
     /// Calls a function with the combinations of each group that may be one reset; with the places alone where there are too
     /// many.
-    fn each(&self, mut take: impl FnMut(NumberKey, Result<Vec<Edge>, Vec<Place>>)) {
+    fn each(&self, mut take: impl FnMut(Result<Vec<Edge>, Vec<Place>>)) {
         let mut received = self.received.as_slice();
         for senders in self.sent.chunk_by(|(one, _), (other, _)| one == other) {
             let Some(&(key, _)) = senders.first() else { continue };
@@ -254,41 +263,79 @@ impl Groups<'_> {
                 continue;
             }
             if senders.len().saturating_mul(receivers.len()) > EDGES_MAX {
-                take(key, Err(senders.iter().chain(receivers).map(|(_, place)| *place).collect()));
+                take(Err(senders.iter().chain(receivers).map(|(_, place)| *place).collect()));
                 continue;
             }
             let edges = senders.iter().flat_map(|(_, sent)| receivers.iter().map(move |(_, received)| (*sent, *received)));
             let edges = edges.filter(|(sent, received)| sent.host != received.host).filter_map(|(sent, received)| {
-                let fit = EndsFit::of(seen(self.hosts, sent)?, seen(self.hosts, received)?);
-                key.may_be_joined_by(fit).then_some(Edge { sent, received, fit })
+                let (sender, receiver) = (seen(self.hosts, sent)?, seen(self.hosts, received)?);
+                let strength = NumberKey::of(sender)?.common(NumberKey::of(receiver)?, receiver.is_whole)?;
+                let fit = EndsFit::of(sender, receiver);
+                strength.may_be_joined_by(fit).then_some(Edge { sent, received, fit, strength })
             });
-            take(key, Ok(edges.collect()));
+            take(Ok(edges.collect()));
         }
     }
 
-    /// Differences of the clocks, from the groups in which two hosts have one combination: of both numbers where there are any,
-    /// otherwise of one number and both ends.
+    /// Differences of the clocks, from the groups in which two hosts have one combination.
     fn skews(&self) -> HashMap<(u16, u16), ClockSkew> {
-        let mut anchors: HashMap<(u16, u16), [Vec<(i64, i64)>; 2]> = HashMap::default();
-        self.each(|key, edges| {
+        let mut anchors: HashMap<(u16, u16), Anchors> = HashMap::default();
+        self.each(|edges| {
             let edges = edges.unwrap_or_default();
-            for edge in edges.iter().filter(|edge| key.is_joined_by(edge.fit)) {
-                let pair = |edge: &Edge| (edge.sent.host.min(edge.received.host), edge.sent.host.max(edge.received.host));
-                let hosts = pair(edge);
-                if edges.iter().filter(|other| pair(other) == hosts).count() != 1 {
+            for edge in &edges {
+                let hosts = edge.hosts();
+                if edges.iter().filter(|other| other.hosts() == hosts).count() != 1 {
                     continue;
                 }
                 let [first, second] =
                     if edge.sent.host < edge.received.host { [edge.sent, edge.received] } else { [edge.received, edge.sent] };
                 let times = seen(self.hosts, first).zip(seen(self.hosts, second));
-                let [both, one] = anchors.entry(hosts).or_default();
-                let of = if key.strength() == KeyStrength::Both { both } else { one };
-                of.extend(times.map(|(first, second)| (first.time_ns, second.time_ns)));
+                let times = times.map(|(first, second)| (first.time_ns, second.time_ns));
+                anchors.entry(hosts).or_default().kind_of(edge).extend(times);
             }
         });
-        let skew = |[both, one]: [Vec<(i64, i64)>; 2]| ClockSkew::of(if both.is_empty() { one } else { both });
-        let known = anchors.into_iter().filter_map(|(hosts, anchors)| Some((hosts, skew(anchors)?)));
+        let known = anchors.into_iter().filter_map(|(hosts, anchors)| Some((hosts, anchors.skew()?)));
         known.flat_map(|((one, other), skew)| [((other, one), skew.reversed()), ((one, other), skew)]).collect()
+    }
+}
+
+impl Edge {
+    /// The two hosts, the lower number first.
+    fn hosts(&self) -> (u16, u16) {
+        (self.sent.host.min(self.received.host), self.sent.host.max(self.received.host))
+    }
+}
+
+/// Times of two hosts' records of one reset, by what joins them.
+#[derive(Default)]
+struct Anchors {
+    /// Both numbers.
+    both: Vec<(i64, i64)>,
+    /// One number and both ports.
+    one: Vec<(i64, i64)>,
+    /// One number and one end.
+    weak: Vec<(i64, i64)>,
+}
+
+impl Anchors {
+    fn kind_of(&mut self, edge: &Edge) -> &mut Vec<(i64, i64)> {
+        match edge.strength {
+            KeyStrength::Both => &mut self.both,
+            KeyStrength::OneNumber if edge.strength.is_joined_by(edge.fit) => &mut self.one,
+            KeyStrength::OneNumber => &mut self.weak,
+        }
+    }
+
+    /// The difference, from the surest kind that there is; from weak ones only where several agree.
+    fn skew(self) -> Option<ClockSkew> {
+        let Self { both, one, weak } = self;
+        if let Some(skew) = ClockSkew::of(if both.is_empty() { one } else { both }) {
+            return Some(skew);
+        }
+        let skew = ClockSkew::of(weak.clone())?;
+        let agreeing = weak.into_iter().filter(|(first, second)| skew.distance_ns(*first, *second) <= AGREEING_NS);
+        let agreeing: Vec<(i64, i64)> = agreeing.collect();
+        if agreeing.len() >= AGREEING_MIN { ClockSkew::of(agreeing) } else { None }
     }
 }
 

@@ -108,7 +108,7 @@ impl Joined {
         for (number, host) in (0..).zip(&self.hosts).filter(|(_, host)| host.is_capture()) {
             for (index, reset) in (0..).zip(&host.resets) {
                 if let Some(key) = NumberKey::of(reset) {
-                    self.on_wire.entry(key).or_default().push(Place { host: number, index });
+                    self.on_wire.entry(key.group()).or_default().push(Place { host: number, index });
                 }
             }
         }
@@ -122,7 +122,7 @@ impl Joined {
             for (number, host) in (0..).zip(&self.hosts).filter(|(_, host)| host.is_capture() == captures) {
                 for (index, reset) in (0..).zip(&host.resets) {
                     let place = Place { host: number, index };
-                    let key = NumberKey::of(reset);
+                    let key = NumberKey::of(reset).map(NumberKey::group);
                     let is_matched = self.matches.is_matched(place);
                     if host.is_within(reset) {
                         self.within_hosts = self.within_hosts.saturating_add(reset.count);
@@ -151,11 +151,11 @@ impl Joined {
     /// Whether two records are of one packet, at two places of the path.
     fn is_one(&self, one: Place, other: Place) -> bool {
         let Some((first, second)) = seen(&self.hosts, one).zip(seen(&self.hosts, other)) else { return false };
-        let Some(key) = NumberKey::of(first).filter(|key| Some(*key) == NumberKey::of(second)) else { return false };
+        let Some(strength) = common(first, second) else { return false };
         let (from, to) = direction(first);
         let is_fitting = |(other_from, other_to): (Endpoint, Endpoint)| {
             let ports = (from.port == other_from.port, to.port == other_to.port);
-            key.strength() == KeyStrength::Both || ports == (true, true) || from == other_from || to == other_to
+            strength == KeyStrength::Both || ports == (true, true) || from == other_from || to == other_to
         };
         let in_time = self.matches.skew(one.host, other.host).is_none_or(|skew| {
             skew.distance_ns(first.time_ns, second.time_ns) <= skew.uncertainty_ns(first.time_ns)
@@ -183,9 +183,10 @@ impl Joined {
         let Some((sender, receiver)) = places else { return unreachable_judgement() };
         let (from, to) = (judge.name(sent.host), judge.name(received.host));
         let mut reasons = vec![match basis {
-            Some(MatchBasis::Numbers) | None => match NumberKey::of(sender).map(NumberKey::strength) {
+            Some(MatchBasis::Numbers) | None => match common(sender, receiver) {
                 Some(KeyStrength::Both) => "both records have the reset's sequence and acknowledgement number".to_owned(),
-                _ => "both records have the reset's only number, and its ports".to_owned(),
+                _ if receiver.is_whole => "both records have the reset's only number, and its ports".to_owned(),
+                _ => format!("both records have its sequence number and its ports; {to} did not see its header"),
             },
             Some(MatchBasis::NumberAndTime) => {
                 "both records have the reset's only number and one end; the other is translated, and the times agree".to_owned()
@@ -227,9 +228,8 @@ impl Joined {
             verdict,
             confidence,
             reasons,
-            other: None,
             clock: self.matches.skew(received.host, sent.host).map(ClockSkew::shown),
-            is_with_others: false,
+            ..Judgement::unknown(String::new())
         }
     }
 
@@ -255,7 +255,7 @@ impl Joined {
             time: shown.time(),
             verdict: judgement.verdict,
             confidence: judgement.confidence,
-            summary: summary(judgement.verdict, &names.0, &names.1, received.map(|(_, reset)| reset)),
+            summary: summary(judgement.verdict, judgement.may_be_filter, &names, received.is_some()),
             reasons,
             reset: received.map_or_else(|| shown.numbers(), |(_, reset)| best_numbers(reset, sent.map(|(_, reset)| reset))),
             sender_host: sender_host.and_then(|host| self.name(host)),
@@ -274,7 +274,7 @@ impl Joined {
         let Some((&place, reset)) = places.first().and_then(|place| Some((place, seen(&self.hosts, *place)?))) else {
             return Vec::new();
         };
-        let key = NumberKey::of(reset);
+        let key = NumberKey::of(reset).map(NumberKey::group);
         let mut shown = Vec::new();
         let mut passed = HashSet::default();
         for &other in key.and_then(|key| self.on_wire.get(&key)).map(Vec::as_slice).unwrap_or_default() {
@@ -319,16 +319,14 @@ impl Joint {
     }
 }
 
+/// What the numbers of two records have in common: of a sender and a receiver, or of two places of the path.
+fn common(first: &SeenReset, second: &SeenReset) -> Option<KeyStrength> {
+    NumberKey::of(first)?.common(NumberKey::of(second)?, first.is_whole && second.is_whole)
+}
+
 /// The verdict where a record is missing that was there: none.
 fn unreachable_judgement() -> Judgement {
-    Judgement {
-        verdict: PairVerdict::CannotBeTold,
-        confidence: CauseConfidence::Guess,
-        reasons: Vec::new(),
-        other: None,
-        clock: None,
-        is_with_others: false,
-    }
+    Judgement { confidence: CauseConfidence::Guess, ..Judgement::unknown("the records are not there".to_owned()) }
 }
 
 /// Numbers of a received reset, with what its sender's record knows more.
@@ -345,13 +343,17 @@ const fn direction(reset: &SeenReset) -> (Endpoint, Endpoint) {
 }
 
 /// The verdict in a sentence.
-fn summary(verdict: PairVerdict, sender: &str, receiver: &str, received: Option<&SeenReset>) -> String {
+fn summary(verdict: PairVerdict, may_be_filter: bool, (sender, receiver): &(String, String), was_received: bool) -> String {
     match verdict {
         PairVerdict::Sent => format!("{sender} sent it"),
+        PairVerdict::NotSent if may_be_filter => format!(
+            "no process and no TCP of {sender} sent it: something between {sender} and {receiver} did, or the packet filter of \
+             {sender}"
+        ),
         PairVerdict::NotSent => format!("{sender} did not send it: something between {sender} and {receiver} did"),
-        PairVerdict::NeverArrived if received.is_some() => format!("{sender} sent it, and {receiver} ignored it"),
+        PairVerdict::NeverArrived if was_received => format!("{sender} sent it, and {receiver} ignored it"),
         PairVerdict::NeverArrived => format!("{sender} sent it, and it never arrived at {receiver}"),
-        PairVerdict::CannotBeTold if received.is_some() => format!("whether {sender} sent it cannot be told"),
+        PairVerdict::CannotBeTold if was_received => format!("whether {sender} sent it cannot be told"),
         PairVerdict::CannotBeTold => format!("{sender} sent it; whether it arrived at {receiver} cannot be told"),
         PairVerdict::NotJoinable => format!("{sender} and {receiver} show other numbers for this connection"),
     }

@@ -15,6 +15,8 @@ const APART_MAX_NS: u64 = 30_000_000_000;
 const JUMP_MIN_NS: i64 = 1_000_000_000;
 /// Marks around an instant over which a record may come later than its count.
 const LATE_MARKS: usize = 2;
+/// Beginning of what a run says that does not see the resets of its own host's packet filter; no counter has these either.
+pub(super) const OWN_FILTER: &str = "resets sent by firewall rules";
 /// Name of the counter of sent resets.
 const SENT_COUNTER: &str = "TcpOutRsts";
 
@@ -71,6 +73,8 @@ pub(super) struct CoverProof {
     pub(super) counted: Option<(u64, u64)>,
     /// Network namespace that the counter is of; `None` where the recording does not tell.
     pub(super) netns: Option<u32>,
+    /// Whether resets of the host's own packet filter would be in it.
+    pub(super) sees_filter: bool,
 }
 
 /// Most marks of all recordings of a host.
@@ -205,7 +209,10 @@ impl RecorderCover {
         for run in &self.runs {
             match run.proof(from_ns, to_ns) {
                 Ok(proof) => match hides(&run.of) {
-                    None => return Ok(CoverProof { netns: run.of.netns, ..proof }),
+                    None => {
+                        let sees_filter = !run.of.degraded.iter().any(|text| text.starts_with(OWN_FILTER));
+                        return Ok(CoverProof { netns: run.of.netns, sees_filter, ..proof });
+                    }
                     Some(why) => reason = Some(why),
                 },
                 Err(Uncovered::Outside) => {}
@@ -292,7 +299,7 @@ impl CoveredRun {
             )),
             _ => None,
         };
-        Ok(CoverProof { signs_ns: (first.time_ns, last.time_ns), counted, netns: None })
+        Ok(CoverProof { signs_ns: (first.time_ns, last.time_ns), counted, netns: None, sees_filter: true })
     }
 }
 
