@@ -15,10 +15,11 @@ use crate::{
     exit::Failure,
     filter::RecordFilter,
     format::json::JsonFormatter,
-    join::{JoinError, JoinText, Joined, Joiner},
+    join::{JoinError, JoinText, Joined, Joiner, PairFilter},
     model::{FilterOptions, Record, Reset},
     pipeline::{captured::CapturedChain, processor::Output},
     replay::{CaptureView, Inputs, Line, TimeRange},
+    report::JoinedSection,
     sandbox::{self, Requirements},
     util::messages::info,
 };
@@ -38,24 +39,20 @@ pub(crate) fn run(options: &JoinOptions) -> Result<(), Failure> {
     let joined = joined.map_err(Failure::usage)?;
     notes.iter().for_each(info);
     let is_port = |port: u16| options.port.is_empty() || options.port.iter().any(|range| range.contains(port));
+    let wanted = PairFilter { verdicts: &options.verdict, is_port: &is_port, with_others: None };
     let mut out = BufWriter::new(io::stdout().lock());
     let written = match options.output {
-        JoinFormat::Text => JoinText { zone, verdicts: &options.verdict, is_port: &is_port }.write(&joined, &mut out),
-        JoinFormat::Json => write_json(&joined, options, &is_port, &mut out),
+        JoinFormat::Text => JoinText { zone, wanted }.write(&joined, &mut out),
+        JoinFormat::Json => write_json(&joined, &wanted, &mut out),
     };
     written.and_then(|()| out.flush()).map_err(Failure::stdout)?;
     if is_damaged { Err(Failure::Running(anyhow!("an input could not be read to its end"))) } else { Ok(()) }
 }
 
 /// Writes each pair as a line, and the summary as the last.
-fn write_json(
-    joined: &Joined,
-    options: &JoinOptions,
-    is_port: &dyn Fn(u16) -> bool,
-    out: &mut impl Write,
-) -> io::Result<()> {
+fn write_json(joined: &Joined, wanted: &PairFilter<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut verdicts = Vec::new();
-    for pair in joined.pairs(&options.verdict, is_port) {
+    for pair in joined.pairs(wanted) {
         verdicts.push(pair.verdict);
         JsonFormatter::write_pair(&pair, out)?;
     }
@@ -155,4 +152,28 @@ impl Output for Ready {
     fn emit(&mut self, record: Record) {
         self.0.push(record);
     }
+}
+
+/// What a report says of its inputs as recordings of several hosts; `None` where they are of one, or cannot be joined, which is
+/// reported. Blocks while it reads them.
+pub(super) fn section(paths: &[PathBuf], range: TimeRange, view: CaptureView) -> Option<JoinedSection> {
+    // What cannot be read is told by the report itself.
+    let opened = open(paths, range, &CaptureView { paths: true, ignored: true, ..view }).ok()?;
+    sandbox::drop_capabilities_of_reader(Requirements::default());
+    let joined = match read(opened).ok()?.joined {
+        Ok(joined) => joined,
+        Err(JoinError::OneHost(_) | JoinError::NoHost) => return None,
+        Err(error) => {
+            info(format_args!("the report has no section on both ends: {error}"));
+            return None;
+        }
+    };
+    let wanted = PairFilter { verdicts: &[], is_port: &|_| true, with_others: Some(false) };
+    let mut section = JoinedSection::default();
+    let mut verdicts = Vec::new();
+    for pair in joined.pairs(&wanted) {
+        verdicts.push(pair.verdict);
+        section.take(pair);
+    }
+    Some(section.with(joined.summary(verdicts.into_iter())))
 }

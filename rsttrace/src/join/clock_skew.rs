@@ -5,6 +5,8 @@ use crate::model::PairClock;
 /// What is added to the spread of the matches: a reset's record has the time of its report, which on a loaded host comes later
 /// than the packet, nanoseconds.
 const MARGIN_NS: i64 = 1_000_000_000;
+/// What is added for a packet of a capture, which has the time of the packet, nanoseconds.
+const WIRE_MARGIN_NS: i64 = 100_000_000;
 /// Drift that is allowed for since the nearest match, as a part of that time: 1/2000 (500 ppm), what `adjtimex` can slew.
 const DRIFT_PART: i64 = 2_000;
 
@@ -45,6 +47,12 @@ impl ClockSkew {
     /// A time of the first host by the clock of the second, nanoseconds.
     pub(super) const fn translate(&self, time_ns: i64) -> i64 {
         time_ns.saturating_add(self.median_ns)
+    }
+
+    /// How far the translation of this time may be off, nanoseconds; `is_wire`: where packets of a capture are looked for.
+    pub(super) fn uncertainty_of_ns(&self, time_ns: i64, is_wire: bool) -> i64 {
+        let margin = if is_wire { WIRE_MARGIN_NS } else { MARGIN_NS };
+        self.uncertainty_ns(time_ns).saturating_sub(MARGIN_NS).saturating_add(margin)
     }
 
     /// How far the translation of this time may be off, nanoseconds.

@@ -5,9 +5,15 @@ use std::{net::IpAddr, sync::Arc};
 use foldhash::{HashMap, HashSet};
 use jiff::Timestamp;
 
-use super::{recorder_cover::RecorderCover, seen_reset::SeenReset, wire_cover::WireCover};
-use crate::model::{Endpoint, JoinedHost, JoinedKind, RecordedFilters};
+use super::{judge::is_harmless_limit, recorder_cover::RecorderCover, seen_reset::SeenReset, wire_cover::WireCover};
+use crate::{
+    model::{Endpoint, JoinedHost, JoinedKind, RecordedFilters},
+    util::sanitize::truncate,
+};
 
+/// Most limits that are shown of a host, and most characters of one.
+const LIMITS: usize = 8;
+const LIMIT: usize = 200;
 /// Most characters of a host's name.
 const NAME: usize = 64;
 
@@ -44,7 +50,7 @@ impl GatheredHost {
     pub(super) fn new(identity: Identity, name: &str) -> Self {
         Self {
             identity,
-            name: crate::util::sanitize::truncate(name, NAME).as_ref().into(),
+            name: truncate(name, NAME).as_ref().into(),
             inputs: Vec::new(),
             cover: RecorderCover::default(),
             wire: None,
@@ -149,11 +155,12 @@ impl GatheredHost {
             if context.ignored != Some(true) {
                 limits.push("recorded without --ignored: a reset that did not arrive cannot be told".to_owned());
             }
-            limits.extend(context.degraded.iter().take(8).map(|text| crate::util::sanitize::truncate(text, 200).into_owned()));
+            let degraded = context.degraded.iter().filter(|text| !is_harmless_limit(text));
+            limits.extend(degraded.take(LIMITS).map(|text| truncate(text, LIMIT).into_owned()));
         }
         limits.sort();
         limits.dedup();
-        limits.truncate(8);
+        limits.truncate(LIMITS);
         limits
     }
 

@@ -83,8 +83,8 @@ impl Judgement {
 pub(super) struct Judge<'a> {
     pub(super) hosts: &'a [GatheredHost],
     pub(super) matches: &'a Matches,
-    /// Pairs of addresses between which nothing is translated, by the matches.
-    direct: HashSet<(IpAddr, IpAddr)>,
+    /// Pairs of addresses, and a port at either, between which nothing is translated, by the matches.
+    direct: HashSet<(IpAddr, IpAddr, u16)>,
     /// Hosts that matched resets have come from, by the address that the other host saw.
     behind: HashMap<IpAddr, HashSet<u16>>,
 }
@@ -122,8 +122,11 @@ impl<'a> Judge<'a> {
         for joined in &matches.all {
             let Some((sent, received)) = seen(hosts, joined.sent).zip(seen(hosts, joined.received)) else { continue };
             if received.peer == sent.local && received.local == sent.peer {
-                judge.direct.insert((received.local.address, received.peer.address));
-                judge.direct.insert((received.peer.address, received.local.address));
+                let (one, other) = (received.local, received.peer);
+                for port in [one.port, other.port] {
+                    judge.direct.insert((one.address, other.address, port));
+                    judge.direct.insert((other.address, one.address, port));
+                }
             }
             judge.behind.entry(received.peer.address).or_default().insert(joined.sent.host);
             judge.behind.entry(sent.peer.address).or_default().insert(joined.received.host);
@@ -226,7 +229,7 @@ impl<'a> Judge<'a> {
         if let Some(wire) = &host.wire {
             return self.not_passed(reset, host, wire, &window);
         }
-        let is_direct = self.direct.contains(&(reset.local.address, reset.peer.address));
+        let is_direct = self.is_direct(reset);
         let hides = |context: &RecordingContext| hides(context, Direction::Sent, reset, is_direct);
         let proof = self.proof(host, &window, &hides)?;
         self.no_candidate(reset, other.number, &window, true)?;
@@ -297,7 +300,7 @@ impl<'a> Judge<'a> {
                 ]
             }
             None => {
-                let is_direct = self.direct.contains(&(reset.local.address, reset.peer.address));
+                let is_direct = self.is_direct(reset);
                 let hides = |context: &RecordingContext| hides(context, Direction::Received, reset, is_direct);
                 let proof = self.proof(host, &window, &hides)?;
                 self.no_candidate(reset, other.number, &window, false)?;
@@ -326,7 +329,10 @@ impl<'a> Judge<'a> {
         let hosts = self.host(own).zip(self.host(other));
         let jumps = hosts.map_or(0, |(own, other)| own.cover.jumps_ns().saturating_add(other.cover.jumps_ns()));
         let (at_ns, uncertainty, clock) = match self.matches.skew(own, other) {
-            Some(skew) => (skew.translate(reset.time_ns), skew.uncertainty_ns(reset.time_ns), Some(skew.shown())),
+            Some(skew) => {
+                let is_wire = hosts.is_some_and(|(_, other)| other.is_capture());
+                (skew.translate(reset.time_ns), skew.uncertainty_of_ns(reset.time_ns, is_wire), Some(skew.shown()))
+            }
             None if hosts.is_some_and(|(own, other)| own.cover.is_synchronized() && other.cover.is_synchronized()) => {
                 (reset.time_ns, SYNCHRONIZED_NS, None)
             }
@@ -390,7 +396,7 @@ impl<'a> Judge<'a> {
     /// A record of the other host, in the other direction, that may be this reset.
     fn candidate(&self, reset: &SeenReset, other: u16, window: &Window, is_sender: bool) -> Option<Candidate> {
         let host = self.host(other)?;
-        let is_direct = self.direct.contains(&(reset.local.address, reset.peer.address));
+        let is_direct = self.is_direct(reset);
         let to_ns = window.to_ns.saturating_add(AGGREGATE_NS);
         let mut translated = 0;
         for (looked_at, (index, seen)) in host.between(window.from_ns, to_ns).enumerate() {
@@ -415,6 +421,12 @@ impl<'a> Judge<'a> {
             }
         }
         (translated > 0).then_some(Candidate::Translated(translated))
+    }
+
+    /// Whether a matched reset of this service, between these addresses, was not translated. The client's port is another each time.
+    fn is_direct(&self, reset: &SeenReset) -> bool {
+        let (local, peer) = (reset.local, reset.peer);
+        [local.port, peer.port].iter().any(|port| self.direct.contains(&(local.address, peer.address, *port)))
     }
 
     pub(super) fn host(&self, number: u16) -> Option<&GatheredHost> {
@@ -450,6 +462,11 @@ fn hides(context: &RecordingContext, direction: Direction, reset: &SeenReset, is
         return Some(why.to_owned());
     }
     filters.may_hide(direction, reset.peer, reset.local).map(|why| format!("was {why}"))
+}
+
+/// Whether what a run could not see forbids no conclusion from a missing reset of either direction.
+pub(super) fn is_harmless_limit(text: &str) -> bool {
+    HARMLESS_LIMITS.iter().any(|beginning| text.starts_with(beginning))
 }
 
 /// What a capture shows of the connection in a window: the sender's TTL. Fails where it does not have both directions of it.

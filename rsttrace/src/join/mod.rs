@@ -21,7 +21,10 @@ use std::{fmt, sync::Arc};
 
 use foldhash::HashMap;
 
-pub use self::{outcome::Joined, pair_text::JoinText};
+pub use self::{
+    outcome::{Joined, PairFilter},
+    pair_text::JoinText,
+};
 use self::{
     gathered_host::{GatheredHost, Identity},
     seen_reset::{SeenReset, SharedTexts},

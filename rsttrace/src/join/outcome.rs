@@ -15,18 +15,30 @@ use super::{
     wire_cover::WireView,
 };
 use crate::model::{
-    CauseConfidence, Endpoint, HostClocks, JoinSummary, Pair, PairCapture, PairNumbers, PairVerdict, VerdictCount,
+    CauseConfidence, Endpoint, HostClocks, JoinSummary, Pair, PairCapture, PairClock, PairNumbers, PairVerdict,
+    VerdictCount,
 };
+
+/// Which pairs are wanted.
+#[derive(Clone, Copy)]
+pub struct PairFilter<'a> {
+    /// Verdicts; empty for all.
+    pub verdicts: &'a [PairVerdict],
+    /// Whether pairs with this port at either end are wanted.
+    pub is_port: &'a dyn Fn(u16) -> bool,
+    /// Whether pairs whose peer's host is none of the inputs' are wanted, or these alone; `None` for all.
+    pub with_others: Option<bool>,
+}
 
 /// One reset: places of its records, and what was concluded.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Joint {
+struct Joint {
     sent: Option<Place>,
     received: Option<Place>,
     basis: Option<MatchBasis>,
-    pub(super) verdict: PairVerdict,
+    verdict: PairVerdict,
     /// Whether no input is of the other end's host.
-    pub(super) is_with_others: bool,
+    is_with_others: bool,
 }
 
 /// What was joined.
@@ -34,7 +46,7 @@ pub(super) struct Joint {
 pub struct Joined {
     hosts: Vec<GatheredHost>,
     matches: Matches,
-    pub(super) joints: Vec<Joint>,
+    joints: Vec<Joint>,
     /// Records of captures, by the numbers of the reset.
     on_wire: HashMap<NumberKey, Vec<Place>>,
     within_hosts: u64,
@@ -62,16 +74,24 @@ impl Joined {
         joined
     }
 
-    /// The pairs, in the order of time, with the verdicts and ports that are wanted; empty lists for all.
-    pub fn pairs<'a>(&'a self, verdicts: &'a [PairVerdict], is_port: &'a dyn Fn(u16) -> bool) -> impl Iterator<Item = Pair> + 'a {
+    /// The pairs, in the order of time, that are wanted.
+    pub fn pairs<'a>(&'a self, wanted: &'a PairFilter<'a>) -> impl Iterator<Item = Pair> + 'a {
         let judge = Judge::new(&self.hosts, &self.matches);
-        let is_wanted = move |joint: &&Joint| {
-            let of_verdict = verdicts.is_empty() || verdicts.contains(&joint.verdict);
-            let places = [joint.sent, joint.received];
-            let mut ends = places.into_iter().flatten().filter_map(|place| seen(&self.hosts, place));
-            of_verdict && ends.any(|reset| is_port(reset.local.port) || is_port(reset.peer.port))
-        };
-        self.joints.iter().filter(is_wanted).filter_map(move |joint| self.pair(&judge, joint))
+        self.joints.iter().filter(|joint| self.is_wanted(wanted, joint)).filter_map(move |joint| self.pair(&judge, joint))
+    }
+
+    fn is_wanted(&self, wanted: &PairFilter<'_>, joint: &Joint) -> bool {
+        let PairFilter { verdicts, is_port, with_others } = wanted;
+        let places = [joint.sent, joint.received];
+        let mut ends = places.into_iter().flatten().filter_map(|place| seen(&self.hosts, place));
+        (verdicts.is_empty() || verdicts.contains(&joint.verdict))
+            && with_others.is_none_or(|with_others| with_others == joint.is_with_others)
+            && ends.any(|reset| is_port(reset.local.port) || is_port(reset.peer.port))
+    }
+
+    /// Number of pairs that are wanted.
+    pub fn count(&self, wanted: &PairFilter<'_>) -> usize {
+        self.joints.iter().filter(|joint| self.is_wanted(wanted, joint)).count()
     }
 
     /// Hosts, clocks and counts. `count` takes the verdicts of the pairs that are shown.
@@ -97,11 +117,6 @@ impl Joined {
             within_hosts: self.within_hosts,
             with_others: u64::try_from(self.joints.iter().filter(|joint| joint.is_with_others).count()).unwrap_or(u64::MAX),
         }
-    }
-
-    /// Number of pairs with a verdict.
-    pub fn count(&self, verdict: PairVerdict) -> usize {
-        self.joints.iter().filter(|joint| joint.verdict == verdict).count()
     }
 
     fn index_captures(&mut self) {
@@ -172,8 +187,27 @@ impl Joined {
         match (joint.sent, joint.received) {
             (Some(sent), Some(received)) => self.matched(judge, sent, received, joint.basis),
             (Some(sent), None) => judge.sent(sent),
-            (None, Some(received)) => judge.received(received),
+            (None, Some(received)) => self.by_captures(judge.received(received), joint),
             (None, None) => unreachable_judgement(),
+        }
+    }
+
+    /// The verdict on a received reset, with what captures on the way show: one that did not pass one of them was made behind it.
+    fn by_captures(&self, judgement: Judgement, joint: &Joint) -> Judgement {
+        let is_open = judgement.verdict == PairVerdict::CannotBeTold || judgement.may_be_filter;
+        if !is_open || joint.received.is_some_and(|place| self.matches.is_ambiguous(place)) {
+            return judgement;
+        }
+        let ends = [judgement.other, joint.received.map(|place| place.host)];
+        if self.captures(joint, &ends).iter().all(|capture| capture.passed) {
+            return judgement;
+        }
+        Judgement {
+            verdict: PairVerdict::NotSent,
+            confidence: CauseConfidence::Likely,
+            may_be_filter: false,
+            is_with_others: false,
+            ..judgement
         }
     }
 
@@ -247,15 +281,22 @@ impl Joined {
         let captures = self.captures(joint, &[sender_host, receiver_host]);
         let is_sender_known = matches!(judgement.verdict, PairVerdict::Sent | PairVerdict::NeverArrived);
         // The clock of the judged record's other end, from the receiver's to the sender's.
-        let clock = if joint.received.is_some() { judgement.clock } else { judgement.clock.map(|clock| clock.reversed()) };
+        let clock = if joint.received.is_some() { judgement.clock } else { judgement.clock.map(PairClock::reversed) };
+        let (from, to) = direction(shown);
+        let names = Names { sender: self.end_name(sender_host, from), receiver: self.end_name(receiver_host, to) };
+        let passed = sent.and_then(|(host, _)| self.host(host)).filter(|host| host.is_capture());
         let mut reasons = judgement.reasons;
-        let names = (self.shown_name(sender_host), self.shown_name(receiver_host));
-        reasons.extend(captures.iter().map(|capture| side_sentence(capture, &names.0, &names.1)));
+        reasons.extend(captures.iter().map(|capture| side_sentence(capture, judgement.verdict, &names)));
         Some(Pair {
             time: shown.time(),
             verdict: judgement.verdict,
             confidence: judgement.confidence,
-            summary: summary(judgement.verdict, judgement.may_be_filter, &names, received.is_some()),
+            summary: match passed {
+                Some(host) if joint.received.is_none() => {
+                    format!("it passed {}; {}", host.name, names.arrival(judgement.verdict))
+                }
+                _ => names.summary(judgement.verdict, judgement.may_be_filter, received.is_some()),
+            },
             reasons,
             reset: received.map_or_else(|| shown.numbers(), |(_, reset)| best_numbers(reset, sent.map(|(_, reset)| reset))),
             sender_host: sender_host.and_then(|host| self.name(host)),
@@ -274,10 +315,11 @@ impl Joined {
         let Some((&place, reset)) = places.first().and_then(|place| Some((place, seen(&self.hosts, *place)?))) else {
             return Vec::new();
         };
-        let key = NumberKey::of(reset).map(NumberKey::group);
+        // Without a number it cannot be found among the packets.
+        let Some(key) = NumberKey::of(reset).map(NumberKey::group) else { return Vec::new() };
         let mut shown = Vec::new();
         let mut passed = HashSet::default();
-        for &other in key.and_then(|key| self.on_wire.get(&key)).map(Vec::as_slice).unwrap_or_default() {
+        for &other in self.on_wire.get(&key).map(Vec::as_slice).unwrap_or_default() {
             let is_end = ends.contains(&Some(other.host));
             if is_end || !places.iter().any(|place| self.is_one(*place, other)) || !passed.insert(other.host) {
                 continue;
@@ -289,7 +331,7 @@ impl Joined {
         for (number, host) in (0..).zip(&self.hosts) {
             let (Some(wire), false) = (&host.wire, passed.contains(&number) || ends.contains(&Some(number))) else { continue };
             let Some(skew) = self.matches.skew(place.host, number) else { continue };
-            let (at, around) = (skew.translate(reset.time_ns), skew.uncertainty_ns(reset.time_ns));
+            let (at, around) = (skew.translate(reset.time_ns), skew.uncertainty_of_ns(reset.time_ns, true));
             let (from, to) = direction(reset);
             if wire.covers(at.saturating_sub(around), at.saturating_add(around))
                 && let WireView::Whole(handshake_ttl) = wire.view(from, to, reset.seq, reset.ack)
@@ -308,8 +350,10 @@ impl Joined {
         self.host(number).map(|host| Arc::clone(&host.name))
     }
 
-    fn shown_name(&self, number: Option<u16>) -> String {
-        number.and_then(|number| self.name(number)).map_or_else(|| "the peer".to_owned(), |name| name.to_string())
+    /// Name of an end's host; its address, where that is not known, or a capture stands for it.
+    fn end_name(&self, number: Option<u16>, end: Endpoint) -> String {
+        let host = number.and_then(|number| self.host(number)).filter(|host| !host.is_capture());
+        host.map_or_else(|| end.address.to_string(), |host| host.name.to_string())
     }
 }
 
@@ -342,34 +386,65 @@ const fn direction(reset: &SeenReset) -> (Endpoint, Endpoint) {
     if reset.is_sent { (reset.local, reset.peer) } else { (reset.peer, reset.local) }
 }
 
-/// The verdict in a sentence.
-fn summary(verdict: PairVerdict, may_be_filter: bool, (sender, receiver): &(String, String), was_received: bool) -> String {
-    match verdict {
-        PairVerdict::Sent => format!("{sender} sent it"),
-        PairVerdict::NotSent if may_be_filter => format!(
-            "no process and no TCP of {sender} sent it: something between {sender} and {receiver} did, or the packet filter of \
-             {sender}"
-        ),
-        PairVerdict::NotSent => format!("{sender} did not send it: something between {sender} and {receiver} did"),
-        PairVerdict::NeverArrived if was_received => format!("{sender} sent it, and {receiver} ignored it"),
-        PairVerdict::NeverArrived => format!("{sender} sent it, and it never arrived at {receiver}"),
-        PairVerdict::CannotBeTold if was_received => format!("whether {sender} sent it cannot be told"),
-        PairVerdict::CannotBeTold => format!("{sender} sent it; whether it arrived at {receiver} cannot be told"),
-        PairVerdict::NotJoinable => format!("{sender} and {receiver} show other numbers for this connection"),
+/// Names of the ends of a reset.
+struct Names {
+    sender: String,
+    receiver: String,
+}
+
+impl Names {
+    /// The verdict in a sentence.
+    fn summary(&self, verdict: PairVerdict, may_be_filter: bool, was_received: bool) -> String {
+        let Self { sender, receiver } = self;
+        match verdict {
+            PairVerdict::Sent => format!("{sender} sent it"),
+            PairVerdict::NotSent if may_be_filter => format!(
+                "no process and no TCP of {sender} sent it: something between {sender} and {receiver} did, or the packet filter of \
+                 {sender}"
+            ),
+            PairVerdict::NotSent => format!("{sender} did not send it: something between {sender} and {receiver} did"),
+            PairVerdict::NeverArrived if was_received => format!("{sender} sent it, and {receiver} ignored it"),
+            PairVerdict::CannotBeTold if was_received => format!("whether {sender} sent it cannot be told"),
+            PairVerdict::NeverArrived | PairVerdict::CannotBeTold => format!("{sender} sent it; {}", self.arrival(verdict)),
+            PairVerdict::NotJoinable => format!("{sender} and {receiver} show other numbers for this connection"),
+        }
+    }
+
+    /// Whether a sent reset has arrived, as a part of a sentence.
+    fn arrival(&self, verdict: PairVerdict) -> String {
+        let receiver = &self.receiver;
+        match verdict {
+            PairVerdict::NeverArrived => format!("it never arrived at {receiver}"),
+            PairVerdict::NotJoinable => format!("{receiver} shows other numbers for this connection"),
+            _ => format!("whether it arrived at {receiver} cannot be told"),
+        }
     }
 }
 
-/// On which side of a capture a reset was made.
-fn side_sentence(capture: &PairCapture, sender: &str, receiver: &str) -> String {
+/// On which side of a capture a reset was made, or was lost.
+fn side_sentence(capture: &PairCapture, verdict: PairVerdict, names: &Names) -> String {
     let PairCapture { capture, passed, ttl, handshake_ttl } = capture;
+    let Names { sender, receiver } = names;
     let ttls = match (ttl, handshake_ttl) {
         (Some(ttl), Some(handshake)) => format!(" (TTL {ttl} there; the sender's packets {handshake})"),
         (Some(ttl), None) => format!(" (TTL {ttl} there)"),
         _ => String::new(),
     };
+    let conclusion = match (passed, verdict) {
+        (true, PairVerdict::NotSent | PairVerdict::CannotBeTold) => {
+            format!("it was made on the side of {sender}, or on the host of the capture")
+        }
+        (true, PairVerdict::NeverArrived) => format!("it was lost between there and {receiver}"),
+        (true, _) => "it was on its way".to_owned(),
+        (false, PairVerdict::NotSent | PairVerdict::CannotBeTold) => {
+            format!("it was made between there and {receiver}")
+        }
+        (false, PairVerdict::NeverArrived) => format!("it was lost between {sender} and there"),
+        (false, _) => "it took another way, or the capture dropped it".to_owned(),
+    };
     if *passed {
-        format!("it passed {capture}{ttls}: it was made on the side of {sender}, or on the host of the capture")
+        format!("it passed {capture}{ttls}: {conclusion}")
     } else {
-        format!("it did not pass {capture}, which has both directions of the connection: nothing on the side of {sender} made it, or it was dropped before; it is seen only on the side of {receiver}")
+        format!("it did not pass {capture}, which has both directions of the connection: {conclusion}")
     }
 }

@@ -4,7 +4,10 @@ use std::io::{self, Write};
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{judge::skew_in_words, outcome::Joined};
+use super::{
+    judge::skew_in_words,
+    outcome::{Joined, PairFilter},
+};
 use crate::{
     model::{CauseConfidence, Fault, HostClocks, JoinSummary, JoinedHost, Pair, PairEnd, PairVerdict},
     util::{counted, sanitize::Sanitized},
@@ -17,10 +20,8 @@ const SHOWN: usize = 200;
 pub struct JoinText<'a> {
     /// Zone of the times.
     pub zone: TimeZone,
-    /// Verdicts that are wanted; empty for all.
-    pub verdicts: &'a [PairVerdict],
-    /// Whether pairs with this port are wanted.
-    pub is_port: &'a dyn Fn(u16) -> bool,
+    /// Pairs that are wanted.
+    pub wanted: PairFilter<'a>,
 }
 
 impl JoinText<'_> {
@@ -28,7 +29,8 @@ impl JoinText<'_> {
     pub fn write(&self, joined: &Joined, out: &mut dyn Write) -> io::Result<()> {
         let summary = joined.summary(std::iter::empty());
         self.head(&summary, out)?;
-        let is_wanted = |verdict: &PairVerdict| self.verdicts.is_empty() || self.verdicts.contains(verdict);
+        let verdicts = self.wanted.verdicts;
+        let is_wanted = |verdict: &PairVerdict| verdicts.is_empty() || verdicts.contains(verdict);
         for verdict in PairVerdict::ALL.into_iter().filter(is_wanted) {
             self.group(joined, verdict, out)?;
         }
@@ -63,33 +65,24 @@ impl JoinText<'_> {
 
     fn group(&self, joined: &Joined, verdict: PairVerdict, out: &mut dyn Write) -> io::Result<()> {
         let only = [verdict];
-        let (mut count, mut with_others) = (0_usize, 0_u64);
-        let mut shown = Vec::new();
-        for pair in joined.pairs(&only, self.is_port) {
-            if is_with_others(&pair) {
-                with_others += 1;
-                continue;
-            }
-            count += 1;
-            if count <= SHOWN {
-                self.pair(&pair, &mut shown)?;
-            }
-        }
+        let wanted = PairFilter { verdicts: &only, with_others: Some(false), ..self.wanted };
+        let count = joined.count(&wanted);
         if count > 0 {
             writeln!(out, "\n{}: {count}", verdict.in_words())?;
-            out.write_all(&shown)?;
         }
+        joined.pairs(&wanted).take(SHOWN).try_for_each(|pair| self.pair(&pair, out))?;
         if count > SHOWN {
             writeln!(out, "  and {} more, which --output json has", count - SHOWN)?;
         }
+        let with_others = joined.count(&PairFilter { with_others: Some(true), ..wanted });
         if with_others > 0 {
-            let resets = counted(with_others, "reset");
+            let resets = counted(u64::try_from(with_others).unwrap_or(u64::MAX), "reset");
             writeln!(out, "\n{}: {resets} with peers of which there is no input", verdict.in_words())?;
         }
         Ok(())
     }
 
-    fn pair(&self, pair: &Pair, out: &mut Vec<u8>) -> io::Result<()> {
+    fn pair(&self, pair: &Pair, out: &mut dyn Write) -> io::Result<()> {
         let time = self.time(pair.time);
         match (&pair.receiver, &pair.sender) {
             (Some(receiver), sender) => {
@@ -110,9 +103,11 @@ impl JoinText<'_> {
                     let fix = fix(cause.fault, pair);
                     writeln!(out, "    {} {fix}", Sanitized(&cause.summary))?;
                 }
-                // What joins the records is told where it is less than both numbers, and what follows it always.
-                let reasons = pair.reasons.iter().skip(usize::from(pair.confidence == CauseConfidence::Certain));
-                reasons.into_iter().try_for_each(|reason| writeln!(out, "    - {}", Sanitized(reason)))
+                // What joins the records is told where it is less than both numbers; captures tell nothing more here.
+                let told = pair.reasons.len().saturating_sub(pair.captures.len());
+                let reasons = pair.reasons.iter().take(told);
+                let mut reasons = reasons.skip(usize::from(pair.confidence == CauseConfidence::Certain));
+                reasons.try_for_each(|reason| writeln!(out, "    - {}", Sanitized(reason)))
             }
             _ => {
                 let sure = match pair.confidence {
@@ -133,11 +128,6 @@ impl JoinText<'_> {
     fn time(&self, time: Timestamp) -> String {
         time.to_zoned(self.zone.clone()).strftime("%F %T%.3f").to_string()
     }
-}
-
-/// Whether no input is of the other end's host.
-fn is_with_others(pair: &Pair) -> bool {
-    pair.verdict == PairVerdict::CannotBeTold && (pair.sender_host.is_none() || pair.receiver_host.is_none())
 }
 
 /// Host, process, state and cause of a record.

@@ -62,6 +62,10 @@ impl WireCover {
     /// What it shows of the connection of a reset. `seq` and `ack` are those of the reset.
     pub(super) fn view(&self, from: Endpoint, to: Endpoint, seq: Option<u32>, ack: Option<u32>) -> WireView {
         let Some([a, b]) = self.connections.get(&(from.min(to), from.max(to))) else { return WireView::Unknown };
+        // Of other hosts' resets a capture with `--local` tells nothing.
+        if !self.perspective.has_others() && !self.is_of(from.address) && !self.is_of(to.address) {
+            return WireView::Unknown;
+        }
         let (sender, receiver) = if a.end == from { (a, b) } else { (b, a) };
         if !(sender.is_seen && receiver.is_seen) {
             return WireView::Unknown;

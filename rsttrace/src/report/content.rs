@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
+    both_ends::JoinedSection,
     collector::{PeerKey, RecorderSigns, ReportCollector, SilenceSteps, silence_ms, silence_step},
     fault_counts::FaultCounts,
     kept::KeptIncident,
@@ -32,6 +33,8 @@ pub struct ReportOrigin {
     pub gaps: Vec<(Timestamp, Timestamp)>,
     /// Whether an input could not be read to its end.
     pub is_damaged: bool,
+    /// Resets that two of the inputs' hosts show; `None` where all is of one host.
+    pub joined: Option<JoinedSection>,
 }
 
 /// Longest advice, characters.
