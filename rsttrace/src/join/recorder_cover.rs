@@ -373,7 +373,7 @@ mod tests {
     fn run(change: impl Fn(&mut RecorderCover, i64)) -> RecorderCover {
         let mut cover = RecorderCover::default();
         cover.header(&header(0, 1, 0));
-        for second in (10..=60).step_by(10) {
+        for second in (10_i64..=60).step_by(10) {
             cover.record(1);
             let count = second.unsigned_abs() / 10;
             let before = cover.signs;
@@ -430,7 +430,7 @@ mod tests {
             let more = u64::from(second >= 30);
             it.mark(&mark(second, second.unsigned_abs() / 10 + more, 0, (0, Some(0))));
         });
-        assert!(why(&taken_out, 24, 26).contains("taken out") && proof(&taken_out, 34, 36).is_ok());
+        assert!(why(&taken_out, 24, 26).contains("taken out") && proof(&taken_out, 54, 56).is_ok());
         let unseen = run(|it, second| {
             let count = second.unsigned_abs() / 10;
             it.mark(&mark(second, count, 0, (count + u64::from(second >= 30), Some(count))));
