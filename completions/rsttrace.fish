@@ -1,4 +1,4 @@
-set -g __rsttrace_commands doctor explain record replay report export check-config
+set -g __rsttrace_commands doctor explain record replay report join export check-config
 
 complete -c rsttrace -f
 complete -c rsttrace -n __rsttrace_is_first -a doctor -d 'Check what can be traced on this host and how to fix what cannot'
@@ -6,6 +6,7 @@ complete -c rsttrace -n __rsttrace_is_first -a explain -d 'List the causes of re
 complete -c rsttrace -n __rsttrace_is_first -a record -d 'Record resets in files of bounded size and age, for \'rsttrace replay\''
 complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded, or what a packet capture shows, as a live run prints it; needs no privileges'
 complete -c rsttrace -n __rsttrace_is_first -a report -d 'Write a page with verdict, plots and incidents of what was recorded'
+complete -c rsttrace -n __rsttrace_is_first -a join -d 'Tell who really sent a reset, by the recordings or captures of both ends'
 complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses'
 complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file for --config'
 complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
@@ -181,6 +182,15 @@ complete -c rsttrace -n '__rsttrace_is report' -l no-benign -d 'Hide harmless re
 complete -c rsttrace -n '__rsttrace_is report' -l rediagnose -d 'Diagnose again, by the rules of this version, from the facts that a recording has'
 complete -c rsttrace -n '__rsttrace_is report' -l timeouts -d 'Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is report' -l hints -d 'Read additional hints for programs of your own from a TOML file, for --rediagnose' -r -F
+complete -c rsttrace -n '__rsttrace_is join' -r -F
+complete -c rsttrace -n '__rsttrace_is join' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
+complete -c rsttrace -n '__rsttrace_is join' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'
+complete -c rsttrace -n '__rsttrace_is join' -s o -l output -d 'Set the output format on standard output' -x -a '(__rsttrace_join_output)'
+complete -c rsttrace -n '__rsttrace_is join' -l time -d 'Set the time zone of text (JSON is always UTC)' -x -a '(__rsttrace_zone)'
+complete -c rsttrace -n '__rsttrace_is join' -l verdict -d 'Show only pairs with these verdicts' -x -a '(__fish_complete_list , __rsttrace_verdict)'
+complete -c rsttrace -n '__rsttrace_is join' -l port -d 'Show only pairs with these ports, ranges or names of services at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is join' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
+complete -c rsttrace -n '__rsttrace_is join' -l until -d 'Show only what was before this time, in the forms of --since' -x
 complete -c rsttrace -n '__rsttrace_is export' -r -F
 complete -c rsttrace -n '__rsttrace_is export' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
 complete -c rsttrace -n '__rsttrace_is export' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'
@@ -325,6 +335,13 @@ function __rsttrace_group_by
         ;
 end
 
+function __rsttrace_join_output
+    printf '%s\t%s\n' \
+        'text' 'Hosts, clocks, and the pairs by verdict' \
+        'json' 'One JSON object per pair, and one with hosts, clocks and counts at the end' \
+        ;
+end
+
 function __rsttrace_output
     printf '%s\t%s\n' \
         'text' 'One line per reset' \
@@ -383,6 +400,16 @@ function __rsttrace_transport
         'auto' 'BPF ring buffer if it works, otherwise perf ring buffers' \
         'ring' 'BPF ring buffer (Linux 5.8)' \
         'perf' 'perf ring buffers, one per CPU' \
+        ;
+end
+
+function __rsttrace_verdict
+    printf '%s\t%s\n' \
+        'sent' 'The peer\'s host sent it: its own record has the cause' \
+        'not-sent' 'The peer\'s host did not send it: something between the hosts did' \
+        'never-arrived' 'A host sent it, and it never arrived at the other, or was ignored there' \
+        'cannot-be-told' 'The inputs do not tell' \
+        'not-joinable' 'Something on the path rewrites the numbers by which resets are joined' \
         ;
 end
 

@@ -24,7 +24,6 @@ use std::{
 use ipnet::IpNet;
 use rsttrace_common::abi::tcp_flag;
 
-use self::{follower::write_counts, perspective::PerspectiveFinder};
 pub use self::{
     captured_path::{CapturedConnection, CapturedPath, CapturedSide},
     follower::{Captured, FollowedCounts, Follower},
@@ -33,6 +32,7 @@ pub use self::{
     perspective::{Inference, Perspective},
     tcp_segment::{NoSegment, TcpOptions, TcpSegment},
 };
+use self::{follower::write_counts, perspective::PerspectiveFinder};
 
 /// Segments that are read before it is decided which host is this one.
 const READ_AHEAD: usize = 20_000;

@@ -12,7 +12,8 @@ use clap::{
 };
 
 pub use self::recorded_options::{
-    CaptureOptions, ExportFormat, ExportOptions, JoinFormat, JoinOptions, ReplayOptions, ReportOptions, ReportZone, TimeOptions,
+    CaptureOptions, ExportFormat, ExportOptions, JoinFormat, JoinOptions, ReplayOptions, ReportOptions, ReportZone,
+    TimeOptions,
 };
 pub(crate) use self::{
     examples::{EXAMPLES, EXPORT_EXAMPLES, Example, JOIN_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES},

@@ -74,7 +74,8 @@ pub(super) struct Read {
 
 /// Opens each input on its own: joining has to know which one a line is of. Fails with status 2 when one cannot be read.
 pub(super) fn open(paths: &[PathBuf], range: TimeRange, view: &CaptureView) -> Result<Opened, Failure> {
-    let name = |path: &Path| if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
+    let name =
+        |path: &Path| if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
     let one = |path: &PathBuf| {
         let inputs = Inputs::open(std::slice::from_ref(path), range, view.clone()).map_err(Failure::usage)?;
         Ok((name(path), inputs))

@@ -31,6 +31,8 @@ pub(super) enum Identity {
 /// A host.
 #[derive(Debug)]
 pub(super) struct GatheredHost {
+    /// Its place in the order of the inputs.
+    pub(super) order: usize,
     pub(super) identity: Identity,
     pub(super) name: Arc<str>,
     pub(super) inputs: Vec<String>,
@@ -47,8 +49,9 @@ pub(super) struct GatheredHost {
 }
 
 impl GatheredHost {
-    pub(super) fn new(identity: Identity, name: &str) -> Self {
+    pub(super) fn new(identity: Identity, name: &str, order: usize) -> Self {
         Self {
+            order,
             identity,
             name: truncate(name, NAME).as_ref().into(),
             inputs: Vec::new(),
@@ -68,6 +71,7 @@ impl GatheredHost {
     /// Takes over what another part of the host's inputs has told.
     pub(super) fn absorb(&mut self, other: Self) {
         self.inputs.extend(other.inputs.into_iter().filter(|input| !self.inputs.contains(input)).collect::<Vec<_>>());
+        self.order = self.order.min(other.order);
         self.cover.append(other.cover);
         self.wire = self.wire.take().or(other.wire);
         self.resets.extend(other.resets);
@@ -80,7 +84,7 @@ impl GatheredHost {
         self.resets.shrink_to_fit();
         for reset in &self.resets {
             let is_own = self.wire.as_ref().is_none_or(|wire| wire.is_of(reset.local.address));
-            if is_own && !says_nothing(reset.local.address) {
+            if is_own && !reset.is_of_filter && !says_nothing(reset.local.address) {
                 self.addresses.insert(reset.local.address, reset.netns);
                 self.peers.insert(reset.peer);
             }
@@ -142,7 +146,8 @@ impl GatheredHost {
     fn limits(&self) -> Vec<String> {
         let mut limits = Vec::new();
         if self.kind() == JoinedKind::Records {
-            limits.push("without marks nothing shows that a reset is missing ('rsttrace record' writes them)".to_owned());
+            limits
+                .push("without marks nothing shows that a reset is missing ('rsttrace record' writes them)".to_owned());
         }
         for context in self.cover.contexts() {
             match &context.filters {

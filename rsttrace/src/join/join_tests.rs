@@ -1,7 +1,5 @@
 //! Verdicts on records that are made up: each kind, and what nearly is one.
 
-
-
 use serde_json::{Value, json};
 
 use super::{JoinError, JoinText, Joined, Joiner, PairFilter};
@@ -54,7 +52,14 @@ impl Tape {
     }
 
     /// A reset at this time of the client's clock, with changes.
-    fn reset(mut self, ms: i64, direction: &str, ends: (&str, &str), numbers: (u32, Option<u32>), change: impl Fn(&mut Value)) -> Self {
+    fn reset(
+        mut self,
+        ms: i64,
+        direction: &str,
+        ends: (&str, &str),
+        numbers: (u32, Option<u32>),
+        change: impl Fn(&mut Value),
+    ) -> Self {
         let end = |text: &str| {
             let end: std::net::SocketAddr = text.parse().expect("an end");
             json!({"address": end.ip(), "port": end.port(), "name": null})
@@ -205,7 +210,15 @@ fn a_forged_reset_is_not_sent_by_the_server_with_the_proof() {
     assert_eq!((pair.sender_host.as_deref(), pair.receiver_host.as_deref()), (Some("server"), Some("client")));
     assert!(pair.cause.is_none() && pair.summary.contains("something between server and client"));
     let proof = pair.reasons.join("\n");
-    for part in ["08:01:24", "08:01:19", "08:01:29", "nothing lost", "TcpOutRsts between the marks: +0, 0 seen", "49.0 s ahead", "TTL is 63"] {
+    for part in [
+        "08:01:24",
+        "08:01:19",
+        "08:01:29",
+        "nothing lost",
+        "TcpOutRsts between the marks: +0, 0 seen",
+        "49.0 s ahead",
+        "TTL is 63",
+    ] {
         assert!(proof.contains(part), "{part}: {proof}");
     }
 }
@@ -235,9 +248,9 @@ fn without_coverage_the_sender_cannot_be_told() {
     assert_eq!(verdict(&before).verdict, PairVerdict::NotSent);
     // The host's own counter counts a reset that was not seen.
     let unseen = server().marks(10, 30);
-    let unseen = (40..=60).step_by(10).fold(unseen, |tape, second| {
-        tape.mark(second, |mark| mark["counters"][0]["delta"] = json!(5))
-    });
+    let unseen = (40..=60)
+        .step_by(10)
+        .fold(unseen, |tape, second| tape.mark(second, |mark| mark["counters"][0]["delta"] = json!(5)));
     is_open(&verdict(&unseen), "TcpOutRsts counts 1 more");
     // A record was taken out of the file.
     let mut taken_out = server().marks(10, 30);
@@ -256,9 +269,11 @@ fn with_filters_the_sender_can_be_told_where_they_would_not_hide_it() {
             header["filtered"] = json!(true);
             header["filters"] = filters.clone();
         });
-        verdict(&(10..=60).step_by(10).fold(server, |tape, second| {
-            tape.mark(second, |mark| mark["counters"][0]["observed"] = Value::Null)
-        }))
+        verdict(
+            &(10..=60)
+                .step_by(10)
+                .fold(server, |tape, second| tape.mark(second, |mark| mark["counters"][0]["observed"] = Value::Null)),
+        )
     };
     for (filters, why) in [
         (json!({"ports": ["80"]}), "--port"),
@@ -277,13 +292,14 @@ fn with_filters_the_sender_can_be_told_where_they_would_not_hide_it() {
 
 #[test]
 fn with_fewer_hooks_the_sender_cannot_be_told() {
-    let limited = |text: &'static str| {
-        verdict(&server_with(|header| header["degraded"] = json!([text])).marks(10, 60))
-    };
+    let limited = |text: &'static str| verdict(&server_with(|header| header["degraded"] = json!([text])).marks(10, 60));
     is_open(&limited("sent resets are not seen"), "limited");
     is_open(&limited("resets from closed ports and TIME_WAIT are not seen (IPv4)"), "limited");
     is_open(&limited("a text of another version"), "limited");
-    assert_eq!(limited("the headers of received resets (TTL, window) are not seen").confidence, CauseConfidence::Certain);
+    assert_eq!(
+        limited("the headers of received resets (TTL, window) are not seen").confidence,
+        CauseConfidence::Certain
+    );
     let pair = limited("resets sent by firewall rules are not seen (IPv4)");
     assert_eq!((pair.verdict, pair.confidence), (PairVerdict::NotSent, CauseConfidence::Likely));
     assert!(pair.summary.contains("or the packet filter of server"), "{}", pair.summary);
@@ -301,7 +317,8 @@ fn rewritten_numbers_are_not_joinable() {
     let (peer, local) = ends(50_000);
     let server = server().marks(10, 30).sent(AT_MS, (&local, &peer), (99, Some(98))).marks(40, 60);
     let pairs = all(&joined(&[&deceived(), &server]));
-    let of: Vec<PairVerdict> = pairs.iter().filter(|pair| pair.sender.is_none() || pair.receiver.is_none()).map(|pair| pair.verdict).collect();
+    let of: Vec<PairVerdict> =
+        pairs.iter().filter(|pair| pair.sender.is_none() || pair.receiver.is_none()).map(|pair| pair.verdict).collect();
     assert_eq!(of, [PairVerdict::NotJoinable; 2]);
 }
 
@@ -310,23 +327,53 @@ fn a_reset_at_that_time_may_be_this_one_behind_a_translation() {
     // On another service nothing is known to pass without a translation.
     let (local, peer) = (format!("{CLIENT}:50000"), format!("{SERVER}:80"));
     let client = client().marks(10, 30).received(AT_MS, (&local, &peer), FORGED).marks(40, 60);
-    let other = |ms| {
-        server().marks(10, 30).sent(ms, (&format!("{SERVER}:80"), "10.3.0.1:1234"), (99, Some(98))).marks(40, 60)
-    };
-    let received = |server: &Tape| all(&joined(&[&client, server])).into_iter().find(|pair| pair.sender.is_none()).expect("one");
+    let other =
+        |ms| server().marks(10, 30).sent(ms, (&format!("{SERVER}:80"), "10.3.0.1:1234"), (99, Some(98))).marks(40, 60);
+    let received =
+        |server: &Tape| all(&joined(&[&client, server])).into_iter().find(|pair| pair.sender.is_none()).expect("one");
     is_open(&received(&other(AT_MS + 500)), "may be one");
     assert_eq!(received(&other(AT_MS + 4_000)).verdict, PairVerdict::NotSent);
     // Where nothing is translated, that of another client is another one.
-    let elsewhere = server().marks(10, 30).sent(AT_MS, (&format!("{SERVER}:443"), "10.3.0.1:1234"), (99, Some(98))).marks(40, 60);
+    let elsewhere =
+        server().marks(10, 30).sent(AT_MS, (&format!("{SERVER}:443"), "10.3.0.1:1234"), (99, Some(98))).marks(40, 60);
     let pair = all(&joined(&[&deceived(), &elsewhere])).into_iter().find(|pair| pair.sender.is_none()).expect("one");
     assert_eq!(pair.verdict, PairVerdict::NotSent);
+}
+
+#[test]
+fn a_router_that_rejects_in_the_name_of_the_server_sent_it() {
+    let (peer, local) = ends(50_000);
+    let router = Tape::new("router", 0).header(|_| ()).marks(10, 30);
+    let router = router.reset(AT_MS, "sent", (&local, &peer), FORGED, |reset| reset["hook"] = json!("nf_send_reset"));
+    let pairs = all(&joined(&[&deceived(), &server().marks(10, 60), &router.marks(40, 60)]));
+    let pair = pairs.iter().find(|pair| pair.reset.seq == Some(FORGED.0)).expect("it is there");
+    assert_eq!((pair.verdict, pair.sender_host.as_deref()), (PairVerdict::Sent, Some("router")));
+    // It has the server's address in that record, and is not the server.
+    let other = deceived().received(36_000, (&ends(50_001).0, &ends(50_001).1), (5, None));
+    let router = Tape::new("router", 0).header(|_| ()).reset(1, "sent", (&local, &peer), (9, None), |reset| {
+        reset["hook"] = json!("nf_send_reset");
+    });
+    let pairs = all(&joined(&[&other.mark(61, |_| ()), &server().marks(10, 60), &router]));
+    let pair = pairs.iter().find(|pair| pair.reset.seq == Some(5)).expect("it is there");
+    assert_eq!((pair.verdict, pair.sender_host.as_deref()), (PairVerdict::NotSent, Some("server")), "{pair:#?}");
+}
+
+#[test]
+fn a_sent_reset_without_numbers_may_be_it() {
+    let (peer, local) = ends(50_000);
+    let server = server().marks(10, 30).reset(AT_MS, "sent", (&local, &peer), (0, None), |reset| {
+        reset["reset"]["seq"] = Value::Null;
+    });
+    let pairs = all(&joined(&[&deceived(), &server.marks(40, 60)]));
+    is_open(pairs.iter().find(|pair| pair.reset.seq == Some(FORGED.0)).expect("it is there"), "not all numbers");
 }
 
 #[test]
 fn a_flood_may_have_it() {
     let (_, local) = ends(0);
     let server = server().marks(10, 30);
-    let server = server.reset(AT_MS + 900, "sent", (&local, "10.3.0.1:1"), (5, Some(6)), |reset| reset["count"] = json!(40));
+    let server =
+        server.reset(AT_MS + 900, "sent", (&local, "10.3.0.1:1"), (5, Some(6)), |reset| reset["count"] = json!(40));
     let mut server = server;
     server.resets += 39;
     server.sent += 39;
@@ -336,7 +383,8 @@ fn a_flood_may_have_it() {
 
 #[test]
 fn the_peer_is_no_host_without_its_address() {
-    let client = client().marks(10, 30).received(AT_MS, (&format!("{CLIENT}:50000"), "10.8.0.1:443"), FORGED).marks(40, 60);
+    let client =
+        client().marks(10, 30).received(AT_MS, (&format!("{CLIENT}:50000"), "10.8.0.1:443"), FORGED).marks(40, 60);
     let joined_all = joined(&[&client, &server().marks(10, 60)]);
     is_open(&single(&joined_all), "no input is of the host with the address 10.8.0.1");
     assert_eq!(joined_all.summary(std::iter::empty()).with_others, 1);
@@ -362,9 +410,11 @@ fn without_a_match_the_clocks_are_not_compared() {
     let (local, peer) = ends(50_000);
     let unmatched = |synchronized: bool| {
         let header = move |header: &mut Value| header["clock"]["synchronized"] = json!(synchronized);
-        let client = Tape::new("client", 0).header(header).marks(10, 30).received(AT_MS, (&local, &peer), FORGED).marks(40, 60);
+        let client =
+            Tape::new("client", 0).header(header).marks(10, 30).received(AT_MS, (&local, &peer), FORGED).marks(40, 60);
         // A reset by which its address is known.
-        let server = Tape::new("server", 0).header(header).sent(1_000, (&peer, "10.3.0.1:1"), (5, Some(6))).marks(10, 60);
+        let server =
+            Tape::new("server", 0).header(header).sent(1_000, (&peer, "10.3.0.1:1"), (5, Some(6))).marks(10, 60);
         all(&joined(&[&client, &server])).into_iter().find(|pair| pair.sender.is_none()).expect("one")
     };
     is_open(&unmatched(false), "the difference of their clocks is not known");
@@ -423,7 +473,8 @@ fn numbers_of_several_connections_are_told_apart_by_the_time_or_not_at_all() {
     let client = client().received(5_000, (&local, &peer), (7, None));
     let server_of = |ms| server().sent(5_000, (&peer, &first), (7, None)).sent(ms, (&peer, &second), (7, None));
     let apart = all(&joined(&[&client, &server_of(9_000)]));
-    let pair = apart.iter().find(|pair| pair.receiver.as_ref().is_some_and(|end| end.local.port == 50_000)).expect("there");
+    let pair =
+        apart.iter().find(|pair| pair.receiver.as_ref().is_some_and(|end| end.local.port == 50_000)).expect("there");
     assert_eq!((pair.verdict, pair.sender.as_ref().map(|end| end.peer.port)), (PairVerdict::Sent, Some(1001)));
     let near = all(&joined(&[&client, &server_of(5_200)]));
     assert!(near.iter().skip(4).all(|pair| pair.verdict == PairVerdict::CannotBeTold), "{near:#?}");
@@ -433,7 +484,8 @@ fn numbers_of_several_connections_are_told_apart_by_the_time_or_not_at_all() {
 fn further_resets_with_equal_numbers_are_no_losses() {
     let (local, peer) = ends(50_000);
     let client = client().received(5_000, (&local, &peer), (7, None)).marks(10, 60);
-    let server = (0..3).fold(server(), |tape, number| tape.sent(5_000 + number, (&peer, &local), (7, None))).marks(10, 60);
+    let server =
+        (0..3).fold(server(), |tape, number| tape.sent(5_000 + number, (&peer, &local), (7, None))).marks(10, 60);
     let pairs = all(&joined(&[&client, &server]));
     let of = |verdict| pairs.iter().filter(|pair| pair.verdict == verdict).count();
     assert_eq!((of(PairVerdict::Sent), of(PairVerdict::CannotBeTold)), (5, 2));
@@ -487,9 +539,11 @@ fn a_receiver_that_did_not_see_the_header_is_joined_by_what_it_knows() {
         })
     };
     let server_of = |ms| server().sent(ms, (&peer, &local), (7, Some(8)));
-    let last = |client: &Tape, server: &Tape| all(&joined(&[client, server])).into_iter().find(|pair| {
-        pair.receiver.as_ref().is_some_and(|end| end.local.port == 50_000)
-    });
+    let last = |client: &Tape, server: &Tape| {
+        all(&joined(&[client, server]))
+            .into_iter()
+            .find(|pair| pair.receiver.as_ref().is_some_and(|end| end.local.port == 50_000))
+    };
     let known = last(&blind(Some(7)), &server_of(5_000)).expect("there");
     assert_eq!((known.verdict, known.confidence), (PairVerdict::Sent, CauseConfidence::Certain));
     // Of no number: by the ends and the time.
@@ -575,7 +629,9 @@ fn text_is_safe_for_a_terminal() {
     });
     let mut text = Vec::new();
     let wanted = PairFilter { verdicts: &[], is_port: &|_| true, with_others: None };
-    JoinText { zone: jiff::tz::TimeZone::UTC, wanted }.write(&joined(&[&hostile, &server()]), &mut text).expect("a vector");
+    JoinText { zone: jiff::tz::TimeZone::UTC, wanted }
+        .write(&joined(&[&hostile, &server()]), &mut text)
+        .expect("a vector");
     let text = String::from_utf8(text).expect("UTF-8");
     assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}[2Jb"), "{text}");
     assert!(text.contains("sent by the peer: 4") && text.contains("49.0 s ahead"), "{text}");

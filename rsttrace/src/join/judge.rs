@@ -49,6 +49,10 @@ const HARMLESS_LIMITS: [&str; 14] = [
 const HARMLESS_FOR_SENT: [&str; 2] = ["received resets are not seen", "ignored resets are not seen"];
 const HARMLESS_FOR_RECEIVED: [&str; 2] = ["sent resets are not seen", "resets from closed ports"];
 
+/// What is said of a host whose own packet filter is not ruled out as the sender.
+pub(super) const FILTER_OPEN: &str = "its recording does not see resets of its own packet filter (reject rules), which is the one sender \
+                                      there that is not ruled out";
+
 /// A verdict.
 #[derive(Clone, Debug)]
 pub(super) struct Judgement {
@@ -108,6 +112,8 @@ struct Window {
 enum Candidate {
     /// One of this connection.
     Connection,
+    /// One of this connection, of which no number is known.
+    Unnumbered,
     /// One that stands for several resets of this port.
     Aggregate,
     /// So many of connections that may be this one, behind a translation.
@@ -164,17 +170,30 @@ impl<'a> Judge<'a> {
             return Some(why.to_owned());
         }
         if NumberKey::of(reset).is_none() {
-            let why = if reset.seq.is_some() { "its numbers are 0, as those of many resets" } else { "its numbers are not known" };
+            let why = if reset.seq.is_some() {
+                "its numbers are 0, as those of many resets"
+            } else {
+                "its numbers are not known"
+            };
             return Some(why.to_owned());
         }
         self.matches.has_key_of(reset).then(|| {
             let further = "a reset with equal numbers is matched with another record";
-            if reset.is_sent { format!("{further}: this is a further one, for what was still on its way") } else { further.to_owned() }
+            if reset.is_sent {
+                format!("{further}: this is a further one, for what was still on its way")
+            } else {
+                further.to_owned()
+            }
         })
     }
 
     /// Judges with the other end's host, if that is known.
-    fn of_other(&self, place: Place, reset: &SeenReset, judge: impl Fn(&OtherHost) -> Result<Judgement, Judgement>) -> Judgement {
+    fn of_other(
+        &self,
+        place: Place,
+        reset: &SeenReset,
+        judge: impl Fn(&OtherHost) -> Result<Judgement, Judgement>,
+    ) -> Judgement {
         match self.other_host(place.host, reset) {
             Ok(other) => {
                 let (Ok(judgement) | Err(judgement)) = judge(&other);
@@ -203,7 +222,8 @@ impl<'a> Judge<'a> {
                 Ok(OtherHost { number: *number, is_confirmed: is_matched || knows(*number) })
             }
             [] => {
-                let behind = self.behind.get(&peer).map(|hosts| hosts.iter().copied().collect::<Vec<_>>()).unwrap_or_default();
+                let behind =
+                    self.behind.get(&peer).map(|hosts| hosts.iter().copied().collect::<Vec<_>>()).unwrap_or_default();
                 match behind.as_slice() {
                     [] => Err((format!("no input is of the host with the address {peer}"), true)),
                     [number] if *number != own && knows(*number) => {
@@ -236,7 +256,10 @@ impl<'a> Judge<'a> {
         let (counters, is_counted) = counted(&proof, host, reset.peer.address);
         let is_certain = is_counted && other.is_confirmed && window.clock.is_some() && proof.sees_filter;
         let mut reasons = vec![
-            format!("{} has no record of a sent reset with these numbers, nor of another on this connection", host.name),
+            format!(
+                "{} has no record of a sent reset with these numbers, nor of another on this connection",
+                host.name
+            ),
             format!(
                 "its recording covers {} of its time: marks at {} and {}, nothing lost between them",
                 span(&window),
@@ -248,9 +271,7 @@ impl<'a> Judge<'a> {
             ttl_sentence(reset),
         ];
         if !proof.sees_filter {
-            let why = "its recording does not see resets of its own packet filter (reject rules), which is the one sender there that \
-                       is not ruled out";
-            reasons.push(why.to_owned());
+            reasons.push(FILTER_OPEN.to_owned());
         }
         if !other.is_confirmed {
             reasons.push(format!("that {} is {} is known from its address alone", reset.peer.address, host.name));
@@ -379,8 +400,15 @@ impl<'a> Judge<'a> {
                     "{name} {did} a reset on this connection at that time, with other numbers: a proxy or a firewall that rewrites \
                      them is between the hosts, or two resets crossed"
                 );
-                Err(Judgement { verdict: PairVerdict::NotJoinable, confidence: CauseConfidence::Likely, ..Judgement::unknown(reason) })
+                Err(Judgement {
+                    verdict: PairVerdict::NotJoinable,
+                    confidence: CauseConfidence::Likely,
+                    ..Judgement::unknown(reason)
+                })
             }
+            Some(Candidate::Unnumbered) => unknown(format!(
+                "{name} {did} a reset on this connection at that time, of which not all numbers are known"
+            )),
             Some(Candidate::Aggregate) => {
                 unknown(format!("{name} {did} resets of this port in a flood, of which one record stands for many"))
             }
@@ -389,7 +417,9 @@ impl<'a> Judge<'a> {
                 if count == 1 { "reset" } else { "resets" },
                 if count == 1 { "is not" } else { "are not" }
             )),
-            Some(Candidate::TooMany) => unknown(format!("{name} {did} too many resets at that time to tell them apart")),
+            Some(Candidate::TooMany) => {
+                unknown(format!("{name} {did} too many resets at that time to tell them apart"))
+            }
         }
     }
 
@@ -414,6 +444,7 @@ impl<'a> Judge<'a> {
                 continue;
             }
             match if is_sender { EndsFit::of(seen, reset) } else { EndsFit::of(reset, seen) } {
+                EndsFit::Mirrored if seen.seq.is_none() || reset.seq.is_none() => return Some(Candidate::Unnumbered),
                 EndsFit::Mirrored => return Some(Candidate::Connection),
                 // Between addresses that are not translated, other ends are another connection.
                 _ if is_direct => {}
@@ -446,7 +477,9 @@ impl<'a> Judge<'a> {
 fn hides(context: &RecordingContext, direction: Direction, reset: &SeenReset, is_direct: bool) -> Option<String> {
     let (sent, received) = (&HARMLESS_FOR_SENT[..], &HARMLESS_FOR_RECEIVED[..]);
     let more = if direction == Direction::Sent { sent } else { received };
-    let is_harmless = |text: &String| text.starts_with(OWN_FILTER) || HARMLESS_LIMITS.iter().chain(more).any(|beginning| text.starts_with(beginning));
+    let is_harmless = |text: &String| {
+        text.starts_with(OWN_FILTER) || HARMLESS_LIMITS.iter().chain(more).any(|beginning| text.starts_with(beginning))
+    };
     if let Some(limit) = context.degraded.iter().find(|text| !is_harmless(text)) {
         return Some(format!("was limited: {}", crate::util::sanitize::truncate(limit, 200)));
     }
@@ -470,7 +503,12 @@ pub(super) fn is_harmless_limit(text: &str) -> bool {
 }
 
 /// What a capture shows of the connection in a window: the sender's TTL. Fails where it does not have both directions of it.
-fn whole_view(reset: &SeenReset, host: &GatheredHost, wire: &WireCover, window: &Window) -> Result<Option<u8>, Judgement> {
+fn whole_view(
+    reset: &SeenReset,
+    host: &GatheredHost,
+    wire: &WireCover,
+    window: &Window,
+) -> Result<Option<u8>, Judgement> {
     if !wire.covers(window.from_ns, window.to_ns) {
         return Err(Judgement::unknown(format!("{} does not cover {} of its time", host.name, span(window))));
     }
@@ -482,8 +520,13 @@ fn whole_view(reset: &SeenReset, host: &GatheredHost, wire: &WireCover, window: 
             Err(Judgement::unknown(format!("{} {why}", host.name)))
         }
         WireView::OtherNumbers => {
-            let reason = format!("{} shows this connection with other numbers: they are rewritten on the way", host.name);
-            Err(Judgement { verdict: PairVerdict::NotJoinable, confidence: CauseConfidence::Likely, ..Judgement::unknown(reason) })
+            let reason =
+                format!("{} shows this connection with other numbers: they are rewritten on the way", host.name);
+            Err(Judgement {
+                verdict: PairVerdict::NotJoinable,
+                confidence: CauseConfidence::Likely,
+                ..Judgement::unknown(reason)
+            })
         }
     }
 }
@@ -492,7 +535,10 @@ fn whole_view(reset: &SeenReset, host: &GatheredHost, wire: &WireCover, window: 
 fn counted(proof: &CoverProof, host: &GatheredHost, address: IpAddr) -> (String, bool) {
     let namespace = host.namespace_of(address);
     match proof.counted {
-        None => ("its counter of sent resets (TcpOutRsts) is not compared, since it was recorded with filters".to_owned(), false),
+        None => (
+            "its counter of sent resets (TcpOutRsts) is not compared, since it was recorded with filters".to_owned(),
+            false,
+        ),
         Some((counted, observed)) => {
             let is_own = proof.netns.is_some() && namespace == proof.netns;
             let of = if is_own { "" } else { ", of another network namespace than that of its end" };

@@ -143,7 +143,8 @@ impl Matches {
             Ok(edges) => edges,
             Err(places) => return self.ambiguous.extend(places),
         };
-        let captures = |edge: &Edge| [edge.sent, edge.received].iter().filter(|place| is_capture(hosts, **place)).count();
+        let captures =
+            |edge: &Edge| [edge.sent, edge.received].iter().filter(|place| is_capture(hosts, **place)).count();
         let distance = |matches: &Self, edge: &Edge| matches.distance(hosts, edge);
         let time = |place: Place| seen(hosts, place).map_or(0, |reset| reset.time_ns);
         edges.sort_by_key(|edge| {
@@ -169,11 +170,13 @@ impl Matches {
             }
             let is_rival = |other: &&Edge| {
                 let is_free = !self.is_matched(other.sent) && !self.is_matched(other.received);
-                let is_other = other.received == edge.received && connection(hosts, other.sent) != connection(hosts, edge.sent)
+                let is_other = other.received == edge.received
+                    && connection(hosts, other.sent) != connection(hosts, edge.sent)
                     || other.sent == edge.sent && connection(hosts, other.received) != connection(hosts, edge.received);
                 is_free && is_other && other.fit == edge.fit && captures(other) == captures(&edge)
             };
-            let has_rival = !is_one_connection && edges.iter().any(|other| is_rival(&other) && self.is_in_time(hosts, other) != Some(false));
+            let has_rival = !is_one_connection
+                && edges.iter().any(|other| is_rival(&other) && self.is_in_time(hosts, other) != Some(false));
             match self.basis(hosts, &edge, has_rival) {
                 Some(basis) => self.add(hosts, edge, basis),
                 // It has equal numbers, and is not known to be another reset either.
@@ -221,12 +224,8 @@ impl Matches {
         for &place in partial {
             let Some(received) = seen(hosts, place) else { continue };
             let all = by_ends.get(&(received.local, received.peer)).map(Vec::as_slice).unwrap_or_default();
-            let edge = |sent: Place| Edge {
-                sent,
-                received: place,
-                fit: EndsFit::Mirrored,
-                strength: KeyStrength::OneNumber,
-            };
+            let edge =
+                |sent: Place| Edge { sent, received: place, fit: EndsFit::Mirrored, strength: KeyStrength::OneNumber };
             let fits = |sent: &&Place| {
                 let is_in_time = self.is_in_time(hosts, &edge(**sent)) == Some(true);
                 sent.host != place.host && is_in_time && !self.is_matched(**sent)
@@ -266,7 +265,8 @@ impl Groups<'_> {
                 take(Err(senders.iter().chain(receivers).map(|(_, place)| *place).collect()));
                 continue;
             }
-            let edges = senders.iter().flat_map(|(_, sent)| receivers.iter().map(move |(_, received)| (*sent, *received)));
+            let edges =
+                senders.iter().flat_map(|(_, sent)| receivers.iter().map(move |(_, received)| (*sent, *received)));
             let edges = edges.filter(|(sent, received)| sent.host != received.host).filter_map(|(sent, received)| {
                 let (sender, receiver) = (seen(self.hosts, sent)?, seen(self.hosts, received)?);
                 let strength = NumberKey::of(sender)?.common(NumberKey::of(receiver)?, receiver.is_whole)?;
@@ -287,8 +287,11 @@ impl Groups<'_> {
                 if edges.iter().filter(|other| other.hosts() == hosts).count() != 1 {
                     continue;
                 }
-                let [first, second] =
-                    if edge.sent.host < edge.received.host { [edge.sent, edge.received] } else { [edge.received, edge.sent] };
+                let [first, second] = if edge.sent.host < edge.received.host {
+                    [edge.sent, edge.received]
+                } else {
+                    [edge.received, edge.sent]
+                };
                 let times = seen(self.hosts, first).zip(seen(self.hosts, second));
                 let times = times.map(|(first, second)| (first.time_ns, second.time_ns));
                 anchors.entry(hosts).or_default().kind_of(edge).extend(times);

@@ -7,9 +7,9 @@
 mod clock_skew;
 mod ends_fit;
 mod gathered_host;
-mod judge;
 #[cfg(test)]
 mod join_tests;
+mod judge;
 mod matches;
 mod outcome;
 mod pair_text;
@@ -21,14 +21,14 @@ use std::{fmt, sync::Arc};
 
 use foldhash::HashMap;
 
-pub use self::{
-    outcome::{Joined, PairFilter},
-    pair_text::JoinText,
-};
 use self::{
     gathered_host::{GatheredHost, Identity},
     seen_reset::{SeenReset, SharedTexts},
     wire_cover::WireCover,
+};
+pub use self::{
+    outcome::{Joined, PairFilter},
+    pair_text::JoinText,
 };
 use crate::{
     capture::CapturedPath,
@@ -65,7 +65,10 @@ impl fmt::Display for JoinError {
                  --until"
             ),
             Self::TooManyHosts => {
-                write!(formatter, "the inputs are of more than {HOSTS_MAX} hosts: name those of the two ends and of what is between")
+                write!(
+                    formatter,
+                    "the inputs are of more than {HOSTS_MAX} hosts: name those of the two ends and of what is between"
+                )
             }
             Self::OneHost(name) => write!(
                 formatter,
@@ -196,7 +199,7 @@ impl Joiner {
             Some(place) => *place,
             None if self.hosts.len() >= HOSTS_MAX => return Err(JoinError::TooManyHosts),
             None => {
-                self.hosts.push(GatheredHost::new(identity.clone(), name));
+                self.hosts.push(GatheredHost::new(identity.clone(), name, self.hosts.len()));
                 self.by_identity.insert(identity, self.hosts.len() - 1);
                 self.hosts.len() - 1
             }
@@ -241,6 +244,7 @@ fn merged(all: Vec<GatheredHost>) -> Vec<GatheredHost> {
             _ => hosts.push(host),
         }
     }
+    hosts.sort_by_key(|host| host.order);
     hosts
 }
 
@@ -254,7 +258,8 @@ fn tell_apart(hosts: &mut [GatheredHost]) {
     for ((number, host), (name, input)) in (1_u64..).zip(hosts).zip(&names) {
         if names.iter().filter(|(other, _)| other == name).count() > 1 {
             let is_twice = names.iter().filter(|other| (&other.0, &other.1) == (name, input)).count() > 1;
-            host.name = if is_twice { format!("{name} ({input}, {number})") } else { format!("{name} ({input})") }.into();
+            host.name =
+                if is_twice { format!("{name} ({input}, {number})") } else { format!("{name} ({input})") }.into();
         }
     }
 }

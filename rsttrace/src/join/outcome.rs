@@ -9,7 +9,7 @@ use super::{
     clock_skew::ClockSkew,
     ends_fit::{EndsFit, KeyStrength, NumberKey},
     gathered_host::GatheredHost,
-    judge::{Judge, Judgement},
+    judge::{FILTER_OPEN, Judge, Judgement},
     matches::{MatchBasis, Matches, Place, seen},
     seen_reset::SeenReset,
     wire_cover::WireView,
@@ -56,8 +56,7 @@ impl Joined {
     /// Joins the records of hosts.
     pub(super) fn of(hosts: Vec<GatheredHost>) -> Self {
         let matches = Matches::of(&hosts);
-        let mut joined =
-            Self { hosts, matches, joints: Vec::new(), on_wire: HashMap::default(), within_hosts: 0 };
+        let mut joined = Self { hosts, matches, joints: Vec::new(), on_wire: HashMap::default(), within_hosts: 0 };
         joined.index_captures();
         for found in &joined.matches.all {
             joined.joints.push(Joint::new(Some(found.sent), Some(found.received), Some(found.basis)));
@@ -77,7 +76,10 @@ impl Joined {
     /// The pairs, in the order of time, that are wanted.
     pub fn pairs<'a>(&'a self, wanted: &'a PairFilter<'a>) -> impl Iterator<Item = Pair> + 'a {
         let judge = Judge::new(&self.hosts, &self.matches);
-        self.joints.iter().filter(|joint| self.is_wanted(wanted, joint)).filter_map(move |joint| self.pair(&judge, joint))
+        self.joints
+            .iter()
+            .filter(|joint| self.is_wanted(wanted, joint))
+            .filter_map(move |joint| self.pair(&judge, joint))
     }
 
     fn is_wanted(&self, wanted: &PairFilter<'_>, joint: &Joint) -> bool {
@@ -115,7 +117,8 @@ impl Joined {
                 .filter_map(|verdict| Some(VerdictCount { verdict, count: *counts.get(&verdict)? }))
                 .collect(),
             within_hosts: self.within_hosts,
-            with_others: u64::try_from(self.joints.iter().filter(|joint| joint.is_with_others).count()).unwrap_or(u64::MAX),
+            with_others: u64::try_from(self.joints.iter().filter(|joint| joint.is_with_others).count())
+                .unwrap_or(u64::MAX),
         }
     }
 
@@ -172,10 +175,14 @@ impl Joined {
             let ports = (from.port == other_from.port, to.port == other_to.port);
             strength == KeyStrength::Both || ports == (true, true) || from == other_from || to == other_to
         };
-        let in_time = self.matches.skew(one.host, other.host).is_none_or(|skew| {
-            skew.distance_ns(first.time_ns, second.time_ns) <= skew.uncertainty_ns(first.time_ns)
-        });
-        let translated = second.translated.as_deref().map(|(local, peer)| if second.is_sent { (*local, *peer) } else { (*peer, *local) });
+        let in_time = self
+            .matches
+            .skew(one.host, other.host)
+            .is_none_or(|skew| skew.distance_ns(first.time_ns, second.time_ns) <= skew.uncertainty_ns(first.time_ns));
+        let translated = second
+            .translated
+            .as_deref()
+            .map(|(local, peer)| if second.is_sent { (*local, *peer) } else { (*peer, *local) });
         in_time && (is_fitting(direction(second)) || translated.is_some_and(is_fitting))
     }
 
@@ -202,7 +209,11 @@ impl Joined {
         if self.captures(joint, &ends).iter().all(|capture| capture.passed) {
             return judgement;
         }
+        let mut reasons = judgement.reasons;
+        // It would have passed as well.
+        reasons.retain(|reason| reason != FILTER_OPEN);
         Judgement {
+            reasons,
             verdict: PairVerdict::NotSent,
             confidence: CauseConfidence::Likely,
             may_be_filter: false,
@@ -218,12 +229,15 @@ impl Joined {
         let (from, to) = (judge.name(sent.host), judge.name(received.host));
         let mut reasons = vec![match basis {
             Some(MatchBasis::Numbers) | None => match common(sender, receiver) {
-                Some(KeyStrength::Both) => "both records have the reset's sequence and acknowledgement number".to_owned(),
+                Some(KeyStrength::Both) => {
+                    "both records have the reset's sequence and acknowledgement number".to_owned()
+                }
                 _ if receiver.is_whole => "both records have the reset's only number, and its ports".to_owned(),
                 _ => format!("both records have its sequence number and its ports; {to} did not see its header"),
             },
             Some(MatchBasis::NumberAndTime) => {
-                "both records have the reset's only number and one end; the other is translated, and the times agree".to_owned()
+                "both records have the reset's only number and one end; the other is translated, and the times agree"
+                    .to_owned()
             }
             Some(MatchBasis::EndsAndTime) => {
                 format!("both records have its ends, and the times agree; {to} did not see its header")
@@ -240,7 +254,10 @@ impl Joined {
             let end = sender.local;
             if wire.is_at(end, sender.peer) {
                 confidence = CauseConfidence::Likely;
-                reasons.push(format!("{from} was captured on the host with the address {}, by its marks and TTLs", end.address));
+                reasons.push(format!(
+                    "{from} was captured on the host with the address {}, by its marks and TTLs",
+                    end.address
+                ));
             } else {
                 verdict = PairVerdict::CannotBeTold;
                 reasons.push(format!(
@@ -249,7 +266,9 @@ impl Joined {
                 ));
             }
         }
-        if verdict == PairVerdict::Sent && let Some(why) = receiver.ignored {
+        if verdict == PairVerdict::Sent
+            && let Some(why) = receiver.ignored
+        {
             verdict = PairVerdict::NeverArrived;
             reasons.push(format!("it came to {to}, which ignored it: {why}"));
         }
@@ -298,7 +317,8 @@ impl Joined {
                 _ => names.summary(judgement.verdict, judgement.may_be_filter, received.is_some()),
             },
             reasons,
-            reset: received.map_or_else(|| shown.numbers(), |(_, reset)| best_numbers(reset, sent.map(|(_, reset)| reset))),
+            reset: received
+                .map_or_else(|| shown.numbers(), |(_, reset)| best_numbers(reset, sent.map(|(_, reset)| reset))),
             sender_host: sender_host.and_then(|host| self.name(host)),
             receiver_host: receiver_host.and_then(|host| self.name(host)),
             cause: sent.filter(|_| is_sender_known).map(|(_, reset)| reset.pair_cause()),
@@ -326,10 +346,17 @@ impl Joined {
             }
             let ttls = seen(&self.hosts, other).map(|reset| (reset.ttl, reset.handshake_ttl));
             let (ttl, handshake_ttl) = ttls.unwrap_or_default();
-            shown.extend(self.name(other.host).map(|capture| PairCapture { capture, passed: true, ttl, handshake_ttl }));
+            shown.extend(self.name(other.host).map(|capture| PairCapture {
+                capture,
+                passed: true,
+                ttl,
+                handshake_ttl,
+            }));
         }
         for (number, host) in (0..).zip(&self.hosts) {
-            let (Some(wire), false) = (&host.wire, passed.contains(&number) || ends.contains(&Some(number))) else { continue };
+            let (Some(wire), false) = (&host.wire, passed.contains(&number) || ends.contains(&Some(number))) else {
+                continue;
+            };
             let Some(skew) = self.matches.skew(place.host, number) else { continue };
             let (at, around) = (skew.translate(reset.time_ns), skew.uncertainty_of_ns(reset.time_ns, true));
             let (from, to) = direction(reset);
@@ -405,7 +432,9 @@ impl Names {
             PairVerdict::NotSent => format!("{sender} did not send it: something between {sender} and {receiver} did"),
             PairVerdict::NeverArrived if was_received => format!("{sender} sent it, and {receiver} ignored it"),
             PairVerdict::CannotBeTold if was_received => format!("whether {sender} sent it cannot be told"),
-            PairVerdict::NeverArrived | PairVerdict::CannotBeTold => format!("{sender} sent it; {}", self.arrival(verdict)),
+            PairVerdict::NeverArrived | PairVerdict::CannotBeTold => {
+                format!("{sender} sent it; {}", self.arrival(verdict))
+            }
             PairVerdict::NotJoinable => format!("{sender} and {receiver} show other numbers for this connection"),
         }
     }

@@ -153,7 +153,8 @@ fn owner(end: &PairEnd) -> String {
 
 /// Where it is to be fixed, as the sender's record has it.
 fn fix(fault: Fault, pair: &Pair) -> String {
-    let name = |host: &Option<std::sync::Arc<str>>| host.as_ref().map_or_else(String::new, |host| Sanitized(host).to_string());
+    let name =
+        |host: &Option<std::sync::Arc<str>>| host.as_ref().map_or_else(String::new, |host| Sanitized(host).to_string());
     match fault {
         Fault::Local => format!("(to be fixed on {})", name(&pair.sender_host)),
         Fault::Peer => format!("(to be fixed on {})", name(&pair.receiver_host)),

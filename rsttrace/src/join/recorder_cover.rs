@@ -278,7 +278,9 @@ impl CoveredRun {
         if let Some(lost) = self.lost_at_end() {
             return hole(format!("has lost {lost} at a time that is not known"));
         }
-        let least = |signs: Option<&[Sign]>, of: &dyn Fn(&Sign) -> Option<i64>| signs.and_then(|all| all.iter().filter_map(of).min());
+        let least = |signs: Option<&[Sign]>, of: &dyn Fn(&Sign) -> Option<i64>| {
+            signs.and_then(|all| all.iter().filter_map(of).min())
+        };
         let around = (
             self.signs.get(before.saturating_sub(LATE_MARKS)..=before),
             self.signs.get(after..self.signs.len().min(after + 1 + LATE_MARKS)),
@@ -291,12 +293,13 @@ impl CoveredRun {
         let counted = match (least(around.0, &unseen), least(around.1, &unseen), first.unseen, last.unseen) {
             (Some(one), Some(next), ..) if next > one => {
                 let more = next.abs_diff(one);
-                return hole(format!("does not explain the host's own counter: {SENT_COUNTER} counts {more} more there than were seen"));
+                return hole(format!(
+                    "does not explain the host's own counter: {SENT_COUNTER} counts {more} more there than were seen"
+                ));
             }
-            (Some(_), Some(_), Some(_), Some(_)) => Some((
-                last.counted.0.saturating_sub(first.counted.0),
-                last.counted.1.saturating_sub(first.counted.1),
-            )),
+            (Some(_), Some(_), Some(_), Some(_)) => {
+                Some((last.counted.0.saturating_sub(first.counted.0), last.counted.1.saturating_sub(first.counted.1)))
+            }
             _ => None,
         };
         Ok(CoverProof { signs_ns: (first.time_ns, last.time_ns), counted, netns: None, sees_filter: true })
@@ -339,8 +342,7 @@ mod tests {
     }
 
     fn header(run: i64, segment: u64, second: i64) -> RecordingHeader {
-        let clock =
-            ClockState { monotonic_ns: second.unsigned_abs() * SECOND.unsigned_abs(), ..ClockState::default() };
+        let clock = ClockState { monotonic_ns: second.unsigned_abs() * SECOND.unsigned_abs(), ..ClockState::default() };
         RecordingHeader {
             time: at(second),
             format: 1,

@@ -6,7 +6,8 @@ use foldhash::HashSet;
 use jiff::Timestamp;
 
 use crate::model::{
-    CauseConfidence, Direction, Endpoint, Fault, Ignored, OtherProcess, PairCause, PairEnd, PairNumbers, Reset, State,
+    CauseConfidence, Direction, Endpoint, Fault, Hook, Ignored, OtherProcess, PairCause, PairEnd, PairNumbers, Reset,
+    State,
 };
 
 /// Most different texts that are shared; further ones have a copy for each record.
@@ -43,6 +44,8 @@ pub(super) struct SeenReset {
     pub(super) handshake_ttl: Option<u8>,
     /// Whether the record of the other end is one of this host.
     pub(super) is_within_host: bool,
+    /// Whether the packet filter sent it, which may do so in the name of another host.
+    pub(super) is_of_filter: bool,
 }
 
 /// Texts that many records have.
@@ -90,6 +93,7 @@ impl SeenReset {
             ttl: packet.map(|packet| packet.ttl),
             handshake_ttl: packet.and_then(|packet| packet.handshake_ttl),
             is_within_host: reset.other_end.is_some(),
+            is_of_filter: matches!(reset.hook, Hook::NfSendReset | Hook::NfSendReset6),
         }
     }
 
@@ -115,12 +119,14 @@ impl SeenReset {
             ttl: packet.map(|packet| packet.ttl),
             handshake_ttl: packet.and_then(|packet| packet.handshake_ttl),
             is_within_host: false,
+            is_of_filter: false,
         }
     }
 
     /// Whether two are one record, which two inputs have.
     pub(super) fn is_copy_of(&self, other: &Self) -> bool {
-        (self.time_ns, self.record, self.is_sent, self.ignored) == (other.time_ns, other.record, other.is_sent, other.ignored)
+        (self.time_ns, self.record, self.is_sent, self.ignored)
+            == (other.time_ns, other.record, other.is_sent, other.ignored)
             && (self.local, self.peer, self.seq, self.ack) == (other.local, other.peer, other.seq, other.ack)
     }
 

@@ -40,7 +40,11 @@ impl WireCover {
         Self {
             span_ns: path.span_ns.map(|(first, last)| (time(first), time(last))),
             perspective: path.perspective.clone(),
-            connections: path.connections.iter().map(|connection| (ends(&connection.sides), connection.sides)).collect(),
+            connections: path
+                .connections
+                .iter()
+                .map(|connection| (ends(&connection.sides), connection.sides))
+                .collect(),
         }
     }
 

@@ -62,8 +62,7 @@ pub enum PairVerdict {
 
 impl PairVerdict {
     /// All of them, in the order of the output.
-    pub const ALL: [Self; 5] =
-        [Self::NotSent, Self::Sent, Self::NeverArrived, Self::NotJoinable, Self::CannotBeTold];
+    pub const ALL: [Self; 5] = [Self::NotSent, Self::Sent, Self::NeverArrived, Self::NotJoinable, Self::CannotBeTold];
 
     /// Description for people.
     pub const fn in_words(self) -> &'static str {

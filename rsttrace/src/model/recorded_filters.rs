@@ -162,7 +162,8 @@ mod tests {
             (&["--comm", "nginx"], true),
             (&["--no-benign"], true),
         ] {
-            let options = Cli::try_parse_from([&["rsttrace"], arguments].concat()).expect("a command line").trace.filters;
+            let options =
+                Cli::try_parse_from([&["rsttrace"], arguments].concat()).expect("a command line").trace.filters;
             let filters = RecordedFilters::of(&options, None);
             let hidden = filters.may_hide(Direction::Sent, end("10.0.0.5:443"), end("10.0.1.9:50000"));
             assert_eq!(hidden.is_some(), is_hidden, "{arguments:?}: {hidden:?}");

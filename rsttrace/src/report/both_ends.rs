@@ -64,7 +64,8 @@ impl JoinedSection {
     /// Sentences in front: counts, and the clocks.
     pub(super) fn sentences(&self) -> Vec<String> {
         let Some(summary) = &self.summary else { return Vec::new() };
-        let counts = summary.verdicts.iter().map(|count| format!("{} {}", number(count.count), count.verdict.in_words()));
+        let counts =
+            summary.verdicts.iter().map(|count| format!("{} {}", number(count.count), count.verdict.in_words()));
         let counts: Vec<String> = counts.collect();
         let mut sentences = vec![if counts.is_empty() {
             "No reset is one of two of these hosts.".to_owned()

@@ -16,9 +16,9 @@ use crate::{
     scenarios::{
         aborts, after_close, authority, bad_input, belongs, blocks, cgroups, conntrack_lookups, cross_check, deploy,
         destroy, endings, endings_of_peers, exactly_once, faults, filters, flood, forwarded, functions, given_up,
-        handed_over, hostile, idle, ignored, incidents, injected, joined_hosts, keepalive, limits, listener, long, lost, machine,
-        mapped, mixed, name_service, names, namespaces, own_words, owners, privileges, programs, real_programs,
-        receivers, refused, rejected, reuse, routed, sinks, snapshot, summary, timers, translated,
+        handed_over, hostile, idle, ignored, incidents, injected, joined_hosts, keepalive, limits, listener, long,
+        lost, machine, mapped, mixed, name_service, names, namespaces, own_words, owners, privileges, programs,
+        real_programs, receivers, refused, rejected, reuse, routed, sinks, snapshot, summary, timers, translated,
     },
     stage::{Stage, Transport},
 };

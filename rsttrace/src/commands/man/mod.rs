@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result};
 use clap::Command;
 use clap_mangen::Man;
 
-use crate::cli::{EXAMPLES, EXPORT_EXAMPLES, Example, JOIN_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES};
+use crate::cli::{
+    EXAMPLES, EXPORT_EXAMPLES, Example, JOIN_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES,
+};
 
 /// A page of its own.
 struct Page {
@@ -36,6 +38,7 @@ const PAGES: [Page; 9] = [
             r"\fBrsttrace record\fR [\fIoptions\fR] [\fIDIR\fR]",
             r"\fBrsttrace replay\fR [\fIoptions\fR] \fIINPUT\fR...",
             r"\fBrsttrace report\fR [\fIoptions\fR] \fIINPUT\fR...",
+            r"\fBrsttrace join\fR [\fIoptions\fR] \fIINPUT\fR \fIINPUT\fR...",
             r"\fBrsttrace export\fR [\fIoptions\fR] \fIINPUT\fR...",
             r"\fBrsttrace check\-config\fR \fIFILE\fR",
         ],

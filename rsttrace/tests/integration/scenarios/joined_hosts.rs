@@ -206,7 +206,10 @@ pub(crate) fn recordings_tell_who_sent_a_reset(stage: &Stage) {
     write(&later, &ahead(&lines(&server)));
     let (pairs, _) = join(&[&client, &later]);
     check(&pairs, &lines(&server), &hosts);
-    let skews = pairs.iter().filter(|pair| pair["sender_host"] != pair["receiver_host"]).map(|pair| pair["clock"]["skew_us"].as_i64());
+    let skews = pairs
+        .iter()
+        .filter(|pair| pair["sender_host"] != pair["receiver_host"])
+        .map(|pair| pair["clock"]["skew_us"].as_i64());
     for skew in skews {
         let apart = skew.expect("matches").abs() - AHEAD_S * 1_000_000;
         assert!(apart.abs() < 1_000_000, "{skew:?}");
@@ -228,7 +231,11 @@ pub(crate) fn recordings_tell_who_sent_a_reset(stage: &Stage) {
     check(&pairs, &lines(&server), &hosts);
     let seen = &with_verdict(&pairs, "not-sent")[0]["captures"];
     let passed = |name: &str| {
-        seen.as_array().unwrap().iter().find(|capture| capture["capture"] == name).map(|capture| capture["passed"] == true)
+        seen.as_array()
+            .unwrap()
+            .iter()
+            .find(|capture| capture["capture"] == name)
+            .map(|capture| capture["passed"] == true)
     };
     assert_eq!((passed("to-client.pcap"), passed("to-server.pcap")), (Some(true), Some(false)), "{seen:#}");
 }
@@ -241,7 +248,10 @@ fn check(pairs: &[Value], server: &[Value], hosts: &Hosts) {
     for pair in &sent {
         let record = server.iter().find(|line| line["type"] == "reset" && line["seq"] == pair["sender"]["seq"]);
         let record = record.unwrap_or_else(|| panic!("no record of {pair:#}"));
-        assert_eq!((&pair["cause"]["code"], &pair["cause"]["fault"]), (&record["cause"]["code"], &record["cause"]["fault"]));
+        assert_eq!(
+            (&pair["cause"]["code"], &pair["cause"]["fault"]),
+            (&record["cause"]["code"], &record["cause"]["fault"])
+        );
         assert_eq!(pair["sender"]["local"], record["local"]);
         if pair["cause"]["code"] == "linger-zero" {
             assert_eq!(pair["sender"]["process"]["pid"], hosts.server.pid(), "{pair:#}");
@@ -257,6 +267,9 @@ fn check(pairs: &[Value], server: &[Value], hosts: &Hosts) {
         let forged = with_verdict(pairs, "not-sent");
         assert_eq!(forged.len(), 1, "{pairs:#?}");
         let proof = forged[0]["reasons"].to_string();
-        assert!(proof.contains("TcpOutRsts") && proof.contains("nothing lost") && forged[0]["sender"].is_null(), "{proof}");
+        assert!(
+            proof.contains("TcpOutRsts") && proof.contains("nothing lost") && forged[0]["sender"].is_null(),
+            "{proof}"
+        );
     }
 }
