@@ -612,12 +612,12 @@ fn on_the_way(passed: bool) -> Joined {
 
 #[test]
 fn a_capture_on_the_way_tells_the_side() {
-    // The capture has no record of a sender, so its clock is known by the client's alone where that sends.
-    for (passed, verdict) in [(true, PairVerdict::CannotBeTold), (false, PairVerdict::CannotBeTold)] {
+    for (passed, verdict) in [(true, PairVerdict::CannotBeTold), (false, PairVerdict::NotSent)] {
         let pairs = all(&on_the_way(passed));
         let pair = pairs.iter().find(|pair| pair.reset.seq == Some(FORGED.0)).expect("it is there");
         assert_eq!(pair.verdict, verdict, "{pair:#?}");
-        assert_eq!(pair.captures.iter().any(|capture| capture.passed), passed, "{pair:#?}");
+        let captures: Vec<bool> = pair.captures.iter().map(|capture| capture.passed).collect();
+        assert_eq!(captures, [passed], "{pair:#?}");
     }
 }
 

@@ -99,6 +99,9 @@ impl Matches {
         received.sort_unstable();
         let groups = Groups { hosts, sent, received };
         let mut matches = Self { skews: groups.skews(), ..Self::default() };
+        for (pair, skew) in wire_skews(hosts) {
+            matches.skews.entry(pair).or_insert(skew);
+        }
         groups.each(|edges| matches.resolve(hosts, edges));
         if !partial.is_empty() {
             matches.match_partial(hosts, &partial);
@@ -139,8 +142,11 @@ impl Matches {
 
     /// Chooses among the combinations that have equal numbers.
     fn resolve(&mut self, hosts: &[GatheredHost], edges: Result<Vec<Edge>, Vec<Place>>) {
-        let mut edges = match edges {
-            Ok(edges) => edges,
+        let mut edges: Vec<Edge> = match edges {
+            // A recording stands for its host, and captures with its address are then places of the path.
+            Ok(edges) => {
+                edges.into_iter().filter(|edge| is_end(hosts, edge.sent) && is_end(hosts, edge.received)).collect()
+            }
             Err(places) => return self.ambiguous.extend(places),
         };
         let captures =
@@ -342,9 +348,48 @@ impl Anchors {
     }
 }
 
+/// Differences of the clocks of captures and recordings that have resets in one direction: a packet at the place of capture, and at
+/// its end.
+fn wire_skews(hosts: &[GatheredHost]) -> HashMap<(u16, u16), ClockSkew> {
+    let mut on_wire: HashMap<NumberKey, Vec<Place>> = HashMap::default();
+    for (host, gathered) in (0..).zip(hosts).filter(|(_, host)| host.is_capture()) {
+        for (index, reset) in (0..).zip(&gathered.resets) {
+            if let Some(key) = NumberKey::of(reset) {
+                on_wire.entry(key.group()).or_default().push(Place { host, index });
+            }
+        }
+    }
+    let mut anchors: HashMap<(u16, u16), Vec<(i64, i64)>> = HashMap::default();
+    for (host, gathered) in (0..).zip(hosts).filter(|(_, host)| !on_wire.is_empty() && !host.is_capture()) {
+        for reset in &gathered.resets {
+            let places =
+                NumberKey::of(reset).and_then(|key| on_wire.get(&key.group())).map(Vec::as_slice).unwrap_or_default();
+            let has_copies = |place: &Place| places.iter().filter(|other| other.host == place.host).count() != 1;
+            for place in places.iter().filter(|place| !has_copies(place)) {
+                let Some(captured) = seen(hosts, *place) else { continue };
+                let ports = |reset: &SeenReset| (reset.is_sent, reset.local.port, reset.peer.port);
+                if ports(captured) == ports(reset) && (!reset.is_whole || captured.ack == reset.ack) {
+                    anchors.entry((host, place.host)).or_default().push((reset.time_ns, captured.time_ns));
+                }
+            }
+        }
+    }
+    let known = anchors.into_iter().filter_map(|(hosts, anchors)| Some((hosts, ClockSkew::of(anchors)?)));
+    known.flat_map(|((one, other), skew)| [((other, one), skew.reversed()), ((one, other), skew)]).collect()
+}
+
 /// The record at a place.
 pub(super) fn seen(hosts: &[GatheredHost], place: Place) -> Option<&SeenReset> {
     hosts.get(usize::from(place.host))?.resets.get(usize::try_from(place.index).ok()?)
+}
+
+/// Whether a record stands for the end of a connection: that of a host does, and that of a capture where no recording is of the host
+/// with its address.
+pub(super) fn is_end(hosts: &[GatheredHost], place: Place) -> bool {
+    let address = seen(hosts, place).map(|reset| reset.local.address);
+    let is_recorded =
+        || hosts.iter().any(|host| !host.is_capture() && address.is_some_and(|address| host.has_address(address)));
+    !is_capture(hosts, place) || !is_recorded()
 }
 
 fn is_capture(hosts: &[GatheredHost], place: Place) -> bool {

@@ -10,7 +10,7 @@ use super::{
     ends_fit::{EndsFit, KeyStrength, NumberKey},
     gathered_host::GatheredHost,
     judge::{FILTER_OPEN, Judge, Judgement},
-    matches::{MatchBasis, Matches, Place, seen},
+    matches::{MatchBasis, Matches, Place, is_end, seen},
     seen_reset::SeenReset,
     wire_cover::WireView,
 };
@@ -147,7 +147,8 @@ impl Joined {
                         continue;
                     }
                     // A capture tells of the resets that pass it as well, which are not its host's.
-                    let is_own = host.wire.as_ref().is_none_or(|wire| wire.is_of(reset.local.address));
+                    let is_own = host.wire.as_ref().is_none_or(|wire| wire.is_of(reset.local.address))
+                        && is_end(&self.hosts, place);
                     let same = key.and_then(|key| known.get(&key)).map(Vec::as_slice).unwrap_or_default();
                     let is_known = captures && (!is_own || same.iter().any(|other| self.is_one(place, *other)));
                     if !is_matched && !is_known {

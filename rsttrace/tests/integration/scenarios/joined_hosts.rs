@@ -101,6 +101,7 @@ fn ahead(lines: &[Value]) -> Vec<Value> {
 struct Hosts {
     client: Puppet,
     server: Puppet,
+    client_address: IpAddr,
     ends: [SocketAddr; 3],
 }
 
@@ -123,7 +124,7 @@ impl Hosts {
         server.listen("masqueraded", SocketAddr::new(chain.server.v4, MASQUERADED), 64);
         let to = |port| SocketAddr::new(chain.server.v4, port);
         let ends = [to(DIRECT), to(MASQUERADED), SocketAddr::new(virtual_server.into(), VIRTUAL)];
-        Self { client: chain.client.puppet("the-client"), server, ends }
+        Self { client: chain.client.puppet("the-client"), server, client_address: chain.client.v4, ends }
     }
 
     /// Opens a connection of a kind, on which a request is answered.
@@ -199,13 +200,13 @@ pub(crate) fn recordings_tell_who_sent_a_reset(stage: &Stage) {
     }
 
     let (pairs, last) = join(&directories);
-    check(&pairs, &lines(&server), &hosts);
+    check(&pairs, directories, &hosts);
     assert!(last["clocks"][0]["clock"]["matches"].as_u64() >= Some(ABORTED as u64), "{last:#}");
     // The clock of the one side.
     let later = directory.path().join("later.jsonl");
     write(&later, &ahead(&lines(&server)));
     let (pairs, _) = join(&[&client, &later]);
-    check(&pairs, &lines(&server), &hosts);
+    check(&pairs, directories, &hosts);
     let skews = pairs
         .iter()
         .filter(|pair| pair["sender_host"] != pair["receiver_host"])
@@ -228,7 +229,7 @@ pub(crate) fn recordings_tell_who_sent_a_reset(stage: &Stage) {
     assert!(open.iter().any(|pair| pair["reasons"][0].as_str().unwrap().contains("has lost 3 resets")), "{open:#?}");
     // The side of the router on which it was made.
     let (pairs, _) = join(&[&client, &server, &captures[0], &captures[1]]);
-    check(&pairs, &lines(&server), &hosts);
+    check(&pairs, directories, &hosts);
     let seen = &with_verdict(&pairs, "not-sent")[0]["captures"];
     let passed = |name: &str| {
         seen.as_array()
@@ -240,25 +241,36 @@ pub(crate) fn recordings_tell_who_sent_a_reset(stage: &Stage) {
     assert_eq!((passed("to-client.pcap"), passed("to-server.pcap")), (Some(true), Some(false)), "{seen:#}");
 }
 
-/// Compares the pairs with what was done, and with the server's records.
-fn check(pairs: &[Value], server: &[Value], hosts: &Hosts) {
+/// Compares the pairs with what was done, and with the records of their senders.
+fn check(pairs: &[Value], directories: [&Path; 2], hosts: &Hosts) {
     let sent = with_verdict(pairs, "sent");
-    let refused = usize::from(host::shows_without_socket());
-    assert_eq!(sent.len(), 3 * ABORTED + refused, "{pairs:#?}");
+    let recorded = directories.map(lines);
     for pair in &sent {
-        let record = server.iter().find(|line| line["type"] == "reset" && line["seq"] == pair["sender"]["seq"]);
-        let record = record.unwrap_or_else(|| panic!("no record of {pair:#}"));
+        // A record is known by its number and its ends: both hosts number theirs from 1.
+        let sender = &pair["sender"];
+        let is_it =
+            |line: &&Value| line["type"] == "reset" && line["seq"] == sender["seq"] && line["local"] == sender["local"];
+        let record = recorded.iter().flatten().find(is_it).unwrap_or_else(|| panic!("no record of {pair:#}"));
+        assert_eq!(record["direction"], "sent");
         assert_eq!(
             (&pair["cause"]["code"], &pair["cause"]["fault"]),
             (&record["cause"]["code"], &record["cause"]["fault"])
         );
-        assert_eq!(pair["sender"]["local"], record["local"]);
-        if pair["cause"]["code"] == "linger-zero" {
-            assert_eq!(pair["sender"]["process"]["pid"], hosts.server.pid(), "{pair:#}");
-            assert_eq!(pair["receiver"]["process"]["pid"], hosts.client.pid(), "{pair:#}");
-        }
+        assert_eq!(sender["process"]["pid"], record["process"]["pid"]);
     }
-    let of = |port: u16| sent.iter().filter(|pair| pair["receiver"]["peer"]["port"] == port).count();
+    let client = hosts.client_address.to_string();
+    // The rest is what the client sends on the connections that the server has left, and the answers to that.
+    let is_aborted = |pair: &Value| ["linger-zero", "port-closed"].iter().any(|code| pair["cause"]["code"] == *code);
+    let is_of_server = |pair: &&&Value| pair["receiver"]["local"]["address"] == client && is_aborted(pair);
+    let of_server: Vec<&&Value> = sent.iter().filter(is_of_server).collect();
+    let refused = usize::from(host::shows_without_socket());
+    assert_eq!(of_server.len(), 3 * ABORTED + refused, "{of_server:#?}");
+    for pair in of_server.iter().filter(|pair| pair["receiver"]["cause"] != "connection-refused") {
+        assert_eq!(pair["cause"]["code"], "linger-zero", "{pair:#}");
+        assert_eq!(pair["sender"]["process"]["pid"], hosts.server.pid(), "{pair:#}");
+        assert_eq!(pair["receiver"]["process"]["pid"], hosts.client.pid(), "{pair:#}");
+    }
+    let of = |port: u16| of_server.iter().filter(|pair| pair["receiver"]["peer"]["port"] == port).count();
     assert_eq!([DIRECT, MASQUERADED, VIRTUAL].map(of), [ABORTED; 3]);
     let dropped = with_verdict(pairs, "never-arrived");
     assert_eq!(dropped.len(), 1, "{pairs:#?}");
@@ -267,9 +279,7 @@ fn check(pairs: &[Value], server: &[Value], hosts: &Hosts) {
         let forged = with_verdict(pairs, "not-sent");
         assert_eq!(forged.len(), 1, "{pairs:#?}");
         let proof = forged[0]["reasons"].to_string();
-        assert!(
-            proof.contains("TcpOutRsts") && proof.contains("nothing lost") && forged[0]["sender"].is_null(),
-            "{proof}"
-        );
+        assert!(proof.contains("TcpOutRsts") && proof.contains("nothing lost"), "{proof}");
+        assert!(forged[0]["sender"].is_null(), "{:#}", forged[0]);
     }
 }
