@@ -10,14 +10,14 @@ const WIRE_MARGIN_NS: i64 = 100_000_000;
 /// Drift that is allowed for since the nearest match, as a part of that time: 1/2000 (500 ppm), what `adjtimex` can slew.
 const DRIFT_PART: i64 = 2_000;
 
-/// Difference of two clocks.
+/// Difference of two clocks, nanoseconds.
 #[derive(Clone, Debug)]
 pub(super) struct ClockSkew {
-    median_ns: i64,
-    least_ns: i64,
-    most_ns: i64,
-    /// Times of the matches by the first host's clock, sorted.
-    times_ns: Vec<i64>,
+    median: i64,
+    least: i64,
+    most: i64,
+    /// Times of the matches by the first host's clock, nanoseconds since 1970, sorted.
+    times: Vec<i64>,
 }
 
 impl ClockSkew {
@@ -27,26 +27,26 @@ impl ClockSkew {
         differences.sort_unstable();
         matches.sort_unstable();
         Some(Self {
-            median_ns: *differences.get(differences.len() / 2)?,
-            least_ns: *differences.first()?,
-            most_ns: *differences.last()?,
-            times_ns: matches.into_iter().map(|(first, _)| first).collect(),
+            median: *differences.get(differences.len() / 2)?,
+            least: *differences.first()?,
+            most: *differences.last()?,
+            times: matches.into_iter().map(|(first, _)| first).collect(),
         })
     }
 
     /// The difference as the second host sees it.
     pub(super) fn reversed(&self) -> Self {
         Self {
-            median_ns: -self.median_ns,
-            least_ns: -self.most_ns,
-            most_ns: -self.least_ns,
-            times_ns: self.times_ns.iter().map(|time| time.saturating_add(self.median_ns)).collect(),
+            median: -self.median,
+            least: -self.most,
+            most: -self.least,
+            times: self.times.iter().map(|time| time.saturating_add(self.median)).collect(),
         }
     }
 
     /// A time of the first host by the clock of the second, nanoseconds.
     pub(super) const fn translate(&self, time_ns: i64) -> i64 {
-        time_ns.saturating_add(self.median_ns)
+        time_ns.saturating_add(self.median)
     }
 
     /// How far the translation of this time may be off, nanoseconds; `is_wire`: where packets of a capture are looked for.
@@ -57,9 +57,9 @@ impl ClockSkew {
 
     /// How far the translation of this time may be off, nanoseconds.
     pub(super) fn uncertainty_ns(&self, time_ns: i64) -> i64 {
-        let spread = (self.most_ns - self.median_ns).max(self.median_ns - self.least_ns);
-        let after = self.times_ns.partition_point(|time| *time < time_ns);
-        let neighbours = [after.checked_sub(1).and_then(|before| self.times_ns.get(before)), self.times_ns.get(after)];
+        let spread = (self.most - self.median).max(self.median - self.least);
+        let after = self.times.partition_point(|time| *time < time_ns);
+        let neighbours = [after.checked_sub(1).and_then(|before| self.times.get(before)), self.times.get(after)];
         let nearest = neighbours.into_iter().flatten().map(|time| (time_ns - time).abs()).min().unwrap_or(0);
         spread.saturating_add(MARGIN_NS).saturating_add(nearest / DRIFT_PART)
     }
@@ -72,10 +72,10 @@ impl ClockSkew {
     /// What a pair shows of it: the second host's clock less the first's.
     pub(super) fn shown(&self) -> PairClock {
         PairClock {
-            skew_us: self.median_ns / 1_000,
-            least_us: self.least_ns / 1_000,
-            most_us: self.most_ns / 1_000,
-            matches: u64::try_from(self.times_ns.len()).unwrap_or(u64::MAX),
+            skew_us: self.median / 1_000,
+            least_us: self.least / 1_000,
+            most_us: self.most / 1_000,
+            matches: u64::try_from(self.times.len()).unwrap_or(u64::MAX),
         }
     }
 }

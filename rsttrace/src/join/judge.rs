@@ -247,11 +247,11 @@ impl<'a> Judge<'a> {
         let host = self.host(other.number).ok_or_else(|| Judgement::unknown("there is no such host".into()))?;
         let window = self.window(place.host, other.number, reset)?;
         if let Some(wire) = &host.wire {
-            return self.not_passed(reset, host, wire, &window);
+            return Self::not_passed(reset, host, wire, &window);
         }
         let is_direct = self.is_direct(reset);
         let hides = |context: &RecordingContext| hides(context, Direction::Sent, reset, is_direct);
-        let proof = self.proof(host, &window, &hides)?;
+        let proof = Self::proof(host, &window, &hides)?;
         self.no_candidate(reset, other.number, &window, true)?;
         let (counters, is_counted) = counted(&proof, host, reset.peer.address);
         let is_certain = is_counted && other.is_confirmed && window.clock.is_some() && proof.sees_filter;
@@ -287,7 +287,6 @@ impl<'a> Judge<'a> {
 
     /// Judges a received reset by a capture near the other end, which it would have passed.
     fn not_passed(
-        &self,
         reset: &SeenReset,
         host: &GatheredHost,
         wire: &WireCover,
@@ -312,29 +311,26 @@ impl<'a> Judge<'a> {
     fn never_arrived(&self, place: Place, reset: &SeenReset, other: &OtherHost) -> Result<Judgement, Judgement> {
         let host = self.host(other.number).ok_or_else(|| Judgement::unknown("there is no such host".into()))?;
         let window = self.window(place.host, other.number, reset)?;
-        let mut reasons = match &host.wire {
-            Some(wire) => {
-                let _ttl = whole_view(reset, host, wire, &window)?;
-                vec![
-                    format!("{} has both directions of the connection, and not this reset", host.name),
-                    format!("it covers {} of its time; packets that a capture drops are not in it", span(&window)),
-                ]
-            }
-            None => {
-                let is_direct = self.is_direct(reset);
-                let hides = |context: &RecordingContext| hides(context, Direction::Received, reset, is_direct);
-                let proof = self.proof(host, &window, &hides)?;
-                self.no_candidate(reset, other.number, &window, false)?;
-                vec![
-                    format!("{} has no record of a reset with these numbers, received or ignored", host.name),
-                    format!(
-                        "its recording covers {} of its time: marks at {} and {}, nothing lost between them, with --ignored",
-                        span(&window),
-                        moment(proof.signs_ns.0),
-                        moment(proof.signs_ns.1)
-                    ),
-                ]
-            }
+        let mut reasons = if let Some(wire) = &host.wire {
+            let _ttl = whole_view(reset, host, wire, &window)?;
+            vec![
+                format!("{} has both directions of the connection, and not this reset", host.name),
+                format!("it covers {} of its time; packets that a capture drops are not in it", span(&window)),
+            ]
+        } else {
+            let is_direct = self.is_direct(reset);
+            let hides = |context: &RecordingContext| hides(context, Direction::Received, reset, is_direct);
+            let proof = Self::proof(host, &window, &hides)?;
+            self.no_candidate(reset, other.number, &window, false)?;
+            vec![
+                format!("{} has no record of a reset with these numbers, received or ignored", host.name),
+                format!(
+                    "its recording covers {} of its time: marks at {} and {}, nothing lost between them, with --ignored",
+                    span(&window),
+                    moment(proof.signs_ns.0),
+                    moment(proof.signs_ns.1)
+                ),
+            ]
         };
         reasons.push(clock_sentence(&window, &host.name));
         Ok(Judgement {
@@ -376,7 +372,6 @@ impl<'a> Judge<'a> {
     }
 
     fn proof(
-        &self,
         host: &GatheredHost,
         window: &Window,
         hides: &dyn Fn(&RecordingContext) -> Option<String>,

@@ -97,28 +97,22 @@ impl JoinText<'_> {
             }
             (None, None) => {}
         }
-        match pair.verdict {
-            PairVerdict::Sent => {
-                if let Some(cause) = &pair.cause {
-                    let fix = fix(cause.fault, pair);
-                    writeln!(out, "    {} {fix}", Sanitized(&cause.summary))?;
-                }
-                // What joins the records is told where it is less than both numbers; captures tell nothing more here.
-                let told = pair.reasons.len().saturating_sub(pair.captures.len());
-                let reasons = pair.reasons.iter().take(told);
-                let mut reasons = reasons.skip(usize::from(pair.confidence == CauseConfidence::Certain));
-                reasons.try_for_each(|reason| writeln!(out, "    - {}", Sanitized(reason)))
-            }
-            _ => {
-                let sure = match pair.confidence {
-                    CauseConfidence::Likely => " (likely)",
-                    CauseConfidence::Guess => " (a guess)",
-                    CauseConfidence::Certain => "",
-                };
-                writeln!(out, "    {}{sure}", Sanitized(&pair.summary))?;
-                pair.reasons.iter().try_for_each(|reason| writeln!(out, "    - {}", Sanitized(reason)))
-            }
+        if pair.verdict != PairVerdict::Sent {
+            let sure = match pair.confidence {
+                CauseConfidence::Likely => " (likely)",
+                CauseConfidence::Guess => " (a guess)",
+                CauseConfidence::Certain => "",
+            };
+            writeln!(out, "    {}{sure}", Sanitized(&pair.summary))?;
+            return pair.reasons.iter().try_for_each(|reason| writeln!(out, "    - {}", Sanitized(reason)));
         }
+        if let Some(cause) = &pair.cause {
+            writeln!(out, "    {} {}", Sanitized(&cause.summary), fix(cause.fault, pair))?;
+        }
+        // What joins the records is told where it is less than both numbers; captures tell nothing more here.
+        let told = pair.reasons.len().saturating_sub(pair.captures.len());
+        let mut reasons = pair.reasons.iter().take(told).skip(usize::from(pair.confidence == CauseConfidence::Certain));
+        reasons.try_for_each(|reason| writeln!(out, "    - {}", Sanitized(reason)))
     }
 
     fn date(&self, time: Timestamp) -> String {
@@ -132,23 +126,16 @@ impl JoinText<'_> {
 
 /// Host, process, state and cause of a record.
 fn owner(end: &PairEnd) -> String {
-    let mut text = Sanitized(&end.host).to_string();
-    if let Some(process) = &end.process {
-        text += &format!(" {}[{}]", Sanitized(&process.comm), process.pid);
-    }
-    if let Some(state) = end.state {
-        text += &format!(" {state}");
-    }
-    if let Some(why) = end.ignored_because {
-        text += &format!(" ignored: {why}");
-    }
-    if let Some(cause) = end.cause {
-        text += &format!(" {cause}");
-    }
-    if end.count > 1 {
-        text += &format!(" ×{}", end.count);
-    }
-    text
+    let process = end.process.as_ref().map(|process| format!("{}[{}]", Sanitized(&process.comm), process.pid));
+    let parts = [
+        Some(Sanitized(&end.host).to_string()),
+        process,
+        end.state.map(|state| state.to_string()),
+        end.ignored_because.map(|why| format!("ignored: {why}")),
+        end.cause.map(str::to_owned),
+        (end.count > 1).then(|| format!("×{}", end.count)),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// Where it is to be fixed, as the sender's record has it.

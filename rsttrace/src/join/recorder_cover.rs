@@ -84,38 +84,35 @@ impl RecorderCover {
     /// Takes the header of a segment.
     pub(super) fn header(&mut self, header: &RecordingHeader) {
         let RecordingHeader { time, segment, run, of, clock, .. } = header;
-        match self.runs.last_mut().filter(|last| last.run == *run) {
-            Some(last) => {
-                // A segment that is missing has taken its records with it.
-                last.has_hole |= Some(*segment) != last.segment.checked_add(1);
-                last.segment = *segment;
-            }
-            None => {
-                let mut begun = CoveredRun {
-                    run: *run,
-                    of: Arc::clone(of),
-                    synchronized: clock.synchronized,
-                    segment: *segment,
-                    signs: Vec::new(),
-                    is_ordered: true,
-                    read: 0,
-                    has_hole: false,
-                };
-                if *segment == 1 {
-                    begun.signs.push(Sign {
-                        time_ns: nanoseconds(*time),
-                        monotonic_ns: clock.monotonic_ns,
-                        unread: 0,
-                        lost: 0,
-                        unseen: Some(0),
-                        counted: (0, 0),
-                        follows_hole: false,
-                        is_last: false,
-                    });
-                }
-                self.runs.push(begun);
-            }
+        if let Some(last) = self.runs.last_mut().filter(|last| last.run == *run) {
+            // A segment that is missing has taken its records with it.
+            last.has_hole |= Some(*segment) != last.segment.checked_add(1);
+            last.segment = *segment;
+            return;
         }
+        let mut begun = CoveredRun {
+            run: *run,
+            of: Arc::clone(of),
+            synchronized: clock.synchronized,
+            segment: *segment,
+            signs: Vec::new(),
+            is_ordered: true,
+            read: 0,
+            has_hole: false,
+        };
+        if *segment == 1 {
+            begun.signs.push(Sign {
+                time_ns: nanoseconds(*time),
+                monotonic_ns: clock.monotonic_ns,
+                unread: 0,
+                lost: 0,
+                unseen: Some(0),
+                counted: (0, 0),
+                follows_hole: false,
+                is_last: false,
+            });
+        }
+        self.runs.push(begun);
     }
 
     /// Takes a mark.
