@@ -27,6 +27,8 @@ _rsttrace_format() { printf '%s\n' json csv pcapng; }
 
 _rsttrace_group_by() { printf '%s\n' process pid cause fault peer peer-port local-port server direction state container pod unit netns; }
 
+_rsttrace_join_output() { printf '%s\n' text json; }
+
 _rsttrace_output() { printf '%s\n' text long json json-flat none; }
 
 _rsttrace_report_format() { printf '%s\n' html markdown svg; }
@@ -38,6 +40,8 @@ _rsttrace_summary() { printf '%s\n' auto stdout stderr; }
 _rsttrace_time() { printf '%s\n' local utc iso elapsed none; }
 
 _rsttrace_transport() { printf '%s\n' auto ring perf; }
+
+_rsttrace_verdict() { printf '%s\n' sent not-sent never-arrived cannot-be-told not-joinable; }
 
 _rsttrace_zone() { printf '%s\n' local utc; }
 

@@ -369,6 +369,13 @@ function __rsttrace_group_by
         ;
 end
 
+function __rsttrace_join_output
+    printf '%s\t%s\n' \
+        'text' 'Hosts, clocks, and the pairs by verdict' \
+        'json' 'One JSON object per pair, and one with hosts, clocks and counts at the end' \
+        ;
+end
+
 function __rsttrace_output
     printf '%s\t%s\n' \
         'text' 'One line per reset' \
@@ -427,6 +434,16 @@ function __rsttrace_transport
         'auto' 'BPF ring buffer if it works, otherwise perf ring buffers' \
         'ring' 'BPF ring buffer (Linux 5.8)' \
         'perf' 'perf ring buffers, one per CPU' \
+        ;
+end
+
+function __rsttrace_verdict
+    printf '%s\t%s\n' \
+        'sent' 'The peer\'s host sent it: its own record has the cause' \
+        'not-sent' 'The peer\'s host did not send it: something between the hosts did' \
+        'never-arrived' 'A host sent it, and it never arrived at the other, or was ignored there' \
+        'cannot-be-told' 'The inputs do not tell' \
+        'not-joinable' 'Something on the path rewrites the numbers by which resets are joined' \
         ;
 end
 

@@ -24,6 +24,7 @@ pub mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod input_file;
+pub mod join;
 pub mod load;
 pub mod metrics;
 mod mistakes;
@@ -88,6 +89,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Replay(options)) => commands::replay::run(*options),
         Some(Command::Report(options)) => commands::report::run(*options),
         Some(Command::Top(options)) => commands::top::run(*options),
+        Some(Command::Join(options)) => commands::join::run(&options),
         Some(Command::Export(options)) => commands::export::run(*options),
         Some(Command::Record(options)) => commands::run_recorder::run(*options),
         Some(Command::Doctor { json }) => commands::doctor::run(json),

@@ -25,7 +25,7 @@ const SCHEMA: &str = "output_schema";
 const REPORT: (&str, [&str; 2]) = ("report-example.jsonl.zst", ["report-example.html", "report-example.svg"]);
 
 /// Files that are generated as a whole, and their names for `rsttrace generate`.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 15] = [
     ("man", "docs/man/rsttrace.1"),
     ("man-doctor", "docs/man/rsttrace-doctor.1"),
     ("man-explain", "docs/man/rsttrace-explain.1"),
@@ -33,6 +33,7 @@ const FILES: [(&str, &str); 14] = [
     ("man-replay", "docs/man/rsttrace-replay.1"),
     ("man-report", "docs/man/rsttrace-report.1"),
     ("man-top", "docs/man/rsttrace-top.1"),
+    ("man-join", "docs/man/rsttrace-join.1"),
     ("man-export", "docs/man/rsttrace-export.1"),
     ("man-check-config", "docs/man/rsttrace-check-config.1"),
     ("bash", "completions/rsttrace.bash"),

@@ -44,6 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "export",
             "filter",
             "format",
+            "join",
             "load",
             // `check-config` reads the file of `metrics-config`.
             "metrics",
@@ -90,6 +91,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("input_file", &[]),
+    // Captures are one kind of input.
+    ("join", &["capture", "model", "util"]),
     ("load", &["cgroup_mounts", "model", "util"]),
     ("metrics", &["credentials", "model", "util"]),
     // Words that name a cause, and the subcommands.

@@ -6,6 +6,7 @@ use lru::LruCache;
 use rsttrace_common::abi::{tcp, tcp_flag};
 
 use super::{
+    captured_path::{CapturedConnection, CapturedPath, CapturedSide},
     followed::{End, Followed},
     half::{SentSegment, is_after},
     perspective::{Inference, Perspective},
@@ -61,9 +62,10 @@ pub struct Follower {
     perspective: Perspective,
     /// Number of the capture.
     capture: u64,
-    /// Times of the first and the last segment, nanoseconds since 1970.
-    first_ns: Option<u64>,
+    /// Time of the last segment, nanoseconds since 1970.
     last_ns: u64,
+    /// Earliest and latest time of a segment.
+    span_ns: Option<(u64, u64)>,
     counts: FollowedCounts,
     vantage: Vantage,
 }
@@ -77,8 +79,8 @@ impl Follower {
             closed: connections(CLOSED),
             perspective,
             capture,
-            first_ns: None,
             last_ns: 0,
+            span_ns: None,
             counts: FollowedCounts::default(),
             vantage: Vantage::default(),
         }
@@ -94,9 +96,20 @@ impl Follower {
         self.perspective = perspective;
     }
 
-    /// Times of the first and the last segment, nanoseconds since 1970; `None` before the first.
-    pub fn span_ns(&self) -> Option<(u64, u64)> {
-        Some((self.first_ns?, self.last_ns))
+    /// Earliest and latest time of a segment, nanoseconds since 1970; `None` before the first.
+    pub const fn span_ns(&self) -> Option<(u64, u64)> {
+        self.span_ns
+    }
+
+    /// What has passed so far.
+    pub fn path(&self) -> CapturedPath {
+        let connections = self.open.iter().chain(self.closed.iter()).map(|(_, connection)| captured(connection));
+        CapturedPath {
+            span_ns: self.span_ns,
+            perspective: self.perspective.clone(),
+            connections: connections.collect(),
+            forgotten: self.counts.forgotten,
+        }
     }
 
     /// What was followed so far.
@@ -114,8 +127,9 @@ impl Follower {
     pub fn follow(&mut self, segment: &TcpSegment, out: &mut impl FnMut(Captured)) {
         self.counts.segments += 1;
         self.counts.disordered += u64::from(segment.time_ns < self.last_ns);
-        self.first_ns.get_or_insert(segment.time_ns);
         self.last_ns = segment.time_ns;
+        let (first, last) = self.span_ns.unwrap_or((segment.time_ns, segment.time_ns));
+        self.span_ns = Some((first.min(segment.time_ns), last.max(segment.time_ns)));
         let key = (segment.from.min(segment.to), segment.from.max(segment.to));
         let mut following = Following {
             perspective: &self.perspective,
@@ -146,6 +160,20 @@ impl Follower {
             self.counts.forgotten += u64::from(self.open.push(key, connection).is_some());
         }
     }
+}
+
+/// A connection as it is known outside.
+fn captured(connection: &Followed) -> CapturedConnection {
+    let side = |end| {
+        let half = connection.half(end);
+        CapturedSide {
+            end: connection.endpoint(end),
+            is_seen: half.is_seen,
+            next: half.next,
+            ttl: half.handshake_ttl.or(half.ttl),
+        }
+    };
+    CapturedConnection { sides: [side(End::A), side(End::B)] }
 }
 
 /// What a segment of any connection needs.

@@ -4,6 +4,7 @@
 //! made, as far as the packets show it. Reads nothing itself but the bytes that it is given. Whatever is in them was written by
 //! strangers: blocks, connections and what is kept of each packet are bounded.
 
+mod captured_path;
 mod followed;
 mod follower;
 #[cfg(test)]
@@ -24,14 +25,15 @@ use std::{
 use ipnet::IpNet;
 use rsttrace_common::abi::tcp_flag;
 
-use self::{follower::write_counts, perspective::PerspectiveFinder};
 pub use self::{
+    captured_path::{CapturedConnection, CapturedPath, CapturedSide},
     follower::{Captured, FollowedCounts, Follower},
     link_layer::LinkType,
     packets::{CaptureError, Packets, RawPacket},
     perspective::{Inference, Perspective},
     tcp_segment::{NoSegment, TcpOptions, TcpSegment},
 };
+use self::{follower::write_counts, perspective::PerspectiveFinder};
 
 /// Segments that are read before it is decided which host is this one.
 const READ_AHEAD: usize = 20_000;
@@ -183,6 +185,11 @@ impl Carried {
     /// Times of the first and the last packet of TCP, nanoseconds since 1970; `None` where there was none.
     pub fn span_ns(&self) -> Option<(u64, u64)> {
         self.follower.span_ns()
+    }
+
+    /// What passed the place of capture, of the connections that are still remembered.
+    pub fn path(&self) -> CapturedPath {
+        self.follower.path()
     }
 
     /// How it was read, in sentences: what there was in it and which host is this one; where it was captured.

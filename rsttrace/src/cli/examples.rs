@@ -110,6 +110,22 @@ pub(crate) const TOP_EXAMPLES: [Example; 4] = [
     Example { incident: "Another host, live", commands: &["ssh -n root@gw-1 rsttrace --output json | rsttrace top -"] },
 ];
 
+/// Uses of `join`, for its help and its manual page.
+pub(crate) const JOIN_EXAMPLES: [Example; 3] = [
+    Example {
+        incident: "Recordings of a client and a server, copied here: who sent each reset, and why",
+        commands: &["rsttrace join shop-1 db-1"],
+    },
+    Example {
+        incident: "Resets that the peer's host did not send, with the proof; a capture of the router tells the side",
+        commands: &["rsttrace join --verdict not-sent shop-1 db-1 router.pcap"],
+    },
+    Example {
+        incident: "A quarter of an hour, as JSON: the cause at the sender of each reset",
+        commands: &["rsttrace join --since 14:00 --until 14:15 -o json shop-1 db-1 | jq -r .cause.code"],
+    },
+];
+
 /// Uses of `export`, for its help and its manual page.
 pub(crate) const EXPORT_EXAMPLES: [Example; 4] = [
     Example {
@@ -134,7 +150,7 @@ pub(crate) const EXPORT_EXAMPLES: [Example; 4] = [
 pub(super) const STATUSES: &str =
     "0 success, 1 error while running, 2 usage error, 3 not possible on this host or for this user";
 
-/// Exit statuses of `replay` and `export`.
+/// Exit statuses of `replay`, `report`, `join` and `export`.
 pub(super) const REPLAY_STATUSES: &str =
     "0 success, 1 error while writing, or an input that is damaged, 2 usage error, or an input that cannot be read";
 

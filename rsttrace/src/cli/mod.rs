@@ -13,11 +13,15 @@ use clap::{
 };
 
 pub use self::recorded_options::{
-    CaptureOptions, ExportFormat, ExportOptions, ReplayOptions, ReportOptions, ReportZone, TimeOptions,
+    CaptureOptions, ExportFormat, ExportOptions, JoinFormat, JoinOptions, ReplayOptions, ReportOptions, ReportZone,
+    TimeOptions,
 };
 pub use self::top_options::TopOptions;
 pub(crate) use self::{
-    examples::{EXAMPLES, EXPORT_EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES, TOP_EXAMPLES},
+    examples::{
+        EXAMPLES, EXPORT_EXAMPLES, Example, JOIN_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES,
+        TOP_EXAMPLES,
+    },
     option_values::unknown_cause,
 };
 use self::{
@@ -83,6 +87,9 @@ pub enum Command {
     /// Show causes, peers, processes and incidents on the terminal, live or of what was recorded
     #[command(after_help = after_help(&TOP_EXAMPLES, STATUSES))]
     Top(Box<TopOptions>),
+    /// Tell who really sent a reset, by the recordings or captures of both ends
+    #[command(after_help = after_help(&JOIN_EXAMPLES, REPLAY_STATUSES))]
+    Join(Box<JoinOptions>),
     /// Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses
     #[command(after_help = after_help(&EXPORT_EXAMPLES, REPLAY_STATUSES))]
     Export(Box<ExportOptions>),
@@ -159,6 +166,8 @@ pub enum Generated {
     ManReport,
     /// Man page of `top`
     ManTop,
+    /// Man page of `join`
+    ManJoin,
     /// Man page of `export`
     ManExport,
     /// Man page of `check-config`
@@ -356,7 +365,7 @@ mod tests {
     #[test]
     fn examples_are_command_lines() {
         let examples = EXAMPLES.iter().chain(&RECORD_EXAMPLES).chain(&REPLAY_EXAMPLES).chain(&REPORT_EXAMPLES);
-        let examples = examples.chain(&EXPORT_EXAMPLES).chain(&TOP_EXAMPLES);
+        let examples = examples.chain(&JOIN_EXAMPLES).chain(&EXPORT_EXAMPLES).chain(&TOP_EXAMPLES);
         for line in examples.flat_map(|example| example.commands) {
             let words = line.split('|').next().unwrap_or_default().split_whitespace();
             if line.starts_with("rsttrace") {

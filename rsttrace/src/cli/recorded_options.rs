@@ -10,7 +10,7 @@ use super::{
     option_values::{check_cause, reworded},
 };
 use crate::{
-    model::{FilterOptions, parse_network},
+    model::{FilterOptions, PairVerdict, PortRange, parse_network},
     report::ReportFormat,
 };
 
@@ -173,4 +173,41 @@ pub(super) fn of_replay(argument: Arg) -> Arg {
             .help("Print only warnings and errors on standard error: of the summary only the table of --group-by"),
         _ => argument,
     }
+}
+
+/// Formats of `join`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum JoinFormat {
+    /// Hosts, clocks, and the pairs by verdict
+    Text,
+    /// One JSON object per pair, and one with hosts, clocks and counts at the end
+    Json,
+}
+
+/// Options of `join`.
+#[derive(Clone, Debug, Args)]
+pub struct JoinOptions {
+    /// Recordings or captures of both ends, and of what is between: directory of a recording, file of JSON lines, packet capture
+    /// (pcap, pcapng; all also compressed: .zst, .gz), or - for standard input
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// Captures.
+    #[command(flatten)]
+    pub captures: CaptureOptions,
+    // A name of its own: completions go by it, and the format of records has other values.
+    /// Set the output format on standard output
+    #[arg(short = 'o', long = "output", id = "join_output", value_enum, value_name = "FORMAT", default_value_t = JoinFormat::Text)]
+    pub output: JoinFormat,
+    /// Set the time zone of text (JSON is always UTC)
+    #[arg(long = "time", value_enum, value_name = "ZONE", default_value_t = ReportZone::Local)]
+    pub zone: ReportZone,
+    /// Show only pairs with these verdicts
+    #[arg(long, value_enum, value_name = "VERDICT,…", value_delimiter = ',', help_heading = "Filters")]
+    pub verdict: Vec<PairVerdict>,
+    /// Show only pairs with these ports, ranges or names of services at either end
+    #[arg(long, value_name = "PORT[-PORT],…", value_delimiter = ',', help_heading = "Filters")]
+    pub port: Vec<PortRange>,
+    /// Times.
+    #[command(flatten)]
+    pub times: TimeOptions,
 }

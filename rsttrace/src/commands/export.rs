@@ -94,7 +94,11 @@ fn wanted(line: Line, filter: &RecordFilter, anonymizer: Option<&mut Anonymizer>
         && !filter.is_everything()
     {
         let of = &mut Arc::make_mut(header).of;
-        Arc::make_mut(of).filtered = true;
+        let of = Arc::make_mut(of);
+        of.filtered = true;
+        if let Some(filters) = &mut of.filters {
+            filters.others.push("filters of an export".to_owned());
+        }
     }
     match (&mut line, anonymizer) {
         (Line::Record(record), Some(anonymizer)) => anonymizer.record(record),

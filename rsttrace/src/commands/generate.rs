@@ -34,6 +34,7 @@ pub(crate) fn run(what: Generated) -> Result<(), Failure> {
         Generated::ManReplay => text = man::page(&command, Some("replay"))?,
         Generated::ManReport => text = man::page(&command, Some("report"))?,
         Generated::ManTop => text = man::page(&command, Some("top"))?,
+        Generated::ManJoin => text = man::page(&command, Some("join"))?,
         Generated::ManExport => text = man::page(&command, Some("export"))?,
         Generated::ManCheckConfig => text = man::page(&command, Some("check-config"))?,
         Generated::Bash => text = completions::script(Shell::Bash, &command).into_bytes(),

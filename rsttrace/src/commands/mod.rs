@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod generate;
+pub(crate) mod join;
 mod man;
 pub(crate) mod replay;
 pub(crate) mod report;

@@ -64,7 +64,14 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
 /// How captures are read.
 pub(super) fn view(options: CaptureOptions, filters: &FilterOptions) -> CaptureView {
     let CaptureOptions { local, ignored } = options;
-    CaptureView { hosts: local, ignored, filters_of_kernel: filters.of_kernel() }
+    let of_captures = [("--local", !local.is_empty()), ("--ignored", ignored)];
+    CaptureView {
+        options_of_captures: of_captures.into_iter().filter_map(|(name, is_used)| is_used.then_some(name)).collect(),
+        hosts: local,
+        ignored,
+        filters_of_kernel: filters.of_kernel(),
+        paths: false,
+    }
 }
 
 /// The times that are read. Fails with status 2 where they are none, or none is between them.

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Zoned;
 
-use super::replay;
+use super::{join, replay};
 use crate::{
     cli::{OutputOptions, ReportOptions, ReportZone, TraceOptions},
     diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
@@ -19,8 +19,8 @@ use crate::{
         replayed::{self, Replay, Replayed},
         report_file::{ReportFile, own_command},
     },
-    replay::{Inputs, TimeRange},
-    report::{Comparison, ReportFormat, ReportOrigin},
+    replay::{CaptureView, Inputs, TimeRange},
+    report::{Comparison, JoinedSection, ReportFormat, ReportOrigin},
     util::messages::info,
 };
 
@@ -32,12 +32,13 @@ pub(crate) fn run(options: ReportOptions) -> Result<(), Failure> {
     check(&options, format)?;
     let range = replay::range(&options.times, &Zoned::now())?;
     let file = options.file.as_deref().map(ReportFile::create).transpose()?;
+    let joined = joined(&options, range);
     let mut ended = Vec::new();
     let document = if let [before, after] = options.inputs.as_slice()
         && options.compare
     {
         let mut report = |input: &PathBuf, is_last: bool| {
-            let mut replayed = read(&options, std::slice::from_ref(input), range, is_last)?;
+            let mut replayed = read(&options, std::slice::from_ref(input), range, is_last, None)?;
             let report = replayed.report.take();
             ended.push(replayed);
             Ok::<_, Failure>(report)
@@ -45,7 +46,7 @@ pub(crate) fn run(options: ReportOptions) -> Result<(), Failure> {
         let reports = report(before, false)?.zip(report(after, true)?);
         reports.map(|(before, after)| Comparison::new(before, after).document(format))
     } else {
-        let replayed = read(&options, &options.inputs, range, true)?;
+        let replayed = read(&options, &options.inputs, range, true, joined)?;
         let document = replayed.report.as_ref().map(|report| report.document(format));
         ended.push(replayed);
         document
@@ -84,8 +85,27 @@ fn check(options: &ReportOptions, format: ReportFormat) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The join of several inputs. Standard input cannot be read twice: without a file for each, there is none.
+fn joined(options: &ReportOptions, range: TimeRange) -> Option<JoinedSection> {
+    let is_file = |input: &PathBuf| input.as_os_str() != "-" && (input.is_file() || input.is_dir());
+    if options.compare || options.inputs.len() < 2 || !options.inputs.iter().all(is_file) {
+        return None;
+    }
+    join::section(
+        &options.inputs,
+        range,
+        CaptureView { hosts: options.captures.local.clone(), ..CaptureView::default() },
+    )
+}
+
 /// Reads inputs into a report. `is_last` tells whether no others are read afterwards.
-fn read(options: &ReportOptions, inputs: &[PathBuf], range: TimeRange, is_last: bool) -> Result<Replayed, Failure> {
+fn read(
+    options: &ReportOptions,
+    inputs: &[PathBuf],
+    range: TimeRange,
+    is_last: bool,
+    joined: Option<JoinedSection>,
+) -> Result<Replayed, Failure> {
     let diagnosis =
         Diagnosis::new(Timeouts::read(options.timeouts.as_deref())?, ProgramHints::read(options.hints.as_deref())?);
     let captured = CapturedChain::new(&diagnosis, RecordFilter::for_recording(options.filters.clone())?);
@@ -105,6 +125,6 @@ fn read(options: &ReportOptions, inputs: &[PathBuf], range: TimeRange, is_last: 
         output: OutputOptions { output: Format::None, no_summary: true, quiet: true, time, ..output },
         rediagnose: options.rediagnose,
         inputs: Inputs::open(inputs, range, view).map_err(Failure::usage)?,
-        report: Some(ReportOrigin { command: own_command(), is_filtered, ..ReportOrigin::default() }),
+        report: Some(ReportOrigin { command: own_command(), is_filtered, joined, ..ReportOrigin::default() }),
     })
 }

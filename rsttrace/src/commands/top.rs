@@ -63,7 +63,7 @@ pub(crate) fn run(options: TopOptions) -> Result<(), Failure> {
         return pipeline::run_viewed(trace, Some(setup));
     }
     let diagnosis = Diagnosis::new(Timeouts::read(run.timeouts.as_deref())?, ProgramHints::read(run.hints.as_deref())?);
-    let view = CaptureView { hosts: local, ignored: false, filters_of_kernel: filters.of_kernel() };
+    let view = CaptureView { hosts: local, filters_of_kernel: filters.of_kernel(), ..CaptureView::default() };
     viewed::run(ViewedInputs {
         opened: Inputs::open(&inputs, range, view.clone()).map_err(Failure::usage)?,
         paths: inputs,

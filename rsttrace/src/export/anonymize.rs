@@ -46,6 +46,14 @@ impl Anonymizer {
                 *identifier = self.name(kind, identifier).to_string();
             }
         }
+        if let Some(filters) = &mut of.filters {
+            for (name, peers) in [("--peer", &mut filters.peers), ("--not-peer", &mut filters.not_peers)] {
+                // A network has no pseudonym: what it holds would not be in the pseudonym.
+                if !std::mem::take(peers).is_empty() {
+                    filters.others.push(name.to_owned());
+                }
+            }
+        }
     }
 
     fn reset(&mut self, reset: &mut Reset) {

@@ -97,6 +97,15 @@ impl RecordFilter {
             && fault.is_empty()
     }
 
+    /// Whether every reset of this network namespace is wanted, so that its counters can be compared.
+    pub fn is_whole_namespace(&self, inode: Option<u32>) -> bool {
+        let of_namespace = self.netns.as_ref().map(NetnsFilter::number);
+        of_namespace.is_none_or(|number| Some(number) == inode) && {
+            let filters = FilterOptions { netns: None, ..self.filters.clone() };
+            Self { filters, netns: None, cgroup: None }.is_everything()
+        }
+    }
+
     /// Whether the record is wanted.
     pub fn matches(&self, reset: &Reset) -> bool {
         self.matches_ends(reset) && self.matches_owner(reset) && self.matches_cause(reset)

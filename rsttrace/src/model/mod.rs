@@ -9,6 +9,8 @@ mod filter;
 mod group;
 mod incident;
 pub mod internals;
+mod pair;
+mod recorded_filters;
 mod recording;
 mod reset;
 mod segment;
@@ -27,6 +29,11 @@ pub use self::{
     filter::{FilterOptions, PortRange, names, parse_network},
     group::{GroupField, GroupRow, GroupTable},
     incident::{AFTERMATH, IncidentRole, OTHER_END_CAPTURED, OTHER_END_HERE, OtherEnd, OtherProcess, RelayedReset},
+    pair::{
+        HostClocks, JoinSummary, JoinedHost, JoinedKind, Pair, PairCapture, PairCause, PairClock, PairEnd, PairNumbers,
+        PairVerdict, VerdictCount,
+    },
+    recorded_filters::RecordedFilters,
     recording::{ClockState, Mark, RECORDING_FORMAT, RecordingContext, RecordingHeader},
     reset::{
         Actor, Cgroup, Container, Direction, Endpoint, Family, Hook, NamespaceId, Netns, OwnerConfidence, Packet, Peer,

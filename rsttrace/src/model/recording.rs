@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CounterCoverage, timestamp};
+use super::{CounterCoverage, RecordedFilters, timestamp};
 
 /// Version of the form of a recording. A reader takes every version up to its own.
 pub const RECORDING_FORMAT: u32 = 1;
@@ -52,6 +52,16 @@ pub struct RecordingContext {
     pub architecture: String,
     /// Whether filters left resets out.
     pub filtered: bool,
+    /// The filters; `None` in a recording whose version did not write them.
+    #[serde(default)]
+    pub filters: Option<RecordedFilters>,
+    /// Whether ignored resets were recorded (`--ignored`); `None` in a recording whose version did not write it.
+    #[serde(default)]
+    pub ignored: Option<bool>,
+    /// Inode number of the network namespace that the recorder ran in, of which the marks have the counters.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    pub netns: Option<u32>,
     /// What the run could not see, each in a few words.
     pub degraded: Vec<String>,
 }

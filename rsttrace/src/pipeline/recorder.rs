@@ -12,7 +12,8 @@ use nix::sys::utsname::{UtsName, uname};
 
 use super::Pipeline;
 use crate::{
-    model::{Mark, RecordingContext},
+    filter::netns::NetnsFilter,
+    model::{Mark, RecordedFilters, RecordingContext},
     sandbox::User,
     sink::{outputs::Outputs, recording},
     summary::coverage::CounterBaseline,
@@ -39,6 +40,7 @@ impl Pipeline {
     /// The run as a recording describes it.
     pub(super) fn recording_context(&self) -> RecordingContext {
         let system = uname().ok();
+        let filter = &self.processor.stages().filter;
         let part =
             |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default();
         RecordingContext {
@@ -47,7 +49,10 @@ impl Pipeline {
             boot_id: identifier("/proc/sys/kernel/random/boot_id"),
             kernel: part(system.as_ref().map(UtsName::release)),
             architecture: part(system.as_ref().map(UtsName::machine)),
-            filtered: !self.processor.stages().filter.is_everything(),
+            filtered: !filter.is_everything(),
+            filters: Some(RecordedFilters::of(filter.filters(), filter.netns.as_ref().map(NetnsFilter::number))),
+            ignored: Some(self.trace.more.ignored),
+            netns: self.results.baseline.own_netns(),
             degraded: self.loaded.degraded.iter().map(|degraded| degraded.loss.clone()).collect(),
         }
     }
@@ -69,7 +74,8 @@ impl Pipeline {
     /// Sends a mark to the recordings, behind the records that have been sent.
     pub(super) fn mark(&self, outputs: &Outputs, last: bool) {
         let (resets, lost) = self.results.tally.totals();
-        let compared = self.processor.stages().filter.is_everything().then_some(lost);
+        let own_netns = self.results.baseline.own_netns();
+        let compared = self.processor.stages().filter.is_whole_namespace(own_netns).then_some(lost);
         let undelivered = outputs.counts().into_iter().filter(|sink| sink.sink.starts_with("recording:"));
         outputs.mark(&Arc::new(Mark {
             time: Timestamp::now(),

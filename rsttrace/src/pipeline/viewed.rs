@@ -408,6 +408,7 @@ impl Reading {
             gaps: findings.gaps,
             is_damaged: findings.is_damaged,
             is_captured: findings.is_captured,
+            joined: None,
         };
         Some(collector.clone().finish(self.summary(tally, true), origin, self.diagnosis.timeouts(), zone))
     }

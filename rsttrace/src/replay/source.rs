@@ -18,7 +18,7 @@ use super::{
     parse::{Line, LineError, parse_line},
 };
 use crate::{
-    capture::{Capture, CaptureError, Captured},
+    capture::{Capture, CaptureError, Captured, CapturedPath},
     model::Record,
 };
 
@@ -41,6 +41,10 @@ pub struct CaptureView {
     pub hosts: Vec<IpNet>,
     /// Whether resets that ended nothing are shown.
     pub ignored: bool,
+    /// Whether it is kept what passed the place of capture ([`Inputs::paths`]).
+    pub paths: bool,
+    /// Options in use that are for captures alone.
+    pub options_of_captures: Vec<&'static str>,
     /// Options in use that select by what packets do not show.
     pub filters_of_kernel: Vec<&'static str>,
 }
@@ -55,15 +59,14 @@ impl CaptureView {
             let (select, are) = (verb(options, "selects", "select"), options.join(" and "));
             return Some(format!("{are} {select} no reset of a packet capture, which does not show it"));
         }
-        let of_captures = [("--local", !self.hosts.is_empty()), ("--ignored", self.ignored)];
-        let unused: Vec<&str> = of_captures.into_iter().filter_map(|(name, is_used)| is_used.then_some(name)).collect();
+        let unused = &self.options_of_captures;
         if has_captures || unused.is_empty() {
             return None;
         }
         Some(format!(
             "{} {} no effect: no input is a packet capture",
             unused.join(" and "),
-            verb(&unused, "has", "have")
+            verb(unused, "has", "have")
         ))
     }
 }
@@ -113,6 +116,8 @@ fn damaged(path: &Path, places: u64) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Skipped {
     count: u64,
+    /// Places at which files that have been read were damaged.
+    damaged: u64,
     /// The first one, with its place and the reason.
     first: Option<String>,
 }
@@ -196,6 +201,8 @@ struct Input {
     remarks: Vec<String>,
     /// Times of the first and the last packets of captures.
     captured: Vec<(Timestamp, Timestamp)>,
+    /// What passed the places of captures.
+    paths: Vec<CapturedPath>,
 }
 
 /// All inputs.
@@ -311,6 +318,25 @@ impl Inputs {
         spans.map(|&(first, last)| (within(first), within(last))).collect()
     }
 
+    /// What passed the places of the captures that were read to their ends, where it is kept.
+    pub fn paths(&self) -> impl Iterator<Item = &CapturedPath> {
+        self.all.iter().flat_map(|input| &input.paths)
+    }
+
+    /// Whether one of them is a packet capture.
+    pub const fn has_captures(&self) -> bool {
+        self.has_captures
+    }
+
+    /// Number of places so far at which something is missing: lines that were skipped, parts that could not be decompressed.
+    pub fn holes(&self) -> u64 {
+        let open = self.all.iter().filter_map(|input| match &input.open.as_ref()?.contents {
+            OpenContents::Lines(lines, _) => Some(lines.damaged_places()),
+            OpenContents::Capture(_) => None,
+        });
+        self.skipped.count + self.skipped.damaged + open.sum::<u64>()
+    }
+
     /// Whether no line was understood, of those that there were.
     pub const fn is_foreign(&self) -> bool {
         self.understood == 0 && self.skipped.count > 0
@@ -351,7 +377,7 @@ impl Iterator for Inputs {
             }
             let ahead = self.all.iter_mut().filter_map(|input| Some((input.next_ns()?, input)));
             let Some((_, first)) = ahead.min_by_key(|(time_ns, _)| *time_ns) else {
-                self.all.iter_mut().for_each(Input::keep_ended);
+                self.all.iter_mut().for_each(|input| input.keep_ended(self.view.paths));
                 return None;
             };
             if let Some(waiting) = first.waiting.take() {
@@ -393,7 +419,7 @@ impl Inputs {
         let before = before.and_then(Option::take);
         if self.all.iter().all(|input| input.waiting.is_none()) {
             // None of the others is gone on with any more.
-            self.all.iter_mut().for_each(Input::keep_ended);
+            self.all.iter_mut().for_each(|input| input.keep_ended(self.view.paths));
         }
         let opened =
             Contents::open(&path).and_then(|contents| OpenFile::new(path.clone(), contents, &self.view, number));
@@ -427,6 +453,7 @@ impl Input {
             notes: Vec::new(),
             remarks: Vec::new(),
             captured: Vec::new(),
+            paths: Vec::new(),
         }
     }
 
@@ -441,11 +468,12 @@ impl Input {
         (self.files, self.open) = (VecDeque::new(), None);
     }
 
-    /// Keeps what there is to say of a capture that nothing goes on with.
-    fn keep_ended(&mut self) {
+    /// Keeps what there is to say of a capture that nothing goes on with, and what passed its place where `paths` says so.
+    fn keep_ended(&mut self, paths: bool) {
         if let Some(ended) = self.ended.take() {
             self.remarks.extend(ended.remarks());
             self.notes.extend(ended.notes());
+            self.paths.extend(paths.then(|| ended.carried.path()));
             self.captured.extend(ended.carried.span_ns().map(|(first, last)| (time_of(first), time_of(last))));
         }
     }
@@ -479,6 +507,7 @@ impl Input {
                 Ok(None) => {
                     let places = lines.damaged_places();
                     if places > 0 {
+                        skipped.damaged += places;
                         errors.push(damaged(path, places));
                     }
                     self.open = None;
@@ -487,6 +516,7 @@ impl Input {
                 Err(error) => {
                     let places = lines.damaged_places();
                     if places > 0 {
+                        skipped.damaged += places;
                         errors.push(damaged(path, places));
                     }
                     errors.push(broken_off(path.clone(), error));

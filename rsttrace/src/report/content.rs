@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
+    both_ends::JoinedSection,
     collector::{PeerKey, RecorderSigns, ReportCollector, SilenceSteps, silence_ms, silence_step},
     fault_counts::FaultCounts,
     kept::KeptIncident,
@@ -34,6 +35,8 @@ pub struct ReportOrigin {
     pub is_damaged: bool,
     /// Whether an input was a packet capture.
     pub is_captured: bool,
+    /// Resets that two of the inputs' hosts show; `None` where all is of one host.
+    pub joined: Option<JoinedSection>,
 }
 
 /// Longest advice, characters.

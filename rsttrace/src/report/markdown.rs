@@ -41,6 +41,7 @@ pub(super) fn report(report: &Report) -> String {
     if !patterns.is_empty() {
         line(&mut out, &format!("## Patterns\n\n{}\n", patterns.join("\n")));
     }
+    both_ends(&mut out, report);
     incidents(&mut out, report);
     trusted(&mut out, report);
     out
@@ -127,6 +128,27 @@ fn by_count(summary: &Summary) -> Vec<(&'static str, u64)> {
     let mut causes: Vec<_> = summary.incidents_by_cause.iter().map(|(&code, &count)| (code, count)).collect();
     causes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     causes
+}
+
+/// Who really sent the resets, where the inputs are of several hosts.
+fn both_ends(out: &mut String, report: &Report) {
+    let Some(joined) = &report.origin.joined else { return };
+    line(out, &format!("## Both ends\n\n{}\n", escaped(&joined.sentences().join(" "))));
+    let causes = joined.causes();
+    if !causes.is_empty() {
+        line(out, "| sent by | cause there | to be fixed by | resets |\n|---|---|---|---:|");
+        for [host, code, fix, count] in &causes {
+            line(out, &format!("| {} | {code} | {fix} | {count} |", escaped(host)));
+        }
+        line(out, "");
+    }
+    for pair in joined.pairs(&report.zone) {
+        line(out, &format!("- {}", escaped(&pair.title)));
+        for reason in &pair.reasons {
+            line(out, &format!("  - {}", escaped(reason)));
+        }
+    }
+    line(out, "");
 }
 
 /// The newest incidents of the verdict.

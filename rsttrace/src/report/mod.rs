@@ -4,6 +4,7 @@
 //! Everything in a record is untrusted: texts are cut where they are kept, sanitized where they are shown, and escaped by
 //! the templates.
 
+mod both_ends;
 mod collector;
 mod comparison;
 mod comparison_page;
@@ -23,6 +24,7 @@ mod trust;
 mod verdict_panel;
 
 pub use self::{
+    both_ends::JoinedSection,
     collector::ReportCollector,
     comparison::Comparison,
     content::{Report, ReportOrigin},

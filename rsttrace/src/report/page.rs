@@ -50,6 +50,7 @@ pub(super) fn html(report: &Report) -> String {
             (tiles(report))
             (filter_bar(report))
             @for plot in plots::of(report) { (figure(&plot)) }
+            (both_ends(report))
             (incidents(report))
             (trust_section(report))
         }
@@ -228,6 +229,28 @@ fn incidents(report: &Report) -> Markup {
                     }
                 }
                 (incident_list::rows(report))
+            }
+        }
+    }
+}
+
+/// Who really sent the resets, where the inputs are of several hosts.
+fn both_ends(report: &Report) -> Markup {
+    html! {
+        @if let Some(joined) = &report.origin.joined {
+            section id="ends" {
+                h2 { "Both ends" }
+                p.quiet { (joined.sentences().join(" ")) }
+                @let causes = joined.causes();
+                @if !causes.is_empty() {
+                    (data_table(&DataTable {
+                        titles: vec!["sent by", "cause there", "to be fixed by", "resets"],
+                        rows: causes.into_iter().map(Vec::from).collect(),
+                    }))
+                }
+                @for pair in joined.pairs(&report.zone) {
+                    details.data { summary { (pair.title) } ul { @for reason in pair.reasons { li { (reason) } } } }
+                }
             }
         }
     }

@@ -71,6 +71,11 @@ impl CounterBaseline {
         Self { own_netns: netns_of("self"), at_start: at_start.collect(), observed: HashMap::new(), without_socket }
     }
 
+    /// Inode number of the namespace that rsttrace runs in; `None` where it could not be read.
+    pub const fn own_netns(&self) -> Option<u32> {
+        self.own_netns
+    }
+
     /// Counts a reset, whether or not it passes the filters.
     pub fn observe(&mut self, reset: &Reset) {
         let namespace = reset.namespace();

@@ -16,9 +16,10 @@ use crate::{
     scenarios::{
         aborts, after_close, authority, bad_input, belongs, blocks, cgroups, conntrack_lookups, cross_check, deploy,
         destroy, endings, endings_of_peers, exactly_once, faults, filters, flood, forwarded, functions, given_up,
-        handed_over, hostile, idle, ignored, incidents, injected, keepalive, limits, listener, long, lost, machine,
-        mapped, mixed, name_service, names, namespaces, own_words, owners, privileges, programs, real_programs,
-        receivers, refused, rejected, reuse, routed, sinks, snapshot, summary, timers, top_view, translated,
+        handed_over, hostile, idle, ignored, incidents, injected, joined_hosts, keepalive, limits, listener, long,
+        lost, machine, mapped, mixed, name_service, names, namespaces, own_words, owners, privileges, programs,
+        real_programs, receivers, refused, rejected, reuse, routed, sinks, snapshot, summary, timers, top_view,
+        translated,
     },
     stage::{Stage, Transport},
 };
@@ -407,6 +408,11 @@ const ROWS: &[Row] = &[
         host::lacks_hooks_on_functions,
         "functions::fentry_and_kprobes_are_allowed",
         functions::fentry_and_kprobes_are_allowed,
+    ),
+    needing(
+        joined_hosts::lack,
+        "joined_hosts::recordings_tell_who_sent_a_reset",
+        joined_hosts::recordings_tell_who_sent_a_reset,
     ),
     needing(chain::lack, "routed::reset_crosses_the_router_v4", routed::reset_crosses_the_router_v4),
     needing(chain::lack, "routed::reset_crosses_the_router_v6", routed::reset_crosses_the_router_v6),

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSliceMut},
+    mem::zeroed,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     sync::{
         Arc,
@@ -11,9 +12,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use nix::sys::{
-    socket::{ControlMessageOwned, LinkAddr, MsgFlags, recvmsg, setsockopt, sockopt},
-    time::TimeVal,
+use nix::{
+    net::if_::if_nametoindex,
+    sys::{
+        socket::{ControlMessageOwned, LinkAddr, MsgFlags, recvmsg, setsockopt, sockopt},
+        time::TimeVal,
+    },
 };
 
 /// Size of the receive buffer in bytes: room for what comes while the reader does not run.
@@ -36,6 +40,11 @@ pub(crate) struct Tape {
 impl Tape {
     /// Captures every interface of the calling thread's namespace.
     pub(crate) fn start() -> Self {
+        Self::start_on(None)
+    }
+
+    /// Captures one interface of the calling thread's namespace, by its name; `None` for every one.
+    pub(crate) fn start_on(interface: Option<&str>) -> Self {
         let every_protocol = u16::try_from(libc::ETH_P_ALL).unwrap().to_be();
         let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
         // SAFETY: takes integers and returns a descriptor or -1.
@@ -43,6 +52,17 @@ impl Tape {
         assert!(raw >= 0, "packet socket: {}", io::Error::last_os_error());
         // SAFETY: a new descriptor that nothing else owns.
         let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+        if let Some(interface) = interface {
+            // SAFETY: all zeros is a valid address.
+            let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+            address.sll_family = libc::sa_family_t::try_from(libc::AF_PACKET).unwrap();
+            address.sll_protocol = every_protocol;
+            address.sll_ifindex = if_nametoindex(interface).unwrap().cast_signed();
+            let length = libc::socklen_t::try_from(size_of_val(&address)).unwrap();
+            // SAFETY: the address lives through the call and has the length that is given.
+            let bound = unsafe { libc::bind(raw, (&raw const address).cast(), length) };
+            assert_eq!(bound, 0, "bind: {}", io::Error::last_os_error());
+        }
         setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).unwrap();
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true).unwrap();
         let wait = TimeVal::new(0, WAIT.subsec_micros().into());

@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result};
 use clap::Command;
 use clap_mangen::Man;
 
-use crate::cli::{EXAMPLES, EXPORT_EXAMPLES, Example, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES, TOP_EXAMPLES};
+use crate::cli::{
+    EXAMPLES, EXPORT_EXAMPLES, Example, JOIN_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES, TOP_EXAMPLES,
+};
 
 /// A page of its own.
 struct Page {
@@ -25,7 +27,7 @@ struct Page {
 /// Line for which the examples of help stand.
 const EXAMPLES_HERE: &str = ".\\\" examples\n";
 
-const PAGES: [Page; 9] = [
+const PAGES: [Page; 10] = [
     Page {
         subcommand: None,
         purpose: "trace TCP resets: peer, owner, state, cause",
@@ -37,6 +39,7 @@ const PAGES: [Page; 9] = [
             r"\fBrsttrace replay\fR [\fIoptions\fR] \fIINPUT\fR...",
             r"\fBrsttrace report\fR [\fIoptions\fR] \fIINPUT\fR...",
             r"\fBrsttrace top\fR [\fIoptions\fR] [\fIINPUT\fR...]",
+            r"\fBrsttrace join\fR [\fIoptions\fR] \fIINPUT\fR \fIINPUT\fR...",
             r"\fBrsttrace export\fR [\fIoptions\fR] \fIINPUT\fR...",
             r"\fBrsttrace check\-config\fR \fIFILE\fR",
         ],
@@ -87,6 +90,13 @@ const PAGES: [Page; 9] = [
         synopsis: &[r"\fBrsttrace top\fR [\fIoptions\fR] [\fIINPUT\fR...]"],
         sections: include_str!("top.roff"),
         examples: &TOP_EXAMPLES,
+    },
+    Page {
+        subcommand: Some("join"),
+        purpose: "tell who sent TCP resets, by the recordings of both ends",
+        synopsis: &[r"\fBrsttrace join\fR [\fIoptions\fR] \fIINPUT\fR \fIINPUT\fR..."],
+        sections: include_str!("join.roff"),
+        examples: &JOIN_EXAMPLES,
     },
     Page {
         subcommand: Some("export"),

@@ -13,7 +13,7 @@ use serde::Serialize;
 use self::{buffer::Buffer, serializer::JsonSerializer};
 use super::Formatter;
 use crate::{
-    model::{Mark, Record, RecordingHeader, internals::Internals},
+    model::{JoinSummary, Mark, Pair, Record, RecordingHeader, internals::Internals},
     util::sanitize,
 };
 
@@ -65,6 +65,16 @@ impl JsonFormatter {
     /// Writes a mark of a recording. Fails where `out` fails.
     pub(crate) fn write_mark(mark: &Mark, out: &mut dyn Write) -> io::Result<()> {
         Self::write_line(envelope!("mark"), mark, out)
+    }
+
+    /// Writes a pair of `rsttrace join`. Fails where `out` fails.
+    pub(crate) fn write_pair(pair: &Pair, out: &mut dyn Write) -> io::Result<()> {
+        Self::write_line(envelope!("pair"), pair, out)
+    }
+
+    /// Writes the last line of `rsttrace join`. Fails where `out` fails.
+    pub(crate) fn write_join(join: &JoinSummary, out: &mut dyn Write) -> io::Result<()> {
+        Self::write_line(envelope!("join"), join, out)
     }
 
     fn write_line(envelope: &'static str, value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {

@@ -6,7 +6,7 @@
 use schemars::{Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::{Value, json};
 
-use crate::model::{Mark, Record, RecordingHeader};
+use crate::model::{JoinSummary, Mark, Pair, Record, RecordingHeader};
 
 /// Lines that only a recording has.
 #[derive(schemars::JsonSchema)]
@@ -19,19 +19,33 @@ enum RecordingLine {
     Mark(Mark),
 }
 
+/// Lines of `rsttrace join`.
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+#[schemars(tag = "type", rename_all = "lowercase")]
+enum JoinLine {
+    /// One reset, with what the recordings of its two ends tell of it (`rsttrace join`).
+    Pair(Pair),
+    /// What was joined: the last line of `rsttrace join`.
+    Join(JoinSummary),
+}
+
 /// JSON Schema of a line of [`Format::Json`](crate::format::Format::Json), and of a recording, as text.
 pub fn text() -> serde_json::Result<String> {
     let settings = SchemaSettings::draft2020_12().for_serialize().with_transform(RecursiveTransform(finish));
     let mut schema = settings.clone().into_generator().into_root_schema_for::<Record>();
-    let mut recording = settings.into_generator().into_root_schema_for::<RecordingLine>();
-    for name in ["oneOf", "$defs"] {
-        match (schema.get_mut(name), recording.remove(name)) {
-            (Some(Value::Array(all)), Some(Value::Array(more))) => all.extend(more),
-            (Some(Value::Object(all)), Some(Value::Object(more))) => all.extend(more),
-            _ => {}
+    let recording = settings.clone().into_generator().into_root_schema_for::<RecordingLine>();
+    let joined = settings.into_generator().into_root_schema_for::<JoinLine>();
+    for mut lines in [recording, joined] {
+        for name in ["oneOf", "$defs"] {
+            match (schema.get_mut(name), lines.remove(name)) {
+                (Some(Value::Array(all)), Some(Value::Array(more))) => all.extend(more),
+                (Some(Value::Object(all)), Some(Value::Object(more))) => all.extend(more),
+                _ => {}
+            }
         }
     }
-    schema.insert("title".to_owned(), "One line of rsttrace --output json, or of a recording".into());
+    schema.insert("title".to_owned(), "One line of rsttrace --output json, of a recording, or of rsttrace join".into());
     // What every line begins with. Of `type` the derived schema knows the value, from the name of the variant.
     for line in schema.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
         line["properties"] = json!({"schema": {"const": 1}, "type": line["properties"]["type"]});

@@ -26,6 +26,7 @@ pub(crate) mod idle;
 pub(crate) mod ignored;
 pub(crate) mod incidents;
 pub(crate) mod injected;
+pub(crate) mod joined_hosts;
 pub(crate) mod keepalive;
 pub(crate) mod limits;
 pub(crate) mod listener;

@@ -1,0 +1,265 @@
+//! Joins the recordings of two or more hosts: who really sent a reset, and whether it arrived.
+//!
+//! Records of one reset are found by the numbers of its own segment, never by the clock; the difference of the clocks follows from
+//! them. That a host did not send a reset is concluded only where its recording would have it (`recorder_cover`, `judge`). Does no
+//! I/O: it is given what was read. Whatever that is was written by strangers; hosts, records and marks are bounded.
+
+mod clock_skew;
+mod ends_fit;
+mod gathered_host;
+#[cfg(test)]
+mod join_tests;
+mod judge;
+mod matches;
+mod outcome;
+mod pair_text;
+mod recorder_cover;
+mod seen_reset;
+mod wire_cover;
+
+use std::{fmt, sync::Arc};
+
+use foldhash::HashMap;
+
+use self::{
+    gathered_host::{GatheredHost, Identity},
+    seen_reset::{SeenReset, SharedTexts},
+    wire_cover::WireCover,
+};
+pub use self::{
+    outcome::{Joined, PairFilter},
+    pair_text::JoinText,
+};
+use crate::{
+    capture::CapturedPath,
+    model::{Mark, Record, RecordingHeader},
+    util::sanitize::truncate,
+};
+
+/// Most resets of all inputs. Each takes some 250 bytes.
+pub const RESETS_MAX: usize = 4_000_000;
+/// Most characters of the name of an input beside that of its host.
+const NAME: usize = 64;
+/// Most hosts of all inputs.
+const HOSTS_MAX: usize = 64;
+
+/// Inputs that cannot be joined.
+#[derive(Debug, PartialEq, Eq)]
+pub enum JoinError {
+    /// There are more resets than are kept.
+    TooManyResets,
+    /// There are more hosts than are kept apart.
+    TooManyHosts,
+    /// All inputs are of one host, of this name.
+    OneHost(String),
+    /// No input has a record, a header or a packet.
+    NoHost,
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyResets => write!(
+                formatter,
+                "the inputs have more than {RESETS_MAX} resets, which are all that is kept in memory: choose a time by --since and \
+                 --until"
+            ),
+            Self::TooManyHosts => {
+                write!(
+                    formatter,
+                    "the inputs are of more than {HOSTS_MAX} hosts: name those of the two ends and of what is between"
+                )
+            }
+            Self::OneHost(name) => write!(
+                formatter,
+                "all inputs are of one host, '{name}': joining takes recordings or captures of both ends ('rsttrace replay' shows \
+                 one)"
+            ),
+            Self::NoHost => formatter.write_str("the inputs have no record of a host to join"),
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// Takes the inputs, one after the other.
+#[derive(Default)]
+pub struct Joiner {
+    hosts: Vec<GatheredHost>,
+    by_identity: HashMap<Identity, usize>,
+    texts: SharedTexts,
+    resets: usize,
+    /// The input that is taken: its number, its name, and the host of its last header.
+    input: usize,
+    name: String,
+    of_header: Option<usize>,
+    is_capture: bool,
+}
+
+impl Joiner {
+    /// Begins with the next input, of this name.
+    pub fn begin(&mut self, name: &str) {
+        self.input += 1;
+        name.clone_into(&mut self.name);
+        (self.of_header, self.is_capture) = (None, false);
+    }
+
+    /// Takes the header of a segment. Fails where there are too many hosts.
+    pub fn header(&mut self, header: &Arc<RecordingHeader>) -> Result<(), JoinError> {
+        let netns = header.of.filters.as_ref().and_then(|filters| filters.netns);
+        let identity =
+            Identity::Recorded { machine: header.of.machine_id.clone(), host: Arc::clone(&header.host), netns };
+        let place = self.host(identity, &header.host)?;
+        self.of_header = Some(place);
+        if let Some(host) = self.hosts.get_mut(place) {
+            host.cover.header(header);
+        }
+        Ok(())
+    }
+
+    /// Takes a mark.
+    pub fn mark(&mut self, mark: &Mark) {
+        if let Some(host) = self.of_header.and_then(|place| self.hosts.get_mut(place)) {
+            host.cover.mark(mark);
+        }
+    }
+
+    /// Notes that lines of the input could not be read here.
+    pub fn hole(&mut self) {
+        if let Some(host) = self.of_header.and_then(|place| self.hosts.get_mut(place)) {
+            host.cover.hole();
+        }
+    }
+
+    /// Takes a record; `is_captured` tells whether it is of a packet capture. Fails where there are too many.
+    pub fn record(&mut self, record: &Record, is_captured: bool) -> Result<(), JoinError> {
+        let (host, reset) = match record {
+            Record::Reset(reset) => (&reset.host, SeenReset::of_reset(reset, &mut self.texts)),
+            Record::Ignored(ignored) => (&ignored.host, SeenReset::of_ignored(ignored, &mut self.texts)),
+            Record::Forwarded(_) | Record::Lost(_) | Record::Summary(_) => return Ok(()),
+        };
+        if self.resets >= RESETS_MAX {
+            return Err(JoinError::TooManyResets);
+        }
+        self.resets += 1;
+        let place = if is_captured {
+            self.capture()?
+        } else {
+            match self.of_header.filter(|place| self.is_named(*place, host)) {
+                Some(place) => place,
+                None => self.host(Identity::Named(Arc::clone(host)), host)?,
+            }
+        };
+        if let Some(host) = self.hosts.get_mut(place) {
+            if matches!(record, Record::Reset(_)) && self.of_header == Some(place) {
+                host.cover.record(reset.count);
+            }
+            host.resets.push(reset);
+        }
+        Ok(())
+    }
+
+    /// Takes what passed the place of a capture. Fails where there are too many hosts.
+    pub fn path(&mut self, path: &CapturedPath) -> Result<(), JoinError> {
+        let place = self.capture()?;
+        if let Some(host) = self.hosts.get_mut(place) {
+            host.wire = Some(WireCover::new(path));
+        }
+        Ok(())
+    }
+
+    /// Joins what was taken. Fails where it is of one host.
+    pub fn finish(self) -> Result<Joined, JoinError> {
+        let mut hosts = merged(self.hosts);
+        hosts.iter_mut().for_each(GatheredHost::finish);
+        match hosts.as_slice() {
+            [] => return Err(JoinError::NoHost),
+            [host] => return Err(JoinError::OneHost(host.name.to_string())),
+            _ => {}
+        }
+        tell_apart(&mut hosts);
+        Ok(Joined::of(hosts))
+    }
+
+    fn is_named(&self, place: usize, name: &Arc<str>) -> bool {
+        let identity = self.hosts.get(place).map(|host| &host.identity);
+        matches!(identity, Some(Identity::Recorded { host, .. }) if host == name)
+    }
+
+    /// The host that the capture stands for.
+    fn capture(&mut self) -> Result<usize, JoinError> {
+        self.is_capture = true;
+        let name = self.name.rsplit('/').next().unwrap_or(&self.name).to_owned();
+        self.host(Identity::Captured(self.input), &name)
+    }
+
+    /// The host of an identity, which may be a new one.
+    fn host(&mut self, identity: Identity, name: &str) -> Result<usize, JoinError> {
+        let place = match self.by_identity.get(&identity) {
+            Some(place) => *place,
+            None if self.hosts.len() >= HOSTS_MAX => return Err(JoinError::TooManyHosts),
+            None => {
+                self.hosts.push(GatheredHost::new(identity.clone(), name, self.hosts.len()));
+                self.by_identity.insert(identity, self.hosts.len() - 1);
+                self.hosts.len() - 1
+            }
+        };
+        if let Some(host) = self.hosts.get_mut(place)
+            && host.inputs.last() != Some(&self.name)
+        {
+            host.inputs.push(self.name.clone());
+        }
+        Ok(place)
+    }
+}
+
+/// Merges what is of one host: a recording of all its namespaces has those of one, and records without headers are of the host
+/// with their name, where there is one such.
+fn merged(all: Vec<GatheredHost>) -> Vec<GatheredHost> {
+    let mut hosts: Vec<GatheredHost> = Vec::new();
+    let (mut recorded, named): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|host| !matches!(host.identity, Identity::Named(_)));
+    recorded.sort_by_key(|host| matches!(host.identity, Identity::Recorded { netns: Some(_), .. }));
+    for host in recorded {
+        let is_whole = |other: &&mut GatheredHost| match (&other.identity, &host.identity) {
+            (
+                Identity::Recorded { machine, host, netns: None },
+                Identity::Recorded { machine: other_machine, host: other_host, .. },
+            ) => machine == other_machine && host == other_host,
+            _ => false,
+        };
+        match hosts.iter_mut().find(is_whole) {
+            Some(whole) => whole.absorb(host),
+            None => hosts.push(host),
+        }
+    }
+    for host in named {
+        let is_of = |other: &&mut GatheredHost| match (&other.identity, &host.identity) {
+            (Identity::Recorded { host, .. }, Identity::Named(name)) => host == name,
+            _ => false,
+        };
+        let mut owners: Vec<&mut GatheredHost> = hosts.iter_mut().filter(is_of).collect();
+        match owners.as_mut_slice() {
+            [owner] => owner.absorb(host),
+            _ => hosts.push(host),
+        }
+    }
+    hosts.sort_by_key(|host| host.order);
+    hosts
+}
+
+/// Gives hosts of one name different ones: that of their input, or a number.
+fn tell_apart(hosts: &mut [GatheredHost]) {
+    let input = |host: &GatheredHost| {
+        let input = host.inputs.first().map(|input| input.trim_end_matches('/').rsplit('/').next().unwrap_or(input));
+        truncate(input.unwrap_or_default(), NAME).into_owned()
+    };
+    let names: Vec<(Arc<str>, String)> = hosts.iter().map(|host| (Arc::clone(&host.name), input(host))).collect();
+    for ((number, host), (name, input)) in (1_u64..).zip(hosts).zip(&names) {
+        if names.iter().filter(|(other, _)| other == name).count() > 1 {
+            let is_twice = names.iter().filter(|other| (&other.0, &other.1) == (name, input)).count() > 1;
+            host.name =
+                if is_twice { format!("{name} ({input}, {number})") } else { format!("{name} ({input})") }.into();
+        }
+    }
+}
