@@ -8,12 +8,13 @@ _rsttrace_words() {
         replay) printf '%s\n' --local --ignored --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --output --sink --sink-queue --time --color --fold --quiet --numeric --summary --group-by --report --no-summary --rediagnose --timeouts --hints --help ;;
         report) printf '%s\n' --local --ignored --output --format --compare --time --quiet --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --rediagnose --timeouts --hints --help ;;
         top) printf '%s\n' --local --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --report --sink --metrics --metrics-config --time --color --numeric --quiet --duration --count --transport --buffer-size --user --timeouts --hints --names --ready-fd --help ;;
+        join) printf '%s\n' --local --ignored --output --time --verdict --port --since --until --help ;;
         export) printf '%s\n' --local --ignored --format --anonymize --since --until --sent --received --pid --comm --peer --not-peer --host --not-host --peer-port --local-port --port --not-port --ipv4 --ipv6 --netns --cgroup --unit --container --pod --cause --fault --no-benign --help ;;
         check-config) printf '%s\n' --help ;;
     esac
 }
 
-_rsttrace_commands() { printf '%s\n' doctor explain record replay report top export check-config; }
+_rsttrace_commands() { printf '%s\n' doctor explain record replay report top join export check-config; }
 
 _rsttrace_cause() { printf '%s\n' aborted accept-overflow after-close aftermath bad-segment cleared-old-connection client-cancelled client-ended client-gave-up closed-with-unread-data connection-refused conntrack-invalid data-after-close firewall-reject gave-up-waiting given-up-earlier health-probe idle-reset idle-timeout-path injected keepalive-answer keepalive-race keepalive-timeout leaked-socket linger-zero linger2-expired listen-overflow listener-closed mptcp-subflow no-connection out-of-memory path-lost-state peer-aborted peer-closed-unread peer-lost-state peer-restarted peer-stopped-reading policy port-closed port-scan process-died process-ended process-exited refused-by-firewall relayed reused-closed-connection socket-destroyed stopped-reading time-wait tls-goodbye turned-away unknown user-timeout; }
 
@@ -218,6 +219,14 @@ _rsttrace_values() {
         'top --hints') _rsttrace_files "$value" ;;
         'top --names') _rsttrace_files "$value" ;;
         'top --ready-fd') : ;;
+        'join '[0-9]*) _rsttrace_files "$value" ;;
+        'join --local') : ;;
+        'join --output'|'join -o') _rsttrace_one _rsttrace_join_output ;;
+        'join --time') _rsttrace_one _rsttrace_zone ;;
+        'join --verdict') _rsttrace_list _rsttrace_verdict ;;
+        'join --port') _rsttrace_list _rsttrace_services ;;
+        'join --since') : ;;
+        'join --until') : ;;
         'export '[0-9]*) _rsttrace_files "$value" ;;
         'export --local') : ;;
         'export --format') _rsttrace_one _rsttrace_format ;;
@@ -413,6 +422,13 @@ _rsttrace_takes_value() {
         'top --hints'|\
         'top --names'|\
         'top --ready-fd'|\
+        'join --local'|\
+        'join --output'|'join -o'|\
+        'join --time'|\
+        'join --verdict'|\
+        'join --port'|\
+        'join --since'|\
+        'join --until'|\
         'export --local'|\
         'export --format'|\
         'export --since'|\

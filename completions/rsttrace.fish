@@ -1,4 +1,4 @@
-set -g __rsttrace_commands doctor explain record replay report top export check-config
+set -g __rsttrace_commands doctor explain record replay report top join export check-config
 
 complete -c rsttrace -f
 complete -c rsttrace -n __rsttrace_is_first -a doctor -d 'Check what can be traced on this host and how to fix what cannot'
@@ -7,6 +7,7 @@ complete -c rsttrace -n __rsttrace_is_first -a record -d 'Record resets in files
 complete -c rsttrace -n __rsttrace_is_first -a replay -d 'Print what was recorded, or what a packet capture shows, as a live run prints it; needs no privileges'
 complete -c rsttrace -n __rsttrace_is_first -a report -d 'Write a page with verdict, plots and incidents of what was recorded'
 complete -c rsttrace -n __rsttrace_is_first -a top -d 'Show causes, peers, processes and incidents on the terminal, live or of what was recorded'
+complete -c rsttrace -n __rsttrace_is_first -a join -d 'Tell who really sent a reset, by the recordings or captures of both ends'
 complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses'
 complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file for --config'
 complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
@@ -225,6 +226,15 @@ complete -c rsttrace -n '__rsttrace_is top' -l timeouts -d 'Read additional idle
 complete -c rsttrace -n '__rsttrace_is top' -l hints -d 'Read additional hints for programs of your own from a TOML file, tried before the built-in ones' -r -F
 complete -c rsttrace -n '__rsttrace_is top' -l names -d 'Read names of peers from a TOML file (`"ADDRESS or CIDR" = "name"`); the most specific one wins' -r -F
 complete -c rsttrace -n '__rsttrace_is top' -l ready-fd -d 'Write a newline to this file descriptor once every probe is attached' -x
+complete -c rsttrace -n '__rsttrace_is join' -r -F
+complete -c rsttrace -n '__rsttrace_is join' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
+complete -c rsttrace -n '__rsttrace_is join' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'
+complete -c rsttrace -n '__rsttrace_is join' -s o -l output -d 'Set the output format on standard output' -x -a '(__rsttrace_join_output)'
+complete -c rsttrace -n '__rsttrace_is join' -l time -d 'Set the time zone of text (JSON is always UTC)' -x -a '(__rsttrace_zone)'
+complete -c rsttrace -n '__rsttrace_is join' -l verdict -d 'Show only pairs with these verdicts' -x -a '(__fish_complete_list , __rsttrace_verdict)'
+complete -c rsttrace -n '__rsttrace_is join' -l port -d 'Show only pairs with these ports, ranges or names of services at either end' -x -a '(__fish_complete_list , __rsttrace_services)'
+complete -c rsttrace -n '__rsttrace_is join' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
+complete -c rsttrace -n '__rsttrace_is join' -l until -d 'Show only what was before this time, in the forms of --since' -x
 complete -c rsttrace -n '__rsttrace_is export' -r -F
 complete -c rsttrace -n '__rsttrace_is export' -l local -d 'Tell the resets of a capture as the host with these addresses sees them [default: the one that sent the packets, or that most of the connections share]' -x
 complete -c rsttrace -n '__rsttrace_is export' -l ignored -d 'Show also resets of captures that ended no connection: too late, or with numbers that no system takes'
