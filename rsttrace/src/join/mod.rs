@@ -36,7 +36,7 @@ use crate::{
     util::sanitize::truncate,
 };
 
-/// Most resets of all inputs. Each takes some 250 bytes.
+/// Most resets of all inputs. Each takes some 360 bytes while they are joined.
 pub const RESETS_MAX: usize = 4_000_000;
 /// Most characters of the name of an input beside that of its host.
 const NAME: usize = 64;

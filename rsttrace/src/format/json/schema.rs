@@ -25,7 +25,7 @@ enum RecordingLine {
 #[schemars(tag = "type", rename_all = "lowercase")]
 enum JoinLine {
     /// One reset, with what the recordings of its two ends tell of it (`rsttrace join`).
-    Pair(Pair),
+    Pair(Box<Pair>),
     /// What was joined: the last line of `rsttrace join`.
     Join(JoinSummary),
 }

@@ -80,7 +80,8 @@ fn with_verdict<'a>(pairs: &'a [Value], verdict: &str) -> Vec<&'a Value> {
 
 /// Writes lines as a file of their own.
 fn write(path: &Path, lines: &[Value]) {
-    fs::write(path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    fs::write(path, lines.join("\n")).unwrap();
 }
 
 /// Lines of a recording whose clock is ahead.
