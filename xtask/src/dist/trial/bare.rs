@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::Read as _,
     net::TcpStream,
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
@@ -26,6 +26,8 @@ const PORT: &str = "6514";
 const USER: &str = "65534:65534";
 /// Authorities, where Debian, Alpine and others have them, and where RHEL has them.
 const AUTHORITIES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+/// Cause of the record that the collector waits for.
+const CAUSE: &str = "port-closed";
 /// Longest wait for a record at the collector, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -63,12 +65,13 @@ fn alone(root: &Root) -> Result<()> {
     for authorities in AUTHORITIES {
         root.write(authorities, &collector.authority)?;
         let trace = Trace::start(root, &["--user", USER, "--sink", &sink(HOST)])?;
-        ensure!(trace.user()? == USER, "the program runs as {}", trace.user()?);
         make_reset();
         let received = collector.next_record().with_context(|| format!("with the authorities in {authorities}"));
+        // The collector has the record after the switch, which follows the attachment of the probes.
+        let user = trace.user()?;
         let said = trace.end()?;
-        let record = received.with_context(|| format!("the program says: {said}"))?;
-        ensure!(record.contains("port-closed"), "the collector has received: {record}");
+        ensure!(user == USER, "the program runs as {user} and says: {said}");
+        received.with_context(|| format!("the program says: {said}"))?;
         fs::remove_file(root.path(authorities)).context("cannot remove the authorities")?;
     }
     Ok(())
@@ -83,23 +86,27 @@ fn make_reset() {
     drop(TcpStream::connect("127.0.0.1:9"));
 }
 
-/// The program, started in the root and ready.
-struct Trace(Child);
+/// The program, started in the root.
+struct Trace {
+    child: Child,
+    /// Whether it traces; otherwise it is about to end.
+    is_ready: bool,
+}
 
 impl Trace {
-    /// Starts the program and waits until it traces, or has ended.
+    /// Starts the program and waits until it traces, or has given up.
     fn start(root: &Root, arguments: &[&str]) -> Result<Self> {
         let mut command = root.command("/rsttrace");
         command.args(["--output", "none", "--duration", "20s", "--ready-fd", "1"]).args(arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let mut ready = [0];
-        let _ended = child.stdout.as_mut().context("no output")?.read(&mut ready)?;
-        Ok(Self(child))
+        let is_ready = child.stdout.as_mut().context("no output")?.read(&mut [0])? == 1;
+        Ok(Self { child, is_ready })
     }
 
     /// Effective user and group, as `UID:GID`.
     fn user(&self) -> Result<String> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).context("the program has ended")?;
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("the program has ended")?;
         let second = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key));
             line.and_then(|line| line.split_whitespace().nth(1)).unwrap_or_default().to_owned()
@@ -107,13 +114,14 @@ impl Trace {
         Ok(format!("{}:{}", second("Uid:"), second("Gid:")))
     }
 
-    /// Makes a reset, so that sinks have something to deliver, ends the program and returns what it has said.
+    /// Ends the program and returns what it has said.
     fn end(mut self) -> Result<String> {
-        make_reset();
-        process::output(Command::new("kill").args(["-INT", &self.0.id().to_string()])).unwrap_or_default();
+        if self.is_ready {
+            process::output(Command::new("kill").args(["-INT", &self.child.id().to_string()]))?;
+        }
         let mut said = String::new();
-        self.0.stderr.take().context("no messages")?.read_to_string(&mut said)?;
-        self.0.wait().context("cannot wait for the program")?;
+        self.child.stderr.take().context("no messages")?.read_to_string(&mut said)?;
+        self.child.wait().context("cannot wait for the program")?;
         Ok(said)
     }
 }
@@ -123,7 +131,7 @@ struct Collector {
     server: Child,
     /// Certificate of the authority that has signed the server's.
     authority: String,
-    lines: mpsc::Receiver<String>,
+    received: mpsc::Receiver<String>,
 }
 
 impl Collector {
@@ -137,21 +145,23 @@ impl Collector {
         openssl(&format!("{new} {name} -CA {authority} -CAkey {authority}.key -keyout {key} -out {certificate}"))?;
         let mut server = Command::new("openssl");
         server.args(["s_server", "-quiet", "-accept", PORT, "-key", &key, "-cert", &certificate]);
-        let mut server = server.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let lines = lines(server.stdout.take().context("no output")?);
+        // It ends a connection at the end of its standard input, which is open as long as the child is not dropped.
+        let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let received = parts(server.stdout.take().context("no output")?);
         let authority = fs::read_to_string(&authority).context("openssl has written no certificate")?;
-        Ok(Self { server, authority, lines })
+        Ok(Self { server, authority, received })
     }
 
-    /// The next line with a record.
+    /// What has been received up to a record of a closed port.
     fn next_record(&self) -> Result<String> {
-        loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains("port-closed") => return Ok(line),
-                Ok(_) => {}
-                Err(_) => bail!("the collector has received no record within {} s", PATIENCE.as_secs()),
+        let mut received = String::new();
+        while !received.contains(CAUSE) {
+            match self.received.recv_timeout(PATIENCE) {
+                Ok(part) => received.push_str(&part),
+                Err(_) => bail!("the collector has received no record within {} s: {received}", PATIENCE.as_secs()),
             }
         }
+        Ok(received)
     }
 }
 
@@ -163,12 +173,15 @@ impl Drop for Collector {
     }
 }
 
-/// Lines of a pipe, read by a thread of their own, so that the caller can wait for them with a deadline.
-fn lines(pipe: ChildStdout) -> mpsc::Receiver<String> {
+/// Content of a pipe, read by a thread of its own, so that the caller can wait for it with a deadline. Records of syslog over
+/// TLS have no ends of lines.
+fn parts(mut pipe: ChildStdout) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+            let part = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+            if sender.send(part).is_err() {
                 break;
             }
         }

@@ -1,4 +1,4 @@
-//! Integration tests of one family with the static program, which sees the root of the trial and no other file.
+//! Integration tests of one family with the static program, which sees the root of the trial and the tests' temporary files.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
@@ -23,7 +23,10 @@ pub(super) fn run(root: &Root) -> Result<()> {
     let program = root.0.with_extension("program");
     workspace::write(&program, format!("#!/bin/sh\nexec chroot {} /rsttrace \"$@\"\n", root.0.display()).as_bytes())?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).context("cannot change the program")?;
-    bare::in_namespaces(root, move |_root| {
+    bare::in_namespaces(root, move |root| {
+        // Configurations and files of records, which the tests write for the program and read.
+        fs::create_dir(root.path("/tmp")).context("cannot make /tmp")?;
+        process::output(Command::new("mount").args(["--bind", "/tmp"]).arg(root.path("/tmp")))?;
         let mut command = Command::new(&runner.path);
         command.arg(FAMILY).current_dir(&runner.package_dir);
         process::run(command.env("CARGO_MANIFEST_DIR", &runner.package_dir).env("RSTTRACE_BIN", &program))
