@@ -90,7 +90,7 @@ class Debian:
         """The file of deploy/ with the paths of the laboratory."""
         with open(f"{DEBIAN}/rsyslog.conf") as file:
             text = file.read()
-        text = text.replace("/etc/rsttrace/", f"{self.directory}/").replace("dbname=rsttrace", f"host={self.directory} user=postgres dbname=rsttrace")
+        text = text.replace("/etc/rsttrace/", f"{self.directory}/").replace("/run/postgresql", self.directory).replace('uid="rsyslog"', 'uid="postgres"')
         path = f"{self.directory}/rsyslog.conf"
         with open(path, "w") as file:
             file.write(f'global(workDirectory="{self.directory}")\n{text}')

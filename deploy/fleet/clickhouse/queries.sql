@@ -87,12 +87,14 @@ LIMIT 50;
 
 -- name: lines
 -- The lines themselves, of one host or of a cause, for the tools: … FORMAT LineAsString" | rsttrace report -
--- With the headers and marks of the host the report knows its gaps and losses.
+-- With the headers, marks and losses of the host the report knows what it lacks.
 SELECT raw FROM
 (
     SELECT time, raw FROM rsttrace.resets WHERE host = {host:String} AND time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
     UNION ALL
     SELECT time, raw FROM rsttrace.marks WHERE host = {host:String} AND time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
+    UNION ALL
+    SELECT time, raw FROM rsttrace.others WHERE type IN ('ignored', 'forwarded', 'lost') AND host = {host:String} AND time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
 )
 ORDER BY time
 FORMAT LineAsString;

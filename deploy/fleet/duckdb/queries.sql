@@ -36,7 +36,7 @@ WHERE type = 'reset';
 SELECT host, service, cause, fault, sum(count)::BIGINT AS resets, count(DISTINCT peer) AS peers, count(*) FILTER (lost_bytes > 0) AS with_lost_bytes, max(time) AS last
 FROM resets
 WHERE NOT benign
-GROUP BY ALL
+GROUP BY host, service, cause, fault
 ORDER BY fault = 'local' DESC, resets DESC
 LIMIT 50;
 
@@ -58,7 +58,7 @@ LIMIT 50;
 SELECT exp(round(ln(silence_ms) / ln(1.02)) * ln(1.02)) AS about_ms, count(DISTINCT host) AS hosts, sum(count)::BIGINT AS resets, count(DISTINCT peer) AS peers
 FROM resets
 WHERE direction = 'received' AND silence_ms >= 1000 AND NOT benign
-GROUP BY about_ms
+GROUP BY 1
 HAVING sum(count) >= 3
 ORDER BY hosts DESC, resets DESC
 LIMIT 50;
