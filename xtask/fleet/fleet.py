@@ -5,9 +5,11 @@
 Hosts in namespaces → sinks → collectors → engines → queries, each compared with what rsttrace itself tells of the files; then
 simulated hosts. Prints what was measured and what could not be run, and writes both to SCRATCH/results.json.
 """
-import argparse, collections, csv, glob, io, json, os, shutil, subprocess, sys, time
+import argparse, collections, csv, glob, io, json, os, shutil, signal, subprocess, sys, time
 
-import collector, lab
+import collector, lab, scale, storage
+import zstandard
+
 from clickhouse import Engine, queries
 
 SPAN = {"from": "2000-01-01 00:00:00", "to": "2100-01-01 00:00:00", "deployed": "2000-01-01 00:00:00"}
@@ -48,9 +50,10 @@ def rsttrace(program, *arguments, stdin=None):
 
 def records(directory):
     """The lines of all recordings below a directory, with the host."""
-    for path in sorted(glob.glob(f"{directory}/host=*/**/*.jsonl", recursive=True)):
+    for path in sorted(glob.glob(f"{directory}/host=*/*.jsonl*")):
         host = path.split("host=")[1].split("/")[0]
-        with open(path) as file:
+        opened = zstandard.open(path, "rt") if path.endswith(".zst") else open(path)
+        with opened as file:
             for line in file:
                 yield host, json.loads(line)
 
@@ -72,6 +75,10 @@ def play(results, program, scratch):
         settled = time.time()
         # Each recorder has two marks after the last reset that it has, so that its time is covered.
         wait_for_marks(directory, 2, after=lambda: last_reset(directory, settled))
+        for child in running:
+            # Closes the segment, which is compressed then, and begins another, which has the last mark.
+            child.send_signal(signal.SIGHUP)
+        collector.wait("compressed segments", lambda: len(glob.glob(f"{directory}/host=*/*.zst")) == len(running))
         for child in running:
             hosts.end(child)
         counts = collections.Counter(host for host, record in records(directory) if record["type"] == "reset")
@@ -148,8 +155,8 @@ def directory_of(directory):
     """One input of all recordings: a file of their lines."""
     path = f"{directory}/../all.jsonl"
     with open(path, "wb") as out:
-        for part in sorted(glob.glob(f"{directory}/host=*/*.jsonl")):
-            with open(part, "rb") as file:
+        for part in sorted(glob.glob(f"{directory}/host=*/*.jsonl*")):
+            with zstandard.open(part, "rb") if part.endswith(".zst") else open(part, "rb") as file:
                 shutil.copyfileobj(file, out)
     return path
 
@@ -189,6 +196,61 @@ def in_otel(results, directory, scratch):
     engine.close()
 
 
+def on_storage(results, directory, scratch):
+    """Uploads the closed segments, and reads them by DuckDB and ClickHouse's engine."""
+    step("object storage (weed) with DuckDB")
+    if not shutil.which("rclone"):
+        results.lacks("object storage", "rclone (cargo xtask setup --fleet)")
+        return
+    store = storage.Store(scratch)
+    try:
+        for name in lab.RECORDED:
+            # The second time there is nothing to do.
+            store.upload(name, f"{directory}/host={name}")
+            store.upload(name, f"{directory}/host={name}")
+        results.equal("objects", len(store.files()), len(lab.RECORDED))
+        database = storage.connect(f"s3://{storage.BUCKET}/rsttrace", store.secret())
+        results.figure("DuckDB version", database.execute("SELECT version()").fetchone()[0])
+        rows = database.execute("SELECT host, cause, sum(count)::BIGINT FROM resets GROUP BY ALL").fetchall()
+        compare_causes(results, "DuckDB over S3", directory, rows)
+        for name, sql in storage.queries().items():
+            found = database.execute(sql).fetchall()
+            if name == "pairs":
+                results.figure("DuckDB: pairs of which both ends have a record", sum(row[-1] for row in found))
+        engine = Engine(f"{scratch}/clickhouse-s3")
+        engine.script("schema.sql")
+        engine.run(f"INSERT INTO rsttrace.lines (raw, host) SELECT line, extract(_path, 'host=([^/]+)/') FROM {store.clickhouse()}")
+        compare_causes(results, "ClickHouse over S3", directory, engine.rows("SELECT host, cause, sum(count) FROM rsttrace.resets GROUP BY 1, 2"))
+        engine.close()
+    finally:
+        store.end()
+
+
+def compare_cluster(results, scratch, engine, joiner, span):
+    """Compares the join of one cluster of simulated hosts with that of rsttrace over the lines that the engine gives back."""
+    if not joiner:
+        results.lacks("comparison of simulated hosts with rsttrace join", "this rsttrace has no join")
+        return
+    inputs = []
+    for number in range(scale.simulate.CLUSTER):
+        host = scale.simulate.host_name(number)
+        inputs.append(f"{scratch}/{host}.jsonl")
+        with open(inputs[-1], "wb") as file:
+            file.write(engine.run(queries()["lines"], host=host, **span).bytes())
+    lines = rsttrace(joiner, "join", "--output", "json", *inputs).decode().splitlines()
+    told = collections.Counter(pair["verdict"] for pair in map(json.loads, lines) if pair["type"] == "pair")
+    mine = engine.rows("SELECT verdict, count() FROM rsttrace.pairs WHERE sent_host LIKE '___-000-__' OR received_host LIKE '___-000-__' GROUP BY 1")
+    results.equal("20 simulated hosts, fleet join as rsttrace join: pairs by verdict", {name: int(count) for name, count in sorted(mine)}, dict(sorted(told.items())))
+
+
+def example(scratch):
+    """The lines of the report's example: real causes that the laboratory does not make."""
+    path = f"{scratch}/example.jsonl"
+    with zstandard.open(f"{lab.HERE}/../../docs/report-example.jsonl.zst", "rb") as file, open(path, "wb") as out:
+        shutil.copyfileobj(file, out)
+    return path
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("rsttrace")
@@ -197,6 +259,7 @@ def main():
     parser.add_argument("--join")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--step", choices=["hosts", "scale"])
+    parser.add_argument("--templates", help="recorded lines for --step scale")
     options = parser.parse_args()
     scratch, results = os.path.abspath(options.scratch), Results()
     shutil.rmtree(scratch, ignore_errors=True)
@@ -207,6 +270,11 @@ def main():
         directory = play(results, options.rsttrace, scratch)
         in_otel(results, directory, scratch)
         in_clickhouse(results, options.rsttrace, joiner, directory, scratch)
+        on_storage(results, directory, scratch)
+    if options.step != "hosts":
+        step(f"{options.rows} rows of {scale.simulate.HOSTS} simulated hosts")
+        recorded = options.templates or directory_of(directory)
+        scale.run(results, [recorded, example(scratch)], scratch, options.rows, joiner, lambda *of: compare_cluster(results, scratch, *of))
     with open(f"{scratch}/results.json", "w") as file:
         json.dump({"figures": results.figures, "failures": results.failures, "not_run": results.not_run}, file, indent=1, default=str)
     for failure in results.failures:

@@ -6,6 +6,7 @@ prime number, so that a count that is right by chance is unlikely.
 """
 import contextlib, os, signal, socket, struct, subprocess, sys, threading, time
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "10.77"
 # Name: number of its network, 10.77.N.2; the router has 10.77.N.1.
 HOSTS = {"web-1": 1, "web-2": 2, "db-1": 3, "db-2": 4, "col": 9}

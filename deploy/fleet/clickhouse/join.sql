@@ -110,15 +110,13 @@ CREATE OR REPLACE TABLE rsttrace.join_cover ENGINE = MergeTree ORDER BY (host, b
 WITH
     events AS
     (
-        SELECT host, time, 1 AS is_sign, type = 'recording' AND segment = 1 AS begins_run, hides, records_ignored,
-            resets, lost + undelivered AS missing, monotonic_ns, toUInt64(0) AS seen,
-            -- What limits no conclusion from a missing record: the list of judge.rs, by beginnings.
-            arrayExists(text -> NOT match(text, '^(a program that rsttrace is made to run|all of them are kept|an attacker who takes rsttrace over|containers and peers that are named|of connections of the others, translations|owners |the process that accepted|forged resets are recognised|the headers of received resets|events of different CPUs|a reset that interrupts another is counted as lost|those of processes|forwarded resets are not seen|the other side of translated connections|resets sent by firewall rules)'), degraded) AS is_limited
+        SELECT host, time, 1 AS is_sign, type = 'recording' AND segment = 1 AS begins_run,
+            resets, lost + undelivered AS missing, monotonic_ns, toUInt64(0) AS seen
         FROM rsttrace.marks
         WHERE time >= {from:DateTime64(9, 'UTC')} - INTERVAL 2 MINUTE AND time < {to:DateTime64(9, 'UTC')} + INTERVAL 2 MINUTE
             AND (type = 'mark' OR segment = 1)
         UNION ALL
-        SELECT host, time, 0, 0, 0, 0, 0, 0, 0, toUInt64(count), 0
+        SELECT host, time, 0, 0, 0, 0, 0, toUInt64(count)
         FROM rsttrace.resets
         WHERE time >= {from:DateTime64(9, 'UTC')} - INTERVAL 2 MINUTE AND time < {to:DateTime64(9, 'UTC')} + INTERVAL 2 MINUTE
     ),
@@ -130,7 +128,7 @@ WITH
     ),
     steps AS
     (
-        SELECT host, time, run, begins_run, hides, records_ignored, is_limited,
+        SELECT host, time, run,
             toInt64(resets) - toInt64(read) AS unread,
             min(unread) OVER (PARTITION BY host, run ORDER BY time ROWS BETWEEN CURRENT ROW AND 2 FOLLOWING) AS unread_after,
             min(unread) OVER (PARTITION BY host, run ORDER BY time ROWS BETWEEN 3 PRECEDING AND 1 PRECEDING) AS unread_before,
@@ -146,9 +144,17 @@ WITH
             sum(is_hole) OVER (PARTITION BY host ORDER BY time ROWS UNBOUNDED PRECEDING) AS island
         FROM steps
     ),
-    runs AS (SELECT host, run, max(hides) AS hides, max(records_ignored) AS records_ignored, max(is_limited) AS is_limited FROM steps GROUP BY host, run)
-SELECT i.host AS host, min(i.time) AS begins, max(i.time) AS ends, any(r.hides) AS hides, any(r.records_ignored) AS records_ignored, any(r.is_limited) AS is_limited
-FROM islands AS i INNER JOIN runs AS r ON r.host = i.host AND r.run = i.run
+    -- What a recorder leaves out, by all headers of the host: the run may have begun before the span.
+    contexts AS
+    (
+        SELECT host, max(hides) AS hides, min(records_ignored) AS records_ignored,
+            -- What limits no conclusion from a missing record, by beginnings, as `rsttrace join` has it.
+            max(arrayExists(text -> NOT match(text, '^(a program that rsttrace is made to run|all of them are kept|an attacker who takes rsttrace over|containers and peers that are named|of connections of the others, translations|owners |the process that accepted|forged resets are recognised|the headers of received resets|events of different CPUs|a reset that interrupts another is counted as lost|those of processes|forwarded resets are not seen|the other side of translated connections|resets sent by firewall rules)'), degraded)) AS is_limited
+        FROM rsttrace.marks WHERE type = 'recording' AND time < {to:DateTime64(9, 'UTC')} + INTERVAL 2 MINUTE
+        GROUP BY host
+    )
+SELECT i.host AS host, min(i.time) AS begins, max(i.time) AS ends, any(c.hides) AS hides, any(c.records_ignored) AS records_ignored, any(c.is_limited) AS is_limited
+FROM islands AS i INNER JOIN contexts AS c ON c.host = i.host
 GROUP BY i.host, i.island;
 
 -- 6. What no record of another host matches: which host is at the other end, and what of its time has to be covered. An address by
@@ -166,6 +172,8 @@ WITH
         )
         GROUP BY address
     ),
+    -- Hosts whose clock follows a time server by its own account: those are five seconds apart at most.
+    synchronized AS (SELECT host FROM rsttrace.marks WHERE type = 'recording' AND time < {to:DateTime64(9, 'UTC')} GROUP BY host HAVING min(ifNull(synchronized, false))),
     singles AS
     (
         SELECT *, if(translated_peer_port > 0, translated_peer, peer) AS peer_address
@@ -179,13 +187,13 @@ SELECT
     if(length(hosts) = 1, hosts[1], '') AS other,
     c.matches AS matches,
     n.time + toIntervalNanosecond(c.skew_ns) AS moment,
-    c.uncertainty_ns AS uncertainty_ns,
+    if(c.matches = 0, 5000000000, c.uncertainty_ns) AS uncertainty_ns,
     multiIf(n.is_sent AND n.count > 1, 'its record stands for several resets',
             n.join_number = 0, 'its numbers are not known',
             n.join_number IN (SELECT number FROM rsttrace.join_matches), 'a reset with equal numbers is matched: this is a further one',
             empty(hosts), 'no host of the fleet has the address of its peer',
             length(hosts) > 1, 'several hosts have the address of its peer',
-            matches = 0, 'no reset of both hosts is matched, so the difference of their clocks is not known', '') AS reason
+            matches = 0 AND (n.host NOT IN synchronized OR other NOT IN synchronized), 'no reset of both hosts is matched, so the difference of their clocks is not known', '') AS reason
 FROM singles AS n
 LEFT JOIN owners AS o ON o.address = n.peer_address
 LEFT JOIN behind AS b ON b.address = n.peer_address
