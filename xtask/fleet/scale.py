@@ -152,3 +152,6 @@ def sizes(results, engine, rows):
     stored, _ = engine.bytes_of("resets")
     raw, _ = engine.bytes_of("resets", "raw")
     results.figure(f"bytes a row in the engine at {rows} rows: all, raw alone", (round(int(stored) / rows, 1), round(int(raw) / rows, 1)))
+    kept, _ = engine.bytes_of("marks")
+    count = int(engine.value("SELECT count() FROM rsttrace.marks"))
+    results.figure("bytes a mark in the engine, where only time and totals differ", round(int(kept) / max(count, 1), 1))

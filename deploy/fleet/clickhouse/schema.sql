@@ -3,12 +3,14 @@
 -- no ingestion, and JSONExtract over raw reads the field.
 --
 --     clickhouse-client --multiquery < schema.sql
---     zstdcat *.jsonl.zst | clickhouse-client -q "INSERT INTO rsttrace.lines (raw) FORMAT LineAsString"
+--     zstdcat SEGMENT | clickhouse-client -q "INSERT INTO rsttrace.lines (raw) FORMAT LineAsString"
+--     INSERT INTO rsttrace.lines (raw, host) SELECT line, extract(_path, 'host=([^/]+)/')
+--         FROM s3('https://STORE/BUCKET/rsttrace/host=*/date=2026-11-30/*.jsonl.zst', 'LineAsString', 'line String');
 
 CREATE DATABASE IF NOT EXISTS rsttrace;
 
--- What comes in. Keeps nothing itself. host is needed for marks alone, which do not name it: a collector or the path of the file
--- does (load.sql).
+-- What comes in. Keeps nothing itself. host is needed for marks alone, which do not name it: a collector adds it, or it is taken from
+-- the path of the file.
 CREATE TABLE IF NOT EXISTS rsttrace.lines
 (
     raw String,
