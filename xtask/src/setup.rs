@@ -148,12 +148,9 @@ const DENY: &str = "cargo-deny 0.20.2";
 
 /// Command that installs everything, as root.
 const SETUP: &str = "cargo xtask setup";
-<<<<<<< HEAD
 const SETUP_DIST: &str = "cargo xtask setup --dist";
-=======
 /// Command that installs what `cargo xtask fleet` needs, as root.
 pub(crate) const SETUP_FLEET: &str = "cargo xtask setup --fleet";
->>>>>>> 24327cb (xtask: fleet, with real engines; docs: many hosts)
 
 /// Install, as root, what the kernel objects and the tests need
 #[derive(clap::Args)]
@@ -161,27 +158,22 @@ pub(crate) struct Args {
     /// Also install what `cargo xtask vm` needs
     #[arg(long)]
     vm: bool,
-<<<<<<< HEAD
     /// Also install what `cargo xtask dist` and `cargo xtask vm --arch aarch64` need (about 500 MB)
     #[arg(long)]
     dist: bool,
-=======
     /// Install what `cargo xtask fleet` needs, and nothing else: engines and collectors of 1.3 GB, below target/
-    #[arg(long, conflicts_with = "vm")]
+    #[arg(long, conflicts_with_all = ["vm", "dist"])]
     fleet: bool,
->>>>>>> 24327cb (xtask: fleet, with real engines; docs: many hosts)
 }
 
 /// Runs `cargo xtask setup`.
 pub(crate) fn main(args: &Args) -> Result<()> {
-<<<<<<< HEAD
+    if args.fleet {
+        return install_fleet();
+    }
     if args.dist {
         for_dist()?;
         for_arm_vm()?;
-=======
-    if args.fleet {
-        return install_fleet();
->>>>>>> 24327cb (xtask: fleet, with real engines; docs: many hosts)
     }
     let for_vm = if args.vm { VM_PACKAGES.as_slice() } else { &[] };
     let packages = missing(
