@@ -96,13 +96,13 @@ impl Vantage {
         let percent = towards_host_ns.saturating_mul(100) / whole_ns.max(1);
         let place = match (host_hops, peer_hops) {
             (0, _) if is_marked => "at this host",
-            (1.., 1..) => "between this host and its peers",
             (0, 1..) => "in this host's network",
             (1.., 0) => "in the network of its peers",
             (0, 0) if !is_timed => return String::new(),
             (0, 0) if percent <= NEAR_PERCENT => "at this host",
             (0, 0) if percent >= 100 - NEAR_PERCENT => "at its peers",
-            (0, 0) => "between this host and its peers",
+            // Routers on both sides, or time on both.
+            (1.., 1..) | (0, 0) => "between this host and its peers",
         };
         let routers =
             format!("its packets had passed {}, those of its peers {}", Routers(host_hops), Routers(peer_hops));

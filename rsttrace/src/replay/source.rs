@@ -241,7 +241,7 @@ impl Inputs {
         if path.as_os_str() != "-" && fs::metadata(path)?.is_dir() {
             match Directory::open(path, self.range)? {
                 Directory::Segments(files) => {
-                    self.all.push(Input { files: files.into(), ..Input::new(self.all.len()) })
+                    self.all.push(Input { files: files.into(), ..Input::new(self.all.len()) });
                 }
                 // A capture program may just have begun one of them.
                 Directory::Captures(files) => {
