@@ -15,7 +15,7 @@ use crate::{process, setup, workspace};
 const MANIFESTS: [&str; 2] = ["deploy/kubernetes/daemonset.yaml", "deploy/kubernetes/recorder.yaml"];
 const KUBERNETES: [&str; 2] = ["1.30", "1.37"];
 
-/// Play the fleet part with real engines, as root: hosts in namespaces, collectors, ClickHouse's engine, DuckDB, PostgreSQL, simulated hosts
+/// Play the fleet part with real engines, as root: hosts in namespaces, collectors, databases, simulated hosts
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Records of simulated hosts; beyond a million the engine makes copies. 0 leaves the simulation out

@@ -96,8 +96,8 @@ const FLEET_PACKAGES: [&str; 10] = [
     "rsyslog-pgsql",
     "zstd",
 ];
-/// Engines and collectors that Debian does not have: ClickHouse's engine (a wheel of 182 MB), DuckDB with S3, a collector, a store
-/// with S3, and schemas of Kubernetes.
+/// Engines and collectors that Debian does not have: two column stores (the wheel of the first has 182 MB) and the second's
+/// extension for S3, a collector, a store with S3, and schemas of Kubernetes.
 const FLEET_ENGINES: [&str; 7] = [
     "chdb-core==26.9.0",
     "duckdb==1.5.5",
