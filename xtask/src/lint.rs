@@ -1,12 +1,10 @@
 //! Formatting, wording, and clippy for both sides.
 
-use std::fs;
-
 use anyhow::{Context as _, Result};
 
 use crate::{
     ebpf::{self, toolchain::Toolchain},
-    generate, layers, process, stamp, wording,
+    fuzz, generate, layers, process, stamp, wording,
     workspace::{self, KERNEL_CRATE},
 };
 
@@ -69,9 +67,7 @@ fn dependencies() -> Result<()> {
     process::run(deny()?.arg("check").args(checks))?;
 
     eprintln!("the fuzz targets");
-    // Versions of shared dependencies are the workspace's: cargo keeps those in a lock file, and adds the missing ones.
-    let root = workspace::root()?;
-    fs::copy(root.join("Cargo.lock"), root.join("fuzz/Cargo.lock")).context("cannot copy Cargo.lock to fuzz")?;
+    fuzz::lock_versions()?;
     let mut fuzz = process::cargo()?;
     fuzz.args(["check", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
     fuzz.arg("--target-dir").arg(workspace::target_dir()?.join("fuzz"));

@@ -9,6 +9,7 @@ mod demo;
 mod dist;
 mod ebpf;
 mod fleet;
+mod fuzz;
 mod generate;
 mod layers;
 mod lint;
@@ -40,6 +41,7 @@ enum Command {
     Dist(dist::Args),
     Ebpf(ebpf::Args),
     Fleet(fleet::Args),
+    Fuzz(fuzz::Args),
     Run(run::Args),
     Setup(setup::Args),
     Test(test::Args),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Dist(args) => dist::main(&args),
         Command::Ebpf(args) => ebpf::main(&args),
         Command::Fleet(args) => fleet::main(&args),
+        Command::Fuzz(args) => fuzz::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Setup(args) => setup::main(&args),
         Command::Test(args) => test::main(&args),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::{ClientConfig, RootCertStore, client::Resumption, crypto::ring};
 
 use super::{
     ClientTlsFiles, RotatedFile,
@@ -101,7 +101,11 @@ fn config(
             let unfit = || {
                 format!("certificate {} and key {} cannot be used", certificate.path().display(), key.path().display())
             };
-            builder.with_client_auth_cert(certificate_chain(certificate)?, private_key(key)?).with_context(unfit)?
+            let chain = certificate_chain(certificate)?;
+            let mut config = builder.with_client_auth_cert(chain, private_key(key)?).with_context(unfit)?;
+            // Servers on OpenSSL that ask for certificates without naming their sessions (rsyslog) refuse resumed ones.
+            config.resumption = Resumption::disabled();
+            config
         }
         None => builder.with_no_client_auth(),
     };

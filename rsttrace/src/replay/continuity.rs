@@ -53,14 +53,17 @@ impl Continuity {
         self.further = 0;
     }
 
-    /// Takes the header of a segment.
+    /// Takes the header of a segment. Those of another host, as where files of several are read as one, follow none.
     pub fn header(&mut self, header: &Arc<RecordingHeader>) {
         let sign = Sign { time: header.time, monotonic_ns: header.clock.monotonic_ns, is_last: false };
-        if let Some(before) = self.header.take() {
+        let is_of_host =
+            |before: &Arc<RecordingHeader>| before.host == header.host && before.of.machine_id == header.of.machine_id;
+        if let Some(before) = self.header.take().filter(is_of_host) {
             let (is_same_run, is_same_boot) = (before.run == header.run, before.of.boot_id == header.of.boot_id);
             match self.sign {
                 Some(last) if is_same_run => self.compare(last, sign),
-                Some(last) => {
+                // Runs in another order than that of time leave no time between them.
+                Some(last) if last.time < sign.time => {
                     let apart = seconds_between(last.time, sign.time);
                     let how = match (is_same_boot, last.is_last) {
                         (false, _) => "the host was restarted",
@@ -70,7 +73,7 @@ impl Continuity {
                     self.gap(last.time, sign.time);
                     self.note(format!("{how}: nothing was recorded for {}, up to {}", human(apart), moment(sign.time)));
                 }
-                None => {}
+                _ => {}
             }
         }
         self.header = Some(Arc::clone(header));
@@ -193,6 +196,22 @@ mod tests {
         let mut continuity = Continuity::default();
         feed(&mut continuity);
         continuity.notes().collect()
+    }
+
+    #[test]
+    fn runs_of_another_host_or_in_another_order_leave_no_gap() {
+        let said = |second: &Arc<RecordingHeader>| {
+            notes(|it| {
+                it.header(&header(1_000, 1_000, "x"));
+                it.mark(&mark(1_010, 1_010, true));
+                it.header(second);
+            })
+        };
+        assert_eq!(said(&header(2_000, 2_000, "x")).len(), 1);
+        assert!(said(&header(100, 100, "x")).is_empty());
+        let mut other = RecordingHeader::clone(&header(2_000, 2_000, "y"));
+        other.host = "b".into();
+        assert!(said(&Arc::new(other)).is_empty());
     }
 
     #[test]
