@@ -1,6 +1,7 @@
 //! All tests: first those that need no root, then the integration tests as root, then these on other kernels.
 
 use std::{
+    env,
     ffi::OsString,
     io::{self, BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
@@ -9,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    arch::Arch,
     generate,
     process::{self, Executable},
     setup, vm,
@@ -26,20 +28,27 @@ pub(crate) struct Args {
     /// Skip the virtual machines with other kernels
     #[arg(long)]
     no_vm: bool,
+    /// Architecture; of another one than this machine's the unit tests run, in an emulator
+    #[arg(long, value_enum, value_name = "ARCH", default_value = env::consts::ARCH)]
+    arch: Arch,
     /// Arguments of the integration runner: `cargo xtask test -- filter`
     #[arg(last = true)]
-    args: Vec<OsString>,
+    filter: Vec<OsString>,
 }
 
 impl Args {
     /// All tests, without a filter.
-    pub(crate) const fn all(no_vm: bool) -> Self {
-        Self { no_vm, args: Vec::new() }
+    pub(crate) fn all(no_vm: bool) -> Self {
+        let [first, second] = Arch::ALL;
+        Self { no_vm, arch: if first.is_native() { first } else { second }, filter: Vec::new() }
     }
 }
 
 /// Runs `cargo xtask test`.
 pub(crate) fn main(args: &Args) -> Result<()> {
+    if !args.arch.is_native() {
+        return units_of(args.arch);
+    }
     setup::for_tests()?;
     let built = process::build(&mut tests(&["--no-run"])?)?;
     let (integration, unit): (Vec<_>, Vec<_>) =
@@ -54,16 +63,42 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     report.add("doc tests", &mut tests(&["--doc"])?)?;
     for test in integration {
-        report.add_scenarios(test, &args.args)?;
+        report.add_scenarios(test, &args.filter)?;
     }
     if let Err(error) = generate::check(&built) {
         eprintln!("{error:#}");
         report.failed.push("generated files".to_owned());
     }
     if !args.no_vm {
-        report.add_kernels(&args.args)?;
+        report.add_kernels(&args.filter)?;
     }
     report.finish()
+}
+
+/// Unit tests that need what the emulator does not pass on: seccomp, requests to namespaces, the program's own path. They run
+/// in a virtual machine: `cargo xtask vm --arch aarch64 --exec TESTS`.
+const NOT_EMULATED: [&str; 3] = ["sandbox::seccomp::", "filter::netns::", "process_cache::tests::finds_this_process"];
+
+/// Runs the unit tests of another architecture in an emulator of its processor, which passes system calls on to this kernel.
+fn units_of(arch: Arch) -> Result<()> {
+    setup::for_dist()?;
+    let mut command = process::cargo()?;
+    // The profile of the virtual machines, so that the dependencies are built once.
+    command.args([
+        "test",
+        "--locked",
+        "--profile",
+        "guest",
+        "--package",
+        "rsttrace",
+        "--package",
+        "rsttrace-common",
+        "--lib",
+    ]);
+    arch.configure(&mut command, &["-C", "target-feature=+crt-static"]);
+    let runner = format!("CARGO_TARGET_{}_RUNNER", arch.target().replace('-', "_").to_uppercase());
+    command.env(runner, format!("qemu-{}", arch.name())).arg("--");
+    process::run(command.args(NOT_EMULATED.iter().flat_map(|tests| ["--skip", tests])))
 }
 
 /// `cargo test` for everything but the kernel side, which builds what [`generate::check`] runs too.

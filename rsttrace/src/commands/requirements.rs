@@ -2,10 +2,29 @@
 
 use std::io::{self, Write};
 
-use crate::load::probes::{Condition, Flag, PROBES, Probe, Version};
+use crate::load::probes::{Attach, AttachOption, Condition, Flag, PROBES, Probe, Version};
 
-/// The kernels that the tests run on, oldest first.
-const KERNELS: [Version; 5] = [(5, 10), (6, 1), (6, 12), (6, 18), (7, 2)];
+/// Processor architecture, where kernels differ by it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Arch {
+    X86,
+    Arm,
+}
+
+/// The kernels that the tests run on, oldest first, and 64-bit ARM last.
+const KERNELS: [(Version, Arch); 7] = [
+    ((5, 10), Arch::X86),
+    ((6, 1), Arch::X86),
+    ((6, 12), Arch::X86),
+    ((6, 18), Arch::X86),
+    ((7, 2), Arch::X86),
+    ((6, 1), Arch::Arm),
+    ((6, 12), Arch::Arm),
+];
+
+/// First version that attaches trampolines to functions on 64-bit ARM (direct calls of ftrace). Before it, fentry and fexit
+/// programs load, and fail to attach with ENOTSUPP (524).
+const TRAMPOLINES_ON_ARM: Version = (6, 4);
 
 const HEAD: &str = "# Requirements
 
@@ -41,21 +60,22 @@ How a kernel of the distributions shows each item; a dash where it does not. The
 const TAIL: &str = "
 Before 6.10 the kernel gives no reasons for resets, in 6.10 and 6.11 only for those that answer a packet; the cause then follows from the state of the socket.
 
-The end-to-end tests run on Linux 6.18 natively, on a kernel that refuses fentry and has no kprobes, and in virtual machines (`cargo xtask vm`) on Debian's 5.10, 6.1, 6.12 and 7.2, all on x86-64 and with the same binary. Other architectures are untested; the objects are little-endian.
+The end-to-end tests run on Linux 6.18 natively, on a kernel that refuses fentry and has no kprobes, and in virtual machines (`cargo xtask vm`) on Debian's 5.10, 6.1, 6.12 and 7.2, all on x86-64 and with the same binary. On 64-bit ARM a part of them has run on Debian's 6.1, 6.12 and 6.12 with pages of 16 KiB (`cargo xtask vm --arch aarch64`); before 6.4 its kernels attach no trampolines, and fentry and fexit are replaced by kprobes. The objects are the same for both, little-endian; other architectures are untested.
 ";
 
 /// Writes the page. Fails where `out` fails.
 pub(crate) fn page(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{HEAD}")?;
     write!(out, "| what is seen |")?;
-    for (major, minor) in KERNELS {
-        write!(out, " {major}.{minor} |")?;
+    for ((major, minor), arch) in KERNELS {
+        let suffix = if arch == Arch::Arm { ", 64-bit ARM" } else { "" };
+        write!(out, " {major}.{minor}{suffix} |")?;
     }
     write!(out, "\n|---|{}\n", "---|".repeat(KERNELS.len()))?;
     for probe in PROBES {
         write!(out, "| {} |", probe.purpose)?;
-        for kernel in KERNELS {
-            write!(out, " {} |", cell(probe, kernel))?;
+        for (kernel, arch) in KERNELS {
+            write!(out, " {} |", cell(probe, kernel, arch))?;
         }
         writeln!(out)?;
     }
@@ -86,17 +106,22 @@ pub(crate) fn page(out: &mut impl Write) -> io::Result<()> {
     out.write_all(TAIL.as_bytes())
 }
 
-fn cell(probe: &Probe, kernel: Version) -> String {
+fn cell(probe: &Probe, kernel: Version, arch: Arch) -> String {
     if let Condition::IfNeeded(_, last) = probe.condition
         && kernel > last
     {
         return "(by the tracepoint)".to_owned();
     }
-    match probe.options.iter().find(|option| option.since <= kernel) {
+    match probe.options.iter().find(|option| is_accepted(option, kernel, arch)) {
         None => "–".to_owned(),
         Some(option) if option.degraded.is_some() => format!("{}, in part", option.attach.name()),
         Some(option) => option.attach.name().to_owned(),
     }
+}
+
+fn is_accepted(option: &AttachOption, kernel: Version, arch: Arch) -> bool {
+    let is_trampoline = matches!(option.attach, Attach::Fentry(_) | Attach::Fexit(_));
+    option.since <= kernel && (arch == Arch::X86 || !is_trampoline || kernel >= TRAMPOLINES_ON_ARM)
 }
 
 fn attached(probe: &Probe) -> String {

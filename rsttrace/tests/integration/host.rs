@@ -88,7 +88,10 @@ pub(crate) fn gives_reasons() -> bool {
 /// Whether programs can be attached to the entry and the exit of kernel functions.
 pub(crate) fn has_fentry() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| taken("fentry", hooks::try_fentry()))
+    // On 64-bit ARM, ftrace calls programs directly from 6.4 on. Before, a program loads and fails to attach (524).
+    let is_left_out = cfg!(target_arch = "aarch64") && version() < (6, 4);
+    let attach = || if is_left_out { hooks::try_fentry().is_ok() } else { taken("fentry", hooks::try_fentry()) };
+    *ANSWER.get_or_init(attach)
 }
 
 /// Whether kprobes can be attached to kernel functions.

@@ -10,36 +10,32 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{process, workspace};
+use crate::{arch::Arch, debian, process, workspace};
 
-/// Package that depends on the suite's current kernel.
-const PACKAGE: &str = "linux-image-cloud-amd64";
 /// Prefixes of the packages with a kernel or its modules; a version follows.
 const PARTS: [&str; 3] = ["linux-binary-", "linux-image-", "linux-modules-"];
-/// Keyring of the package `debian-archive-keyring`, which every Debian has.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// apt for one suite, independent of what this machine has installed.
+/// apt for one suite and architecture, independent of what this machine has installed.
 pub(super) struct Apt {
     directory: PathBuf,
+    arch: Arch,
 }
 
 impl Apt {
     /// Fetches the index of the suite; `directory` holds all files.
-    pub(super) fn new(directory: &Path, suite: &str) -> Result<Self> {
-        let apt = Self { directory: directory.to_path_buf() };
-        let source = format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n", mirror()?);
-        workspace::write(&apt.sources(), source.as_bytes())?;
+    pub(super) fn new(directory: &Path, suite: &str, arch: Arch) -> Result<Self> {
+        let apt = Self { directory: directory.to_path_buf(), arch };
+        workspace::write(&apt.sources(), format!("{}\n", debian::source(suite, arch)?).as_bytes())?;
         create(&apt.lists().join("partial"))?;
         process::output(apt.command("apt-get").args(["update", "--error-on=any"]))?;
         Ok(apt)
     }
 
-    /// Downloads the suite's current kernel and returns the directory in which its packages are unpacked.
-    pub(super) fn kernel(&self) -> Result<PathBuf> {
-        let packages = self.kernel_packages()?;
+    /// Downloads the kernel that a package depends on and returns the directory in which its packages are unpacked.
+    pub(super) fn kernel(&self, package: &str) -> Result<PathBuf> {
+        let packages = self.kernel_packages(package)?;
         if packages.is_empty() {
-            bail!("no kernel behind {PACKAGE}: the packages are called otherwise now");
+            bail!("no kernel behind {package}: the packages are called otherwise now");
         }
         eprintln!("downloading {}", packages.join(" "));
         let downloaded = self.directory.join("packages");
@@ -52,9 +48,9 @@ impl Apt {
         Ok(content)
     }
 
-    /// Packages of the suite's current kernel.
-    fn kernel_packages(&self) -> Result<Vec<String>> {
-        let depends = process::text(self.command("apt-cache").args(["depends", "--recurse", "--important", PACKAGE]))?;
+    /// Packages of the kernel that a package depends on.
+    fn kernel_packages(&self, package: &str) -> Result<Vec<String>> {
+        let depends = process::text(self.command("apt-cache").args(["depends", "--recurse", "--important", package]))?;
         let versioned = |name: &&str| {
             let rest = PARTS.iter().find_map(|part| name.strip_prefix(part));
             rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
@@ -75,6 +71,8 @@ impl Apt {
             ("Dir::Cache::PkgCache", Path::new("")),
             ("Dir::Cache::SrcPkgCache", Path::new("")),
             ("Acquire::Languages", Path::new("none")),
+            ("APT::Architecture", Path::new(self.arch.debian())),
+            ("APT::Architectures", Path::new(self.arch.debian())),
             // apt's own user has no access to another user's cache.
             ("APT::Sandbox::User", Path::new("root")),
         ] {
@@ -90,16 +88,6 @@ impl Apt {
     fn lists(&self) -> PathBuf {
         self.directory.join("lists")
     }
-}
-
-/// Address of the Debian mirror that this machine uses.
-fn mirror() -> Result<String> {
-    let mut targets = Command::new("apt-get");
-    targets.args(["indextargets", "--format", "$(REPO_URI)"]);
-    targets.args(["Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main"]);
-    let mirrors = process::text(&mut targets)?;
-    let first = mirrors.lines().next().context("apt knows of no Debian mirror here: run `apt-get update`")?;
-    Ok(first.to_owned())
 }
 
 fn create(directory: &Path) -> Result<()> {

@@ -36,7 +36,7 @@ pub(super) fn root(directory: &Path) -> Result<PathBuf> {
     }
     eprintln!("making the guests' root of {} packages", packages.len());
     let tree = directory.join("root");
-    start_anew(&tree)?;
+    workspace::start_anew(&tree)?;
     copy(&files(&packages)?, directory, &tree)?;
     make(&tree, &image)?;
     fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
@@ -58,14 +58,6 @@ pub(super) fn make(tree: &Path, image: &Path) -> Result<()> {
             .args([tree, image])
             .arg(format!("{kibibytes}k")),
     )
-}
-
-/// Creates an empty directory.
-pub(super) fn start_anew(directory: &Path) -> Result<()> {
-    if directory.exists() {
-        fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
-    }
-    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))
 }
 
 /// Packages that the tests use, those that every Debian has, and their dependencies.

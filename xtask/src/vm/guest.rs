@@ -9,17 +9,15 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::{disk, kernel::Image, modules};
+use super::{disk, foreign_root, kernel::Image, modules};
 use crate::{
+    arch::Arch,
     process,
     workspace::{self, INTEGRATION},
 };
 
-/// Target of the guest's programs. It is named explicitly, so that the flags do not reach build scripts, and a build
-/// for this machine is kept.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The tested program is built without the C library, like the released one.
-const FLAGS: &str = "-C target-feature=+crt-static";
+const FLAGS: [&str; 2] = ["-C", "target-feature=+crt-static"];
 /// Script that the kernel starts, which mounts the disks.
 const INIT: &str = include_str!("init.sh");
 /// Script that runs in the root file system, and runs the tests.
@@ -44,20 +42,23 @@ pub(super) struct Guest {
 
 impl Programs {
     /// Builds the programs in `directory`, statically linked.
-    pub(super) fn build(directory: &Path) -> Result<Self> {
+    pub(super) fn build(directory: &Path, arch: Arch) -> Result<Self> {
         let mut command = process::cargo()?;
-        command
-            .args(["test", "--locked", "--no-run", "--profile", "guest", "--target", TARGET])
-            .args(["--package", "rsttrace", "--test", INTEGRATION])
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env("RUSTFLAGS", FLAGS);
+        command.args(["test", "--locked", "--no-run", "--profile", "guest"]);
+        command.args(["--package", "rsttrace", "--test", INTEGRATION]);
+        arch.configure(&mut command, &FLAGS);
         let mut built = process::build(&mut command)?;
         let runner = built.iter().position(|built| built.is_test && built.name == INTEGRATION);
         let runner = runner.ok_or_else(|| anyhow!("cargo has built no test named {INTEGRATION}"))?;
         let integration = built.swap_remove(runner).path;
+        let rsttrace = process::rsttrace(&built)?;
+        if !arch.is_native() {
+            let (root, busybox) = foreign_root::make(directory, arch)?;
+            return Ok(Self { rsttrace, integration, busybox, root });
+        }
         let busybox = process::find("busybox", &["/bin".into(), "/usr/bin".into()])
             .context("busybox is missing: run `cargo xtask setup --vm` as root")?;
-        Ok(Self { rsttrace: process::rsttrace(&built)?, integration, busybox, root: disk::root(directory)? })
+        Ok(Self { rsttrace, integration, busybox, root: disk::root(directory)? })
     }
 }
 
@@ -71,7 +72,7 @@ pub(super) fn make(
 ) -> Result<Guest> {
     let initramfs = initramfs(directory, programs, &image)?;
     let tree = directory.join("programs");
-    disk::start_anew(&tree)?;
+    workspace::start_anew(&tree)?;
     let own = program.map(|program| ("program", program));
     for (name, from) in [("rsttrace", &*programs.rsttrace), ("tests", &*programs.integration)].into_iter().chain(own) {
         fs::copy(from, tree.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
@@ -90,7 +91,7 @@ pub(super) fn make(
 /// A file system in memory that is just enough to mount the disks.
 fn initramfs(directory: &Path, programs: &Programs, image: &Image) -> Result<PathBuf> {
     let tree = directory.join("initramfs");
-    disk::start_anew(&tree)?;
+    workspace::start_anew(&tree)?;
     let mut names: Vec<String> = ["busybox", "init", "modules", "dev", "new"].map(str::to_owned).into();
     let mut modules = Vec::new();
     for (number, module) in image.disk_modules()?.into_iter().enumerate() {

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{apt::Apt, modules};
-use crate::process;
+use crate::{arch::Arch, process, workspace};
 
 /// Kernel of the matrix.
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -27,18 +27,39 @@ pub(super) enum Kernel {
     /// Debian 13: reasons
     #[value(name = "6.12")]
     Trixie,
+    /// Debian 13, with pages of 16 KiB: aarch64 alone
+    #[value(name = "6.12-16k")]
+    LargePages,
     /// Debian unstable: whatever it has today
     #[value(name = "newest")]
     Sid,
 }
 
 impl Kernel {
+    /// Kernels that are tested on an architecture, unless others are named.
+    pub(super) const fn of(arch: Arch) -> &'static [Self] {
+        match arch {
+            Arch::X86_64 => &[Self::Bullseye, Self::Bookworm, Self::Trixie, Self::Sid],
+            Arch::Aarch64 => &[Self::Bookworm, Self::Trixie, Self::LargePages],
+        }
+    }
+
+    /// Package that depends on it.
+    fn package(self, arch: Arch) -> Result<String> {
+        match (self, arch) {
+            (Self::LargePages, Arch::Aarch64) => Ok("linux-image-arm64-16k".to_owned()),
+            (Self::LargePages, Arch::X86_64) => bail!("only aarch64 has pages of 16 KiB: add --arch aarch64"),
+            _ => Ok(format!("linux-image-cloud-{}", arch.debian())),
+        }
+    }
+
     /// Name on the command line and in the cache.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Bullseye => "5.10",
             Self::Bookworm => "6.1",
             Self::Trixie => "6.12",
+            Self::LargePages => "6.12-16k",
             Self::Sid => "newest",
         }
     }
@@ -47,19 +68,22 @@ impl Kernel {
         match self {
             Self::Bullseye => "bullseye",
             Self::Bookworm => "bookworm",
-            Self::Trixie => "trixie",
+            Self::Trixie | Self::LargePages => "trixie",
             Self::Sid => "sid",
         }
     }
 
     /// The kernel from the cache, downloaded if it is not there or is to be refreshed.
-    pub(super) fn image(self, refresh: bool) -> Result<Image> {
-        let kernels = cache_dir()?.join("kernels");
+    pub(super) fn image(self, arch: Arch, refresh: bool) -> Result<Image> {
+        let mut kernels = cache_dir()?.join("kernels");
+        if arch != Arch::X86_64 {
+            kernels.push(arch.name());
+        }
         let image = Image(kernels.join(self.name()));
         if refresh || !image.modules().exists() {
             let unfinished = kernels.join(format!("{}.new", self.name()));
-            start_anew(&unfinished)?;
-            self.download(&unfinished).with_context(|| format!("cannot get kernel {}", self.name()))?;
+            workspace::start_anew(&unfinished)?;
+            self.download(arch, &unfinished).with_context(|| format!("cannot get kernel {}", self.name()))?;
             // Renamed as a whole: an interrupted download is never taken for a kernel.
             remove(&image.0)?;
             fs::rename(&unfinished, &image.0).with_context(|| format!("cannot rename {}", unfinished.display()))?;
@@ -68,9 +92,9 @@ impl Kernel {
     }
 
     /// Puts the kernel and its modules into an empty directory.
-    fn download(self, directory: &Path) -> Result<()> {
+    fn download(self, arch: Arch, directory: &Path) -> Result<()> {
         let work = directory.join("work");
-        let content = Apt::new(&work, self.suite())?.kernel()?;
+        let content = Apt::new(&work, self.suite(), arch)?.kernel(&self.package(arch)?)?;
         let vmlinuz = find(&content, &|name| name == "vmlinuz" || name.starts_with("vmlinuz-"))?;
         let [vmlinuz] = vmlinuz.as_slice() else {
             bail!("{} kernels in {}, not one: their packages are arranged otherwise now", vmlinuz.len(), self.suite());
@@ -138,12 +162,6 @@ fn find(directory: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>>
         }
     }
     Ok(found)
-}
-
-/// Creates an empty directory.
-fn start_anew(directory: &Path) -> Result<()> {
-    remove(directory)?;
-    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))
 }
 
 fn remove(directory: &Path) -> Result<()> {

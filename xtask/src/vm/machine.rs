@@ -12,17 +12,45 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::guest::Guest;
+use crate::arch::Arch;
 
 /// Emulated in software: slower, but identical everywhere, also without KVM. All processors in one thread, because qemu
 /// 7.2 with two once executed an instruction that the kernel was patching at that moment, and the guest died of the
 /// breakpoint in it.
-const HARDWARE: [&str; 4] = ["-accel", "tcg,thread=single", "-cpu", "max"];
+const ACCELERATOR: [&str; 2] = ["-accel", "tcg,thread=single"];
 /// The serial line is the guest's console, with nothing else on it.
 const CONSOLE: [&str; 10] = ["-m", "2048", "-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none"];
-/// A kernel panic ends the machine. The kernel does not use `cmpxchg16b` (141), after which qemu 7.2 rarely takes
-/// garbage for the flags when an interrupt follows, and the guest dies of a double fault. The processor still shows it,
-/// because HAProxy requires it.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 quiet clearcpuid=141";
+/// For every architecture: a kernel panic ends the machine.
+const KERNEL_ARGUMENTS: &str = "panic=-1 quiet";
+
+/// Emulator of an architecture, its hardware, and additional arguments of the kernel.
+struct Hardware {
+    emulator: &'static str,
+    arguments: &'static [&'static str],
+    kernel_arguments: &'static str,
+}
+
+impl Hardware {
+    const fn of(arch: Arch) -> Self {
+        match arch {
+            // The kernel does not use `cmpxchg16b` (141), after which qemu 7.2 rarely takes garbage for the flags when an
+            // interrupt follows, and the guest dies of a double fault. The processor still shows it, because HAProxy requires
+            // it.
+            Arch::X86_64 => Self {
+                emulator: "qemu-system-x86_64",
+                arguments: &["-cpu", "max"],
+                kernel_arguments: "console=ttyS0 clearcpuid=141",
+            },
+            // The processor of Graviton 2: without authentication of pointers, which takes an emulator most of its time, and
+            // with pages of 16 KiB, which the Cortex-A57 does not have.
+            Arch::Aarch64 => Self {
+                emulator: "qemu-system-aarch64",
+                arguments: &["-machine", "virt", "-cpu", "neoverse-n1"],
+                kernel_arguments: "console=ttyAMA0",
+            },
+        }
+    }
+}
 
 /// Messages of the guest; each is empty until it has arrived.
 #[derive(Default)]
@@ -83,10 +111,12 @@ impl fmt::Display for Outcome {
 }
 
 /// Boots a machine, prints its console, each line after the machine's name, and reads the results of the tests from it.
-pub(super) fn boot(name: &str, guest: &Guest, cpus: u8, limit: Duration) -> Result<Outcome> {
-    let mut command = Command::new("qemu-system-x86_64");
-    command.args(HARDWARE).args(["-smp", &cpus.to_string()]).args(CONSOLE).arg("-no-reboot");
-    command.arg("-kernel").arg(&guest.kernel).arg("-initrd").arg(&guest.initramfs).args(["-append", KERNEL_ARGUMENTS]);
+pub(super) fn boot(name: &str, guest: &Guest, arch: Arch, cpus: u8, limit: Duration) -> Result<Outcome> {
+    let Hardware { emulator, arguments, kernel_arguments } = Hardware::of(arch);
+    let mut command = Command::new(emulator);
+    command.args(ACCELERATOR).args(arguments).args(["-smp", &cpus.to_string()]).args(CONSOLE).arg("-no-reboot");
+    command.arg("-kernel").arg(&guest.kernel).arg("-initrd").arg(&guest.initramfs);
+    command.args(["-append", &format!("{kernel_arguments} {KERNEL_ARGUMENTS}")]);
     for disk in &guest.disks {
         // Files that the guest writes are discarded.
         command.arg("-drive").arg(format!("file={},format=raw,if=virtio,snapshot=on", disk.display()));

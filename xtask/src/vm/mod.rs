@@ -2,6 +2,7 @@
 
 mod apt;
 mod disk;
+mod foreign_root;
 mod guest;
 mod kernel;
 mod machine;
@@ -16,19 +17,20 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use clap::ValueEnum as _;
 
 use self::{
     guest::{Guest, Programs},
     kernel::Kernel,
     machine::Outcome,
 };
-use crate::{setup, workspace};
+use crate::{arch::Arch, setup, workspace};
 
 /// Number of machines that run concurrently, each in its thread.
 const CONCURRENT_MACHINES: usize = 2;
 /// Scenarios about processors, which also run on a machine with two.
 const PROCESSOR_SCENARIOS: &str = "machine::";
+/// Arguments of the runner on another architecture, whose machines have no programs to test with.
+const CORE: [&str; 2] = ["--skip", "real_programs"];
 /// Default limit for one kernel in seconds, on a busy machine.
 const LIMIT: u64 = 3600;
 
@@ -38,6 +40,9 @@ pub(crate) struct Args {
     /// Kernels to test; all of them if none is named
     #[arg(value_enum, value_name = "KERNEL")]
     kernels: Vec<Kernel>,
+    /// Architecture of the machines; aarch64 runs all scenarios but those of other programs
+    #[arg(long, value_enum, value_name = "ARCH", default_value = "x86_64")]
+    arch: Arch,
     /// Download the kernels again: Debian updates them now and then
     #[arg(long)]
     refresh: bool,
@@ -77,7 +82,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 /// Runs every kernel, with these arguments for the runner; without any, also the scenarios about processors with two of
 /// them.
 pub(crate) fn run_all(tests: Vec<String>) -> Result<Vec<Run>> {
-    let args = Args { kernels: Vec::new(), refresh: false, limit: LIMIT, cpus: 1, exec: None, tests };
+    let args =
+        Args { kernels: Vec::new(), arch: Arch::X86_64, refresh: false, limit: LIMIT, cpus: 1, exec: None, tests };
     let mut runs = run_kernels(&args)?;
     if args.tests.is_empty() {
         runs.extend(run_kernels(&Args {
@@ -95,8 +101,12 @@ fn run_kernels(args: &Args) -> Result<Vec<Run>> {
         bail!("the virtual machines run programs built for x86_64: use such a machine");
     }
     setup::for_vm()?;
-    let programs = Programs::build(&workspace::target_dir()?.join("vm"))?;
-    let kernels = if args.kernels.is_empty() { Kernel::value_variants() } else { &args.kernels };
+    if !args.arch.is_native() {
+        setup::for_dist()?;
+        setup::for_arm_vm()?;
+    }
+    let programs = Programs::build(&directory(args.arch)?, args.arch)?;
+    let kernels = if args.kernels.is_empty() { Kernel::of(args.arch) } else { &args.kernels };
     // A kernel that is not available counts as a failure, and does not keep the others from being tested.
     let guests: Vec<_> = kernels.iter().map(|kernel| (kernel.name(), prepare(*kernel, args, &programs))).collect();
 
@@ -104,7 +114,7 @@ fn run_kernels(args: &Args) -> Result<Vec<Run>> {
     let waiting = Mutex::new(guests.into_iter());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let limit = Duration::from_secs(args.limit);
-    let boot = |name, guest: Result<Guest>| machine::boot(name, &guest?, args.cpus, limit);
+    let boot = |name, guest: Result<Guest>| machine::boot(name, &guest?, args.arch, args.cpus, limit);
     let runner =
         || std::iter::from_fn(&next).map(|(name, guest)| summarize(name, boot(name, guest))).collect::<Vec<_>>();
     thread::scope(|scope| {
@@ -120,8 +130,19 @@ fn run_kernels(args: &Args) -> Result<Vec<Run>> {
 
 /// Prepares everything that a kernel is started with.
 fn prepare(kernel: Kernel, args: &Args, programs: &Programs) -> Result<Guest> {
-    let directory = workspace::target_dir()?.join("vm").join(kernel.name());
-    guest::make(&directory, programs, kernel.image(args.refresh)?, args.exec.as_deref(), &args.tests)
+    let directory = directory(args.arch)?.join(kernel.name());
+    let tests = if args.tests.is_empty() && !args.arch.is_native() {
+        CORE.map(str::to_owned).to_vec()
+    } else {
+        args.tests.clone()
+    };
+    guest::make(&directory, programs, kernel.image(args.arch, args.refresh)?, args.exec.as_deref(), &tests)
+}
+
+/// Directory for the files of an architecture's machines.
+fn directory(arch: Arch) -> Result<PathBuf> {
+    let directory = workspace::target_dir()?.join("vm");
+    Ok(if arch.is_native() { directory } else { directory.join(arch.name()) })
 }
 
 fn summarize(kernel: &'static str, outcome: Result<Outcome>) -> Run {

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{process, workspace};
 
-/// Drivers of the disks in a virtual machine. A kernel with a built-in driver has no module of that name.
-const OF_DISKS: [&str; 3] = ["virtio_pci", "virtio_blk", "ext4"];
+/// Drivers of the disks in a virtual machine, and the checksums that ext4 asks for by name. A kernel with a built-in driver has no module of that name.
+const OF_DISKS: [&str; 4] = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
 
 /// Modules for the disks below `directory` (`lib/modules/RELEASE`), each after its dependencies.
 pub(super) fn of_disks(directory: &Path) -> Result<Vec<PathBuf>> {
