@@ -15,7 +15,7 @@ use crate::{arch::Arch, debian, process, workspace};
 /// Suite of the packages: that of the C library that this architecture's programs are linked with.
 const SUITE: &str = "bookworm";
 /// Packages of the scripts in the guest, and those that scenarios use other than real programs.
-const PACKAGES: [&str; 17] = [
+const PACKAGES: [&str; 19] = [
     "base-files",
     "bash",
     "busybox-static",
@@ -28,14 +28,16 @@ const PACKAGES: [&str; 17] = [
     "kmod",
     "libc-bin",
     "mount",
+    "netbase",
     "nftables",
     "procps",
     "python3",
     "sed",
+    "tzdata",
     "util-linux",
 ];
 /// Files that the packages' scripts would make, taken from this machine.
-const MADE_AT_INSTALLATION: [&str; 4] = ["/etc/group", "/etc/nsswitch.conf", "/etc/passwd", "/etc/protocols"];
+const MADE_AT_INSTALLATION: [&str; 3] = ["/etc/group", "/etc/nsswitch.conf", "/etc/passwd"];
 
 /// Makes the root in `directory`, unless it is there; returns it with a shell for the initramfs.
 pub(super) fn make(directory: &Path, arch: Arch) -> Result<(PathBuf, PathBuf)> {
