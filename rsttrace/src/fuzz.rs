@@ -28,7 +28,7 @@ use crate::{
     load::btf::{KernelTypes, TypeKind},
     model::{Record, Reset},
     pipeline::testing::{self, Collected, FromEvents, NoKernel},
-    replay::{Line, parse_line},
+    replay::{Line, check_file, parse_line},
     summary::coverage,
     util::service_names,
 };
@@ -37,13 +37,14 @@ use crate::{
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("sample", sample),
     ("capture", capture),
     ("btf", btf),
     ("timeouts", timeouts),
     ("hints", hints),
     ("replay", replay),
+    ("file", file),
     ("arguments", arguments),
     ("process", process),
     ("conntrack", conntrack),
@@ -152,6 +153,11 @@ pub fn replay(data: &[u8]) {
         assert_eq!(written(Format::Json, &again), first);
     }
     let _ignored = testing::recorded(&[record], Diagnosis::default());
+}
+
+/// A file that is replayed, plain or compressed: its lines are bounded, and it comes to an end.
+pub fn file(data: &[u8]) {
+    check_file(data);
 }
 
 /// A packet capture: its records have every form, and what is exported of them can be read again.

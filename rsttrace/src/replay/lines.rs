@@ -102,6 +102,21 @@ fn sniff<R: Read>(mut input: R) -> io::Result<(FileKind, Whole<R>)> {
     Ok((FileKind::of(&magic), Cursor::new(magic).chain(input)))
 }
 
+/// Reads a file of any kind and compression, for its fuzz target: up to 10,000 lines, within bounds.
+#[cfg(any(test, fuzzing))]
+pub fn check_file(data: &[u8]) {
+    let Ok(Contents::Lines(mut lines)) = Contents::of(Cursor::new(data.to_vec())) else { return };
+    for _ in 0..10_000 {
+        match lines.next() {
+            Ok(Some(ReadLine::Whole(line))) => assert!(line.len() <= LINE_MAX && memchr(b'\n', line).is_none()),
+            // What is too long may have been decompressed from next to nothing, again and again.
+            Ok(None | Some(ReadLine::TooLong)) | Err(_) => break,
+        }
+    }
+    // A frame takes four bytes at least, and a place is damaged once.
+    assert!(lines.damaged_places() <= u64::try_from(data.len() / 4).unwrap_or(0));
+}
+
 /// The lines of one file.
 pub(super) struct Lines {
     reader: Box<dyn BufRead + Send>,

@@ -12,6 +12,8 @@ mod parse;
 mod source;
 mod zstd_frames;
 
+#[cfg(any(test, fuzzing))]
+pub use self::lines::check_file;
 pub use self::{
     continuity::Continuity,
     moment::parse_moment,

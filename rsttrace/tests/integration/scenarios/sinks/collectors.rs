@@ -347,9 +347,11 @@ pub(crate) fn answers_follow_the_specification(stage: &Stage) {
     numbers.dedup();
     assert!(numbers.iter().copied().eq(1..=23), "{numbers:?}");
     assert!(slow.1.numbers().len() > 23 && run.stderr.contains("within 1s"), "{}", run.stderr);
-    assert_eq!(sink(summary, &spec(partial.0))["undelivered"], 3, "{}", run.stderr);
-    assert!(run.stderr.contains("3 records were refused: too long"), "{}", run.stderr);
-    assert_eq!(partial.1.numbers().len(), 20);
+    // Up to three of the first request, which may have fewer.
+    let refused_of_three = 23 - partial.1.numbers().len();
+    assert!((1..=3).contains(&refused_of_three), "{}", run.stderr);
+    assert_eq!(sink(summary, &spec(partial.0))["undelivered"], refused_of_three, "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("{refused_of_three} records were refused: too long")), "{}", run.stderr);
     assert!(sink(summary, &spec(refused.0))["undelivered"].as_u64() > Some(0), "{summary:#}");
     assert!(run.stderr.contains("400 Bad Request"), "{}", run.stderr);
 }
