@@ -7,8 +7,10 @@ mod runs;
 use std::{
     fs,
     io::Write as _,
+    net::UdpSocket,
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -207,6 +209,23 @@ fn inputs_that_are_none_are_told() {
         assert_eq!(ended.status, Some(status), "{arguments:?}: {}", ended.error);
         assert!(ended.error.contains(said), "{arguments:?}: {}", ended.error);
     }
+}
+
+#[test]
+fn sinks_name_the_recorded_host() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let first = RECORDS.lines().next().expect("a line").to_owned() + "\n";
+    assert!(first.contains("\"host\":\"gw-1\""), "{first}");
+    let path = file(&directory, "one.jsonl", first);
+    let receiver = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    receiver.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let sink = format!("syslog:udp://{}", receiver.local_addr().expect("an address"));
+    let ended = replay(&[&path, "-o", "none", "--sink", &sink]);
+    assert_eq!(ended.status, Some(0), "{}", ended.error);
+    let mut message = vec![0; 65_536];
+    let length = receiver.recv(&mut message).expect("a message");
+    let message = String::from_utf8_lossy(&message[..length]);
+    assert_eq!(message.split(' ').nth(2), Some("gw-1"), "{message}");
 }
 
 #[test]

@@ -86,6 +86,8 @@ impl Replayed {
 pub(super) struct ReplayedSpan {
     first: Option<(Timestamp, u64)>,
     last: Option<Timestamp>,
+    /// Host of the first record: sinks name one for all.
+    host: Option<Arc<str>>,
     /// First and last time of headers, marks and captured packets: when a recorder ran, whether or not there were records.
     covered: Option<(Timestamp, Timestamp)>,
     /// First time that is read.
@@ -338,7 +340,8 @@ pub(crate) fn is_wanted(filter: &RecordFilter, record: &Record) -> bool {
 fn open(output: &OutputOptions, span: &ReplayedSpan) -> Result<Outputs, Failure> {
     let setup = OutputSetup { options: output, started_ns: span.first.map_or(0, |(_, ktime_ns)| ktime_ns) };
     let sinks = prepare_sinks(&output.sink)?;
-    Ok(setup.open(sinks, &"localhost".into(), RecordingContext::default(), false)?)
+    let host = span.host.clone().unwrap_or_else(|| "localhost".into());
+    Ok(setup.open(sinks, &host, RecordingContext::default(), false)?)
 }
 
 /// Makes the summary, and closes the outputs.
@@ -395,6 +398,7 @@ impl ReplayedSpan {
     fn observe(&mut self, record: &Record) {
         let time = record.time();
         if let Record::Reset(reset) = record {
+            self.host.get_or_insert_with(|| Arc::clone(&reset.host));
             let (_, ktime_ns) = self.first.get_or_insert((time, reset.internals.ktime_ns));
             // The two ends of a connection come in another order than their events.
             *ktime_ns = reset.internals.ktime_ns.min(*ktime_ns);

@@ -176,7 +176,7 @@ impl PreparedDestination {
                 Box::new(RecordingSink::open(options, Arc::clone(&context.host), Arc::clone(&context.recording))?)
             }
             #[cfg(feature = "otlp")]
-            Self::Otlp(prepared) => Box::new(OtlpSink::open(*prepared, options, &context.host)?),
+            Self::Otlp(prepared) => Box::new(OtlpSink::open(*prepared, options, context)?),
             Self::Syslog(prepared) => Box::new(SyslogSink::open(*prepared, options, Arc::clone(&context.host))),
         })
     }

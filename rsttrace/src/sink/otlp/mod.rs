@@ -10,7 +10,7 @@ mod proxy;
 mod settings;
 
 use std::{
-    env, fs,
+    env,
     time::{Duration, Instant},
 };
 
@@ -31,7 +31,7 @@ use self::{
     proxy::Proxy,
     settings::OtlpSettings,
 };
-use super::{DeliveryReport, Sink};
+use super::{DeliveryReport, Sink, SinkContext};
 #[cfg(feature = "tls")]
 use crate::credentials::ClientTls;
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
         TextOptions,
         fields::{self, MessageText, Severity, Value},
     },
-    model::Record,
+    model::{Record, RecordingContext},
     util::messages::info,
 };
 
@@ -134,9 +134,9 @@ pub(super) struct OtlpSink {
 
 impl OtlpSink {
     /// Prepares the sink; fails when there can be no event loop. Whether the collector is there shows with the first record.
-    pub(super) fn open(prepared: PreparedOtlp, options: TextOptions, host: &str) -> Result<Self> {
+    pub(super) fn open(prepared: PreparedOtlp, options: TextOptions, context: &SinkContext) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot start an event loop")?;
-        let resource = resource(host, &prepared.attributes);
+        let resource = resource(&context.host, &context.recording, &prepared.attributes);
         let client = Client::new(prepared);
         let text = MessageText::new(options);
         Ok(Self { runtime, client, resource, text, not_before: None, warning: String::new() })
@@ -170,17 +170,16 @@ impl OtlpSink {
     }
 }
 
-/// The resource of all records: this program on this host, by the semantic conventions. Attributes of the environment replace
-/// those of the same name.
-fn resource(host: &str, more: &[(String, String)]) -> Resource {
-    // An identifier that names the host for as long as it is installed.
-    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+/// The resource of all records: this program on the host of the run, by the semantic conventions; of what is replayed, its name alone
+/// is known. Attributes of the environment replace those of the same name.
+fn resource(host: &str, run: &RecordingContext, more: &[(String, String)]) -> Resource {
     let own = [
         ("service.name", "rsttrace"),
         ("service.version", env!("CARGO_PKG_VERSION")),
         ("host.name", host),
-        ("host.id", machine.trim()),
-        ("host.arch", arch()),
+        // An identifier that names the host for as long as it is installed.
+        ("host.id", run.machine_id.as_deref().unwrap_or_default()),
+        ("host.arch", if run.architecture.is_empty() { "" } else { arch() }),
         ("os.type", "linux"),
     ];
     let is_kept = |name: &str, value: &str| !value.is_empty() && more.iter().all(|(other, _)| other != name);
@@ -308,9 +307,14 @@ mod tests {
     #[test]
     fn the_environment_replaces_attributes_of_the_resource() {
         let more = [("service.name".to_owned(), "resets".to_owned())];
-        let Resource { attributes } = resource("gw-1", &more);
+        let run = RecordingContext { machine_id: Some("m".into()), ..RecordingContext::default() };
+        let Resource { attributes } = resource("gw-1", &run, &more);
         let services: Vec<_> = attributes.iter().filter(|pair| pair.key == "service.name").collect();
         assert_eq!(services, [&KeyValue::new("service.name", "resets")]);
         assert!(attributes.contains(&KeyValue::new("host.name", "gw-1")));
+        assert!(attributes.contains(&KeyValue::new("host.id", "m")));
+        // What is replayed has another host than this program.
+        let replayed = resource("gw-1", &RecordingContext::default(), &more).attributes;
+        assert!(replayed.iter().all(|pair| pair.key != "host.id" && pair.key != "host.arch"));
     }
 }
