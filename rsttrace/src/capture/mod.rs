@@ -30,7 +30,7 @@ pub use self::{
     follower::{Captured, FollowedCounts, Follower},
     link_layer::LinkType,
     packets::{CaptureError, Packets, RawPacket},
-    perspective::{Inference, Perspective},
+    perspective::{INITIAL_TTLS, Inference, Perspective},
     tcp_segment::{NoSegment, TcpOptions, TcpSegment},
 };
 use self::{follower::write_counts, perspective::PerspectiveFinder};

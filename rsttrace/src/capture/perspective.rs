@@ -11,7 +11,7 @@ use crate::model::Endpoint;
 /// Most connections from which a perspective is inferred.
 const CONNECTIONS_MAX: usize = 16_384;
 /// TTLs with which systems send.
-const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
+pub const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
 
 /// The addresses that are this host's.
 #[derive(Clone, Debug)]

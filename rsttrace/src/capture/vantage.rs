@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::followed::{End, Followed};
+use super::{
+    followed::{End, Followed},
+    perspective::INITIAL_TTLS,
+};
 
 /// Most handshakes that are looked at: the first ones.
 const HANDSHAKES_MAX: usize = 4_096;
@@ -10,8 +13,6 @@ const HANDSHAKES_MAX: usize = 4_096;
 const ROUND_TRIP_MIN_NS: u64 = 1_000_000;
 /// Largest part of a round trip, in hundredths, that lies towards an end at which the capture was taken.
 const NEAR_PERCENT: u64 = 10;
-/// TTLs with which systems send.
-const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
 
 /// One handshake as the capture sees it.
 #[derive(Clone, Copy, Debug)]

@@ -13,8 +13,8 @@ use clap::{
 };
 
 pub use self::recorded_options::{
-    CaptureOptions, ExportFormat, ExportOptions, JoinFormat, JoinOptions, ReplayOptions, ReportOptions, ReportZone,
-    TimeOptions,
+    CaptureOptions, DiagnosisOptions, ExportFormat, ExportOptions, JoinFormat, JoinOptions, ReplayOptions,
+    ReportOptions, ReportZone, TimeOptions,
 };
 pub use self::top_options::TopOptions;
 pub(crate) use self::{

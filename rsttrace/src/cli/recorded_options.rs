@@ -26,6 +26,20 @@ pub struct TimeOptions {
     pub until: Option<String>,
 }
 
+/// How what was recorded is diagnosed.
+#[derive(Clone, Debug, Args)]
+pub struct DiagnosisOptions {
+    /// Diagnose again, by the rules of this version, from the facts that a recording has
+    #[arg(long, help_heading = "Diagnosis")]
+    pub rediagnose: bool,
+    /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones
+    #[arg(long, value_name = "FILE", help_heading = "Diagnosis")]
+    pub timeouts: Option<PathBuf>,
+    /// Read additional hints for programs of your own from a TOML file, for --rediagnose
+    #[arg(long, value_name = "FILE", requires = "rediagnose", help_heading = "Diagnosis")]
+    pub hints: Option<PathBuf>,
+}
+
 /// Options of `replay`.
 #[derive(Clone, Debug, Args)]
 #[command(mut_args(of_replay))]
@@ -46,15 +60,9 @@ pub struct ReplayOptions {
     /// Output.
     #[command(flatten)]
     pub output: OutputOptions,
-    /// Diagnose again, by the rules of this version, from the facts that a recording has
-    #[arg(long, help_heading = "Diagnosis")]
-    pub rediagnose: bool,
-    /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones
-    #[arg(long, value_name = "FILE", help_heading = "Diagnosis")]
-    pub timeouts: Option<PathBuf>,
-    /// Read additional hints for programs of your own from a TOML file, for --rediagnose
-    #[arg(long, value_name = "FILE", requires = "rediagnose", help_heading = "Diagnosis")]
-    pub hints: Option<PathBuf>,
+    /// Diagnosis.
+    #[command(flatten)]
+    pub diagnosis: DiagnosisOptions,
 }
 
 /// How packet captures are read.
@@ -112,15 +120,9 @@ pub struct ReportOptions {
     /// Filters.
     #[command(flatten)]
     pub filters: FilterOptions,
-    /// Diagnose again, by the rules of this version, from the facts that a recording has
-    #[arg(long, help_heading = "Diagnosis")]
-    pub rediagnose: bool,
-    /// Read additional idle timeouts from a TOML file; those of a known owner replace the built-in ones
-    #[arg(long, value_name = "FILE", help_heading = "Diagnosis")]
-    pub timeouts: Option<PathBuf>,
-    /// Read additional hints for programs of your own from a TOML file, for --rediagnose
-    #[arg(long, value_name = "FILE", requires = "rediagnose", help_heading = "Diagnosis")]
-    pub hints: Option<PathBuf>,
+    /// Diagnosis.
+    #[command(flatten)]
+    pub diagnosis: DiagnosisOptions,
 }
 
 /// Formats of `export`.

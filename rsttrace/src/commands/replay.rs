@@ -4,7 +4,7 @@ use jiff::Zoned;
 
 pub(super) use crate::pipeline::replayed::is_wanted;
 use crate::{
-    cli::{CaptureOptions, ReplayOptions, TimeOptions},
+    cli::{CaptureOptions, DiagnosisOptions, ReplayOptions, TimeOptions},
     diagnose::{Diagnosis, program_hints::ProgramHints, timeouts::Timeouts},
     exit::Failure,
     filter::RecordFilter,
@@ -21,7 +21,8 @@ use crate::{
 /// Replays the inputs. Blocks meanwhile. Fails with status 2 when an input or a file of options cannot be read, and as
 /// [`replayed::run`] does.
 pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
-    let ReplayOptions { inputs, captures, times, rediagnose, timeouts, hints, filters, output } = options;
+    let ReplayOptions { inputs, captures, times, diagnosis, filters, output } = options;
+    let DiagnosisOptions { rediagnose, timeouts, hints } = diagnosis;
     for (name, is_given) in
         [("--metrics", output.metrics.is_some()), ("--summary-interval", output.summary_interval.is_some())]
     {

@@ -74,7 +74,7 @@ fn check(options: &ReportOptions, format: ReportFormat) -> Result<(), Failure> {
     if options.compare && format == ReportFormat::Svg {
         return Err(Failure::usage("--compare makes a page or text; the format svg is the main plot of one report"));
     }
-    if options.rediagnose && inputs > 1 && !options.compare {
+    if options.diagnosis.rediagnose && inputs > 1 && !options.compare {
         return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
     }
     if options.file.is_none() && format == ReportFormat::Html && io::stdout().is_terminal() {
@@ -106,8 +106,10 @@ fn read(
     is_last: bool,
     joined: Option<JoinedSection>,
 ) -> Result<Replayed, Failure> {
-    let diagnosis =
-        Diagnosis::new(Timeouts::read(options.timeouts.as_deref())?, ProgramHints::read(options.hints.as_deref())?);
+    let diagnosis = Diagnosis::new(
+        Timeouts::read(options.diagnosis.timeouts.as_deref())?,
+        ProgramHints::read(options.diagnosis.hints.as_deref())?,
+    );
     let captured = CapturedChain::new(&diagnosis, RecordFilter::for_recording(options.filters.clone())?);
     let filter = RecordFilter::for_recording(options.filters.clone())?;
     let is_filtered = !filter.is_everything() || range.since.is_some() || range.until.is_some();
@@ -123,7 +125,7 @@ fn read(
         captured,
         is_last,
         output: OutputOptions { output: Format::None, no_summary: true, quiet: true, time, ..output },
-        rediagnose: options.rediagnose,
+        rediagnose: options.diagnosis.rediagnose,
         inputs: Inputs::open(inputs, range, view).map_err(Failure::usage)?,
         report: Some(ReportOrigin { command: own_command(), is_filtered, joined, ..ReportOrigin::default() }),
     })

@@ -5,14 +5,12 @@ use std::net::IpAddr;
 use foldhash::HashMap;
 
 use crate::{
-    capture::{CapturedPath, CapturedSide, Inference, Perspective},
+    capture::{CapturedPath, CapturedSide, INITIAL_TTLS, Inference, Perspective},
     model::Endpoint,
 };
 
 /// Largest distance of a reset's number from those of its connection, bytes: a window, and what was sent since.
 const NUMBERS_APART_MAX: u32 = 1 << 24;
-/// TTLs with which systems send.
-const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
 
 /// What a capture covers.
 #[derive(Debug)]
