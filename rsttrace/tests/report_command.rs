@@ -144,3 +144,36 @@ fn what_strangers_write_is_escaped_and_cut() {
     let compared = run(&["report", "--compare", &input, &input]);
     assert!(compared.status == Some(0) && compared.out.matches("<script").count() == 1, "{}", compared.error);
 }
+
+#[test]
+fn marks_of_several_hosts_count_for_the_host_that_they_name() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let input = directory.path().join("in.jsonl").to_str().expect("UTF-8").to_owned();
+    let mark = |second: u32, host: Option<&str>, lost: u32, sent: u32| {
+        let counter = json!({"name": "TcpOutRsts", "delta": sent, "observed": sent, "explanation": null});
+        let mut mark = json!({"time": format!("2026-11-28T08:01:{second:02}.000000000Z"), "monotonic_ns": second, "resets": 0,
+            "lost": lost, "undelivered": 0, "counters": [counter], "last": false});
+        if let Some(host) = host {
+            mark["host"] = json!(host);
+        }
+        format!("{{\"schema\":1,\"type\":\"mark\",{}\n", &mark.to_string()[1..])
+    };
+    let report = |marks: &[String]| {
+        fs::write(&input, records(|_, _| ()) + &marks.concat()).expect("it is written");
+        let ended = run(&["report", "--format", "markdown", &input]);
+        assert_eq!(ended.status, Some(0), "{}", ended.error);
+        ended.out
+    };
+    let several = [
+        mark(1, Some("gw-1"), 3, 11),
+        mark(2, Some("gw-2"), 4, 13),
+        mark(3, Some("gw-1"), 3, 17),
+        mark(4, Some("gw-2"), 5, 19),
+    ];
+    let text = report(&several);
+    assert!(text.contains("8 resets were lost"), "{text}");
+    assert!(text.contains("gw-1: ") && text.contains("gw-2: ") && !text.contains("+11"), "{text}");
+    // Of an earlier version, which did not name it: those of one host.
+    let text = report(&[mark(1, None, 3, 11), mark(2, None, 5, 13)]);
+    assert!(text.contains("5 resets were lost") && !text.contains("gw-1: "), "{text}");
+}

@@ -103,6 +103,7 @@ fn wanted(line: Line, filter: &RecordFilter, anonymizer: Option<&mut Anonymizer>
     match (&mut line, anonymizer) {
         (Line::Record(record), Some(anonymizer)) => anonymizer.record(record),
         (Line::Header(header), Some(anonymizer)) => anonymizer.header(Arc::make_mut(header)),
+        (Line::Mark(mark), Some(anonymizer)) => anonymizer.mark(mark),
         _ => {}
     }
     Some(line)

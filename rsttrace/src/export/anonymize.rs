@@ -10,8 +10,8 @@ use std::{
 use crate::{
     diagnose::{catalogue, program_hints, timeouts::Timeouts},
     model::{
-        Cause, Container, Direction, Endpoint, Forwarded, Ignored, OtherEnd, Pod, Process, Record, RecordingHeader,
-        Reset, Translated,
+        Cause, Container, Direction, Endpoint, Forwarded, Ignored, Mark, OtherEnd, Pod, Process, Record,
+        RecordingHeader, Reset, Translated,
         internals::{Internals, KernelTask},
     },
 };
@@ -54,6 +54,11 @@ impl Anonymizer {
                 }
             }
         }
+    }
+
+    /// Replaces the host of a mark.
+    pub(crate) fn mark(&mut self, mark: &mut Mark) {
+        self.optional("host", &mut mark.host);
     }
 
     fn reset(&mut self, reset: &mut Reset) {
@@ -307,6 +312,16 @@ mod tests {
             }
         }
         assert!(peers.len() > 1);
+    }
+
+    #[test]
+    fn a_mark_has_the_pseudonym_of_its_host() {
+        let line = br#"{"schema":1,"type":"mark","time":"2026-11-28T08:00:00Z","host":"gw-1","monotonic_ns":1,"resets":0,"lost":0,"undelivered":0,"counters":[],"last":false}"#;
+        let Ok(Line::Mark(mut mark)) = parse_line(line) else { panic!("a mark") };
+        let mut anonymizer = Anonymizer::default();
+        anonymizer.mark(&mut mark);
+        assert_eq!(mark.host.as_deref(), Some(&*anonymizer.name("host", "gw-1")));
+        assert_ne!(mark.host.as_deref(), Some("gw-1"));
     }
 
     #[test]

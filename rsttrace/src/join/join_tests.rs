@@ -189,6 +189,39 @@ fn is_open(pair: &Pair, why: &str) {
     assert!(pair.reasons.iter().any(|reason| reason.contains(why)), "{why}: {:#?}", pair.reasons);
 }
 
+/// The lines of several hosts in one input, by time: first the headers.
+fn one_stream(tapes: &[&Tape]) -> Tape {
+    let mut stream = Tape::new("-", 0);
+    stream.lines = tapes.iter().flat_map(|tape| tape.lines.iter().cloned()).collect();
+    let order = |line: &Value| (line["type"] != "recording", line["time"].as_str().map(str::to_owned));
+    stream.lines.sort_by_key(order);
+    stream
+}
+
+/// The marks of a host with its name, as they are written; the others are those of earlier versions.
+fn named(mut tape: Tape) -> Tape {
+    let host = tape.host;
+    tape.lines.iter_mut().filter(|line| line["type"] == "mark").for_each(|mark| mark["host"] = json!(host));
+    tape
+}
+
+#[test]
+fn marks_in_a_stream_of_many_hosts_are_of_the_host_that_they_name() {
+    let apart = verdict(&server().marks(10, 60));
+    let stream = one_stream(&[&named(deceived()), &named(server().marks(10, 60))]);
+    let pair = single(&joined(&[&stream]));
+    assert_eq!((pair.verdict, &pair.reasons), (PairVerdict::NotSent, &apart.reasons));
+    // A host of which there is no header takes no marks of another one.
+    let mut stranger = named(server().marks(10, 60));
+    for line in stranger.lines.iter_mut().filter(|line| line["type"] == "mark") {
+        line["host"] = json!("stranger");
+    }
+    is_open(&verdict(&stranger), "ends before");
+    // Without names all marks of such a stream are those of the last header.
+    let stream = one_stream(&[&deceived(), &server().marks(10, 60)]);
+    assert_eq!(single(&joined(&[&stream])).verdict, PairVerdict::CannotBeTold);
+}
+
 #[test]
 fn a_matched_reset_has_the_cause_of_its_sender_whatever_the_clocks() {
     let joined = joined(&[&client(), &server()]);

@@ -89,10 +89,11 @@ pub struct Joiner {
     by_identity: HashMap<Identity, usize>,
     texts: SharedTexts,
     resets: usize,
-    /// The input that is taken: its number, its name, and the host of its last header.
+    /// The input that is taken: its number, its name, the host of its last header, and, by name, those of its last headers of each.
     input: usize,
     name: String,
     of_header: Option<usize>,
+    of_headers: HashMap<Arc<str>, usize>,
     is_capture: bool,
 }
 
@@ -102,6 +103,7 @@ impl Joiner {
         self.input += 1;
         name.clone_into(&mut self.name);
         (self.of_header, self.is_capture) = (None, false);
+        self.of_headers.clear();
     }
 
     /// Takes the header of a segment. Fails where there are too many hosts.
@@ -111,23 +113,30 @@ impl Joiner {
             Identity::Recorded { machine: header.of.machine_id.clone(), host: Arc::clone(&header.host), netns };
         let place = self.host(identity, &header.host)?;
         self.of_header = Some(place);
+        self.of_headers.insert(Arc::clone(&header.host), place);
         if let Some(host) = self.hosts.get_mut(place) {
             host.cover.header(header);
         }
         Ok(())
     }
 
-    /// Takes a mark.
+    /// Takes a mark: it is of the host that it names, of which the input has a header, or, without a name, of that of the last one.
     pub fn mark(&mut self, mark: &Mark) {
-        if let Some(host) = self.of_header.and_then(|place| self.hosts.get_mut(place)) {
+        let place = match &mark.host {
+            Some(name) => self.of_headers.get(name).copied(),
+            None => self.of_header,
+        };
+        if let Some(host) = place.and_then(|place| self.hosts.get_mut(place)) {
             host.cover.mark(mark);
         }
     }
 
-    /// Notes that lines of the input could not be read here.
+    /// Notes that lines of the input could not be read here, which may have been of any of its hosts.
     pub fn hole(&mut self) {
-        if let Some(host) = self.of_header.and_then(|place| self.hosts.get_mut(place)) {
-            host.cover.hole();
+        for place in self.of_headers.values() {
+            if let Some(host) = self.hosts.get_mut(*place) {
+                host.cover.hole();
+            }
         }
     }
 
@@ -145,13 +154,14 @@ impl Joiner {
         let place = if is_captured {
             self.capture()?
         } else {
-            match self.of_header.filter(|place| self.is_named(*place, host)) {
-                Some(place) => place,
+            match self.of_headers.get(host) {
+                Some(place) => *place,
                 None => self.host(Identity::Named(Arc::clone(host)), host)?,
             }
         };
         if let Some(host) = self.hosts.get_mut(place) {
-            if matches!(record, Record::Reset(_)) && self.of_header == Some(place) {
+            if matches!(record, Record::Reset(_)) && !is_captured {
+                // Without a header there is no run to count it in.
                 host.cover.record(reset.count);
             }
             host.resets.push(reset);
@@ -179,11 +189,6 @@ impl Joiner {
         }
         tell_apart(&mut hosts);
         Ok(Joined::of(hosts))
-    }
-
-    fn is_named(&self, place: usize, name: &Arc<str>) -> bool {
-        let identity = self.hosts.get(place).map(|host| &host.identity);
-        matches!(identity, Some(Identity::Recorded { host, .. }) if host == name)
     }
 
     /// The host that the capture stands for.

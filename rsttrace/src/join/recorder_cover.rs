@@ -354,6 +354,7 @@ mod tests {
     fn mark(second: i64, resets: u64, lost: u64, counter: (u64, Option<u64>)) -> Mark {
         Mark {
             time: at(second),
+            host: None,
             monotonic_ns: second.unsigned_abs() * SECOND.unsigned_abs(),
             resets,
             lost,

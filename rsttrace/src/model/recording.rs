@@ -87,6 +87,10 @@ pub struct Mark {
     #[serde(with = "timestamp")]
     #[cfg_attr(feature = "schema", schemars(schema_with = "timestamp::schema"))]
     pub time: Timestamp,
+    /// Name of the host, so that marks of many hosts can be in one stream; `None` in a recording whose version did not write it.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub host: Option<Arc<str>>,
     /// `CLOCK_MONOTONIC`, nanoseconds: a wall clock that is set shows as a difference between marks.
     pub monotonic_ns: u64,
     /// Resets that passed the filters since the run began.

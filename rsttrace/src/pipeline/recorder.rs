@@ -79,6 +79,7 @@ impl Pipeline {
         let undelivered = outputs.counts().into_iter().filter(|sink| sink.sink.starts_with("recording:"));
         outputs.mark(&Arc::new(Mark {
             time: Timestamp::now(),
+            host: Some(Arc::clone(self.processor.stages().decoder.host())),
             monotonic_ns: system_clock::monotonic_ns().unwrap_or(0),
             resets,
             lost,

@@ -1,12 +1,12 @@
 //! Gaps of a recording, and jumps of its clock: what its headers and marks tell.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{Timestamp, Unit};
 
 use crate::{
     model::{Mark, RecordingHeader},
-    util::human_duration,
+    util::{human_duration, sanitize},
 };
 
 /// Longest time between two marks of one run, seconds: marks come every ten, and a busy host is late.
@@ -17,6 +17,10 @@ const JUMP_MIN_S: f64 = 1.0;
 const NOTES_MAX: usize = 10;
 /// Most gaps whose times are kept.
 const GAPS_MAX: usize = 256;
+/// Most hosts of one input whose signs are compared; the signs of further ones are not.
+const HOSTS_MAX: usize = 4_096;
+/// Most columns of a host's name in a note.
+const NAME: usize = 60;
 
 /// The last sign of the recorder.
 #[derive(Clone, Copy, Debug)]
@@ -27,21 +31,32 @@ struct Sign {
     is_last: bool,
 }
 
-/// What one recording has told so far.
+/// The last header and the last sign of one host.
 #[derive(Debug, Default)]
-pub struct Continuity {
+struct HostSigns {
     header: Option<Arc<RecordingHeader>>,
     sign: Option<Sign>,
-    notes: Vec<String>,
+}
+
+/// What one input has told so far: a recording, or lines of many hosts in one stream.
+#[derive(Debug, Default)]
+pub struct Continuity {
+    /// By name; marks before the first header that name no host have the empty one.
+    hosts: BTreeMap<Arc<str>, HostSigns>,
+    /// Host of the last header, which a mark that names none is of.
+    of_header: Arc<str>,
+    /// With the host.
+    notes: Vec<(Arc<str>, String)>,
     further: u64,
     /// Times in which nothing was recorded, the first ones.
     gaps: Vec<(Timestamp, Timestamp)>,
 }
 
 impl Continuity {
-    /// Takes a record with its facts: the recorder was there.
-    pub fn record(&mut self, time: Timestamp, monotonic_ns: u64) {
-        if let Some(sign) = self.sign.as_mut().filter(|sign| sign.monotonic_ns < monotonic_ns) {
+    /// Takes a record of a host with its facts: the recorder was there.
+    pub fn record(&mut self, host: &str, time: Timestamp, monotonic_ns: u64) {
+        let sign = self.hosts.get_mut(host).and_then(|signs| signs.sign.as_mut());
+        if let Some(sign) = sign.filter(|sign| sign.monotonic_ns < monotonic_ns) {
             (sign.time, sign.monotonic_ns) = (time, monotonic_ns);
         }
     }
@@ -55,13 +70,15 @@ impl Continuity {
 
     /// Takes the header of a segment. Those of another host, as where files of several are read as one, follow none.
     pub fn header(&mut self, header: &Arc<RecordingHeader>) {
+        self.of_header = Arc::clone(&header.host);
+        let Some(signs) = self.of(&header.host) else { return };
+        let (before, last) = (signs.header.replace(Arc::clone(header)), signs.sign);
         let sign = Sign { time: header.time, monotonic_ns: header.clock.monotonic_ns, is_last: false };
-        let is_of_host =
-            |before: &Arc<RecordingHeader>| before.host == header.host && before.of.machine_id == header.of.machine_id;
-        if let Some(before) = self.header.take().filter(is_of_host) {
+        signs.sign = Some(sign);
+        if let Some(before) = before.filter(|before| before.of.machine_id == header.of.machine_id) {
             let (is_same_run, is_same_boot) = (before.run == header.run, before.of.boot_id == header.of.boot_id);
-            match self.sign {
-                Some(last) if is_same_run => self.compare(last, sign),
+            match last {
+                Some(last) if is_same_run => self.compare(&header.host, last, sign),
                 // Runs in another order than that of time leave no time between them.
                 Some(last) if last.time < sign.time => {
                     let apart = seconds_between(last.time, sign.time);
@@ -71,54 +88,68 @@ impl Continuity {
                         (true, false) => "the recorder ended without its last mark (killed, or a crash)",
                     };
                     self.gap(last.time, sign.time);
-                    self.note(format!("{how}: nothing was recorded for {}, up to {}", human(apart), moment(sign.time)));
+                    let apart = human(apart);
+                    self.note(
+                        &header.host,
+                        format!("{how}: nothing was recorded for {apart}, up to {}", moment(sign.time)),
+                    );
                 }
                 _ => {}
             }
         }
-        self.header = Some(Arc::clone(header));
-        self.sign = Some(sign);
     }
 
-    /// Takes a mark.
+    /// Takes a mark: of the host that it names, or of that of the last header.
     pub fn mark(&mut self, mark: &Mark) {
+        let host = Arc::clone(mark.host.as_ref().unwrap_or(&self.of_header));
         let sign = Sign { time: mark.time, monotonic_ns: mark.monotonic_ns, is_last: mark.last };
-        if let Some(last) = self.sign {
-            self.compare(last, sign);
+        let last = self.of(&host).and_then(|signs| signs.sign.replace(sign));
+        if let Some(last) = last {
+            self.compare(&host, last, sign);
         }
-        self.sign = Some(sign);
     }
 
-    /// Compares two signs of one run.
-    fn compare(&mut self, last: Sign, sign: Sign) {
+    /// The signs of a host; `None` where there are too many hosts.
+    fn of(&mut self, host: &Arc<str>) -> Option<&mut HostSigns> {
+        if self.hosts.len() >= HOSTS_MAX && !self.hosts.contains_key(host) {
+            return None;
+        }
+        Some(self.hosts.entry(Arc::clone(host)).or_default())
+    }
+
+    /// Compares two signs of one run of a host.
+    fn compare(&mut self, host: &Arc<str>, last: Sign, sign: Sign) {
         let monotonic_s = signed_seconds(last.monotonic_ns, sign.monotonic_ns);
         let jump_s = seconds_between(last.time, sign.time) - monotonic_s;
         if jump_s.abs() >= JUMP_MIN_S {
             let direction = if jump_s > 0.0 { "forward" } else { "back" };
-            self.note(format!("the clock went {direction} by {} before {}", human(jump_s.abs()), moment(sign.time)));
+            let jump = human(jump_s.abs());
+            self.note(host, format!("the clock went {direction} by {jump} before {}", moment(sign.time)));
         }
         if monotonic_s > MARKS_APART_MAX_S {
             self.gap(last.time, sign.time);
-            self.note(format!(
-                "a gap of {} before {}: the recorder did not run",
-                human(monotonic_s),
-                moment(sign.time)
-            ));
+            let gap = human(monotonic_s);
+            self.note(host, format!("a gap of {gap} before {}: the recorder did not run", moment(sign.time)));
         }
     }
 
-    fn note(&mut self, note: String) {
+    fn note(&mut self, host: &Arc<str>, note: String) {
         if self.notes.len() < NOTES_MAX {
-            self.notes.push(note);
+            self.notes.push((Arc::clone(host), note));
         } else {
             self.further += 1;
         }
     }
 
-    /// The notes, one line each.
+    /// The notes, one line each; with the host, where there are several.
     pub fn notes(&self) -> impl Iterator<Item = String> {
+        let has_several = self.hosts.len() > 1;
+        let named = move |(host, note): &(Arc<str>, String)| match &**host {
+            name if has_several && !name.is_empty() => format!("{}: {note}", sanitize::truncate(name, NAME)),
+            _ => note.clone(),
+        };
         let further = (self.further > 0).then(|| format!("{} further gaps or jumps of the clock", self.further));
-        self.notes.iter().cloned().chain(further)
+        self.notes.iter().map(named).chain(further)
     }
 
     /// Times in which nothing was recorded, the first [`GAPS_MAX`] of them.
@@ -132,9 +163,9 @@ impl Continuity {
         }
     }
 
-    /// The last header.
-    pub fn last_header(&self) -> Option<&RecordingHeader> {
-        self.header.as_deref()
+    /// The last header of each host.
+    pub fn last_headers(&self) -> impl Iterator<Item = &RecordingHeader> {
+        self.hosts.values().filter_map(|signs| signs.header.as_deref())
     }
 }
 
@@ -183,6 +214,7 @@ mod tests {
     fn mark(second: i64, monotonic_s: u64, last: bool) -> Mark {
         Mark {
             time: at(second),
+            host: None,
             monotonic_ns: monotonic_s * 1_000_000_000,
             resets: 0,
             lost: 0,
@@ -215,6 +247,30 @@ mod tests {
     }
 
     #[test]
+    fn signs_of_many_hosts_in_one_stream_are_compared_with_those_of_their_host() {
+        let of = |host: &str, header: &Arc<RecordingHeader>| {
+            Arc::new(RecordingHeader { host: host.into(), ..RecordingHeader::clone(header) })
+        };
+        let sign = |host: &str, mark: Mark| Mark { host: Some(host.into()), ..mark };
+        let said = notes(|it| {
+            // Two hosts, whose clocks differ by two seconds and whose boots by more.
+            it.header(&of("a", &header(0, 0, "x")));
+            it.header(&of("b", &header(2, 2, "y")));
+            for number in 1..10 {
+                it.mark(&sign("a", mark(number * 10, number.unsigned_abs() * 10, false)));
+                // The second one is silent for a minute.
+                if number != 3 && number != 4 && number != 5 && number != 6 && number != 7 {
+                    it.mark(&sign("b", mark(2 + number * 10, 2 + number.unsigned_abs() * 10, false)));
+                }
+            }
+            // One without a header, which is compared with none.
+            it.mark(&sign("c", mark(5, 500, false)));
+        });
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with("b: a gap of 60.0 s"), "{said:?}");
+    }
+
+    #[test]
     fn gaps_and_jumps_are_told_and_regular_marks_are_not() {
         assert!(
             notes(|it| {
@@ -244,7 +300,7 @@ mod tests {
     fn records_are_signs_and_notes_can_be_forgotten() {
         let said = notes(|it| {
             it.header(&header(0, 0, "x"));
-            it.record(at(8), 8_000_000_000);
+            it.record("a", at(8), 8_000_000_000);
             it.header(&header(20, 20, "x"));
         });
         assert!(said.len() == 1 && said[0].contains("12.0 s"), "{said:?}");

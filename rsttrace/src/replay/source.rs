@@ -354,7 +354,7 @@ impl Inputs {
 
     /// What the recorders could not see, each once.
     pub fn degraded(&self) -> Vec<String> {
-        let headers = self.all.iter().filter_map(|input| input.continuity.last_header());
+        let headers = self.all.iter().flat_map(|input| input.continuity.last_headers());
         let mut all: Vec<String> = headers.flat_map(|header| header.of.degraded.iter().cloned()).collect();
         all.sort();
         all.dedup();
@@ -393,7 +393,7 @@ impl Iterator for Inputs {
                 Line::Header(header) => first.continuity.header(header),
                 Line::Mark(mark) => first.continuity.mark(mark),
                 Line::Record(Record::Reset(reset)) if reset.internals.record > 0 => {
-                    first.continuity.record(reset.time, reset.internals.ktime_ns);
+                    first.continuity.record(&reset.host, reset.time, reset.internals.ktime_ns);
                 }
                 Line::Record(_) | Line::Captured(_) | Line::Summary(_) => {}
             }

@@ -83,14 +83,33 @@ pub(super) struct RecorderSigns {
     pub(super) marks: u64,
     /// Whether filters had left resets out of a recording.
     pub(super) filtered: bool,
-    /// Largest numbers of losses and of undelivered records that a mark has: a run lost so many at least.
-    pub(super) lost: u64,
-    pub(super) undelivered: u64,
+    /// What the marks of each host tell. Those that name no host, and those of further hosts, are together under the empty name.
+    pub(super) marked: BTreeMap<Arc<str>, MarkedTotals>,
     /// Largest estimated error of a wall clock, microseconds, and whether one was not synchronized.
     pub(super) clock_error_us: Option<u64>,
     pub(super) unsynchronized: bool,
+}
+
+/// What the marks of one host tell.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MarkedTotals {
+    /// Largest numbers of losses and of undelivered records that a mark has: a run lost so many at least.
+    lost: u64,
+    undelivered: u64,
     /// The host's counters by the last mark.
     pub(super) counters: Vec<CounterCoverage>,
+}
+
+impl RecorderSigns {
+    /// Resets that the runs of all hosts lost at least.
+    pub(super) fn lost(&self) -> u64 {
+        self.marked.values().map(|marked| marked.lost).fold(0, u64::saturating_add)
+    }
+
+    /// Records that the recordings of all hosts could not take at least.
+    pub(super) fn undelivered(&self) -> u64 {
+        self.marked.values().map(|marked| marked.undelivered).fold(0, u64::saturating_add)
+    }
 }
 
 /// State of a report during a run. The memory is bounded, whatever comes in.
@@ -141,9 +160,12 @@ impl ReportCollector {
         self.see(mark.time);
         let signs = &mut self.recorders;
         signs.marks += 1;
-        signs.lost = signs.lost.max(mark.lost);
-        signs.undelivered = signs.undelivered.max(mark.undelivered);
-        signs.counters.clone_from(&mark.counters);
+        let host = mark.host.clone().unwrap_or_default();
+        let is_kept = signs.marked.len() < HOSTS_MAX || signs.marked.contains_key(&host);
+        let marked = signs.marked.entry(if is_kept { host } else { Arc::default() }).or_default();
+        marked.lost = marked.lost.max(mark.lost);
+        marked.undelivered = marked.undelivered.max(mark.undelivered);
+        marked.counters.clone_from(&mark.counters);
     }
 
     /// Takes a time at which was looked for resets, such as the beginning and the end of a run.

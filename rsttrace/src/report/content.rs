@@ -203,12 +203,12 @@ impl Report {
     pub(super) fn doubts(&self) -> Vec<String> {
         use super::shown::{counted, duration};
         let mut doubts = Vec::new();
-        let lost = self.summary.lost.max(self.recorders.lost);
+        let lost = self.summary.lost.max(self.recorders.lost());
         if lost > 0 {
             doubts.push(format!("{} lost before they became records.", were(counted(lost, "reset"), lost)));
         }
-        if self.recorders.undelivered > 0 {
-            let undelivered = self.recorders.undelivered;
+        let undelivered = self.recorders.undelivered();
+        if undelivered > 0 {
             let records = were(counted(undelivered, "record"), undelivered);
             doubts.push(format!("{records} not taken by the recording."));
         }

@@ -126,7 +126,7 @@ pub(super) fn verdict(panel: &VerdictPanel) -> Markup {
 /// The counts by fault, as links that filter.
 fn tiles(report: &Report) -> Markup {
     let incidents = report.summary.incidents;
-    let lost = report.summary.lost.max(report.recorders.lost);
+    let lost = report.summary.lost.max(report.recorders.lost());
     html! {
         nav.tiles aria-label="Incidents by who has to change something" {
             div.tile { span.value { (number(incidents)) } span.name { (if incidents == 1 { "incident" } else { "incidents" }) } }

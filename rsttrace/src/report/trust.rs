@@ -137,9 +137,17 @@ fn clock(report: &Report) -> Vec<String> {
 
 fn counters(report: &Report) -> Vec<String> {
     let coverage = &report.summary.coverage;
-    let own = if coverage.counters.is_empty() { &report.recorders.counters } else { &coverage.counters };
+    let marked = &report.recorders.marked;
     let line = |of: &str, counter: &dyn std::fmt::Display| cut(&format!("{of}{counter}"));
-    let mut lines: Vec<String> = own.iter().take(LINES).map(|counter| line("", counter)).collect();
+    let mut lines: Vec<String> = coverage.counters.iter().take(LINES).map(|counter| line("", counter)).collect();
+    if lines.is_empty() {
+        let recorded = marked.iter().flat_map(|(host, totals)| {
+            let of =
+                if marked.len() > 1 && !host.is_empty() { format!("{}: ", shown::name(host)) } else { String::new() };
+            totals.counters.iter().map(move |counter| line(&of, counter))
+        });
+        lines.extend(recorded.take(LINES));
+    }
     for other in coverage.others.iter().take(LINES) {
         let of = format!("namespace {}: ", other.netns);
         lines.extend(

@@ -37,7 +37,16 @@ fn losses(counts: impl Iterator<Item = u64>) -> Vec<Record> {
 
 fn mark(last: bool) -> Mark {
     let time = Timestamp::now();
-    Mark { time, monotonic_ns: 0, resets: 0, lost: 0, undelivered: 0, counters: Vec::new(), last }
+    Mark {
+        time,
+        host: Some("host".into()),
+        monotonic_ns: 0,
+        resets: 0,
+        lost: 0,
+        undelivered: 0,
+        counters: Vec::new(),
+        last,
+    }
 }
 
 /// Segments of a directory with their sizes, the oldest first. One that a compression replaces meanwhile may be missing.
@@ -86,6 +95,21 @@ fn every_record_is_read_back_from_plain_and_compressed_segments() {
     let names = segments(&directory);
     let plain = names.iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "jsonl")).count();
     assert_eq!((plain, names.len()), (1, headers));
+}
+
+#[test]
+fn a_mark_names_its_host_where_a_reset_does() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut sink = open(options(&directory)).expect("it opens");
+    sink.mark(&mark(true)).expect("a mark");
+    sink.finish().expect("it ends");
+    let (path, _) = segments(&directory).remove(0);
+    let written = fs::read_to_string(path).expect("text");
+    let last = written.lines().last().expect("a line");
+    let (before, after) = last.split_once("\"time\":\"").expect("a time");
+    let (_, behind) = after.split_once("\",").expect("the end of the time");
+    assert_eq!(before, "{\"schema\":1,\"type\":\"mark\",");
+    assert!(behind.starts_with("\"host\":\"host\",\"monotonic_ns\":"), "{last}");
 }
 
 #[test]
