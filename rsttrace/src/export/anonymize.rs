@@ -33,7 +33,8 @@ impl Anonymizer {
             Record::Reset(reset) => self.reset(Arc::make_mut(reset)),
             Record::Ignored(ignored) => self.ignored(Arc::make_mut(ignored)),
             Record::Forwarded(forwarded) => self.forwarded(Arc::make_mut(forwarded)),
-            Record::Lost(_) | Record::Summary(_) => {}
+            Record::Lost(lost) => self.optional("host", &mut lost.host),
+            Record::Summary(_) => {}
         }
     }
 

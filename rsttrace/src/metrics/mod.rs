@@ -349,7 +349,12 @@ mod tests {
     #[test]
     fn initial_series_are_zero() {
         let metrics = Metrics::new(1);
-        metrics.count_lost(&Lost { time: jiff::Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
+        metrics.count_lost(&Lost {
+            time: jiff::Timestamp::UNIX_EPOCH,
+            host: None,
+            count: 7,
+            r#where: LostWhere::Kernel,
+        });
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         assert!(text.contains("rsttrace_lost_total{where=\"kernel\"} 7\n"), "{text}");

@@ -96,6 +96,10 @@ pub struct Lost {
     #[serde(with = "timestamp")]
     #[cfg_attr(feature = "schema", schemars(schema_with = "timestamp::schema"))]
     pub time: Timestamp,
+    /// Name of the host; `None` in a record of a version that did not write it.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub host: Option<Arc<str>>,
     /// Number of lost resets, at least 1.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub count: u64,

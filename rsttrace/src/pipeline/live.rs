@@ -1,5 +1,7 @@
 //! The live run's ends of the chain: the loaded programs, the host's processes, and the run's outputs.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use jiff::Timestamp;
 use rsttrace_common::{
@@ -78,6 +80,8 @@ impl Attribute for Attribution {
 /// What a run has made: records on their way to the outputs, and everything that counts them.
 #[derive(Default)]
 pub(super) struct Results {
+    /// Name of this host; `None` in a replay, whose records have theirs.
+    pub(super) host: Option<Arc<str>>,
     pub(super) outbox: Vec<Record>,
     pub(super) tally: Tally,
     /// The host's counters at the start, and what was seen since.

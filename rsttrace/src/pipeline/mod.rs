@@ -159,8 +159,9 @@ impl Pipeline {
         };
         let (object, loaded) = load::load_for_transport(kernel, run.transport, run.debug_kernel, &options)?;
         let reasons = Reasons { reset: kernel.reset_reasons.clone(), drop: kernel.drop_reasons.clone() };
+        let host: Arc<str> = host_name().into();
         let stages = Stages {
-            decoder: Decoder::new(host_name().into(), reasons, bit_fields(kernel), timers::ticks()),
+            decoder: Decoder::new(Arc::clone(&host), reasons, bit_fields(kernel), timers::ticks()),
             diagnosis,
             attribution,
             filter,
@@ -176,6 +177,7 @@ impl Pipeline {
         Ok(Self {
             processor: Processor::new(stages, wanted),
             results: Results {
+                host: Some(host),
                 tally: Tally::grouped_by(trace.output.group_by.clone()),
                 report: has_report.then(Box::default),
                 board: is_viewed.then(Box::default),

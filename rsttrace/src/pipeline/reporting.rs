@@ -240,6 +240,6 @@ impl Results {
         }
         self.tally.count_lost(count);
         info(format_args!("{} {} lost: {why}", counted(count, "reset"), was(count)));
-        self.emit(Record::Lost(Lost { time: Timestamp::now(), count, r#where: place }));
+        self.emit(Record::Lost(Lost { time: Timestamp::now(), host: self.host.clone(), count, r#where: place }));
     }
 }

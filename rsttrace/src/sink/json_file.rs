@@ -220,7 +220,7 @@ mod tests {
     use crate::model::{Lost, LostWhere};
 
     fn lost(count: u64) -> Record {
-        Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count, r#where: LostWhere::Kernel })
+        Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, host: None, count, r#where: LostWhere::Kernel })
     }
 
     fn counts(path: &Path) -> Vec<u64> {

@@ -230,7 +230,9 @@ mod tests {
 
     fn records(counts: std::ops::Range<u64>) -> Vec<Record> {
         counts
-            .map(|count| Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count, r#where: LostWhere::Kernel }))
+            .map(|count| {
+                Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, host: None, count, r#where: LostWhere::Kernel })
+            })
             .collect()
     }
 

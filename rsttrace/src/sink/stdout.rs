@@ -327,7 +327,8 @@ mod tests {
 
     #[test]
     fn a_format_error_ends_the_writer_and_is_not_counted() {
-        let lost = |count| Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count, r#where: LostWhere::Kernel });
+        let lost =
+            |count| Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, host: None, count, r#where: LostWhere::Kernel });
         let mut chunk = Chunk::default();
         assert_eq!(chunk.fill(&[1, 2, 3, 4].map(lost), &mut UpToTwo), 2);
         let written = AtomicU64::new(0);

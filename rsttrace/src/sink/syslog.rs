@@ -435,7 +435,7 @@ mod tests {
 
     #[test]
     fn encodes_a_message_by_rfc_5424() {
-        let lost = Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
+        let lost = Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, host: None, count: 7, r#where: LostWhere::Kernel });
         let message = message(&lost, "gw 1", "seven");
         let process = std::process::id();
         assert_eq!(

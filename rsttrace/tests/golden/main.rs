@@ -198,7 +198,12 @@ fn printed_with(format: Format, options: &TextOptions) -> String {
         }
         sink.write(&Record::Reset(Arc::new(reset)), &mut out).expect("a vector takes everything");
     }
-    let lost = Record::Lost(Lost { time: Timestamp::UNIX_EPOCH, count: 7, r#where: LostWhere::Kernel });
+    let lost = Record::Lost(Lost {
+        time: Timestamp::UNIX_EPOCH,
+        host: Some("gw-1".into()),
+        count: 7,
+        r#where: LostWhere::Kernel,
+    });
     sink.write(&lost, &mut out).expect("a vector takes everything");
     String::from_utf8(out).expect("UTF-8")
 }

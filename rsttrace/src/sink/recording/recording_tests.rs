@@ -32,7 +32,9 @@ fn open(options: RecordingOptions) -> Result<RecordingSink> {
 }
 
 fn losses(counts: impl Iterator<Item = u64>) -> Vec<Record> {
-    counts.map(|count| Record::Lost(Lost { time: Timestamp::now(), count, r#where: LostWhere::Kernel })).collect()
+    counts
+        .map(|count| Record::Lost(Lost { time: Timestamp::now(), host: None, count, r#where: LostWhere::Kernel }))
+        .collect()
 }
 
 fn mark(last: bool) -> Mark {
