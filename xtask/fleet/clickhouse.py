@@ -56,8 +56,8 @@ class Engine:
         return took
 
     def load(self, pattern):
-        """Inserts the lines of files below host=HOST directories; marks get their host from the path."""
-        self.run(f"INSERT INTO rsttrace.lines (raw, host) SELECT line, extract(_path, 'host=([^/]+)/') FROM file('{pattern}', 'LineAsString', 'line String')")
+        """Inserts the lines of files."""
+        self.run(f"INSERT INTO rsttrace.lines (raw) SELECT line FROM file('{pattern}', 'LineAsString', 'line String')")
 
     def bytes_of(self, table, column=None):
         """Bytes on disk of a table or one of its columns: compressed, and before."""

