@@ -1,9 +1,11 @@
 """ClickHouse's engine in this process (chdb): the files of deploy/fleet/clickhouse, and an HTTP interface for collectors.
 
 As a program, `clickhouse.py DIRECTORY ADDRESS PORT`, it stands for the server, which cannot be had here: it takes what an exporter
-posts to ClickHouse's HTTP interface and hands the query and its data to the engine.
+posts to ClickHouse's HTTP interface and hands the query and its data to the engine. As with the server's asynchronous insertions
+(wait_for_async_insert=0) the answer does not wait for it: rotel gives up after five seconds, and has then lost records here. What has
+been taken is inserted before the program ends.
 """
-import json, os, re, sys, tempfile, time
+import json, os, queue, re, signal, sys, tempfile, threading, time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -67,10 +69,11 @@ class Engine:
 
 
 class Front(BaseHTTPRequestHandler):
-    """Inserts what is posted. Of the protocol only what the exporters use."""
+    """Takes what is posted. Of the protocol only what the exporters use."""
 
     protocol_version = "HTTP/1.1"
-    engine = None
+    # Of this kind a handler of signals may put into it, too.
+    taken = queue.SimpleQueue()
 
     def do_POST(self):
         asked = parse_qs(urlsplit(self.path).query)
@@ -79,16 +82,9 @@ class Front(BaseHTTPRequestHandler):
             found = re.fullmatch(r"INSERT INTO (\w+) \(([\w,]+)\) FORMAT (\w+)", query)
             if not found:
                 raise ValueError(f"not an insertion: {query}")
-            table, columns, form = found.groups()
-            types = dict(self.engine.rows(f"SELECT name, type FROM system.columns WHERE database = 'rsttrace' AND table = '{table}'"))
-            structure = ", ".join(f"{column} {types[column]}" for column in columns.split(","))
-            with tempfile.NamedTemporaryFile() as file:
-                file.write(body)
-                file.flush()
-                structure = structure.replace("'", "\\'")
-                self.engine.run(f"INSERT INTO rsttrace.{table} ({columns}) SELECT * FROM file('{file.name}', '{form}', '{structure}')")
+            self.taken.put((*found.groups(), body))
             status, text = 200, b""
-        except Exception as error:
+        except ValueError as error:
             status, text = 500, str(error).encode()
             print(error, file=sys.stderr, flush=True)
         self.send_response(status)
@@ -110,10 +106,28 @@ class Front(BaseHTTPRequestHandler):
         pass
 
 
-if __name__ == "__main__":
-    Front.engine = Engine(sys.argv[1])
-    Front.engine.script("schema.sql")
-    Front.engine.script("otel.sql")
-    server = HTTPServer((sys.argv[2], int(sys.argv[3])), Front)
+def insert(engine, table, columns, form, body):
+    """Inserts what was posted."""
+    types = dict(engine.rows(f"SELECT name, type FROM system.columns WHERE database = 'rsttrace' AND table = '{table}'"))
+    structure = ", ".join(f"{column} {types[column]}" for column in columns.split(",")).replace("'", "\\'")
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        engine.run(f"INSERT INTO rsttrace.{table} ({columns}) SELECT * FROM file('{file.name}', '{form}', '{structure}')")
+
+
+def main(directory, address, port):
+    engine = Engine(directory)
+    engine.script("schema.sql")
+    engine.script("otel.sql")
+    server = HTTPServer((address, port), Front)
+    signal.signal(signal.SIGTERM, lambda *_: Front.taken.put(None))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     print("ready", flush=True)
-    server.serve_forever()
+    while posted := Front.taken.get():
+        insert(engine, *posted)
+    engine.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

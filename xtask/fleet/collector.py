@@ -1,5 +1,5 @@
 """What is installed on the collecting host of the laboratory: rotel in front of ClickHouse, and rsyslog in front of PostgreSQL."""
-import os, shutil, socket, subprocess, sys, time
+import os, shutil, subprocess, sys, time
 
 import lab
 
@@ -23,6 +23,14 @@ def wait(what, is_so, seconds=30):
         if time.monotonic() > end:
             raise RuntimeError(f"waited {seconds} s for {what}")
         time.sleep(0.1)
+
+
+def wait_a_while(what, is_so):
+    """Asks until it is so; where it does not come to be, the comparison that follows fails."""
+    try:
+        wait(what, is_so)
+    except RuntimeError as error:
+        print(f"  {error}")
 
 
 def is_listening(port):

@@ -71,10 +71,7 @@ class Journal:
         return [(entry["_HOSTNAME"], fields(entry)) for entry in entries if entry.get("RSTTRACE_TYPE") == "reset"]
 
     def wait_for(self, count):
-        try:
-            collector.wait("the journal of the collecting host", lambda: len(self.records()) >= count)
-        except RuntimeError as error:
-            print(f"  {error}")
+        collector.wait_a_while("the journal of the collecting host", lambda: len(self.records()) >= count)
 
     def end(self):
         for child in reversed(self.children):

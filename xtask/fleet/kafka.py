@@ -83,10 +83,7 @@ class Kafka:
             messages[:] = self.read(topic)
             return of(messages) >= count
 
-        try:
-            collector.wait(f"topic {topic}", is_there)
-        except RuntimeError as error:
-            print(f"  {error}")
+        collector.wait_a_while(f"topic {topic}", is_there)
         return messages
 
     def end(self):
