@@ -250,7 +250,7 @@ fn several_inputs_come_in_the_order_of_time() {
     let directory = tempfile::tempdir().expect("a directory");
     let at = |second: u32| {
         let time = format!("\"time\":\"2026-11-28T08:00:{second:02}.000000000Z\"");
-        format!("{{\"schema\":1,\"type\":\"lost\",{time},\"count\":{second},\"where\":\"kernel\"}}\n")
+        format!("{{\"schema\":1,\"type\":\"lost\",{time},\"host\":\"gw-1\",\"count\":{second},\"where\":\"kernel\"}}\n")
     };
     let inputs = [[1, 4, 7], [2, 3, 9]].map(|seconds| seconds.map(at).concat());
     let [one, other] = &inputs;
