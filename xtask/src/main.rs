@@ -14,6 +14,7 @@ mod generate;
 mod layers;
 mod lint;
 mod process;
+mod progress;
 mod run;
 mod setup;
 #[path = "../../rsttrace/build/stamp.rs"]

@@ -26,6 +26,11 @@ pub(crate) fn is_root() -> bool {
     Uid::effective().is_root()
 }
 
+/// Whether [`as_root`] has a way to become root.
+pub(crate) fn can_be_root() -> bool {
+    is_root() || find("sudo", &[]).is_some()
+}
+
 /// Command that runs `program` as root: directly if this process is root, otherwise by sudo, keeping the named
 /// variables.
 pub(crate) fn as_root(program: &Path, keep: &str) -> Command {

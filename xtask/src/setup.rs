@@ -1,7 +1,7 @@
 //! Installs what the kernel objects and the tests need, on Debian.
 
 use std::{
-    fs,
+    env, fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -117,19 +117,13 @@ const FLEET_ENGINES: [&str; 9] = [
 ];
 /// Packages that build and run virtual machines.
 const VM_PACKAGES: [&str; 6] = ["busybox-static", "cpio", "e2fsprogs", "kmod", "qemu-system-x86", "xz-utils"];
-/// Packages that make the packages of a release and try them: a compiler and a C library for the other architecture, and an
-/// emulator for its unit tests; lintian, rpm, and roots to install in.
-const DIST_PACKAGES: [&str; 9] = [
-    "gcc-aarch64-linux-gnu",
-    C_LIBRARY,
-    CROSS_C_LIBRARY,
-    "busybox-static",
-    "lintian",
-    "mmdebstrap",
-    "qemu-user",
-    "rpm",
-    "zstd",
-];
+/// Packages that build for the other architecture: a compiler and a C library.
+const CROSS_PACKAGES: [&str; 2] = ["gcc-aarch64-linux-gnu", CROSS_C_LIBRARY];
+/// Emulator of the other architecture's programs, for unit tests.
+const EMULATOR: &str = "qemu-user";
+/// Packages that make the packages of a release and try them: beside what builds for the other architecture, lintian, rpm, and
+/// roots to install in.
+const DIST_PACKAGES: [&str; 6] = [C_LIBRARY, "busybox-static", "lintian", "mmdebstrap", "rpm", "zstd"];
 /// Packages of the C library that is linked into static programs: this machine's, and that of the other architecture.
 pub(crate) const C_LIBRARY: &str = "libc6-dev";
 pub(crate) const CROSS_C_LIBRARY: &str = "libc6-dev-arm64-cross";
@@ -156,6 +150,7 @@ const DENY: &str = "cargo-deny 0.20.2";
 
 /// Command that installs everything, as root.
 const SETUP: &str = "cargo xtask setup";
+const SETUP_VM: &str = "cargo xtask setup --vm";
 const SETUP_DIST: &str = "cargo xtask setup --dist";
 /// Command that installs what `cargo xtask fleet` needs, as root.
 pub(crate) const SETUP_FLEET: &str = "cargo xtask setup --fleet";
@@ -181,7 +176,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     if args.dist {
         for_dist()?;
-        for_arm_vm()?;
+        for_foreign_units()?;
+        for_foreign_vm()?;
     }
     let for_vm = if args.vm { VM_PACKAGES.as_slice() } else { &[] };
     let packages = missing(
@@ -199,32 +195,69 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     install_messages()
 }
 
-/// Installs what only the tests need.
-pub(crate) fn for_tests() -> Result<()> {
-    let packages = missing(TEST_PACKAGES.into_iter().chain(RUNTIME_PACKAGES))?;
-    if !packages.is_empty() || !has_messages() || !has_docker_proxy() {
-        install(&packages, &[], SETUP)?;
+/// Installs what only the tests need. Where this cannot be done, returns what the tests leave out for it.
+pub(crate) fn for_tests() -> Result<Option<String>> {
+    if !is_debian() {
+        return Ok(Some("scenarios of programs that are not installed: Debian's packages cannot be, here".to_owned()));
     }
+    let packages = missing(TEST_PACKAGES.into_iter().chain(RUNTIME_PACKAGES))?;
+    if packages.is_empty() && has_messages() && has_docker_proxy() {
+        return Ok(None);
+    }
+    if !process::is_root() {
+        let packages = packages.join(" ");
+        return Ok(Some(format!("scenarios of programs that are not installed, see `{SETUP}` (as root): {packages}")));
+    }
+    install(&packages, &[], SETUP)?;
     install_docker_proxy()?;
-    install_messages()
+    install_messages()?;
+    Ok(None)
+}
+
+/// Why this machine cannot run the virtual machines; `None` if it can.
+pub(crate) fn lack_for_vm() -> Option<String> {
+    if env::consts::ARCH != "x86_64" {
+        return Some("they run programs of x86_64".to_owned());
+    }
+    if !is_debian() {
+        return Some("their root file system is made of this machine's Debian packages, and this is not Debian".to_owned());
+    }
+    let packages = missing(vm_packages()).ok()?;
+    let lacks = !packages.is_empty() && !process::is_root();
+    lacks.then(|| format!("{} are not installed, see `{SETUP_VM}` (as root)", packages.join(" ")))
 }
 
 /// Installs what the virtual machines need, on this machine and inside them.
 pub(crate) fn for_vm() -> Result<()> {
-    let packages = missing(VM_PACKAGES.into_iter().chain(TEST_PACKAGES))?;
-    if packages.is_empty() { Ok(()) } else { install(&packages, &[], "cargo xtask setup --vm") }
+    let packages = missing(vm_packages())?;
+    if packages.is_empty() { Ok(()) } else { install(&packages, &[], SETUP_VM) }
 }
 
-/// Installs what the virtual machines of the other architecture need, beside [`for_dist`], whose compiler builds for them.
-pub(crate) fn for_arm_vm() -> Result<()> {
-    let packages = missing(ARM_VM_PACKAGES.into_iter().chain(VM_PACKAGES))?;
-    if packages.is_empty() { Ok(()) } else { install(&packages, &[], SETUP_DIST) }
+fn vm_packages() -> impl Iterator<Item = &'static str> {
+    VM_PACKAGES.into_iter().chain(TEST_PACKAGES)
 }
 
-/// Installs what the packages of a release need. rustup's libraries for the other architecture go to the toolchain that runs
-/// this program.
+/// Installs what builds programs of an architecture for its virtual machines, and what runs these.
+pub(crate) fn for_foreign_vm() -> Result<()> {
+    let packages = missing(CROSS_PACKAGES.into_iter().chain(ARM_VM_PACKAGES).chain(VM_PACKAGES))?;
+    if !packages.is_empty() {
+        install(&packages, &[], SETUP_DIST)?;
+    }
+    install_foreign_libraries()
+}
+
+/// Installs what runs the unit tests of another architecture.
+pub(crate) fn for_foreign_units() -> Result<()> {
+    let packages = missing(CROSS_PACKAGES.into_iter().chain([EMULATOR]))?;
+    if !packages.is_empty() {
+        install(&packages, &[], SETUP_DIST)?;
+    }
+    install_foreign_libraries()
+}
+
+/// Installs what the packages of a release need.
 pub(crate) fn for_dist() -> Result<()> {
-    let packages = missing(DIST_PACKAGES)?;
+    let packages = missing(DIST_PACKAGES.into_iter().chain(CROSS_PACKAGES))?;
     let has_cyclonedx =
         tool_version("cyclonedx").is_some_and(|has| has.split(' ').next_back() == CYCLONEDX.split(' ').next_back());
     let tools: Vec<_> = (!has_cyclonedx).then_some(CYCLONEDX).into_iter().collect();
@@ -232,6 +265,11 @@ pub(crate) fn for_dist() -> Result<()> {
         install(&packages, &tools, SETUP_DIST)?;
     }
     install_nfpm()?;
+    install_foreign_libraries()
+}
+
+/// Installs rustup's libraries for the other architecture, into the toolchain that runs this program.
+fn install_foreign_libraries() -> Result<()> {
     for arch in Arch::ALL.into_iter().filter(|arch| !arch.is_native()) {
         let libraries = Command::new("rustup").args(["target", "add", arch.target()]).output();
         let added = libraries.is_ok_and(|output| output.status.success());
@@ -332,6 +370,10 @@ fn install_tool(tool: &str) -> Result<()> {
     let (name, version) = tool.split_once(' ').context("a tool is named with its version")?;
     let mut command = process::cargo()?;
     command.args(["install", name, "--version", version, "--locked", "--force"]);
+    // They run for seconds; their own profiles build for minutes.
+    for (setting, value) in [("LTO", "off"), ("CODEGEN_UNITS", "16"), ("OPT_LEVEL", "1"), ("DEBUG", "false")] {
+        command.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
+    }
     if tool == LINKER {
         command.args(["--no-default-features", "--features", "llvm-22"]);
         command.env("PATH", process::path_with(vec![PathBuf::from(LLVM_DIR)])?);
@@ -341,7 +383,7 @@ fn install_tool(tool: &str) -> Result<()> {
 
 /// The packages that are not installed.
 fn missing<'a>(packages: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a str>> {
-    if process::find("dpkg-query", &[]).is_none() {
+    if !is_debian() {
         let all = packages.into_iter().collect::<Vec<_>>().join(" ");
         bail!("this is not Debian: install by hand what these packages hold there: {all}");
     }
@@ -350,6 +392,11 @@ fn missing<'a>(packages: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a st
         query.is_ok_and(|status| status == "installed")
     };
     Ok(packages.into_iter().filter(|package| !installed(package)).collect())
+}
+
+/// Whether this machine has Debian's packages.
+fn is_debian() -> bool {
+    process::find("dpkg-query", &[]).is_some()
 }
 
 /// Output of `cargo TOOL --version`.

@@ -13,6 +13,7 @@ use crate::{
     arch::Arch,
     generate,
     process::{self, Executable},
+    progress::Progress,
     setup, vm,
     workspace::{INTEGRATION, KERNEL_CRATE},
 };
@@ -21,6 +22,9 @@ use crate::{
 /// longer than a scenario allows for now and then, in the middle of what the kernel does. More failures than that have
 /// another cause.
 const REPEATED_MAX: usize = 5;
+/// Arguments of the runner without others, and those for everyday use.
+const USUAL: [&str; 2] = ["--selection", "usual"];
+const QUICK: [&str; 2] = ["--selection", "quick"];
 
 /// Run every test, the integration tests as root and on other kernels too
 #[derive(clap::Args)]
@@ -28,10 +32,15 @@ pub(crate) struct Args {
     /// Skip the virtual machines with other kernels
     #[arg(long)]
     no_vm: bool,
+    /// Only what takes a moment, for everyday use: no virtual machines, no doc tests, and of the integration tests those without
+    /// other programs, through one kind of buffer
+    #[arg(long, conflicts_with_all = ["arch", "filter"])]
+    quick: bool,
     /// Architecture; of another one than this machine's the unit tests run, in an emulator
     #[arg(long, value_enum, value_name = "ARCH", default_value = env::consts::ARCH)]
     arch: Arch,
-    /// Arguments of the integration runner: `cargo xtask test -- filter`
+    /// Arguments of the integration runner: `cargo xtask test -- filter` (`-- --selection all`: also what differs in the kind of
+    /// buffer alone)
     #[arg(last = true)]
     filter: Vec<OsString>,
 }
@@ -40,7 +49,7 @@ impl Args {
     /// All tests, without a filter.
     pub(crate) fn all(no_vm: bool) -> Self {
         let [first, second] = Arch::ALL;
-        Self { no_vm, arch: if first.is_native() { first } else { second }, filter: Vec::new() }
+        Self { no_vm, quick: false, arch: if first.is_native() { first } else { second }, filter: Vec::new() }
     }
 }
 
@@ -49,7 +58,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if !args.arch.is_native() {
         return units_of(args.arch);
     }
-    setup::for_tests()?;
+    let mut report = Report::default();
+    report.left_out.extend(setup::for_tests()?);
     let built = process::build(&mut tests(&["--no-run"])?)?;
     let (integration, unit): (Vec<_>, Vec<_>) =
         built.iter().filter(|built| built.is_test).partition(|built| built.name == INTEGRATION && built.kind == "test");
@@ -57,19 +67,34 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         bail!("cargo has built no test named {INTEGRATION}: rsttrace/Cargo.toml has to name it");
     }
 
-    let mut report = Report::default();
     for test in unit {
         report.add(&label(test), in_package(&mut Command::new(&test.path), test))?;
     }
-    report.add("doc tests", &mut tests(&["--doc"])?)?;
+    if !args.quick {
+        report.add("doc tests", &mut tests(&["--doc"])?)?;
+    }
+    let filter = match args.filter.as_slice() {
+        [] => if args.quick { QUICK } else { USUAL }.map(OsString::from).to_vec(),
+        named => named.to_vec(),
+    };
     for test in integration {
-        report.add_scenarios(test, &args.filter)?;
+        if process::can_be_root() {
+            report.add_scenarios(test, &filter)?;
+        } else {
+            report.left_out.push("integration tests: they load programs into the kernel, as root; there is no sudo".into());
+        }
     }
     if let Err(error) = generate::check(&built) {
         eprintln!("{error:#}");
         report.failed.push("generated files".to_owned());
     }
-    if !args.no_vm {
+    if args.quick {
+        report.left_out.push("other kernels, doc tests, and scenarios that take longer: --quick".into());
+    } else if args.no_vm {
+        report.left_out.push("other kernels: --no-vm".into());
+    } else if let Some(lack) = setup::lack_for_vm() {
+        report.left_out.push(format!("other kernels: {lack}"));
+    } else {
         report.add_kernels(&args.filter)?;
     }
     report.finish()
@@ -81,20 +106,9 @@ const NOT_EMULATED: [&str; 3] = ["sandbox::seccomp::", "filter::netns::", "proce
 
 /// Runs the unit tests of another architecture in an emulator of its processor, which passes system calls on to this kernel.
 fn units_of(arch: Arch) -> Result<()> {
-    setup::for_dist()?;
+    setup::for_foreign_units()?;
     let mut command = process::cargo()?;
-    // The profile of the virtual machines, so that the dependencies are built once.
-    command.args([
-        "test",
-        "--locked",
-        "--profile",
-        "guest",
-        "--package",
-        "rsttrace",
-        "--package",
-        "rsttrace-common",
-        "--lib",
-    ]);
+    command.args(["test", "--locked", "--package", "rsttrace", "--package", "rsttrace-common", "--lib"]);
     arch.configure(&mut command, &["-C", "target-feature=+crt-static"]);
     let runner = format!("CARGO_TARGET_{}_RUNNER", arch.target().replace('-', "_").to_uppercase());
     command.env(runner, format!("qemu-{}", arch.name())).arg("--");
@@ -102,7 +116,7 @@ fn units_of(arch: Arch) -> Result<()> {
 }
 
 /// `cargo test` for everything but the kernel side, which builds what [`generate::check`] runs too.
-fn tests(more: &[&str]) -> Result<Command> {
+pub(crate) fn tests(more: &[&str]) -> Result<Command> {
     let mut command = process::cargo()?;
     command.args(["test", "--locked", "--workspace", "--exclude", KERNEL_CRATE]);
     command.args(["--features", generate::SCHEMA_FEATURE]).args(more);
@@ -119,11 +133,13 @@ fn label(test: &Executable) -> String {
     format!("{package}, {} {}", test.kind, test.name)
 }
 
-/// Closing lines of each runner (one for each crate with doc tests), and the runners that failed.
+/// Closing lines of each runner (one for each crate with doc tests), the runners that failed, and what was not run with the
+/// reason.
 #[derive(Default)]
 struct Report {
     closing: Vec<(String, String)>,
     failed: Vec<String>,
+    left_out: Vec<String>,
 }
 
 impl Report {
@@ -160,6 +176,7 @@ impl Report {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start the tests of {name}"))?;
+        let progress = Progress::of(&[name]);
         let mut closing = Vec::new();
         let mut failed = Vec::new();
         if let Some(stdout) = child.stdout.take() {
@@ -168,7 +185,9 @@ impl Report {
                 if line.starts_with(b"test result:") {
                     closing.push(String::from_utf8_lossy(&line).into_owned());
                 }
-                failed.extend(failed_test(&String::from_utf8_lossy(&line)).map(str::to_owned));
+                let text = String::from_utf8_lossy(&line);
+                failed.extend(failed_test(&text).map(str::to_owned));
+                progress.take(name, text.trim_end());
                 let mut out = io::stdout().lock();
                 out.write_all(&line).and_then(|()| out.write_all(b"\n")).context("cannot write to standard output")?;
             }
@@ -204,6 +223,9 @@ impl Report {
         eprintln!("== all runners");
         for (name, line) in &self.closing {
             eprintln!("{name}: {line}");
+        }
+        for what in &self.left_out {
+            eprintln!("left out: {what}");
         }
         if self.failed.is_empty() { Ok(()) } else { bail!("tests failed: {}", self.failed.join("; ")) }
     }

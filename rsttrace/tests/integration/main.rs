@@ -33,6 +33,7 @@ mod reset;
 mod scenarios;
 mod schema;
 mod score;
+mod selection;
 mod stage;
 mod tape;
 mod tracer;
@@ -45,6 +46,8 @@ use std::{
 };
 
 use libtest_mimic::Arguments;
+
+use self::selection::Selection;
 
 /// Scenarios that run concurrently; each spends its time waiting for other processes.
 const THREADS: usize = 4;
@@ -64,7 +67,12 @@ fn main() -> ExitCode {
         conntrack_client::serve();
         return ExitCode::SUCCESS;
     }
-    let mut arguments = Arguments::from_args();
+    let mut arguments: Vec<String> = env::args().collect();
+    let Some(selection) = Selection::take(&mut arguments) else {
+        drop(writeln!(io::stderr(), "--selection needs `all`, `usual`, `kernel` or `quick`"));
+        return ExitCode::FAILURE;
+    };
+    let mut arguments = Arguments::from_iter(arguments);
     arguments.test_threads.get_or_insert(if host::is_guest() { THREADS_IN_GUEST } else { THREADS });
     if !arguments.list && !nix::unistd::geteuid().is_root() {
         drop(writeln!(
@@ -74,7 +82,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     netns::remember_original();
-    let conclusion = libtest_mimic::run(&arguments, registry::trials());
+    let conclusion = libtest_mimic::run(&arguments, registry::trials(selection));
     drop(write!(io::stdout(), "{}{}", confusion::Table, agreement::Table));
     if !arguments.list {
         drop(writeln!(io::stdout(), "{}\n", score::Score));

@@ -21,6 +21,7 @@ use crate::{
         real_programs, receivers, refused, rejected, reuse, routed, sinks, snapshot, summary, timers, top_view,
         translated,
     },
+    selection::Selection,
     stage::{Stage, Transport},
 };
 
@@ -1087,14 +1088,15 @@ thread_local! {
 /// Held for reading by every scenario that shares the machine with others, and for writing by one that does not.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// Every scenario, once for each transport.
-pub(crate) fn trials() -> Vec<Trial> {
+/// The selected scenarios, each once for each transport that the selection has for it.
+pub(crate) fn trials(selection: Selection) -> Vec<Trial> {
     panic::set_hook(Box::new(|panic| PANIC.with_borrow_mut(|text| *text = panic.to_string())));
     let trial = |(transport, row): (Transport, &'static Row)| {
         Trial::ignorable_test(format!("{}::{}", transport.name(), row.name), move || run(row, transport))
             .with_ignored_flag(row.on_demand)
     };
-    Transport::ALL.into_iter().flat_map(|transport| ROWS.iter().map(move |row| (transport, row))).map(trial).collect()
+    let all = Transport::ALL.into_iter().flat_map(|transport| ROWS.iter().map(move |row| (transport, row)));
+    all.filter(|(transport, row)| selection.has(*transport, row.name)).map(trial).collect()
 }
 
 /// Runs a scenario in a thread of its own, with which its namespace ends.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::guest::Guest;
-use crate::arch::Arch;
+use crate::{arch::Arch, progress::Progress};
 
 /// Emulated in software: slower, but identical everywhere, also without KVM. All processors in one thread, because qemu
 /// 7.2 with two once executed an instruction that the kernel was patching at that moment, and the guest died of the
@@ -50,6 +50,16 @@ impl Hardware {
             },
         }
     }
+}
+
+/// What all machines of a run have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) arch: Arch,
+    /// Number of processors.
+    pub(super) cpus: u8,
+    /// Most time from power on to power off.
+    pub(super) limit: Duration,
 }
 
 /// Messages of the guest; each is empty until it has arrived.
@@ -111,7 +121,12 @@ impl fmt::Display for Outcome {
 }
 
 /// Boots a machine, prints its console, each line after the machine's name, and reads the results of the tests from it.
-pub(super) fn boot(name: &str, guest: &Guest, arch: Arch, cpus: u8, limit: Duration) -> Result<Outcome> {
+pub(super) fn boot(
+    name: &str,
+    guest: &Guest,
+    Settings { arch, cpus, limit }: Settings,
+    progress: &Progress,
+) -> Result<Outcome> {
     let Hardware { emulator, arguments, kernel_arguments } = Hardware::of(arch);
     let mut command = Command::new(emulator);
     command.args(ACCELERATOR).args(arguments).args(["-smp", &cpus.to_string()]).args(CONSOLE).arg("-no-reboot");
@@ -133,6 +148,7 @@ pub(super) fn boot(name: &str, guest: &Guest, arch: Arch, cpus: u8, limit: Durat
                 if !(line.starts_with("test ") && line.ends_with(" ok")) {
                     writeln!(io::stdout(), "{name}: {line}").context("cannot write to standard output")?;
                 }
+                progress.take(name, &line);
                 outcome.take(&line);
             }
             Err(RecvTimeoutError::Disconnected) => break,

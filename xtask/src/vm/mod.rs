@@ -21,15 +21,17 @@ use anyhow::{Result, bail};
 use self::{
     guest::{Guest, Programs},
     kernel::Kernel,
-    machine::Outcome,
+    machine::{Outcome, Settings},
 };
-use crate::{arch::Arch, setup, workspace};
+use crate::{arch::Arch, progress::Progress, setup, workspace};
 
 /// Number of machines that run concurrently, each in its thread.
 const CONCURRENT_MACHINES: usize = 2;
 /// Scenarios about processors, which also run on a machine with two.
 const PROCESSOR_SCENARIOS: &str = "machine::";
-/// Arguments of the runner on another architecture, whose machines have no programs to test with.
+/// Arguments of the runner without others: what a kernel decides.
+const OF_KERNELS: [&str; 2] = ["--selection", "kernel"];
+/// Additional ones on another architecture, whose machines have no programs to test with.
 const CORE: [&str; 2] = ["--skip", "real_programs"];
 /// Default limit for one kernel in seconds, on a busy machine.
 const LIMIT: u64 = 3600;
@@ -55,7 +57,8 @@ pub(crate) struct Args {
     /// Script or program to run in place of the integration tests, which are `/guest/tests` there; `RSTTRACE_BIN` names rsttrace
     #[arg(long, value_name = "FILE")]
     exec: Option<PathBuf>,
-    /// Arguments of the integration runner, or of --exec: `cargo xtask vm 6.1 -- filter`
+    /// Arguments of the integration runner, or of --exec: `cargo xtask vm 6.1 -- filter`; without any it plays what the kernel
+    /// decides (`-- --selection all`: everything)
     #[arg(last = true)]
     tests: Vec<String>,
 }
@@ -102,8 +105,7 @@ fn run_kernels(args: &Args) -> Result<Vec<Run>> {
     }
     setup::for_vm()?;
     if !args.arch.is_native() {
-        setup::for_dist()?;
-        setup::for_arm_vm()?;
+        setup::for_foreign_vm()?;
     }
     let programs = Programs::build(&directory(args.arch)?, args.arch)?;
     let kernels = if args.kernels.is_empty() { Kernel::of(args.arch) } else { &args.kernels };
@@ -113,8 +115,9 @@ fn run_kernels(args: &Args) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
     let waiting = Mutex::new(guests.into_iter());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let limit = Duration::from_secs(args.limit);
-    let boot = |name, guest: Result<Guest>| machine::boot(name, &guest?, args.arch, args.cpus, limit);
+    let settings = Settings { arch: args.arch, cpus: args.cpus, limit: Duration::from_secs(args.limit) };
+    let progress = Progress::of(&kernels.iter().map(|kernel| kernel.name()).collect::<Vec<_>>());
+    let boot = |name, guest: Result<Guest>| machine::boot(name, &guest?, settings, &progress);
     let runner =
         || std::iter::from_fn(&next).map(|(name, guest)| summarize(name, boot(name, guest))).collect::<Vec<_>>();
     thread::scope(|scope| {
@@ -131,12 +134,12 @@ fn run_kernels(args: &Args) -> Result<Vec<Run>> {
 /// Prepares everything that a kernel is started with.
 fn prepare(kernel: Kernel, args: &Args, programs: &Programs) -> Result<Guest> {
     let directory = directory(args.arch)?.join(kernel.name());
-    let tests = if args.tests.is_empty() && !args.arch.is_native() {
-        CORE.map(str::to_owned).to_vec()
-    } else {
-        args.tests.clone()
-    };
-    guest::make(&directory, programs, kernel.image(args.arch, args.refresh)?, args.exec.as_deref(), &tests)
+    let mut tests = args.tests.clone();
+    if tests.is_empty() && args.exec.is_none() {
+        tests.extend(OF_KERNELS.map(str::to_owned));
+        tests.extend(CORE.map(str::to_owned).into_iter().filter(|_| !args.arch.is_native()));
+    }
+    guest::make(&directory, programs, kernel.image(args.arch, args.refresh)?, args.arch, args.exec.as_deref(), &tests)
 }
 
 /// Directory for the files of an architecture's machines.

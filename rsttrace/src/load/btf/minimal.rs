@@ -1,12 +1,10 @@
 //! BTF that has nothing but given types, under the ids that they have in the kernel's BTF.
 
-use std::iter;
-
 use anyhow::Result;
 
 use super::{
     TypeKind,
-    format::{self, HEADER_BYTES, MAGIC, TYPE_WORDS, VERSION, kind},
+    format::{self, HEADER_BYTES, MAGIC, TYPE_BYTES, VERSION, kind},
 };
 
 /// Encodes these types: id in the kernel's BTF, kind, and name. Every id in between gets an unnamed forward declaration, the
@@ -18,29 +16,34 @@ pub(in super::super) fn encode<Name: AsRef<str> + Ord>(
     let mut named: Vec<_> = types.into_iter().collect();
     named.sort_unstable();
     named.dedup();
-    let mut words: Vec<u32> = Vec::new();
+    let unnamed = type_bytes(0, kind::FWD);
+    let mut encoded = Vec::new();
     // Offset 0 is the empty name.
     let mut strings = vec![0];
     let mut next_id = 1;
     for (id, kind, name) in named {
-        let unnamed = [0, format::info(kind::FWD), 0];
-        words.extend(iter::repeat_n(unnamed, id.saturating_sub(next_id).try_into()?).flatten());
+        encoded.extend_from_slice(&unnamed.repeat(id.saturating_sub(next_id).try_into()?));
         let kind = match kind {
             TypeKind::Function => kind::FUNC,
             TypeKind::Typedef => kind::TYPEDEF,
         };
-        words.extend([strings.len().try_into()?, format::info(kind), 0]);
+        encoded.extend_from_slice(&type_bytes(strings.len().try_into()?, kind));
         strings.extend_from_slice(name.as_ref().as_bytes());
         strings.push(0);
         next_id = id + 1;
     }
     let [low, high] = MAGIC.to_ne_bytes();
     let magic = u32::from_ne_bytes([low, high, VERSION, 0]);
-    let (types_bytes, strings_bytes) = ((next_id - 1) * TYPE_WORDS * 4, strings.len().try_into()?);
+    let (types_bytes, strings_bytes) = (encoded.len().try_into()?, strings.len().try_into()?);
     let header = [magic, HEADER_BYTES, 0, types_bytes, types_bytes, strings_bytes];
-    let mut bytes: Vec<u8> = header.into_iter().chain(words).flat_map(u32::to_ne_bytes).collect();
-    bytes.extend(strings);
-    Ok(bytes)
+    Ok([header.map(u32::to_ne_bytes).as_flattened(), &encoded, &strings].concat())
+}
+
+/// A type without a size, members or another type: its name's offset, its kind, and 0.
+fn type_bytes(name: u32, kind: u32) -> [u8; TYPE_BYTES as usize] {
+    let mut bytes = [0; TYPE_BYTES as usize];
+    bytes.as_chunks_mut().0.copy_from_slice(&[name, format::info(kind), 0].map(u32::to_ne_bytes));
+    bytes
 }
 
 #[cfg(test)]

@@ -7,17 +7,22 @@ use memchr::memmem;
 
 use super::format::{self, HEADER_WORDS, MAGIC, TYPE_BYTES};
 
+/// Names that begin in the same so many bits' worth of bytes of the string section are in one group: some 40 types.
+const GROUP_BITS: u32 = 9;
+
 /// Type ids by name.
 #[derive(Debug)]
 pub(super) struct NameIndex {
-    /// Offset of a type's name in `strings`, and the id of the type; sorted.
+    /// Offset of a type's name in `strings`, and the id of the type: group by group, in a group by id.
     types: Vec<(u32, u32)>,
+    /// Index in `types` of each group's first type, and the end of the last group.
+    groups: Vec<usize>,
     strings: Bytes,
 }
 
 impl NameIndex {
-    /// Indexes BTF. `None` when the bytes are not BTF of the host's byte order, are truncated, or have a type of an unknown
-    /// kind, whose length is unknown.
+    /// Indexes BTF; types without a name have no entry. `None` when the bytes are not BTF of the host's byte order, are
+    /// truncated, or have a type of an unknown kind, whose length is unknown.
     pub(super) fn parse(bytes: &Bytes) -> Option<Self> {
         let word = |at: usize| Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
         let header: Vec<usize> =
@@ -29,22 +34,11 @@ impl NameIndex {
             return None;
         }
         let section = |at: usize, length: usize| bytes.get(header_bytes.checked_add(at)?..)?.get(..length);
-        let types = section(types_at, types_bytes)?;
+        let types = named_types(section(types_at, types_bytes)?)?;
         section(strings_at, strings_bytes)?;
-        let mut named = Vec::with_capacity(types.len() / 32);
-        let mut rest = types;
-        // Id 0 is void, which BTF does not store.
-        for id in 1.. {
-            if rest.is_empty() {
-                break;
-            }
-            let word = |at: usize| Some(u32::from_ne_bytes(*rest.get(at..)?.first_chunk()?));
-            named.push((word(0)?, id));
-            rest = rest.get(TYPE_BYTES as usize + format::trailing_bytes(word(4)?)?..)?;
-        }
-        named.sort_unstable();
         let from = header_bytes + strings_at;
-        Some(Self { types: named, strings: bytes.slice(from..from + strings_bytes) })
+        let (types, groups) = grouped(&types, strings_bytes);
+        Some(Self { types, groups, strings: bytes.slice(from..from + strings_bytes) })
     }
 
     /// Ids of the types of this name, ascending; empty when there are none.
@@ -52,14 +46,62 @@ impl NameIndex {
         // BTF may share storage: a name that is the end of a longer one can point into the middle of that.
         let offsets = memmem::find_iter(&self.strings, &[name.as_bytes(), b"\0"].concat()).collect::<Vec<_>>();
         let named = |offset: usize| {
-            let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-            let from = self.types.partition_point(|&(known, _)| known < offset);
-            self.types[from..].iter().take_while(move |&&(known, _)| known == offset).map(|&(_, id)| id)
+            let group = offset >> GROUP_BITS;
+            self.types[self.groups[group]..self.groups[group + 1]]
+                .iter()
+                .filter(move |&&(known, _)| known as usize == offset)
+                .map(|&(_, id)| id)
         };
         let mut ids: Vec<u32> = offsets.into_iter().flat_map(named).collect();
         ids.sort_unstable();
         ids
     }
+}
+
+/// Offset of the name and id of each type that has a name, by id.
+fn named_types(section: &[u8]) -> Option<Vec<(u32, u32)>> {
+    let mut named = Vec::with_capacity(section.len() / 32);
+    let mut rest = section;
+    // Id 0 is void, which BTF does not store.
+    let mut id = 1;
+    while !rest.is_empty() {
+        let (head, behind) = rest.split_first_chunk::<{ TYPE_BYTES as usize }>()?;
+        let [n0, n1, n2, n3, i0, i1, i2, i3, ..] = *head;
+        let name = u32::from_ne_bytes([n0, n1, n2, n3]);
+        if name != 0 {
+            named.push((name, id));
+        }
+        rest = behind.get(format::trailing_bytes(u32::from_ne_bytes([i0, i1, i2, i3]))?..)?;
+        id += 1;
+    }
+    Some(named)
+}
+
+/// Puts types into groups by their names, and returns where each group begins. A name behind the end of the strings, which
+/// only malformed BTF has, is left out: it cannot be found. Counted, not sorted: a tenth of the time.
+fn grouped(named: &[(u32, u32)], strings_bytes: usize) -> (Vec<(u32, u32)>, Vec<usize>) {
+    let group_of = |name: u32| ((name as usize) < strings_bytes).then_some((name >> GROUP_BITS) as usize);
+    // One group more than the strings have, whose beginning is the end of the last.
+    let mut groups = vec![0; (strings_bytes >> GROUP_BITS) + 2];
+    for &(name, _) in named {
+        if let Some(group) = group_of(name) {
+            groups[group + 1] += 1;
+        }
+    }
+    let mut total = 0;
+    for begins in &mut groups {
+        total += *begins;
+        *begins = total;
+    }
+    let mut types = vec![(0, 0); total];
+    let mut next = groups.clone();
+    for &(name, id) in named {
+        if let Some(group) = group_of(name) {
+            types[next[group]] = (name, id);
+            next[group] += 1;
+        }
+    }
+    (types, groups)
 }
 
 #[cfg(test)]
