@@ -108,7 +108,9 @@ const NOT_EMULATED: [&str; 3] = ["sandbox::seccomp::", "filter::netns::", "proce
 fn units_of(arch: Arch) -> Result<()> {
     setup::for_foreign_units()?;
     let mut command = process::cargo()?;
-    command.args(["test", "--locked", "--package", "rsttrace", "--package", "rsttrace-common", "--lib"]);
+    // The profile of the virtual machines, so that the dependencies are built once.
+    command.args(["test", "--locked", "--profile", "guest"]);
+    command.args(["--package", "rsttrace", "--package", "rsttrace-common", "--lib"]);
     arch.configure(&mut command, &["-C", "target-feature=+crt-static"]);
     let runner = format!("CARGO_TARGET_{}_RUNNER", arch.target().replace('-', "_").to_uppercase());
     command.env(runner, format!("qemu-{}", arch.name())).arg("--");
@@ -116,7 +118,7 @@ fn units_of(arch: Arch) -> Result<()> {
 }
 
 /// `cargo test` for everything but the kernel side, which builds what [`generate::check`] runs too.
-pub(crate) fn tests(more: &[&str]) -> Result<Command> {
+fn tests(more: &[&str]) -> Result<Command> {
     let mut command = process::cargo()?;
     command.args(["test", "--locked", "--workspace", "--exclude", KERNEL_CRATE]);
     command.args(["--features", generate::SCHEMA_FEATURE]).args(more);

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     }
     let mut arguments: Vec<String> = env::args().collect();
     let Some(selection) = Selection::take(&mut arguments) else {
-        drop(writeln!(io::stderr(), "--selection needs `all`, `usual`, `kernel` or `quick`"));
+        drop(writeln!(io::stderr(), "--selection needs `all`, `usual`, `kernel`, `core` or `quick`"));
         return ExitCode::FAILURE;
     };
     let mut arguments = Arguments::from_iter(arguments);

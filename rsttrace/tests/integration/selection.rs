@@ -21,6 +21,35 @@ const OF_USER_SPACE: [&str; 11] = [
 ];
 /// Families about what passes through the buffers between the kernel and user space; the others differ in nothing there.
 const OF_TRANSPORTS: [&str; 6] = ["aborts", "exactly_once", "flood", "lost", "machine", "mixed"];
+/// Families that show on a kernel that everything there is attached and read rightly: each kind of reset, of socket and of
+/// owner, each probe, each address family.
+const CORE: [&str; 25] = [
+    "aborts",
+    "after_close",
+    "cross_check",
+    "destroy",
+    "exactly_once",
+    "forwarded",
+    "functions",
+    "handed_over",
+    "ignored",
+    "injected",
+    "keepalive",
+    "limits",
+    "listener",
+    "machine",
+    "mapped",
+    "mixed",
+    "namespaces",
+    "owners",
+    "privileges",
+    "refused",
+    "rejected",
+    "reuse",
+    "snapshot",
+    "timers",
+    "translated",
+];
 /// Families that start many services, or wait for timers of the kernel and of other programs.
 const SLOW: [&str; 5] = ["deploy", "endings", "faults", "real_programs", "sinks"];
 
@@ -33,6 +62,8 @@ pub(crate) enum Selection {
     Usual,
     /// Those that a kernel decides: through the BPF ring buffer, and what depends on the buffer also through the other.
     Kernel,
+    /// The part of these that shows that everything is attached and read rightly.
+    Core,
     /// Those that take a moment, through the BPF ring buffer.
     Quick,
 }
@@ -46,6 +77,7 @@ impl Selection {
             Some("all") => Some(Self::All),
             Some("usual") => Some(Self::Usual),
             Some("kernel") => Some(Self::Kernel),
+            Some("core") => Some(Self::Core),
             Some("quick") => Some(Self::Quick),
             _ => None,
         }
@@ -61,6 +93,9 @@ impl Selection {
             }
             Self::Kernel if transport == Transport::Perf => OF_TRANSPORTS.contains(&family),
             Self::Kernel => !OF_USER_SPACE.contains(&family),
+            Self::Core => {
+                CORE.contains(&family) && (transport == Transport::Ring || OF_TRANSPORTS.contains(&family))
+            }
             Self::Quick => transport == Transport::Ring && !SLOW.contains(&family),
         }
     }

@@ -12,13 +12,12 @@ use anyhow::{Context as _, Result, anyhow};
 use super::{disk, foreign_root, kernel::Image, modules};
 use crate::{
     arch::Arch,
-    process, test,
+    process,
     workspace::{self, INTEGRATION},
 };
 
-/// Programs of another architecture are built with the C library in them, like the released one: their guests have a part of
-/// Debian's packages alone. Those of this machine's are what it tests itself, and its guests have its C library.
-const FOREIGN_FLAGS: [&str; 2] = ["-C", "target-feature=+crt-static"];
+/// The tested program is built without the C library, like the released one.
+const FLAGS: [&str; 2] = ["-C", "target-feature=+crt-static"];
 /// Script that the kernel starts, which mounts the disks.
 const INIT: &str = include_str!("init.sh");
 /// Script that runs in the root file system, and runs the tests.
@@ -42,16 +41,12 @@ pub(super) struct Guest {
 }
 
 impl Programs {
-    /// Builds the programs; `directory` is for the root file system.
+    /// Builds the programs, statically linked; `directory` is for the root file system.
     pub(super) fn build(directory: &Path, arch: Arch) -> Result<Self> {
-        let mut command = if arch.is_native() {
-            test::tests(&["--no-run", "--test", INTEGRATION])?
-        } else {
-            let mut command = process::cargo()?;
-            command.args(["test", "--locked", "--no-run", "--package", "rsttrace", "--test", INTEGRATION]);
-            arch.configure(&mut command, &FOREIGN_FLAGS);
-            command
-        };
+        let mut command = process::cargo()?;
+        command.args(["test", "--locked", "--no-run", "--profile", "guest"]);
+        command.args(["--package", "rsttrace", "--test", INTEGRATION]);
+        arch.configure(&mut command, &FLAGS);
         let mut built = process::build(&mut command)?;
         let runner = built.iter().position(|built| built.is_test && built.name == INTEGRATION);
         let runner = runner.ok_or_else(|| anyhow!("cargo has built no test named {INTEGRATION}"))?;
@@ -72,19 +67,15 @@ pub(super) fn make(
     directory: &Path,
     programs: &Programs,
     image: Image,
-    arch: Arch,
     program: Option<&Path>,
     arguments: &[String],
 ) -> Result<Guest> {
     let initramfs = initramfs(directory, programs, &image)?;
     let tree = directory.join("programs");
     workspace::start_anew(&tree)?;
-    for (name, from) in [("rsttrace", &programs.rsttrace), ("tests", &programs.integration)] {
-        let strip = if arch.is_native() { "strip".to_owned() } else { format!("{}-strip", arch.gnu()) };
-        process::run(Command::new(strip).args(["--strip-debug", "-o"]).arg(tree.join(name)).arg(from))?;
-    }
-    if let Some(program) = program {
-        fs::copy(program, tree.join("program")).with_context(|| format!("cannot copy {}", program.display()))?;
+    let own = program.map(|program| ("program", program));
+    for (name, from) in [("rsttrace", &*programs.rsttrace), ("tests", &*programs.integration)].into_iter().chain(own) {
+        fs::copy(from, tree.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     process::run(
         Command::new("cp").args(["--recursive", "--no-target-directory"]).args([image.modules(), tree.join("modules")]),

@@ -14,14 +14,15 @@ use anyhow::{Context as _, Result, bail};
 use super::guest::Guest;
 use crate::{arch::Arch, progress::Progress};
 
-/// Emulated in software: slower, but identical everywhere, also without KVM. All processors in one thread, because qemu
+/// Emulated in software: slower, but identical everywhere, also without KVM. The code that is translated for it stays (1 GiB). All processors in one thread, because qemu
 /// 7.2 with two once executed an instruction that the kernel was patching at that moment, and the guest died of the
 /// breakpoint in it.
-const ACCELERATOR: [&str; 2] = ["-accel", "tcg,thread=single"];
+const ACCELERATOR: [&str; 2] = ["-accel", "tcg,thread=single,tb-size=1024"];
 /// The serial line is the guest's console, with nothing else on it.
 const CONSOLE: [&str; 10] = ["-m", "2048", "-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none"];
-/// For every architecture: a kernel panic ends the machine.
-const KERNEL_ARGUMENTS: &str = "panic=-1 quiet";
+/// For every architecture: a kernel panic ends the machine; programs lie at the addresses where they did before, so that the
+/// emulator need not translate them at every start (a start of rsttrace takes half the time in user space).
+const KERNEL_ARGUMENTS: &str = "panic=-1 quiet norandmaps";
 
 /// Emulator of an architecture, its hardware, and additional arguments of the kernel.
 struct Hardware {

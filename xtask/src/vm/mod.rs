@@ -29,10 +29,11 @@ use crate::{arch::Arch, progress::Progress, setup, workspace};
 const CONCURRENT_MACHINES: usize = 2;
 /// Scenarios about processors, which also run on a machine with two.
 const PROCESSOR_SCENARIOS: &str = "machine::";
-/// Arguments of the runner without others: what a kernel decides.
+/// Arguments of the runner without others: what a kernel decides; and in `cargo xtask test`, the core of it.
 const OF_KERNELS: [&str; 2] = ["--selection", "kernel"];
+const CORE: [&str; 2] = ["--selection", "core"];
 /// Additional ones on another architecture, whose machines have no programs to test with.
-const CORE: [&str; 2] = ["--skip", "real_programs"];
+const WITHOUT_PROGRAMS: [&str; 2] = ["--skip", "real_programs"];
 /// Default limit for one kernel in seconds, on a busy machine.
 const LIMIT: u64 = 3600;
 
@@ -82,13 +83,15 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { bail!("tests failed on {}", failed.join(", ")) }
 }
 
-/// Runs every kernel, with these arguments for the runner; without any, also the scenarios about processors with two of
-/// them.
+/// Runs every kernel, with these arguments for the runner; without any, the core of the scenarios, and those about processors
+/// with two of them.
 pub(crate) fn run_all(tests: Vec<String>) -> Result<Vec<Run>> {
+    let of_processors = tests.is_empty();
+    let tests = if of_processors { CORE.map(str::to_owned).to_vec() } else { tests };
     let args =
         Args { kernels: Vec::new(), arch: Arch::X86_64, refresh: false, limit: LIMIT, cpus: 1, exec: None, tests };
     let mut runs = run_kernels(&args)?;
-    if args.tests.is_empty() {
+    if of_processors {
         runs.extend(run_kernels(&Args {
             kernels: vec![Kernel::Trixie],
             cpus: 2,
@@ -137,9 +140,9 @@ fn prepare(kernel: Kernel, args: &Args, programs: &Programs) -> Result<Guest> {
     let mut tests = args.tests.clone();
     if tests.is_empty() && args.exec.is_none() {
         tests.extend(OF_KERNELS.map(str::to_owned));
-        tests.extend(CORE.map(str::to_owned).into_iter().filter(|_| !args.arch.is_native()));
+        tests.extend(WITHOUT_PROGRAMS.map(str::to_owned).into_iter().filter(|_| !args.arch.is_native()));
     }
-    guest::make(&directory, programs, kernel.image(args.arch, args.refresh)?, args.arch, args.exec.as_deref(), &tests)
+    guest::make(&directory, programs, kernel.image(args.arch, args.refresh)?, args.exec.as_deref(), &tests)
 }
 
 /// Directory for the files of an architecture's machines.
