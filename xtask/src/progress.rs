@@ -75,9 +75,9 @@ impl State {
         // Those that have not begun are taken to have as many as the others.
         let waiting = (self.runners.len() - known.len()) * known.iter().sum::<usize>() / known.len().max(1);
         let left = (known.iter().sum::<usize>() + waiting).saturating_sub(ended);
-        let minutes = elapsed.as_secs_f64() / 60.0 * left as f64 / ended as f64;
+        let minutes = (elapsed.as_secs() * left as u64 / ended as u64).div_ceil(60);
         let counts: Vec<String> = self.runners.iter().map(Runner::count).collect();
-        Some(format!("{}; about {:.0} min left", counts.join(", "), minutes.ceil()))
+        Some(format!("{}; about {minutes} min left", counts.join(", ")))
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     fn counts_and_estimates() {
         let progress = Progress::of(&["6.1", "6.12"]);
         progress.take("6.1", "running 40 tests");
-        assert_eq!(progress.state.lock().unwrap().text(Duration::from_secs(60)), None);
+        assert_eq!(progress.state.lock().unwrap().text(Duration::from_mins(1)), None);
         for line in ["test a ... ok", "test b ... ignored", "some line", "test result: ok", "test c ... FAILED"] {
             progress.take("6.1", line);
         }

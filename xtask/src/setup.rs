@@ -220,7 +220,9 @@ pub(crate) fn lack_for_vm() -> Option<String> {
         return Some("they run programs of x86_64".to_owned());
     }
     if !is_debian() {
-        return Some("their root file system is made of this machine's Debian packages, and this is not Debian".to_owned());
+        return Some(
+            "their root file system is made of this machine's Debian packages, and this is not Debian".to_owned(),
+        );
     }
     let packages = missing(vm_packages()).ok()?;
     let lacks = !packages.is_empty() && !process::is_root();

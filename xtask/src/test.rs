@@ -81,7 +81,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         if process::can_be_root() {
             report.add_scenarios(test, &filter)?;
         } else {
-            report.left_out.push("integration tests: they load programs into the kernel, as root; there is no sudo".into());
+            report
+                .left_out
+                .push("integration tests: they load programs into the kernel, as root; there is no sudo".into());
         }
     }
     if let Err(error) = generate::check(&built) {

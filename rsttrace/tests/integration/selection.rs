@@ -93,9 +93,7 @@ impl Selection {
             }
             Self::Kernel if transport == Transport::Perf => OF_TRANSPORTS.contains(&family),
             Self::Kernel => !OF_USER_SPACE.contains(&family),
-            Self::Core => {
-                CORE.contains(&family) && (transport == Transport::Ring || OF_TRANSPORTS.contains(&family))
-            }
+            Self::Core => CORE.contains(&family) && (transport == Transport::Ring || OF_TRANSPORTS.contains(&family)),
             Self::Quick => transport == Transport::Ring && !SLOW.contains(&family),
         }
     }

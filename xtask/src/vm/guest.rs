@@ -41,10 +41,10 @@ pub(super) struct Guest {
 }
 
 impl Programs {
-    /// Builds the programs, statically linked; `directory` is for the root file system.
-    pub(super) fn build(directory: &Path, arch: Arch) -> Result<Self> {
+    /// Builds the programs, statically linked, in this profile; `directory` is for the root file system.
+    pub(super) fn build(directory: &Path, arch: Arch, profile: &str) -> Result<Self> {
         let mut command = process::cargo()?;
-        command.args(["test", "--locked", "--no-run", "--profile", "guest"]);
+        command.args(["test", "--locked", "--no-run", "--profile", profile]);
         command.args(["--package", "rsttrace", "--test", INTEGRATION]);
         arch.configure(&mut command, &FLAGS);
         let mut built = process::build(&mut command)?;

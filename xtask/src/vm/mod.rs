@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Download the kernels again: Debian updates them now and then
     #[arg(long)]
     refresh: bool,
+    /// Build without optimisation, which takes half the time: for a few scenarios, which take twice as long
+    #[arg(long)]
+    unoptimized: bool,
     /// Time limit for each kernel
     #[arg(long, value_name = "SECONDS", default_value_t = LIMIT)]
     limit: u64,
@@ -88,8 +91,16 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 pub(crate) fn run_all(tests: Vec<String>) -> Result<Vec<Run>> {
     let of_processors = tests.is_empty();
     let tests = if of_processors { CORE.map(str::to_owned).to_vec() } else { tests };
-    let args =
-        Args { kernels: Vec::new(), arch: Arch::X86_64, refresh: false, limit: LIMIT, cpus: 1, exec: None, tests };
+    let args = Args {
+        kernels: Vec::new(),
+        arch: Arch::X86_64,
+        refresh: false,
+        unoptimized: false,
+        limit: LIMIT,
+        cpus: 1,
+        exec: None,
+        tests,
+    };
     let mut runs = run_kernels(&args)?;
     if of_processors {
         runs.extend(run_kernels(&Args {
@@ -110,7 +121,7 @@ fn run_kernels(args: &Args) -> Result<Vec<Run>> {
     if !args.arch.is_native() {
         setup::for_foreign_vm()?;
     }
-    let programs = Programs::build(&directory(args.arch)?, args.arch)?;
+    let programs = Programs::build(&directory(args.arch)?, args.arch, if args.unoptimized { "dev" } else { "guest" })?;
     let kernels = if args.kernels.is_empty() { Kernel::of(args.arch) } else { &args.kernels };
     // A kernel that is not available counts as a failure, and does not keep the others from being tested.
     let guests: Vec<_> = kernels.iter().map(|kernel| (kernel.name(), prepare(*kernel, args, &programs))).collect();
