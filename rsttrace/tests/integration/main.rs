@@ -50,7 +50,7 @@ use libtest_mimic::Arguments;
 use self::selection::Selection;
 
 /// Scenarios that run concurrently; each spends its time waiting for other processes.
-const THREADS: usize = 4;
+const THREADS: usize = 3;
 /// Scenarios that run concurrently in a virtual machine, whose CPU is emulated and loads rsttrace's programs most of
 /// the time: one runs while another waits.
 const THREADS_IN_GUEST: usize = 2;
