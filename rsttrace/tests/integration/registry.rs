@@ -21,7 +21,7 @@ use crate::{
         real_programs, receivers, refused, rejected, reuse, routed, sinks, snapshot, summary, timers, top_view,
         translated,
     },
-    selection::Selection,
+    selection::{self, Selection},
     stage::{Stage, Transport},
 };
 
@@ -1091,6 +1091,10 @@ static MACHINE: RwLock<()> = RwLock::new(());
 /// The selected scenarios, each once for each transport that the selection has for it.
 pub(crate) fn trials(selection: Selection) -> Vec<Trial> {
     panic::set_hook(Box::new(|panic| PANIC.with_borrow_mut(|text| *text = panic.to_string())));
+    for family in selection::named_families() {
+        let has = ROWS.iter().any(|row| row.name.split("::").next() == Some(family));
+        assert!(has, "a selection names {family}, of which there is no scenario");
+    }
     let trial = |(transport, row): (Transport, &'static Row)| {
         Trial::ignorable_test(format!("{}::{}", transport.name(), row.name), move || run(row, transport))
             .with_ignored_flag(row.on_demand)

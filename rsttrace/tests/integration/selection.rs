@@ -53,6 +53,11 @@ const CORE: [&str; 25] = [
 /// Families that start many services, or wait for timers of the kernel and of other programs.
 const SLOW: [&str; 5] = ["deploy", "endings", "faults", "real_programs", "sinks"];
 
+/// Families that a list here names.
+pub(crate) fn named_families() -> impl Iterator<Item = &'static str> {
+    [&OF_USER_SPACE[..], &OF_TRANSPORTS, &CORE, &SLOW].into_iter().flatten().copied()
+}
+
 /// Which scenarios are played.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Selection {

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// Download the kernels again: Debian updates them now and then
     #[arg(long)]
     refresh: bool,
-    /// Build without optimisation, which takes half the time: for a few scenarios, which take twice as long
+    /// Build without optimisation, which takes less time: for a few scenarios, each of which takes longer
     #[arg(long)]
     unoptimized: bool,
     /// Time limit for each kernel

@@ -7,7 +7,7 @@ use memchr::memmem;
 
 use super::format::{self, HEADER_WORDS, MAGIC, TYPE_BYTES};
 
-/// Names that begin in the same so many bits' worth of bytes of the string section are in one group: some 40 types.
+/// Names whose offsets in the string section differ in so many low bits alone are in one group: 16 types on average on Linux 6.18.
 const GROUP_BITS: u32 = 9;
 
 /// Type ids by name.
@@ -78,7 +78,8 @@ fn named_types(section: &[u8]) -> Option<Vec<(u32, u32)>> {
 }
 
 /// Puts types into groups by their names, and returns where each group begins. A name behind the end of the strings, which
-/// only malformed BTF has, is left out: it cannot be found. Counted, not sorted: a tenth of the time.
+/// only malformed BTF has, is left out: it cannot be found. Counted, not sorted, which took two
+/// thirds of the instructions of a start without optimisation.
 fn grouped(named: &[(u32, u32)], strings_bytes: usize) -> (Vec<(u32, u32)>, Vec<usize>) {
     let group_of = |name: u32| ((name as usize) < strings_bytes).then_some((name >> GROUP_BITS) as usize);
     // One group more than the strings have, whose beginning is the end of the last.
