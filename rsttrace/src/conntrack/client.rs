@@ -42,7 +42,7 @@ pub struct Counts {
     pub requested: u64,
     /// Requests that were not made, because too many were under way or were made within the second before.
     pub not_requested: u64,
-    /// Answers that have not come within 10 ms.
+    /// Answers that have not come within 100 ms.
     pub late: u64,
     /// Answers with an error, or that could not be parsed.
     pub failed: u64,

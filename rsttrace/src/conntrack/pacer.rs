@@ -12,7 +12,7 @@ const IN_FLIGHT_MAX: usize = 256;
 /// Most requests a second.
 const PER_SECOND: u32 = 1_000;
 /// Time after which an answer is not waited for any longer.
-pub(super) const PATIENCE: Duration = Duration::from_millis(10);
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A request under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,10 @@ const HELD_MAX: usize = 512;
 /// report may be later still: its CPU had to run this process first.
 const LEAST_NS: u64 = 3_000_000;
 
+/// Longest further wait of a record for the answer on its translation, nanoseconds. An answer takes microseconds where its process
+/// runs at once, and a busy machine may let that wait.
+const ANSWER_NS: u64 = 100_000_000;
+
 /// Waiting records, those that are due first at the front.
 #[derive(Default)]
 pub(super) struct HeldRecords {
@@ -24,6 +28,14 @@ struct Held {
     /// Number of the record, which is looked for here without a look at the record.
     number: u64,
     deadline_ns: u64,
+    /// Whether the translation of its connection has been asked for, and not answered.
+    is_asked: bool,
+}
+
+impl Held {
+    fn due_ns(&self) -> u64 {
+        if self.is_asked { self.deadline_ns.saturating_add(ANSWER_NS) } else { self.deadline_ns }
+    }
 }
 
 impl HeldRecords {
@@ -33,7 +45,7 @@ impl HeldRecords {
         let last_ns = self.records.back().map_or(0, |held| held.deadline_ns);
         let deadline_ns = record.internals.ktime_ns.saturating_add(hold_ns).max(last_ns);
         let number = record.internals.record;
-        self.records.push_back(Held { record, number, deadline_ns });
+        self.records.push_back(Held { record, number, deadline_ns, is_asked: false });
         self.new += 1;
         if self.records.len() <= HELD_MAX {
             return None;
@@ -91,12 +103,20 @@ impl HeldRecords {
         }
     }
 
+    /// Notes whether the record of this number waits for an answer on its translation. That keeps those behind it, too: records
+    /// stay in order.
+    pub(super) fn set_asked(&mut self, record: u64, is_asked: bool) {
+        if let Some(held) = self.records.iter_mut().rfind(|held| held.number == record) {
+            held.is_asked = is_asked;
+        }
+    }
+
     /// Removes the first record if it is due.
     pub(super) fn pop_due(&mut self, now_ns: u64) -> Option<Arc<Reset>> {
-        self.records.pop_front_if(|held| held.deadline_ns <= now_ns).map(|held| held.record)
+        self.records.pop_front_if(|held| held.due_ns() <= now_ns).map(|held| held.record)
     }
 
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        self.records.front().map(|held| held.deadline_ns)
+        self.records.front().map(Held::due_ns)
     }
 }

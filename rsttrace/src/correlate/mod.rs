@@ -145,8 +145,15 @@ impl Correlator {
         lookups
     }
 
-    /// Takes the entry of a connection that was asked for.
-    pub fn answer(&mut self, id: u64, entry: &ConntrackEntry) {
+    /// Notes that a connection's translation will be answered ([`Self::answer`]): its record waits for that for 100 ms longer.
+    pub fn await_answer(&mut self, id: u64) {
+        self.held.set_asked(id, true);
+    }
+
+    /// Takes the answer on a connection that was asked for: its entry, if there is one and it came in time.
+    pub fn answer(&mut self, id: u64, entry: Option<&ConntrackEntry>) {
+        self.held.set_asked(id, false);
+        let Some(entry) = entry else { return };
         let Some(reset) = self.held.get_mut(id).filter(|reset| reset.translated.is_none()) else { return };
         reset.internals.conntrack = Some(*entry);
         if is_answer_without_connection(reset) {

@@ -19,6 +19,9 @@ use crate::{
 const TRANSFER_GAP_MS: f64 = 200.0;
 /// Payload of an Ethernet segment, bytes: a whole answer of a small service fits into one.
 const SEGMENT_BYTES: u64 = 1_460;
+/// Least payload of a full segment, bytes: on a path with the least MTU of IPv6 (1,280) behind the headers of IPv6 and TCP with
+/// timestamps. One that is full is seldom the last of an answer.
+const FULL_SEGMENT_BYTES: u64 = 1_280 - 40 - 20 - 12;
 /// Payload that a peer sends without an acknowledgement at first, ten segments (RFC 6928), bytes: an answer that is longer comes
 /// in a transfer.
 const FLIGHT_BYTES: u64 = 10 * SEGMENT_BYTES;
@@ -34,7 +37,7 @@ pub(super) static STOPPED: CauseSpec = CauseSpec {
     evidence: left_before,
     summary: "The process, a client, ended the connection before it had the whole answer.",
     advice: "Nothing; it did not want the rest (a closed tab, a full pipe, a limit of its own).",
-    shows_by: "We are the client, nothing of ours was lost, and the process closed while the answer still came in: with a part of it unread (more than a segment, or the last of a longer transfer), or more of it came after the close. Or, as a guess, it closed less than half a second after a request.",
+    shows_by: "We are the client, nothing of ours was lost, and the process closed while the answer still came in: with a part of it unread (more than a segment, a full one, or the last of a longer transfer), or more of it came after the close. Or, as a guess, it closed less than half a second after a request.",
 };
 
 fn stopped(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -55,6 +58,7 @@ fn stopped(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
         Some(unread) if unread > SEGMENT_BYTES => LIKELY,
         // How much is unread at that moment is by chance.
         Some(_) if socket.bytes_received > Some(FLIGHT_BYTES) => GUESS,
+        Some(FULL_SEGMENT_BYTES..) if socket.bytes_received > Some(2 * SEGMENT_BYTES) => GUESS,
         _ => None,
     }
 }

@@ -73,8 +73,9 @@ impl Pipeline {
     pub(super) fn look_up_translations(&mut self, conntrack: Option<&mut Conntrack>) {
         let Some(conntrack) = conntrack else { return };
         for TranslationRequest { id, namespace, local, peer } in self.processor.take_lookups() {
-            // Where it cannot be asked for, the record has none.
-            let _is_asked = conntrack.request(id, namespace, local, peer);
+            if conntrack.request(id, namespace, local, peer) {
+                self.processor.await_answer(id);
+            }
         }
         for answer in conntrack.take_answers() {
             self.processor.answer(answer);

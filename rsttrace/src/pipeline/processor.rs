@@ -273,7 +273,7 @@ impl<A: Attribute> Processor<A> {
         self.pass_on(record, joined, out);
         let is_asked = self.correlator.take_lookups().iter().any(|lookup| lookup.id == number);
         if let Some(entry) = entry.filter(|_| is_asked) {
-            self.correlator.answer(number, &entry);
+            self.correlator.answer(number, Some(&entry));
         }
     }
 
@@ -335,11 +335,18 @@ impl<A: Attribute> Processor<A> {
         self.correlator.take_lookups()
     }
 
+    /// Notes that one of [`Self::take_lookups`] will be answered, found or not.
+    pub fn await_answer(&mut self, id: u64) {
+        self.correlator.await_answer(id);
+    }
+
     /// Takes the answer to one of [`Self::take_lookups`].
     pub fn answer(&mut self, answer: Answer) {
-        if let ConntrackLookup::Found(entry) = answer.lookup {
-            self.correlator.answer(answer.id, &entry);
-        }
+        let entry = match &answer.lookup {
+            ConntrackLookup::Found(entry) => Some(entry),
+            ConntrackLookup::Absent | ConntrackLookup::Unknown => None,
+        };
+        self.correlator.answer(answer.id, entry);
     }
 
     /// When [`Self::release_held`] is due, nanoseconds of the events' clock.

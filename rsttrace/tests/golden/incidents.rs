@@ -525,6 +525,38 @@ fn a_late_reader_waits_for_the_sender() {
     assert_eq!(wait(1_000_000, 10_500_000), "peer-aborted");
 }
 
+/// The answer on a translation comes when the wait for the other end is over: the record waits for it, and those behind it too.
+#[test]
+fn a_record_waits_for_the_answer_on_its_translation() {
+    const MS: u64 = 1_000_000;
+    let other_connection = |event: &mut ResetEvent| {
+        receives(event);
+        (event.local_port, event.rcv_nxt) = (43_000, SEQ + 1);
+    };
+    // Number of records that have gone out so long after the event; `answered`: when the answer came, found or not.
+    let released = |answered: Option<u64>, until_ns: u64| {
+        let (mut processor, mut out) = (processor(reasons(), |_: &mut Reset| ()), Collected::default());
+        processor.enable_lookups();
+        processor.process_event(&at(0, receives), 1, &clock(), &NoKernel, &mut out);
+        let asked = processor.take_lookups();
+        let [TranslationRequest { id, .. }] = *asked else { panic!("{asked:?}") };
+        processor.await_answer(id);
+        processor.process_event(&at(1, other_connection), 1, &clock(), &NoKernel, &mut out);
+        processor.release_held(NOW_NS + MS, &mut out);
+        if let Some(answered_ns) = answered {
+            processor.release_held(NOW_NS + answered_ns, &mut out);
+            assert!(out.0.is_empty(), "it waits");
+            processor.answer(Answer { id, lookup: ConntrackLookup::Unknown });
+        }
+        processor.release_held(NOW_NS + until_ns, &mut out);
+        out.resets().len()
+    };
+    assert_eq!(released(None, 20 * MS), 0);
+    assert_eq!(released(Some(20 * MS), 21 * MS), 2);
+    // There are limits to it.
+    assert_eq!(released(None, 111 * MS), 2);
+}
+
 /// A program that talks to itself, as tests do: none of its connections passes on the end of another, and none its own.
 #[test]
 fn a_process_at_both_ends_is_no_relay() {

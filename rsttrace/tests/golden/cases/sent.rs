@@ -267,22 +267,19 @@ pub(super) const CASES: &[Case] = &[
         held_by(event, "curl", 33);
     }),
     case("a download that its client stops after a pause, the receive buffer full", "client-cancelled", |event| {
-        sent(event, 11, tcp::ESTABLISHED);
-        event.flags |= EVENT_HAS_TIMES;
-        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 389_368, 491_768, 78);
-        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(700), ticks(704));
+        unread_answer(event, 389_368, 491_768, 700);
     }),
     case("a download that its client stops with little unread", "client-cancelled", |event| {
-        sent(event, 11, tcp::ESTABLISHED);
-        event.flags |= EVENT_HAS_TIMES;
-        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 496, 100_000, 78);
-        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(0), ticks(68));
+        unread_answer(event, 496, 100_000, 0);
+    }),
+    case("a download that its client stops in its first flight", "client-cancelled", |event| {
+        unread_answer(event, 1_448, 13_032, 0);
+    }),
+    case("a client that leaves the end of an answer unread", "closed-with-unread-data", |event| {
+        unread_answer(event, 212, 13_032, 0);
     }),
     case("a client that leaves the rest of a small answer unread", "closed-with-unread-data", |event| {
-        sent(event, 11, tcp::ESTABLISHED);
-        event.flags |= EVENT_HAS_TIMES;
-        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 496, 900, 78);
-        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(0), ticks(68));
+        unread_answer(event, 496, 900, 0);
     }),
     case("a client's reset after the peer's close", "after-close", |event| {
         resets_in_close_wait(event, ROLE_CLIENT, 4, 20);
@@ -294,10 +291,7 @@ pub(super) const CASES: &[Case] = &[
         resets_in_close_wait(event, ROLE_SERVER, 4, 20);
     }),
     case("a client that leaves a finished answer unread", "closed-with-unread-data", |event| {
-        sent(event, 11, tcp::ESTABLISHED);
-        event.flags |= EVENT_HAS_TIMES;
-        (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, 2_000, 2_000, 78);
-        (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(1900), ticks(1904));
+        unread_answer(event, 2_000, 2_000, 1900);
     }),
     Case {
         before: &[(1, reset_for_data)],
@@ -739,6 +733,14 @@ fn proxied_client(event: &mut ResetEvent) {
     owner(event, "haproxy", 77, PROVENANCE_LISTEN);
     event.unread_bytes = 70;
     event.bytes_received = 70;
+}
+
+/// A client closes with the end of what it has `received` unread, so long after that came. The times of sending are of no account.
+fn unread_answer(event: &mut ResetEvent, unread: u32, received: u64, silent_ms: u32) {
+    sent(event, 11, tcp::ESTABLISHED);
+    event.flags |= EVENT_HAS_TIMES;
+    (event.role, event.unread_bytes, event.bytes_received, event.bytes_sent) = (ROLE_CLIENT, unread, received, 78);
+    (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(silent_ms), ticks(silent_ms + 4));
 }
 
 /// Aborts with `SO_LINGER` 0 after the peer's FIN, with the last data of either side so many milliseconds ago.
