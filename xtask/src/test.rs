@@ -60,7 +60,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     let mut report = Report::default();
     report.left_out.extend(setup::for_tests()?);
-    let built = process::build(&mut tests(&["--no-run"])?)?;
+    let built = process::build(&mut cargo_test(&["--no-run"])?)?;
     let (integration, unit): (Vec<_>, Vec<_>) =
         built.iter().filter(|built| built.is_test).partition(|built| built.name == INTEGRATION && built.kind == "test");
     if integration.is_empty() {
@@ -71,7 +71,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         report.add(&label(test), in_package(&mut Command::new(&test.path), test))?;
     }
     if !args.quick {
-        report.add("doc tests", &mut tests(&["--doc"])?)?;
+        report.add("doc tests", &mut cargo_test(&["--doc"])?)?;
     }
     let filter = match args.filter.as_slice() {
         [] => if args.quick { QUICK } else { USUAL }.map(OsString::from).to_vec(),
@@ -120,7 +120,7 @@ fn units_of(arch: Arch) -> Result<()> {
 }
 
 /// `cargo test` for everything but the kernel side, which builds what [`generate::check`] runs too.
-fn tests(more: &[&str]) -> Result<Command> {
+pub(crate) fn cargo_test(more: &[&str]) -> Result<Command> {
     let mut command = process::cargo()?;
     command.args(["test", "--locked", "--workspace", "--exclude", KERNEL_CRATE]);
     command.args(["--features", generate::SCHEMA_FEATURE]).args(more);

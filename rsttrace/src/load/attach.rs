@@ -223,6 +223,20 @@ impl<'a> Attacher<'a> {
     }
 }
 
+/// Detaches and unloads a program; does nothing where it is not loaded. An error is dropped: the program goes with its object.
+pub(super) fn unload(ebpf: &mut Ebpf, name: &str) {
+    let _ignored = match ebpf.program_mut(name) {
+        Some(Program::RawTracePoint(program)) => program.unload(),
+        Some(Program::BtfTracePoint(program)) => program.unload(),
+        Some(Program::KProbe(program)) => program.unload(),
+        Some(Program::FEntry(program)) => program.unload(),
+        Some(Program::FExit(program)) => program.unload(),
+        Some(Program::Iter(program)) => program.unload(),
+        Some(Program::SchedClassifier(program)) => program.unload(),
+        _ => Ok(()),
+    };
+}
+
 fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
 where
     &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,

@@ -226,8 +226,20 @@ impl Loaded {
 
     /// Detaches and unloads every program. What is in the buffer and in the other maps stays readable.
     pub fn detach(&mut self) {
-        self.ebpf = None;
+        let Some(mut ebpf) = self.ebpf.take() else { return };
+        for name in detach_order(&self.attached) {
+            attach::unload(&mut ebpf, name);
+        }
     }
+}
+
+/// Programs of these probes in the order in which they are detached, the opposite of that in which they were attached: a reset
+/// that is reported while histories are no longer kept would get that of an earlier socket with its address.
+fn detach_order(attached: &[Attached]) -> impl Iterator<Item = &'static str> {
+    attached.iter().rev().flat_map(|Attached { option, .. }| {
+        // The primary first: a backup handles what no program before it has.
+        [option.program].into_iter().chain(recursion::all_backups_of(option.program))
+    })
 }
 
 /// Returns freed heap memory to the kernel (`malloc_trim`); does nothing without glibc. Reading BTF takes more memory than
@@ -237,5 +249,22 @@ pub fn trim_heap() {
     // SAFETY: takes a number.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{probes::PROBES, *};
+
+    #[test]
+    fn reports_are_detached_before_what_they_read() {
+        let attached =
+            |probe: &probes::Probe| probe.options.first().map(|&option| Attached { hook: probe.hook, option });
+        let all: Vec<Attached> = PROBES.iter().filter_map(attached).collect();
+        let order: Vec<&str> = detach_order(&all).collect();
+        let place = |name: &str| order.iter().position(|&detached| detached == name).expect(name);
+        // Without the sent reset that follows it, a receive that was none would be told.
+        let expected = ["recv_reset_bak2", "tcp_send_reset", "send_reset_bak2", "tcp_reset", "inet_sock_set_state"];
+        assert!(expected.map(place).is_sorted(), "{order:?}");
     }
 }

@@ -185,7 +185,8 @@ const FUNCTIONS: &str = "use a kernel with fentry (CONFIG_FUNCTION_TRACER) or kp
 
 /// All probes, in the order in which they are attached: those that feed the connection history before those that report
 /// resets; the iterator after the hooks that track new sockets, so that no socket is missed in between; and each hook that
-/// prepares another one before it.
+/// prepares another one before it. `tcp_send_reset` comes before `tcp_receive_reset`, some of whose events it shows to be no
+/// receives. They are detached in the opposite order.
 pub const PROBES: &[Probe] = &[
     Probe {
         hook: "inet_sock_set_state",
@@ -312,20 +313,6 @@ pub const PROBES: &[Probe] = &[
         remedy: "use a kernel with CONFIG_KPROBES, and start rsttrace after the rule, which loads nf_reject_ipv6",
     },
     Probe {
-        hook: "tcp_receive_reset",
-        ability: "received resets",
-        purpose: "resets received",
-        options: &[option(
-            "tcp_receive_reset",
-            Attach::BtfTracepoint("tcp_receive_reset"),
-            ArgCount::AtLeast(1),
-            (5, 9),
-        )],
-        condition: Condition::Required,
-        loss: "received resets are not seen",
-        remedy: "use Linux 5.9 or later",
-    },
-    Probe {
         hook: "tcp_send_reset",
         ability: "sent resets",
         purpose: "resets sent; from 6.10 on with the kernel's reason, and those from closed ports and TIME_WAIT too",
@@ -344,6 +331,20 @@ pub const PROBES: &[Probe] = &[
         condition: Condition::Required,
         loss: "sent resets are not seen",
         remedy: "use Linux 6.10 or later for all of them, 5.9 or later for a part",
+    },
+    Probe {
+        hook: "tcp_receive_reset",
+        ability: "received resets",
+        purpose: "resets received",
+        options: &[option(
+            "tcp_receive_reset",
+            Attach::BtfTracepoint("tcp_receive_reset"),
+            ArgCount::AtLeast(1),
+            (5, 9),
+        )],
+        condition: Condition::Required,
+        loss: "received resets are not seen",
+        remedy: "use Linux 5.9 or later",
     },
     Probe {
         hook: "kfree_skb",

@@ -52,6 +52,14 @@ pub(super) fn backups_of(primary: &str, kernel: &KernelInfo) -> impl Iterator<It
         .flat_map(move |backups| backups.programs.iter().copied().take(count))
 }
 
+/// Backup programs of a primary one on any kernel.
+pub(super) fn all_backups_of(primary: &str) -> impl Iterator<Item = &'static str> {
+    BACKUPS
+        .iter()
+        .filter(move |backups| backups.primary == primary)
+        .flat_map(|backups| backups.programs.iter().copied())
+}
+
 /// Tracepoints of resets, which are the first ones in the map `CLAIMS`.
 const RESET_TRACEPOINTS: u32 = 2;
 

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 use super::{disk, foreign_root, kernel::Image, modules};
 use crate::{
     arch::Arch,
-    process,
+    process, test,
     workspace::{self, INTEGRATION},
 };
 
@@ -41,12 +41,18 @@ pub(super) struct Guest {
 }
 
 impl Programs {
-    /// Builds the programs, statically linked, in this profile; `directory` is for the root file system.
-    pub(super) fn build(directory: &Path, arch: Arch, profile: &str) -> Result<Self> {
-        let mut command = process::cargo()?;
-        command.args(["test", "--locked", "--no-run", "--profile", profile]);
-        command.args(["--package", "rsttrace", "--test", INTEGRATION]);
-        arch.configure(&mut command, &FLAGS);
+    /// Builds the programs; `directory` is for the root file system. Without optimisation they are those that this machine tests,
+    /// whose C library the guests have; otherwise, and for another architecture, statically linked ones.
+    pub(super) fn build(directory: &Path, arch: Arch, is_optimized: bool) -> Result<Self> {
+        let mut command = if arch.is_native() && !is_optimized {
+            test::cargo_test(&["--no-run"])?
+        } else {
+            let mut command = process::cargo()?;
+            command.args(["test", "--locked", "--no-run", "--profile", if is_optimized { "guest" } else { "dev" }]);
+            command.args(["--package", "rsttrace", "--test", INTEGRATION]);
+            arch.configure(&mut command, &FLAGS);
+            command
+        };
         let mut built = process::build(&mut command)?;
         let runner = built.iter().position(|built| built.is_test && built.name == INTEGRATION);
         let runner = runner.ok_or_else(|| anyhow!("cargo has built no test named {INTEGRATION}"))?;

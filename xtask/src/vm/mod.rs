@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// Download the kernels again: Debian updates them now and then
     #[arg(long)]
     refresh: bool,
-    /// Build without optimisation, which takes less time: for a few scenarios, each of which takes longer
+    /// Run programs without optimisation, here those of `cargo xtask test`: for a few scenarios, each of which takes longer
     #[arg(long)]
     unoptimized: bool,
     /// Time limit for each kernel
@@ -121,7 +121,7 @@ fn run_kernels(args: &Args) -> Result<Vec<Run>> {
     if !args.arch.is_native() {
         setup::for_foreign_vm()?;
     }
-    let programs = Programs::build(&directory(args.arch)?, args.arch, if args.unoptimized { "dev" } else { "guest" })?;
+    let programs = Programs::build(&directory(args.arch)?, args.arch, !args.unoptimized)?;
     let kernels = if args.kernels.is_empty() { Kernel::of(args.arch) } else { &args.kernels };
     // A kernel that is not available counts as a failure, and does not keep the others from being tested.
     let guests: Vec<_> = kernels.iter().map(|kernel| (kernel.name(), prepare(*kernel, args, &programs))).collect();
