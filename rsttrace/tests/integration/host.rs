@@ -150,6 +150,12 @@ pub(crate) fn is_from_7() -> bool {
     version() >= (7, 0)
 }
 
+/// Whether this version has fentry on this architecture: 64-bit ARM since 6.4 (`DYNAMIC_FTRACE_WITH_DIRECT_CALLS`); before, it
+/// refuses to attach (`ENOTSUPP`).
+pub(crate) fn knows_fentry() -> bool {
+    cfg!(not(target_arch = "aarch64")) || version() >= (6, 4)
+}
+
 /// Whether memory of maps counts against a limit of the user who creates them (up to 5.10).
 pub(crate) fn charges_memory_to_users() -> bool {
     version() < (5, 11)
