@@ -263,7 +263,9 @@ fn idle_close_ms(reset: &Reset) -> Option<f64> {
             None => is_captured(reset),
         };
         let is_server = socket.role == Some(Role::Server) && !reset.internals.holder_exiting;
-        return (is_unread && is_server).then_some(answered - came);
+        // A process that had ended its sending before had closed then, as far as its peer saw.
+        let closed = socket.fin_sent_ms.map_or(came, |fin| fin.max(came));
+        return (is_unread && is_server).then_some(answered - closed);
     }
     let (role, last) = last_data_at_close(reset)?;
     let answered = match &reset.internals.ending {

@@ -91,7 +91,7 @@ pub(super) static GOODBYE_SENT: CauseSpec = CauseSpec {
     evidence: alert_received,
     summary: "The peer's TLS closing alert came after this side had closed; nothing is lost.",
     advice: "Nothing; it is harmless.",
-    shows_by: "The segment that was answered, or the bytes that were unread at the close, have the length of a TLS closing alert (24 or 31 bytes), on the port of a TLS service, or, after an exchange as long as a TLS handshake, in a client, or in a server that had closed with its last data less than half a second before.",
+    shows_by: "The segment that was answered, or the bytes that were unread at the close, have the length of a TLS closing alert (24 or 31 bytes), on the port of a TLS service, or, after an exchange as long as a TLS handshake, in a client, or in a server that had closed, or ended its sending, with its last data less than half a second before.",
 };
 
 fn goodbye_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
@@ -108,11 +108,16 @@ fn goodbye_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     }
 }
 
-/// Returns whether this side closed with its last data, and not after an idle time, and the segment came soon after that.
+/// Returns whether this side closed with its last data, and not after an idle time, and the alert came soon after that.
 fn answers_our_close(reset: &Reset) -> bool {
     let (closed, silence) = reset.closing_times();
+    // An alert that lies unread came last: what counts is how long after the last data sent the FIN was.
+    let silence = match (&reset.provoked_by, &reset.socket) {
+        (None, Some(socket)) => socket.since_send_ms.zip(closed).map(|(sent, closed)| sent - closed),
+        _ => silence,
+    };
     let is_soon = |ms: Option<f64>| ms.is_some_and(|ms| ms < PAUSE_MIN_MS);
-    reset.provoked_by.is_some() && is_soon(closed) && is_soon(silence)
+    is_soon(closed) && is_soon(silence)
 }
 
 /// Length of what may be an alert: the payload that met the closed connection, or the bytes that were unread at the close.

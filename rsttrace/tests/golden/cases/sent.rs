@@ -544,6 +544,19 @@ pub(super) const CASES: &[Case] = &[
         sent(event, 11, tcp::CLOSE_WAIT);
         (event.role, event.bytes_sent, event.bytes_received, event.unread_bytes) = (ROLE_CLIENT, 700, 5000, 24);
     }),
+    case("a client's closing alert, unread at the close after this side's FIN", "tls-goodbye", |event| {
+        unread_after_fin(event, 0, 0);
+    }),
+    case("24 bytes, unread at the close after an idle time and this side's FIN", "keepalive-race", |event| {
+        unread_after_fin(event, 5_000, 0);
+    }),
+    case("24 bytes, unread at the close long after this side's FIN", "closed-with-unread-data", |event| {
+        unread_after_fin(event, 1_000, 1_000);
+    }),
+    case("24 bytes, unread at the close without a FIN before", "closed-with-unread-data", |event| {
+        unread_after_fin(event, 0, 0);
+        (event.previous_state, event.fin_sent_ns) = (tcp::ESTABLISHED, 0);
+    }),
     case("24 bytes on a port without TLS", "data-after-close", |event| {
         time_wait(event, tcp::FIN_WAIT2);
         ended(event, 1.0, tcp::FIN_WAIT2, ROLE_SERVER);
@@ -733,6 +746,15 @@ fn proxied_client(event: &mut ResetEvent) {
     owner(event, "haproxy", 77, PROVENANCE_LISTEN);
     event.unread_bytes = 70;
     event.bytes_received = 70;
+}
+
+/// A server closes with 24 bytes unread that have just come; its last data and its FIN are so many milliseconds old.
+fn unread_after_fin(event: &mut ResetEvent, sent_ms: u32, fin_ms: u32) {
+    sent(event, 11, tcp::FIN_WAIT2);
+    event.flags |= EVENT_HAS_TIMES;
+    (event.role, event.bytes_sent, event.bytes_received, event.unread_bytes) = (ROLE_SERVER, 1_462, 743, 24);
+    (event.last_receive_jiffies, event.last_send_jiffies) = (ticks(0), ticks(sent_ms));
+    (event.fin_sent_ns, event.local_port, event.peer_port) = (ago(f64::from(fin_ms) + 0.1), 9_443, 43_210);
 }
 
 /// A client closes with the end of what it has `received` unread, so long after that came. The times of sending are of no account.
