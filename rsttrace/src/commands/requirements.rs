@@ -60,7 +60,7 @@ How a kernel of the distributions shows each item; a dash where it does not. The
 const TAIL: &str = "
 Before 6.10 the kernel gives no reasons for resets, in 6.10 and 6.11 only for those that answer a packet; the cause then follows from the state of the socket.
 
-The end-to-end tests run on Linux 6.18 natively, on a kernel that refuses fentry and has no kprobes, and in virtual machines (`cargo xtask vm`) on Debian's 5.10, 6.1, 6.12 and 7.2, all on x86-64 and with the same binary. On 64-bit ARM a part of them has run on Debian's 6.1, 6.12 and 6.12 with pages of 16 KiB (`cargo xtask vm --arch aarch64`); before 6.4 its kernels attach no trampolines, and fentry and fexit are replaced by kprobes. The objects are the same for both, little-endian; other architectures are untested.
+The end-to-end tests run on Linux 6.18 natively, on a kernel that refuses fentry and has no kprobes, and in virtual machines (`cargo xtask vm`) on Debian's 5.10, 6.1, 6.12 and 7.2, all on x86-64 and with the same binary. On 64-bit ARM those that a kernel decides run on Debian's 6.1, 6.12 and 6.12 with pages of 16 KiB (`cargo xtask vm --arch aarch64`), one of them at each change; before 6.4 its kernels attach no trampolines, and fentry and fexit are replaced by kprobes. The objects are the same for both, little-endian; other architectures are untested.
 ";
 
 /// Writes the page. Fails where `out` fails.
