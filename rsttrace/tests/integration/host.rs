@@ -88,9 +88,7 @@ pub(crate) fn gives_reasons() -> bool {
 /// Whether programs can be attached to the entry and the exit of kernel functions.
 pub(crate) fn has_fentry() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
-    // On 64-bit ARM, ftrace calls programs directly from 6.4 on. Before, a program loads and fails to attach (524).
-    let is_left_out = cfg!(target_arch = "aarch64") && version() < (6, 4);
-    let attach = || if is_left_out { hooks::try_fentry().is_ok() } else { taken("fentry", hooks::try_fentry()) };
+    let attach = || if knows_fentry() { taken("fentry", hooks::try_fentry()) } else { hooks::try_fentry().is_ok() };
     *ANSWER.get_or_init(attach)
 }
 
@@ -150,8 +148,8 @@ pub(crate) fn is_from_7() -> bool {
     version() >= (7, 0)
 }
 
-/// Whether this version has fentry on this architecture: 64-bit ARM since 6.4 (`DYNAMIC_FTRACE_WITH_DIRECT_CALLS`); before, it
-/// refuses to attach (`ENOTSUPP`).
+/// Whether this version has fentry on this architecture: on 64-bit ARM, ftrace calls programs directly from 6.4 on. Before, a
+/// program loads and fails to attach (524, `ENOTSUPP`).
 pub(crate) fn knows_fentry() -> bool {
     cfg!(not(target_arch = "aarch64")) || version() >= (6, 4)
 }
