@@ -14,7 +14,8 @@ use super::{
     ended::{LastData, last_data_at_close},
     evidence::pluralize,
     lost_bytes,
-    sent::{exit_code, exit_signal, is_after_close, is_by_close},
+    process_end::{exit_code, exit_signal},
+    sent_view::{is_after_close, is_by_close},
     serving::{self, WAITED_MIN_MS, served, waited_for_answer_ms},
     timeouts::Timeouts,
 };

@@ -5,7 +5,7 @@ use rsttrace_common::abi::tcp;
 use super::{
     catalogue::{CauseSpec, GUESS, LIKELY},
     ended::{LastData, last_data_at_close},
-    sent::{is_after_close, is_by_close},
+    sent_view::{is_after_close, is_by_close},
     serving::WAITED_MIN_MS,
     timeouts::Timeouts,
     tls_alerts::is_closing_alert,

@@ -7,7 +7,7 @@ use rsttrace_common::{
 
 use super::{
     catalogue::{CauseSpec, LIKELY},
-    sent::{is_after_close, meets_no_connection},
+    sent_view::{is_after_close, meets_no_connection},
     serving::WAITED_MIN_MS,
     timeouts::Timeouts,
 };

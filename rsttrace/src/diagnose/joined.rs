@@ -6,7 +6,7 @@ use super::{
     catalogue::{self, CauseSpec, no_evidence},
     not_translated::CONNTRACK_INVALID_CODE,
     program_hints,
-    sent::NO_CONNECTION_CODE,
+    segment_answers::NO_CONNECTION_CODE,
     timeouts::Timeouts,
 };
 use crate::{

@@ -9,7 +9,7 @@ use super::{
     connection_view::{FinOrder, ReceivedReset},
     ended::{LastData, last_data_at_close},
     received::{AT_WORK_MS, BUSY_MS, closed_by_end_of_peer, idle_time},
-    sent::{is_after_close, is_by_close},
+    sent_view::{is_after_close, is_by_close},
     timeouts::{TimeoutKind, TimeoutOwner, Timeouts},
     wire::is_captured,
 };

@@ -1,6 +1,6 @@
 //! Segments that the NAT host itself met, because conntrack took them for invalid.
 
-use super::{catalogue::CauseSpec, sent::NO_CONNECTION_CODE, timeouts::Timeouts};
+use super::{catalogue::CauseSpec, segment_answers::NO_CONNECTION_CODE, timeouts::Timeouts};
 use crate::model::{
     CauseConfidence, Direction, Evidence, Fault, Reset, Sender,
     translation::{ConntrackEntry, ConntrackState, untranslated_ends},

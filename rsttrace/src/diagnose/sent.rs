@@ -1,8 +1,7 @@
 //! Causes of sent resets: rules over the socket as the kernel had it, with the kernel's reason if it gives one (Linux
 //! 6.10 and later for resets that answer a packet, 6.12 and later for the others), and without.
 
-use nix::sys::signal::Signal;
-use rsttrace_common::abi::{tcp, tcp_flag};
+use rsttrace_common::abi::tcp;
 
 use super::{
     catalogue::{CERTAIN, CauseSpec, GUESS, LIKELY, no_evidence},
@@ -10,15 +9,15 @@ use super::{
     correlation::{CHECK_MAX_BYTES, CHECK_MAX_MS},
     download,
     ended::{self, LastData},
-    evidence::pluralize,
-    joined, keepalive, mptcp, not_translated,
+    given_up, joined, keepalive, mptcp, not_translated, process_end,
     received::AT_WORK_MS,
+    segment_answers,
+    sent_view::{is_active, is_by_another_task, is_by_close, reason_allows, reason_is},
     serving::WAITED_MIN_MS,
     timeouts::{TimeoutOwner, Timeouts},
     tls_alerts, turned_away, wire,
 };
 use crate::{
-    model::internals::OwnerExit,
     model::{CauseConfidence, Direction, Evidence, Fault, Reset, Role, Sender},
     util::human_duration,
 };
@@ -26,53 +25,49 @@ use crate::{
 /// Earlier connections of equal size at equal intervals from which on they are health checks.
 pub(crate) const CHECKS_MIN: u32 = 3;
 
-/// Longest time between the end of a process and the close of a socket that belongs to it, milliseconds.
-const EXIT_MS: f64 = 100.0;
 /// Longest age of a connection on which there has been nothing but the beginning of a session, milliseconds.
 const NEW_MS: f64 = 500.0;
 /// Longest time after which a process that aborts has not waited for an answer, milliseconds.
 const NO_WAIT_MS: f64 = 50.0;
-/// Number of different closed ports within a minute from which on it is a scan.
-const SCAN_PORTS: u32 = 10;
 
 /// Causes of sent resets, in the order in which they are tried.
 pub(super) static CAUSES: &[&CauseSpec] = &[
     &wire::INJECTED_SENT,
     &FIREWALL_REJECT,
-    &PORT_SCAN,
-    &PORT_CLOSED,
+    &segment_answers::PORT_SCAN,
+    &segment_answers::PORT_CLOSED,
     &mptcp::SUBFLOW_SENT,
     &ended::AFTERMATH,
     &tls_alerts::GOODBYE_SENT,
     &HEALTH_PROBE,
     &ended::GIVEN_UP_EARLIER,
     &ended::PEER_STOPPED_READING,
-    &OUT_OF_MEMORY,
-    &LINGER2_EXPIRED,
+    &given_up::OUT_OF_MEMORY,
+    &given_up::LINGER2_EXPIRED,
     &client_ended::CLIENT_ENDED_SENT,
-    &PROCESS_DIED,
-    &PROCESS_EXITED,
+    &process_end::PROCESS_DIED,
+    &process_end::PROCESS_EXITED,
     &ended::GAVE_UP_WAITING,
     &keepalive::RACE_SENT,
     &keepalive::REUSED_SENT,
     &keepalive::PROCESS_ENDED,
     &turned_away::TURNED_AWAY_SENT,
     &download::STOPPED,
-    &DATA_AFTER_CLOSE,
-    &LISTEN_OVERFLOW,
-    &NO_CONNECTION,
+    &segment_answers::DATA_AFTER_CLOSE,
+    &segment_answers::LISTEN_OVERFLOW,
+    &segment_answers::NO_CONNECTION,
     &not_translated::CONNTRACK_INVALID,
-    &TIME_WAIT,
+    &segment_answers::TIME_WAIT,
     &SOCKET_DESTROYED,
-    &USER_TIMEOUT,
-    &KEEPALIVE_TIMEOUT,
-    &LISTENER_CLOSED,
+    &given_up::USER_TIMEOUT,
+    &given_up::KEEPALIVE_TIMEOUT,
+    &process_end::LISTENER_CLOSED,
     &CLOSED_WITH_UNREAD_DATA,
     &AFTER_CLOSE,
     &LINGER_ZERO,
     &ended::CLEARED_OLD_CONNECTION,
     &joined::RELAYED,
-    &BAD_SEGMENT,
+    &segment_answers::BAD_SEGMENT,
     &wire::ABORTED,
 ];
 
@@ -91,144 +86,6 @@ static FIREWALL_REJECT: CauseSpec = CauseSpec {
 /// Fires if netfilter itself sent the reset (`nf_send_reset`, `nf_send_reset6`).
 fn firewall_reject(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     (reset.internals.netfilter_hook != 0).then_some(CauseConfidence::Certain)
-}
-
-static PORT_SCAN: CauseSpec = CauseSpec {
-    code: "port-scan",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::Peer,
-    rule: port_scan,
-    evidence: scanned_ports,
-    summary: "One peer tries many closed ports.",
-    advice: "Drop its packets in the firewall if it should not do that.",
-    shows_by: "No socket, the packet was a SYN, and the same peer has tried ten different closed ports within a minute. The first nine are port-closed.",
-};
-
-fn port_scan(reset: &Reset, timeouts: &Timeouts) -> Option<CauseConfidence> {
-    port_closed(reset, timeouts).filter(|_| reset.internals.correlation.closed_ports >= SCAN_PORTS).and(LIKELY)
-}
-
-fn scanned_ports(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    let ports = reset.internals.correlation.closed_ports;
-    evidence.push(format_args!("this peer has tried {ports} or more different closed ports within a minute"));
-}
-
-static PORT_CLOSED: CauseSpec = CauseSpec {
-    code: "port-closed",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::Peer,
-    rule: port_closed,
-    evidence: after_listener,
-    summary: "The peer tried to connect to a port on which nothing listens.",
-    advice: "Is the service down, or does the peer have the wrong port?",
-    shows_by: "The kernel had no socket, and the packet that provoked the reset was a SYN (Linux 6.10 and later).",
-};
-
-fn port_closed(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    flags_without_socket(reset).filter(|&flags| is_syn(flags)).and(CERTAIN)
-}
-
-/// Code of a reset that answers a segment of a connection which this host does not know.
-pub(super) const NO_CONNECTION_CODE: &str = "no-connection";
-
-static NO_CONNECTION: CauseSpec = CauseSpec {
-    code: NO_CONNECTION_CODE,
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::Unknown,
-    rule: no_connection,
-    evidence: after_listener,
-    summary: "A segment came for a connection that this host does not know.",
-    advice: "Has the service restarted or failed over, does traffic take two paths, or does conntrack drop what it calls INVALID?",
-    shows_by: "The packet was not a SYN, and the kernel had no socket for it (Linux 6.10 and later), or the listener of its port alone.",
-};
-
-fn no_connection(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    meets_no_connection(reset).then_some(CauseConfidence::Certain)
-}
-
-/// Flags of the packet that the reset answers, if there was no socket for it.
-fn flags_without_socket(reset: &Reset) -> Option<u8> {
-    reset.socket.is_none().then_some(reset.provoked_by?.flags.0)
-}
-
-fn is_syn(flags: u8) -> bool {
-    flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN
-}
-
-/// Tells when the listener on this port closed.
-fn after_listener(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    if let Some(ending) = &reset.internals.ending {
-        let closed = human_duration(ending.closed_ms);
-        evidence.push(format_args!("this host had closed a connection between these ends {closed} before"));
-    }
-    if let Some(ms) = reset.internals.correlation.listener_gone_ms {
-        let gone = human_duration(ms);
-        evidence.push(format_args!("a listener on this port closed, or its process ended, {gone} before"));
-    }
-}
-
-static TIME_WAIT: CauseSpec = CauseSpec {
-    code: "time-wait",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::None,
-    rule: time_wait,
-    evidence: no_evidence,
-    summary: "A late segment hit a connection that had ended.",
-    advice: "Nothing; it is harmless.",
-    shows_by: "The packet hit a socket in TIME_WAIT proper: both sides had closed (Linux 6.10 and later).",
-};
-
-/// Fires for a TIME_WAIT mini-socket (`inet_timewait_sock`) in the sub-state TIME_WAIT. In FIN_WAIT2 the peer has not
-/// closed yet.
-fn time_wait(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    reset.internals.time_wait_substate.filter(|&substate| substate != tcp::FIN_WAIT2).and(CERTAIN)
-}
-
-static DATA_AFTER_CLOSE: CauseSpec = CauseSpec {
-    code: "data-after-close",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::Local,
-    rule: data_after_close,
-    evidence: after_listener,
-    summary: "The peer sent data after our process had closed the connection.",
-    advice: "Make the process read to the end of the stream before it closes, or close later (lingering close).",
-    shows_by: "The process had closed or shut down for receiving, the peer had not, and data came: an orphan in FIN_WAIT, or the TIME_WAIT socket that stands for one.",
-};
-
-fn data_after_close(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    is_after_close(reset).then_some(CauseConfidence::Certain)
-}
-
-/// Returns whether data came for a connection that this side had closed and the peer had not.
-pub(super) fn is_after_close(reset: &Reset) -> bool {
-    // The state FIN_WAIT2 lives on as a sub-state of TIME_WAIT.
-    if reset.internals.time_wait_substate == Some(tcp::FIN_WAIT2) {
-        return true;
-    }
-    // A socket that the kernel closed because data came (`tcp_rcv_state_process`), before it answered them.
-    if reset.provoked_by.is_some() && reset.internals.raw_state == tcp::CLOSE {
-        return true;
-    }
-    // The socket has gone since: nothing, or a listener, answers.
-    meets_no_connection(reset)
-        && reset
-            .internals
-            .ending
-            .as_ref()
-            .is_some_and(|ending| ending.error == 0 && matches!(ending.state, tcp::FIN_WAIT1 | tcp::FIN_WAIT2))
-}
-
-/// Returns whether the reset answers a segment, other than a SYN, for which this host had no connection: it met no socket,
-/// or a listener. What the listener says of it does not depend on the connection, so neither does the cause.
-pub(super) fn meets_no_connection(reset: &Reset) -> bool {
-    let Some(packet) = reset.provoked_by else { return false };
-    let opens = packet.flags.0 & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN;
-    reset.internals.netfilter_hook == 0 && !opens && (reset.socket.is_none() || is_by_listener(reset))
 }
 
 static HEALTH_PROBE: CauseSpec = CauseSpec {
@@ -297,209 +154,6 @@ static SOCKET_DESTROYED: CauseSpec = CauseSpec {
 
 fn socket_destroyed(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
     (is_by_another_task(reset) && reason_allows(reset, "TCP_STATE")).then_some(CauseConfidence::Certain)
-}
-
-static USER_TIMEOUT: CauseSpec = CauseSpec {
-    code: "user-timeout",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::Path,
-    rule: user_timeout,
-    evidence: user_timeout_limit,
-    summary: "The peer did not answer for as long as TCP_USER_TIMEOUT allows.",
-    advice: "Look for a silent peer or a path that drops packets.",
-    shows_by: "Like keepalive-timeout, but TCP_USER_TIMEOUT is set, and nothing was received for that long. With data in flight Linux gives up without any reset.",
-};
-
-/// Fires if a timer's reset came after a silence as long as `TCP_USER_TIMEOUT`. The timer (`tcp_keepalive_timer`) does
-/// not tell which of its two limits was reached.
-fn user_timeout(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let limit = reset.internals.user_timeout_ms;
-    let heard = reset.socket.as_ref().and_then(|socket| socket.since_receive_ms);
-    (is_keepalive_expiry(reset) && limit > 0 && heard.is_none_or(|heard| heard >= f64::from(limit)))
-        .then_some(CauseConfidence::Likely)
-}
-
-fn user_timeout_limit(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    evidence.push(format_args!("TCP_USER_TIMEOUT was {}", human_duration(f64::from(reset.internals.user_timeout_ms))));
-}
-
-static KEEPALIVE_TIMEOUT: CauseSpec = CauseSpec {
-    code: "keepalive-timeout",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::Peer,
-    rule: keepalive_timeout,
-    evidence: no_evidence,
-    summary: "The peer answered no keep-alive probe.",
-    advice: "The peer or something between has gone or forgotten the connection; lower the keep-alive time below its idle limit.",
-    shows_by: "A timer's reset while the socket was open, with keep-alive on and probes unanswered.",
-};
-
-fn keepalive_timeout(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    is_keepalive_expiry(reset).then_some(CauseConfidence::Certain)
-}
-
-/// Returns whether the keep-alive timer reset an open connection.
-fn is_keepalive_expiry(reset: &Reset) -> bool {
-    is_while_open(reset)
-        && reset.internals.holder.is_none()
-        && (reason_is(reset, "TCP_KEEPALIVE_TIMEOUT")
-            || has_no_reason(reset) && reset.internals.keepalive && reset.internals.probes_out > 0)
-}
-
-static OUT_OF_MEMORY: CauseSpec = CauseSpec {
-    code: "out-of-memory",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::Local,
-    rule: out_of_memory,
-    evidence: no_evidence,
-    summary: "The kernel ran out of TCP memory or of orphaned sockets.",
-    advice: "Look at net.ipv4.tcp_mem and net.ipv4.tcp_max_orphans, and at what holds so many sockets.",
-    shows_by: "An orphan was reset before its timeout; the kernel's reason is TCP_ABORT_ON_MEMORY.",
-};
-
-fn out_of_memory(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    if reason_is(reset, "TCP_ABORT_ON_MEMORY") {
-        return CERTAIN;
-    }
-    let state = reset.socket.as_ref()?.state.0;
-    let unfinished = matches!(state, tcp::FIN_WAIT1 | tcp::CLOSING | tcp::LAST_ACK);
-    (is_orphan(reset) && unfinished && has_no_reason(reset) && !is_by_another_task(reset))
-        .then_some(CauseConfidence::Likely)
-}
-
-static LINGER2_EXPIRED: CauseSpec = CauseSpec {
-    code: "linger2-expired",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::None,
-    rule: linger2_expired,
-    evidence: no_evidence,
-    summary: "The peer did not close in the time that TCP_LINGER2 or net.ipv4.tcp_fin_timeout allows.",
-    advice: "Nothing; this side has long closed.",
-    shows_by: "An orphan in FIN_WAIT2 was reset by its timer, or immediately where TCP_LINGER2 is negative.",
-};
-
-fn linger2_expired(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    if reason_is(reset, "TCP_ABORT_ON_LINGER") {
-        return CERTAIN;
-    }
-    // The timer gives TCP_STATE; without a reason, a close in FIN_WAIT2 is reset for nothing else.
-    let waits = reset.socket.as_ref()?.state.0 == tcp::FIN_WAIT2;
-    let by_timer = reset.internals.holder.is_none() && reason_allows(reset, "TCP_STATE");
-    (is_orphan(reset) && waits && (by_timer || has_no_reason(reset)) && !is_by_another_task(reset))
-        .then_some(CauseConfidence::Likely)
-}
-
-static LISTENER_CLOSED: CauseSpec = CauseSpec {
-    code: "listener-closed",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalProcess,
-    fault: Fault::Local,
-    rule: listener_closed,
-    evidence: no_evidence,
-    summary: "The listener was closed with connections still in its accept queue.",
-    advice: "Stop taking connections in (drain the load balancer) before the service stops.",
-    shows_by: "An accepted connection that no process had taken yet was reset when its listener closed.",
-};
-
-/// Fires for a connection that was not accepted: it has no file, and no task holds its lock.
-fn listener_closed(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let child = reset.socket.as_ref().is_some_and(|socket| socket.role == Some(Role::Server));
-    (is_by_close(reset) && child && reset.internals.orphan && reset.internals.holder.is_none())
-        .then_some(CauseConfidence::Certain)
-}
-
-static PROCESS_DIED: CauseSpec = CauseSpec {
-    code: "process-died",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalProcess,
-    fault: Fault::Local,
-    rule: process_died,
-    evidence: died_with_others,
-    summary: "A signal killed the process with the connection open.",
-    advice: "Find out what killed it: its log, the out-of-memory killer (dmesg), a deployment.",
-    shows_by: "As closed-with-unread-data or linger-zero, and the task that closed was exiting because of a signal; often several sockets of one process within milliseconds. Or as data-after-close, and another socket has shown that the process ended then.",
-};
-
-fn process_died(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    exit(reset).filter(|_| exit_signal(reset).is_some())
-}
-
-/// How sure it is that the end of the process closed the connection; `None` if it did not.
-fn exit(reset: &Reset) -> Option<CauseConfidence> {
-    if is_by_close(reset) && reset.internals.holder_exiting {
-        return CERTAIN;
-    }
-    // Another reset has shown the end of the process, and this connection was closed by then.
-    let exited = reset.internals.correlation.owner_exited.filter(|_| is_after_close(reset))?.since_ms;
-    let closed = reset.closing_times().0?;
-    if (closed - exited).abs() <= EXIT_MS { LIKELY } else { None }
-}
-
-/// Signal that ended the process: the low seven bits of its exit code (`wait(2)`).
-pub(super) fn exit_signal(reset: &Reset) -> Option<u32> {
-    process_exit_code(reset).map(|code| code & 0x7f).filter(|&signal| signal != 0)
-}
-
-/// Exit code of the process that closed the connection by its end, as `wait(2)` has it.
-fn process_exit_code(reset: &Reset) -> Option<u32> {
-    let internals = &reset.internals;
-    internals.exit_code.or_else(|| internals.correlation.owner_exited.and_then(|exit| exit.code))
-}
-
-static PROCESS_EXITED: CauseSpec = CauseSpec {
-    code: "process-exited",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalProcess,
-    fault: Fault::Local,
-    rule: process_exited,
-    evidence: died_with_others,
-    summary: "The process exited by itself with the connection open.",
-    advice: "If the peer should not see an error, make the process read what has come and close its connections before it exits.",
-    shows_by: "As process-died, without a signal: the process had called exit or returned.",
-};
-
-fn process_exited(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    exit(reset)
-}
-
-/// Tells how the process ended.
-pub(super) fn exit_code(reset: &Reset, evidence: &mut Evidence) {
-    if let Some(signal) = exit_signal(reset) {
-        match signal_name(signal) {
-            Some(name) => evidence.push_parts(["the signal was ", name]),
-            None => evidence.push(format_args!("the signal was {signal}")),
-        }
-    } else if let Some(code) = process_exit_code(reset) {
-        evidence.push(format_args!("its exit status was {}", code >> 8 & 0xff));
-    }
-}
-
-fn died_with_others(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    exit_code(reset, evidence);
-    if let Some(OwnerExit { since_ms: exited, .. }) =
-        reset.internals.correlation.owner_exited.filter(|_| is_after_close(reset))
-    {
-        let exited = human_duration(exited);
-        evidence.push(format_args!("its process ended {exited} before; the peer's data came after that"));
-    }
-    let others = reset.internals.correlation.same_process;
-    if others > 0 {
-        evidence.push(pluralize(
-            others.into(),
-            "other socket of this process",
-            "was reset in the same tenth of a second",
-            "were reset in the same tenth of a second",
-        ));
-    }
-}
-
-/// Name of a signal; `None` for an unknown number.
-fn signal_name(signal: u32) -> Option<&'static str> {
-    i32::try_from(signal).ok().and_then(|signal| Signal::try_from(signal).ok()).map(Signal::as_str)
 }
 
 static CLOSED_WITH_UNREAD_DATA: CauseSpec = CauseSpec {
@@ -605,113 +259,4 @@ fn silence_or_wait(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) 
     let Some(silence) = last.filter(|&silence| silence >= AT_WORK_MS) else { return };
     let (time, known) = (human_duration(silence), timeouts.describe(silence, TimeoutOwner::of_socket(reset)));
     evidence.push(format_args!("nothing had gone either way for {time} ({known})"));
-}
-
-static LISTEN_OVERFLOW: CauseSpec = CauseSpec {
-    code: "listen-overflow",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::Local,
-    rule: listen_overflow,
-    evidence: handshakes_dropped,
-    summary: "The listener's accept queue was full when the connection was opened.",
-    advice: "Accept faster, or raise the listener's backlog and net.core.somaxconn.",
-    shows_by: "A reset of the listener in answer to a packet that was not a SYN, with more connections in its queue than the limit (net.ipv4.tcp_abort_on_overflow is set); or, as a guess, of a listener that has dropped handshakes, for a connection that this host does not know: a client whose handshake was dropped takes itself for connected.",
-};
-
-fn listen_overflow(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    let full = reset.socket.as_ref().is_some_and(|socket| socket.accept_queue > socket.accept_queue_limit);
-    let no_syn = reset.provoked_by.is_some_and(|packet| packet.flags.0 & tcp_flag::SYN == 0);
-    // A stray acknowledgement to a listener with a full queue has the reason TCP_FLAGS.
-    if is_by_listener(reset) && full && no_syn && reason_allows(reset, "INVALID_SYN") {
-        return LIKELY;
-    }
-    has_dropped_handshake(reset).then_some(CauseConfidence::Guess)
-}
-
-/// Whether the segment may be of a client whose handshake the listener has dropped: it has dropped some, and neither an earlier
-/// connection between these ends nor an earlier listener explains the segment.
-fn has_dropped_handshake(reset: &Reset) -> bool {
-    let internals = &reset.internals;
-    internals.listener_drops > 0
-        && is_by_listener(reset)
-        && meets_no_connection(reset)
-        && internals.ending.is_none()
-        && internals.correlation.listener_gone_ms.is_none()
-}
-
-fn handshakes_dropped(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
-    match reset.internals.listener_drops {
-        0 => {}
-        1 => evidence.push("the listener has dropped a segment of a handshake since it began to listen"),
-        count => {
-            // The kernel side counts no further.
-            let or_more = if count == u16::MAX { " or more" } else { "" };
-            evidence.push(format_args!(
-                "the listener has dropped {count}{or_more} segments of handshakes since it began to listen"
-            ));
-        }
-    }
-}
-
-/// Returns whether a listener sent the reset.
-fn is_by_listener(reset: &Reset) -> bool {
-    reset.internals.raw_state == tcp::LISTEN
-}
-
-static BAD_SEGMENT: CauseSpec = CauseSpec {
-    code: "bad-segment",
-    direction: Some(Direction::Sent),
-    sender: Sender::LocalKernel,
-    fault: Fault::Peer,
-    rule: bad_segment,
-    evidence: no_evidence,
-    summary: "The peer sent a segment that does not fit the state of the connection.",
-    advice: "Look for an old connection on the same ports, a broken middlebox, or forged packets.",
-    shows_by: "A half-open connection answered a packet: an acknowledgement of what was never sent, an old sequence number; or a listener answered a SYN that it cannot take.",
-};
-
-fn bad_segment(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    (reset.provoked_by.is_some() && matches!(reset.internals.raw_state, tcp::LISTEN | tcp::SYN_SENT | tcp::SYN_RECV))
-        .then_some(CauseConfidence::Certain)
-}
-
-/// Returns whether the kernel gave no reason for the reset: it has none for answers to packets before 6.10, and none
-/// for other resets before 6.12.
-fn has_no_reason(reset: &Reset) -> bool {
-    reset.reason.as_deref().is_none_or(|given| given == "NOT_SPECIFIED")
-}
-
-fn reason_is(reset: &Reset, reason: &str) -> bool {
-    reset.reason.as_deref() == Some(reason)
-}
-
-/// Returns whether the kernel gave this reason, or none.
-fn reason_allows(reset: &Reset, reason: &str) -> bool {
-    has_no_reason(reset) || reason_is(reset, reason)
-}
-
-/// Returns whether the kernel sent the reset for a socket and in answer to no packet (`tcp_send_active_reset`).
-fn is_active(reset: &Reset) -> bool {
-    reset.direction == Direction::Sent && reset.provoked_by.is_none() && reset.socket.is_some()
-}
-
-/// Returns whether the reset was active and the connection open: no process was closing the socket.
-fn is_while_open(reset: &Reset) -> bool {
-    is_active(reset) && reset.internals.raw_state != tcp::CLOSE
-}
-
-/// Returns whether a task aborted an open connection: neither a timer nor a close, which both go without one.
-fn is_by_another_task(reset: &Reset) -> bool {
-    is_while_open(reset) && reset.internals.holder.is_some()
-}
-
-/// Returns whether the reset was active and came from the close of the socket.
-pub(super) fn is_by_close(reset: &Reset) -> bool {
-    is_active(reset) && reset.internals.raw_state == tcp::CLOSE
-}
-
-/// Returns whether the reset was active and the last descriptor of the socket had been closed before.
-fn is_orphan(reset: &Reset) -> bool {
-    is_active(reset) && reset.internals.dead
 }

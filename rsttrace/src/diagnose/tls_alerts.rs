@@ -123,12 +123,12 @@ fn answers_our_close(reset: &Reset) -> bool {
 /// Length of what may be an alert: the payload that met the closed connection, or the bytes that were unread at the close.
 fn alert_length(reset: &Reset) -> Option<u64> {
     match reset.provoked_by {
-        Some(packet) => super::sent::is_after_close(reset).then_some(packet.length.into()),
+        Some(packet) => super::sent_view::is_after_close(reset).then_some(packet.length.into()),
         None => {
             reset
                 .socket
                 .as_ref()
-                .filter(|_| super::sent::is_by_close(reset) && !reset.internals.holder_exiting)?
+                .filter(|_| super::sent_view::is_by_close(reset) && !reset.internals.holder_exiting)?
                 .unread_bytes
         }
     }

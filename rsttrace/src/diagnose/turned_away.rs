@@ -5,7 +5,7 @@ use rsttrace_common::{abi::tcp, event::LAST_DATA_SENT};
 use super::{
     catalogue::{CauseSpec, LIKELY},
     connection_view::{FinOrder, ReceivedReset},
-    sent::{is_after_close, is_by_close},
+    sent_view::{is_after_close, is_by_close},
     timeouts::Timeouts,
 };
 use crate::{

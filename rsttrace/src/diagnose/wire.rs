@@ -6,7 +6,7 @@ use super::{
     catalogue::{CauseSpec, LIKELY},
     client_ended,
     connection_view::has_foreign_ttl,
-    sent::is_by_close,
+    sent_view::is_by_close,
     timeouts::Timeouts,
 };
 use crate::model::{CauseConfidence, Direction, Fault, Hook, Reset, Sender};
