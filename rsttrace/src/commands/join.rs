@@ -29,24 +29,35 @@ use crate::{
 pub(crate) fn run(options: &JoinOptions) -> Result<(), Failure> {
     let range = replay::range(&options.times, &Zoned::now())?;
     let view = CaptureView { hosts: options.captures.local.clone(), ..CaptureView::default() };
-    let opened = open(&options.inputs, range, &view)?;
-    let zone = match options.zone {
-        ReportZone::Local => TimeZone::system(),
-        ReportZone::Utc => TimeZone::UTC,
-    };
+    let opened = open(&options.inputs, &view)?;
+    let zone = time_zone(options.zone);
     sandbox::enter_reader(Requirements::default());
     let Read { joined, notes, is_damaged } = read(opened)?;
     let joined = joined.map_err(Failure::usage)?;
     notes.iter().for_each(info);
     let is_port = |port: u16| options.port.is_empty() || options.port.iter().any(|range| range.contains(port));
-    let wanted = PairFilter { verdicts: &options.verdict, is_port: &is_port, with_others: None };
+    let wanted = PairFilter {
+        verdicts: &options.verdict,
+        is_port: &is_port,
+        since: range.since,
+        until: range.until,
+        ..PairFilter::ALL
+    };
     let mut out = BufWriter::new(io::stdout().lock());
     let written = match options.output {
-        JoinFormat::Text => JoinText { zone, wanted }.write(&joined, &mut out),
+        JoinFormat::Text => JoinText { zone: zone.clone(), wanted }.write(&joined.in_zone(zone), &mut out),
         JoinFormat::Json => write_json(&joined, &wanted, &mut out),
     };
     written.and_then(|()| out.flush()).map_err(Failure::stdout)?;
     if is_damaged { Err(Failure::Running(anyhow!("an input could not be read to its end"))) } else { Ok(()) }
+}
+
+/// The zone of an option.
+pub(super) fn time_zone(zone: ReportZone) -> TimeZone {
+    match zone {
+        ReportZone::Local => TimeZone::system(),
+        ReportZone::Utc => TimeZone::UTC,
+    }
 }
 
 /// Writes each pair as a line, and the summary as the last.
@@ -72,14 +83,15 @@ pub(super) struct Read {
     pub(super) is_damaged: bool,
 }
 
-/// Opens each input on its own: joining has to know which one a line is of. Fails with status 2 when one cannot be read.
-pub(super) fn open(paths: &[PathBuf], range: TimeRange, view: &CaptureView) -> Result<Opened, Failure> {
+/// Opens each input on its own: joining has to know which one a line is of. All times are read, since what is outside of those that
+/// are shown may be the proof. Fails with status 2 when one cannot be read.
+pub(super) fn open(paths: &[PathBuf], view: &CaptureView) -> Result<Opened, Failure> {
     let name =
         |path: &Path| if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
     let one = |path: &PathBuf| {
         // What ended nothing tells whether a reset has arrived.
         let view = CaptureView { paths: true, ignored: true, ..view.clone() };
-        let inputs = Inputs::open(std::slice::from_ref(path), range, view).map_err(Failure::usage)?;
+        let inputs = Inputs::open(std::slice::from_ref(path), TimeRange::default(), view).map_err(Failure::usage)?;
         Ok((name(path), inputs))
     };
     paths.iter().map(one).collect()
@@ -157,11 +169,16 @@ impl Output for Ready {
     }
 }
 
-/// What a report says of its inputs as recordings of several hosts; `None` where they are of one, or cannot be joined, which is
-/// reported. Blocks while it reads them.
-pub(super) fn section(paths: &[PathBuf], range: TimeRange, view: CaptureView) -> Option<JoinedSection> {
+/// What a report says of its inputs as recordings of several hosts, of pairs within these times; `None` where they are of one, or
+/// cannot be joined, which is reported. Blocks while it reads them.
+pub(super) fn section(
+    paths: &[PathBuf],
+    range: TimeRange,
+    zone: TimeZone,
+    view: &CaptureView,
+) -> Option<JoinedSection> {
     // What cannot be read is told by the report itself.
-    let opened = open(paths, range, &view).ok()?;
+    let opened = open(paths, view).ok()?;
     sandbox::drop_capabilities_of_reader(Requirements::default());
     let joined = match read(opened).ok()?.joined {
         Ok(joined) => joined,
@@ -171,7 +188,8 @@ pub(super) fn section(paths: &[PathBuf], range: TimeRange, view: CaptureView) ->
             return None;
         }
     };
-    let wanted = PairFilter { verdicts: &[], is_port: &|_| true, with_others: Some(false) };
+    let joined = joined.in_zone(zone);
+    let wanted = PairFilter { with_others: Some(false), since: range.since, until: range.until, ..PairFilter::ALL };
     let mut section = JoinedSection::default();
     let mut verdicts = Vec::new();
     for pair in joined.pairs(&wanted) {

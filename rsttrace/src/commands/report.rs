@@ -94,7 +94,8 @@ fn joined(options: &ReportOptions, range: TimeRange) -> Option<JoinedSection> {
     join::section(
         &options.inputs,
         range,
-        CaptureView { hosts: options.captures.local.clone(), ..CaptureView::default() },
+        join::time_zone(options.zone),
+        &CaptureView { hosts: options.captures.local.clone(), ..CaptureView::default() },
     )
 }
 

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use foldhash::{HashMap, HashSet};
 use jiff::Timestamp;
 
-use super::{judge::is_harmless_limit, recorder_cover::RecorderCover, seen_reset::SeenReset, wire_cover::WireCover};
+use super::{hidden::is_harmless_limit, recorder_cover::RecorderCover, seen_reset::SeenReset, wire_cover::WireCover};
 use crate::{
     model::{Endpoint, JoinedHost, JoinedKind, RecordedFilters},
     util::sanitize::truncate,
@@ -128,7 +128,7 @@ impl GatheredHost {
     }
 
     /// First and last sign of it, nanoseconds since 1970.
-    fn span_ns(&self) -> Option<(i64, i64)> {
+    pub(super) fn span_ns(&self) -> Option<(i64, i64)> {
         let of_resets = self.resets.first().zip(self.resets.last()).map(|(first, last)| (first.time_ns, last.time_ns));
         let spans = [self.cover.span_ns(), self.wire.as_ref().and_then(WireCover::span_ns), of_resets];
         spans.into_iter().flatten().reduce(|(first, last), (from, to)| (first.min(from), last.max(to)))

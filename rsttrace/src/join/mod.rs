@@ -7,15 +7,20 @@
 mod clock_skew;
 mod ends_fit;
 mod gathered_host;
+mod hidden;
 #[cfg(test)]
 mod join_tests;
 mod judge;
 mod matches;
 mod outcome;
+mod own_filter;
 mod pair_text;
+mod partial_matches;
 mod recorder_cover;
 mod seen_reset;
+mod sentences;
 mod wire_cover;
+mod wording;
 
 use std::{fmt, sync::Arc};
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::{hidden::OWN_FILTER, wording::Moments};
 use crate::model::{Mark, RecordingContext, RecordingHeader};
 
 /// Longest time between two marks of one run: they come every ten seconds, and a busy host is late.
@@ -15,8 +16,6 @@ const APART_MAX_NS: u64 = 30_000_000_000;
 const JUMP_MIN_NS: i64 = 1_000_000_000;
 /// Marks around an instant over which a record may come later than its count.
 const LATE_MARKS: usize = 2;
-/// Beginning of what a run says that does not see the resets of its own host's packet filter; no counter has these either.
-pub(super) const OWN_FILTER: &str = "resets sent by firewall rules";
 /// Name of the counter of sent resets.
 const SENT_COUNTER: &str = "TcpOutRsts";
 
@@ -200,6 +199,7 @@ impl RecorderCover {
         &self,
         from_ns: i64,
         to_ns: i64,
+        moments: &Moments,
         hides: &dyn Fn(&RecordingContext) -> Option<String>,
     ) -> Result<CoverProof, String> {
         let mut reason = None;
@@ -216,14 +216,22 @@ impl RecorderCover {
                 Err(Uncovered::Hole(why)) => reason = Some(why),
             }
         }
-        Err(reason.unwrap_or_else(|| self.outside(from_ns, to_ns)))
+        Err(reason.unwrap_or_else(|| self.outside(from_ns, to_ns, moments)))
     }
 
-    fn outside(&self, from_ns: i64, to_ns: i64) -> String {
+    /// Why no run covers a span around an instant, as a part of a sentence.
+    fn outside(&self, from_ns: i64, to_ns: i64, moments: &Moments) -> String {
+        let at_ns = from_ns.midpoint(to_ns);
         match self.span_ns() {
             None => "has no marks, which show what it covers".to_owned(),
-            Some((first, _)) if from_ns < first => format!("begins later, at {}", moment(first)),
-            Some((_, last)) if to_ns > last => format!("ends before, at {}", moment(last)),
+            Some((first, _)) if at_ns < first => format!("begins later, at {}", moments.of(first)),
+            Some((first, _)) if from_ns < first => {
+                format!("begins at {}, within the uncertainty of the clocks", moments.of(first))
+            }
+            Some((_, last)) if at_ns > last => format!("ends before, at {}", moments.of(last)),
+            Some((_, last)) if to_ns > last => {
+                format!("ends at {}, within the uncertainty of the clocks", moments.of(last))
+            }
             Some(_) => "has a gap there: the recorder did not run".to_owned(),
         }
     }
@@ -320,12 +328,6 @@ fn nanoseconds(time: Timestamp) -> i64 {
     i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
-/// A moment for people, to the millisecond.
-pub(super) fn moment(time_ns: i64) -> String {
-    let time = Timestamp::from_nanosecond(time_ns.into()).unwrap_or(Timestamp::UNIX_EPOCH);
-    format!("{time:.3}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -386,7 +388,7 @@ mod tests {
     }
 
     fn proof(cover: &RecorderCover, from: i64, to: i64) -> Result<CoverProof, String> {
-        cover.proof((START + from) * SECOND, (START + to) * SECOND, &|_| None)
+        cover.proof((START + from) * SECOND, (START + to) * SECOND, &Moments::default(), &|_| None)
     }
 
     fn why(cover: &RecorderCover, from: i64, to: i64) -> String {
@@ -400,8 +402,9 @@ mod tests {
         assert_eq!(proven.signs_ns, ((START + 20) * SECOND, (START + 30) * SECOND));
         assert_eq!(proven.counted, Some((1, 1)));
         assert!(proof(&cover, 1, 59).is_ok());
-        assert!(why(&cover, -1, 2).contains("begins later"), "{}", why(&cover, -1, 2));
-        assert!(why(&cover, 55, 61).contains("ends before"));
+        assert!(why(&cover, -3, 2).contains("begins later"), "{}", why(&cover, -3, 2));
+        assert!(why(&cover, -1, 2).contains("begins at"), "{}", why(&cover, -1, 2));
+        assert!(why(&cover, 60, 64).contains("ends before") && why(&cover, 55, 61).contains("ends at"));
         assert!(why(&RecorderCover::default(), 0, 1).contains("no marks"));
     }
 

@@ -46,6 +46,8 @@ pub(super) struct SeenReset {
     pub(super) is_within_host: bool,
     /// Whether the packet filter sent it, which may do so in the name of another host.
     pub(super) is_of_filter: bool,
+    /// Whether the socket had data that were not sent, and none that were on their way.
+    pub(super) is_held_back: bool,
 }
 
 /// Texts that many records have.
@@ -94,6 +96,9 @@ impl SeenReset {
             handshake_ttl: packet.and_then(|packet| packet.handshake_ttl),
             is_within_host: reset.other_end.is_some(),
             is_of_filter: matches!(reset.hook, Hook::NfSendReset | Hook::NfSendReset6),
+            is_held_back: reset.socket.as_ref().is_some_and(|socket| {
+                socket.unsent_bytes.is_some_and(|unsent| unsent > 0) && socket.unacked_bytes == Some(0)
+            }),
         }
     }
 
@@ -120,6 +125,7 @@ impl SeenReset {
             handshake_ttl: packet.and_then(|packet| packet.handshake_ttl),
             is_within_host: false,
             is_of_filter: false,
+            is_held_back: false,
         }
     }
 
