@@ -104,6 +104,7 @@ pub(super) fn read(opened: Opened) -> Result<Read, Failure> {
     for (name, mut inputs) in opened {
         joiner.begin(&name);
         let taken = take(&mut joiner, &mut inputs)?;
+        notes.extend(joiner.take_notes());
         let said = inputs.notes();
         if inputs.is_foreign() {
             return Err(Failure::usage(format_args!("nothing to join in {name}: {}", said.join("; "))));

@@ -47,6 +47,7 @@ impl Anonymizer {
                 *identifier = self.name(kind, identifier).to_string();
             }
         }
+        of.addresses.iter_mut().flatten().for_each(|address| self.address(address));
         if let Some(filters) = &mut of.filters {
             for (name, peers) in [("--peer", &mut filters.peers), ("--not-peer", &mut filters.not_peers)] {
                 // A network has no pseudonym: what it holds would not be in the pseudonym.

@@ -22,7 +22,9 @@ pub(super) struct SeenReset {
     /// Time by that host's clock, nanoseconds since 1970.
     pub(super) time_ns: i64,
     /// `seq` of the record; 0 without one.
-    record: u64,
+    pub(super) record: u64,
+    /// Place of its run among the host's; `None` without one.
+    pub(super) run: Option<u32>,
     pub(super) count: u64,
     pub(super) is_sent: bool,
     /// Why it was ignored; `None` where it was not.
@@ -79,6 +81,7 @@ impl SeenReset {
         Self {
             time_ns: nanoseconds(reset.time),
             record: reset.seq,
+            run: None,
             count: reset.count,
             is_sent,
             ignored: None,
@@ -108,6 +111,7 @@ impl SeenReset {
         Self {
             time_ns: nanoseconds(ignored.time),
             record: 0,
+            run: None,
             count: 1,
             is_sent: false,
             ignored: Some(ignored.ignored_because.code),

@@ -4,6 +4,7 @@ pub(crate) mod captured;
 mod feed;
 mod live;
 mod netns_watch;
+mod own_addresses;
 pub mod processor;
 mod ready;
 mod record_pool;
@@ -22,6 +23,7 @@ pub(crate) mod viewing;
 use std::{
     fs::File,
     io,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -127,6 +129,8 @@ struct Pipeline {
     started: Instant,
     /// Start of the run on the events' clock, nanoseconds.
     started_ns: u64,
+    /// Addresses of the network namespace that is recorded; `None` without a recording.
+    addresses: Option<Vec<IpAddr>>,
     service: ServiceNotifier,
 }
 
@@ -193,6 +197,7 @@ impl Pipeline {
             viewed: 0,
             started: Instant::now(),
             started_ns: now_ns(),
+            addresses: None,
             service: ServiceNotifier::from_env(),
         })
     }
@@ -224,6 +229,7 @@ impl Pipeline {
         }
         let absences = self.absences();
         self.create_recordings(user.as_ref())?;
+        self.read_addresses();
         let report = self.trace.output.report.as_deref().map(ReportFile::create).transpose()?.map(Arc::new);
         // Before there is any other thread, which would keep its privileges.
         self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);

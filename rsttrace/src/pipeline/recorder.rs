@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use nix::sys::utsname::{UtsName, uname};
 
-use super::Pipeline;
+use super::{Pipeline, own_addresses::own_addresses};
 use crate::{
     filter::netns::NetnsFilter,
     model::{Mark, RecordedFilters, RecordingContext},
@@ -37,6 +37,13 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Reads the addresses of this host, where there is a recording. Before the sandbox, in which no namespace can be entered.
+    pub(super) fn read_addresses(&mut self) {
+        if self.next_mark().is_some() {
+            self.addresses = own_addresses(self.processor.stages().filter.netns.as_ref());
+        }
+    }
+
     /// The run as a recording describes it.
     pub(super) fn recording_context(&self) -> RecordingContext {
         let system = uname().ok();
@@ -53,6 +60,7 @@ impl Pipeline {
             filters: Some(RecordedFilters::of(filter.filters(), filter.netns.as_ref().map(NetnsFilter::number))),
             ignored: Some(self.trace.more.ignored),
             netns: self.results.baseline.own_netns(),
+            addresses: self.addresses.clone(),
             degraded: self.loaded.degraded.iter().map(|degraded| degraded.loss.clone()).collect(),
         }
     }
