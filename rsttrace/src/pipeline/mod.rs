@@ -2,6 +2,7 @@
 
 pub(crate) mod captured;
 mod feed;
+pub(crate) mod joined_stream;
 mod live;
 mod netns_watch;
 mod own_addresses;
