@@ -125,7 +125,7 @@ fn a_report_of_two_hosts_has_a_section_on_both_ends() {
 
 #[test]
 fn a_report_of_one_stream_or_file_of_several_hosts_has_the_section() {
-    let lines: Vec<String> = ["shop-1", "db-1"].map(|host| present_format(host)).into_iter().flatten().collect();
+    let lines: Vec<String> = ["shop-1", "db-1"].map(present_format).into_iter().flatten().collect();
     let stream = lines.join("\n") + "\n";
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("both.jsonl");

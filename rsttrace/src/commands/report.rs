@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use jiff::Zoned;
@@ -91,13 +91,13 @@ fn is_stream(options: &ReportOptions) -> bool {
     matches!(options.inputs.as_slice(), [path] if !is_file(path))
 }
 
-fn is_file(input: &PathBuf) -> bool {
+fn is_file(input: &Path) -> bool {
     input.as_os_str() != "-" && (input.is_file() || input.is_dir())
 }
 
 /// The join of the inputs. Standard input cannot be read twice: beside other inputs there is none.
 fn joined(options: &ReportOptions, range: TimeRange) -> Option<JoinedSection> {
-    if options.compare || !options.inputs.iter().all(is_file) {
+    if options.compare || !options.inputs.iter().all(|input| is_file(input)) {
         return None;
     }
     join::section(

@@ -11,7 +11,7 @@ use std::{
 use foldhash::HashSet;
 use jiff::Timestamp;
 
-use super::{recorder_cover::CoverProof, seen_reset::SeenReset};
+use super::recorder_cover::CoverProof;
 use crate::model::{Mark, RecordingContext, RecordingHeader};
 
 /// Longest time between two marks of one run: they come every ten seconds, and a busy host is late.
@@ -20,6 +20,8 @@ const APART_MAX_NS: u64 = 30_000_000_000;
 const JUMP_MIN_NS: i64 = 1_000_000_000;
 /// Marks around an instant over which a record may come later than its count.
 const LATE_MARKS: usize = 2;
+/// Most segments of a run.
+const SEGMENTS_MAX: usize = 1_000_000;
 /// Name of the counter of sent resets.
 pub(super) const SENT_COUNTER: &str = "TcpOutRsts";
 
@@ -65,6 +67,8 @@ pub(super) struct CoveredRun {
     is_shuffled: bool,
     read: u64,
     has_hole: bool,
+    /// Monotonic times of signs that have come before, and again behind a hole.
+    holes: HashSet<u64>,
 }
 
 /// Why a run does not cover a span.
@@ -89,11 +93,16 @@ impl CoveredRun {
             is_shuffled: false,
             read: 0,
             has_hole: false,
+            holes: HashSet::default(),
         }
     }
 
     /// Takes the header of one of its segments. The first one is a sign.
     pub(super) fn header(&mut self, header: &RecordingHeader) {
+        if self.segments.len() >= SEGMENTS_MAX {
+            self.has_hole = true;
+            return;
+        }
         let is_new = self.segments.insert((header.clock.monotonic_ns, header.segment));
         if is_new && header.segment == 1 {
             self.sign(Sign {
@@ -133,10 +142,8 @@ impl CoveredRun {
         if self.known.insert(sign.monotonic_ns) {
             self.is_shuffled |= self.signs.last().is_some_and(|last| last.monotonic_ns > sign.monotonic_ns);
             self.signs.push(sign);
-        } else if sign.follows_hole
-            && let Some(known) = self.signs.iter_mut().find(|known| known.monotonic_ns == sign.monotonic_ns)
-        {
-            known.follows_hole = true;
+        } else if sign.follows_hole {
+            self.holes.insert(sign.monotonic_ns);
         }
     }
 
@@ -161,20 +168,27 @@ impl CoveredRun {
         [self.signs.first(), self.signs.last()].into_iter().flatten().any(apart)
     }
 
-    /// Sorts the signs, and finds holes and steps of the clock. `resets` are the host's, in the order of time, and `place` that of the
-    /// run. Returns how far the wall clock was set in all, nanoseconds.
-    pub(super) fn finish(&mut self, place: u32, resets: &[SeenReset]) -> i64 {
+    /// Whether marks came in another order than that of time, so that their records have to be counted by time.
+    pub(super) const fn is_shuffled(&self) -> bool {
+        self.is_shuffled
+    }
+
+    /// Sorts the signs, and finds holes and steps of the clock. `resets` are the times and the counts of the run's records, in the
+    /// order of time, where it is shuffled. Returns how far the wall clock was set in all, nanoseconds.
+    pub(super) fn finish(&mut self, resets: &[(i64, u64)]) -> i64 {
         if self.is_shuffled {
             self.signs.sort_by_key(|sign| sign.monotonic_ns);
-            let is_counted = |reset: &&SeenReset| reset.run == Some(place) && reset.ignored.is_none();
-            let mut resets = resets.iter().filter(is_counted).peekable();
+            let mut resets = resets.iter().peekable();
             let mut read = 0_u64;
             for sign in &mut self.signs {
-                while let Some(reset) = resets.next_if(|reset| reset.time_ns <= sign.time_ns) {
-                    read = read.saturating_add(reset.count);
+                while let Some((_, count)) = resets.next_if(|(time_ns, _)| *time_ns <= sign.time_ns) {
+                    read = read.saturating_add(*count);
                 }
                 sign.unread = difference(sign.resets, read);
             }
+        }
+        for sign in &mut self.signs {
+            sign.follows_hole |= self.holes.contains(&sign.monotonic_ns);
         }
         let mut before = None;
         for (begins_ns, segment) in &self.segments {

@@ -18,13 +18,13 @@ pub(super) struct OneName(HashMap<Arc<str>, Named>);
 
 #[derive(Debug, Default)]
 struct Named {
-    boots: Vec<Boot>,
+    boots: Vec<KnownBoot>,
     is_told: bool,
 }
 
 /// A boot of a machine, by its last header.
 #[derive(Debug)]
-struct Boot {
+struct KnownBoot {
     machine: Option<String>,
     boot: Option<String>,
     time: Timestamp,
@@ -32,7 +32,7 @@ struct Boot {
     place: usize,
 }
 
-impl Boot {
+impl KnownBoot {
     fn has_clocks_of(&self, mark: &Mark) -> bool {
         let monotonic = i128::from(mark.monotonic_ns) - i128::from(self.monotonic_ns);
         let wall = mark.time.as_nanosecond() - self.time.as_nanosecond();
@@ -45,10 +45,10 @@ impl OneName {
     /// begin of a later one: they are of two machines.
     pub(super) fn header(&mut self, header: &RecordingHeader, place: usize) -> Option<[usize; 2]> {
         let named = self.0.entry(Arc::clone(&header.host)).or_default();
-        let is_of = |known: &Boot| known.machine == header.of.machine_id && known.boot == header.of.boot_id;
+        let is_of = |known: &KnownBoot| known.machine == header.of.machine_id && known.boot == header.of.boot_id;
         let known = named.boots.iter().position(is_of);
         let last = named.boots.last().map(|last| (last.time, last.place));
-        let of = Boot {
+        let of = KnownBoot {
             machine: header.of.machine_id.clone(),
             boot: header.of.boot_id.clone(),
             time: header.time,

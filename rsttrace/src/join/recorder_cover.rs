@@ -3,6 +3,9 @@
 //! Only here silence becomes knowledge, so each condition is one that a recorder without a fault meets and a hole in the
 //! recording does not: marks in time, nothing lost, as many records as the marks count, and the host's own counter explained.
 
+use std::collections::BTreeMap;
+
+use foldhash::HashMap;
 use jiff::Timestamp;
 
 use super::{
@@ -17,6 +20,8 @@ use crate::model::{Mark, RecordingContext, RecordingHeader};
 #[derive(Debug, Default)]
 pub(super) struct RecorderCover {
     runs: Vec<CoveredRun>,
+    /// Places of the runs by the times when they began.
+    by_begin: BTreeMap<Timestamp, usize>,
     /// Place of the run that the last header was of.
     current: usize,
     pub(super) signs: usize,
@@ -39,17 +44,24 @@ pub(super) struct CoverProof {
     pub(super) sees_filter: bool,
 }
 
+/// Most runs of a host.
+const RUNS_MAX: usize = 65_536;
 /// Most marks of all recordings of a host.
 const SIGNS_MAX: usize = 4_000_000;
 
 impl RecorderCover {
     /// Takes the header of a segment.
     pub(super) fn header(&mut self, header: &RecordingHeader) {
-        let known = self.runs.iter().position(|known| known.run == header.run);
-        self.current = known.unwrap_or_else(|| {
-            self.runs.push(CoveredRun::new(header));
-            self.runs.len() - 1
-        });
+        match self.by_begin.get(&header.run) {
+            Some(known) => self.current = *known,
+            // Without its run nothing of it is known.
+            None if self.runs.len() >= RUNS_MAX => return self.hole(),
+            None => {
+                self.current = self.runs.len();
+                self.by_begin.insert(header.run, self.current);
+                self.runs.push(CoveredRun::new(header));
+            }
+        }
         if let Some(run) = self.runs.get_mut(self.current) {
             run.header(header);
         }
@@ -58,11 +70,13 @@ impl RecorderCover {
     /// Place of the run that a line of these times is of: of the last header's, unless it is from before that, and both clocks are
     /// those of an earlier one.
     fn run_at(&self, time: Timestamp, monotonic_ns: u64) -> usize {
-        if self.runs.get(self.current).is_none_or(|run| run.run <= time) {
+        let run = |place: usize| self.runs.get(place);
+        if run(self.current).is_none_or(|run| run.run <= time) {
             return self.current;
         }
-        let earlier = self.runs.iter().position(|run| run.run <= time && run.has_clocks_of(time, monotonic_ns));
-        earlier.unwrap_or(self.current)
+        let earlier = self.by_begin.range(..=time).next_back().map(|(_, place)| *place);
+        let is_of = |place: &usize| run(*place).is_some_and(|run| run.has_clocks_of(time, monotonic_ns));
+        earlier.filter(is_of).unwrap_or(self.current)
     }
 
     /// Takes a mark.
@@ -105,9 +119,19 @@ impl RecorderCover {
 
     /// Sorts what was taken, and finds holes. `resets` are the host's, in the order of time.
     pub(super) fn finish(&mut self, resets: &[SeenReset]) {
+        let mut of_runs: HashMap<u32, Vec<(i64, u64)>> = HashMap::default();
+        let shuffled = (0..).zip(&self.runs).filter(|(_, run)| run.is_shuffled());
+        of_runs.extend(shuffled.map(|(place, _)| (place, Vec::new())));
+        let counted = resets.iter().filter(|reset| reset.ignored.is_none());
+        for reset in counted.take(if of_runs.is_empty() { 0 } else { resets.len() }) {
+            if let Some(of_run) = reset.run.and_then(|run| of_runs.get_mut(&run)) {
+                of_run.push((reset.time_ns, reset.count));
+            }
+        }
         self.jumps_ns = 0;
         for (place, run) in (0_u32..).zip(&mut self.runs) {
-            self.jumps_ns = self.jumps_ns.saturating_add(run.finish(place, resets));
+            let of_run = of_runs.get(&place).map(Vec::as_slice).unwrap_or_default();
+            self.jumps_ns = self.jumps_ns.saturating_add(run.finish(of_run));
         }
     }
 

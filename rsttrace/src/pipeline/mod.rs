@@ -230,7 +230,6 @@ impl Pipeline {
         }
         let absences = self.absences();
         self.create_recordings(user.as_ref())?;
-        self.read_addresses();
         let report = self.trace.output.report.as_deref().map(ReportFile::create).transpose()?.map(Arc::new);
         // Before there is any other thread, which would keep its privileges.
         self.loaded.degraded.extend(sandbox::enter(self.needs(), user.as_ref())?);

@@ -24,9 +24,12 @@ use crate::{
 const MARK_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Pipeline {
-    /// Creates the directories of recordings, for the user that the run switches to. Before the sandbox: with what is left, a
-    /// directory of root's cannot be changed.
-    pub(super) fn create_recordings(&self, user: Option<&User>) -> Result<()> {
+    /// Creates the directories of recordings, for the user that the run switches to, and reads the addresses of this host. Before
+    /// the sandbox: with what is left, a directory of root's cannot be changed, and no namespace entered.
+    pub(super) fn create_recordings(&mut self, user: Option<&User>) -> Result<()> {
+        if self.next_mark().is_some() {
+            self.addresses = own_addresses(self.processor.stages().filter.netns.as_ref());
+        }
         let directories = self.trace.output.sink.iter().filter_map(|sink| sink.recording_directory());
         for directory in directories {
             let new = recording::create_directory(directory)?;
@@ -35,13 +38,6 @@ impl Pipeline {
             }
         }
         Ok(())
-    }
-
-    /// Reads the addresses of this host, where there is a recording. Before the sandbox, in which no namespace can be entered.
-    pub(super) fn read_addresses(&mut self) {
-        if self.next_mark().is_some() {
-            self.addresses = own_addresses(self.processor.stages().filter.netns.as_ref());
-        }
     }
 
     /// The run as a recording describes it.

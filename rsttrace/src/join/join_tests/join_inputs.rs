@@ -101,7 +101,7 @@ fn segments_that_are_given_in_another_order_are_one_run() {
     }
     // One of them alone covers the instant; a segment between the two that is missing is a hole.
     assert_eq!(of(&[&second]).verdict, PairVerdict::CannotBeTold);
-    let mut third = second.clone();
+    let mut third = second;
     third.lines[0]["segment"] = json!(3);
     for tapes in [[&first, &third], [&third, &first]] {
         is_open(&of(&tapes), "missing");
@@ -163,7 +163,7 @@ fn an_address_of_several_headers_is_of_none_for_sure() {
     let (client, server) = silent_server(json!([SERVER]));
     let twin = Tape::new("twin", 0).header(|header| header["addresses"] = json!([SERVER])).marks(10, 60);
     is_open(&single(&joined(&[&client, &server, &twin])), "server and twin have the address 10.2.0.9");
-    let mut own = client.clone();
+    let mut own = client;
     own.lines[0]["addresses"] = json!([SERVER]);
     is_open(&single(&joined(&[&own, &silent_server(json!([])).1])), "is one of client itself");
     // A record tells which of several hosts has the connections.
@@ -179,7 +179,9 @@ fn two_machines_with_one_name_in_a_stream_prove_nothing() {
     let notes_and_pair = |tapes: &[&Tape]| {
         let mut joiner = Joiner::default();
         deceived().give(&mut joiner, "client");
-        tapes.iter().for_each(|tape| tape.give(&mut joiner, "stream"));
+        for tape in tapes {
+            tape.give(&mut joiner, "stream");
+        }
         let notes = joiner.take_notes();
         (notes, forged(&joiner.finish().expect("several hosts")))
     };
