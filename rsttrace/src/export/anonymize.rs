@@ -327,6 +327,18 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_a_header_are_those_of_its_records() {
+        let line = br#"{"schema":1,"type":"recording","time":"2026-11-28T08:00:00Z","format":1,"segment":1,"run":"2026-11-28T08:00:00Z","host":"gw-1","version":"0","machine_id":"m","boot_id":null,"kernel":"","architecture":"","filtered":false,"addresses":["172.31.77.2","2001:db8::7"],"degraded":[],"clock":{"monotonic_ns":0,"synchronized":null,"estimated_error_us":null}}"#;
+        let Ok(Line::Header(mut header)) = parse_line(line) else { panic!("a header") };
+        let mut anonymizer = Anonymizer::default();
+        anonymizer.header(Arc::make_mut(&mut header));
+        let originals = ["172.31.77.2", "2001:db8::7"].map(|text| text.parse::<IpAddr>().expect("an address"));
+        let pseudonyms = originals.map(|address| anonymizer.pseudonym_of(address));
+        assert_eq!(header.of.addresses.as_deref(), Some(&pseudonyms[..]));
+        assert!(originals.iter().all(|original| !pseudonyms.contains(original)));
+    }
+
+    #[test]
     fn words_are_replaced_and_parts_of_words_are_not() {
         let mut anonymizer = Anonymizer::default();
         let mut comm: Arc<str> = "a".into();

@@ -17,7 +17,7 @@ use super::{
     seen_reset::SeenReset,
     sentences::OpenFilters,
     wire_cover::{WireCover, WireView},
-    wording::{Moments, apart, clock_sentence, ttl_sentence},
+    wording::{Moments, apart, clock_sentence, lent_sentence, ttl_sentence},
 };
 use crate::model::{CauseConfidence, Direction, PairClock, PairVerdict, RecordingContext};
 
@@ -262,7 +262,7 @@ impl<'a> Judge<'a> {
         self.no_candidate(reset, other.number, &window, true)?;
         let (counters, is_counted) = counted(&proof, host, reset.peer.address);
         let filters = OpenFilters { sender: !proof.sees_filter, receiver: self.may_be_of_receiver(place, reset) };
-        let is_certain = is_counted && other.is_confirmed && window.clock.is_some() && !filters.any();
+        let is_certain = is_counted && other.is_confirmed && window.clock.is_some() && !filters.any() && !reset.is_lent;
         let mut reasons = vec![
             format!(
                 "{} has no record of a sent reset with these numbers, nor of another on this connection",
@@ -278,6 +278,7 @@ impl<'a> Judge<'a> {
             clock_sentence(&window, &host.name),
             ttl_sentence(reset),
         ];
+        reasons.extend(lent_sentence(reset));
         if !other.is_confirmed {
             reasons.push(format!("that {} is {} is known from its address alone", reset.peer.address, host.name));
         }

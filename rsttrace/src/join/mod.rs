@@ -14,6 +14,7 @@ mod hidden;
 #[cfg(test)]
 mod join_tests;
 mod judge;
+mod lent_numbers;
 mod matches;
 mod one_name;
 mod outcome;

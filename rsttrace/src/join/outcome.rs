@@ -10,11 +10,12 @@ use super::{
     ends_fit::{EndsFit, KeyStrength, NumberKey},
     gathered_host::GatheredHost,
     judge::{Judge, Judgement},
+    lent_numbers,
     matches::{MatchBasis, Matches, Place, is_end, seen},
     seen_reset::SeenReset,
     sentences::{Arrival, Known, Names, OpenFilters},
     wire_cover::WireView,
-    wording::{Moments, apart},
+    wording::{Moments, apart, lent_sentence},
 };
 use crate::model::{
     CauseConfidence, Endpoint, HostClocks, JoinSummary, Pair, PairCapture, PairClock, PairNumbers, PairVerdict,
@@ -70,8 +71,11 @@ pub struct Joined {
 
 impl Joined {
     /// Joins the records of hosts.
-    pub(super) fn of(hosts: Vec<GatheredHost>) -> Self {
-        let matches = Matches::of(&hosts);
+    pub(super) fn of(mut hosts: Vec<GatheredHost>) -> Self {
+        let mut matches = Matches::of(&hosts);
+        if lent_numbers::lend(&mut hosts, &matches) {
+            matches = Matches::of(&hosts);
+        }
         let mut joined = Self {
             hosts,
             matches,
@@ -303,6 +307,10 @@ impl Joined {
         }
         let is_sure = matches!(basis, Some(MatchBasis::Numbers) | None);
         let mut confidence = if is_sure { CauseConfidence::Certain } else { CauseConfidence::Likely };
+        if receiver.is_lent {
+            confidence = CauseConfidence::Likely;
+            reasons.extend(lent_sentence(receiver));
+        }
         let fit = EndsFit::of(sender, receiver);
         if fit != EndsFit::Mirrored {
             reasons.push("its addresses or ports are translated on the way".to_owned());

@@ -37,6 +37,8 @@ pub(super) struct SeenReset {
     pub(super) ack: Option<u32>,
     /// Whether a missing acknowledgement number means that the segment has none.
     pub(super) is_whole: bool,
+    /// Whether the numbers are those of a packet that a capture has.
+    pub(super) is_lent: bool,
     /// Inode number of the network namespace.
     pub(super) netns: Option<u32>,
     process: Option<(u32, Arc<str>)>,
@@ -91,6 +93,7 @@ impl SeenReset {
             seq,
             ack,
             is_whole: is_sent || packet.is_some() || ack.is_some(),
+            is_lent: false,
             netns: reset.netns.map(|netns| netns.inode),
             process: reset.process.as_ref().map(|process| (process.pid, texts.share(&process.comm))),
             cause: (reset.cause.code, reset.cause.fault, reset.cause.confidence, texts.share(&reset.cause.summary)),
@@ -121,6 +124,7 @@ impl SeenReset {
             seq: packet.map(|packet| packet.seq),
             ack: packet.filter(|_| has_ack).map(|packet| packet.ack),
             is_whole: packet.is_some(),
+            is_lent: false,
             netns: ignored.netns.map(|netns| netns.inode),
             process: ignored.process.as_ref().map(|process| (process.pid, texts.share(&process.comm))),
             cause: ("unknown", Fault::Unknown, CauseConfidence::Guess, texts.share("")),

@@ -78,3 +78,10 @@ pub(super) fn ttl_sentence(reset: &SeenReset) -> String {
 fn milliseconds(ns: i64) -> f64 {
     std::time::Duration::from_nanos(ns.unsigned_abs()).as_secs_f64() * 1e3
 }
+
+/// That the numbers of a record are those of a packet; `None` where they are its own.
+pub(super) fn lent_sentence(reset: &SeenReset) -> Option<String> {
+    reset.is_lent.then(|| {
+        "its host did not see the header: the numbers are those of the only packet that a capture has of it at that time".to_owned()
+    })
+}

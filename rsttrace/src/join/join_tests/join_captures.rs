@@ -146,3 +146,47 @@ fn a_reset_of_a_stranger_is_shown_where_a_capture_has_it() {
     let counted = with_wire(&super::client());
     assert!(!counted.contains("RECV 10.1.0.5:50000") && counted.contains("1 reset with peers of which"), "{counted}");
 }
+
+#[test]
+fn a_capture_lends_its_numbers_to_the_host_that_saw_no_header() {
+    let numbers = (7_000, Some(8_000));
+    let (local, virtual_server) = (format!("{CLIENT}:50000"), format!("{BETWEEN}:80"));
+    let blind = |tape: Tape| {
+        tape.reset(5_000, "received", (&local, &virtual_server), (0, None), |reset| {
+            reset["packet"] = Value::Null;
+            reset["reset"]["seq"] = Value::Null;
+        })
+    };
+    // Both ends are translated.
+    let server = server().sent(5_000, (&format!("{SERVER}:443"), &format!("{BETWEEN}:20001")), numbers).marks(10, 60);
+    let of = |client: &Tape, wire: &Tape| {
+        let mut joiner = Joiner::default();
+        client.give(&mut joiner, "client");
+        server.give(&mut joiner, "server");
+        joiner.begin("client.pcap");
+        for line in &wire.lines {
+            if let Ok(Line::Record(record @ Record::Reset(_))) = parse_line(line.to_string().as_bytes()) {
+                joiner.record(&record, true).expect("few");
+            }
+        }
+        joiner.path(&path_of(&local, &virtual_server)).expect("few");
+        let pairs = all(&joiner.finish().expect("three hosts"));
+        let is_it = |pair: &Pair| pair.receiver.as_ref().is_some_and(|end| end.local.port == 50_000);
+        pairs.into_iter().find(is_it).expect("it is there")
+    };
+    let wire = |ms, port: u16| client().received(ms, (&format!("{CLIENT}:{port}"), &virtual_server), numbers);
+    let blind_client = || blind(client());
+    let pair = of(&blind_client(), &wire(5_001, 50_000));
+    assert_eq!((pair.verdict, pair.confidence), (PairVerdict::Sent, CauseConfidence::Likely), "{pair:#?}");
+    assert!(pair.reasons.iter().any(|reason| reason.contains("a capture has of it")), "{pair:#?}");
+    // Another time, another port, two packets with other numbers, two records.
+    let twice = wire(5_001, 50_000).received(5_300, (&local, &virtual_server), (9_000, Some(8_000)));
+    for (client, wire) in [
+        (blind_client(), wire(9_000, 50_000)),
+        (blind_client(), wire(5_001, 50_001)),
+        (blind_client(), twice),
+        (blind(blind_client()), wire(5_001, 50_000)),
+    ] {
+        assert_eq!(of(&client, &wire).verdict, PairVerdict::CannotBeTold);
+    }
+}
