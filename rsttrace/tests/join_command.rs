@@ -80,6 +80,20 @@ fn inputs_that_make_no_pair_are_refused_with_the_remedy() {
 }
 
 #[test]
+fn an_input_that_breaks_off_at_once_is_told_beside_the_refusal() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("db-1.jsonl.zst");
+    let text = fs::read(file("db-1.jsonl")).expect("it is there");
+    let whole = zstd::encode_all(&text[..], 1).expect("a vector");
+    fs::write(&path, &whole[..300]).expect("it is written");
+    let ended = join(&[&file("shop-1.jsonl"), path.to_str().expect("UTF-8")]);
+    assert_eq!(ended.status, Some(2));
+    for part in ["what comes after it in this file is missing", "all inputs are of one host"] {
+        assert!(ended.error.contains(part), "{part}: {}", ended.error);
+    }
+}
+
+#[test]
 fn what_cannot_be_read_of_a_recording_forbids_the_conclusion() {
     let directory = tempfile::tempdir().expect("a directory");
     let lines = fs::read_to_string(file("db-1.jsonl")).expect("it is there");

@@ -37,8 +37,9 @@ pub(crate) fn run(options: &JoinOptions) -> Result<(), Failure> {
     let zone = time_zone(options.zone);
     sandbox::enter_reader(Requirements::default());
     let Read { joined, notes, is_damaged } = read(opened)?;
-    let joined = joined.map_err(Failure::usage)?;
+    // Why an input has nothing may be among them.
     notes.iter().for_each(info);
+    let joined = joined.map_err(Failure::usage)?;
     let is_port = |port: u16| options.port.is_empty() || options.port.iter().any(|range| range.contains(port));
     let wanted = PairFilter {
         verdicts: &options.verdict,
