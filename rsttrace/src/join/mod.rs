@@ -158,7 +158,7 @@ impl Joiner {
     /// Notes that the lines of two machines with one name come in turn.
     fn mix(&mut self, name: &str, places: [usize; 2]) {
         self.notes.push(format!(
-            "{}: two machines with the name '{}' are in it, whose lines cannot be told apart: nothing is concluded from what they lack; \
+            "{}: two machines or network namespaces with the name '{}' are in it, whose lines cannot be told apart: nothing is concluded from what they lack; \
              give each an input of its own, or a name of its own",
             self.name,
             truncate(name, NAME)

@@ -1,4 +1,5 @@
-//! Machines of one name in one input: told by their clocks, since lines name hosts alone.
+//! Machines, or network namespaces of one machine, with one name in one input: told by headers and clocks, since lines name hosts
+//! alone.
 
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ pub(super) struct OneName(HashMap<Arc<str>, Named>);
 struct Named {
     boots: Vec<KnownBoot>,
     is_told: bool,
+    /// Whether the last mark was the end of a run.
+    is_ended: bool,
 }
 
 /// A boot of a machine, by its last header.
@@ -42,7 +45,7 @@ impl KnownBoot {
 
 impl OneName {
     /// Takes a header, of the host at this place. Returns both places, once for each name, where an earlier boot goes on after the
-    /// begin of a later one: they are of two machines.
+    /// begin of a later one, or a recording of another namespace begins before the end of the one before.
     pub(super) fn header(&mut self, header: &RecordingHeader, place: usize) -> Option<[usize; 2]> {
         let named = self.0.entry(Arc::clone(&header.host)).or_default();
         let is_of = |known: &KnownBoot| known.machine == header.of.machine_id && known.boot == header.of.boot_id;
@@ -57,8 +60,9 @@ impl OneName {
         };
         match known {
             Some(known) if known + 1 == named.boots.len() => {
+                let other = last.map(|(_, other)| other).filter(|other| *other != place && !named.is_ended);
                 *named.boots.last_mut()? = of;
-                None
+                named.tell([place, other?])
             }
             // An older one may have been delivered again.
             Some(_) => {
@@ -77,6 +81,7 @@ impl OneName {
     /// header, and later.
     pub(super) fn mark(&mut self, name: &Arc<str>, mark: &Mark) -> Option<[usize; 2]> {
         let named = self.0.get_mut(name)?;
+        named.is_ended = mark.last;
         let (last, earlier) = named.boots.split_last()?;
         if last.has_clocks_of(mark) || mark.time <= last.time {
             return None;

@@ -178,7 +178,7 @@ impl RecorderCover {
         hides: &dyn Fn(&RecordingContext) -> Option<String>,
     ) -> Result<CoverProof, String> {
         if self.is_mixed {
-            return Err("may have the lines of another machine with its name".to_owned());
+            return Err("may have the lines of another machine or namespace with its name".to_owned());
         }
         let mut reason = None;
         for run in &self.runs {
