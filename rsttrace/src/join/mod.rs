@@ -17,6 +17,7 @@ mod judge;
 mod lent_numbers;
 mod matches;
 mod one_name;
+mod other_host;
 mod outcome;
 mod own_filter;
 mod pair_text;
