@@ -449,8 +449,8 @@ end
 
 function __rsttrace_verdict
     printf '%s\t%s\n' \
-        'sent' 'The peer\'s host sent it: its own record has the cause' \
-        'not-sent' 'The peer\'s host did not send it: something between the hosts did' \
+        'sent' 'The peer\'s host sent it, or a packet filter in its name: the sender\'s own record has the cause' \
+        'not-sent' 'The peer\'s host did not send it: something between the hosts did, or a packet filter that is not ruled out' \
         'never-arrived' 'A host sent it, and it never arrived at the other, or was ignored there' \
         'cannot-be-told' 'The inputs do not tell' \
         'not-joinable' 'Something on the path rewrites the numbers by which resets are joined' \

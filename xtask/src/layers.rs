@@ -292,9 +292,10 @@ impl<'ast> Visit<'ast> for Dependencies {
     }
 }
 
-/// Whether a file has the tests of a module: `NAME_tests.rs`.
+/// Whether a file has the tests of a module: `NAME_tests.rs`, and any in a directory `NAME_tests`.
 fn is_of_tests(path: &Path) -> bool {
-    path.file_stem().is_some_and(|stem| stem.as_encoded_bytes().ends_with(b"_tests"))
+    let names = [path.file_stem(), path.parent().and_then(Path::file_name)];
+    names.into_iter().flatten().any(|name| name.as_encoded_bytes().ends_with(b"_tests"))
 }
 
 /// Whether an attribute is `#[cfg(test)]`, or another condition that contains `test`.

@@ -2,7 +2,9 @@
 -- rsttrace.pairs has each reset once, with its verdict:
 --
 --     sent             the peer's host sent it: its own record has the cause
---     not-sent         the peer's host did not send it, although its recorder was watching: something between did
+--     not-sent         the peer's host did not send it, although its recorder was watching: something between did, or the packet
+--                      filter of either host (a rule with reject, on the receiver's output too), where its recorder does not see
+--                      those; the text of rsttrace join says which
 --     never-arrived    a host sent it, and it did not arrive at the other, which was watching, or was ignored there
 --     not-joinable     the other host has a reset of this connection with other numbers: they are rewritten on the way
 --     cannot-be-told   reason says why
@@ -174,6 +176,13 @@ WITH
     ),
     -- Hosts whose clock follows a time server by its own account: those are five seconds apart at most.
     synchronized AS (SELECT host FROM rsttrace.marks WHERE type = 'recording' AND time < {to:DateTime64(9, 'UTC')} GROUP BY host HAVING min(ifNull(synchronized, false))),
+    -- Connections on which the receiving host's own packet filter has answered in the peer's name, as the receiver has their ends.
+    own_filters AS
+    (
+        SELECT host, peer, peer_port, local, local_port FROM rsttrace.resets
+        WHERE time >= {from:DateTime64(9, 'UTC')} AND time < {to:DateTime64(9, 'UTC')}
+            AND direction = 'sent' AND JSONExtractString(raw, 'hook') IN ('nf_send_reset', 'nf_send_reset6')
+    ),
     singles AS
     (
         SELECT *, if(translated_peer_port > 0, translated_peer, peer) AS peer_address
@@ -189,6 +198,7 @@ SELECT
     n.time + toIntervalNanosecond(c.skew_ns) AS moment,
     if(c.matches = 0, 5000000000, c.uncertainty_ns) AS uncertainty_ns,
     multiIf(n.is_sent AND n.count > 1, 'its record stands for several resets',
+            NOT n.is_sent AND (n.host, n.local, n.local_port, n.peer, n.peer_port) IN own_filters, 'the packet filter of the receiving host itself answered on this connection, in the name of the peer',
             n.join_number = 0, 'its numbers are not known',
             n.join_number IN (SELECT number FROM rsttrace.join_matches), 'a reset with equal numbers is matched: this is a further one',
             empty(hosts), 'no host of the fleet has the address of its peer',

@@ -56,7 +56,8 @@ ORDER BY resets DESC
 LIMIT 50;
 
 -- name: not_sent
--- What no host sent although the peer's host was watching (join.sql): something between the hosts, by host and claimed sender.
+-- What no host sent although the peer's host was watching (join.sql): something between the hosts, or a packet filter at either that its recorder does not see,
+-- by host and claimed sender.
 SELECT received_host, replaceOne(toString(sender), '::ffff:', '') AS claimed_sender, sender_port, count() AS resets, min(time) AS first, max(time) AS last,
     topK(2)(received_cause) AS causes
 FROM rsttrace.pairs

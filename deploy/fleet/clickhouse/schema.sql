@@ -237,7 +237,7 @@ WHERE JSONExtractString(raw, 'type') NOT IN ('reset', 'recording', 'mark');
 CREATE MATERIALIZED VIEW IF NOT EXISTS rsttrace.resets_to_addresses TO rsttrace.addresses AS
 SELECT local AS address, host, min(time) AS first, max(time) AS last
 FROM rsttrace.resets
--- Loopback, unspecified and link-local addresses are of every host.
-WHERE NOT isIPAddressInRange(toString(local), '::ffff:127.0.0.0/104') AND NOT isIPAddressInRange(toString(local), 'fe80::/10')
+-- Loopback, unspecified and link-local addresses are of every host. A packet filter answers in the name of another one.
+WHERE JSONExtractString(raw, 'hook') NOT IN ('nf_send_reset', 'nf_send_reset6') AND NOT isIPAddressInRange(toString(local), '::ffff:127.0.0.0/104') AND NOT isIPAddressInRange(toString(local), 'fe80::/10')
     AND local NOT IN (toIPv6('::'), toIPv6('::1'), toIPv6('::ffff:0.0.0.0'))
 GROUP BY address, host;

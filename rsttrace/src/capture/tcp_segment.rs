@@ -6,6 +6,8 @@ use rsttrace_common::abi::tcp_flag;
 use super::packets::RawPacket;
 use crate::model::{Endpoint, Family};
 
+/// Bytes of an Ethernet header and an IPv4 header: in fewer there is none of TCP.
+const IP_HEADER_END: usize = 34;
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
 /// Place of the header's length in it.
@@ -72,7 +74,7 @@ pub enum NoSegment {
     Other,
     /// A fragment, which has no whole header, or not all of the payload.
     Fragment,
-    /// Cut off before the end of the TCP header.
+    /// Cut off before the end of the TCP header; before that of the IP header, of whatever protocol.
     CutOff,
     /// A link type that is not read.
     Link(i32),
@@ -84,9 +86,11 @@ impl TcpSegment {
         if let super::LinkType::Unknown(number) = packet.link {
             return Err(NoSegment::Link(number));
         }
-        let framed = packet.link.ip_packet(&packet.data).ok_or(NoSegment::Other)?;
-        // What is neither IPv4 nor IPv6 after all, or cut off in the middle of its header.
-        let (ip, _stopped_by) = LaxIpSlice::from_slice(framed.ip).map_err(|_error| NoSegment::Other)?;
+        // What is neither IPv4 nor IPv6 after all, or cut off in front of the end of its header.
+        let is_cut_off = packet.data.len() < packet.length.min(IP_HEADER_END);
+        let no_ip = if is_cut_off { NoSegment::CutOff } else { NoSegment::Other };
+        let framed = packet.link.ip_packet(&packet.data).ok_or(no_ip)?;
+        let (ip, _stopped_by) = LaxIpSlice::from_slice(framed.ip).map_err(|_error| no_ip)?;
         let payload = ip.payload();
         if payload.ip_number != ip_number::TCP {
             return Err(NoSegment::Other);
@@ -253,7 +257,7 @@ mod tests {
             let segment = TcpSegment::of(&cut).expect("a segment");
             assert_eq!((segment.length, segment.options.is_some()), (100, captured >= 52), "{captured}");
         }
-        for captured in 20..40 {
+        for captured in 0..40 {
             let mut cut = packet(whole.clone());
             cut.data.truncate(captured);
             assert_eq!(TcpSegment::of(&cut).expect_err("no header"), NoSegment::CutOff, "{captured}");

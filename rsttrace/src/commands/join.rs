@@ -2,23 +2,27 @@
 
 use std::{
     io::{self, BufWriter, Write},
-    path::{Path, PathBuf},
+    mem,
+    path::PathBuf,
+    sync::Arc,
 };
 
 use anyhow::anyhow;
+use foldhash::HashSet;
 use jiff::{Zoned, tz::TimeZone};
 
-use super::replay;
+use super::{
+    join_inputs::{Read, open, read},
+    replay,
+};
 use crate::{
     cli::{JoinFormat, JoinOptions, ReportZone},
-    diagnose::Diagnosis,
     exit::Failure,
-    filter::RecordFilter,
     format::json::JsonFormatter,
     join::{JoinError, JoinText, Joined, Joiner, PairFilter},
-    model::{FilterOptions, Record, Reset},
-    pipeline::{captured::CapturedChain, processor::Output},
-    replay::{CaptureView, Inputs, Line, TimeRange},
+    model::Record,
+    pipeline::joined_stream::JoinedStream,
+    replay::{CaptureView, Line, TimeRange, has_several_hosts},
     report::JoinedSection,
     sandbox::{self, Requirements},
     util::messages::info,
@@ -29,24 +33,36 @@ use crate::{
 pub(crate) fn run(options: &JoinOptions) -> Result<(), Failure> {
     let range = replay::range(&options.times, &Zoned::now())?;
     let view = CaptureView { hosts: options.captures.local.clone(), ..CaptureView::default() };
-    let opened = open(&options.inputs, range, &view)?;
-    let zone = match options.zone {
-        ReportZone::Local => TimeZone::system(),
-        ReportZone::Utc => TimeZone::UTC,
-    };
+    let opened = open(&options.inputs, &view)?;
+    let zone = time_zone(options.zone);
     sandbox::enter_reader(Requirements::default());
     let Read { joined, notes, is_damaged } = read(opened)?;
-    let joined = joined.map_err(Failure::usage)?;
+    // Why an input has nothing may be among them.
     notes.iter().for_each(info);
+    let joined = joined.map_err(Failure::usage)?;
     let is_port = |port: u16| options.port.is_empty() || options.port.iter().any(|range| range.contains(port));
-    let wanted = PairFilter { verdicts: &options.verdict, is_port: &is_port, with_others: None };
+    let wanted = PairFilter {
+        verdicts: &options.verdict,
+        is_port: &is_port,
+        since: range.since,
+        until: range.until,
+        ..PairFilter::ALL
+    };
     let mut out = BufWriter::new(io::stdout().lock());
     let written = match options.output {
-        JoinFormat::Text => JoinText { zone, wanted }.write(&joined, &mut out),
+        JoinFormat::Text => JoinText { zone: zone.clone(), wanted }.write(&joined.in_zone(zone), &mut out),
         JoinFormat::Json => write_json(&joined, &wanted, &mut out),
     };
     written.and_then(|()| out.flush()).map_err(Failure::stdout)?;
     if is_damaged { Err(Failure::Running(anyhow!("an input could not be read to its end"))) } else { Ok(()) }
+}
+
+/// The zone of an option.
+pub(super) fn time_zone(zone: ReportZone) -> TimeZone {
+    match zone {
+        ReportZone::Local => TimeZone::system(),
+        ReportZone::Utc => TimeZone::UTC,
+    }
 }
 
 /// Writes each pair as a line, and the summary as the last.
@@ -59,119 +75,37 @@ fn write_json(joined: &Joined, wanted: &PairFilter<'_>, out: &mut impl Write) ->
     JsonFormatter::write_join(&joined.summary(verdicts.into_iter()), out)
 }
 
-/// Inputs that are open, each with its name.
-pub(super) type Opened = Vec<(String, Inputs)>;
-
-/// What was read.
-pub(super) struct Read {
-    /// The result; an error where the inputs cannot be joined.
-    pub(super) joined: Result<Joined, JoinError>,
-    /// What has to be said of the inputs.
-    pub(super) notes: Vec<String>,
-    /// Whether one could not be read to its end.
-    pub(super) is_damaged: bool,
-}
-
-/// Opens each input on its own: joining has to know which one a line is of. Fails with status 2 when one cannot be read.
-pub(super) fn open(paths: &[PathBuf], range: TimeRange, view: &CaptureView) -> Result<Opened, Failure> {
-    let name =
-        |path: &Path| if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
-    let one = |path: &PathBuf| {
-        // What ended nothing tells whether a reset has arrived.
-        let view = CaptureView { paths: true, ignored: true, ..view.clone() };
-        let inputs = Inputs::open(std::slice::from_ref(path), range, view).map_err(Failure::usage)?;
-        Ok((name(path), inputs))
-    };
-    paths.iter().map(one).collect()
-}
-
-/// Reads and joins inputs. Blocks meanwhile. Fails with status 2 when one is nothing that can be read.
-pub(super) fn read(opened: Opened) -> Result<Read, Failure> {
-    let mut joiner = Joiner::default();
-    let (mut notes, mut is_damaged) = (Vec::new(), false);
-    for (name, mut inputs) in opened {
-        joiner.begin(&name);
-        let taken = take(&mut joiner, &mut inputs)?;
-        let said = inputs.notes();
-        if inputs.is_foreign() {
-            return Err(Failure::usage(format_args!("nothing to join in {name}: {}", said.join("; "))));
-        }
-        notes.extend(inputs.remarks().map(str::to_owned));
-        notes.extend(said.into_iter().map(|note| if note.contains(&name) { note } else { format!("{name}: {note}") }));
-        is_damaged |= inputs.is_damaged();
-        if let Err(error) = taken {
-            return Ok(Read { joined: Err(error), notes, is_damaged });
-        }
-    }
-    Ok(Read { joined: joiner.finish(), notes, is_damaged })
-}
-
-/// Takes one input. The inner result fails where there is too much of it.
-fn take(joiner: &mut Joiner, inputs: &mut Inputs) -> Result<Result<(), JoinError>, Failure> {
-    let everything = RecordFilter::for_recording(FilterOptions::default())?;
-    let mut captured = CapturedChain::new(&Diagnosis::default(), everything);
-    let mut ready = Ready::default();
-    let (mut holes, is_capture) = (0, inputs.has_captures());
-    while let Some(line) = inputs.next() {
-        if inputs.holes() > holes {
-            holes = inputs.holes();
-            joiner.hole();
-        }
-        let taken = match line {
-            Line::Header(header) => joiner.header(&header),
-            Line::Mark(mark) => {
-                joiner.mark(&mark);
-                Ok(())
-            }
-            Line::Captured(reset) => {
-                captured.take(*reset, &mut ready);
-                ready.hand_on(joiner)
-            }
-            Line::Record(record) => joiner.record(&record, is_capture),
-            Line::Summary(_) => Ok(()),
-        };
-        if taken.is_err() {
-            return Ok(taken);
-        }
-    }
-    captured.finish(&mut ready);
-    let taken = ready.hand_on(joiner).and_then(|()| inputs.paths().try_for_each(|path| joiner.path(path)));
-    Ok(taken)
-}
-
-/// Records of a capture.
-#[derive(Default)]
-struct Ready(Vec<Record>);
-
-impl Ready {
-    fn hand_on(&mut self, joiner: &mut Joiner) -> Result<(), JoinError> {
-        self.0.drain(..).try_for_each(|record| joiner.record(&record, true))
-    }
-}
-
-impl Output for Ready {
-    fn observe(&mut self, _: &Reset) {}
-
-    fn emit(&mut self, record: Record) {
-        self.0.push(record);
-    }
-}
-
-/// What a report says of its inputs as recordings of several hosts; `None` where they are of one, or cannot be joined, which is
-/// reported. Blocks while it reads them.
-pub(super) fn section(paths: &[PathBuf], range: TimeRange, view: CaptureView) -> Option<JoinedSection> {
+/// What a report says of its inputs as recordings of several hosts, of pairs within these times; `None` where they are of one, or
+/// cannot be joined, which is reported. Blocks while it reads them.
+pub(super) fn section(
+    paths: &[PathBuf],
+    range: TimeRange,
+    zone: TimeZone,
+    view: &CaptureView,
+) -> Option<JoinedSection> {
     // What cannot be read is told by the report itself.
-    let opened = open(paths, range, &view).ok()?;
+    let opened = open(paths, view).ok()?;
     sandbox::drop_capabilities_of_reader(Requirements::default());
-    let joined = match read(opened).ok()?.joined {
-        Ok(joined) => joined,
+    // A look at the lines costs less than reading what is of one host.
+    if let [path] = paths
+        && !has_several_hosts(path).unwrap_or(false)
+    {
+        return None;
+    }
+    section_of(read(opened).ok()?.joined, range, zone)
+}
+
+/// The section of what was joined.
+fn section_of(joined: Result<Joined, JoinError>, range: TimeRange, zone: TimeZone) -> Option<JoinedSection> {
+    let joined = match joined {
+        Ok(joined) => joined.in_zone(zone),
         Err(JoinError::OneHost(_) | JoinError::NoHost) => return None,
         Err(error) => {
-            info(format_args!("the report has no section on both ends: {error}"));
+            info(format_args!("{NO_SECTION}: {error}"));
             return None;
         }
     };
-    let wanted = PairFilter { verdicts: &[], is_port: &|_| true, with_others: Some(false) };
+    let wanted = PairFilter { with_others: Some(false), since: range.since, until: range.until, ..PairFilter::ALL };
     let mut section = JoinedSection::default();
     let mut verdicts = Vec::new();
     for pair in joined.pairs(&wanted) {
@@ -179,4 +113,87 @@ pub(super) fn section(paths: &[PathBuf], range: TimeRange, view: CaptureView) ->
         section.take(pair);
     }
     Some(section.with(joined.summary(verdicts.into_iter())))
+}
+
+/// Begin of what is said where a section is missing.
+const NO_SECTION: &str = "the report has no section on both ends";
+/// Most resets of a stream that are kept for it.
+const STREAM_RESETS_MAX: usize = 200_000;
+
+/// Joins the lines of standard input while a report is made of them.
+pub(super) struct StreamedJoin {
+    joiner: Joiner,
+    resets: usize,
+    /// The first two names of hosts.
+    hosts: HashSet<Arc<str>>,
+    zone: TimeZone,
+    /// Why there is no section of several hosts; `None` where there is one.
+    missing: Option<String>,
+}
+
+impl StreamedJoin {
+    /// Begins; with times, what is outside of them is not read, so nothing can be proven.
+    pub(super) fn new(zone: TimeZone, range: TimeRange) -> Self {
+        let is_cut = range.since.is_some() || range.until.is_some();
+        let why = "with --since or --until it takes the lines from a file, not from standard input";
+        let mut joiner = Joiner::default();
+        joiner.begin("standard input");
+        Self { joiner, resets: 0, hosts: HashSet::default(), zone, missing: is_cut.then(|| why.to_owned()) }
+    }
+
+    /// Keeps nothing any more.
+    fn give_up(&mut self, why: String) {
+        self.missing = Some(why);
+        self.joiner = Joiner::default();
+    }
+}
+
+impl JoinedStream for StreamedJoin {
+    fn take(&mut self, line: &Line) {
+        let host = match line {
+            Line::Header(header) => Some(&header.host),
+            Line::Record(Record::Reset(reset)) => Some(&reset.host),
+            _ => None,
+        };
+        if let Some(host) = host
+            && self.hosts.len() < 2
+            && !self.hosts.contains(host)
+        {
+            self.hosts.insert(Arc::clone(host));
+        }
+        if self.missing.is_some() {
+            return;
+        }
+        let taken = match line {
+            Line::Header(header) => self.joiner.header(header),
+            Line::Mark(mark) => {
+                self.joiner.mark(mark);
+                Ok(())
+            }
+            Line::Record(record) => {
+                self.resets += 1;
+                self.joiner.record(record, false)
+            }
+            Line::Captured(_) | Line::Summary(_) => Ok(()),
+        };
+        if let Err(error) = taken {
+            self.give_up(error.to_string());
+        } else if self.resets > STREAM_RESETS_MAX {
+            self.give_up(format!("of standard input it takes {STREAM_RESETS_MAX} resets at most, of a file more"));
+        }
+    }
+
+    fn section(&mut self, has_holes: bool) -> Option<JoinedSection> {
+        if self.hosts.len() < 2 {
+            return None;
+        }
+        let holes = has_holes.then(|| "lines of standard input could not be read".to_owned());
+        if let Some(why) = self.missing.take().or(holes) {
+            info(format_args!("{NO_SECTION}: {why}"));
+            return None;
+        }
+        let mut joiner = mem::take(&mut self.joiner);
+        joiner.take_notes().iter().for_each(info);
+        section_of(joiner.finish(), TimeRange::default(), self.zone.clone())
+    }
 }

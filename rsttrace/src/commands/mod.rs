@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod join;
+mod join_inputs;
 mod man;
 pub(crate) mod replay;
 pub(crate) mod report;

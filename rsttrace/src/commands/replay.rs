@@ -47,6 +47,7 @@ pub(crate) fn run(options: ReplayOptions) -> Result<(), Failure> {
     let file = output.report.as_deref().map(ReportFile::create).transpose()?;
     let replayed = replayed::run(Replay {
         report: file.is_some().then(origin),
+        joined: None,
         filter,
         diagnosis,
         captured,
@@ -84,7 +85,10 @@ pub(super) fn range(times: &TimeOptions, now: &Zoned) -> Result<TimeRange, Failu
     };
     let range = TimeRange { since: moment("--since", since)?, until: moment("--until", until)? };
     if let Some((since, text)) = range.since.zip(since).filter(|(since, _)| *since > now.timestamp()) {
-        return Err(Failure::usage(format_args!("--since {text} is {since}, which is still to come; name the day")));
+        // A time of the day alone is of this day.
+        let is_of_day = text.contains(':') && !text.contains('-');
+        let remedy = if is_of_day { "; name the day" } else { "" };
+        return Err(Failure::usage(format_args!("--since {text} is {since}, which is still to come{remedy}")));
     }
     match (range.since, range.until) {
         (Some(since), Some(until)) if since >= until => {

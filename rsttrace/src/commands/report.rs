@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use jiff::Zoned;
@@ -16,6 +16,7 @@ use crate::{
     format::{Format, TimeFormat},
     pipeline::{
         captured::CapturedChain,
+        joined_stream::JoinedStream,
         replayed::{self, Replay, Replayed},
         report_file::{ReportFile, own_command},
     },
@@ -85,16 +86,25 @@ fn check(options: &ReportOptions, format: ReportFormat) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The join of several inputs. Standard input cannot be read twice: without a file for each, there is none.
+/// Whether the only input can be read once alone.
+fn is_stream(options: &ReportOptions) -> bool {
+    matches!(options.inputs.as_slice(), [path] if !is_file(path))
+}
+
+fn is_file(input: &Path) -> bool {
+    input.as_os_str() != "-" && (input.is_file() || input.is_dir())
+}
+
+/// The join of the inputs. Standard input cannot be read twice: beside other inputs there is none.
 fn joined(options: &ReportOptions, range: TimeRange) -> Option<JoinedSection> {
-    let is_file = |input: &PathBuf| input.as_os_str() != "-" && (input.is_file() || input.is_dir());
-    if options.compare || options.inputs.len() < 2 || !options.inputs.iter().all(is_file) {
+    if options.compare || !options.inputs.iter().all(|input| is_file(input)) {
         return None;
     }
     join::section(
         &options.inputs,
         range,
-        CaptureView { hosts: options.captures.local.clone(), ..CaptureView::default() },
+        join::time_zone(options.zone),
+        &CaptureView { hosts: options.captures.local.clone(), ..CaptureView::default() },
     )
 }
 
@@ -128,5 +138,9 @@ fn read(
         rediagnose: options.diagnosis.rediagnose,
         inputs: Inputs::open(inputs, range, view).map_err(Failure::usage)?,
         report: Some(ReportOrigin { command: own_command(), is_filtered, joined, ..ReportOrigin::default() }),
+        joined: is_stream(options).then(|| {
+            let stream: Box<dyn JoinedStream> = Box::new(join::StreamedJoin::new(join::time_zone(options.zone), range));
+            stream
+        }),
     })
 }

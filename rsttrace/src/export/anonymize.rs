@@ -47,6 +47,7 @@ impl Anonymizer {
                 *identifier = self.name(kind, identifier).to_string();
             }
         }
+        of.addresses.iter_mut().flatten().for_each(|address| self.address(address));
         if let Some(filters) = &mut of.filters {
             for (name, peers) in [("--peer", &mut filters.peers), ("--not-peer", &mut filters.not_peers)] {
                 // A network has no pseudonym: what it holds would not be in the pseudonym.
@@ -323,6 +324,18 @@ mod tests {
         anonymizer.mark(&mut mark);
         assert_eq!(mark.host.as_deref(), Some(&*anonymizer.name("host", "gw-1")));
         assert_ne!(mark.host.as_deref(), Some("gw-1"));
+    }
+
+    #[test]
+    fn addresses_of_a_header_are_those_of_its_records() {
+        let line = br#"{"schema":1,"type":"recording","time":"2026-11-28T08:00:00Z","format":1,"segment":1,"run":"2026-11-28T08:00:00Z","host":"gw-1","version":"0","machine_id":"m","boot_id":null,"kernel":"","architecture":"","filtered":false,"addresses":["172.31.77.2","2001:db8::7"],"degraded":[],"clock":{"monotonic_ns":0,"synchronized":null,"estimated_error_us":null}}"#;
+        let Ok(Line::Header(mut header)) = parse_line(line) else { panic!("a header") };
+        let mut anonymizer = Anonymizer::default();
+        anonymizer.header(Arc::make_mut(&mut header));
+        let originals = ["172.31.77.2", "2001:db8::7"].map(|text| text.parse::<IpAddr>().expect("an address"));
+        let pseudonyms = originals.map(|address| anonymizer.pseudonym_of(address));
+        assert_eq!(header.of.addresses.as_deref(), Some(&pseudonyms[..]));
+        assert!(originals.iter().all(|original| !pseudonyms.contains(original)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use foldhash::{HashMap, HashSet};
 use jiff::Timestamp;
 
-use super::{judge::is_harmless_limit, recorder_cover::RecorderCover, seen_reset::SeenReset, wire_cover::WireCover};
+use super::{hidden::is_harmless_limit, recorder_cover::RecorderCover, seen_reset::SeenReset, wire_cover::WireCover};
 use crate::{
     model::{Endpoint, JoinedHost, JoinedKind, RecordedFilters},
     util::sanitize::truncate,
@@ -16,6 +16,9 @@ const LIMITS: usize = 8;
 const LIMIT: usize = 200;
 /// Most characters of a host's name.
 const NAME: usize = 64;
+
+/// Most addresses of its interfaces.
+const INTERFACES_MAX: usize = 65_536;
 
 /// By what a host is told from others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +45,8 @@ pub(super) struct GatheredHost {
     pub(super) resets: Vec<SeenReset>,
     /// Addresses of its own, and network namespaces in which they were seen.
     addresses: HashMap<IpAddr, Option<u32>>,
+    /// Addresses of its interfaces, by the headers of its recordings: also of those that it has in common with others, as virtual ones.
+    interfaces: HashSet<IpAddr>,
     /// Addresses that it has behind a translation.
     translated: HashSet<IpAddr>,
     /// Ends that it had connections with.
@@ -59,6 +64,7 @@ impl GatheredHost {
             wire: None,
             resets: Vec::new(),
             addresses: HashMap::default(),
+            interfaces: HashSet::default(),
             translated: HashSet::default(),
             peers: HashSet::default(),
         }
@@ -72,9 +78,14 @@ impl GatheredHost {
     pub(super) fn absorb(&mut self, other: Self) {
         self.inputs.extend(other.inputs.into_iter().filter(|input| !self.inputs.contains(input)).collect::<Vec<_>>());
         self.order = self.order.min(other.order);
+        let runs = u32::try_from(self.cover.len()).unwrap_or(u32::MAX);
         self.cover.append(other.cover);
         self.wire = self.wire.take().or(other.wire);
-        self.resets.extend(other.resets);
+        let moved = other.resets.into_iter().map(|mut reset| {
+            reset.run = reset.run.and_then(|run| run.checked_add(runs));
+            reset
+        });
+        self.resets.extend(moved);
     }
 
     /// Sorts its resets, drops copies of one record, and learns its addresses.
@@ -82,6 +93,9 @@ impl GatheredHost {
         self.resets.sort_by_key(SeenReset::order);
         self.resets.dedup_by(|later, earlier| later.is_copy_of(earlier));
         self.resets.shrink_to_fit();
+        self.cover.finish(&self.resets);
+        let addresses = self.cover.contexts().filter_map(|context| context.addresses.as_deref()).flatten();
+        self.interfaces = addresses.copied().filter(|address| !says_nothing(*address)).take(INTERFACES_MAX).collect();
         for reset in &self.resets {
             let is_own = self.wire.as_ref().is_none_or(|wire| wire.is_of(reset.local.address));
             if is_own && !reset.is_of_filter && !says_nothing(reset.local.address) {
@@ -97,6 +111,16 @@ impl GatheredHost {
 
     pub(super) fn has_address(&self, address: IpAddr) -> bool {
         self.addresses.contains_key(&address)
+    }
+
+    /// Whether an interface of it had this address.
+    pub(super) fn has_interface(&self, address: IpAddr) -> bool {
+        self.interfaces.contains(&address)
+    }
+
+    /// Whether nothing tells an address of it.
+    pub(super) fn is_without_address(&self) -> bool {
+        !self.is_capture() && self.addresses.is_empty() && self.interfaces.is_empty()
     }
 
     /// Network namespace in which an address of it was seen.
@@ -128,7 +152,7 @@ impl GatheredHost {
     }
 
     /// First and last sign of it, nanoseconds since 1970.
-    fn span_ns(&self) -> Option<(i64, i64)> {
+    pub(super) fn span_ns(&self) -> Option<(i64, i64)> {
         let of_resets = self.resets.first().zip(self.resets.last()).map(|(first, last)| (first.time_ns, last.time_ns));
         let spans = [self.cover.span_ns(), self.wire.as_ref().and_then(WireCover::span_ns), of_resets];
         spans.into_iter().flatten().reduce(|(first, last), (from, to)| (first.min(from), last.max(to)))

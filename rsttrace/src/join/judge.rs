@@ -11,47 +11,25 @@ use super::{
     clock_skew::ClockSkew,
     ends_fit::{EndsFit, NumberKey},
     gathered_host::{GatheredHost, Identity},
+    hidden::hides,
     matches::{Matches, Place, seen},
-    recorder_cover::{CoverProof, OWN_FILTER, moment},
+    other_host::OtherHost,
+    recorder_cover::CoverProof,
     seen_reset::SeenReset,
+    sentences::OpenFilters,
     wire_cover::{WireCover, WireView},
+    wording::{Moments, apart, clock_sentence, lent_sentence, ttl_sentence},
 };
-use crate::{
-    model::{CauseConfidence, Direction, PairClock, PairVerdict, RecordingContext},
-    util::human_duration,
-};
+use crate::model::{CauseConfidence, Direction, PairClock, PairVerdict, RecordingContext};
 
 /// Uncertainty of two clocks that follow time servers by their own account, where no reset of both hosts is matched, nanoseconds.
 const SYNCHRONIZED_NS: i64 = 5_000_000_000;
 /// Time by which a record that stands for several resets may come later than the first of them, nanoseconds.
 const AGGREGATE_NS: i64 = 2_000_000_000;
+/// Time around a received reset in which its host would have the record of its own packet filter, nanoseconds.
+const RECORDS_APART_NS: i64 = 1_000_000_000;
 /// Most records of an instant that are looked at.
 const CANDIDATES_MAX: usize = 10_000;
-
-/// What a recording may lack without lacking a reset: beginnings of the texts of `degraded`. Any other text forbids conclusions.
-const HARMLESS_LIMITS: [&str; 14] = [
-    "a program that rsttrace is made to run",
-    "all of them are kept",
-    "an attacker who takes rsttrace over",
-    "containers and peers that are named",
-    "of connections of the others, translations",
-    "owners ",
-    "the process that accepted",
-    "forged resets are recognised",
-    "the headers of received resets",
-    "events of different CPUs",
-    "a reset that interrupts another is counted as lost",
-    "those of processes",
-    "forwarded resets are not seen",
-    "the other side of translated connections",
-];
-/// Further ones where sent resets are looked for, and where received ones are.
-const HARMLESS_FOR_SENT: [&str; 2] = ["received resets are not seen", "ignored resets are not seen"];
-const HARMLESS_FOR_RECEIVED: [&str; 2] = ["sent resets are not seen", "resets from closed ports"];
-
-/// What is said of a host whose own packet filter is not ruled out as the sender.
-pub(super) const FILTER_OPEN: &str = "its recording does not see resets of its own packet filter (reject rules), which is the one sender \
-                                      there that is not ruled out";
 
 /// A verdict.
 #[derive(Clone, Debug)]
@@ -65,8 +43,8 @@ pub(super) struct Judgement {
     pub(super) clock: Option<PairClock>,
     /// Whether no input is of the other end's host.
     pub(super) is_with_others: bool,
-    /// Whether the other host's own packet filter is not ruled out as the sender.
-    pub(super) may_be_filter: bool,
+    /// Whose own packet filter is not ruled out as the sender.
+    pub(super) filters: OpenFilters,
 }
 
 impl Judgement {
@@ -78,7 +56,7 @@ impl Judgement {
             other: None,
             clock: None,
             is_with_others: false,
-            may_be_filter: false,
+            filters: OpenFilters::default(),
         }
     }
 }
@@ -87,25 +65,19 @@ impl Judgement {
 pub(super) struct Judge<'a> {
     pub(super) hosts: &'a [GatheredHost],
     pub(super) matches: &'a Matches,
+    pub(super) moments: &'a Moments,
     /// Pairs of addresses, and a port at either, between which nothing is translated, by the matches.
     direct: HashSet<(IpAddr, IpAddr, u16)>,
     /// Hosts that matched resets have come from, by the address that the other host saw.
-    behind: HashMap<IpAddr, HashSet<u16>>,
-}
-
-/// The other end's host, and how it was found.
-struct OtherHost {
-    number: u16,
-    /// Whether a match or a record of the connection confirms that the address is this host's.
-    is_confirmed: bool,
+    pub(super) behind: HashMap<IpAddr, HashSet<u16>>,
 }
 
 /// A span of the other host's time.
-struct Window {
-    from_ns: i64,
-    to_ns: i64,
-    at_ns: i64,
-    clock: Option<PairClock>,
+pub(super) struct Window {
+    pub(super) from_ns: i64,
+    pub(super) to_ns: i64,
+    pub(super) at_ns: i64,
+    pub(super) clock: Option<PairClock>,
 }
 
 /// Records of the other host that may be the reset under other numbers.
@@ -123,9 +95,10 @@ enum Candidate {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(hosts: &'a [GatheredHost], matches: &'a Matches) -> Self {
-        let mut judge = Self { hosts, matches, direct: HashSet::default(), behind: HashMap::default() };
-        for joined in &matches.all {
+    pub(super) fn new(hosts: &'a [GatheredHost], matches: &'a Matches, moments: &'a Moments) -> Self {
+        let mut judge = Self { hosts, matches, moments, direct: HashSet::default(), behind: HashMap::default() };
+        // What a host's own packet filter made in the name of its peer tells nothing of that peer.
+        for joined in matches.all.iter().filter(|joined| joined.sent.host != joined.received.host) {
             let Some((sent, received)) = seen(hosts, joined.sent).zip(seen(hosts, joined.received)) else { continue };
             if received.peer == sent.local && received.local == sent.peer {
                 let (one, other) = (received.local, received.peer);
@@ -204,57 +177,20 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The host at the other end. Fails with the reason, and with whether no input is of it.
-    fn other_host(&self, own: u16, reset: &SeenReset) -> Result<OtherHost, (String, bool)> {
-        let translated = reset.translated.as_deref().map(|(_, peer)| peer.address);
-        let peer = translated.unwrap_or(reset.peer.address);
-        let others = || (0_u16..).zip(self.hosts).filter(move |(number, _)| *number != own);
-        let has = |(_, host): &(u16, &GatheredHost)| host.has_address(peer) || host.may_be_seen_as(peer);
-        let mut found: Vec<u16> = others().filter(has).map(|(number, _)| number).collect();
-        // A capture of the path has the addresses of both ends.
-        if found.iter().any(|number| !self.is_capture(*number)) {
-            found.retain(|number| !self.is_capture(*number));
-        }
-        let knows = |number: u16| self.host(number).is_some_and(|host| host.knows_peer(reset.local));
-        match found.as_slice() {
-            [number] => {
-                let is_matched = self.behind.get(&peer).is_some_and(|hosts| hosts.len() == 1 && hosts.contains(number));
-                Ok(OtherHost { number: *number, is_confirmed: is_matched || knows(*number) })
-            }
-            [] => {
-                let behind =
-                    self.behind.get(&peer).map(|hosts| hosts.iter().copied().collect::<Vec<_>>()).unwrap_or_default();
-                match behind.as_slice() {
-                    [] => Err((format!("no input is of the host with the address {peer}"), true)),
-                    [number] if *number != own && knows(*number) => {
-                        Ok(OtherHost { number: *number, is_confirmed: false })
-                    }
-                    _ => {
-                        let why = "which has matched resets, is translated, and other hosts may be behind it";
-                        Err((format!("the address {peer}, {why}"), false))
-                    }
-                }
-            }
-            several => {
-                let names: Vec<&str> = several.iter().map(|number| self.name(*number)).collect();
-                Err((format!("{} have the address {peer}", names.join(" and ")), false))
-            }
-        }
-    }
-
     /// Judges a received reset by what the other host shows.
     fn not_sent(&self, place: Place, reset: &SeenReset, other: &OtherHost) -> Result<Judgement, Judgement> {
         let host = self.host(other.number).ok_or_else(|| Judgement::unknown("there is no such host".into()))?;
         let window = self.window(place.host, other.number, reset)?;
         if let Some(wire) = &host.wire {
-            return Self::not_passed(reset, host, wire, &window);
+            return self.not_passed(place, reset, wire, &window, other.number);
         }
         let is_direct = self.is_direct(reset);
         let hides = |context: &RecordingContext| hides(context, Direction::Sent, reset, is_direct);
-        let proof = Self::proof(host, &window, &hides)?;
+        let proof = self.proof(host, &window, &hides)?;
         self.no_candidate(reset, other.number, &window, true)?;
         let (counters, is_counted) = counted(&proof, host, reset.peer.address);
-        let is_certain = is_counted && other.is_confirmed && window.clock.is_some() && proof.sees_filter;
+        let filters = OpenFilters { sender: !proof.sees_filter, receiver: self.may_be_of_receiver(place, reset) };
+        let is_certain = is_counted && other.is_confirmed && window.clock.is_some() && !filters.any() && !reset.is_lent;
         let mut reasons = vec![
             format!(
                 "{} has no record of a sent reset with these numbers, nor of another on this connection",
@@ -262,17 +198,15 @@ impl<'a> Judge<'a> {
             ),
             format!(
                 "its recording covers {} of its time: marks at {} and {}, nothing lost between them",
-                span(&window),
-                moment(proof.signs_ns.0),
-                moment(proof.signs_ns.1)
+                self.moments.span(&window),
+                self.moments.of(proof.signs_ns.0),
+                self.moments.of(proof.signs_ns.1)
             ),
             counters,
             clock_sentence(&window, &host.name),
             ttl_sentence(reset),
         ];
-        if !proof.sees_filter {
-            reasons.push(FILTER_OPEN.to_owned());
-        }
+        reasons.extend(lent_sentence(reset));
         if !other.is_confirmed {
             reasons.push(format!("that {} is {} is known from its address alone", reset.peer.address, host.name));
         }
@@ -280,31 +214,53 @@ impl<'a> Judge<'a> {
             verdict: PairVerdict::NotSent,
             confidence: if is_certain { CauseConfidence::Certain } else { CauseConfidence::Likely },
             reasons,
-            may_be_filter: !proof.sees_filter,
+            filters,
             ..Judgement::unknown(String::new())
         })
     }
 
     /// Judges a received reset by a capture near the other end, which it would have passed.
     fn not_passed(
+        &self,
+        place: Place,
         reset: &SeenReset,
-        host: &GatheredHost,
         wire: &WireCover,
         window: &Window,
+        other: u16,
     ) -> Result<Judgement, Judgement> {
-        let ttl = whole_view(reset, host, wire, window)?;
+        let name = self.name(other);
+        let ttl = self.whole_view(reset, name, wire, window)?;
         let ttl = ttl.map_or_else(String::new, |ttl| format!("; the sender's packets have the TTL {ttl} there"));
         Ok(Judgement {
             verdict: PairVerdict::NotSent,
             confidence: CauseConfidence::Likely,
             reasons: vec![
-                format!("{} has both directions of the connection, and not this reset{ttl}", host.name),
-                format!("it covers {} of its time; packets that a capture drops are not in it", span(window)),
-                clock_sentence(window, &host.name),
+                format!("{name} has both directions of the connection, and not this reset{ttl}"),
+                self.covers(window),
+                clock_sentence(window, name),
                 ttl_sentence(reset),
             ],
+            filters: OpenFilters { sender: false, receiver: self.may_be_of_receiver(place, reset) },
             ..Judgement::unknown(String::new())
         })
+    }
+
+    /// What a capture covers, in a sentence.
+    fn covers(&self, window: &Window) -> String {
+        format!("it covers {} of its time; packets that a capture drops are not in it", self.moments.span(window))
+    }
+
+    /// Whether the packet filter of the receiving host itself may have made a reset, because that host's recording would not show it.
+    pub(super) fn may_be_of_receiver(&self, place: Place, reset: &SeenReset) -> bool {
+        let Some(host) = self.host(place.host).filter(|host| matches!(host.identity, Identity::Recorded { .. })) else {
+            return true;
+        };
+        let is_direct = self.is_direct(reset);
+        let hides = |context: &RecordingContext| hides(context, Direction::Sent, reset, is_direct);
+        let (from_ns, to_ns) =
+            (reset.time_ns.saturating_sub(RECORDS_APART_NS), reset.time_ns.saturating_add(RECORDS_APART_NS));
+        let proof = host.cover.proof(from_ns, to_ns, self.moments, &hides);
+        !proof.is_ok_and(|proof| proof.sees_filter)
     }
 
     /// Judges a sent reset by what the other host shows.
@@ -312,23 +268,23 @@ impl<'a> Judge<'a> {
         let host = self.host(other.number).ok_or_else(|| Judgement::unknown("there is no such host".into()))?;
         let window = self.window(place.host, other.number, reset)?;
         let mut reasons = if let Some(wire) = &host.wire {
-            let _ttl = whole_view(reset, host, wire, &window)?;
+            let _ttl = self.whole_view(reset, &host.name, wire, &window)?;
             vec![
                 format!("{} has both directions of the connection, and not this reset", host.name),
-                format!("it covers {} of its time; packets that a capture drops are not in it", span(&window)),
+                self.covers(&window),
             ]
         } else {
             let is_direct = self.is_direct(reset);
             let hides = |context: &RecordingContext| hides(context, Direction::Received, reset, is_direct);
-            let proof = Self::proof(host, &window, &hides)?;
+            let proof = self.proof(host, &window, &hides)?;
             self.no_candidate(reset, other.number, &window, false)?;
             vec![
                 format!("{} has no record of a reset with these numbers, received or ignored", host.name),
                 format!(
                     "its recording covers {} of its time: marks at {} and {}, nothing lost between them, with --ignored",
-                    span(&window),
-                    moment(proof.signs_ns.0),
-                    moment(proof.signs_ns.1)
+                    self.moments.span(&window),
+                    self.moments.of(proof.signs_ns.0),
+                    self.moments.of(proof.signs_ns.1)
                 ),
             ]
         };
@@ -355,10 +311,13 @@ impl<'a> Judge<'a> {
             }
             None => {
                 let names = (self.name(own), self.name(other));
-                let reason = format!(
-                    "no reset of {} and {} is matched, so the difference of their clocks is not known",
-                    names.0, names.1
-                );
+                let apart = hosts.and_then(|(own, other)| apart(own, other, self.moments));
+                let reason = apart.unwrap_or_else(|| {
+                    format!(
+                        "no reset of {} and {} is matched, so the difference of their clocks is not known",
+                        names.0, names.1
+                    )
+                });
                 return Err(Judgement::unknown(reason));
             }
         };
@@ -372,6 +331,7 @@ impl<'a> Judge<'a> {
     }
 
     fn proof(
+        &self,
         host: &GatheredHost,
         window: &Window,
         hides: &dyn Fn(&RecordingContext) -> Option<String>,
@@ -379,7 +339,7 @@ impl<'a> Judge<'a> {
         if matches!(host.identity, Identity::Named(_)) {
             return Err(Judgement::unknown(format!("{} has no marks, which show what it covers", host.name)));
         }
-        let proof = host.cover.proof(window.from_ns, window.to_ns, hides);
+        let proof = host.cover.proof(window.from_ns, window.to_ns, self.moments, hides);
         proof.map_err(|why| Judgement::unknown(format!("the recording of {} {why}", host.name)))
     }
 
@@ -455,6 +415,35 @@ impl<'a> Judge<'a> {
         [local.port, peer.port].iter().any(|port| self.direct.contains(&(local.address, peer.address, *port)))
     }
 
+    /// What a capture shows of the connection in a window: the sender's TTL. Fails where it does not have both directions of it.
+    fn whole_view(
+        &self,
+        reset: &SeenReset,
+        name: &str,
+        wire: &WireCover,
+        window: &Window,
+    ) -> Result<Option<u8>, Judgement> {
+        if !wire.covers(window.from_ns, window.to_ns) {
+            return Err(Judgement::unknown(format!("{name} does not cover {} of its time", self.moments.span(window))));
+        }
+        let (from, to) = if reset.is_sent { (reset.local, reset.peer) } else { (reset.peer, reset.local) };
+        match wire.view(from, to, reset.seq, reset.ack) {
+            WireView::Whole(ttl) => Ok(ttl),
+            WireView::Unknown => {
+                let why = "does not show both directions of this connection, or shows it under other addresses";
+                Err(Judgement::unknown(format!("{name} {why}")))
+            }
+            WireView::OtherNumbers => {
+                let reason = format!("{name} shows this connection with other numbers: they are rewritten on the way");
+                Err(Judgement {
+                    verdict: PairVerdict::NotJoinable,
+                    confidence: CauseConfidence::Likely,
+                    ..Judgement::unknown(reason)
+                })
+            }
+        }
+    }
+
     pub(super) fn host(&self, number: u16) -> Option<&GatheredHost> {
         self.hosts.get(usize::from(number))
     }
@@ -463,66 +452,8 @@ impl<'a> Judge<'a> {
         self.host(number).map_or("", |host| &host.name)
     }
 
-    fn is_capture(&self, number: u16) -> bool {
+    pub(super) fn is_capture(&self, number: u16) -> bool {
         self.host(number).is_some_and(GatheredHost::is_capture)
-    }
-}
-
-/// Why a run would not have recorded a reset at the other end; `None` where it would have.
-fn hides(context: &RecordingContext, direction: Direction, reset: &SeenReset, is_direct: bool) -> Option<String> {
-    let (sent, received) = (&HARMLESS_FOR_SENT[..], &HARMLESS_FOR_RECEIVED[..]);
-    let more = if direction == Direction::Sent { sent } else { received };
-    let is_harmless = |text: &String| {
-        text.starts_with(OWN_FILTER) || HARMLESS_LIMITS.iter().chain(more).any(|beginning| text.starts_with(beginning))
-    };
-    if let Some(limit) = context.degraded.iter().find(|text| !is_harmless(text)) {
-        return Some(format!("was limited: {}", crate::util::sanitize::truncate(limit, 200)));
-    }
-    if direction == Direction::Received && context.ignored != Some(true) {
-        return Some("was made without --ignored, so a reset that was ignored is not in it".to_owned());
-    }
-    let Some(filters) = &context.filters else {
-        let why = "was made with filters that it does not name, by an earlier version";
-        return context.filtered.then(|| why.to_owned());
-    };
-    if !is_direct && filters.goes_by_ends() {
-        let why = "was made with filters by address or port, which a translation of addresses changes";
-        return Some(why.to_owned());
-    }
-    filters.may_hide(direction, reset.peer, reset.local).map(|why| format!("was {why}"))
-}
-
-/// Whether what a run could not see forbids no conclusion from a missing reset of either direction.
-pub(super) fn is_harmless_limit(text: &str) -> bool {
-    HARMLESS_LIMITS.iter().any(|beginning| text.starts_with(beginning))
-}
-
-/// What a capture shows of the connection in a window: the sender's TTL. Fails where it does not have both directions of it.
-fn whole_view(
-    reset: &SeenReset,
-    host: &GatheredHost,
-    wire: &WireCover,
-    window: &Window,
-) -> Result<Option<u8>, Judgement> {
-    if !wire.covers(window.from_ns, window.to_ns) {
-        return Err(Judgement::unknown(format!("{} does not cover {} of its time", host.name, span(window))));
-    }
-    let (from, to) = if reset.is_sent { (reset.local, reset.peer) } else { (reset.peer, reset.local) };
-    match wire.view(from, to, reset.seq, reset.ack) {
-        WireView::Whole(ttl) => Ok(ttl),
-        WireView::Unknown => {
-            let why = "does not show both directions of this connection, or shows it under other addresses";
-            Err(Judgement::unknown(format!("{} {why}", host.name)))
-        }
-        WireView::OtherNumbers => {
-            let reason =
-                format!("{} shows this connection with other numbers: they are rewritten on the way", host.name);
-            Err(Judgement {
-                verdict: PairVerdict::NotJoinable,
-                confidence: CauseConfidence::Likely,
-                ..Judgement::unknown(reason)
-            })
-        }
     }
 }
 
@@ -540,41 +471,4 @@ fn counted(proof: &CoverProof, host: &GatheredHost, address: IpAddr) -> (String,
             (format!("TcpOutRsts between the marks: +{counted}, {observed} seen{of}"), is_own)
         }
     }
-}
-
-fn span(window: &Window) -> String {
-    let half = human_duration(milliseconds(window.to_ns.saturating_sub(window.at_ns)));
-    format!("{} ± {half}", moment(window.at_ns))
-}
-
-fn clock_sentence(window: &Window, name: &str) -> String {
-    match window.clock {
-        Some(clock) => format!("the clock of {name} is {}", skew_in_words(clock)),
-        None => "no reset is matched; both clocks follow time servers by their own account".to_owned(),
-    }
-}
-
-/// A difference of clocks in words, as a part of a sentence.
-pub(super) fn skew_in_words(clock: PairClock) -> String {
-    let PairClock { skew_us, least_us, most_us, matches } = clock;
-    let ahead = if skew_us < 0 { "behind" } else { "ahead" };
-    let apart = |us: i64| human_duration(milliseconds(us.saturating_abs().saturating_mul(1_000))).to_string();
-    let spread = apart(most_us.saturating_sub(least_us));
-    let (of, is) = if matches == 1 { ("match", "") } else { ("matches", ", median") };
-    format!("{} {ahead} (spread {spread}{is} of {matches} {of})", apart(skew_us))
-}
-
-fn ttl_sentence(reset: &SeenReset) -> String {
-    match (reset.ttl, reset.handshake_ttl) {
-        (Some(ttl), Some(handshake)) if ttl == handshake => {
-            format!("its TTL is {ttl}, as that of the peer's handshake")
-        }
-        (Some(ttl), Some(handshake)) => format!("its TTL is {ttl}, and that of the peer's handshake {handshake}"),
-        (Some(ttl), None) => format!("its TTL is {ttl}; that of the peer's handshake was not seen"),
-        _ => "its TTL was not seen".to_owned(),
-    }
-}
-
-fn milliseconds(ns: i64) -> f64 {
-    std::time::Duration::from_nanos(ns.unsigned_abs()).as_secs_f64() * 1e3
 }

@@ -8,6 +8,7 @@ use super::{
     clock_skew::ClockSkew,
     ends_fit::{EndsFit, KeyStrength, NumberKey},
     gathered_host::GatheredHost,
+    own_filter, partial_matches,
     seen_reset::SeenReset,
 };
 use crate::model::Endpoint;
@@ -39,6 +40,8 @@ pub(super) enum MatchBasis {
     NumberAndTime,
     /// By the ends and the time, and the numbers that are known: the receiver did not see the header.
     EndsAndTime,
+    /// By one end and the time, as the only one at either host: the other end is translated.
+    OneEndAndTime,
 }
 
 /// Two records of one reset.
@@ -102,9 +105,12 @@ impl Matches {
         for (pair, skew) in wire_skews(hosts) {
             matches.skews.entry(pair).or_insert(skew);
         }
+        for own in own_filter::matches(hosts) {
+            matches.add(hosts, own);
+        }
         groups.each(|edges| matches.resolve(hosts, edges));
         if !partial.is_empty() {
-            matches.match_partial(hosts, &partial);
+            partial_matches::add(&mut matches, hosts, &partial);
         }
         matches
     }
@@ -133,11 +139,11 @@ impl Matches {
         self.skews.iter().filter(|((host, other), _)| host < other)
     }
 
-    fn add(&mut self, hosts: &[GatheredHost], edge: Edge, basis: MatchBasis) {
-        self.matched.extend([edge.sent, edge.received]);
-        let key = seen(hosts, edge.sent).and_then(NumberKey::of);
+    pub(super) fn add(&mut self, hosts: &[GatheredHost], found: Match) {
+        self.matched.extend([found.sent, found.received]);
+        let key = seen(hosts, found.sent).and_then(NumberKey::of);
         self.keys.extend(key.into_iter().flat_map(|key| [key, key.group()]));
-        self.all.push(Match { sent: edge.sent, received: edge.received, basis });
+        self.all.push(found);
     }
 
     /// Chooses among the combinations that have equal numbers.
@@ -184,7 +190,7 @@ impl Matches {
             let has_rival = !is_one_connection
                 && edges.iter().any(|other| is_rival(&other) && self.is_in_time(hosts, other) != Some(false));
             match self.basis(hosts, &edge, has_rival) {
-                Some(basis) => self.add(hosts, edge, basis),
+                Some(basis) => self.add(hosts, edge.matched(basis)),
                 // It has equal numbers, and is not known to be another reset either.
                 None => self.ambiguous.extend([edge.sent, edge.received]),
             }
@@ -214,35 +220,19 @@ impl Matches {
 
     /// Whether two records are within the uncertainty of the clocks; `None` where that is not known.
     fn is_in_time(&self, hosts: &[GatheredHost], edge: &Edge) -> Option<bool> {
-        let skew = self.skew(edge.sent.host, edge.received.host)?;
-        let time = seen(hosts, edge.sent)?.time_ns;
-        Some(self.distance(hosts, edge)? <= skew.uncertainty_ns(time))
+        self.are_in_time(hosts, edge.sent, edge.received)
     }
 
-    /// Matches received resets of which no number is known: by both ends, and the time.
-    fn match_partial(&mut self, hosts: &[GatheredHost], partial: &[Place]) {
-        let mut by_ends: HashMap<(Endpoint, Endpoint), Vec<Place>> = HashMap::default();
-        for (host, gathered) in (0..).zip(hosts) {
-            for (index, reset) in (0..).zip(&gathered.resets).filter(|(_, reset)| reset.is_sent) {
-                by_ends.entry((reset.peer, reset.local)).or_default().push(Place { host, index });
-            }
-        }
-        for &place in partial {
-            let Some(received) = seen(hosts, place) else { continue };
-            let all = by_ends.get(&(received.local, received.peer)).map(Vec::as_slice).unwrap_or_default();
-            let edge =
-                |sent: Place| Edge { sent, received: place, fit: EndsFit::Mirrored, strength: KeyStrength::OneNumber };
-            let fits = |sent: &&Place| {
-                let is_in_time = self.is_in_time(hosts, &edge(**sent)) == Some(true);
-                sent.host != place.host && is_in_time && !self.is_matched(**sent)
-            };
-            let found: Vec<Place> = all.iter().filter(fits).take(2).copied().collect();
-            match found.as_slice() {
-                [sent] => self.add(hosts, edge(*sent), MatchBasis::EndsAndTime),
-                [] => {}
-                several => self.ambiguous.extend(several.iter().copied().chain([place])),
-            }
-        }
+    /// Whether two records are within the uncertainty of the clocks; `None` where that is not known.
+    pub(super) fn are_in_time(&self, hosts: &[GatheredHost], sent: Place, received: Place) -> Option<bool> {
+        let skew = self.skew(sent.host, received.host)?;
+        let (sent, received) = (seen(hosts, sent)?.time_ns, seen(hosts, received)?.time_ns);
+        Some(skew.distance_ns(sent, received) <= skew.uncertainty_ns(sent))
+    }
+
+    /// Notes records that may be one of several.
+    pub(super) fn doubt(&mut self, places: impl IntoIterator<Item = Place>) {
+        self.ambiguous.extend(places);
     }
 }
 
@@ -309,6 +299,10 @@ impl Groups<'_> {
 }
 
 impl Edge {
+    const fn matched(self, basis: MatchBasis) -> Match {
+        Match { sent: self.sent, received: self.received, basis }
+    }
+
     /// The two hosts, the lower number first.
     fn hosts(&self) -> (u16, u16) {
         (self.sent.host.min(self.received.host), self.sent.host.max(self.received.host))

@@ -5,17 +5,28 @@
 //! I/O: it is given what was read. Whatever that is was written by strangers; hosts, records and marks are bounded.
 
 mod clock_skew;
+#[cfg(test)]
+mod cover_tests;
+mod covered_run;
 mod ends_fit;
 mod gathered_host;
+mod hidden;
 #[cfg(test)]
 mod join_tests;
 mod judge;
+mod lent_numbers;
 mod matches;
+mod one_name;
+mod other_host;
 mod outcome;
+mod own_filter;
 mod pair_text;
+mod partial_matches;
 mod recorder_cover;
 mod seen_reset;
+mod sentences;
 mod wire_cover;
+mod wording;
 
 use std::{fmt, sync::Arc};
 
@@ -23,6 +34,7 @@ use foldhash::HashMap;
 
 use self::{
     gathered_host::{GatheredHost, Identity},
+    one_name::OneName,
     seen_reset::{SeenReset, SharedTexts},
     wire_cover::WireCover,
 };
@@ -61,8 +73,8 @@ impl fmt::Display for JoinError {
         match self {
             Self::TooManyResets => write!(
                 formatter,
-                "the inputs have more than {RESETS_MAX} resets, which are all that is kept in memory: choose a time by --since and \
-                 --until"
+                "the inputs have more than {RESETS_MAX} resets, which are all that is kept in memory: name the segments of the \
+                 time in question in place of directories"
             ),
             Self::TooManyHosts => {
                 write!(
@@ -95,6 +107,10 @@ pub struct Joiner {
     of_header: Option<usize>,
     of_headers: HashMap<Arc<str>, usize>,
     is_capture: bool,
+    /// Headers of the input that is taken by name of the host, where there are several machines or boots of one.
+    clocks: OneName,
+    /// What has to be said of the inputs.
+    notes: Vec<String>,
 }
 
 impl Joiner {
@@ -104,6 +120,7 @@ impl Joiner {
         name.clone_into(&mut self.name);
         (self.of_header, self.is_capture) = (None, false);
         self.of_headers.clear();
+        self.clocks = OneName::default();
     }
 
     /// Takes the header of a segment. Fails where there are too many hosts.
@@ -112,6 +129,9 @@ impl Joiner {
         let identity =
             Identity::Recorded { machine: header.of.machine_id.clone(), host: Arc::clone(&header.host), netns };
         let place = self.host(identity, &header.host)?;
+        if let Some(others) = self.clocks.header(header, place) {
+            self.mix(&header.host, others);
+        }
         self.of_header = Some(place);
         self.of_headers.insert(Arc::clone(&header.host), place);
         if let Some(host) = self.hosts.get_mut(place) {
@@ -122,6 +142,11 @@ impl Joiner {
 
     /// Takes a mark: it is of the host that it names, of which the input has a header, or, without a name, of that of the last one.
     pub fn mark(&mut self, mark: &Mark) {
+        if let Some(name) = &mark.host
+            && let Some(others) = self.clocks.mark(name, mark)
+        {
+            self.mix(&Arc::clone(name), others);
+        }
         let place = match &mark.host {
             Some(name) => self.of_headers.get(name).copied(),
             None => self.of_header,
@@ -129,6 +154,26 @@ impl Joiner {
         if let Some(host) = place.and_then(|place| self.hosts.get_mut(place)) {
             host.cover.mark(mark);
         }
+    }
+
+    /// Notes that the lines of two machines with one name come in turn.
+    fn mix(&mut self, name: &str, places: [usize; 2]) {
+        self.notes.push(format!(
+            "{}: two machines or network namespaces with the name '{}' are in it, whose lines cannot be told apart: nothing is concluded from what they lack; \
+             give each an input of its own, or a name of its own",
+            self.name,
+            truncate(name, NAME)
+        ));
+        for place in places {
+            if let Some(host) = self.hosts.get_mut(place) {
+                host.cover.mix();
+            }
+        }
+    }
+
+    /// What has to be said of the inputs so far, one sentence each.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     /// Notes that lines of the input could not be read here, which may have been of any of its hosts.
@@ -142,7 +187,7 @@ impl Joiner {
 
     /// Takes a record; `is_captured` tells whether it is of a packet capture. Fails where there are too many.
     pub fn record(&mut self, record: &Record, is_captured: bool) -> Result<(), JoinError> {
-        let (host, reset) = match record {
+        let (host, mut reset) = match record {
             Record::Reset(reset) => (&reset.host, SeenReset::of_reset(reset, &mut self.texts)),
             Record::Ignored(ignored) => (&ignored.host, SeenReset::of_ignored(ignored, &mut self.texts)),
             Record::Forwarded(_) | Record::Lost(_) | Record::Summary(_) => return Ok(()),
@@ -160,9 +205,9 @@ impl Joiner {
             }
         };
         if let Some(host) = self.hosts.get_mut(place) {
-            if matches!(record, Record::Reset(_)) && !is_captured {
+            if let (Record::Reset(record), false) = (record, is_captured) {
                 // Without a header there is no run to count it in.
-                host.cover.record(reset.count);
+                reset.run = host.cover.record(record.time, record.internals.ktime_ns, record.seq, record.count);
             }
             host.resets.push(reset);
         }

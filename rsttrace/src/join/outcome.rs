@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     clock_skew::ClockSkew,
     ends_fit::{EndsFit, KeyStrength, NumberKey},
     gathered_host::GatheredHost,
-    judge::{FILTER_OPEN, Judge, Judgement},
+    judge::{Judge, Judgement},
+    lent_numbers,
     matches::{MatchBasis, Matches, Place, is_end, seen},
     seen_reset::SeenReset,
+    sentences::{Arrival, Known, Names, OpenFilters},
     wire_cover::WireView,
+    wording::{Moments, apart, lent_sentence},
 };
 use crate::model::{
     CauseConfidence, Endpoint, HostClocks, JoinSummary, Pair, PairCapture, PairClock, PairNumbers, PairVerdict,
@@ -26,8 +29,19 @@ pub struct PairFilter<'a> {
     pub verdicts: &'a [PairVerdict],
     /// Whether pairs with this port at either end are wanted.
     pub is_port: &'a dyn Fn(u16) -> bool,
-    /// Whether pairs whose peer's host is none of the inputs' are wanted, or these alone; `None` for all.
+    /// Whether pairs whose peer's host is none of the inputs', and that no capture shows, are wanted, or these alone; `None` for
+    /// all.
     pub with_others: Option<bool>,
+    /// First of the times of pairs that are wanted; `None` for all before.
+    pub since: Option<Timestamp>,
+    /// End of these times, which does not belong to them; `None` for all after.
+    pub until: Option<Timestamp>,
+}
+
+impl PairFilter<'_> {
+    /// All pairs.
+    pub const ALL: PairFilter<'static> =
+        PairFilter { verdicts: &[], is_port: &|_| true, with_others: None, since: None, until: None };
 }
 
 /// One reset: places of its records, and what was concluded.
@@ -39,6 +53,8 @@ struct Joint {
     verdict: PairVerdict,
     /// Whether no input is of the other end's host.
     is_with_others: bool,
+    /// Whether a capture that is neither end shows the reset or its connection.
+    is_captured: bool,
 }
 
 /// What was joined.
@@ -50,32 +66,53 @@ pub struct Joined {
     /// Records of captures, by the numbers of the reset.
     on_wire: HashMap<NumberKey, Vec<Place>>,
     within_hosts: u64,
+    moments: Moments,
 }
 
 impl Joined {
     /// Joins the records of hosts.
-    pub(super) fn of(hosts: Vec<GatheredHost>) -> Self {
-        let matches = Matches::of(&hosts);
-        let mut joined = Self { hosts, matches, joints: Vec::new(), on_wire: HashMap::default(), within_hosts: 0 };
+    pub(super) fn of(mut hosts: Vec<GatheredHost>) -> Self {
+        let mut matches = Matches::of(&hosts);
+        if lent_numbers::lend(&mut hosts, &matches) {
+            matches = Matches::of(&hosts);
+        }
+        let mut joined = Self {
+            hosts,
+            matches,
+            joints: Vec::new(),
+            on_wire: HashMap::default(),
+            within_hosts: 0,
+            moments: Moments::default(),
+        };
         joined.index_captures();
         for found in &joined.matches.all {
             joined.joints.push(Joint::new(Some(found.sent), Some(found.received), Some(found.basis)));
         }
         joined.add_single();
-        let judge = Judge::new(&joined.hosts, &joined.matches);
+        let judge = Judge::new(&joined.hosts, &joined.matches, &joined.moments);
         let mut joints = std::mem::take(&mut joined.joints);
         for joint in &mut joints {
             let judgement = joined.judgement(&judge, joint);
             (joint.verdict, joint.is_with_others) = (judgement.verdict, judgement.is_with_others);
+            joint.is_captured = judgement.is_with_others && !joined.on_wire.is_empty() && {
+                let of = |place: Option<Place>| place.map(|place| place.host);
+                !joined.captures(joint, &[of(joint.sent), of(joint.received)]).is_empty()
+            };
         }
         joints.sort_by_key(|joint| joined.time_ns(joint));
         joined.joints = joints;
         joined
     }
 
+    /// Has the moments in reasons in a zone, which is named elsewhere.
+    #[must_use]
+    pub fn in_zone(self, zone: TimeZone) -> Self {
+        Self { moments: Moments(Some(zone)), ..self }
+    }
+
     /// The pairs, in the order of time, that are wanted.
     pub fn pairs<'a>(&'a self, wanted: &'a PairFilter<'a>) -> impl Iterator<Item = Pair> + 'a {
-        let judge = Judge::new(&self.hosts, &self.matches);
+        let judge = Judge::new(&self.hosts, &self.matches, &self.moments);
         self.joints
             .iter()
             .filter(|joint| self.is_wanted(wanted, joint))
@@ -83,11 +120,14 @@ impl Joined {
     }
 
     fn is_wanted(&self, wanted: &PairFilter<'_>, joint: &Joint) -> bool {
-        let PairFilter { verdicts, is_port, with_others } = wanted;
+        let PairFilter { verdicts, is_port, with_others, since, until } = wanted;
+        let time_ns = i128::from(self.time_ns(joint));
         let places = [joint.sent, joint.received];
         let mut ends = places.into_iter().flatten().filter_map(|place| seen(&self.hosts, place));
         (verdicts.is_empty() || verdicts.contains(&joint.verdict))
-            && with_others.is_none_or(|with_others| with_others == joint.is_with_others)
+            && with_others.is_none_or(|with_others| with_others == (joint.is_with_others && !joint.is_captured))
+            && since.is_none_or(|since| time_ns >= since.as_nanosecond())
+            && until.is_none_or(|until| time_ns < until.as_nanosecond())
             && ends.any(|reset| is_port(reset.local.port) || is_port(reset.peer.port))
     }
 
@@ -122,6 +162,14 @@ impl Joined {
         }
     }
 
+    /// That recordings do not overlap in time, of each two hosts without a matched reset: reasons of their pairs.
+    pub(super) fn apart(&self) -> Vec<String> {
+        let hosts = || (0_u16..).zip(&self.hosts);
+        let pairs = hosts().flat_map(|one| hosts().skip(usize::from(one.0) + 1).map(move |other| (one, other)));
+        let unmatched = pairs.filter(|((one, _), (other, _))| self.matches.skew(*one, *other).is_none());
+        unmatched.filter_map(|((_, one), (_, other))| apart(one, other, &self.moments)).collect()
+    }
+
     fn index_captures(&mut self) {
         for (number, host) in (0..).zip(&self.hosts).filter(|(_, host)| host.is_capture()) {
             for (index, reset) in (0..).zip(&host.resets) {
@@ -142,7 +190,7 @@ impl Joined {
                     let place = Place { host: number, index };
                     let key = NumberKey::of(reset).map(NumberKey::group);
                     let is_matched = self.matches.is_matched(place);
-                    if host.is_within(reset) {
+                    if host.is_within(reset) && !is_matched {
                         self.within_hosts = self.within_hosts.saturating_add(reset.count);
                         continue;
                     }
@@ -195,14 +243,14 @@ impl Joined {
         match (joint.sent, joint.received) {
             (Some(sent), Some(received)) => self.matched(judge, sent, received, joint.basis),
             (Some(sent), None) => judge.sent(sent),
-            (None, Some(received)) => self.by_captures(judge.received(received), joint),
+            (None, Some(received)) => self.by_captures(judge, judge.received(received), joint),
             (None, None) => unreachable_judgement(),
         }
     }
 
     /// The verdict on a received reset, with what captures on the way show: one that did not pass one of them was made behind it.
-    fn by_captures(&self, judgement: Judgement, joint: &Joint) -> Judgement {
-        let is_open = judgement.verdict == PairVerdict::CannotBeTold || judgement.may_be_filter;
+    fn by_captures(&self, judge: &Judge<'_>, judgement: Judgement, joint: &Joint) -> Judgement {
+        let is_open = judgement.verdict == PairVerdict::CannotBeTold || judgement.filters.sender;
         if !is_open || joint.received.is_some_and(|place| self.matches.is_ambiguous(place)) {
             return judgement;
         }
@@ -210,17 +258,20 @@ impl Joined {
         if self.captures(joint, &ends).iter().all(|capture| capture.passed) {
             return judgement;
         }
-        let mut reasons = judgement.reasons;
-        // It would have passed as well.
-        reasons.retain(|reason| reason != FILTER_OPEN);
         Judgement {
-            reasons,
             verdict: PairVerdict::NotSent,
             confidence: CauseConfidence::Likely,
-            may_be_filter: false,
+            // One of the peer's packet filter would have passed as well; one of the receiver's own would not.
+            filters: OpenFilters { sender: false, receiver: self.may_be_of_receiver(judge, joint) },
             is_with_others: false,
             ..judgement
         }
+    }
+
+    fn may_be_of_receiver(&self, judge: &Judge<'_>, joint: &Joint) -> bool {
+        let received = joint.received.filter(|_| joint.sent.is_none());
+        let reset = received.and_then(|place| Some((place, seen(&self.hosts, place)?)));
+        reset.is_some_and(|(place, reset)| judge.may_be_of_receiver(place, reset))
     }
 
     /// The verdict on two records of one reset.
@@ -243,9 +294,23 @@ impl Joined {
             Some(MatchBasis::EndsAndTime) => {
                 format!("both records have its ends, and the times agree; {to} did not see its header")
             }
+            Some(MatchBasis::OneEndAndTime) => format!(
+                "both records have one of its ends, and no other record of either host does at that time; {to} did not see its header"
+            ),
         }];
+        let is_own = sent.host == received.host;
+        if is_own {
+            reasons.push(format!(
+                "both records are of {to}: its packet filter answered in the name of {}, by a rule with reject",
+                receiver.peer.address
+            ));
+        }
         let is_sure = matches!(basis, Some(MatchBasis::Numbers) | None);
         let mut confidence = if is_sure { CauseConfidence::Certain } else { CauseConfidence::Likely };
+        if receiver.is_lent {
+            confidence = CauseConfidence::Likely;
+            reasons.extend(lent_sentence(receiver));
+        }
         let fit = EndsFit::of(sender, receiver);
         if fit != EndsFit::Mirrored {
             reasons.push("its addresses or ports are translated on the way".to_owned());
@@ -271,7 +336,14 @@ impl Joined {
             && let Some(why) = receiver.ignored
         {
             verdict = PairVerdict::NeverArrived;
-            reasons.push(format!("it came to {to}, which ignored it: {why}"));
+            if self.host(received.host).is_some_and(GatheredHost::is_capture) {
+                // A capture shows packets, and not what a host did with them.
+                confidence = CauseConfidence::Likely;
+                let end = receiver.local.address;
+                reasons.push(format!("it passed {to}; by the packets there {end} would have ignored it: {why}"));
+            } else {
+                reasons.push(format!("it came to {to}, which ignored it: {why}"));
+            }
         }
         if let (Some(ttl), Some(handshake)) = (receiver.ttl, receiver.handshake_ttl)
             && ttl != handshake
@@ -302,11 +374,15 @@ impl Joined {
         let is_sender_known = matches!(judgement.verdict, PairVerdict::Sent | PairVerdict::NeverArrived);
         // The clock of the judged record's other end, from the receiver's to the sender's.
         let clock = if joint.received.is_some() { judgement.clock } else { judgement.clock.map(PairClock::reversed) };
-        let (from, to) = direction(shown);
+        // Behind a translation each host has its own address for itself.
+        let (from, to) = direction(sent.map_or(shown, |(_, reset)| reset));
+        let (_, to) = received.map_or((from, to), |(_, reset)| direction(reset));
         let names = Names { sender: self.end_name(sender_host, from), receiver: self.end_name(receiver_host, to) };
+        let known = self.known(judge, joint, &judgement);
         let passed = sent.and_then(|(host, _)| self.host(host)).filter(|host| host.is_capture());
         let mut reasons = judgement.reasons;
-        reasons.extend(captures.iter().map(|capture| side_sentence(capture, judgement.verdict, &names)));
+        reasons.extend(names.open_sentences(Known { filters: judgement.filters, ..known }));
+        reasons.extend(captures.iter().map(|capture| names.side(capture, known)));
         Some(Pair {
             time: shown.time(),
             verdict: judgement.verdict,
@@ -315,7 +391,7 @@ impl Joined {
                 Some(host) if joint.received.is_none() => {
                     format!("it passed {}; {}", host.name, names.arrival(judgement.verdict))
                 }
-                _ => names.summary(judgement.verdict, judgement.may_be_filter, received.is_some()),
+                _ => names.summary(Known { filters: judgement.filters, ..known }),
             },
             reasons,
             reset: received
@@ -328,6 +404,24 @@ impl Joined {
             clock,
             captures,
         })
+    }
+
+    /// What sentences on a joint go by.
+    fn known(&self, judge: &Judge<'_>, joint: &Joint, judgement: &Judgement) -> Known {
+        let receiver = joint.received.and_then(|place| self.host(place.host));
+        let receiver_filter = judgement.filters.receiver || self.may_be_of_receiver(judge, joint);
+        Known {
+            verdict: judgement.verdict,
+            filters: OpenFilters { receiver: receiver_filter, ..judgement.filters },
+            arrival: match receiver {
+                None => Arrival::Unknown,
+                Some(host) if host.is_capture() => Arrival::Captured,
+                Some(_) => Arrival::Came,
+            },
+            has_sender: joint.sent.is_some(),
+            is_held_back: joint.received.and_then(|place| seen(&self.hosts, place)).is_some_and(|it| it.is_held_back),
+            is_own: joint.sent.map(|place| place.host) == joint.received.map(|place| place.host),
+        }
     }
 
     /// What captures that are neither end show of a reset.
@@ -387,7 +481,7 @@ impl Joined {
 
 impl Joint {
     const fn new(sent: Option<Place>, received: Option<Place>, basis: Option<MatchBasis>) -> Self {
-        Self { sent, received, basis, verdict: PairVerdict::CannotBeTold, is_with_others: false }
+        Self { sent, received, basis, verdict: PairVerdict::CannotBeTold, is_with_others: false, is_captured: false }
     }
 }
 
@@ -412,69 +506,4 @@ fn best_numbers(received: &SeenReset, sent: Option<&SeenReset>) -> PairNumbers {
 /// Sender's and receiver's end of a reset's packet.
 const fn direction(reset: &SeenReset) -> (Endpoint, Endpoint) {
     if reset.is_sent { (reset.local, reset.peer) } else { (reset.peer, reset.local) }
-}
-
-/// Names of the ends of a reset.
-struct Names {
-    sender: String,
-    receiver: String,
-}
-
-impl Names {
-    /// The verdict in a sentence.
-    fn summary(&self, verdict: PairVerdict, may_be_filter: bool, was_received: bool) -> String {
-        let Self { sender, receiver } = self;
-        match verdict {
-            PairVerdict::Sent => format!("{sender} sent it"),
-            PairVerdict::NotSent if may_be_filter => format!(
-                "no process and no TCP of {sender} sent it: something between {sender} and {receiver} did, or the packet filter of \
-                 {sender}"
-            ),
-            PairVerdict::NotSent => format!("{sender} did not send it: something between {sender} and {receiver} did"),
-            PairVerdict::NeverArrived if was_received => format!("{sender} sent it, and {receiver} ignored it"),
-            PairVerdict::CannotBeTold if was_received => format!("whether {sender} sent it cannot be told"),
-            PairVerdict::NeverArrived | PairVerdict::CannotBeTold => {
-                format!("{sender} sent it; {}", self.arrival(verdict))
-            }
-            PairVerdict::NotJoinable => format!("{sender} and {receiver} show other numbers for this connection"),
-        }
-    }
-
-    /// Whether a sent reset has arrived, as a part of a sentence.
-    fn arrival(&self, verdict: PairVerdict) -> String {
-        let receiver = &self.receiver;
-        match verdict {
-            PairVerdict::NeverArrived => format!("it never arrived at {receiver}"),
-            PairVerdict::NotJoinable => format!("{receiver} shows other numbers for this connection"),
-            _ => format!("whether it arrived at {receiver} cannot be told"),
-        }
-    }
-}
-
-/// On which side of a capture a reset was made, or was lost.
-fn side_sentence(capture: &PairCapture, verdict: PairVerdict, names: &Names) -> String {
-    let PairCapture { capture, passed, ttl, handshake_ttl } = capture;
-    let Names { sender, receiver } = names;
-    let ttls = match (ttl, handshake_ttl) {
-        (Some(ttl), Some(handshake)) => format!(" (TTL {ttl} there; the sender's packets {handshake})"),
-        (Some(ttl), None) => format!(" (TTL {ttl} there)"),
-        _ => String::new(),
-    };
-    let conclusion = match (passed, verdict) {
-        (true, PairVerdict::NotSent | PairVerdict::CannotBeTold) => {
-            format!("it was made on the side of {sender}, or on the host of the capture")
-        }
-        (true, PairVerdict::NeverArrived) => format!("it was lost between there and {receiver}"),
-        (true, _) => "it was on its way".to_owned(),
-        (false, PairVerdict::NotSent | PairVerdict::CannotBeTold) => {
-            format!("it was made between there and {receiver}")
-        }
-        (false, PairVerdict::NeverArrived) => format!("it was lost between {sender} and there"),
-        (false, _) => "it took another way, or the capture dropped it".to_owned(),
-    };
-    if *passed {
-        format!("it passed {capture}{ttls}: {conclusion}")
-    } else {
-        format!("it did not pass {capture}, which has both directions of the connection: {conclusion}")
-    }
 }

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    judge::skew_in_words,
     outcome::{Joined, PairFilter},
+    wording::skew_in_words,
 };
 use crate::{
     model::{CauseConfidence, Fault, HostClocks, JoinSummary, JoinedHost, Pair, PairEnd, PairVerdict},
@@ -18,7 +18,7 @@ const SHOWN: usize = 200;
 
 /// Writes the result as text.
 pub struct JoinText<'a> {
-    /// Zone of the times.
+    /// Zone of the times, which that of the result's reasons has to be as well ([`Joined::in_zone`]).
     pub zone: TimeZone,
     /// Pairs that are wanted.
     pub wanted: PairFilter<'a>,
@@ -28,11 +28,12 @@ impl JoinText<'_> {
     /// Writes all of it. Fails where `out` fails.
     pub fn write(&self, joined: &Joined, out: &mut dyn Write) -> io::Result<()> {
         let summary = joined.summary(std::iter::empty());
-        self.head(&summary, out)?;
+        let apart = joined.apart();
+        self.head(&summary, &apart, out)?;
         let verdicts = self.wanted.verdicts;
         let is_wanted = |verdict: &PairVerdict| verdicts.is_empty() || verdicts.contains(verdict);
         for verdict in PairVerdict::ALL.into_iter().filter(is_wanted) {
-            self.group(joined, verdict, out)?;
+            self.group(joined, verdict, &apart, out)?;
         }
         if summary.within_hosts > 0 {
             writeln!(out, "\n{} with both ends on one host: no pairs", counted(summary.within_hosts, "reset"))?;
@@ -41,8 +42,8 @@ impl JoinText<'_> {
     }
 
     /// The hosts, what they cover, and their clocks.
-    fn head(&self, summary: &JoinSummary, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "hosts")?;
+    fn head(&self, summary: &JoinSummary, apart: &[String], out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "hosts (times in {})", self.zone.iana_name().unwrap_or("local time"))?;
         for JoinedHost { name, inputs, kind, from, to, sent, received, ignored, limits } in &summary.hosts {
             let inputs: Vec<String> = inputs.iter().map(|input| Sanitized(input).to_string()).collect();
             writeln!(out, "  {}: {kind} {}", Sanitized(name), inputs.join(", "))?;
@@ -60,17 +61,18 @@ impl JoinText<'_> {
             let (host, other) = (Sanitized(host), Sanitized(other));
             writeln!(out, "  {other} against {host}: {}", skew_in_words(*clock))?;
         }
+        apart.iter().try_for_each(|sentence| writeln!(out, "  {}", Sanitized(sentence)))?;
         Ok(())
     }
 
-    fn group(&self, joined: &Joined, verdict: PairVerdict, out: &mut dyn Write) -> io::Result<()> {
+    fn group(&self, joined: &Joined, verdict: PairVerdict, apart: &[String], out: &mut dyn Write) -> io::Result<()> {
         let only = [verdict];
         let wanted = PairFilter { verdicts: &only, with_others: Some(false), ..self.wanted };
         let count = joined.count(&wanted);
         if count > 0 {
             writeln!(out, "\n{}: {count}", verdict.in_words())?;
         }
-        joined.pairs(&wanted).take(SHOWN).try_for_each(|pair| self.pair(&pair, out))?;
+        joined.pairs(&wanted).take(SHOWN).try_for_each(|pair| self.pair(&pair, apart, out))?;
         if count > SHOWN {
             writeln!(out, "  and {} more, which --output json has", count - SHOWN)?;
         }
@@ -82,7 +84,7 @@ impl JoinText<'_> {
         Ok(())
     }
 
-    fn pair(&self, pair: &Pair, out: &mut dyn Write) -> io::Result<()> {
+    fn pair(&self, pair: &Pair, apart: &[String], out: &mut dyn Write) -> io::Result<()> {
         let time = self.time(pair.time);
         match (&pair.receiver, &pair.sender) {
             (Some(receiver), sender) => {
@@ -98,16 +100,15 @@ impl JoinText<'_> {
             (None, None) => {}
         }
         if pair.verdict != PairVerdict::Sent {
-            let sure = match pair.confidence {
-                CauseConfidence::Likely => " (likely)",
-                CauseConfidence::Guess => " (a guess)",
-                CauseConfidence::Certain => "",
-            };
-            writeln!(out, "    {}{sure}", Sanitized(&pair.summary))?;
-            return pair.reasons.iter().try_for_each(|reason| writeln!(out, "    - {}", Sanitized(reason)));
+            writeln!(out, "    {}{}", Sanitized(&pair.summary), pair.confidence.in_brackets())?;
+            // That two recordings do not overlap is told once, in front.
+            let mut reasons = pair.reasons.iter().filter(|reason| !apart.contains(reason));
+            return reasons.try_for_each(|reason| writeln!(out, "    - {}", Sanitized(reason)));
         }
         if let Some(cause) = &pair.cause {
-            writeln!(out, "    {} {}", Sanitized(&cause.summary), fix(cause.fault, pair))?;
+            // The record speaks of its own host and of that host's peer.
+            let host = name(pair.sender_host.as_deref());
+            writeln!(out, "    {host}: {} {}", Sanitized(&cause.summary), fix(cause.fault, pair))?;
         }
         // What joins the records is told where it is less than both numbers; captures tell nothing more here.
         let told = pair.reasons.len().saturating_sub(pair.captures.len());
@@ -140,13 +141,16 @@ fn owner(end: &PairEnd) -> String {
 
 /// Where it is to be fixed, as the sender's record has it.
 fn fix(fault: Fault, pair: &Pair) -> String {
-    let name =
-        |host: &Option<std::sync::Arc<str>>| host.as_ref().map_or_else(String::new, |host| Sanitized(host).to_string());
     match fault {
-        Fault::Local => format!("(to be fixed on {})", name(&pair.sender_host)),
-        Fault::Peer => format!("(to be fixed on {})", name(&pair.receiver_host)),
+        Fault::Local => format!("(to be fixed on {})", name(pair.sender_host.as_deref())),
+        Fault::Peer => format!("(to be fixed on {})", name(pair.receiver_host.as_deref())),
         Fault::Path => "(to be fixed between the hosts)".to_owned(),
         Fault::None => "(harmless)".to_owned(),
         Fault::Unknown => "(not known who can fix it)".to_owned(),
     }
+}
+
+/// Name of a host; empty where it is not known.
+fn name(host: Option<&str>) -> String {
+    host.map_or_else(String::new, |host| Sanitized(host).to_string())
 }

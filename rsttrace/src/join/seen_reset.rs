@@ -22,7 +22,9 @@ pub(super) struct SeenReset {
     /// Time by that host's clock, nanoseconds since 1970.
     pub(super) time_ns: i64,
     /// `seq` of the record; 0 without one.
-    record: u64,
+    pub(super) record: u64,
+    /// Place of its run among the host's; `None` without one.
+    pub(super) run: Option<u32>,
     pub(super) count: u64,
     pub(super) is_sent: bool,
     /// Why it was ignored; `None` where it was not.
@@ -35,6 +37,8 @@ pub(super) struct SeenReset {
     pub(super) ack: Option<u32>,
     /// Whether a missing acknowledgement number means that the segment has none.
     pub(super) is_whole: bool,
+    /// Whether the numbers are those of a packet that a capture has.
+    pub(super) is_lent: bool,
     /// Inode number of the network namespace.
     pub(super) netns: Option<u32>,
     process: Option<(u32, Arc<str>)>,
@@ -46,6 +50,8 @@ pub(super) struct SeenReset {
     pub(super) is_within_host: bool,
     /// Whether the packet filter sent it, which may do so in the name of another host.
     pub(super) is_of_filter: bool,
+    /// Whether the socket had data that were not sent, and none that were on their way.
+    pub(super) is_held_back: bool,
 }
 
 /// Texts that many records have.
@@ -77,6 +83,7 @@ impl SeenReset {
         Self {
             time_ns: nanoseconds(reset.time),
             record: reset.seq,
+            run: None,
             count: reset.count,
             is_sent,
             ignored: None,
@@ -86,6 +93,7 @@ impl SeenReset {
             seq,
             ack,
             is_whole: is_sent || packet.is_some() || ack.is_some(),
+            is_lent: false,
             netns: reset.netns.map(|netns| netns.inode),
             process: reset.process.as_ref().map(|process| (process.pid, texts.share(&process.comm))),
             cause: (reset.cause.code, reset.cause.fault, reset.cause.confidence, texts.share(&reset.cause.summary)),
@@ -94,6 +102,9 @@ impl SeenReset {
             handshake_ttl: packet.and_then(|packet| packet.handshake_ttl),
             is_within_host: reset.other_end.is_some(),
             is_of_filter: matches!(reset.hook, Hook::NfSendReset | Hook::NfSendReset6),
+            is_held_back: reset.socket.as_ref().is_some_and(|socket| {
+                socket.unsent_bytes.is_some_and(|unsent| unsent > 0) && socket.unacked_bytes == Some(0)
+            }),
         }
     }
 
@@ -103,6 +114,7 @@ impl SeenReset {
         Self {
             time_ns: nanoseconds(ignored.time),
             record: 0,
+            run: None,
             count: 1,
             is_sent: false,
             ignored: Some(ignored.ignored_because.code),
@@ -112,6 +124,7 @@ impl SeenReset {
             seq: packet.map(|packet| packet.seq),
             ack: packet.filter(|_| has_ack).map(|packet| packet.ack),
             is_whole: packet.is_some(),
+            is_lent: false,
             netns: ignored.netns.map(|netns| netns.inode),
             process: ignored.process.as_ref().map(|process| (process.pid, texts.share(&process.comm))),
             cause: ("unknown", Fault::Unknown, CauseConfidence::Guess, texts.share("")),
@@ -120,6 +133,7 @@ impl SeenReset {
             handshake_ttl: packet.and_then(|packet| packet.handshake_ttl),
             is_within_host: false,
             is_of_filter: false,
+            is_held_back: false,
         }
     }
 

@@ -133,6 +133,17 @@ pub enum CauseConfidence {
     Guess,
 }
 
+impl CauseConfidence {
+    /// What follows a verdict or a cause in text, with a space in front; empty where it is certain.
+    pub const fn in_brackets(self) -> &'static str {
+        match self {
+            Self::Certain => "",
+            Self::Likely => " (likely)",
+            Self::Guess => " (a guess)",
+        }
+    }
+}
+
 /// Terminator of a line: neither a name in the kernel nor a text of a process contains it.
 const END: u8 = 0;
 

@@ -48,9 +48,9 @@ pub struct Pair {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PairVerdict {
-    /// The peer's host sent it: its own record has the cause
+    /// The peer's host sent it, or a packet filter in its name: the sender's own record has the cause
     Sent,
-    /// The peer's host did not send it: something between the hosts did
+    /// The peer's host did not send it: something between the hosts did, or a packet filter that is not ruled out
     NotSent,
     /// A host sent it, and it never arrived at the other, or was ignored there
     NeverArrived,
@@ -69,7 +69,7 @@ impl PairVerdict {
         match self {
             Self::Sent => "sent by the peer",
             Self::NotSent => "not sent by the peer",
-            Self::NeverArrived => "sent, never arrived",
+            Self::NeverArrived => "sent, lost or ignored",
             Self::CannotBeTold => "cannot be told",
             Self::NotJoinable => "not joinable",
         }

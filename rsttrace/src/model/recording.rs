@@ -1,6 +1,6 @@
 //! Lines of a recording that are no records of resets: what was recorded, and that the recorder was there.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,10 @@ pub struct RecordingContext {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub netns: Option<u32>,
+    /// Addresses of the interfaces when the run began, at most 256: in the only network namespace that was recorded, or in that of the
+    /// recorder. `None` in a recording whose version did not write them, and where they could not be read.
+    #[serde(default)]
+    pub addresses: Option<Vec<IpAddr>>,
     /// What the run could not see, each in a few words.
     pub degraded: Vec<String>,
 }

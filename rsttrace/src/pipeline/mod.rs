@@ -2,8 +2,10 @@
 
 pub(crate) mod captured;
 mod feed;
+pub(crate) mod joined_stream;
 mod live;
 mod netns_watch;
+mod own_addresses;
 pub mod processor;
 mod ready;
 mod record_pool;
@@ -22,6 +24,7 @@ pub(crate) mod viewing;
 use std::{
     fs::File,
     io,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -127,6 +130,8 @@ struct Pipeline {
     started: Instant,
     /// Start of the run on the events' clock, nanoseconds.
     started_ns: u64,
+    /// Addresses of the network namespace that is recorded; `None` without a recording.
+    addresses: Option<Vec<IpAddr>>,
     service: ServiceNotifier,
 }
 
@@ -193,6 +198,7 @@ impl Pipeline {
             viewed: 0,
             started: Instant::now(),
             started_ns: now_ns(),
+            addresses: None,
             service: ServiceNotifier::from_env(),
         })
     }

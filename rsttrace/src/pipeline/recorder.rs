@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use nix::sys::utsname::{UtsName, uname};
 
-use super::Pipeline;
+use super::{Pipeline, own_addresses::own_addresses};
 use crate::{
     filter::netns::NetnsFilter,
     model::{Mark, RecordedFilters, RecordingContext},
@@ -24,9 +24,12 @@ use crate::{
 const MARK_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Pipeline {
-    /// Creates the directories of recordings, for the user that the run switches to. Before the sandbox: with what is left, a
-    /// directory of root's cannot be changed.
-    pub(super) fn create_recordings(&self, user: Option<&User>) -> Result<()> {
+    /// Creates the directories of recordings, for the user that the run switches to, and reads the addresses of this host. Before
+    /// the sandbox: with what is left, a directory of root's cannot be changed, and no namespace entered.
+    pub(super) fn create_recordings(&mut self, user: Option<&User>) -> Result<()> {
+        if self.next_mark().is_some() {
+            self.addresses = own_addresses(self.processor.stages().filter.netns.as_ref());
+        }
         let directories = self.trace.output.sink.iter().filter_map(|sink| sink.recording_directory());
         for directory in directories {
             let new = recording::create_directory(directory)?;
@@ -53,6 +56,7 @@ impl Pipeline {
             filters: Some(RecordedFilters::of(filter.filters(), filter.netns.as_ref().map(NetnsFilter::number))),
             ignored: Some(self.trace.more.ignored),
             netns: self.results.baseline.own_netns(),
+            addresses: self.addresses.clone(),
             degraded: self.loaded.degraded.iter().map(|degraded| degraded.loss.clone()).collect(),
         }
     }

@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     captured::CapturedChain,
+    joined_stream::JoinedStream,
     live::Results,
     processor::Output,
     rediagnose::Rediagnosis,
@@ -63,6 +64,8 @@ pub(crate) struct Replay {
     pub(crate) is_last: bool,
     /// Whether a report is made, and what it says of where it comes from.
     pub(crate) report: Option<ReportOrigin>,
+    /// What joins the lines meanwhile; `None` where the report has its section already, or none.
+    pub(crate) joined: Option<Box<dyn JoinedStream>>,
 }
 
 /// Result of a replay.
@@ -132,7 +135,7 @@ pub(super) fn read_ahead(mut inputs: Inputs) -> Result<(mpsc::Receiver<Vec<Line>
 
 impl Replay {
     async fn run(self) -> Result<Replayed, Failure> {
-        let Self { inputs, filter, diagnosis, output, rediagnose, captured, report, is_last } = self;
+        let Self { inputs, filter, diagnosis, output, rediagnose, captured, report, is_last, mut joined } = self;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         let needs = needs_of_sinks(&output.sink);
@@ -171,6 +174,9 @@ impl Replay {
             }
             for line in batch.unwrap_or_default() {
                 counted.take_sign(&line);
+                if let Some(joined) = &mut joined {
+                    joined.take(&line);
+                }
                 chain.take(line, &mut counted);
             }
             if is_last {
@@ -212,7 +218,16 @@ impl Replay {
         let degraded = inputs.as_ref().map(Inputs::degraded).unwrap_or_default();
         let gaps = inputs.as_ref().map(Inputs::gaps).unwrap_or_default();
         said.extend(inputs.iter().flat_map(Inputs::remarks).map(str::to_owned));
-        let origin = report.map(|origin| ReportOrigin { notes: said, gaps, is_damaged, is_captured, ..origin });
+        let has_holes = inputs.as_ref().is_none_or(|inputs| inputs.holes() > 0 || inputs.is_damaged());
+        let section = joined.as_mut().and_then(|joined| joined.section(has_holes));
+        let origin = report.map(|origin| ReportOrigin {
+            notes: said,
+            gaps,
+            is_damaged,
+            is_captured,
+            joined: origin.joined.or(section),
+            ..origin
+        });
         let report = finish(outputs, results, &span, &output, &diagnosis, degraded, origin).await?;
         Ok(Replayed { report, is_damaged })
     }

@@ -3,8 +3,12 @@
 //! A file that begins where another ends goes on with that one's connections, where their names differ in digits alone. Their order
 //! is told by the times of their packets: a ring of files begins anew with the first name.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
+use super::{directory::Directory, source::TimeRange};
 use crate::capture::Carried;
 
 /// Longest time by which the first packet of a file may be earlier than the last one of the file before it, nanoseconds: packets of
@@ -84,6 +88,22 @@ pub(super) fn preceding<'a>(
         one.as_ref().map(|one| (common_beginning(&one.last, path), one.carried.span_ns()))
     };
     ended.filter(precedes).max_by_key(nearness)
+}
+
+/// The captures of a directory in groups that may be one capture each: those whose names differ in digits alone. `None` where it
+/// has none. Fails where it cannot be read.
+pub fn groups(directory: &Path) -> io::Result<Option<Vec<Vec<PathBuf>>>> {
+    let Directory::Captures(files) = Directory::open(directory, TimeRange::default())? else { return Ok(None) };
+    let mut groups: Vec<Vec<PathBuf>> = Vec::new();
+    for file in files {
+        let kind = kind_of_name(&file);
+        let is_of = |group: &&mut Vec<PathBuf>| group.first().is_some_and(|first| kind_of_name(first) == kind);
+        match groups.iter_mut().find(is_of) {
+            Some(group) => group.push(file),
+            None => groups.push(vec![file]),
+        }
+    }
+    Ok(Some(groups))
 }
 
 /// The directory of a file, and its name without digits and without the extension of a compression.

@@ -73,6 +73,11 @@ impl Contents {
     /// Reads from anything. Blocks and fails as its first reads do.
     pub(super) fn of(input: impl Read + Send + 'static) -> io::Result<Self> {
         let (kind, whole) = sniff(input)?;
+        if let Some(name) = other_compression(&whole.get_ref().0.get_ref()[..]) {
+            let message =
+                format!("it is compressed with {name}; compressions that are read are zstd (.zst) and gzip (.gz)");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        }
         let damage = Damage::default();
         let decoded: Box<dyn Read + Send> = match kind {
             FileKind::Plain => {
@@ -82,13 +87,39 @@ impl Contents {
             FileKind::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, whole))),
             FileKind::Zstd => Box::new(ZstdFrames::new(whole, damage.clone())?),
         };
-        let (kind, whole) = sniff(decoded)?;
+        let (kind, whole) = match sniff(decoded) {
+            Ok(sniffed) => sniffed,
+            // It was cut off within its first block: what was read of it is nothing.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Ok(Self::Lines(Lines::new(Box::new(BufReader::new(Broken(Some(error)))), damage)));
+            }
+            Err(error) => return Err(error),
+        };
         let reader = Box::new(BufReader::with_capacity(1 << 16, whole));
         if kind == FileKind::Capture {
             damage.ends_the_file();
             return Ok(Self::Capture(reader));
         }
         Ok(Self::Lines(Lines::new(reader, damage)))
+    }
+}
+
+/// Name of a compression that is not read, by the first bytes.
+const fn other_compression(magic: &[u8]) -> Option<&'static str> {
+    match magic {
+        [0xfd, b'7', b'z', b'X', ..] => Some("xz"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("bzip2"),
+        [0x04, 0x22, 0x4d, 0x18, ..] => Some("lz4"),
+        _ => None,
+    }
+}
+
+/// A file that cannot be read from here on.
+struct Broken(Option<io::Error>);
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
     }
 }
 
@@ -214,6 +245,38 @@ mod tests {
         input.extend(b"\nnext\n");
         assert_eq!(all(input).expect("readable"), [None, Some("next".to_owned())]);
         assert_eq!(all(vec![b'x'; LINE_MAX]).expect("readable")[0].as_ref().map(String::len), Some(LINE_MAX));
+    }
+
+    #[test]
+    fn a_compression_that_is_not_read_is_named_with_those_that_are() {
+        for (magic, name) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"BZh91AY", "bzip2"), (b"\x04\x22\x4d\x18d", "lz4")] {
+            let error = all(magic.to_vec()).expect_err("it is not read").to_string();
+            assert!(error.contains(name) && error.contains(".zst") && error.contains(".gz"), "{error}");
+        }
+        assert_eq!(all(b"BZhello".to_vec()).expect("text"), [Some("BZhello".to_owned())]);
+    }
+
+    #[test]
+    fn of_a_frame_that_is_cut_off_its_blocks_are_read() {
+        let lines: Vec<String> = (0..100_000).map(|number| format!("{number} {}", number * 7919 % 10_007)).collect();
+        let text = lines.join("\n");
+        let mut zstd = zstd::encode_all(text.as_bytes(), 1).expect("a vector");
+        zstd.truncate(zstd.len() - 10);
+        let Ok(Contents::Lines(mut lines)) = Contents::of(Cursor::new(zstd)) else { panic!("lines") };
+        let mut read = 0;
+        let error = loop {
+            match lines.next() {
+                Ok(Some(_)) => read += 1,
+                Ok(None) => panic!("it is cut off"),
+                Err(error) => break error,
+            }
+        };
+        assert!(read > 50_000 && error.kind() == io::ErrorKind::UnexpectedEof, "{read}: {error}");
+        // Within its first block nothing can be read, which is told as of any other file that breaks off.
+        let mut short = zstd::encode_all(&b"one\ntwo\n"[..], 1).expect("a vector");
+        short.truncate(6);
+        let Ok(Contents::Lines(mut lines)) = Contents::of(Cursor::new(short)) else { panic!("lines") };
+        assert!(lines.next().is_err() && lines.next().expect("the end").is_none());
     }
 
     #[test]

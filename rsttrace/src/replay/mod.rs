@@ -6,6 +6,7 @@
 mod capture_files;
 mod continuity;
 mod directory;
+mod hosts_of_file;
 mod lines;
 mod moment;
 mod parse;
@@ -15,7 +16,9 @@ mod zstd_frames;
 #[cfg(any(test, fuzzing))]
 pub use self::lines::check_file;
 pub use self::{
+    capture_files::groups as capture_groups,
     continuity::Continuity,
+    hosts_of_file::has_several_hosts,
     moment::parse_moment,
     parse::{Line, LineError, parse_line},
     source::{CaptureView, InputError, Inputs, TimeRange},

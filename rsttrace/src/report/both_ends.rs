@@ -84,7 +84,7 @@ impl JoinedSection {
                 number(clocks.clock.matches)
             ));
         }
-        sentences.push("Filters of the command do not apply here: joining needs all records.".to_owned());
+        sentences.push("Of the command's filters only the times apply here: joining needs all records.".to_owned());
         sentences
     }
 
@@ -108,7 +108,12 @@ impl JoinedSection {
                 (None, None) => String::new(),
             };
             ShownPair {
-                title: cut(&format!("{} {ends}: {}", shown::date_and_time(pair.time, zone), pair.summary)),
+                title: cut(&format!(
+                    "{} {ends}: {}{}",
+                    shown::date_and_time(pair.time, zone),
+                    pair.summary,
+                    pair.confidence.in_brackets()
+                )),
                 reasons: pair.reasons.iter().map(|reason| cut(reason)).collect(),
             }
         };

@@ -415,6 +415,7 @@ const ROWS: &[Row] = &[
         "joined_hosts::recordings_tell_who_sent_a_reset",
         joined_hosts::recordings_tell_who_sent_a_reset,
     ),
+    needing(joined_hosts::lack, "joined_hosts::own_output_rule_is_named", joined_hosts::own_output_rule_is_named),
     needing(chain::lack, "routed::reset_crosses_the_router_v4", routed::reset_crosses_the_router_v4),
     needing(chain::lack, "routed::reset_crosses_the_router_v6", routed::reset_crosses_the_router_v6),
     needing(injected::lack, "injected::forged_reset_is_recognised", injected::forged_reset_is_recognised),

@@ -200,6 +200,11 @@ pub(crate) fn recordings_tell_who_sent_a_reset(stage: &Stage) {
         fs::write(path, tape.finish().expect("a small capture")).unwrap();
     }
 
+    for (directory, end) in directories.into_iter().zip([&chain.client, &chain.server]) {
+        let header = &lines(directory)[0];
+        let addresses = header["addresses"].as_array().expect("its namespace can be entered");
+        assert!(addresses.contains(&json!(end.v4)), "{header:#}");
+    }
     let (pairs, last) = join(&directories);
     check(&pairs, directories, &hosts);
     assert!(last["clocks"][0]["clock"]["matches"].as_u64() >= Some(ABORTED as u64), "{last:#}");
@@ -240,6 +245,47 @@ pub(crate) fn recordings_tell_who_sent_a_reset(stage: &Stage) {
             .map(|capture| capture["passed"] == true)
     };
     assert_eq!((passed("to-client.pcap"), passed("to-server.pcap")), (Some(true), Some(false)), "{seen:#}");
+}
+
+/// A rule on the client's own output that answers in the server's name is named as what may have sent it, or is known by its record.
+pub(crate) fn own_output_rule_is_named(stage: &Stage) {
+    let chain = Chain::around(stage);
+    let mut hosts = Hosts::set_up(&chain);
+    let directory = tempfile::tempdir().unwrap();
+    let [client, server] = ["client", "server"].map(|name| directory.path().join(name));
+    let recorders = [record(stage, &chain.client, &client), record(stage, &chain.server, &server)];
+    hosts.abort_and_refuse(SocketAddr::new(chain.server.v4, 99));
+    let_the_uncertainty_pass();
+    hosts.open(0);
+    chain.client.inside(|| {
+        netfilter::rules(&format!(
+            "add table ip o
+             add chain ip o w {{ type filter hook output priority 0; }}
+             add rule ip o w tcp dport {DIRECT} reject with tcp reset"
+        ));
+    });
+    // The send may fail already.
+    let _ignored = hosts.client.ask("send c 5");
+    let_the_uncertainty_pass();
+    for recorder in recorders {
+        recorder.signal(Signal::SIGINT);
+        let (status, said) = recorder.status();
+        assert!(status.success(), "{status}: {said}");
+    }
+    let (pairs, last) = join(&[&client, &server]);
+    let is_own = |line: &Value| line["hook"] == "nf_send_reset";
+    if lines(&client).iter().any(is_own) {
+        let own = |pair: &&Value| pair["verdict"] == "sent" && pair["sender_host"] == pair["receiver_host"];
+        assert!(pairs.iter().any(|pair| own(&pair)) || last["within_hosts"] != 0, "{pairs:#?}");
+        assert!(with_verdict(&pairs, "not-sent").is_empty(), "{pairs:#?}");
+    } else if host::shows_without_socket() {
+        let [pair] = with_verdict(&pairs, "not-sent")[..] else { panic!("{pairs:#?}") };
+        let names = ["sender_host", "receiver_host"].map(|name| pair[name].as_str().expect("known"));
+        let summary = pair["summary"].as_str().expect("a sentence");
+        assert!(summary.contains(&format!("or the packet filter of {} or of {}", names[0], names[1])), "{pair:#}");
+        assert_eq!(pair["confidence"], "likely");
+        assert!(pair["reasons"].to_string().contains("never leaves the host"), "{pair:#}");
+    }
 }
 
 /// Compares the pairs with what was done, and with the records of their senders.
