@@ -20,6 +20,7 @@ mod setup;
 #[path = "../../rsttrace/build/stamp.rs"]
 mod stamp;
 mod test;
+mod test_build;
 mod vm;
 mod wording;
 mod workspace;

@@ -14,8 +14,8 @@ use crate::{
     generate,
     process::{self, Executable},
     progress::Progress,
-    setup, vm,
-    workspace::{INTEGRATION, KERNEL_CRATE},
+    setup, test_build, vm,
+    workspace::INTEGRATION,
 };
 
 /// Integration tests that may fail in one run and are repeated, each alone: the CPUs of a shared machine stand still for
@@ -60,7 +60,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     let mut report = Report::default();
     report.left_out.extend(setup::for_tests()?);
-    let built = process::build(&mut cargo_test(&["--no-run"])?)?;
+    let built = process::build(&mut test_build::command(&["--no-run"])?)?;
     let (integration, unit): (Vec<_>, Vec<_>) =
         built.iter().filter(|built| built.is_test).partition(|built| built.name == INTEGRATION && built.kind == "test");
     if integration.is_empty() {
@@ -71,7 +71,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         report.add(&label(test), in_package(&mut Command::new(&test.path), test))?;
     }
     if !args.quick {
-        report.add("doc tests", &mut cargo_test(&["--doc"])?)?;
+        report.add("doc tests", &mut test_build::command(&["--doc"])?)?;
     }
     let filter = match args.filter.as_slice() {
         [] => if args.quick { QUICK } else { USUAL }.map(OsString::from).to_vec(),
@@ -117,14 +117,6 @@ fn units_of(arch: Arch) -> Result<()> {
     let runner = format!("CARGO_TARGET_{}_RUNNER", arch.target().replace('-', "_").to_uppercase());
     command.env(runner, format!("qemu-{}", arch.name())).arg("--");
     process::run(command.args(NOT_EMULATED.iter().flat_map(|tests| ["--skip", tests])))
-}
-
-/// `cargo test` for everything but the kernel side, which builds what [`generate::check`] runs too.
-pub(crate) fn cargo_test(more: &[&str]) -> Result<Command> {
-    let mut command = process::cargo()?;
-    command.args(["test", "--locked", "--workspace", "--exclude", KERNEL_CRATE]);
-    command.args(["--features", generate::SCHEMA_FEATURE]).args(more);
-    Ok(command)
 }
 
 /// Sets the directory and environment in which cargo would run a test.

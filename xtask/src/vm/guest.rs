@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 use super::{disk, foreign_root, kernel::Image, modules};
 use crate::{
     arch::Arch,
-    process, test,
+    process, test_build,
     workspace::{self, INTEGRATION},
 };
 
@@ -45,7 +45,7 @@ impl Programs {
     /// whose C library the guests have; otherwise, and for another architecture, statically linked ones.
     pub(super) fn build(directory: &Path, arch: Arch, is_optimized: bool) -> Result<Self> {
         let mut command = if arch.is_native() && !is_optimized {
-            test::cargo_test(&["--no-run"])?
+            test_build::command(&["--no-run"])?
         } else {
             let mut command = process::cargo()?;
             command.args(["test", "--locked", "--no-run", "--profile", if is_optimized { "guest" } else { "dev" }]);
