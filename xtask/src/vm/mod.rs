@@ -128,7 +128,8 @@ fn run_kernels(args: &Args) -> Result<Vec<Run>> {
     let guests: Vec<_> = kernels.iter().map(|kernel| (kernel.name(), prepare(*kernel, args, &programs))).collect();
 
     let mut runs = Vec::new();
-    let waiting = Mutex::new(guests.into_iter());
+    // The newest first: it takes the longest, and would run alone at the end.
+    let waiting = Mutex::new(guests.into_iter().rev());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let settings = Settings { arch: args.arch, cpus: args.cpus, limit: Duration::from_secs(args.limit) };
     let progress = Progress::of(&kernels.iter().map(|kernel| kernel.name()).collect::<Vec<_>>());
