@@ -102,6 +102,8 @@ class Simulation:
     def batch(self, number, path):
         """Writes one batch; returns its rows, and how many pairs of each kind are in it."""
         rng, truth, rows = random.Random(number), collections.Counter(), 0
+        # A record has its number once.
+        self.record = number * 2 * BATCH
         process = subprocess.Popen(["zstd", "-q", "-1", "-f", "-o", path], stdin=subprocess.PIPE)
         out, lines = process.stdin, []
         while rows < BATCH:
@@ -147,14 +149,14 @@ class Simulation:
         template = self.singles[rng.randrange(len(self.singles))]
         return template.line(self.values(rng, now, own, str(8000 + rng.randrange(97)), peer, str(rng.randrange(32768, 61000)), str(rng.randrange(1, 1 << 32)), str(rng.randrange(1, 1 << 32))), start)
 
-    @staticmethod
-    def values(rng, now, own, other_port, other, own_port, seq, ack):
+    def values(self, rng, now, own, other_port, other, own_port, seq, ack):
+        self.record += 1
         at = now + CLOCKS[own]
         seconds, rest = divmod(at, 1_000_000_000)
         minutes, second = divmod(seconds - BEGIN, 60)
         text = f"{MINUTES[minutes]}:{second:02d}.{rest:09d}Z"
         service = SERVICES[(own + rng.randrange(3)) % len(SERVICES)]
-        return {"q:time": f'"{text}"', "q:host": f'"{host_name(own)}"', "record": str(rng.randrange(1, 100_000)), "q:local": f'"{address(own)}"',
+        return {"q:time": f'"{text}"', "q:host": f'"{host_name(own)}"', "record": str(self.record), "q:local": f'"{address(own)}"',
                 "local_port": own_port, "q:peer": f'"{other}"', "peer_port": other_port, "seq": seq, "ack": ack, "ktime": str(1_000_000_000_000 + now - (BEGIN - 60) * 1_000_000_000), "q:service": f'"{service}"'}
 
 
