@@ -319,7 +319,7 @@ function __rsttrace_cause
         'socket-destroyed' 'An administrator\'s tool ended the connection (ss -K, SOCK_DESTROY).' \
         'stopped-reading' 'Our process had stopped reading, and the peer had given the connection up or closed it meanwhile.' \
         'time-wait' 'A late segment hit a connection that had ended.' \
-        'tls-goodbye' 'The peer\'s TLS closing alert came after this side had closed; nothing is lost.' \
+        'tls-goodbye' 'The peer\'s TLS closing alert came after this side had closed, or lay unread as it closed; nothing else of the peer\'s is lost.' \
         'turned-away' 'The process accepted the connection, sent a line and closed, without reading from it.' \
         'unknown' 'None of the known causes fits; the evidence is what there is.' \
         'user-timeout' 'The peer did not answer for as long as TCP_USER_TIMEOUT allows.' \

@@ -12,7 +12,8 @@ const HELD_MAX: usize = 512;
 const LEAST_NS: u64 = 3_000_000;
 
 /// Longest further wait of a record for the answer on its translation, nanoseconds. An answer takes microseconds where its process
-/// runs at once, and a busy machine may let that wait.
+/// runs at once, and a busy machine may let that wait. As long as a request is under way at most (`PATIENCE` of the look-ups), so that
+/// a late answer still has its record.
 const ANSWER_NS: u64 = 100_000_000;
 
 /// Waiting records, those that are due first at the front.

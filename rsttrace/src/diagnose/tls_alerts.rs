@@ -89,7 +89,7 @@ pub(super) static GOODBYE_SENT: CauseSpec = CauseSpec {
     fault: Fault::None,
     rule: goodbye_sent,
     evidence: alert_received,
-    summary: "The peer's TLS closing alert came after this side had closed; nothing is lost.",
+    summary: "The peer's TLS closing alert came after this side had closed, or lay unread as it closed; nothing else of the peer's is lost.",
     advice: "Nothing; it is harmless.",
     shows_by: "The segment that was answered, or the bytes that were unread at the close, have the length of a TLS closing alert (24 or 31 bytes), on the port of a TLS service, or, after an exchange as long as a TLS handshake, in a client, or in a server that had closed, or ended its sending, with its last data less than half a second before.",
 };
