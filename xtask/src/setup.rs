@@ -121,9 +121,10 @@ const VM_PACKAGES: [&str; 6] = ["busybox-static", "cpio", "e2fsprogs", "kmod", "
 const CROSS_PACKAGES: [&str; 2] = ["gcc-aarch64-linux-gnu", CROSS_C_LIBRARY];
 /// Emulator of the other architecture's programs, for unit tests.
 const EMULATOR: &str = "qemu-user";
-/// Packages that make the packages of a release and try them: beside what builds for the other architecture, lintian, rpm, and
-/// roots to install in.
-const DIST_PACKAGES: [&str; 6] = [C_LIBRARY, "busybox-static", "lintian", "mmdebstrap", "rpm", "zstd"];
+/// Packages that make the packages of a release and try them: beside what builds for the other architecture, lintian, rpm, roots
+/// to install in, and containers with systemd.
+const DIST_PACKAGES: [&str; 7] =
+    [C_LIBRARY, "busybox-static", "lintian", "mmdebstrap", "rpm", "systemd-container", "zstd"];
 /// Packages of the C library that is linked into static programs: this machine's, and that of the other architecture.
 pub(crate) const C_LIBRARY: &str = "libc6-dev";
 pub(crate) const CROSS_C_LIBRARY: &str = "libc6-dev-arm64-cross";

@@ -1,6 +1,6 @@
 //! TLS settings of connections to sinks.
 
-use std::sync::Arc;
+use std::{env, ffi::OsString, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
 use rustls::{ClientConfig, RootCertStore, client::Resumption, crypto::ring};
@@ -9,7 +9,10 @@ use super::{
     ClientTlsFiles, RotatedFile,
     tls_pem::{certificate_chain, private_key, trusted_roots},
 };
-use crate::util::messages::{info, sentence};
+use crate::util::{
+    messages::{info, sentence},
+    sanitize::Sanitized,
+};
 
 /// TLS configuration of a client, made anew where one of its files has changed.
 pub(crate) struct ClientTls {
@@ -74,14 +77,30 @@ impl ClientTls {
     }
 }
 
+/// Variables that name certificates in place of the host's, a file and a directory.
+const ROOTS_VARIABLES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Says that there are no certificates to trust, where those of these variables are looked for.
+fn lack_of_roots(named: &[(&str, OsString)]) -> String {
+    if named.is_empty() {
+        return "this host has no certificates to trust: install ca-certificates, or name a file (ca=FILE, or SSL_CERT_FILE)"
+            .to_owned();
+    }
+    let named = named.iter().map(|(name, path)| format!("{name}={}", Sanitized(&path.to_string_lossy())));
+    let named = named.collect::<Vec<_>>().join(" and ");
+    format!(
+        "{named} has no certificates to trust, and replaces those of the host: correct or unset it, or name a file (ca=FILE)"
+    )
+}
+
 /// Certificates that this host trusts.
 fn host_roots() -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let loaded = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(loaded.certs);
     if roots.is_empty() {
-        bail!(
-            "this host has no certificates to trust: install ca-certificates, or name a file (ca=FILE, or SSL_CERT_FILE)"
-        );
+        let named = ROOTS_VARIABLES.iter().filter_map(|name| Some((*name, env::var_os(name)?))).collect::<Vec<_>>();
+        bail!("{}", lack_of_roots(&named));
     }
     Ok(roots)
 }
@@ -111,4 +130,23 @@ fn config(
     };
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lack_of_roots;
+
+    #[test]
+    fn a_lack_of_certificates_names_where_they_were_looked_for() {
+        let of_host = lack_of_roots(&[]);
+        assert!(of_host.starts_with("this host has no certificates to trust: install ca-certificates"), "{of_host}");
+
+        let file = ("SSL_CERT_FILE", "/nowhere\u{1b}[2J".into());
+        let of_variable = lack_of_roots(&[file, ("SSL_CERT_DIR", "/etc/none".into())]);
+        assert!(
+            of_variable.contains("SSL_CERT_DIR=/etc/none has no certificates to trust, and replaces those of the host"),
+            "{of_variable}"
+        );
+        assert!(of_variable.starts_with("SSL_CERT_FILE=/nowhere") && !of_variable.contains('\u{1b}'), "{of_variable}");
+    }
 }

@@ -33,8 +33,8 @@ pub(crate) struct Args {
     /// registry would have of them
     #[arg(long)]
     check: bool,
-    /// Try the packages of this machine's architecture: lintian, installation to purge in roots of Debian and of rpm, and the
-    /// static program in a root that has nothing else (as root)
+    /// Try the packages: lintian, installation to purge in roots of Debian and of rpm, and this machine's static program in a root
+    /// that has nothing else (as root)
     #[arg(long)]
     test: bool,
 }

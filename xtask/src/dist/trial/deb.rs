@@ -42,6 +42,11 @@ pub(super) fn life(root: &Root, source: &Source, work: &Path, arch: Arch) -> Res
     let (older, current) =
         (root.bring(&find(&work.join(OLDER_PACKAGES))?)?, root.bring(&find(&work.join("release"))?)?);
 
+    let package = format!("rsttrace:{}", arch.debian());
+    if !arch.is_native() {
+        root.run("dpkg", &["--add-architecture", arch.debian()])?;
+    }
+
     root.pretend_systemd()?;
     root.run("dpkg", &["--install", &older])?;
     root.expect_calls("the installation", &[RELOAD])?;
@@ -53,7 +58,7 @@ pub(super) fn life(root: &Root, source: &Source, work: &Path, arch: Arch) -> Res
 
     root.run("dpkg", &["--install", "--force-confold", &current])?;
     root.expect_calls("the upgrade", &[RELOAD, RESTART])?;
-    let version = root.run("dpkg-query", &["-W", "-f=${Version} ${db:Status-Status}", "rsttrace"])?;
+    let version = root.run("dpkg-query", &["-W", "-f=${Version} ${db:Status-Status}", &package])?;
     if version != format!("{} installed", source.version) {
         bail!("after the upgrade the package is `{version}`");
     }
@@ -62,19 +67,19 @@ pub(super) fn life(root: &Root, source: &Source, work: &Path, arch: Arch) -> Res
         bail!("the upgrade has changed {CONFIGURATION}");
     }
     root.expect_disabled()?;
-    let said = root.run("rsttrace", &["--version"])?;
+    let said = root.run_installed(arch, &["--version"])?;
     if !said.contains(source.short_commit()) || !said.ends_with("static") {
         bail!("the installed program says: {said}");
     }
-    root.run("rsttrace", &["check-config", CONFIGURATION])?;
-    root.run("rsttrace", &["explain", "linger-zero"])?;
+    root.run_installed(arch, &["check-config", CONFIGURATION])?;
+    root.run_installed(arch, &["explain", "linger-zero"])?;
 
-    root.run("dpkg", &["--remove", "rsttrace"])?;
+    root.run("dpkg", &["--remove", &package])?;
     root.expect_calls("the removal", &[STOP, RELOAD])?;
     root.expect("/usr/bin/rsttrace", false)?;
     root.expect(CONFIGURATION, true)?;
     root.expect("/var/log/rsttrace/resets.json", true)?;
-    root.run("dpkg", &["--purge", "rsttrace"])?;
+    root.run("dpkg", &["--purge", &package])?;
     [CONFIGURATION, "/etc/logrotate.d/rsttrace", "/var/log/rsttrace", "/usr/share/doc/rsttrace"]
         .iter()
         .try_for_each(|path| root.expect(path, false))?;

@@ -1,10 +1,12 @@
-//! Trials of the packages of this machine's architecture, as root: what a user does with them, in roots made for it.
+//! Trials of the packages, as root: what a user does with them, in roots made for it. Those of another architecture than this
+//! machine's are installed to purged as well, beside the programs of this one.
 
 mod bare;
 mod deb;
 mod name_server;
 mod rpm;
 mod scenarios;
+mod units;
 
 use std::{
     fs,
@@ -20,7 +22,7 @@ use crate::{
     arch::Arch,
     debian,
     process::{self, is_root},
-    workspace,
+    setup, workspace,
 };
 
 /// Version of the packages that are installed before the real ones, for the upgrade.
@@ -36,7 +38,8 @@ const RESTART: &str = "try-restart rsttrace.service rsttrace-record.service";
 const STOP: &str = "disable --now rsttrace.service rsttrace-record.service";
 
 /// Suites of Debian with another version of the C library than the one that is linked in, and with that one.
-const SUITES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
+const SUITES: [&str; 3] = ["bullseye", "bookworm", NEWEST_SUITE];
+const NEWEST_SUITE: &str = "trixie";
 
 /// Runs all trials; `work` holds the staged files of the release.
 pub(super) fn run(source: &Source, work: &Path, architectures: &[Arch]) -> Result<()> {
@@ -48,10 +51,13 @@ pub(super) fn run(source: &Source, work: &Path, architectures: &[Arch]) -> Resul
     }
     let program = work.join(arch.name()).join(format!("rsttrace-{}/rsttrace", source.version));
     let directory = work.join("trial");
-    let (stage, older) = (work.join(arch.name()), work.join(OLDER_PACKAGES));
+    let older = work.join(OLDER_PACKAGES);
     workspace::start_anew(&older)?;
-    let content = content::staged(source, &work.join("source"), &stage)?;
-    package::make_version(OLDER, source, &content, &stage, &older, arch)?;
+    for &arch in architectures {
+        let stage = work.join(arch.name());
+        let content = content::staged(source, &work.join("source"), &stage)?;
+        package::make_version(OLDER, source, &content, &stage, &older, arch)?;
+    }
     step("lintian", || deb::lint(work))?;
     step("rpm, in a root with busybox", || rpm::life(&Root::busybox(&directory)?, source, work, arch))?;
     for suite in SUITES {
@@ -59,6 +65,16 @@ pub(super) fn run(source: &Source, work: &Path, architectures: &[Arch]) -> Resul
             let root = Root::debian(&directory, suite, arch)?;
             deb::life(&root, source, work, arch)?;
             bare::ignores_name_service_modules(&root)
+        })?;
+        step(&format!("the units, Debian {suite}"), || {
+            units::life(&Root::debian(&directory, suite, arch)?, work, arch)
+        })?;
+    }
+    for &foreign in architectures.iter().filter(|arch| !arch.is_native()) {
+        setup::for_foreign_units()?;
+        step(&format!("the packages for {}", foreign.name()), || {
+            rpm::life(&Root::busybox(&directory)?, source, work, foreign)?;
+            deb::life(&Root::debian(&directory, NEWEST_SUITE, arch)?, source, work, foreign)
         })?;
     }
     step("a root that has nothing else", || bare::run(&Root::bare(&directory, &program)?))?;
@@ -127,7 +143,8 @@ impl Root {
     /// Command that runs in the root.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("chroot");
-        command.arg(&self.0).arg(program).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        // This machine's variables name files that the root does not have.
+        command.arg(&self.0).arg(program).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("LC_ALL", "C.UTF-8").env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
@@ -135,6 +152,16 @@ impl Root {
     /// Output of a command in the root.
     fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
         process::text(self.command(program).args(arguments))
+    }
+
+    /// Output of the installed program. That of another architecture runs in an emulator, outside of the root; the files that it
+    /// opens are those of the root, where this has them.
+    fn run_installed(&self, arch: Arch, arguments: &[&str]) -> Result<String> {
+        if arch.is_native() {
+            return self.run("rsttrace", arguments);
+        }
+        let mut emulator = Command::new(format!("qemu-{}", arch.name()));
+        process::text(emulator.arg("-L").arg(&self.0).arg(self.path("/usr/bin/rsttrace")).args(arguments))
     }
 
     fn write(&self, path: &str, text: &str) -> Result<()> {
@@ -164,11 +191,11 @@ impl Root {
         }
     }
 
-    /// Puts a program in the place of systemctl that notes how it is called, and has the packages' scripts believe that systemd
-    /// runs.
+    /// Puts a program in the place of systemctl that notes how it is called and fails, which is no reason for a package's script to
+    /// fail, and has these scripts believe that systemd runs.
     fn pretend_systemd(&self) -> Result<()> {
         fs::create_dir_all(self.path("/run/systemd/system")).context("cannot make a directory")?;
-        self.write("/usr/bin/systemctl", &format!("#!/bin/sh\necho \"$@\" >>{CALLS}\n"))?;
+        self.write("/usr/bin/systemctl", &format!("#!/bin/sh\necho \"$@\" >>{CALLS}\nexit 1\n"))?;
         fs::set_permissions(self.path("/usr/bin/systemctl"), fs::Permissions::from_mode(0o755))
             .context("cannot change systemctl")
     }

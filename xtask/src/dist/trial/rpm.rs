@@ -16,7 +16,10 @@ pub(super) fn life(root: &Root, source: &Source, work: &Path, arch: Arch) -> Res
     let rpm = |arguments: &[&str], package: Option<&Path>| {
         let mut command = Command::new("rpm");
         // Debian's rpm asks before it works in a system of dpkg.
-        command.arg("--root").arg(&root.0).args(["--force-debian"]).args(arguments).args(package);
+        command.arg("--root").arg(&root.0).arg("--force-debian").args(arguments);
+        // Only an installation takes this.
+        let is_foreign = package.is_some() && !arch.is_native();
+        command.args(is_foreign.then_some("--ignorearch")).args(package);
         process::text(&mut command)
     };
     process::output(Command::new("rpmkeys").args(["--checksig", "--nosignature"]).arg(&current))?;
@@ -45,7 +48,7 @@ pub(super) fn life(root: &Root, source: &Source, work: &Path, arch: Arch) -> Res
     }
     root.expect_disabled()?;
     rpm(&["--verify", "--nomtime", "--noconfig", "rsttrace"], None)?;
-    root.run("/usr/bin/rsttrace", &["--version"])?;
+    root.run_installed(arch, &["--version"])?;
 
     rpm(&["--erase", "rsttrace"], None)?;
     root.expect_calls("the removal", &[STOP, RELOAD])?;
