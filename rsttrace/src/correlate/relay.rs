@@ -12,7 +12,8 @@ use crate::{
 /// Longest time between a reset and the end of the connection on which it is passed on, nanoseconds. A process that does it
 /// answers one event with the other.
 const RELAY_NS: u64 = 20_000_000;
-/// Largest error of the time at which this side closed, nanoseconds: records have microseconds.
+/// Largest error of the time at which this side closed, or of one at which a connection was opened, nanoseconds: records have
+/// microseconds.
 const CLOSE_ERROR_NS: u64 = 20_000;
 /// Largest error of the time at which a connection was opened, nanoseconds.
 const OPENED_NS: u64 = 10_000_000;
@@ -228,20 +229,22 @@ impl RelaySources {
         let (owner, role) = (owner(sent)?, role(sent)?);
         // It passes on to a client what a server did, and to a server what a client did.
         let is_towards_client = role == Role::Server;
-        let ended_ns = ended_ns(sent);
+        let (own_ns, ended_ns) = (opened_ns(sent), ended_ns(sent));
+        // What happened before there was this connection did not end it.
+        let is_in_time = |source: &Source| {
+            own_ns <= source.ktime_ns.saturating_add(CLOSE_ERROR_NS) && source.is_just_before(ended_ns)
+        };
         let own = self.of_processes.get(&(owner, is_towards_client));
         // What a process did to its own connection comes to its other end before its record.
         let is_other_end = |source: &Source| (source.local, source.relayed.peer) == (sent.peer.end(), sent.local);
         let of_process = own.into_iter().flatten();
-        let of_process = of_process.filter(|source| source.is_just_before(ended_ns) && !is_other_end(source));
-        let is_childs = |child: &Child, source: &Source| {
-            is_towards_client && source.is_just_before(ended_ns) && child.is_of(sent, owner)
-        };
+        let of_process = of_process.filter(|source| is_in_time(source) && !is_other_end(source));
+        let is_childs =
+            |child: &Child, source: &Source| is_towards_client && is_in_time(source) && child.is_of(sent, owner);
         let of_children = self.of_children.iter().filter(|(child, source)| is_childs(child, source));
         let mut sources = of_process.chain(of_children.map(|(_, source)| source));
         let first = sources.next()?.clone();
         // The client's connection came first: connections of a pool are not opened for one client.
-        let own_ns = opened_ns(sent);
         let (client_ns, server_ns) =
             if is_towards_client { (own_ns, first.opened_ns) } else { (first.opened_ns, own_ns) };
         let is_in_order = client_ns <= server_ns.saturating_add(OPENED_NS) || server_ns == 0;

@@ -436,6 +436,29 @@ fn a_relay_belongs_to_what_it_passes_on() {
     assert!(resets[1].cause.evidence.to_string().contains("connection-refused had come from 10.0.1.9:443"));
 }
 
+/// A program that fails to reach a service, and then serves a connection that was opened after that: it passes on nothing.
+#[test]
+fn what_happened_before_a_connection_is_not_passed_on() {
+    let refused = |event: &mut ResetEvent| {
+        client(event, tcp::SYN_SENT);
+        owner(event, "haproxy", 77, PROVENANCE_CONNECT);
+        established(event, 0.1);
+    };
+    // It ends 0.2 ms after the refusal.
+    let ends = |opened_ns: u64| {
+        let sends = move |event: &mut ResetEvent| {
+            sends(event);
+            (event.opened_ns, event.established_ns) = (opened_ns, opened_ns + 10_000);
+            owner(event, "haproxy", 77, PROVENANCE_LISTEN);
+            held_by(event, "haproxy", 77);
+        };
+        let (resets, summary) = play(vec![at(0, refused), at(200, sends)]);
+        (resets[1].cause.code, resets[1].cause.fault, summary.incidents)
+    };
+    assert_eq!(ends(NOW_NS - 100_000), ("relayed", Fault::Peer, 1));
+    assert_eq!(ends(NOW_NS + 60_000), ("closed-with-unread-data", Fault::Local, 2));
+}
+
 /// A relay that forks for each client: the child's connection is refused, and the parent has the last copy of the client's.
 #[test]
 fn what_a_child_met_is_passed_on_by_its_parent() {
