@@ -11,7 +11,7 @@ complete -c rsttrace -n __rsttrace_is_first -a join -d 'Tell who really sent a r
 complete -c rsttrace -n __rsttrace_is_first -a export -d 'Write what was recorded for other tools (CSV, pcapng), or to hand it on without names and addresses'
 complete -c rsttrace -n __rsttrace_is_first -a check-config -d 'Validate a file for --config'
 complete -c rsttrace -n '__rsttrace_is ' -l sent -d 'Show only resets that this host sends'
-complete -c rsttrace -n '__rsttrace_is ' -l received -d 'Show only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is ' -l received -d 'Show only resets that this host receives (live: without the sender where that is on this host too)'
 complete -c rsttrace -n '__rsttrace_is ' -s p -l pid -d 'Show only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
 complete -c rsttrace -n '__rsttrace_is ' -s c -l comm -d 'Show only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
 complete -c rsttrace -n '__rsttrace_is ' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
@@ -70,7 +70,7 @@ complete -c rsttrace -n '__rsttrace_is record' -l age -d 'Set the maximum age of
 complete -c rsttrace -n '__rsttrace_is record' -l segment -d 'Set the size at which a segment is closed and compressed: at most a quarter of --size [default: 64M, or that quarter]' -x
 complete -c rsttrace -n '__rsttrace_is record' -l min-free -d 'Leave this much of the file system free: remove the oldest segments, and write nothing where none is left' -x
 complete -c rsttrace -n '__rsttrace_is record' -l sent -d 'Record only resets that this host sends'
-complete -c rsttrace -n '__rsttrace_is record' -l received -d 'Record only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is record' -l received -d 'Record only resets that this host receives (live: without the sender where that is on this host too)'
 complete -c rsttrace -n '__rsttrace_is record' -s p -l pid -d 'Record only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
 complete -c rsttrace -n '__rsttrace_is record' -s c -l comm -d 'Record only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
 complete -c rsttrace -n '__rsttrace_is record' -l peer -d 'Record only these peers or networks, IPv4 or IPv6' -x
@@ -112,7 +112,7 @@ complete -c rsttrace -n '__rsttrace_is replay' -l ignored -d 'Show also resets o
 complete -c rsttrace -n '__rsttrace_is replay' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l until -d 'Show only what was before this time, in the forms of --since' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l sent -d 'Show only resets that this host sends'
-complete -c rsttrace -n '__rsttrace_is replay' -l received -d 'Show only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is replay' -l received -d 'Show only resets that this host receives (live: without the sender where that is on this host too)'
 complete -c rsttrace -n '__rsttrace_is replay' -s p -l pid -d 'Show only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
 complete -c rsttrace -n '__rsttrace_is replay' -s c -l comm -d 'Show only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
 complete -c rsttrace -n '__rsttrace_is replay' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
@@ -159,7 +159,7 @@ complete -c rsttrace -n '__rsttrace_is report' -s q -l quiet -d 'Print only warn
 complete -c rsttrace -n '__rsttrace_is report' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
 complete -c rsttrace -n '__rsttrace_is report' -l until -d 'Show only what was before this time, in the forms of --since' -x
 complete -c rsttrace -n '__rsttrace_is report' -l sent -d 'Show only resets that this host sends'
-complete -c rsttrace -n '__rsttrace_is report' -l received -d 'Show only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is report' -l received -d 'Show only resets that this host receives (live: without the sender where that is on this host too)'
 complete -c rsttrace -n '__rsttrace_is report' -s p -l pid -d 'Show only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
 complete -c rsttrace -n '__rsttrace_is report' -s c -l comm -d 'Show only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
 complete -c rsttrace -n '__rsttrace_is report' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
@@ -188,7 +188,7 @@ complete -c rsttrace -n '__rsttrace_is top' -l local -d 'Tell the resets of a ca
 complete -c rsttrace -n '__rsttrace_is top' -l since -d 'Show only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
 complete -c rsttrace -n '__rsttrace_is top' -l until -d 'Show only what was before this time, in the forms of --since' -x
 complete -c rsttrace -n '__rsttrace_is top' -l sent -d 'Show only resets that this host sends'
-complete -c rsttrace -n '__rsttrace_is top' -l received -d 'Show only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is top' -l received -d 'Show only resets that this host receives (live: without the sender where that is on this host too)'
 complete -c rsttrace -n '__rsttrace_is top' -s p -l pid -d 'Show only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
 complete -c rsttrace -n '__rsttrace_is top' -s c -l comm -d 'Show only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
 complete -c rsttrace -n '__rsttrace_is top' -l peer -d 'Show only these peers or networks, IPv4 or IPv6' -x
@@ -243,7 +243,7 @@ complete -c rsttrace -n '__rsttrace_is export' -l anonymize -d 'Replace addresse
 complete -c rsttrace -n '__rsttrace_is export' -l since -d 'Export only what was at this time or later: 14:03 (of this day), \'2026-11-28 08:00\', RFC 3339, yesterday, or 10m for ten minutes ago' -x
 complete -c rsttrace -n '__rsttrace_is export' -l until -d 'Export only what was before this time, in the forms of --since' -x
 complete -c rsttrace -n '__rsttrace_is export' -l sent -d 'Export only resets that this host sends'
-complete -c rsttrace -n '__rsttrace_is export' -l received -d 'Export only resets that this host receives'
+complete -c rsttrace -n '__rsttrace_is export' -l received -d 'Export only resets that this host receives (live: without the sender where that is on this host too)'
 complete -c rsttrace -n '__rsttrace_is export' -s p -l pid -d 'Export only sockets owned by these processes' -x -a '(__fish_complete_list , __rsttrace_pids)'
 complete -c rsttrace -n '__rsttrace_is export' -s c -l comm -d 'Export only sockets owned by processes of these names' -x -a '(__fish_complete_list , __rsttrace_comms)'
 complete -c rsttrace -n '__rsttrace_is export' -l peer -d 'Export only these peers or networks, IPv4 or IPv6' -x

@@ -57,7 +57,7 @@ wire! {
 
 wire! {
     /// How a connection ended.
-    pub struct ConnectionEnding: 32 {
+    pub struct ConnectionEnding: 40 {
         /// Time at which the socket was closed, nanoseconds of `CLOCK_MONOTONIC`; 0 when no connection is known.
         0 => pub closed_ns: u64,
         /// Bytes received, FIN included; at most `u32::MAX`.
@@ -82,6 +82,10 @@ wire! {
         29 => pub was_aborted: u8,
         /// Milliseconds between this host's FIN and the close of the socket; at most `u16::MAX`, and 0 without a FIN.
         30 => pub closing_ms: u16,
+        /// Smoothed round trip time in microseconds (`srtt_us / 8`); 0 when none was measured.
+        32 => pub rtt_us: u32,
+        /// Zero.
+        36 => pub padding: u32,
     }
 }
 
@@ -98,7 +102,7 @@ pub const UID_UNKNOWN: u32 = u32::MAX;
 wire! {
     /// One reset. The kernel side zeroes the whole record before it fills it, so a field that it does not know is 0, and
     /// `flags` tells which zeros mean "unknown".
-    pub struct ResetEvent: 392 {
+    pub struct ResetEvent: 400 {
         /// Time of the event, nanoseconds of `CLOCK_MONOTONIC`.
         0 => pub ktime_ns: u64,
         /// Address of the `struct sock`, 0 without one; never shown. The kernel reuses the address of a freed socket, so it
@@ -224,27 +228,27 @@ wire! {
         /// End of the last connection between these ends; of a reset without a full socket, or of a listener.
         328 => pub ending: ConnectionEnding,
         /// `rx_opt.ts_recent`: the peer's timestamp clock in the last segment that the socket accepted.
-        360 => pub timestamp_recent: u32,
+        368 => pub timestamp_recent: u32,
         /// `rx_opt.rcv_tsval`: the peer's timestamp clock in the last segment received that had a timestamp.
-        364 => pub timestamp_value: u32,
+        372 => pub timestamp_value: u32,
         /// `rx_opt.rcv_tsecr`: the timestamp that that segment echoed, on this host's clock of milliseconds since boot
         /// (`CLOCK_MONOTONIC`; microseconds where the route has `tcp_usec_ts`).
-        368 => pub timestamp_echo: u32,
+        376 => pub timestamp_echo: u32,
         /// `tcp_sock.snd_nxt`: the next sequence number to be sent.
-        372 => pub snd_nxt: u32,
+        380 => pub snd_nxt: u32,
         /// `tcp_sock.rcv_nxt`: the next sequence number that is expected.
-        376 => pub rcv_nxt: u32,
+        384 => pub rcv_nxt: u32,
         /// Byte of `tcp_sock.is_mptcp`: whether the socket is a subflow of an MPTCP connection.
-        380 => pub is_mptcp: u8,
+        388 => pub is_mptcp: u8,
         /// `rx_opt.num_sacks`: blocks of data that arrived out of order.
-        381 => pub sack_blocks: u8,
+        389 => pub sack_blocks: u8,
         /// `sk_drops` of a listener: segments of handshakes that it has dropped since it began to listen; at most `u16::MAX`.
-        382 => pub listener_drops: u16,
+        390 => pub listener_drops: u16,
         /// `tcp_sock.tsoffset`: what this host adds to its clock in the timestamps that it sends, and has subtracted from
         /// `timestamp_echo`.
-        384 => pub timestamp_offset: u32,
+        392 => pub timestamp_offset: u32,
         /// `tcp_sock.snd_wnd`: the peer's window, bytes.
-        388 => pub send_window: u32,
+        396 => pub send_window: u32,
     }
 }
 

@@ -295,14 +295,17 @@ pub(crate) fn snapshot(sk: impl KernelStruct, event: &mut ResetEvent) {
     }
 }
 
-/// Reads what an ending has of the socket: the amounts and the silence, and the window of a connection that a timer gave up.
+/// Reads what an ending has of the socket: the amounts, the silence and the round trip, and the window of a connection that a
+/// timer gave up.
 #[inline(always)]
 pub(crate) fn read_ending(sk: u64, error: u16, ending: &mut ConnectionEnding) {
     let mut buffer = ReadBuffer::new();
     let transmit = sk.window::<48>(&mut buffer, &[&TP_BYTES_SENT, &TP_LSNDTIME]);
     ending.bytes_sent = clamp(transmit.field(&TP_BYTES_SENT));
     let last_send: u32 = transmit.field(&TP_LSNDTIME);
-    ending.bytes_received = clamp(sk.field(&TP_BYTES_RECEIVED));
+    let sequence = sk.window::<96>(&mut buffer, &[&TP_SRTT_US, &TP_BYTES_RECEIVED]);
+    ending.bytes_received = clamp(sequence.field(&TP_BYTES_RECEIVED));
+    ending.rtt_us = sequence.field::<u32>(&TP_SRTT_US) >> 3;
     let now = jiffies();
     let (send, receive) = (now.wrapping_sub(last_send), now.wrapping_sub(sk.field(&ICSK_LRCVTIME)));
     ending.last_data = match () {

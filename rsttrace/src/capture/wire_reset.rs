@@ -331,6 +331,7 @@ impl WireReset<'_> {
                 Some(_) => ROLE_SERVER,
                 None => 0,
             },
+            rtt_us: self.rtt_us(),
         })
     }
 

@@ -286,6 +286,7 @@ fn ending(event: &ResetEvent, ticks: Option<Ticks>) -> Option<Ending> {
         last_data,
         was_aborted,
         closing_ms,
+        rtt_us,
         ..
     } = event.ending;
     let span_ms = |from: u64, to: u64| Duration::from_nanos(to.saturating_sub(from)).as_secs_f64() * 1000.0;
@@ -302,6 +303,7 @@ fn ending(event: &ResetEvent, ticks: Option<Ticks>) -> Option<Ending> {
         window,
         state,
         role,
+        rtt_us: (rtt_us != 0).then_some(rtt_us),
     })
 }
 

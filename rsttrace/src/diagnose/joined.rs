@@ -89,7 +89,8 @@ const COUNTERPARTS: &[Counterpart] = &[
         fitting: &["client-cancelled", "client-ended"],
     },
     Counterpart { sent: "listen-overflow", received: ["accept-overflow"; 2], fitting: &[] },
-    Counterpart { sent: "listener-closed", received: ["peer-restarted"; 2], fitting: &["accept-overflow"] },
+    // Its process may live on, or have ended.
+    Counterpart { sent: "listener-closed", received: ["peer-aborted"; 2], fitting: &["accept-overflow"] },
     Counterpart { sent: "socket-destroyed", received: ["peer-aborted"; 2], fitting: &[] },
     Counterpart {
         sent: NO_CONNECTION_CODE,

@@ -222,7 +222,9 @@ fn is_fin_unacked(reset: &Reset) -> bool {
 
 /// Round trip of the connection, milliseconds; `None` if it was not measured, or is not known any more.
 fn rtt_ms(reset: &Reset) -> Option<f64> {
-    reset.socket.as_ref().and_then(|socket| socket.rtt_us).map(|rtt| f64::from(rtt) / 1000.0)
+    let of_socket = reset.socket.as_ref().and_then(|socket| socket.rtt_us);
+    let of_ending = || reset.internals.ending.as_ref().and_then(|ending| ending.rtt_us);
+    of_socket.or_else(of_ending).map(|rtt| f64::from(rtt) / 1000.0)
 }
 
 pub(super) static PROCESS_ENDED: CauseSpec = CauseSpec {
@@ -305,5 +307,12 @@ fn closed_idle(reset: &Reset, timeouts: &Timeouts, evidence: &mut Evidence) {
     } else {
         "it had acknowledged our FIN before"
     };
-    evidence.push(format_args!("the peer's next data came {} after that; {known}", human_duration(closed)));
+    let closed = human_duration(closed);
+    match rtt_ms(reset) {
+        Some(rtt) => evidence.push(format_args!(
+            "the peer's next data came {closed} after that, over a round trip of {}; {known}",
+            human_duration(rtt)
+        )),
+        None => evidence.push(format_args!("the peer's next data came {closed} after that; {known}")),
+    }
 }

@@ -190,6 +190,9 @@ pub struct Ending {
     pub state: u8,
     /// Role of this host's end (`ROLE_*`).
     pub role: u8,
+    /// Smoothed round trip time, microseconds; `None` if it was not measured.
+    #[serde(default)]
+    pub rtt_us: Option<u32>,
 }
 
 impl Ending {

@@ -19,7 +19,7 @@ pub struct FilterOptions {
     /// Show only resets that this host sends
     #[arg(long, conflicts_with = "received")]
     pub sent: bool,
-    /// Show only resets that this host receives
+    /// Show only resets that this host receives (live: without the sender where that is on this host too)
     #[arg(long)]
     pub received: bool,
     /// Show only sockets owned by these processes

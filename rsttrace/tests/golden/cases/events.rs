@@ -238,6 +238,8 @@ pub(crate) fn ended(event: &mut ResetEvent, ms: f64, state: u8, role: u8) {
         last_data: LAST_DATA_RECEIVED,
         was_aborted: 0,
         closing_ms: 0,
+        rtt_us: 0,
+        padding: 0,
     };
     event.opened_ns = ago(ms + 3000.0);
 }

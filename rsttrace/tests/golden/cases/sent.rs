@@ -427,6 +427,20 @@ pub(super) const CASES: &[Case] = &[
         ended(event, 600.0, tcp::FIN_WAIT2, ROLE_SERVER);
         event.ending.last_data = LAST_DATA_SENT;
     }),
+    case(
+        "a request 400 ms after an idle close, over a path that is faster than that",
+        "reused-closed-connection",
+        |event| {
+            time_wait(event, tcp::FIN_WAIT2);
+            ended(event, 400.0, tcp::FIN_WAIT2, ROLE_SERVER);
+            (event.ending.last_data, event.ending.rtt_us) = (LAST_DATA_SENT, 30_000);
+        },
+    ),
+    case("a request 400 ms after an idle close, over a path with a round trip of 100 ms", "keepalive-race", |event| {
+        time_wait(event, tcp::FIN_WAIT2);
+        ended(event, 400.0, tcp::FIN_WAIT2, ROLE_SERVER);
+        (event.ending.last_data, event.ending.rtt_us) = (LAST_DATA_SENT, 100_000);
+    }),
     case("a request that came before the FIN was acknowledged, late", "keepalive-race", |event| {
         answers_after_close(event, tcp::FIN_WAIT1, 2_000);
     }),
