@@ -187,6 +187,7 @@ const ROWS: &[Row] = &[
     row("idle::lost_connection_is_not_a_timeout", idle::lost_connection_is_not_a_timeout),
     row("idle::killed_server_is_not_a_timeout", idle::killed_server_is_not_a_timeout),
     row("idle::slow_answer_after_a_timeout_is_a_guess", idle::slow_answer_after_a_timeout_is_a_guess),
+    row("idle::late_request_is_a_reuse_at_both_ends", idle::late_request_is_a_reuse_at_both_ends),
     row("idle::middlebox_resets_an_idle_connection", idle::middlebox_resets_an_idle_connection),
     row("idle::waiting_is_not_idle", idle::waiting_is_not_idle),
     needing(

@@ -130,6 +130,27 @@ pub(crate) fn slow_answer_after_a_timeout_is_a_guess(stage: &Stage) {
     stage.finish(tracer, 0, 1).the_received().cause("keepalive-race").is("/cause/confidence", "guess");
 }
 
+/// The server closes an idle connection, and the next request comes long after a round trip: neither end takes it for one that
+/// crossed the FIN, though the server's host has only a `TIME_WAIT` socket left.
+pub(crate) fn late_request_is_a_reuse_at_both_ends(stage: &Stage) {
+    let tracer = stage.trace();
+    let mut pair = Pair::open(V4);
+    pair.exchange("c", "s");
+    pair.server.tell("idle l 1000");
+    pair.server.tell("close s");
+    pair.client.tell("eof c");
+    pair.client.tell("quickack c");
+    pair.server.tell("idle l 600");
+    pair.client.tell("send c 5");
+    pair.client.wait_error("c", "EPIPE");
+    // Kernels before 6.10 do not report a reset for a TIME_WAIT socket.
+    let run = stage.finish(tracer, u64::from(host::shows_without_socket()), 1);
+    run.the_received().cause("reused-closed-connection").is("/cause/fault", "local");
+    for sent in run.sent() {
+        sent.cause("reused-closed-connection").is("/cause/fault", "peer").says("over a round trip of");
+    }
+}
+
 /// Nothing in flight, the last request answered, and the timeout has passed: a middlebox resets.
 pub(crate) fn middlebox_resets_an_idle_connection(stage: &Stage) {
     let timeouts = known("path");
