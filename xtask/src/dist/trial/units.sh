@@ -41,6 +41,10 @@ receives "$log/*.jsonl" trial.service
 journalctl --sync
 journalctl --unit=rsttrace.service | grep --quiet port-closed
 exec 3<>/dev/tcp/127.0.0.1/9477
+# Their capabilities are enough for the table of tracked connections, where the kernel shows it.
+if rsttrace doctor | grep --quiet '^ok .*\[conntrack\]'; then
+	! journalctl --unit='rsttrace*' | grep 'the other side of translated connections is not known' || false
+fi
 printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3
 grep --quiet '^HTTP/1.[01] 200' <&3
 
