@@ -213,7 +213,8 @@ pub(crate) fn references_between_files_exist(_: &Stage) {
     }
     let added = names(&container["securityContext"]["capabilities"]["add"]);
     let of_unit = unit("CapabilityBoundingSet");
-    let of_pod: Vec<String> = of_unit.iter().map(|name| name[4..].to_owned()).filter(|name| name != "NET_ADMIN").collect();
+    let of_pod: Vec<String> =
+        of_unit.iter().map(|name| name[4..].to_owned()).filter(|name| name != "NET_ADMIN").collect();
     assert_eq!(added, of_pod, "the pod has the capabilities of the service, but for those of `translated`");
 }
 
