@@ -9,6 +9,7 @@ mod content;
 mod notices;
 mod package;
 mod program;
+mod runtime;
 mod sbom;
 mod source;
 mod trial;
