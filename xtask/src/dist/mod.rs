@@ -6,6 +6,7 @@
 mod archive;
 mod check;
 mod content;
+mod documents;
 mod notices;
 mod package;
 mod program;
