@@ -36,7 +36,7 @@ complete -c rsttrace -n '__rsttrace_is ' -l ignored -d 'Also show incoming reset
 complete -c rsttrace -n '__rsttrace_is ' -l forwarded -d 'Also show resets that arrive on this interface (with --netns: of that namespace) and are forwarded (repeatable)' -x -a '(__rsttrace_interfaces)'
 complete -c rsttrace -n '__rsttrace_is ' -l own-connections -d 'Also show resets of rsttrace\'s own connections, to its sinks and of --metrics; without it they are only counted'
 complete -c rsttrace -n '__rsttrace_is ' -s o -l output -d 'Set the output format on standard output' -x -a '(__rsttrace_output)'
-complete -c rsttrace -n '__rsttrace_is ' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp[:URL], recording:DIR, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
+complete -c rsttrace -n '__rsttrace_is ' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp[:URL], recording:DIR, syslog[:ADDRESS]; rsttrace(1) has the options of each, under SINKS' -x -a '(__rsttrace_sinks)'
 complete -c rsttrace -n '__rsttrace_is ' -l sink-queue -d 'Set the queue length per sink; records beyond it are dropped and counted' -x
 complete -c rsttrace -n '__rsttrace_is ' -l metrics -d 'Serve Prometheus metrics on this port of the loopback address, or on this address and port' -x
 complete -c rsttrace -n '__rsttrace_is ' -l metrics-config -d 'Read TLS and authentication of --metrics from a YAML file, in the form of Prometheus\' exporters' -r -F
@@ -134,7 +134,7 @@ complete -c rsttrace -n '__rsttrace_is replay' -l cause -d 'Show only these caus
 complete -c rsttrace -n '__rsttrace_is replay' -l fault -d 'Show only resets that these sides should fix' -x -a '(__fish_complete_list , __rsttrace_fault)'
 complete -c rsttrace -n '__rsttrace_is replay' -l no-benign -d 'Hide harmless resets'
 complete -c rsttrace -n '__rsttrace_is replay' -s o -l output -d 'Set the output format on standard output' -x -a '(__rsttrace_output)'
-complete -c rsttrace -n '__rsttrace_is replay' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp[:URL], recording:DIR, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
+complete -c rsttrace -n '__rsttrace_is replay' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp[:URL], recording:DIR, syslog[:ADDRESS]; rsttrace(1) has the options of each, under SINKS' -x -a '(__rsttrace_sinks)'
 complete -c rsttrace -n '__rsttrace_is replay' -l sink-queue -d 'Set the queue length per sink; records beyond it are dropped and counted' -x
 complete -c rsttrace -n '__rsttrace_is replay' -l time -d 'Set the form of times in text (JSON is always UTC)' -x -a '(__rsttrace_time)'
 complete -c rsttrace -n '__rsttrace_is replay' -l color -d 'Color text: red is to be fixed on this host, cyan by the peer or on the path, green is harmless' -x -a '(__rsttrace_color)'
@@ -210,7 +210,7 @@ complete -c rsttrace -n '__rsttrace_is top' -l cause -d 'Show only these causes,
 complete -c rsttrace -n '__rsttrace_is top' -l fault -d 'Show only resets that these sides should fix' -x -a '(__fish_complete_list , __rsttrace_fault)'
 complete -c rsttrace -n '__rsttrace_is top' -l no-benign -d 'Hide harmless resets'
 complete -c rsttrace -n '__rsttrace_is top' -l report -d 'Write the report to this file at the end, and for the key \'r\': a page with plots, or text (.md), or the main plot alone (.svg)' -r -F
-complete -c rsttrace -n '__rsttrace_is top' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp[:URL], recording:DIR, syslog[:ADDRESS]' -x -a '(__rsttrace_sinks)'
+complete -c rsttrace -n '__rsttrace_is top' -l sink -d 'Also send records to this destination (repeatable): json:PATH, journald, otlp[:URL], recording:DIR, syslog[:ADDRESS]; rsttrace(1) has the options of each, under SINKS' -x -a '(__rsttrace_sinks)'
 complete -c rsttrace -n '__rsttrace_is top' -l metrics -d 'Serve Prometheus metrics on this port of the loopback address, or on this address and port' -x
 complete -c rsttrace -n '__rsttrace_is top' -l metrics-config -d 'Read TLS and authentication of --metrics from a YAML file, in the form of Prometheus\' exporters' -r -F
 complete -c rsttrace -n '__rsttrace_is top' -l time -d 'Set the time zone of the view' -x -a '(__rsttrace_zone)'
@@ -356,7 +356,7 @@ function __rsttrace_format
     printf '%s\t%s\n' \
         'json' 'JSON lines as in a recording, which can be replayed and diagnosed again' \
         'csv' 'A table of the resets, with a row of titles (RFC 4180)' \
-        'pcapng' 'A packet capture for Wireshark and tcpdump: each reset as a packet, with its block of --output long as the comment' \
+        'pcapng' 'A packet capture for Wireshark and tcpdump: each reset as a packet, with its block, as \'replay\' prints it, as the comment' \
         ;
 end
 
@@ -392,7 +392,7 @@ function __rsttrace_output
         'long' 'A block per reset, with evidence and advice' \
         'json' 'One JSON object per line' \
         'json-flat' 'One JSON object per line without objects in it, for tables: `cause`, `peer_port`, …' \
-        'none' 'Nothing; for use with --sink, --metrics or --report' \
+        'none' 'Nothing; for use with --sink or --report' \
         ;
 end
 

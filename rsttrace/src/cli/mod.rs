@@ -346,7 +346,10 @@ pub struct RunOptions {
 
 /// Help of `--sink` with the forms of the sinks that are built in.
 fn sink_help() -> String {
-    format!("Also send records to this destination (repeatable): {}", SinkSpec::synopses())
+    format!(
+        "Also send records to this destination (repeatable): {}; rsttrace(1) has the options of each, under SINKS",
+        SinkSpec::synopses()
+    )
 }
 
 /// Adapts an option that a live run shares with `record`: help says that it records, and hides what `record` refuses.
@@ -396,6 +399,30 @@ mod tests {
         ] {
             assert!(examples.iter().all(|example| help.contains(example.incident)), "{help}");
         }
+    }
+
+    #[test]
+    fn help_names_no_option_that_the_command_does_not_have() {
+        let program = <Cli as clap::CommandFactory>::command();
+        let commands = program.get_subcommands().filter(|command| !command.is_hide_set()).chain([&program]);
+        let mut missing = Vec::new();
+        for command in commands {
+            let shown: Vec<&Arg> = command.get_arguments().filter(|argument| !argument.is_hide_set()).collect();
+            let options: Vec<&str> = shown.iter().filter_map(|argument| argument.get_long()).collect();
+            for argument in &shown {
+                let values = argument.get_possible_values();
+                let help = values.iter().filter_map(|value| value.get_help()).chain(argument.get_help());
+                for help in help.chain(argument.get_long_help()).map(ToString::to_string) {
+                    let words = help.split(|sign: char| !(sign.is_ascii_alphanumeric() || sign == '-'));
+                    for option in words.filter_map(|word| word.strip_prefix("--")) {
+                        if !options.contains(&option) {
+                            missing.push(format!("{} --{option}: {help}", command.get_name()));
+                        }
+                    }
+                }
+            }
+        }
+        assert!(missing.is_empty(), "{missing:#?}");
     }
 
     #[test]

@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, Args, ValueEnum};
+use clap::{
+    Arg, Args, ValueEnum,
+    builder::{EnumValueParser, PossibleValue},
+};
 use ipnet::IpNet;
 
 use super::{
     OutputOptions,
-    option_values::{check_cause, reworded},
+    option_values::{Completed, check_cause, reworded},
 };
 use crate::{
+    format::Format,
     model::{FilterOptions, PairVerdict, PortRange, parse_network},
     report::ReportFormat,
 };
@@ -132,7 +136,7 @@ pub enum ExportFormat {
     Json,
     /// A table of the resets, with a row of titles (RFC 4180)
     Csv,
-    /// A packet capture for Wireshark and tcpdump: each reset as a packet, with its block of --output long as the comment
+    /// A packet capture for Wireshark and tcpdump: each reset as a packet, with its block, as 'replay' prints it, as the comment
     Pcapng,
 }
 
@@ -173,8 +177,21 @@ pub(super) fn of_replay(argument: Arg) -> Arg {
         "metrics" | "metrics_config" | "metrics_peers" | "summary_interval" => argument.hide(true),
         "quiet" => argument
             .help("Print only warnings and errors on standard error: of the summary only the table of --group-by"),
+        "output" => {
+            argument.value_parser(Completed { parser: EnumValueParser::<Format>::new(), candidates: replayed_formats })
+        }
         _ => argument,
     }
+}
+
+/// Formats of `replay`, whose help names no option that it does not have.
+fn replayed_formats() -> Vec<PossibleValue> {
+    let formats = Format::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let without_metrics = |format: PossibleValue| match format.get_name() {
+        "none" => format.help("Nothing; for use with --sink or --report"),
+        _ => format,
+    };
+    formats.map(without_metrics).collect()
 }
 
 /// Formats of `join`.

@@ -8,6 +8,9 @@ use nix::{
     unistd::{self, Gid, Uid, setgroups, setresgid, setresuid},
 };
 
+/// Remedy where a user cannot be found: an image with nothing but the program, or a user of a directory service.
+const WITHOUT_LOOKUP: &str = "--user UID:GID needs no lookup";
+
 /// Reason why a user cannot be found or switched to.
 #[derive(Debug)]
 pub(crate) enum UserError {
@@ -35,9 +38,11 @@ pub(crate) enum UserError {
 impl fmt::Display for UserError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lookup { user, error } => write!(formatter, "cannot look up the user '{user}': {error}"),
+            Self::Lookup { user, error } => {
+                write!(formatter, "cannot look up the user '{user}': {error}; {WITHOUT_LOOKUP}")
+            }
             Self::Unknown { user } => {
-                write!(formatter, "no such user: '{user}' ('getent passwd' lists the users)")
+                write!(formatter, "no such user: '{user}' ('getent passwd' lists the users; {WITHOUT_LOOKUP})")
             }
             Self::Switch { user, error } => {
                 write!(formatter, "cannot go on as {user}: {error}; --user needs root, or CAP_SETUID and CAP_SETGID")
@@ -125,6 +130,14 @@ mod tests {
         }
         for name in ["no-such-user", "", "4294967294", "-1"] {
             assert!(matches!(User::find(name), Err(UserError::Unknown { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn errors_of_lookups_name_the_form_without_one() {
+        let user = || "65534".to_owned();
+        for error in [UserError::Lookup { user: user(), error: Errno::ENOENT }, UserError::Unknown { user: user() }] {
+            assert!(error.to_string().contains("--user UID:GID needs no lookup"), "{error}");
         }
     }
 }

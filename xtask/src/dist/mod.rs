@@ -6,9 +6,11 @@
 mod archive;
 mod check;
 mod content;
+mod documents;
 mod notices;
 mod package;
 mod program;
+mod runtime;
 mod sbom;
 mod source;
 mod trial;

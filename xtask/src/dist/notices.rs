@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -9,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::source;
+use super::{runtime, source};
 use crate::{arch::Arch, workspace};
 
 /// Beginnings of the names of files with a licence, in capitals.
@@ -18,14 +19,7 @@ const NAMES: [&str; 5] = ["COPYING", "COPYRIGHT", "LICENCE", "LICENSE", "NOTICE"
 /// Line between two texts.
 const RULE: &str = "\n================================================================================\n";
 
-/// What the C library's licence asks of a program that contains the library.
-const C_LIBRARY: &str = "The GNU C library (glibc), from Debian's package, is linked into this program. It is under the GNU Lesser
-General Public License, version 2.1 or later (on Debian: /usr/share/common-licenses/LGPL-2.1), and so are btf-rs and
-btf-rs-derive, which read BTF. Their sources are public, as are those of rsttrace, whose `cargo xtask dist` links a program
-with other versions of these libraries.
-";
-
-/// Texts of the licences of all crates that the program contains. Crates with one text share it.
+/// Texts of the licences of the libraries and crates that the program contains. Crates with one text share it.
 pub(super) fn of_dependencies(sources: &Path, arch: Arch) -> Result<String> {
     let metadata = source::metadata(sources, Some(arch.target()))?;
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -45,7 +39,12 @@ pub(super) fn of_dependencies(sources: &Path, arch: Arch) -> Result<String> {
     }
     let mut by_name: Vec<_> = texts.into_iter().map(|(text, labels)| (labels, text)).collect();
     by_name.sort();
-    let mut page = C_LIBRARY.to_owned();
+    let mut page = "What is linked into this program, with the licences.\n".to_owned();
+    for library in runtime::libraries(arch)? {
+        page.push_str(RULE);
+        let _infallible = writeln!(page, "{} {} ({})", library.name, library.version, library.licence);
+        let _infallible = writeln!(page, "\n{}. {}", library.description, library.notices);
+    }
     for (labels, text) in by_name {
         page.push_str(RULE);
         page.push_str(&labels.join("\n"));
@@ -93,15 +92,20 @@ fn licence_files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The file `copyright` of the packages.
+/// The file `copyright` of the `.deb`.
 pub(super) fn copyright() -> String {
     "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: rsttrace
-Comment: The kernel side is MIT or GPL-2.0. What is linked into the program is in THIRD-PARTY-LICENSES.gz.
+Comment: What is linked into the program, with its licences, is in THIRD-PARTY-LICENSES.gz.
 
 Files: *
 Copyright: 2026 the rsttrace contributors
 License: MIT or Apache-2.0
+
+Files: rsttrace-ebpf/* rsttrace/bpf/*
+Copyright: 2026 the rsttrace contributors
+License: MIT or GPL-2
+Comment: The kernel side, which is in the program: rsttrace loads it into the kernel.
 
 License: MIT
  Permission is hereby granted, free of charge, to any person obtaining a copy
@@ -125,6 +129,12 @@ License: MIT
 License: Apache-2.0
  On Debian systems, the text of this licence is in
  /usr/share/common-licenses/Apache-2.0.
+
+License: GPL-2
+ Version 2 of the GNU General Public License, and no other version.
+ .
+ On Debian systems, the text of this licence is in
+ /usr/share/common-licenses/GPL-2.
 "
     .to_owned()
 }

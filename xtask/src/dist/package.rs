@@ -17,6 +17,9 @@ connection, the cause, and which side has to change something.
 
 The units are neither enabled nor started by the installation.";
 
+/// Licences of the user side and of the kernel side, which is in the program.
+pub(super) const LICENCE: &str = "(MIT OR Apache-2.0) AND (MIT OR GPL-2.0-only)";
+
 /// Scripts of each kind of package, in `deploy/packages`: when they run, and their files.
 const SCRIPTS: [(&str, &[(&str, &str)]); 2] = [
     ("deb", &[("postinstall", "deb-postinst"), ("preremove", "deb-prerm"), ("postremove", "deb-postrm")]),
@@ -91,7 +94,7 @@ fn configuration(
     Ok(json!({
         "name": "rsttrace", "platform": "linux", "arch": arch.debian(), "version": version, "version_schema": "none",
         "release": release, "section": "net", "priority": "optional", "maintainer": source.maintainer, "vendor": "rsttrace",
-        "description": format!("{SUMMARY}\n{DESCRIPTION}"), "license": "MIT OR Apache-2.0", "mtime": time, "contents": contents, "scripts": scripts,
+        "description": format!("{SUMMARY}\n{DESCRIPTION}"), "license": LICENCE, "mtime": time, "contents": contents, "scripts": scripts,
         // xz: dpkg of Debian 11 and rpm of RHEL 8 read it.
         "deb": {"compression": "xz"},
         "rpm": {"compression": "xz", "group": "System/Monitoring", "buildhost": "rsttrace", "summary": SUMMARY},

@@ -26,6 +26,19 @@ struct Page {
 
 /// Line for which the examples of help stand.
 const EXAMPLES_HERE: &str = ".\\\" examples\n";
+/// Line for which the subcommands stand, each with its help.
+const COMMANDS_HERE: &str = ".\\\" commands\n";
+/// Line for which references to the pages of the subcommands stand.
+const PAGES_HERE: &str = ".\\\" pages\n";
+/// Line for which [`INPUT`] stands.
+const INPUT_HERE: &str = ".\\\" input\n";
+
+/// What the commands read that read what was recorded or captured.
+const INPUT: &str = r"An input is the directory of a recording (\fBrsttrace\-record\fR(1)), one of its segments, a file that \fB\-\-sink json\fR or
+\fB\-\-output json\fR of \fBrsttrace\fR(1) has written, a packet capture (pcap or pcapng, as of \fBtcpdump\fR(8)), a directory of
+captures that continue each other, or \- for standard input.
+Whether it is compressed with \fBzstd\fR(1) or \fBgzip\fR(1) is told by its first bytes.
+";
 
 const PAGES: [Page; 10] = [
     Page {
@@ -100,7 +113,7 @@ const PAGES: [Page; 10] = [
     },
     Page {
         subcommand: Some("export"),
-        purpose: "write recorded TCP resets as a table or with pseudonyms",
+        purpose: "write recorded TCP resets for other tools, or with pseudonyms",
         synopsis: &[r"\fBrsttrace export\fR [\fIoptions\fR] \fIINPUT\fR..."],
         sections: include_str!("export.roff"),
         examples: &EXPORT_EXAMPLES,
@@ -134,8 +147,35 @@ pub(crate) fn page(program: &Command, subcommand: Option<&str>) -> Result<Vec<u8
     man.render_options_section(&mut clap)?;
     roff.push_str(&description(command));
     roff.push_str(&one_section(&String::from_utf8_lossy(&clap)));
-    roff.push_str(&page.sections.replace(EXAMPLES_HERE, &examples(page.examples)));
+    let sections = page.sections.replace(EXAMPLES_HERE, &examples(page.examples)).replace(INPUT_HERE, INPUT);
+    roff.push_str(&sections.replace(COMMANDS_HERE, &commands(program)).replace(PAGES_HERE, &pages(program)));
     Ok(roff.into_bytes())
+}
+
+/// Subcommands that have pages.
+fn visible(program: &Command) -> impl Iterator<Item = &Command> {
+    program.get_subcommands().filter(|subcommand| !subcommand.is_hide_set())
+}
+
+/// Each subcommand with its help and its page.
+fn commands(program: &Command) -> String {
+    let mut roff = String::new();
+    for subcommand in visible(program) {
+        let name = escape(subcommand.get_name());
+        let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
+        let _infallible = writeln!(roff, ".TP\n\\fBrsttrace {name}\\fR");
+        let _infallible = writeln!(roff, "{}; see \\fBrsttrace\\-{name}\\fR(1).", escape(&about));
+    }
+    roff
+}
+
+/// References to the pages of the subcommands.
+fn pages(program: &Command) -> String {
+    let mut roff = String::new();
+    for subcommand in visible(program) {
+        let _infallible = writeln!(roff, ".BR rsttrace\\-{} (1),", escape(subcommand.get_name()));
+    }
+    roff
 }
 
 /// Section DESCRIPTION, in sentences.
@@ -191,10 +231,12 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::cli::Cli;
+    use crate::{cli::Cli, sink::SinkSpec};
 
     #[test]
     fn every_visible_subcommand_has_a_page() {
@@ -202,6 +244,49 @@ mod tests {
         for subcommand in program.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
             let roff = String::from_utf8(page(&program, Some(subcommand.get_name())).unwrap()).unwrap();
             assert!(roff.contains(".SH NAME") && roff.contains(".SH \"EXIT STATUS\""), "{roff}");
+        }
+    }
+
+    #[test]
+    fn the_program_s_page_refers_to_every_subcommand() {
+        let program = Cli::command();
+        let roff = String::from_utf8(page(&program, None).unwrap()).unwrap();
+        let (synopsis, rest) = roff.split_once(".SH DESCRIPTION").unwrap();
+        for name in visible(&program).map(|subcommand| escape(subcommand.get_name())) {
+            assert!(synopsis.contains(&format!("\\fBrsttrace {name}\\fR")), "{synopsis}");
+            assert!(rest.contains(&format!("see \\fBrsttrace\\-{name}\\fR(1).")), "{rest}");
+            assert!(rest.contains(&format!(".BR rsttrace\\-{name} (1)")), "{rest}");
+        }
+    }
+
+    #[test]
+    fn no_mark_is_left() {
+        let program = Cli::command();
+        for page in PAGES {
+            let roff = String::from_utf8(super::page(&program, page.subcommand).unwrap()).unwrap();
+            assert!(!roff.lines().any(|line| line.starts_with(".\\\"")), "{roff}");
+        }
+    }
+
+    /// The message for a wrong specification of each kind has its form; the page has each option of it.
+    #[test]
+    fn the_program_s_page_has_every_option_of_the_sinks() {
+        let roff = String::from_utf8(page(&Cli::command(), None).unwrap()).unwrap();
+        let sinks = roff.split(".SH ").find(|section| section.starts_with("SINKS")).unwrap();
+        let kinds: BTreeSet<_> =
+            SinkSpec::beginnings().map(|(beginning, _)| beginning.split(':').next().unwrap_or_default()).collect();
+        assert!(kinds.len() > 3, "{kinds:?}");
+        for kind in kinds {
+            let section = sinks.split(".SS ").find(|section| section.starts_with(kind)).unwrap();
+            // journald takes any text as the path of its socket.
+            let wrong =
+                ["", "tls://host,no-such-option=1", "/path,no-such-option=1"].map(|rest| format!("{kind}:{rest}"));
+            let said = wrong.iter().find_map(|text| text.parse::<SinkSpec>().err()).unwrap_or_default();
+            assert!(kind == "journald" || said.contains("the form is"), "{kind}: {said}");
+            for option in said.split(['[', '|']).filter_map(|part| part.trim_start_matches("],").strip_prefix(',')) {
+                let name = option.split('=').next().unwrap_or_default().replace('-', "\\-");
+                assert!(section.contains(&format!("\\fB{name}=\\fR")), "{kind}: {option}");
+            }
         }
     }
 

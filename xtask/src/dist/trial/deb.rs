@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    super::{files, source::Source},
-    OLDER_PACKAGES, RELOAD, RESTART, Root, STOP,
+    super::{content::DOCUMENTS, files, source::Source},
+    OLDER_PACKAGES, RELOAD, RESTART, Root, STOP, links,
 };
 use crate::{arch::Arch, process};
 
@@ -73,6 +73,7 @@ pub(super) fn life(root: &Root, source: &Source, work: &Path, arch: Arch) -> Res
     }
     root.run_installed(arch, &["check-config", CONFIGURATION])?;
     root.run_installed(arch, &["explain", "linger-zero"])?;
+    links::lead_to_files(&root.path(DOCUMENTS))?;
 
     root.run("dpkg", &["--remove", &package])?;
     root.expect_calls("the removal", &[STOP, RELOAD])?;

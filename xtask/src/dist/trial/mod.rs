@@ -3,6 +3,7 @@
 
 mod bare;
 mod deb;
+mod links;
 mod name_server;
 mod rpm;
 mod scenarios;

@@ -4,7 +4,10 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{super::source::Source, OLDER_PACKAGES, RELOAD, RESTART, Root, STOP, deb};
+use super::{
+    super::{content::DOCUMENTS, package, source::Source},
+    OLDER_PACKAGES, RELOAD, RESTART, Root, STOP, deb, links,
+};
 use crate::{arch::Arch, process};
 
 const CONFIGURATION: &str = "/etc/rsttrace.toml";
@@ -40,7 +43,7 @@ pub(super) fn life(root: &Root, source: &Source, work: &Path, arch: Arch) -> Res
     rpm(&["--upgrade"], Some(&current))?;
     root.expect_calls("the upgrade", &[RELOAD, RESTART])?;
     let version = rpm(&["--query", "--queryformat", "%{VERSION} %{ARCH} %{LICENSE}", "rsttrace"], None)?;
-    if version != format!("{} {} MIT OR Apache-2.0", source.version, arch.name()) {
+    if version != format!("{} {} {}", source.version, arch.name(), package::LICENCE) {
         bail!("after the upgrade the package is `{version}`");
     }
     if fs::read_to_string(root.path(CONFIGURATION)).context("the configuration is gone")? != changed {
@@ -49,6 +52,19 @@ pub(super) fn life(root: &Root, source: &Source, work: &Path, arch: Arch) -> Res
     root.expect_disabled()?;
     rpm(&["--verify", "--nomtime", "--noconfig", "rsttrace"], None)?;
     root.run_installed(arch, &["--version"])?;
+    links::lead_to_files(&root.path(DOCUMENTS))?;
+    for (flag, file) in [
+        ("--licensefiles", "/usr/share/licenses/rsttrace/LICENSE-APACHE"),
+        ("--licensefiles", "/usr/share/licenses/rsttrace/LICENSE-GPL2"),
+        ("--licensefiles", "/usr/share/licenses/rsttrace/THIRD-PARTY-LICENSES.gz"),
+        ("--docfiles", "/usr/share/doc/rsttrace/docs/install.md"),
+        ("--docfiles", "/usr/share/man/man1/rsttrace.1.gz"),
+    ] {
+        let files = rpm(&["--query", flag, "rsttrace"], None)?;
+        if !files.lines().any(|line| line == file) {
+            bail!("{file} is not among those of {flag}: {files}");
+        }
+    }
 
     rpm(&["--erase", "rsttrace"], None)?;
     root.expect_calls("the removal", &[STOP, RELOAD])?;

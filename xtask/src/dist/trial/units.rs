@@ -22,7 +22,7 @@ ExecStopPost=/bin/systemctl --no-block poweroff
 [Install]
 WantedBy=default.target
 ";
-/// Line that the script writes at its end.
+/// Line with which the script ends.
 const PASSED: &str = "passed";
 /// Longest time of a container, longer than the limit in [`UNIT`]; then it is told to power off, and killed later.
 const LIMIT: [&str; 2] = ["--kill-after=30", "300"];
@@ -49,6 +49,7 @@ pub(super) fn life(root: &Root, work: &Path, arch: Arch) -> Result<()> {
     let ended = process::output(&mut container);
     remove_cgroups();
     let log = fs::read_to_string(root.path("/trial.log")).unwrap_or_default();
+    // What powers the container off may write behind it.
     if log.lines().any(|line| line == PASSED) {
         return Ok(());
     }

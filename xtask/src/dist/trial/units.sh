@@ -19,9 +19,16 @@ receives() {
 	timeout 60 sh -c "tail --follow --lines=+1 $1 | grep --quiet --max-count=1 $2"
 }
 
-# Installed: neither enabled nor started.
+# Does what logrotate does after a rotation.
+rotated() {
+	sed --quiet '/postrotate/,/endscript/{//!p}' /etc/logrotate.d/rsttrace | sh -e
+}
+
+# Installed: neither enabled nor started. There is no service to tell of a rotation.
 dpkg --install /older.deb
 are enabled disabled
+are active inactive
+rotated
 are active inactive
 
 # Started: they trace within their sandboxes, until a start is complete.
@@ -34,6 +41,10 @@ receives "$log/*.jsonl" trial.service
 journalctl --sync
 journalctl --unit=rsttrace.service | grep --quiet port-closed
 exec 3<>/dev/tcp/127.0.0.1/9477
+# Their capabilities are enough for the table of tracked connections, where the kernel shows it.
+if rsttrace doctor | grep --quiet '^ok .*\[conntrack\]'; then
+	! journalctl --unit='rsttrace*' | grep 'the other side of translated connections is not known' || false
+fi
 printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3
 grep --quiet '^HTTP/1.[01] 200' <&3
 
@@ -43,6 +54,12 @@ systemctl reload $units
 : <>/dev/tcp/127.0.0.1/9 || true
 timeout 60 sh -c "until test \$(ls $log/*.jsonl* | wc --lines) -ge 2; do sleep 0.1; done"
 are active active
+test "$before" = "$(pids)"
+
+# Rotated: the same process, and a new file.
+mv $log/resets.json $log/resets.json.1
+rotated
+timeout 60 bash -c "until grep --quiet port-closed $log/resets.json; do : <>/dev/tcp/127.0.0.1/9; sleep 0.1; done"
 test "$before" = "$(pids)"
 
 # Upgraded: other processes, with the new program.
@@ -62,6 +79,7 @@ dpkg --install --force-confold /current.deb
 test "$(systemctl is-active rsttrace.service)" = failed
 journalctl --sync
 journalctl --unit=rsttrace.service | grep --quiet outptu
+rotated
 
 # Removed: stopped and disabled.
 dpkg --remove rsttrace
