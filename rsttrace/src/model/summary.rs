@@ -265,6 +265,9 @@ pub struct Coverage {
     pub others: Vec<NamespaceCoverage>,
 }
 
+/// Says in text that counters are those of the namespace that rsttrace runs in.
+pub const OWN_NAMESPACE: &str = "rsttrace's own namespace: ";
+
 /// The counters of another namespace.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
