@@ -57,8 +57,9 @@ impl Display for Summary {
         }
         for SinkCount { sink, delivered, undelivered, waiting } in &self.sinks {
             if undelivered + waiting > 0 {
-                let missing =
-                    format!("{} delivered, {undelivered} not, {waiting} waiting", counted(*delivered, "record"));
+                // At the end none wait any more.
+                let waiting = if *waiting > 0 { format!(", {waiting} waiting") } else { String::new() };
+                let missing = format!("{} delivered, {undelivered} not{waiting}", counted(*delivered, "record"));
                 line(formatter, "sink", &format!("{}: {missing}", Sanitized(sink)))?;
             }
         }
