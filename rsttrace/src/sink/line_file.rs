@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::util::messages::info;
+use crate::util::{counted, messages::info, was};
 
 /// First bytes of every line that this program writes.
 const LINE_PREFIX: &[u8] = br#"{"schema":"#;
@@ -163,7 +163,8 @@ fn truncate_torn_line(file: &mut File, path: &Path) -> io::Result<u64> {
     if is_ours && serde_json::from_slice::<serde::de::IgnoredAny>(torn).is_err() {
         let whole = length - torn.len() as u64;
         shrink(file, whole)?;
-        info(format_args!("{}: its last line was torn, {} bytes were taken away", path.display(), torn.len()));
+        let (bytes, shown) = (torn.len() as u64, path.display());
+        info(format_args!("{shown}: its last line was torn, {} {} taken away", counted(bytes, "byte"), was(bytes)));
         return Ok(whole);
     }
     file.write_all(b"\n")?;
