@@ -73,6 +73,9 @@ pub struct Summary {
     pub order: FinOrderCounts,
     /// Patterns over many resets, one sentence each.
     pub patterns: Vec<String>,
+    /// Times of the bursts among `patterns`, which are told in UTC, with their places. For text.
+    #[serde(skip)]
+    pub burst_times: Vec<(usize, Timestamp)>,
     /// Clusters of idle times, the largest first.
     pub idle_clusters: Vec<IdleCluster>,
     /// Resets by the code of their cause, as later records have shown it, for text.
