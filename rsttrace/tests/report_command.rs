@@ -81,6 +81,10 @@ fn what_makes_no_report_is_refused() {
         (vec!["report", "--compare", "--format", "svg", &text, &text], "the main plot of one report"),
         (vec!["report", "--rediagnose", &text, &text], "--rediagnose takes one INPUT"),
         (vec!["report", "--format", "pdf", &text], "markdown"),
+        (vec!["report", "-o", "r.pdf", &text], "'.pdf' is no format of a report: --format names one"),
+        (vec!["replay", "--report", "r.pdf", &text], "'.pdf' is no format of a report: a page is .html"),
+        (vec!["top", "--report", "r.pdf", &text], "'.pdf' is no format of a report: a page is .html"),
+        (vec!["--report", "r.pdf"], "'.pdf' is no format of a report: a page is .html"),
         (vec!["report", "--since", "soon", &text], "--since 'soon'"),
     ] {
         let ended = run(&arguments);
