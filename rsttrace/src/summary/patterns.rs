@@ -293,6 +293,7 @@ fn time_of_burst(time: Timestamp, zone: &TimeZone) -> String {
 
 impl Summary {
     /// The summary with its times in this zone, for text.
+    #[must_use]
     pub fn in_zone(&self, zone: &TimeZone) -> Self {
         let mut summary = self.clone();
         for &(place, time) in &self.burst_times {
