@@ -90,6 +90,9 @@ impl std::error::Error for ConfigError {}
 /// malformed, and for help that was asked for.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refusal> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(asked) = help_of(&arguments) {
+        arguments = asked;
+    }
     // What is wrong is told when all of it is there: a flag may need another that the file has.
     let said = Cli::command().ignore_errors(true).try_get_matches_from(&arguments).map_err(Refusal::Usage)?;
     let file = said.try_get_one::<PathBuf>("config").ok().flatten();
@@ -105,6 +108,20 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
         let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
         Refusal::Usage(mistakes::advise(error, &words))
     })
+}
+
+/// `rsttrace --help` for `rsttrace help`, and `rsttrace SUBCOMMAND --help` for `rsttrace help SUBCOMMAND`; `None` for all else. Not
+/// by a subcommand of clap's, which completions and man pages would have too.
+fn help_of(arguments: &[OsString]) -> Option<Vec<OsString>> {
+    let help = || OsString::from("--help");
+    match arguments {
+        [program, word] if word == "help" => Some(vec![program.clone(), help()]),
+        [program, word, name] if word == "help" => {
+            Cli::command().find_subcommand(name)?;
+            Some(vec![program.clone(), name.clone(), help()])
+        }
+        _ => None,
+    }
 }
 
 fn command_line<T: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = T>) -> Result<Cli, clap::Error> {

@@ -15,7 +15,7 @@ use crate::{
     filter::FilterError,
     load::{InterfacesError, LoadError},
     sandbox::UserError,
-    sink::StdoutError,
+    sink::{SinkLoss, StdoutError},
     stack::StackError,
     util::messages::{info, sentence},
 };
@@ -25,6 +25,8 @@ use crate::{
 pub enum Failure {
     /// Status 1: it failed while running.
     Running(Error),
+    /// Status 1, when everything there is to say has been said.
+    RunningSaid,
     /// Status 2: the command line makes no sense.
     Usage(Error),
     /// Status 3: this host or this user cannot run it; the sentence names what is missing and the remedy.
@@ -55,10 +57,20 @@ impl Failure {
         }
     }
 
+    /// The result of a run whose outputs have ended so. Fails with the error of standard output, and with status 1 where a sink has
+    /// lost records that still waited at the end, which it has reported.
+    pub(crate) fn of_outputs(written: Result<(), StdoutError>, losses: &[SinkLoss]) -> Result<(), Self> {
+        let has_lost = losses.iter().any(|loss| loss.at_end > 0);
+        match written.map_err(Self::from) {
+            Ok(()) | Err(Self::ReaderGone) if has_lost => Err(Self::RunningSaid),
+            other => other,
+        }
+    }
+
     const fn status(&self) -> u8 {
         match self {
             Self::ReaderGone => 0,
-            Self::Running(_) => 1,
+            Self::Running(_) | Self::RunningSaid => 1,
             Self::Usage(_) => 2,
             Self::Host(_) | Self::HostSaid => 3,
         }
@@ -198,6 +210,21 @@ mod tests {
         assert_eq!(other.map_err(|failure| failure.status()), Err(1));
         assert_eq!(Failure::stdout(ErrorKind::StorageFull.into()).status(), 1);
         assert_eq!(Failure::from(StdoutError { error: ErrorKind::StorageFull.into(), missing: 1 }).status(), 1);
+    }
+
+    #[test]
+    fn what_a_sink_lost_at_the_end_is_a_failure() {
+        let status = |written: Result<(), ErrorKind>, at_end: u64| {
+            let written = written.map_err(|kind| StdoutError { error: kind.into(), missing: 1 });
+            let losses = [SinkLoss { sink: "json".into(), undelivered: 3, at_end }];
+            Failure::of_outputs(written, &losses).map_err(|failure| failure.status())
+        };
+        // What was rejected, or found no room in the queue, was reported meanwhile.
+        assert_eq!(status(Ok(()), 0), Ok(()));
+        assert_eq!(status(Ok(()), 2), Err(1));
+        assert_eq!(status(Err(ErrorKind::BrokenPipe), 0), Err(0));
+        assert_eq!(status(Err(ErrorKind::BrokenPipe), 2), Err(1));
+        assert_eq!(status(Err(ErrorKind::StorageFull), 0), Err(1));
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn mistakes_have_a_tip() {
         (&["443"], "'--pid 443' selects a process, '--port 443' a port"),
         (&["tcp", "port", "443"], "filters are options: '--port 443'"),
         (&["--sent", "nginx"], "'--comm nginx'"),
-        (&["help"], "'--help' shows the options"),
+        (&["help", "me"], "'--help' shows the options"),
         (&["keepalive-race"], "'rsttrace explain keepalive-race'"),
         (&["rsttrace.toml"], "'--config rsttrace.toml'"),
         (&["--ouput", "json"], "a similar argument exists: '--output'"),
@@ -155,7 +155,7 @@ fn mistakes_have_a_tip() {
         (&["doctor", "nginx"], "'doctor' takes only options"),
         (&["doctor", "-o", "json"], "'rsttrace doctor --json' prints JSON"),
         (&["doctor", "--jsn"], "a similar argument exists: '--json'"),
-        (&["help", "doctor"], "'rsttrace doctor --help'"),
+        (&["help", "doctor", "x"], "'rsttrace doctor --help'"),
         (&["tcp", "port", "80"], "filters are options: '--port 80'"),
         (&["src 10.0.0.1 and not port 22"], "'--peer 10.0.0.1 --not-port 22'"),
         (&["--filter", "host 10.0.0.1"], "'--peer 10.0.0.1'"),
@@ -170,6 +170,12 @@ fn mistakes_have_a_tip() {
 }
 
 /// The usage of the whole program says nothing of a mistake in one option.
+#[test]
+fn a_value_with_a_hyphen_is_not_taken_for_a_count() {
+    let (status, _, said) = rsttrace(&["--user", "-1"]);
+    assert!(status == Some(2) && said.contains("--user") && !said.contains("--count"), "{said}");
+}
+
 #[test]
 fn mistakes_show_no_usage_of_the_program() {
     for arguments in
@@ -296,6 +302,9 @@ fn help_and_version_are_no_errors() {
         let (status, out, err) = rsttrace(arguments);
         assert_eq!((status, err.as_str()), (Some(0), ""), "{arguments:?}");
         assert!(!out.is_empty());
+    }
+    for (asked, option) in [(&["help"][..], &["--help"][..]), (&["help", "replay"], &["replay", "--help"])] {
+        assert_eq!(rsttrace(asked), rsttrace(option), "{asked:?}");
     }
 }
 

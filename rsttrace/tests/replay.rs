@@ -190,10 +190,17 @@ fn inputs_that_are_none_are_told() {
     let nothing = directory.path().join("nothing");
     fs::create_dir(&nothing).expect("a directory");
     let nothing = nothing.to_str().expect("UTF-8");
+    // As the packaged service leaves it.
+    let service = directory.path().join("service");
+    fs::create_dir(&service).expect("a directory");
+    fs::write(service.join("resets.json"), "{\"schema\":1}\n").expect("it is written");
+    fs::write(service.join("other.txt"), "x").expect("it is written");
+    let service = service.to_str().expect("UTF-8");
     for (arguments, status, said) in [
         (vec!["/nonexistent"], 2, "cannot read /nonexistent: No such file"),
         (vec![own], 1, "x.pcap: its header is cut off; what comes after it in this file is missing"),
         (vec![nothing], 2, "the directory has neither a recording"),
+        (vec![service], 2, "service/resets.json"),
         (vec![capture.as_str()], 2, "its header is cut off"),
         (vec![text.as_str()], 2, "nothing to replay: 2 lines were skipped"),
         (vec![empty.as_str()], 0, "0 resets"),

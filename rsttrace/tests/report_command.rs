@@ -81,6 +81,10 @@ fn what_makes_no_report_is_refused() {
         (vec!["report", "--compare", "--format", "svg", &text, &text], "the main plot of one report"),
         (vec!["report", "--rediagnose", &text, &text], "--rediagnose takes one INPUT"),
         (vec!["report", "--format", "pdf", &text], "markdown"),
+        (vec!["report", "-o", "r.pdf", &text], "'.pdf' is no format of a report: --format names one"),
+        (vec!["replay", "--report", "r.pdf", &text], "'.pdf' is no format of a report: a page is .html"),
+        (vec!["top", "--report", "r.pdf", &text], "'.pdf' is no format of a report: a page is .html"),
+        (vec!["--report", "r.pdf"], "'.pdf' is no format of a report: a page is .html"),
         (vec!["report", "--since", "soon", &text], "--since 'soon'"),
     ] {
         let ended = run(&arguments);
@@ -173,6 +177,12 @@ fn marks_of_several_hosts_count_for_the_host_that_they_name() {
     let text = report(&several);
     assert!(text.contains("8 resets were lost"), "{text}");
     assert!(text.contains("gw-1: ") && text.contains("gw-2: ") && !text.contains("+11"), "{text}");
+    assert!(text.contains("gw-1: rsttrace's own namespace: TcpOutRsts +17"), "{text}");
+    // Of a recording of another namespace alone.
+    let uncompared = mark(1, None, 0, 23).replace("\"observed\":23", "\"observed\":null");
+    assert!(uncompared.contains("null"), "{uncompared}");
+    let text = report(&[uncompared]);
+    assert!(!text.contains("TcpOutRsts"), "{text}");
     // Of an earlier version, which did not name it: those of one host.
     let text = report(&[mark(1, None, 3, 11), mark(2, None, 5, 13)]);
     assert!(text.contains("5 resets were lost") && !text.contains("gw-1: "), "{text}");

@@ -253,7 +253,8 @@ impl std::fmt::Display for LeftOut {
         let separator = if write_counts(&parts, formatter)? { "; " } else { "" };
         match link {
             Some(-1) => {
-                write!(formatter, "{separator}{links} packets are of interfaces that the file does not describe")
+                let are = if links == 1 { "packet is" } else { "packets are" };
+                write!(formatter, "{separator}{links} {are} of interfaces that the file does not describe")
             }
             Some(link) if links > 0 => {
                 let have = if links == 1 { "packet has" } else { "packets have" };

@@ -27,8 +27,8 @@ pub(crate) use self::{
 use self::{
     examples::{REPLAY_STATUSES, STATUSES, after_help, help_template},
     option_values::{
-        Completed, SinkParser, buffer_size, cause_codes, check_cause, count, interval, listen, peers, queue, reworded,
-        sink_beginnings,
+        Completed, SinkParser, buffer_size, cause_codes, check_cause, count, interval, listen, peers, queue,
+        report_file, reworded, sink_beginnings,
     },
 };
 use crate::{
@@ -295,7 +295,7 @@ pub struct OutputOptions {
     #[arg(long, value_enum, value_name = "FIELD,…", value_delimiter = ',', conflicts_with = "no_summary")]
     pub group_by: Vec<GroupField>,
     /// Write a report to this file at the end: a page with plots, or text (.md), or the main plot alone (.svg)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = report_file())]
     pub report: Option<PathBuf>,
     /// Omit the summary at the end
     #[arg(long)]

@@ -3,18 +3,20 @@
 use std::{
     ffi::OsStr,
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     str::FromStr as _,
     time::Duration,
 };
 
 use clap::{
     Arg, Command as ClapCommand, Error,
-    builder::{PossibleValue, TypedValueParser},
+    builder::{PathBufValueParser, PossibleValue, TypedValueParser},
     error::ErrorKind,
 };
 
 use crate::{
     diagnose::catalogue,
+    report::ReportFormat,
     sink::SinkSpec,
     util::{size, spelling, time_span},
 };
@@ -126,6 +128,16 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn peers(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| *number <= 10_000);
     number.ok_or_else(|| "expected a number from 0 to 10000".into())
+}
+
+/// File of a report, whose extension has to tell the format.
+pub(super) fn report_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match ReportFormat::of_file(&path) {
+        Ok(_) => Ok(path),
+        Err(other) => {
+            Err(format!("'.{other}' is no format of a report: a page is .html, text .md, the main plot .svg"))
+        }
+    })
 }
 
 pub(super) fn queue(text: &str) -> Result<usize, String> {

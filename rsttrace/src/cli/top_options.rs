@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::{
     ColorWhen, ReportZone, RunOptions, TimeOptions,
-    option_values::{Completed, SinkParser, check_cause, listen, sink_beginnings},
+    option_values::{Completed, SinkParser, check_cause, listen, report_file, sink_beginnings},
     sink_help,
 };
 use crate::{
@@ -36,7 +36,7 @@ pub struct TopOptions {
     pub filters: FilterOptions,
     /// Write the report to this file at the end, and for the key 'r': a page with plots, or text (.md), or the main plot alone
     /// (.svg)
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    #[arg(long, value_name = "FILE", value_parser = report_file(), help_heading = "Output")]
     pub report: Option<PathBuf>,
     /// Additional destinations of the records.
     #[arg(long, value_name = "SPEC", help = sink_help(), hide_possible_values = true, help_heading = "Output")]

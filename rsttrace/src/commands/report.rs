@@ -78,6 +78,13 @@ fn check(options: &ReportOptions, format: ReportFormat) -> Result<(), Failure> {
     if options.diagnosis.rediagnose && inputs > 1 && !options.compare {
         return Err(Failure::usage("--rediagnose takes one INPUT: the memory of earlier resets is of one host"));
     }
+    if let Some(path) = options.file.as_deref().filter(|_| options.report_format.is_none())
+        && let Err(other) = ReportFormat::of_file(path)
+    {
+        return Err(Failure::usage(format_args!(
+            "'.{other}' is no format of a report: --format names one (html, markdown, svg), or the extension (.html, .md, .svg)"
+        )));
+    }
     if options.file.is_none() && format == ReportFormat::Html && io::stdout().is_terminal() {
         return Err(Failure::usage(
             "a page is for a file: add '-o resets.html'; '--format markdown' is for a terminal",

@@ -14,7 +14,7 @@ mod tables;
 use std::path::Path;
 
 pub use self::client::{Conntrack, Counts};
-use crate::util::degraded::Degraded;
+use crate::util::{counted, degraded::Degraded};
 
 /// What is missing in the output without look-ups.
 const LOSS: &str = "the other side of translated connections is not known";
@@ -83,12 +83,13 @@ fn missing_namespaces(ready: &protocol::HelperReady) -> Vec<Degraded> {
     let mut missing = Vec::new();
     if ready.refused > 0 {
         let error = std::io::Error::from_raw_os_error(ready.error.into());
-        missing.push(one(format!("{} network namespaces cannot be entered: {error}", ready.refused)));
+        missing.push(one(format!("{} cannot be entered: {error}", counted(ready.refused.into(), "network namespace"))));
     }
     if ready.hidden > 0 {
         missing.push(one(format!(
-            "the network namespaces of {} processes cannot be seen, which takes CAP_SYS_PTRACE",
-            ready.hidden
+            "the network namespaces of {} process{} cannot be seen, which takes CAP_SYS_PTRACE",
+            ready.hidden,
+            if ready.hidden == 1 { "" } else { "es" }
         )));
     }
     if ready.beyond > 0 {

@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt::Display, io::Write as _};
 use crate::{
     format::{Formatter as _, TextOptions, text::TextFormatter},
     model::{Cause, Container, Endpoint, Fault, Netns, Packet, Peer, Pod, Process, Record, Reset, Socket, Translated},
-    util::serde_variant_name,
+    util::{counted, serde_variant_name, was},
 };
 
 /// Value of a field.
@@ -80,7 +80,8 @@ impl MessageText {
         // Writing to a vector cannot fail.
         let _ignored = match record {
             Record::Lost(lost) => {
-                write!(line, "{} resets were lost in {}", lost.count, serde_variant_name(&lost.r#where))
+                let (resets, place) = (counted(lost.count, "reset"), serde_variant_name(&lost.r#where));
+                write!(line, "{resets} {} lost in {place}", was(lost.count))
             }
             Record::Summary(summary) => {
                 let first = summary.to_string();

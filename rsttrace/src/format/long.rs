@@ -318,7 +318,7 @@ fn pod(pod: &Pod) -> String {
 fn other_end(other: &OtherEnd, names: bool) -> String {
     let process = other.process.as_ref();
     let mut shown = process.map_or_else(
-        || "no process that is known".to_owned(),
+        || "unknown process".to_owned(),
         |process| format!("{}[{}]", Sanitized(&process.comm), process.pid),
     );
     if let Some(container) = &other.container {

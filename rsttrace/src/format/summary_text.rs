@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use jiff::tz::TimeZone;
+
 use super::Formatter;
 use crate::{
     model::{Record, Summary},
@@ -16,15 +18,18 @@ pub(crate) struct SummaryFormatter {
 }
 
 /// The summary as text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SummaryText {
+    /// Zone of its times, which is that of the lines.
+    pub(crate) zone: TimeZone,
     /// With names of peers beside their addresses.
     pub(crate) names: bool,
 }
 
 impl SummaryText {
     /// The text of a summary, with what heads it, without an end of line.
-    pub(crate) fn of(self, summary: &Summary) -> String {
+    pub(crate) fn of(&self, summary: &Summary) -> String {
+        let summary = summary.in_zone(&self.zone);
         let text = if self.names { summary.to_string() } else { summary.without_names().to_string() };
         let separator = if summary.heading.is_empty() { "" } else { "\n" };
         format!("{}{separator}{text}", summary.heading)
@@ -46,7 +51,7 @@ impl SummaryFormatter {
 impl Formatter for SummaryFormatter {
     fn write(&mut self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
         let Record::Summary(summary) = record else { return self.inner.write(record, out) };
-        let Some(text) = self.text else { return Ok(()) };
+        let Some(text) = &self.text else { return Ok(()) };
         self.inner.flush(u64::MAX, out)?;
         writeln!(out, "\n{}", SanitizedLines(&text.of(summary)))
     }

@@ -133,8 +133,12 @@ impl TextFormatter {
         let mut local_columns = self.local_columns.min(room.max(columns(&local)));
         let figures = figures(reset, self.options.names, place.is_some());
         let mut left = width.saturating_sub(others + columns(&local).max(local_columns) + told);
-        // So do they before the most significant figure.
-        let wanted = figures.first().map_or(0, |figure| columns(figure) + 1);
+        // So do they before the most significant figure that fits then; without one the columns stay.
+        let spare = process_columns.saturating_sub(columns(&process))
+            + peer_columns.saturating_sub(columns(&peer))
+            + local_columns.saturating_sub(columns(&local));
+        let mut needed = figures.iter().map(|figure| columns(figure) + 1);
+        let wanted = needed.find(|&needed| needed <= left + spare).unwrap_or(0);
         let blanks = [
             (&mut process_columns, columns(&process)),
             (&mut peer_columns, columns(&peer)),
@@ -435,6 +439,20 @@ mod tests {
         assert!(narrow.iter().zip(&records).all(|(line, (.., code))| line.contains(code)), "{narrow:?}");
         let plain = lines(false, TextOptions::COLUMNS, &records);
         assert!(plain.iter().all(|line| !line.contains("shop")), "{plain:?}");
+    }
+
+    #[test]
+    fn columns_stay_where_their_blanks_make_no_room_for_a_figure() {
+        let records =
+            [(None, None, "peer-aborted"), (None, Some("a-name-that-is-longer-than-the-rest"), "peer-aborted")];
+        let least = columns(&lines(true, TextOptions::COLUMNS, &records[..1])[0]);
+        // From no room for the name to room for it with all blanks.
+        for width in least..least + 20 {
+            let shown = lines(true, width, &records);
+            let has_name = shown[1].contains("peer a-name");
+            let at = |line: &str| line.find("no socket");
+            assert!(has_name || at(&shown[0]) == at(&shown[1]), "{width}: {shown:?}");
+        }
     }
 
     #[test]

@@ -144,8 +144,23 @@ fn negative(words: &[String]) -> Option<String> {
     let before = place.checked_sub(1).and_then(|place| words.get(place));
     match before.filter(|option| option.ends_with("port")) {
         Some(option) => Some(format!("a range has both ends: '{option} 1-{number}'")),
-        None => Some(format!("'--count {number}' stops after this many records")),
+        None => match before.filter(|option| is_option_with_value(option)) {
+            Some(option) => Some(format!("'{option}' takes no value with a hyphen in front")),
+            None => Some(format!("'--count {number}' stops after this many records")),
+        },
     }
+}
+
+/// Whether a word is the name of an option, of the program or a subcommand, that takes a value.
+fn is_option_with_value(word: &str) -> bool {
+    let command = Cli::command();
+    let mut commands = [&command].into_iter().chain(command.get_subcommands());
+    let is_named = |argument: &&Arg| {
+        let (long, short) = (argument.get_long(), argument.get_short());
+        word.strip_prefix("--").is_some_and(|name| long == Some(name))
+            || word.strip_prefix('-').is_some_and(|name| name.chars().eq(short))
+    };
+    commands.any(|command| command.get_arguments().any(|argument| is_named(&argument) && takes_value(argument)))
 }
 
 /// Whether an option takes a value.
@@ -190,6 +205,9 @@ mod tests {
         assert!(tip(&["--sent", "-20"]).is_some_and(|tip| tip.contains("'--count 20'")));
         assert!(tip(&["-n10"]).is_some_and(|tip| tip.contains("'--count 10'")));
         assert_eq!(tip(&["--sent", "-x"]), None);
+        for words in [["--user", "-1"], ["-o", "-1"], ["--size", "-5"]] {
+            assert_eq!(tip(&words), Some(format!("'{}' takes no value with a hyphen in front", words[0])));
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use self::{
     segment::Segment,
     summary::{
         BackendCount, CounterCoverage, Coverage, FinOrderCounts, Finding, IdleCluster, IdleKind, NamespaceCoverage,
-        PeerCount, ProcessCount, Rhythm, SinkCount, Summary,
+        OWN_NAMESPACE, PeerCount, ProcessCount, Rhythm, SinkCount, Summary,
     },
     translation::{Translated, TranslationSource},
     unapplied::{Forwarded, IGNORE_REASONS, IgnoreReason, Ignored, Interface, RstOrigin},

@@ -73,6 +73,9 @@ pub struct Summary {
     pub order: FinOrderCounts,
     /// Patterns over many resets, one sentence each.
     pub patterns: Vec<String>,
+    /// Times of the bursts among `patterns`, which are told in UTC, with their places. For text.
+    #[serde(skip)]
+    pub burst_times: Vec<(usize, Timestamp)>,
     /// Clusters of idle times, the largest first.
     pub idle_clusters: Vec<IdleCluster>,
     /// Resets by the code of their cause, as later records have shown it, for text.
@@ -264,6 +267,9 @@ pub struct Coverage {
     #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
     pub others: Vec<NamespaceCoverage>,
 }
+
+/// Says in text that counters are those of the namespace that rsttrace runs in.
+pub const OWN_NAMESPACE: &str = "rsttrace's own namespace: ";
 
 /// The counters of another namespace.
 #[derive(Clone, Debug, Serialize)]

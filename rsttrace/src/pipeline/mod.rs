@@ -58,7 +58,7 @@ use crate::{
     model::{LostWhere, Record},
     sandbox::{self, User},
     sd_notify::ServiceNotifier,
-    sink::outputs::Outputs,
+    sink::{SinkLoss, outputs::Outputs},
     summary::{Tally, coverage::CounterBaseline},
     transport::{ReadCoalescer, Transport},
     util::{buffer_size::PERF_BYTES, system_clock::monotonic_ns},
@@ -402,19 +402,23 @@ impl Pipeline {
             outputs.send(&mut self.results.outbox, drop).await;
             outputs.flush().await;
         }
-        let summary =
+        let mut summary =
             (!self.trace.output.no_summary).then(|| self.summary(true, CounterBaseline::compare_all, &outputs));
         if let Some(summary) = &summary {
             self.results.outbox.push(Record::Summary(Arc::new(summary.clone())));
         }
         let reported = report.map_or(Ok(()), |file| self.write_report(&file, &outputs));
         self.mark_end(&mut outputs).await;
-        let written = outputs.finish(std::mem::take(&mut self.results.outbox)).await;
-        if let Some(summary) = summary {
-            self.output_setup().print_summary(&summary);
+        let (written, losses) = outputs.finish(std::mem::take(&mut self.results.outbox)).await;
+        if let Some(summary) = &mut summary {
+            SinkLoss::settle(&losses, &mut summary.sinks);
+            self.output_setup().print_summary(summary);
         }
-        written.map_err(Failure::from)?;
-        reported.map_err(Failure::from)
+        match (Failure::of_outputs(written, &losses), reported) {
+            // It has not been said yet.
+            (Err(Failure::RunningSaid), Err(error)) => Err(error.into()),
+            (ended, reported) => ended.and(reported.map_err(Failure::from)),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
     replay::{Inputs, Line},
     report::{Report, ReportOrigin},
     sandbox,
-    sink::outputs::Outputs,
+    sink::{SinkLoss, outputs::Outputs},
     summary::{SummaryContext, Tally},
     util::{degraded::Degraded, messages::info},
 };
@@ -74,13 +74,19 @@ pub(crate) struct Replayed {
     pub(crate) report: Option<Report>,
     /// Whether an input could not be read to its end.
     is_damaged: bool,
+    /// Whether a sink has lost records at the end, which it has reported.
+    has_lost: bool,
 }
 
 impl Replayed {
-    /// Fails with status 1 where an input could not be read to its end.
+    /// Fails with status 1 where an input could not be read to its end, or a sink has lost records at the end.
     pub(crate) fn checked(self) -> Result<(), Failure> {
         let damaged = || Failure::Running(anyhow!("an input could not be read to its end"));
-        if self.is_damaged { Err(damaged()) } else { Ok(()) }
+        match self {
+            Self { is_damaged: true, .. } => Err(damaged()),
+            Self { has_lost: true, .. } => Err(Failure::RunningSaid),
+            Self { .. } => Ok(()),
+        }
     }
 }
 
@@ -228,8 +234,8 @@ impl Replay {
             joined: origin.joined.or(section),
             ..origin
         });
-        let report = finish(outputs, results, &span, &output, &diagnosis, degraded, origin).await?;
-        Ok(Replayed { report, is_damaged })
+        let (report, has_lost) = finish(outputs, results, &span, &output, &diagnosis, degraded, origin).await?;
+        Ok(Replayed { report, is_damaged, has_lost })
     }
 }
 
@@ -359,7 +365,7 @@ fn open(output: &OutputOptions, span: &ReplayedSpan) -> Result<Outputs, Failure>
     Ok(setup.open(sinks, &host, RecordingContext::default(), false)?)
 }
 
-/// Makes the summary, and closes the outputs.
+/// Makes the summary, and closes the outputs. Returns the report, and whether a sink has lost records at the end.
 async fn finish(
     outputs: Outputs,
     mut results: Results,
@@ -368,12 +374,12 @@ async fn finish(
     diagnosis: &Diagnosis,
     degraded: Vec<String>,
     origin: Option<ReportOrigin>,
-) -> Result<Option<Report>, Failure> {
+) -> Result<(Option<Report>, bool), Failure> {
     outputs.flush().await;
     let lacking = |loss: String| Degraded { what: "recording".into(), why: String::new(), loss };
     let degraded: Vec<Degraded> = degraded.into_iter().map(lacking).collect();
     let make = || summary_of(&results.tally, span, diagnosis, &degraded, true, outputs.counts());
-    let summary: Option<Summary> = (!output.no_summary).then(make);
+    let mut summary: Option<Summary> = (!output.no_summary).then(make);
     let report = results.report.take().zip(origin).map(|(collector, origin)| {
         let summary = summary.clone().unwrap_or_else(make);
         collector.finish(summary, origin, diagnosis.timeouts(), time_zone(output.time))
@@ -381,12 +387,15 @@ async fn finish(
     if let Some(summary) = &summary {
         results.outbox.push(Record::Summary(Arc::new(summary.clone())));
     }
-    let written = outputs.finish(std::mem::take(&mut results.outbox)).await;
-    if let Some(summary) = summary {
-        OutputSetup { options: output, started_ns: 0 }.print_summary(&summary);
+    let (written, losses) = outputs.finish(std::mem::take(&mut results.outbox)).await;
+    if let Some(summary) = &mut summary {
+        SinkLoss::settle(&losses, &mut summary.sinks);
+        OutputSetup { options: output, started_ns: 0 }.print_summary(summary);
     }
-    written.map_err(Failure::from)?;
-    Ok(report)
+    match Failure::of_outputs(written, &losses) {
+        Err(Failure::RunningSaid) => Ok((report, true)),
+        ended => ended.map(|()| (report, false)),
+    }
 }
 
 /// The summary of what was recorded.

@@ -30,13 +30,9 @@ impl ReportFile {
         Ok(Self { file, path: path.to_owned() })
     }
 
-    /// Format by the extension: `.md` is Markdown, `.svg` the main plot, any other one a page.
+    /// Format by the extension; a page where it tells none.
     pub(crate) fn format(path: &Path) -> ReportFormat {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("md" | "markdown") => ReportFormat::Markdown,
-            Some("svg") => ReportFormat::Svg,
-            _ => ReportFormat::Html,
-        }
+        ReportFormat::of_file(path).unwrap_or(ReportFormat::Html)
     }
 
     /// Path of the file.
@@ -123,5 +119,7 @@ mod tests {
             assert_eq!(ReportFile::format(Path::new(path)), format);
         }
         assert_eq!(ReportFile::format(Path::new("-")), ReportFormat::Html);
+        assert_eq!(ReportFormat::of_file(Path::new("a/r.PDF")), Err("pdf".to_owned()));
+        assert_eq!(ReportFormat::of_file(Path::new("a.d/r")), Ok(ReportFormat::Html));
     }
 }

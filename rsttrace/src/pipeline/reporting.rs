@@ -19,8 +19,8 @@ use crate::{
     util::{
         counted,
         degraded::{self, Degraded},
-        human_duration,
         messages::{info, sentence},
+        time_span, was,
     },
 };
 
@@ -136,7 +136,7 @@ impl Pipeline {
         let new = summary.resets - std::mem::replace(&mut self.summarized, summary.resets);
         if let Some(interval) = self.trace.output.summary_interval {
             let time = self.text_options().format_time(summary.time, now_ns());
-            let interval = human_duration(interval.as_secs_f64() * 1e3);
+            let interval = time_span::shown(interval);
             let new = counted(new, "reset");
             summary.heading = format!("{time}{new} in the last {interval}; since the start:");
         }
@@ -206,11 +206,6 @@ impl Pipeline {
         }
         absences.into_iter().for_each(info);
     }
-}
-
-/// Verb behind a count.
-const fn was(count: u64) -> &'static str {
-    if count == 1 { "was" } else { "were" }
 }
 
 /// Losses that have been reported.

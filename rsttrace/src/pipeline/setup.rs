@@ -150,14 +150,14 @@ impl OutputSetup<'_> {
 
     /// Formatter for standard output; `None` where nothing goes there.
     fn stdout_formatter(&self, options: TextOptions) -> Option<Box<dyn Formatter>> {
-        let (format, names) = (self.options.output, options.names);
+        let (format, names, zone) = (self.options.output, options.names, options.zone.clone());
         let formatter = format.formatter(options);
         match (format, self.summary_streams().stdout) {
             (Format::None, false) => None,
             (Format::Json | Format::JsonFlat, true) | (Format::Text | Format::Long, false) => Some(formatter),
             (Format::Json | Format::JsonFlat, false) => Some(Box::new(SummaryFormatter::without(formatter))),
             (Format::None | Format::Text | Format::Long, true) => {
-                Some(Box::new(SummaryFormatter::with_text(formatter, SummaryText { names })))
+                Some(Box::new(SummaryFormatter::with_text(formatter, SummaryText { zone, names })))
             }
         }
     }
@@ -207,7 +207,8 @@ impl OutputSetup<'_> {
     pub(super) fn print_summary(&self, summary: &Summary) {
         let SummaryStreams { stdout, stderr } = self.summary_streams();
         if stderr {
-            info(SummaryText { names: !self.options.numeric }.of(summary));
+            let zone = time_zone(self.options.time);
+            info(SummaryText { zone, names: !self.options.numeric }.of(summary));
         } else if !stdout && let Some(groups) = summary.groups_text() {
             info(format_args!("{}\n{groups}", counted(summary.resets, "reset")));
         }

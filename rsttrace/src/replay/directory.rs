@@ -1,14 +1,15 @@
 //! Files of a directory that is read: segments of a recording, or packet captures.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 use super::{lines::Contents, source::TimeRange};
-use crate::util::segment_name;
+use crate::util::{sanitize::Sanitized, segment_name};
 
 /// What a directory holds.
 pub(super) enum Directory {
@@ -39,13 +40,29 @@ impl Directory {
         }
         // What cannot be opened is told with the other files, if it is a capture by its name.
         let is_capture = |path: &PathBuf| matches!(Contents::open(path), Ok(Contents::Capture(_)));
+        let lines = files.iter().find(|path| is_lines(path)).cloned();
         files.retain(is_capture);
         if files.is_empty() {
             let message = "the directory has neither a recording (files named as 20261128T081500Z-HOST.jsonl) nor packet captures";
-            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+            let lines = lines.map_or_else(String::new, |path| {
+                format!(
+                    "; records of --sink json are read by the name of their file: {}",
+                    Sanitized(&path.display().to_string())
+                )
+            });
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("{message}{lines}")));
         }
         Ok(Self::Captures(files))
     }
+}
+
+/// Whether a file has the records of `--sink json`, or will have them by its name.
+fn is_lines(path: &Path) -> bool {
+    const BEGINNING: &[u8] = br#"{"schema":"#;
+    let mut begin = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(BEGINNING.len() as u64).read_to_end(&mut begin));
+    let is_named = path.extension().is_some_and(|end| end == "json" || end == "jsonl");
+    read.is_ok() && (begin == BEGINNING || begin.is_empty() && is_named)
 }
 
 /// The segments of a recording, in the order of their names, without those that end before the times begin.

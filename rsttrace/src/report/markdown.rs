@@ -37,7 +37,8 @@ pub(super) fn report(report: &Report) -> String {
     }
     verdict(&mut out, &VerdictPanel::of(report));
     counts(&mut out, report);
-    let patterns: Vec<String> = report.summary.patterns.iter().map(|text| format!("- {}", escaped(text))).collect();
+    let summary = report.summary.in_zone(&report.zone);
+    let patterns: Vec<String> = summary.patterns.iter().map(|text| format!("- {}", escaped(text))).collect();
     if !patterns.is_empty() {
         line(&mut out, &format!("## Patterns\n\n{}\n", patterns.join("\n")));
     }

@@ -23,6 +23,8 @@ mod time_bins;
 mod trust;
 mod verdict_panel;
 
+use std::path::Path;
+
 pub use self::{
     both_ends::JoinedSection,
     collector::ReportCollector,
@@ -44,6 +46,20 @@ pub enum ReportFormat {
     Markdown,
     /// The plot of silences alone
     Svg,
+}
+
+impl ReportFormat {
+    /// Format by the extension of a file: `.md` is Markdown, `.svg` the main plot, `.html` and none a page. Fails with the
+    /// extension, in lower case, where it is of another format.
+    pub(crate) fn of_file(path: &Path) -> Result<Self, String> {
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+        match extension.as_deref() {
+            None | Some("html" | "htm") => Ok(Self::Html),
+            Some("md" | "markdown") => Ok(Self::Markdown),
+            Some("svg") => Ok(Self::Svg),
+            Some(other) => Err(other.to_owned()),
+        }
+    }
 }
 
 impl Report {

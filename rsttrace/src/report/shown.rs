@@ -89,10 +89,13 @@ pub(super) fn date_and_time(time: Timestamp, zone: &TimeZone) -> String {
     time.to_zoned(zone.clone()).strftime("%d %b %Y %H:%M:%S").to_string()
 }
 
-/// A range of times: the date once where it is one day.
+/// A range of times: the date once where it is one day, and one time where it is one second.
 pub(super) fn range((from, to): (Timestamp, Timestamp), zone: &TimeZone) -> String {
     let (from, to) = (from.to_zoned(zone.clone()), to.to_zoned(zone.clone()));
     let end = if from.date() == to.date() { "%H:%M:%S" } else { "%d %b %Y %H:%M:%S" };
+    if from.timestamp().as_second() == to.timestamp().as_second() {
+        return from.strftime("%d %b %Y %H:%M:%S").to_string();
+    }
     format!("{} – {}", from.strftime("%d %b %Y %H:%M:%S"), to.strftime(end))
 }
 

@@ -6,7 +6,10 @@ use super::{
     content::Report,
     shown::{self, counted, duration, number},
 };
-use crate::util::sanitize;
+use crate::{
+    model::{CounterCoverage, OWN_NAMESPACE},
+    util::sanitize,
+};
 
 /// Most lines of a list.
 const LINES: usize = 20;
@@ -41,7 +44,9 @@ pub(super) fn rows(report: &Report) -> Vec<TrustRow> {
     rows.push(("notes", report.origin.notes.iter().take(LINES).map(|line| cut(line)).collect()));
     rows.push(("counters", counters(report)));
     let sinks = summary.sinks.iter().filter(|sink| sink.undelivered + sink.waiting > 0);
-    let sinks = sinks.map(|sink| format!("{}: {} records not delivered", cut(&sink.sink), number(sink.undelivered)));
+    let sinks = sinks.map(|sink| {
+        format!("{}: {} not delivered", cut(&sink.sink), counted(sink.undelivered + sink.waiting, "record"))
+    });
     rows.push(("sinks", sinks.collect()));
     rows.push(("this page", this_page(report)));
     rows.push(("made by", vec![format!("rsttrace {}", env!("CARGO_PKG_VERSION"))]));
@@ -135,24 +140,27 @@ fn clock(report: &Report) -> Vec<String> {
     }
 }
 
+/// The host's counters that can be compared, with their namespaces: those of a live run, or of the marks. Where filters left
+/// resets out, or only another namespace was watched, they say nothing of the records.
 fn counters(report: &Report) -> Vec<String> {
     let coverage = &report.summary.coverage;
     let marked = &report.recorders.marked;
-    let line = |of: &str, counter: &dyn std::fmt::Display| cut(&format!("{of}{counter}"));
-    let mut lines: Vec<String> = coverage.counters.iter().take(LINES).map(|counter| line("", counter)).collect();
-    if lines.is_empty() {
+    let compared = |of: String, counters: &[CounterCoverage]| -> Vec<String> {
+        let compared = counters.iter().filter(|counter| counter.observed.is_some());
+        compared.take(LINES).map(|counter| cut(&format!("{of}{counter}"))).collect()
+    };
+    if coverage.counters.is_empty() {
         let recorded = marked.iter().flat_map(|(host, totals)| {
             let of =
                 if marked.len() > 1 && !host.is_empty() { format!("{}: ", shown::name(host)) } else { String::new() };
-            totals.counters.iter().map(move |counter| line(&of, counter))
+            compared(format!("{of}{OWN_NAMESPACE}"), &totals.counters)
         });
-        lines.extend(recorded.take(LINES));
+        return recorded.take(LINES).collect();
     }
+    let own = if coverage.others.is_empty() { String::new() } else { OWN_NAMESPACE.to_owned() };
+    let mut lines = compared(own, &coverage.counters);
     for other in coverage.others.iter().take(LINES) {
-        let of = format!("namespace {}: ", other.netns);
-        lines.extend(
-            other.counters.iter().filter(|counter| counter.observed.is_some()).map(|counter| line(&of, counter)),
-        );
+        lines.extend(compared(format!("namespace {}: ", other.netns), &other.counters));
     }
     lines
 }

@@ -14,9 +14,12 @@ use crate::{
 
 /// Longest place of a finding, characters.
 const PLACE: usize = 100;
-/// Shortest time without an incident at the end of the data after which a cause is not going on: seconds, and part of the time
-/// that the data cover.
+/// Shortest time without an incident at the end of the data that is told: seconds, and part of the time that the data cover.
 const QUIET_MIN: (f64, f64) = (10.0, 0.05);
+/// Bursts from which on a cause has a rate.
+const RATE_BURSTS: u64 = 3;
+/// Longest time since the last burst of a cause that is going on, in mean intervals between its bursts.
+const OVERDUE: f64 = 3.0;
 
 /// The verdict for people.
 pub(super) struct VerdictPanel {
@@ -122,21 +125,37 @@ fn when(report: &Report, finding: &Finding) -> String {
         return format!("Once, {}.", shown::date_and_time(finding.first, zone));
     }
     let span = shown::range((finding.first, finding.last), zone);
-    match report.span.map(|(_, end)| going_on(finding, end, report.covered_s())) {
-        Some(Ok(())) => format!("{span}; still going on at the end of the data."),
-        Some(Err(quiet_s)) => format!("{span}; not in the last {} of the data.", shown::duration(quiet_s * 1e3)),
-        None => format!("{span}."),
+    let Some((_, end)) = report.span else { return format!("{span}.") };
+    match AtEnd::of(finding, end, report.covered_s()) {
+        AtEnd::GoingOn => format!("{span}; still going on at the end of the data."),
+        AtEnd::Quiet(quiet_s) => format!("{span}; not in the last {} of the data.", shown::duration(quiet_s * 1e3)),
+        AtEnd::Open => format!("{span}."),
     }
 }
 
-/// Whether a cause is still going on at the end of the data: what came since its last incident is not much longer than the mean
-/// interval. The time without one, seconds, where it is not.
-fn going_on(finding: &Finding, end: Timestamp, covered_s: f64) -> Result<(), f64> {
-    let quiet_s = end.duration_since(finding.last).as_secs_f64();
-    let intervals = super::scales::count_f64(finding.bursts.saturating_sub(1).max(1));
-    let mean_s = finding.last.duration_since(finding.first).as_secs_f64() / intervals;
-    let limit_s = (mean_s * 3.0).max(QUIET_MIN.0).max(covered_s * QUIET_MIN.1);
-    if quiet_s <= limit_s { Ok(()) } else { Err(quiet_s) }
+/// State of a cause at the end of the data.
+#[derive(Debug, PartialEq)]
+enum AtEnd {
+    /// It comes at a rate by which the next burst is due at about that time.
+    GoingOn,
+    /// Its next burst is overdue, or would be; the time without one, seconds.
+    Quiet(f64),
+    /// The data tell neither: a burst or two, shortly before.
+    Open,
+}
+
+impl AtEnd {
+    fn of(finding: &Finding, end: Timestamp, covered_s: f64) -> Self {
+        let quiet_s = end.duration_since(finding.last).as_secs_f64();
+        let intervals = super::scales::count_f64(finding.bursts.saturating_sub(1).max(1));
+        let mean_s = finding.last.duration_since(finding.first).as_secs_f64() / intervals;
+        let is_due = quiet_s <= mean_s * OVERDUE;
+        if is_due && finding.bursts >= RATE_BURSTS {
+            return Self::GoingOn;
+        }
+        let is_long = quiet_s > QUIET_MIN.0.max(covered_s * QUIET_MIN.1);
+        if is_long && !is_due { Self::Quiet(quiet_s) } else { Self::Open }
+    }
 }
 
 /// The sides that have nothing to change, as far as all incidents tell.
@@ -147,4 +166,42 @@ fn other_sides(report: &Report, finding: &Finding) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("Not to be fixed by {}: no incident of {}.", without.join(" or "), number(report.summary.incidents))]
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::model::Direction;
+
+    /// A cause with so many bursts in so many seconds, whose data end so many seconds later.
+    fn at_end(bursts: u64, seconds: f64, quiet_s: f64) -> AtEnd {
+        let after = |seconds: f64| Timestamp::UNIX_EPOCH + SignedDuration::from_secs_f64(seconds);
+        let finding = Finding {
+            code: "aborted",
+            direction: Direction::Sent,
+            fault: Fault::Local,
+            summary: "",
+            advice: "",
+            resets: 10,
+            bursts,
+            is_steady: false,
+            confidences: [10, 0, 0],
+            first: after(0.0),
+            last: after(seconds),
+            place: String::new(),
+        };
+        AtEnd::of(&finding, after(seconds + quiet_s), seconds + quiet_s)
+    }
+
+    #[test]
+    fn a_cause_goes_on_by_its_rate() {
+        assert_eq!(at_end(1, 0.000_134, 9.0), AtEnd::Open);
+        assert_eq!(at_end(1, 0.000_134, 60.0), AtEnd::Quiet(60.0));
+        assert_eq!(at_end(2, 20.0, 15.0), AtEnd::Open);
+        assert_eq!(at_end(4, 60.0, 15.0), AtEnd::GoingOn);
+        assert_eq!(at_end(4, 3.0, 9.0), AtEnd::Open);
+        assert_eq!(at_end(4, 60.0, 120.0), AtEnd::Quiet(120.0));
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::util::messages::info;
+use crate::util::{counted, messages::info, was};
 
 /// First bytes of every line that this program writes.
 const LINE_PREFIX: &[u8] = br#"{"schema":"#;
@@ -49,7 +49,7 @@ impl LineFile {
             .mode(0o640)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path)
-            .with_context(|| format!("cannot open {shown}"))?;
+            .with_context(|| format!("cannot open {shown}{}", missing_directory(path)))?;
         let kind = file.metadata().with_context(|| format!("cannot look at {shown}"))?.file_type();
         if kind.is_char_device() {
             return Ok(Self { file, is_regular: false, end: 0 });
@@ -114,6 +114,20 @@ impl LineFile {
     }
 }
 
+/// Directory that the packaged services make.
+const SERVICE_DIRECTORY: &str = "/var/log/rsttrace";
+
+/// Names the directory of a file where it is missing, with the remedy, as the rest of a sentence.
+fn missing_directory(path: &Path) -> String {
+    let is_missing =
+        |directory: &&Path| fs::metadata(directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).filter(is_missing);
+    let Some(directory) = directory else { return String::new() };
+    let service = if directory == Path::new(SERVICE_DIRECTORY) { "; the service makes it when it starts" } else { "" };
+    let directory = directory.display();
+    format!(": the directory {directory} is missing ('mkdir -p {directory}' makes it{service})")
+}
+
 /// Appends bytes in as many writes as it takes. `inside` becomes the range of the file with the bytes that were written
 /// last without a gap, also on failure; it stays empty if nothing was written.
 fn append(mut file: &File, bytes: &[u8], inside: &mut Range<u64>) -> io::Result<()> {
@@ -163,7 +177,8 @@ fn truncate_torn_line(file: &mut File, path: &Path) -> io::Result<u64> {
     if is_ours && serde_json::from_slice::<serde::de::IgnoredAny>(torn).is_err() {
         let whole = length - torn.len() as u64;
         shrink(file, whole)?;
-        info(format_args!("{}: its last line was torn, {} bytes were taken away", path.display(), torn.len()));
+        let (bytes, shown) = (torn.len() as u64, path.display());
+        info(format_args!("{shown}: its last line was torn, {} {} taken away", counted(bytes, "byte"), was(bytes)));
         return Ok(whole);
     }
     file.write_all(b"\n")?;
@@ -200,5 +215,20 @@ mod tests {
         file.set_len(0).unwrap();
         assert!(append(&file, b"rest\n", &mut inside).is_err());
         assert_eq!(inside, 0..5);
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("missing/records");
+        let error = format!("{:#}", LineFile::new(&path).err().unwrap());
+        assert!(error.contains("missing is missing ('mkdir -p /") && !error.contains("service"), "{error}");
+        // A directory is no file.
+        let error = format!("{:#}", LineFile::new(directory.path()).err().unwrap());
+        assert!(!error.contains("mkdir"), "{error}");
+        assert_eq!(
+            missing_directory(Path::new("/var/log/rsttrace/resets.json")).contains("the service makes it"),
+            !Path::new(SERVICE_DIRECTORY).exists()
+        );
     }
 }

@@ -29,7 +29,7 @@ use anyhow::{Error, Result};
 
 pub use self::spec::SinkSpec;
 pub(crate) use self::spec::{PreparedSink, SinkNeeds};
-pub(crate) use self::stdout::StdoutError;
+pub(crate) use self::{set::SinkLoss, stdout::StdoutError};
 use crate::{
     format::TextOptions,
     model::{Mark, Record, RecordingContext},

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    set::SinkSet,
+    set::{SinkLoss, SinkSet},
     stdout::{SHUTDOWN_IDLE_TIMEOUT, SHUTDOWN_TIMEOUT, StdoutError, StdoutWriter},
 };
 use crate::{
@@ -111,8 +111,8 @@ impl Outputs {
     }
 
     /// Queues what is left, closes every output and waits for it. The error is that of standard output; sinks report
-    /// their own.
-    pub(crate) async fn finish(mut self, mut outbox: Vec<Record>) -> Result<(), StdoutError> {
+    /// their own, and their losses are returned.
+    pub(crate) async fn finish(mut self, mut outbox: Vec<Record>) -> (Result<(), StdoutError>, Vec<SinkLoss>) {
         // A reader that reads nothing is given up at the deadline; a thread that has ended returns its own error.
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         let written = |outputs: &Self| outputs.writer.as_ref().map_or(0, StdoutWriter::written);
@@ -128,7 +128,6 @@ impl Outputs {
             Some(writer) => writer.finish(deadline, outbox.len()).await,
             None => Ok(()),
         };
-        self.sinks.shutdown().await;
-        written
+        (written, self.sinks.shutdown().await)
     }
 }

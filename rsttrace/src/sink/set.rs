@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     model::{Mark, Record, SinkCount},
-    util::messages::info,
+    util::{counted, messages::info, was},
 };
 
 /// Limit for the end of the run to wait for sinks, from [`SinkSet::flush`] to the end of [`SinkSet::shutdown`].
@@ -163,20 +163,52 @@ impl SinkSet {
     }
 
     /// Closes every queue, waits for the threads to end until [`SHUTDOWN_TIMEOUT`] is over, and reports what was not
-    /// delivered.
-    pub(crate) async fn shutdown(self) {
+    /// delivered. Returns what each sink has lost.
+    pub(crate) async fn shutdown(self) -> Vec<SinkLoss> {
         let deadline = self.deadline();
         // Every queue is closed before the first thread is waited for: a sink that does not end delays no other.
         let ending: Vec<_> = self.sinks.into_iter().map(SinkHandle::close).collect();
+        let mut losses = Vec::new();
         for (name, counts, done) in ending {
             let is_done = matches!(timeout_at(deadline, done).await, Ok(Ok(())));
-            let waiting = counts.waiting.load(Ordering::Acquire) as u64;
+            let left = counts.waiting.load(Ordering::Acquire) as u64;
+            let has_summary = counts.has_last_summary.load(Ordering::Relaxed);
+            // The summary is the last in the queue, and tells of the others.
+            let waiting = left.saturating_sub(u64::from(has_summary));
             let undelivered = counts.undelivered.load(Ordering::Relaxed) + waiting;
             if undelivered > 0 {
-                info(format_args!("sink {name}: {undelivered} records were not delivered"));
+                let records = counted(undelivered, "record");
+                info(format_args!("sink {name}: {records} {} not delivered", was(undelivered)));
+            } else if left > 0 {
+                info(format_args!("sink {name}: the last summary was not delivered"));
             } else if !is_done {
                 info(format_args!("sink {name}: it did not end in time"));
             }
+            losses.push(SinkLoss { sink: name, undelivered, at_end: waiting });
+        }
+        losses
+    }
+}
+
+/// Records that a sink has lost during a run, without the summary of the run.
+#[derive(Debug)]
+pub(crate) struct SinkLoss {
+    /// Name of the sink.
+    pub(crate) sink: Arc<str>,
+    /// All of them.
+    pub(crate) undelivered: u64,
+    /// Those that still waited at the end.
+    pub(crate) at_end: u64,
+}
+
+impl SinkLoss {
+    /// Changes the counts of a summary, taken before the end, to what the end has made of them.
+    pub(crate) fn settle(losses: &[Self], counts: &mut [SinkCount]) {
+        for count in counts {
+            let Some(loss) = losses.iter().find(|loss| loss.sink == count.sink) else { continue };
+            let all = count.delivered + count.undelivered + count.waiting;
+            (count.delivered, count.undelivered, count.waiting) =
+                (all.saturating_sub(loss.undelivered), loss.undelivered, 0);
         }
     }
 }
@@ -196,14 +228,24 @@ impl SinkHandle {
             // If the thread has died, the records count as waiting, and are reported at the end.
             let _ignored = self.commands.send(SinkCommand::Deliver(fitting.to_vec()));
         }
-        if rest.is_empty() {
+        let is_last_summary = |record: &Record| matches!(record, Record::Summary(summary) if summary.r#final);
+        if fitting.last().is_some_and(is_last_summary) {
+            self.counts.has_last_summary.store(true, Ordering::Relaxed);
+        }
+        let lost = rest.iter().filter(|record| !is_last_summary(record)).count();
+        if lost == 0 {
             return;
         }
-        self.counts.undelivered.fetch_add(rest.len() as u64, Ordering::Relaxed);
+        self.counts.undelivered.fetch_add(lost as u64, Ordering::Relaxed);
         if !self.counts.is_full.swap(true, Ordering::Relaxed) {
             info(format_args!(
-                "sink {}: {} records wait and no more fit: from now on records are not delivered",
-                self.name, self.capacity
+                "sink {}: {} and no more fit: from now on records are not delivered",
+                self.name,
+                if self.capacity == 1 {
+                    "1 record waits".to_owned()
+                } else {
+                    format!("{} records wait", self.capacity)
+                }
             ));
         }
     }
@@ -338,7 +380,9 @@ mod tests {
             assert!(counts.eq([(0, 0, 7), (0, 0, 7), (7, 0, 0)]));
             // The summary comes when the blocked sinks have used up their time.
             sinks.offer(&records(8..9));
-            sinks.shutdown().await;
+            let losses = sinks.shutdown().await;
+            let losses: Vec<_> = losses.iter().map(|loss| (loss.undelivered, loss.at_end)).collect();
+            assert_eq!(losses, [(8, 8), (8, 8), (0, 0)]);
         });
         // Only scheduling of this thread can add to the limit.
         assert!(began.elapsed() < SHUTDOWN_TIMEOUT + FINISH_RESERVE, "{:?}", began.elapsed());
@@ -369,7 +413,8 @@ mod tests {
             sinks.flush().await;
             let count = sinks.counts().next().unwrap();
             assert_eq!((count.delivered, count.undelivered, count.waiting), (90, 10, 0));
-            sinks.shutdown().await;
+            let losses = sinks.shutdown().await;
+            assert_eq!((losses[0].undelivered, losses[0].at_end), (10, 0));
         });
         assert!(kept.lock().unwrap().iter().copied().eq((1..=100).filter(|count| count % 10 != 0)));
     }

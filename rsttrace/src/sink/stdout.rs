@@ -29,7 +29,7 @@ use super::throttle::WriteThrottle;
 use crate::{
     format::Formatter,
     model::{Record, SinkCount},
-    util::messages::info,
+    util::{counted, messages::info},
 };
 
 /// Chunks that may be queued for the thread. When the queue is full the pipeline waits, then the kernel's buffer fills,
@@ -56,7 +56,8 @@ pub(crate) struct StdoutError {
 
 impl fmt::Display for StdoutError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "cannot write to standard output, {} records are missing", self.missing)
+        let (records, are) = (counted(self.missing, "record"), if self.missing == 1 { "is" } else { "are" });
+        write!(formatter, "cannot write to standard output, {records} {are} missing")
     }
 }
 

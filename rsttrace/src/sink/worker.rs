@@ -16,7 +16,11 @@ use tokio::sync::Notify;
 use super::{DeliveryReport, Sink, throttle::WriteThrottle};
 use crate::{
     model::{Mark, Record},
-    util::messages::{info, sentence},
+    util::{
+        counted,
+        messages::{info, sentence},
+        was,
+    },
 };
 
 /// Most records in one call of [`Sink::deliver`].
@@ -60,6 +64,8 @@ pub(super) struct SinkCounters {
     pub(super) delivered: AtomicU64,
     /// Records that the sink rejected, or that did not fit into the queue.
     pub(super) undelivered: AtomicU64,
+    /// Whether the summary of the whole run was queued, behind everything else.
+    pub(super) has_last_summary: AtomicBool,
     /// Whether the queue is full and that has been reported.
     pub(super) is_full: AtomicBool,
     /// Notified whenever `waiting` becomes 0.
@@ -209,24 +215,29 @@ impl Worker {
         }
         let was_full = waiting <= self.capacity / 2 && self.counts.is_full.swap(false, Ordering::Relaxed);
         if was_full || error.is_none() && self.backoff.is_some() {
-            info(format_args!("sink {}: delivers again; {before} records were not delivered", self.name));
+            let before = match before {
+                0 => "no record was lost".to_owned(),
+                before => format!("{} {} not delivered", counted(before, "record"), was(before)),
+            };
+            info(format_args!("sink {}: delivers again; {before}", self.name));
         }
         if let Some((count, why)) = rejected {
             self.rejected += count as u64;
             // Reported for the first rejected record and at each doubling.
             if self.rejected >= 2 * self.reported_rejected {
                 self.reported_rejected = self.rejected;
-                info(format_args!("sink {}: {} records were refused: {}", self.name, self.rejected, sentence(&why)));
+                let records = counted(self.rejected, "record");
+                info(format_args!("sink {}: {records} {} refused: {}", self.name, was(self.rejected), sentence(&why)));
             }
         }
         match (error, self.backoff.take()) {
             (None, _) => {}
             (Some(error), None) => {
                 info(format_args!(
-                    "sink {}: {}; up to {} records wait for it",
+                    "sink {}: {}; up to {} wait for it",
                     self.name,
                     sentence(&error),
-                    self.capacity
+                    counted(self.capacity as u64, "record")
                 ));
                 self.backoff =
                     Some(Backoff { next_attempt: Instant::now() + jittered(BACKOFF_MIN), delay: BACKOFF_MIN });

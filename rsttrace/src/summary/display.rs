@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::{
-    model::{GroupRow, GroupTable, PeerCount, ProcessCount, SinkCount, Summary},
+    model::{GroupRow, GroupTable, OWN_NAMESPACE, PeerCount, ProcessCount, SinkCount, Summary},
     util::{
         counted, human_duration,
         sanitize::{self, Sanitized},
@@ -43,7 +43,11 @@ impl Display for Summary {
         for (netns, counters) in [(None, &self.coverage.counters)].into_iter().chain(namespaces) {
             let compared: Vec<String> =
                 counters.iter().filter(|counter| counter.observed.is_some()).map(ToString::to_string).collect();
-            let of = netns.map_or_else(String::new, |netns| format!("namespace {netns}: "));
+            let of = match netns {
+                Some(netns) => format!("namespace {netns}: "),
+                None if self.coverage.others.is_empty() => String::new(),
+                None => OWN_NAMESPACE.to_owned(),
+            };
             if !compared.is_empty() {
                 line(formatter, "counters", &format!("{of}{}", compared.join(", ")))?;
             }
@@ -53,13 +57,15 @@ impl Display for Summary {
         }
         for SinkCount { sink, delivered, undelivered, waiting } in &self.sinks {
             if undelivered + waiting > 0 {
-                let missing = format!("{delivered} records delivered, {undelivered} not, {waiting} waiting");
+                // At the end none wait any more.
+                let waiting = if *waiting > 0 { format!(", {waiting} waiting") } else { String::new() };
+                let missing = format!("{} delivered, {undelivered} not{waiting}", counted(*delivered, "record"));
                 line(formatter, "sink", &format!("{}: {missing}", Sanitized(sink)))?;
             }
         }
         if self.own_resets > 0 {
-            let own =
-                format!("{} resets of rsttrace's own connections are left out (--own-connections)", self.own_resets);
+            let (own, are) = (counted(self.own_resets, "reset"), if self.own_resets == 1 { "is" } else { "are" });
+            let own = format!("{own} of rsttrace's own connections {are} left out (--own-connections)");
             line(formatter, "own", &own)?;
         }
         if *resets == 0 {

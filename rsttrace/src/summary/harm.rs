@@ -18,6 +18,8 @@ const BURST_MAX_NS: u64 = 1_000_000_000;
 const LIKELY_WEIGHT: u64 = 90;
 /// Most places of one cause that are counted.
 const PLACES_MAX: usize = 64;
+/// Causes of resets from ports on which no process listens.
+const UNSERVED: [&str; 2] = ["port-closed", "port-scan"];
 /// Most causes that the verdict names to look at.
 const WORST_MAX: usize = 3;
 
@@ -95,6 +97,8 @@ impl Harmed {
 struct Example {
     /// Name of the process; `None` where it is not known. Untrusted.
     comm: Option<Arc<str>>,
+    /// Whether the cause says that no process could answer, and not only that the owner is not known.
+    is_unserved: bool,
     /// Address and port of the service that this host used; `None` for a service of this host.
     peer: Option<Endpoint>,
     /// Port of this host's service.
@@ -106,6 +110,7 @@ impl Example {
         let is_client = reset.role() == Some(Role::Client);
         Self {
             comm: reset.process.as_ref().map(|process| Arc::clone(&process.comm)),
+            is_unserved: reset.process.is_none() && UNSERVED.contains(&reset.cause.code),
             peer: is_client.then_some(reset.peer.end()),
             local_port: if is_client { 0 } else { reset.local.port },
         }
@@ -279,11 +284,14 @@ fn certainty(reset: &Reset) -> u64 {
 
 fn place(example: &Example, count: u64, all: u64) -> String {
     let mut text = String::new();
-    let comm = example.comm.as_deref().unwrap_or("no process");
+    let none = if example.is_unserved { "no process" } else { "unknown process" };
+    let comm = example.comm.as_deref().unwrap_or(none);
+    let is_unknown = example.comm.is_none() && !example.is_unserved;
     // A string takes everything.
     _ = match (&example.peer, example.local_port) {
         (Some(peer), _) => write!(text, "{comm} → {peer}"),
         (None, 0) => write!(text, "{comm}"),
+        (None, port) if is_unknown => write!(text, "port {port}"),
         (None, port) => write!(text, "{comm} on port {port}"),
     };
     if count < all {
@@ -291,4 +299,25 @@ fn place(example: &Example, count: u64, all: u64) -> String {
         _ = write!(text, " ({count} of {all})");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn told(comm: Option<&str>, is_unserved: bool, peer: Option<Endpoint>, local_port: u16) -> String {
+        place(&Example { comm: comm.map(Into::into), is_unserved, peer, local_port }, 1, 1)
+    }
+
+    #[test]
+    fn an_unknown_owner_is_not_a_closed_port() {
+        let peer = Endpoint { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 9001 };
+        assert_eq!(told(None, false, None, 9001), "port 9001");
+        assert_eq!(told(None, false, None, 0), "unknown process");
+        assert_eq!(told(None, false, Some(peer), 0), "unknown process → 127.0.0.1:9001");
+        assert_eq!(told(None, true, None, 9001), "no process on port 9001");
+        assert_eq!(told(Some("nginx"), false, None, 80), "nginx on port 80");
+    }
 }

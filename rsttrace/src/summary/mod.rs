@@ -220,6 +220,9 @@ impl Tally {
         let idle_clusters = self.patterns.clusters(timeouts);
         let (settled, harm) = self.settled();
         let mut patterns = self.patterns.sentences(&idle_clusters);
+        let (bursts, times): (Vec<String>, Vec<Timestamp>) = self.patterns.burst_sentences().into_iter().unzip();
+        let burst_times = (patterns.len()..).zip(times).collect();
+        patterns.extend(bursts);
         patterns.extend(settled.sentences());
         let backends = self.patterns.backends.rows();
         let mut summary = Summary {
@@ -254,6 +257,7 @@ impl Tally {
             groups: self.groups.as_ref().map(Groups::table),
             order: self.patterns.fin_order,
             patterns,
+            burst_times,
             idle_clusters,
             settled_by_cause: settled.by_cause,
             verdict: String::new(),

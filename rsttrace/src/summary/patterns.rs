@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroUsize, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use lru::LruCache;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         connection_view::{FinOrder, ReceivedReset},
         timeouts::{TimeoutOwner, Timeouts},
     },
-    model::{Endpoint, FinOrderCounts, IdleCluster, IdleKind, Reset, Rhythm, Role},
+    model::{Endpoint, FinOrderCounts, IdleCluster, IdleKind, Reset, Rhythm, Role, Summary},
     summary::{
         first_victims::HEALTH_PROBE,
         harm::Harmed,
@@ -248,17 +248,21 @@ impl Patterns {
         self.silences.settled()
     }
 
-    /// One sentence for each pattern.
+    /// One sentence for each pattern but bursts.
     pub(super) fn sentences(&self, clusters: &[IdleCluster]) -> Vec<String> {
         let mut sentences = self.silences.limits();
         sentences.extend(clusters.iter().map(IdleCluster::sentence));
         sentences.extend(self.rhythms().iter().map(Rhythm::sentence));
+        sentences
+    }
+
+    /// One sentence for each burst, with the time in UTC, and that time.
+    pub(super) fn burst_sentences(&self) -> Vec<(String, Timestamp)> {
         let mut bursts = self.bursts.clone();
         bursts.extend(self.burst.clone().filter(ResetBurst::is_one));
         bursts.retain(|burst| burst.stands_out(self.span));
         bursts.sort_by_key(|burst| std::cmp::Reverse(burst.count));
-        sentences.extend(bursts.iter().take(MAX_REPORTED).map(ResetBurst::sentence));
-        sentences
+        bursts.iter().take(MAX_REPORTED).map(|burst| (burst.sentence(), burst.start)).collect()
     }
 
     /// What is regular: a cause as a whole where it is, else a cause with one peer.
@@ -279,6 +283,25 @@ impl Patterns {
             occurrences,
         };
         regular.into_iter().take(MAX_REPORTED).map(rhythm).collect()
+    }
+}
+
+/// Time of day of a burst with its zone, in a sentence.
+fn time_of_burst(time: Timestamp, zone: &TimeZone) -> String {
+    time.to_zoned(zone.clone()).strftime("%H:%M:%S %Z").to_string()
+}
+
+impl Summary {
+    /// The summary with its times in this zone, for text.
+    #[must_use]
+    pub fn in_zone(&self, zone: &TimeZone) -> Self {
+        let mut summary = self.clone();
+        for &(place, time) in &self.burst_times {
+            if let Some(sentence) = summary.patterns.get_mut(place) {
+                *sentence = sentence.replacen(&time_of_burst(time, &TimeZone::UTC), &time_of_burst(time, zone), 1);
+            }
+        }
+        summary
     }
 }
 
@@ -431,7 +454,7 @@ impl ResetBurst {
 
     fn sentence(&self) -> String {
         let Self { start, count, peer, code, .. } = self;
-        let time = start.strftime("%H:%M:%S UTC");
+        let time = time_of_burst(*start, &TimeZone::UTC);
         let length = seconds(self.last_ns.saturating_sub(self.start_ns));
         let with = peer.map_or_else(|| "several peers".to_owned(), |peer| peer.to_string());
         let what = code.map_or_else(String::new, |code| format!(", all {code}"));

@@ -54,7 +54,7 @@ const fn ends(name: &'static str, other: &'static str) -> [Column; 9] {
 
 /// Columns of the incidents.
 const INCIDENTS: [Column; 9] = [
-    Column::text("TIME", (8, 12), 1),
+    Column::text("TIME", (12, 12), 1),
     Column::text("CAUSE", (24, 26), 0),
     Column::text("FAULT", (8, 8), 5),
     Column::text("PROCESS", (15, 24), 3),
@@ -437,4 +437,17 @@ fn last_line(view: &View, buffer: &mut Buffer, y: u16) -> Option<Position> {
     let why = sanitize::Sanitized(&why).to_string();
     write(buffer, (x, y), &why, width.saturating_sub(x.into()), BOLD);
     Some(cursor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::top::columns::fitted;
+
+    #[test]
+    fn times_of_incidents_are_whole() {
+        for width in 80..=250 {
+            assert_eq!(fitted(&INCIDENTS, width)[0], Some("21:31:51.123".len()), "{width}");
+        }
+    }
 }

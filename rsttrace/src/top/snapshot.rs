@@ -14,7 +14,7 @@ use crate::{
     model::{Fault, Summary},
     report::{KeptIncident, ReportCollector},
     summary::Tally,
-    util::sanitize,
+    util::{counted, sanitize},
 };
 
 /// Most rows of peers, and of processes.
@@ -161,10 +161,10 @@ impl Board {
         let host = if host.is_empty() { collector.host_names().join(", ") } else { host };
         let incidents: Vec<KeptIncident> = collector.newest().take(INCIDENTS).cloned().collect();
         let held = format!(
-            "{} incidents in full (600 at most), {} records for filters ({HELD_RECORDS} at most), {ROWS} peers and {ROWS} processes \
-             at most in the tables; every record is counted",
-            incidents.len(),
-            self.held()
+            "{} in full (600 at most), {} for filters ({HELD_RECORDS} at most), {ROWS} peers and {ROWS} processes at most in the \
+             tables; every record is counted",
+            counted(incidents.len() as u64, "incident"),
+            counted(self.held() as u64, "record")
         );
         Snapshot {
             host: sanitize::truncate(&host, NAME).into_owned(),

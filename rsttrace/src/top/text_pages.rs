@@ -64,7 +64,7 @@ pub(super) fn block(kept: &KeptIncident, options: &TextOptions, width: usize) ->
 
 /// The summary as text, what is held, and the messages of the run.
 pub(super) fn health(snapshot: &Snapshot, width: usize) -> Vec<String> {
-    let mut lines = wrapped(&snapshot.summary.to_string(), width, SUMMARY_INDENT);
+    let mut lines = wrapped(&snapshot.summary.in_zone(&snapshot.zone).to_string(), width, SUMMARY_INDENT);
     let limits = &snapshot.summary.limits;
     if !limits.is_empty() && !snapshot.summary.r#final {
         lines.extend(wrapped(&format!("  limited   {}", Sanitized(limits)), width, SUMMARY_INDENT));

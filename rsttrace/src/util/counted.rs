@@ -10,6 +10,11 @@ pub(crate) fn counted(count: u64, noun: &str) -> impl Display {
     })
 }
 
+/// Verb behind a count.
+pub(crate) const fn was(count: u64) -> &'static str {
+    if count == 1 { "was" } else { "were" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

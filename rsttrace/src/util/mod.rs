@@ -19,4 +19,8 @@ pub(crate) mod text_position;
 pub(crate) mod time_span;
 mod variant_name;
 
-pub(crate) use self::{counted::counted, human_duration::human_duration, variant_name::serde_variant_name};
+pub(crate) use self::{
+    counted::{counted, was},
+    human_duration::human_duration,
+    variant_name::serde_variant_name,
+};

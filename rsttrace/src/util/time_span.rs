@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::{counted, human_duration};
+
 /// Seconds of a day, which the parser below has no unit for: its days may have another length in local time.
 const DAY: f64 = 86_400.0;
 
@@ -18,9 +20,36 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A time as a person would have written it: with the largest unit of which it is a whole number, `7 days`, `90 min`, `30 s`.
+pub(crate) fn shown(time: Duration) -> String {
+    let (seconds, is_whole) = (time.as_secs(), time.subsec_nanos() == 0);
+    match seconds {
+        1.. if is_whole && seconds.is_multiple_of(86_400) => counted(seconds / 86_400, "day").to_string(),
+        1.. if is_whole && seconds.is_multiple_of(3_600) => format!("{} h", seconds / 3_600),
+        1.. if is_whole && seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        1.. if is_whole => format!("{seconds} s"),
+        _ => human_duration(time.as_secs_f64() * 1e3).to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_shown_as_they_are_written() {
+        let written = [
+            ("7d", "7 days"),
+            ("24h", "1 day"),
+            ("36h", "36 h"),
+            ("90m", "90 min"),
+            ("95s", "95 s"),
+            ("0.2", "200 ms"),
+        ];
+        for (written, text) in written {
+            assert_eq!(parse(written).map(shown).as_deref(), Ok(text));
+        }
+    }
 
     #[test]
     fn times_have_units_or_are_seconds() {

@@ -402,6 +402,8 @@ fn what_stands_out_in_time_is_told() {
     has_pattern(&refusals([300; 20]), "connection-refused every 300 ms, 20 times");
     let burst = refusals((0..40).map(|number| if (10..34).contains(&number) { 2 } else { 3_000 + 900 * (number % 4) }));
     has_pattern(&burst, "25 resets within 48 ms");
+    let local = burst.in_zone(&jiff::tz::TimeZone::fixed(jiff::tz::offset(1)));
+    has_pattern(&local, "25 resets within 48 ms at 09:07:23 +01");
 }
 
 /// The first checks of a program that checks several services, each too early to be known, count as what they were.

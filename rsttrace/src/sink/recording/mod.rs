@@ -27,7 +27,7 @@ use super::{DeliveryReport, Sink, line_file::LineFile};
 use crate::{
     format::{Formatter as _, json::JsonFormatter},
     model::{ClockState, Mark, RECORDING_FORMAT, Record, RecordingContext, RecordingHeader},
-    util::{human_duration, messages::info, size, spelling, system_clock, time_span},
+    util::{messages::info, size, spelling, system_clock, time_span},
 };
 
 /// Smallest segment, bytes: a line may be as long as a command line, and more.
@@ -54,11 +54,11 @@ pub(crate) struct RecordingOptions {
     pub(crate) min_free: u64,
 }
 
-/// As `DIR, up to 2048 MiB and 7.0 days`.
+/// As `DIR, up to 2 GiB and 7 days`.
 impl fmt::Display for RecordingOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (directory, age) = (self.directory.display(), human_duration(self.age.as_secs_f64() * 1e3));
-        write!(formatter, "{directory}, up to {} MiB and {age}", self.size >> 20)
+        let (size, age) = (size::shown(self.size), time_span::shown(self.age));
+        write!(formatter, "{}, up to {size} and {age}", self.directory.display())
     }
 }
 

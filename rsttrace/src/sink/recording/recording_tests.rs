@@ -195,9 +195,13 @@ fn without_room_nothing_is_written_and_it_goes_on_when_there_is() {
     sink.options.min_free = u64::MAX;
     let report = sink.deliver(&losses(1..3));
     assert_eq!(report.delivered, 0);
-    assert!(format!("{:#}", report.error.expect("an error")).contains("no room"));
+    let error = format!("{:#}", report.error.expect("an error"));
+    assert!(error.contains("no room") && error.contains("older segments stay"), "{error}");
     assert!(older.exists(), "an older segment that makes up for nothing is kept");
     fs::remove_file(&older).expect("it is there");
+    sink.directory.forget(&older);
+    let error = format!("{:#}", sink.deliver(&losses(1..3)).error.expect("an error"));
+    assert!(error.contains("to stay free (--min-free)") && !error.contains("older"), "{error}");
     sink.options.min_free = 0;
     assert_eq!(sink.deliver(&losses(1..3)).delivered, 2);
     assert_eq!(read(&directory).0, [1, 2]);
@@ -230,5 +234,8 @@ fn options_that_do_not_go_together_are_refused() {
     }
     let all = RecordingOptions::parse(Some("/d,size=1G,age=2d,segment=8M,min-free=0")).expect("good options");
     assert_eq!((all.size, all.segment, all.min_free, all.age), (1 << 30, 8 * MIB, 0, Duration::from_hours(48)));
-    assert_eq!(RecordingOptions::parse(Some("/d")).expect("a directory").segment, RecordingOptions::SEGMENT);
+    assert_eq!(all.to_string(), "/d, up to 1 GiB and 2 days");
+    let default = RecordingOptions::parse(Some("/d")).expect("a directory");
+    assert_eq!(default.segment, RecordingOptions::SEGMENT);
+    assert_eq!(default.to_string(), "/d, up to 2 GiB and 7 days");
 }

@@ -13,10 +13,10 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use jiff::Timestamp;
-use nix::sys::statvfs::fstatvfs;
+use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs};
 
 use super::super::line_file::LineFile;
-use crate::util::{messages::info, segment_name};
+use crate::util::{messages::info, segment_name, size};
 
 /// Most segments of one second.
 const SEGMENTS_A_SECOND: u32 = 9999;
@@ -190,7 +190,13 @@ impl SegmentDirectory {
             // A segment that is being compressed takes its place twice for a moment; a quarter of it is far more than that.
             let used: u64 = self.segments.iter().map(|segment| segment.bytes).sum::<u64>()
                 + compressed.map_or(0, |path| self.bytes_of(path) / 4);
-            let free = self.free();
+            let status = fstatvfs(self.handle.as_fd()).ok();
+            if status.is_some_and(|status| status.flags().contains(FsFlags::ST_RDONLY)) {
+                // Some have no free space, which is not what is wrong.
+                let error = anyhow!("{}: its file system is read-only", self.path.display());
+                return (removed, Err(error));
+            }
+            let free = status.as_ref().map(free_of);
             let is_short = free.is_some_and(|free| free < room.least_free());
             if used + room.bytes <= room.size && !is_short {
                 // Reported once while it is short, and not at each removal.
@@ -200,19 +206,14 @@ impl SegmentDirectory {
             }
             if is_short && free.is_some_and(|free| free.saturating_add(self.removable(active)) < room.least_free()) {
                 // Others have filled the disk: what was recorded would be gone, and there would be no room still.
-                let (path, free) = (self.path.display(), free.unwrap_or_default() >> 20);
-                let error = anyhow!(
-                    "{path}: no room: {free} MiB are free, and {} MiB are to stay free (--min-free); older segments stay, \
-                     since they are too small to make up for it",
-                    room.min_free >> 20
-                );
+                let error = self.no_room(room, free.unwrap_or_default(), self.removable(active) > 0);
                 return (removed, Err(error));
             }
             if is_short && !std::mem::replace(&mut self.is_short, true) {
                 info(format_args!(
-                    "{}: less than {} MiB are free: the oldest segments are removed",
+                    "{}: {} free: the oldest segments are removed",
                     self.path.display(),
-                    room.min_free >> 20
+                    size::shown(free.unwrap_or_default())
                 ));
             }
             let Some(oldest) = self.segments.iter().position(|segment| active != Some(&*segment.path)) else {
@@ -220,6 +221,22 @@ impl SegmentDirectory {
                 return (removed, Err(error));
             };
             removed.push(self.remove(oldest));
+        }
+    }
+
+    /// The error where a file system has too little free space; `has_older`: with segments that could be removed.
+    fn no_room(&self, room: Room, free: u64, has_older: bool) -> anyhow::Error {
+        let (path, free) = (self.path.display(), size::shown(free));
+        let older = if has_older { "; older segments stay, since they are too small to make up for it" } else { "" };
+        match room.min_free {
+            0 => anyhow!(
+                "{path}: no room on the disk: {free} free, and a write takes {}{older}",
+                size::shown(room.bytes)
+            ),
+            least => {
+                let least = size::shown(least);
+                anyhow!("{path}: no room on the disk: {free} free, and {least} to stay free (--min-free){older}")
+            }
         }
     }
 
@@ -254,15 +271,13 @@ impl SegmentDirectory {
         }
         path
     }
-
-    /// Bytes that this process may still write on the file system; `None` where that is not known.
-    fn free(&self) -> Option<u64> {
-        free_space(&self.handle)
-    }
 }
 
 /// Bytes that this process may still write on the file system of an open file; `None` where that is not known.
 pub(super) fn free_space(file: &File) -> Option<u64> {
-    let status = fstatvfs(file.as_fd()).ok()?;
-    Some(status.blocks_available().saturating_mul(status.fragment_size()))
+    fstatvfs(file.as_fd()).ok().as_ref().map(free_of)
+}
+
+fn free_of(status: &Statvfs) -> u64 {
+    status.blocks_available().saturating_mul(status.fragment_size())
 }
