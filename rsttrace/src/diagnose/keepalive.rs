@@ -29,7 +29,8 @@ const UNREAD_MS: f64 = 1_000.0;
 /// Time beyond two round trips in which data that crossed this side's FIN still come, where they were lost and sent again,
 /// milliseconds: the shortest retransmission timeout (`TCP_RTO_MIN`), and the delay of a busy host.
 const SENT_AGAIN_MS: f64 = 250.0;
-/// Longest time in which they come where no round trip was measured, milliseconds: one of nearly 400 ms.
+/// Longest time in which they come where no round trip was measured, milliseconds: one of nearly 400 ms. It is the limit, whatever
+/// the round trip is, where the close followed data at once.
 const CROSSED_UNMEASURED_MS: f64 = 1_000.0;
 
 /// References to a socket's file from which on more than one process may hold the connection.
@@ -191,12 +192,16 @@ pub(super) static REUSED_SENT: CauseSpec = CauseSpec {
     evidence: closed_idle,
     summary: "The peer, a client, used a connection again that this side had closed before.",
     advice: "Make the pools of the peers check that a connection is still open before they reuse it, or keep idle connections for a shorter time than this side does.",
-    shows_by: "We are the server, had answered everything, and had closed; the peer had acknowledged our FIN, and its next data came later than data that crossed it can: more than a second after the close or, where the round trip is known, than two of them and 250 ms. A guess where the connection had not been silent for half a second before the close, since that may have been an early answer to an upload.",
+    shows_by: "We are the server, had answered everything, and had closed; the peer had acknowledged our FIN, and its next data came later than data that crossed it can: more than a second after the close or, where the round trip is known, than two of them and 250 ms. Where the connection had not been silent for half a second before the close, that may have been an early answer to an upload: then more than a second after it, and a guess.",
 };
 
 fn reused_sent(reset: &Reset, _: &Timeouts) -> Option<CauseConfidence> {
-    reused_after_ms(reset)?;
-    idle_close_ms(reset).and_then(|idle| if idle >= IDLE_MIN_MS { LIKELY } else { GUESS })
+    let after = reused_after_ms(reset)?;
+    match idle_close_ms(reset)? {
+        idle if idle >= IDLE_MIN_MS => LIKELY,
+        _ if after > CROSSED_UNMEASURED_MS => GUESS,
+        _ => None,
+    }
 }
 
 /// Time since this side's close in which the peer had learned of it before it sent, milliseconds; `None` where its data may have
