@@ -71,7 +71,7 @@ pub(super) fn life(root: &Root, source: &Source, work: &Path, arch: Arch) -> Res
     if !said.contains(source.short_commit()) || !said.ends_with("static") {
         bail!("the installed program says: {said}");
     }
-    root.run_installed(arch, &["check-config", CONFIGURATION])?;
+    root.run_installed(arch, &["check-config", CONFIGURATION.trim_start_matches('/')])?;
     root.run_installed(arch, &["explain", "linger-zero"])?;
     links::lead_to_files(&root.path(DOCUMENTS))?;
 

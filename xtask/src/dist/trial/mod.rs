@@ -155,14 +155,14 @@ impl Root {
         process::text(self.command(program).args(arguments))
     }
 
-    /// Output of the installed program. That of another architecture runs in an emulator, outside of the root; the files that it
-    /// opens are those of the root, where this has them.
+    /// Output of the installed program, whose working directory is that of the root. The program of another architecture runs in
+    /// an emulator, outside of the root: absolute paths are those of this machine there.
     fn run_installed(&self, arch: Arch, arguments: &[&str]) -> Result<String> {
         if arch.is_native() {
             return self.run("rsttrace", arguments);
         }
         let mut emulator = Command::new(format!("qemu-{}", arch.name()));
-        process::text(emulator.arg("-L").arg(&self.0).arg(self.path("/usr/bin/rsttrace")).args(arguments))
+        process::text(emulator.current_dir(&self.0).arg(self.path("/usr/bin/rsttrace")).args(arguments))
     }
 
     fn write(&self, path: &str, text: &str) -> Result<()> {
