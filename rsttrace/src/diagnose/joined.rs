@@ -309,6 +309,12 @@ fn relayed_from(reset: &Reset, _: &Timeouts, evidence: &mut Evidence) {
     ));
 }
 
+/// Whether a received reset has the advice of the end that sent it: not where nothing is to be changed, nor where this end is to
+/// be, which its own advice is about.
+const fn takes_advice(fault: Fault) -> bool {
+    !matches!(fault, Fault::None | Fault::Local)
+}
+
 /// Appends what the other end, on this host, says. The advice is that of the end that sent the reset. Without formatting: under
 /// load with both ends here, every record has it.
 pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
@@ -334,7 +340,7 @@ pub(super) fn tell_other_end(reset: &mut Reset, evidence: &mut Evidence) {
                 evidence.push("a rule of this host redirected the connection, which never left it");
                 return;
             }
-            if reset.cause.fault != Fault::None
+            if takes_advice(reset.cause.fault)
                 && !refers
                 && let Some(spec) = catalogue::find_in(other.cause, Direction::Sent)
             {
@@ -359,7 +365,7 @@ fn tell_captured_end(reset: &mut Reset, other: &'static str, evidence: &mut Evid
         return evidence.push_parts([OTHER_END_CAPTURED, "it received the reset"]);
     }
     evidence.push_parts([OTHER_END_CAPTURED, "it sent the reset, ", other]);
-    if reset.cause.fault != Fault::None
+    if takes_advice(reset.cause.fault)
         && other != AFTERMATH
         && let Some(spec) = catalogue::find_in(other, Direction::Sent)
     {

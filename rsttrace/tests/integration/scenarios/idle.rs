@@ -145,7 +145,10 @@ pub(crate) fn late_request_is_a_reuse_at_both_ends(stage: &Stage) {
     pair.client.wait_error("c", "EPIPE");
     // Kernels before 6.10 do not report a reset for a TIME_WAIT socket.
     let run = stage.finish(tracer, u64::from(host::shows_without_socket()), 1);
-    run.the_received().cause("reused-closed-connection").is("/cause/fault", "local");
+    let received = run.the_received().cause("reused-closed-connection").is("/cause/fault", "local");
+    // What is to be changed is at this end, and so is the advice.
+    let advice = received["cause"]["advice"].as_str().expect("advice");
+    assert!(advice.starts_with("Make the client's connection pool"), "{advice}");
     for sent in run.sent() {
         sent.cause("reused-closed-connection").is("/cause/fault", "peer").says("over a round trip of");
     }

@@ -34,7 +34,14 @@ pub(crate) fn close_resets_waiting_connections(stage: &Stage) {
             .reason("TCP_STATE")
             .cause("listener-closed");
         let received = run.received().find(|received| received.end("local") == end).expect("each end is reset");
-        received.between(end, server_end).state("ESTABLISHED").owner(&client).provenance("connect");
+        received
+            .between(end, server_end)
+            .state("ESTABLISHED")
+            .owner(&client)
+            .provenance("connect")
+            .cause("peer-aborted");
+        let advice = received["cause"]["advice"].as_str().expect("advice");
+        assert!(advice.starts_with("At the other end, the-server["), "{advice}");
     }
 }
 
